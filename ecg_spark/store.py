@@ -1,0 +1,171 @@
+"""The output folder of a study: runs are written aside and published by one atomic pointer.
+
+    OUT/runs/<step>/<run>/...      what a step wrote, never changed once published
+    OUT/published/<step>.json      the pointer: which run holds, made from what
+
+A reader sees a step's old output or its new one, never half of it: the pointer is replaced by a
+rename on a file system and by a single put on an object store. A run that was killed has no
+pointer to it; the next run of its step removes it.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import fsspec
+
+from ecg_spark.errors import InfrastructureError, UsageError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What a step has published: its folder, the fingerprint of what made it, its summary."""
+
+    step: str
+    run: str
+    fingerprint: str
+    published_at: str
+    summary: dict[str, Any]
+    folder: str
+
+    def path(self, name: str) -> str:
+        """The path of one of the outputs, a table's folder for example."""
+        return f"{self.folder}/{name}"
+
+
+def fingerprint(*parts: Any) -> str:
+    """A digest of inputs and settings: equal parts give an equal digest, in any process."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Store:
+    """The output folder of one study, on any file system that fsspec reaches."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root.rstrip("/")
+        self._fs, self._base = fsspec.core.url_to_fs(self.root)
+
+    @property
+    def is_local(self) -> bool:
+        """True where the folder lies on a mounted file system."""
+        return "file" in self._fs.protocol
+
+    def published(self, step: str) -> Publication | None:
+        """The current publication of a step, None where there is none."""
+        try:
+            content = json.loads(self._fs.cat_file(self._pointer(step)))
+            known = {key: content[key] for key in Publication.__dataclass_fields__ if key in content}
+            publication = Publication(**known, folder=f"{self.root}/runs/{step}/{content['run']}")
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError):
+            raise InfrastructureError(
+                f"The pointer published/{step}.json in {self.root} is damaged: "
+                f"remove it and run the step again."
+            ) from None
+        if not self._fs.exists(self._runs(step, publication.run)):
+            return None
+        return publication
+
+    def require(self, step: str) -> Publication:
+        """The current publication of a step; `UsageError` where there is none."""
+        publication = self.published(step)
+        if publication is None:
+            raise UsageError(
+                f"Nothing is published for the step '{step}' in {self.root}: "
+                f"run 'ecg-spark {step}' first."
+            )
+        return publication
+
+    @contextmanager
+    def run(self, step: str, fingerprint: str) -> Iterator["Run"]:
+        """A new run of a step, in a folder of its own; a failed one leaves nothing behind."""
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+        self._remove_unpublished(step)
+        self._fs.makedirs(self._runs(step, name), exist_ok=True)
+        run = Run(self, step, name, fingerprint)
+        try:
+            yield run
+        except BaseException:
+            self._remove(step, name)
+            raise
+        if not run.is_published:
+            self._remove(step, name)
+
+    def _publish(self, publication: Publication) -> None:
+        content = asdict(publication)
+        del content["folder"]
+        body = json.dumps(content, indent=1, sort_keys=True).encode()
+        pointer = self._pointer(publication.step)
+        self._fs.makedirs(pointer.rsplit("/", 1)[0], exist_ok=True)
+        if self.is_local:
+            aside = f"{pointer}.{secrets.token_hex(4)}"
+            with open(aside, "wb") as file:
+                file.write(body)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, pointer)
+        else:
+            self._fs.pipe_file(pointer, body)
+
+    def _remove_unpublished(self, step: str) -> None:
+        """Remove what killed runs left, and all but the newest published run."""
+        current = self.published(step)
+        folder = self._runs(step)
+        if not self._fs.exists(folder):
+            return
+        for entry in self._fs.ls(folder, detail=False):
+            name = entry.rstrip("/").rsplit("/", 1)[-1]
+            if current is None or name != current.run:
+                self._remove(step, name)
+
+    def _remove(self, step: str, name: str) -> None:
+        try:
+            self._fs.rm(self._runs(step, name), recursive=True)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            log.warning("An unpublished run of %s could not be removed: %s", step, error.strerror)
+
+    def _pointer(self, step: str) -> str:
+        return f"{self._base}/published/{step}.json"
+
+    def _runs(self, step: str, *names: str) -> str:
+        return "/".join([self._base, "runs", step, *names])
+
+
+class Run:
+    """A step's output while it is written."""
+
+    def __init__(self, store: Store, step: str, name: str, fingerprint: str) -> None:
+        self._store, self._step, self._name, self._fingerprint = store, step, name, fingerprint
+        self.folder = f"{store.root}/runs/{step}/{name}"
+        self.is_published = False
+
+    def path(self, name: str) -> str:
+        """Where an output of this name is to be written."""
+        return f"{self.folder}/{name}"
+
+    def publish(self, summary: dict[str, Any]) -> Publication:
+        """Make this run the step's current output, in one atomic act."""
+        publication = Publication(
+            self._step,
+            self._name,
+            self._fingerprint,
+            datetime.now(UTC).isoformat(timespec="seconds"),
+            summary,
+            self.folder,
+        )
+        self._store._publish(publication)
+        self.is_published = True
+        return publication

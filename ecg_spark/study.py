@@ -1,0 +1,244 @@
+"""The study file: the only configuration of ecg-spark, validated, with every default visible.
+
+A relative path in it is relative to the folder of the study file. A wrong file is refused with
+every problem at once, each with its key and what would be right.
+"""
+
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+)
+
+from ecg_spark.errors import UsageError
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"is not a regular expression: {error}") from None
+    if groups != 1:
+        raise ValueError("needs exactly one group in parentheses: the participant id")
+    return pattern
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Location = Annotated[str, Field(min_length=1, description="a path or URI")]
+
+
+class Section(BaseModel):
+    """A part of the study file: unknown keys are refused, so that a typo cannot pass."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Manifest(Section):
+    """A table (CSV, TSV or Parquet) that names the participant of each ECG file."""
+
+    path: Location
+    uri: str = Field("uri", description="column: the file, relative to ecg.path, or its stem")
+    participant_id: str = Field("participant_id", description="column: the participant")
+
+
+class Ecg(Section):
+    """Where the raw ECG files are and whose they are."""
+
+    path: Location = Field(description="a folder, read with its sub-folders, or a glob")
+    manifest: Manifest | None = None
+    id_pattern: Annotated[str, AfterValidator(_compiles)] | None = Field(
+        None, description="regular expression on the file name; its group is the participant id"
+    )
+
+
+class Participants(Section):
+    """The participant table (CSV, TSV or Parquet): one row a participant."""
+
+    path: Location
+    id: str = Field("participant_id", description="column: the participant")
+    covariates: tuple[str, ...] = Field(
+        ("age", "sex"), description="numeric columns used as covariates of the GWAS"
+    )
+
+
+class Genotypes(Section):
+    """The genotype set: PLINK (.bed), BGEN (.bgen with .sample beside it), VCF or a MatrixTable."""
+
+    path: Location
+    reference_genome: Literal["GRCh37", "GRCh38"] = "GRCh38"
+    pairing: Literal["id", "random"] = Field(
+        "id",
+        description="id: sample id = participant id; random: paired by chance, "
+        "a GWAS whose truth is null",
+    )
+    min_sample_call_rate: Share = 0.95
+    min_variant_call_rate: Share = 0.95
+    min_maf: Annotated[float, Field(ge=0, le=0.5)] = 0.01
+    min_hwe_p: Share = 1e-8
+    components: Annotated[int, Field(ge=0, le=50)] = Field(
+        10, description="principal components, used as covariates"
+    )
+    max_kinship: Annotated[float, Field(gt=0, le=0.5)] = Field(
+        0.0884, description="one of each pair related more closely (second degree) is left out"
+    )
+
+
+class Model(Section):
+    """The variational autoencoder and its training."""
+
+    latents: Annotated[int, Field(ge=1, le=256)] = 20
+    channels: Annotated[int, Field(ge=4, le=1024)] = 32
+    kl_weight: Annotated[float, Field(gt=0)] = 1.0
+    epochs: Annotated[int, Field(ge=1)] = 60
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    min_active_kl: Annotated[float, Field(ge=0)] = Field(
+        0.05, description="nats: a latent with less mean KL carries nothing and is left out"
+    )
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class Mlflow(Section):
+    """Where runs and models are tracked."""
+
+    tracking_uri: str | None = Field(None, description="null: an SQLite file in the output folder")
+    experiment: str = "ecg-spark"
+    model_name: str = "ecg-vae"
+
+
+class Gwas(Section):
+    """Thresholds of the association study."""
+
+    p_threshold: Annotated[float, Field(gt=0, lt=1)] = Field(
+        5e-8,
+        description="genome-wide; study-wide it is divided by the effective number of latents",
+    )
+    clump_window_bp: Annotated[int, Field(gt=0)] = 500_000
+    clump_r2: Share = 0.1
+
+
+class Spark(Section):
+    """Memory of a local session; under spark-submit the cluster's own settings hold."""
+
+    driver_memory: Annotated[str, Field(pattern=r"^\d+[gm]$")] = "4g"
+
+
+class Study(Section):
+    """A whole study, from raw ECG files to loci."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]*$")]
+    output: Location = Field(description="the folder that receives every table and the report")
+    seed: Annotated[int, Field(ge=1)] = 1
+    ecg: Ecg
+    participants: Participants
+    genotypes: Genotypes
+    model: Model = Model()
+    gwas: Gwas = Gwas()
+    mlflow: Mlflow = Mlflow()
+    spark: Spark = Spark()
+    truth: Location | None = Field(
+        None, description="truth.json of a simulated biobank: the report compares with it"
+    )
+
+    _folder: Path = PrivateAttr(default=Path())
+
+    @field_validator("seed", mode="before")
+    @classmethod
+    def _whole(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("must be a whole number")
+        return value
+
+    def locate(self, path: str) -> str:
+        """A path of the study file as an absolute path; a URI is returned as it is."""
+        return path if "://" in path else str((self._folder / path).resolve())
+
+    @property
+    def output_path(self) -> str:
+        """The absolute output folder or its URI."""
+        return self.locate(self.output)
+
+    @property
+    def tracking_uri(self) -> str:
+        """The MLflow tracking URI, the SQLite file of the output folder by default."""
+        return self.mlflow.tracking_uri or f"sqlite:///{self.output_path}/mlflow.db"
+
+
+def load_study(path: str | Path) -> Study:
+    """Read and validate a study file.
+
+    Raises `UsageError` that lists every problem of the file, a line each.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise UsageError(
+            f"The study file {path} cannot be read: {reason}; 'ecg-spark init' writes a new one."
+        ) from None
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise UsageError(
+            f"The study file {path} is not YAML{where}: {getattr(error, 'problem', error)}."
+        ) from None
+    if not isinstance(content, dict):
+        raise UsageError(
+            f"The study file {path} holds no keys; 'ecg-spark init' writes one to start from."
+        )
+    try:
+        study = Study.model_validate(content)
+    except ValidationError as error:
+        lines = [f"  {_key(item['loc'])}: {_problem(dict(item))}" for item in error.errors()]
+        raise UsageError(
+            f"The study file {path} has {len(lines)} "
+            f"problem{'s' if len(lines) > 1 else ''}:\n" + "\n".join(lines)
+        ) from None
+    study._folder = path.resolve().parent
+    return study
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location)
+
+
+def _problem(item: dict[str, Any]) -> str:
+    match item["type"]:
+        case "missing":
+            return "is missing"
+        case "extra_forbidden":
+            section: Any = Study
+            for part in item["loc"][:-1]:
+                section = _section(section.model_fields[part].annotation)
+            return f"is not a key; known here are {', '.join(section.model_fields)}"
+        case _:
+            message = item["msg"].removeprefix("Value error, ")
+            message = message[0].lower() + message[1:]
+            return f"{message.replace('input should', 'should')} (found {item['input']!r})"
+
+
+def _section(annotation: Any) -> Any:
+    """The section class in an annotation such as `Manifest | None`."""
+    for candidate in (annotation, *getattr(annotation, "__args__", ())):
+        if isinstance(candidate, type) and issubclass(candidate, Section):
+            return candidate
+    raise TypeError(f"no section in {annotation}")
+
+
+def study_template() -> str:
+    """The commented study file that `ecg-spark init` writes."""
+    return files("ecg_spark").joinpath("study_template.yaml").read_text(encoding="utf-8")

@@ -1,0 +1,176 @@
+"""Every table of the pipeline: its schema, its key and the checks it must pass.
+
+Tables are Parquet. A job writes one with `write_table`, which validates first and reports every
+discrepancy at once, and publishes it through `ecg_spark.store`.
+"""
+
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import (
+    ArrayType,
+    BinaryType,
+    DataType,
+    DoubleType,
+    FloatType,
+    IntegerType,
+    LongType,
+    MapType,
+    StringType,
+    StructField,
+    StructType,
+    TimestampType,
+)
+
+from ecg_spark.errors import DataError
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: `key` columns are together unique; columns not nullable hold no null."""
+
+    name: str
+    key: tuple[str, ...]
+    schema: StructType
+
+
+def _schema(**columns: DataType | tuple[DataType, None]) -> StructType:
+    """A schema from name=type; `(type, None)` is a column in which values may be missing."""
+    return StructType(
+        [
+            StructField(name, kind[0], True)
+            if isinstance(kind, tuple)
+            else StructField(name, kind, False)
+            for name, kind in columns.items()
+        ]
+    )
+
+
+_TEXT, _REAL, _WHOLE = StringType(), DoubleType(), IntegerType()
+
+RECORDINGS = Table(
+    "recordings",
+    ("ecg_id",),
+    _schema(
+        ecg_id=_TEXT,  # SHA-256 of the file's content
+        participant_id=_TEXT,
+        path=_TEXT,
+        acquired_at=(TimestampType(), None),
+        source_format=_TEXT,
+        device=(_TEXT, None),
+        sampling_rate_hz=_REAL,
+        microvolts_per_unit=_REAL,
+        signal=BinaryType(),  # int16, little-endian, [12, n] in C order
+        vendor=MapType(_TEXT, _REAL, False),
+    ),
+)
+
+QUARANTINE = Table(
+    "quarantine",
+    ("ecg_id", "path"),
+    _schema(ecg_id=_TEXT, path=_TEXT, step=_TEXT, reason=_TEXT, detail=_TEXT),
+)
+
+BEATS = Table(
+    "beats",
+    ("ecg_id",),
+    _schema(
+        ecg_id=_TEXT,
+        participant_id=_TEXT,
+        participant_hash=LongType(),  # splits people without showing their ids to the loader
+        acquired_at=(TimestampType(), None),
+        signal=ArrayType(FloatType(), False),  # mV, [12, 600] at 500 Hz in C order
+        n_beats=_WHOLE,
+        n_detected=_WHOLE,
+        noise_uv=_REAL,
+        flags=ArrayType(_TEXT, False),
+    ),
+)
+
+TRAIT_NAMES = ("heart_rate_bpm", "pr_ms", "p_ms", "qrs_ms", "qt_ms", "qtc_ms", "axis_deg")
+"""The conventional traits of a beat, missing where they cannot be measured."""
+
+TRAITS = Table(
+    "traits",
+    ("ecg_id",),
+    _schema(ecg_id=_TEXT, participant_id=_TEXT, **{name: (_REAL, None) for name in TRAIT_NAMES}),
+)
+
+LATENTS = Table(
+    "latents",
+    ("participant_id", "model"),
+    _schema(
+        participant_id=_TEXT,
+        model=_TEXT,  # "vae", or "pca": the peer with as many components
+        z=ArrayType(_REAL, False),
+        z_sd=ArrayType(_REAL, False),
+        n_ecgs=_WHOLE,
+    ),
+)
+
+ASSOCIATIONS = Table(
+    "associations",
+    ("contig", "position", "ref", "alt", "phenotype"),
+    _schema(
+        contig=_TEXT,
+        position=_WHOLE,
+        ref=_TEXT,
+        alt=_TEXT,  # the effect allele
+        rsid=(_TEXT, None),
+        phenotype=_TEXT,
+        beta=(_REAL, None),
+        se=(_REAL, None),
+        neg_log10_p=(_REAL, None),
+        n=_WHOLE,
+        af=_REAL,
+    ),
+)
+
+
+def write_table(frame: DataFrame, table: Table, folder: str) -> int:
+    """Write a frame as `table` into a new folder and return the number of rows.
+
+    Raises `DataError` with every discrepancy: a missing, unexpected or mistyped column, a null
+    where none may be, a key that occurs twice.
+    """
+    problems = _schema_problems(frame.schema, table.schema)
+    if problems:
+        raise DataError(f"The table {table.name} is not as declared: {'; '.join(problems)}.")
+    frame.select(table.schema.names).write.mode("errorifexists").parquet(folder)
+    written = frame.sparkSession.read.schema(table.schema).parquet(folder)
+    required = [field.name for field in table.schema if not field.nullable]
+    counts = written.agg(
+        F.count(F.lit(1)).alias("rows"),
+        F.count_distinct(F.struct(*table.key)).alias("keys"),
+        *[F.count(F.when(F.col(name).isNull(), 1)).alias(f"null_{name}") for name in required],
+    ).first()
+    assert counts is not None
+    problems = [
+        f"{counts[f'null_{name}']} rows lack {name}" for name in required if counts[f"null_{name}"]
+    ]
+    if counts["keys"] != counts["rows"]:
+        problems.append(
+            f"{counts['rows'] - counts['keys']} rows repeat a key ({', '.join(table.key)})"
+        )
+    if problems:
+        raise DataError(f"The table {table.name} is not as declared: {'; '.join(problems)}.")
+    return int(counts["rows"])
+
+
+def read_table(spark: SparkSession, table: Table, folder: str) -> DataFrame:
+    """Read a published table with its declared schema."""
+    return spark.read.schema(table.schema).parquet(folder)
+
+
+def _schema_problems(found: StructType, declared: StructType) -> list[str]:
+    problems = []
+    types = {field.name: field.dataType.simpleString() for field in found}
+    for field in declared:
+        wanted = field.dataType.simpleString()
+        if field.name not in types:
+            problems.append(f"column {field.name} ({wanted}) is missing")
+        elif types[field.name] != wanted:
+            problems.append(f"column {field.name} is {types[field.name]} instead of {wanted}")
+    problems += [f"column {name} is unexpected" for name in types if name not in declared.names]
+    return problems

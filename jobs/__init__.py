@@ -1,0 +1,1 @@
+"""The jobs: one spark-submit entry a step, and the `ecg-spark` command."""
