@@ -1,0 +1,1 @@
+"""A synthetic biobank with planted truth: moving-dipole ECGs as real files, and genotypes."""
