@@ -74,4 +74,4 @@ class Recording:
     @property
     def signal_mv(self) -> NDArray[np.float64]:
         """The signal in mV, shape [12, n]."""
-        return self.samples * (self.microvolts_per_unit / 1000.0)
+        return self.samples.astype(np.float64) * (self.microvolts_per_unit / 1000.0)

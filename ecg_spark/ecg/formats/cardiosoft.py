@@ -1,0 +1,91 @@
+"""GE CardioSoft XML, the format of UK Biobank's resting ECGs (field 20205)."""
+
+import xml.etree.ElementTree as ET
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecg_spark.ecg.formats import xmltree
+from ecg_spark.ecg.formats.leads import StoredLead, add_lead, make_recording
+from ecg_spark.ecg.recording import Reason, Recording, RecordingError
+
+ROOT = "CardiologyXML"
+
+_MEASUREMENTS = {
+    "heart_rate_bpm": "VentricularRate",
+    "pr_ms": "PQInterval",
+    "p_ms": "PDuration",
+    "qrs_ms": "QRSDuration",
+    "qt_ms": "QTInterval",
+    "qtc_ms": "QTCInterval",
+    "rr_ms": "RRInterval",
+    "p_axis_deg": "PAxis",
+    "axis_deg": "RAxis",
+    "t_axis_deg": "TAxis",
+    "p_onset_ms": "POnset",
+    "p_offset_ms": "POffset",
+    "qrs_onset_ms": "QOnset",
+    "qrs_offset_ms": "QOffset",
+    "t_offset_ms": "TOffset",
+}
+
+
+def read_cardiosoft(data: bytes) -> Recording:
+    """Return the resting ECG (StripData) of a CardioSoft XML file, samples as stored.
+
+    The vendor's onsets and offsets are ms from the start of its median beat. The exercise
+    recording (FullDisclosure) and everything that names the participant but the PID are left
+    behind. Raises `RecordingError`.
+    """
+    root = xmltree.parse(data, skip=("FullDisclosure", "VectorLoops", "Interpretation"))
+    strip = root.find("StripData")
+    if strip is None:
+        raise RecordingError(Reason.MALFORMED, "no StripData element")
+    measured = root.find("RestingECGMeasurements")
+    median = None if measured is None else measured.find("MedianSamples")
+    rate = xmltree.required_number(strip, "SampleRate")
+    same_rate = median is not None and xmltree.number(median, "SampleRate") == rate
+    device = root.find("ClinicalInfo/DeviceInfo")
+    names = [xmltree.text(device, tag) for tag in ("Desc", "SoftwareVer")]
+    clock = root.find("ObservationDateTime")
+    parts = ("Year", "Month", "Day", "Hour", "Minute", "Second")
+    return make_recording(
+        _leads(strip),
+        rate,
+        "cardiosoft",
+        median=_leads(median) if median is not None and same_rate else None,
+        participant_id=xmltree.text(root, "PatientInfo/PID"),
+        acquired_at=xmltree.moment(*(xmltree.number(clock, part) for part in parts)),
+        device=" ".join(name for name in names if name) or None,
+        vendor=xmltree.measurements(measured, _MEASUREMENTS),
+    )
+
+
+def _leads(waveforms: ET.Element) -> dict[str, StoredLead]:
+    unit = xmltree.required_number(waveforms, "Resolution")
+    expected = xmltree.sample_count(waveforms, "ChannelSampleCountTotal")
+    leads: dict[str, StoredLead] = {}
+    for waveform in waveforms.iterfind("WaveformData"):
+        name = waveform.get("lead", "")
+        samples = _samples(waveform.text or "")
+        if expected is not None and samples.size != expected:
+            raise RecordingError(
+                Reason.MALFORMED,
+                f"a lead of {waveforms.tag} holds {samples.size} samples, not {expected}",
+            )
+        add_lead(leads, name, StoredLead(samples, unit))
+    return leads
+
+
+def _samples(text: str) -> NDArray[np.int64]:
+    text = text.strip()
+    try:
+        samples = np.fromstring(text, dtype=np.int64, sep=",") if text else np.zeros(0, np.int64)
+    except ValueError:
+        lowered = text.lower()
+        if "nan" in lowered or "inf" in lowered:
+            raise RecordingError(Reason.NOT_FINITE, "a sample is not a finite number") from None
+        raise RecordingError(Reason.MALFORMED, "the samples are not whole numbers") from None
+    if samples.size and max(samples.max(), -samples.min()) > 1 << 24:
+        raise RecordingError(Reason.MALFORMED, "a sample exceeds 24 bits")
+    return samples

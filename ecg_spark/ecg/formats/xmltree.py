@@ -1,0 +1,155 @@
+"""XML from strangers, read into an element tree without entities, network or unbounded work."""
+
+import xml.etree.ElementTree as ET
+from collections.abc import Collection
+from datetime import datetime
+from xml.parsers import expat
+
+from ecg_spark.ecg.recording import Reason, RecordingError
+
+MAX_ELEMENTS = 200_000
+"""An ECG of 10 s needs some 3,000 elements; every element costs about 200 bytes."""
+
+MAX_DEPTH = 64
+"""The device formats nest ten deep."""
+
+
+class _RootFound(Exception):
+    """Ends the parse at the root element: nothing behind it is needed to know the format."""
+
+
+def root_tag(data: bytes) -> str | None:
+    """Return the name of the root element, or None where `data` is not XML.
+
+    Raises `RecordingError` (unsafe) where entities are declared before the root.
+    """
+    tag: str | None = None
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal tag
+        tag = name
+        raise _RootFound
+
+    parser = _parser()
+    parser.StartElementHandler = start
+    try:
+        parser.Parse(data, True)
+    except (_RootFound, expat.ExpatError, LookupError, ValueError):
+        return tag
+    return tag
+
+
+def parse(data: bytes, skip: Collection[str] = ()) -> ET.Element:
+    """Return the root element of the document; elements named in `skip` are left out whole.
+
+    Entity declarations are refused, so no text can grow beyond the input; a document type that
+    names an external file is allowed and never opened. Raises `RecordingError`: unsafe for
+    entities, malformed for XML that is not well formed, too_large above `MAX_ELEMENTS` elements
+    or `MAX_DEPTH` levels.
+    """
+    builder = ET.TreeBuilder()
+    parser = _parser()
+    depth = elements = skipped_from = 0
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal depth, elements, skipped_from
+        depth += 1
+        elements += 1
+        if depth > MAX_DEPTH or elements > MAX_ELEMENTS:
+            raise RecordingError(
+                Reason.TOO_LARGE,
+                f"XML of more than {MAX_ELEMENTS} elements or {MAX_DEPTH} levels",
+            )
+        if skipped_from:
+            return
+        if name in skip:
+            skipped_from = depth
+            parser.CharacterDataHandler = None
+        else:
+            builder.start(name, attributes)
+
+    def end(name: str) -> None:
+        nonlocal depth, skipped_from
+        if not skipped_from:
+            builder.end(name)
+        elif depth == skipped_from:
+            skipped_from = 0
+            parser.CharacterDataHandler = builder.data
+        depth -= 1
+
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.CharacterDataHandler = builder.data
+    try:
+        parser.Parse(data, True)
+    except (expat.ExpatError, LookupError, ValueError) as error:
+        if isinstance(error, RecordingError):
+            raise
+        raise RecordingError(Reason.MALFORMED, f"not well-formed XML: {error}") from None
+    return builder.close()
+
+
+def text(element: ET.Element | None, path: str) -> str | None:
+    """Return the stripped text of the first element at `path`, or None where absent or empty."""
+    found = None if element is None else element.find(path)
+    value = (found.text or "").strip() if found is not None else ""
+    return value or None
+
+
+def number(element: ET.Element | None, path: str) -> float | None:
+    """Return the number at `path`, or None where absent, empty or not a finite number."""
+    value = text(element, path)
+    try:
+        parsed = float(value) if value is not None else None
+    except ValueError:
+        return None
+    return parsed if parsed is not None and abs(parsed) < 1e12 else None
+
+
+def required_number(element: ET.Element, path: str) -> float:
+    """Return the number at `path`; raises `RecordingError` (malformed) where there is none."""
+    value = number(element, path)
+    if value is None:
+        raise RecordingError(Reason.MALFORMED, f"{element.tag}/{path} holds no number")
+    return value
+
+
+def sample_count(element: ET.Element, path: str) -> int | None:
+    """Return the count at `path`, None where absent; malformed where it is no whole number."""
+    value = number(element, path)
+    if value is None:
+        return None
+    if value != int(value) or value < 0:
+        raise RecordingError(Reason.MALFORMED, f"{element.tag}/{path} is no count")
+    return int(value)
+
+
+def measurements(element: ET.Element | None, names: dict[str, str]) -> dict[str, float]:
+    """Return the numbers found under `element`: `names` maps our name to the element's path."""
+    found = {ours: number(element, path) for ours, path in names.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def moment(*parts: float | None) -> datetime | None:
+    """Return year, month, day, hour, minute, second as a time, None where any is invalid."""
+    given = [int(part) for part in parts if part is not None]
+    if len(given) < 6:
+        return None
+    year, month, day, hour, minute, second = given
+    try:
+        return datetime(year, month, day, hour, minute, second)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _parser() -> expat.XMLParserType:
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+    parser.buffer_size = 1 << 16
+    parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
+
+    def refuse_entity(*declaration: object) -> None:
+        raise RecordingError(Reason.UNSAFE, "the XML declares entities")
+
+    parser.EntityDeclHandler = refuse_entity
+    return parser
