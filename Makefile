@@ -1,0 +1,54 @@
+# The commands of ecg-spark. Python 3.11 and make are all they need; the rest is installed into
+# .venv, at the versions of requirements.lock, the first time and not again.
+#
+#   make demo PARTICIPANTS=500 VARIANTS=5000 SEED=2    a smaller biobank, another seed
+#   make demo GPU=1                                    PyTorch's CUDA build instead of the CPU's
+#   make test ARGS="tests/test_ecg_peaks.py -x"        a part of the tests
+#   make setup PYTHON=/opt/python3.11/bin/python3.11   a Python that is not on the PATH
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench cluster lock clean
+
+PARTICIPANTS ?= 2000
+VARIANTS ?= 20000
+SEED ?= 1
+OUT ?= out/demo
+STUDY ?= $(OUT)/biobank/study.yaml
+ARGS ?=
+export GPU PYTHON
+
+BIN := .venv/bin
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install the environment into .venv, if that is not done yet
+	@infra/setup.sh main
+
+demo: setup ## simulate a biobank and run every step of a study on it, up to the report
+	$(BIN)/ecg-spark simulate --participants $(PARTICIPANTS) --variants $(VARIANTS) --seed $(SEED) --out $(OUT)/biobank
+	$(BIN)/ecg-spark run $(OUT)/biobank/study.yaml
+
+test: setup ## run the tests
+	@infra/setup.sh gwas-ssf
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: setup ## run the benchmarks in tests/bench, one by one
+	@for file in tests/bench/bench_*.py; do \
+		echo "== $$file"; $(BIN)/python "$$file" || exit; \
+	done
+
+cluster: setup ## run the demo's study (or STUDY=...) on a Spark cluster of this machine
+	infra/local-cluster/run $(STUDY)
+
+lock: ## resolve the newest allowed versions and write the lock files
+	@infra/lock.sh
+
+clean: ## remove environments, builds and caches; results in out/ stay
+	rm -rf .venv .venv-ssf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './out/*' -prune -exec rm -rf {} +
