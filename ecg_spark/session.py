@@ -45,7 +45,9 @@ LOCAL_SETTINGS = {
 }
 
 
-def spark_session(app: str, driver_memory: str = "4g", progress: bool | None = None) -> SparkSession:
+def spark_session(
+    app: str, driver_memory: str = "4g", progress: bool | None = None
+) -> SparkSession:
     """The active Spark session, or a new one set up for wide Arrow rows and for Hail.
 
     Under spark-submit, or where a session is active already, the cluster's settings hold.
@@ -66,7 +68,9 @@ def spark_session(app: str, driver_memory: str = "4g", progress: bool | None = N
             conf.setMaster("local[*]")
         settings |= LOCAL_SETTINGS
         settings["spark.driver.memory"] = driver_memory
-        settings["spark.local.dir"] = tempfile.gettempdir()
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        quiet = Path(__file__).with_name("log4j2.properties")
+        settings["spark.driver.extraJavaOptions"] = f"-Dlog4j2.configurationFile=file:{quiet}"
         jar = hail_jar()
         settings["spark.jars"] = f"file://{jar}"
         settings["spark.driver.extraClassPath"] = str(jar)
@@ -83,7 +87,6 @@ def spark_session(app: str, driver_memory: str = "4g", progress: bool | None = N
             f"Spark did not start ({type(error).__name__}: {str(error).splitlines()[0]}); "
             f"its own messages above say why."
         ) from error
-    session.sparkContext.setLogLevel("ERROR")
     return session
 
 
@@ -144,4 +147,3 @@ def _java_version(home: Path) -> int | None:
         return None
     version = re.search(r'version "(\d+)', answer.stderr)
     return int(version[1]) if version else None
-

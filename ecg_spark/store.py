@@ -48,6 +48,19 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def file_stamp(path: str) -> tuple[str, int | None, str]:
+    """What tells whether an input file has changed: its path, size and time of change.
+
+    A file that does not exist has no size: whoever reads it says so better.
+    """
+    fs, base = fsspec.core.url_to_fs(path)
+    try:
+        info = fs.info(base)
+    except FileNotFoundError:
+        return path, None, ""
+    return path, info.get("size"), str(info.get("mtime") or info.get("etag") or "")
+
+
 class Store:
     """The output folder of one study, on any file system that fsspec reaches."""
 
@@ -64,7 +77,9 @@ class Store:
         """The current publication of a step, None where there is none."""
         try:
             content = json.loads(self._fs.cat_file(self._pointer(step)))
-            known = {key: content[key] for key in Publication.__dataclass_fields__ if key in content}
+            known = {
+                key: content[key] for key in Publication.__dataclass_fields__ if key in content
+            }
             publication = Publication(**known, folder=f"{self.root}/runs/{step}/{content['run']}")
         except FileNotFoundError:
             return None

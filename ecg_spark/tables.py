@@ -94,7 +94,7 @@ TRAIT_NAMES = ("heart_rate_bpm", "pr_ms", "p_ms", "qrs_ms", "qt_ms", "qtc_ms", "
 TRAITS = Table(
     "traits",
     ("ecg_id",),
-    _schema(ecg_id=_TEXT, participant_id=_TEXT, **{name: (_REAL, None) for name in TRAIT_NAMES}),
+    _schema(ecg_id=_TEXT, participant_id=_TEXT, **dict.fromkeys(TRAIT_NAMES, (_REAL, None))),
 )
 
 LATENTS = Table(
@@ -128,8 +128,12 @@ ASSOCIATIONS = Table(
 )
 
 
-def write_table(frame: DataFrame, table: Table, folder: str) -> int:
+def write_table(
+    frame: DataFrame, table: Table, folder: str, options: dict[str, str] | None = None
+) -> int:
     """Write a frame as `table` into a new folder and return the number of rows.
+
+    `options` are Parquet's own writer options.
 
     Raises `DataError` with every discrepancy: a missing, unexpected or mistyped column, a null
     where none may be, a key that occurs twice.
@@ -137,7 +141,8 @@ def write_table(frame: DataFrame, table: Table, folder: str) -> int:
     problems = _schema_problems(frame.schema, table.schema)
     if problems:
         raise DataError(f"The table {table.name} is not as declared: {'; '.join(problems)}.")
-    frame.select(table.schema.names).write.mode("errorifexists").parquet(folder)
+    writer = frame.select(table.schema.names).write.mode("errorifexists")
+    writer.options(**options or {}).parquet(folder)
     written = frame.sparkSession.read.schema(table.schema).parquet(folder)
     required = [field.name for field in table.schema if not field.nullable]
     counts = written.agg(

@@ -1,4 +1,4 @@
-"""How every job runs: arguments, the check whether there is anything to do, one call, a JSON line."""
+"""How every job runs: arguments, is there anything to do, one call, one JSON line."""
 
 import argparse
 import errno
@@ -84,7 +84,9 @@ def main(step: Step, arguments: list[str] | None = None) -> int:
     parser.add_argument("--study", required=True, help="the study file")
     parser.add_argument("--force", action="store_true", help="redo it though it is published")
     options = parser.parse_args(arguments)
-    return guarded(lambda: print_line(run_step(step, load_study(options.study), force=options.force)))
+    return guarded(
+        lambda: print_line(run_step(step, load_study(options.study), force=options.force))
+    )
 
 
 def print_line(summary: Summary) -> None:
@@ -129,7 +131,10 @@ def as_infrastructure_error(error: BaseException) -> InfrastructureError | None:
 def configure_logging() -> None:
     """Progress lines on standard error; standard output carries only the JSON lines."""
     logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
+        stream=sys.stderr,
+        level=logging.WARNING,
+        format="%(asctime)s %(message)s",
+        datefmt="%H:%M:%S",
     )
     for name in ("ecg_spark", "models", "jobs"):
         logging.getLogger(name).setLevel(os.environ.get("ECG_SPARK_LOG", "INFO"))

@@ -1,0 +1,81 @@
+"""The tables that a user brings: participants with their covariates, and the file manifest."""
+
+import logging
+
+import pandas as pd
+
+from ecg_spark.errors import DataError
+from ecg_spark.study import Manifest, Participants
+
+log = logging.getLogger(__name__)
+
+
+def read_participants(settings: Participants, path: str) -> pd.DataFrame:
+    """The covariates of every participant, indexed by participant id (text).
+
+    Values that are no numbers become missing; a participant with several rows keeps the first.
+    Raises `DataError` where the table cannot be read, has no id column or lacks a covariate.
+    """
+    frame = _read(path, "participant table")
+    _require(frame, path, "participant table", [settings.id], "participants.id")
+    _require(frame, path, "participant table", settings.covariates, "participants.covariates")
+    frame = frame[frame[settings.id].notna()]
+    repeated = int(frame[settings.id].duplicated().sum())
+    if repeated:
+        log.info("participant table: %d rows repeat a participant; the first is used", repeated)
+        frame = frame.drop_duplicates(settings.id)
+    values = frame.set_index(settings.id)[list(settings.covariates)]
+    values.index.name = "participant_id"
+    numbers = values.apply(pd.to_numeric, errors="coerce")
+    for name in settings.covariates:
+        if numbers[name].isna().all():
+            raise DataError(
+                f"The covariate {name} in the participant table {path} holds no number: "
+                f"code it as numbers or take it out of participants.covariates."
+            )
+    return numbers.astype("float64")
+
+
+def read_manifest(settings: Manifest, path: str) -> pd.DataFrame:
+    """The manifest as two text columns, `uri` and `participant_id`.
+
+    Raises `DataError` where it cannot be read, lacks a column or names a file twice.
+    """
+    frame = _read(path, "manifest")
+    _require(frame, path, "manifest", [settings.uri], "ecg.manifest.uri")
+    _require(frame, path, "manifest", [settings.participant_id], "ecg.manifest.participant_id")
+    frame = frame[[settings.uri, settings.participant_id]].dropna()
+    frame.columns = pd.Index(["uri", "participant_id"])
+    if repeated := int(frame["uri"].duplicated().sum()):
+        raise DataError(f"The manifest {path} names {repeated} files more than once: keep one row.")
+    return frame
+
+
+def _read(path: str, what: str) -> pd.DataFrame:
+    """A CSV, TSV or Parquet table with every column as text, so that ids stay as written."""
+    try:
+        if path.endswith(".parquet"):
+            frame = pd.read_parquet(path)
+            return frame.astype("string").astype(object).where(frame.notna(), None)
+        separator = "\t" if path.removesuffix(".gz").endswith((".tsv", ".txt")) else ","
+        return pd.read_csv(path, sep=separator, dtype=str)
+    except FileNotFoundError:
+        raise DataError(
+            f"The {what} {path} does not exist: correct it in the study file."
+        ) from None
+    except (ValueError, OSError) as error:
+        raise DataError(
+            f"The {what} {path} cannot be read as CSV, TSV or Parquet "
+            f"({type(error).__name__}): correct the file or its name."
+        ) from None
+
+
+def _require(
+    frame: pd.DataFrame, path: str, what: str, columns: list[str] | tuple[str, ...], key: str
+) -> None:
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise DataError(
+            f"The {what} {path} has no column {', '.join(missing)}; it has "
+            f"{', '.join(map(str, frame.columns[:20]))}: set {key} in the study file."
+        )

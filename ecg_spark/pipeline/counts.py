@@ -1,0 +1,25 @@
+"""What the steps share: counting rows, proving that none is lost, clearing a staging folder."""
+
+import fsspec
+from pyspark.sql import DataFrame
+
+
+def check_counts(step: str, n_in: int, n_out: int, n_quarantined: int) -> None:
+    """Assert that what came in went out or was quarantined."""
+    if n_in != n_out + n_quarantined:
+        raise AssertionError(
+            f"{step} lost count: {n_in} recordings came in, {n_out} went out and "
+            f"{n_quarantined} were quarantined."
+        )
+
+
+def value_counts(frame: DataFrame, column: str) -> dict[str, int]:
+    """How often each value of a column occurs, in the order of the values."""
+    rows = frame.groupBy(column).count().orderBy(column).collect()
+    return {row[column]: row["count"] for row in rows}
+
+
+def remove_folder(folder: str) -> None:
+    """Remove a folder that was written for this run alone."""
+    fs, path = fsspec.core.url_to_fs(folder)
+    fs.rm(path, recursive=True)

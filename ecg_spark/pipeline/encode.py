@@ -1,0 +1,88 @@
+"""Encode: the registered model turns beats into latents, one row a participant and model."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from models.encoder import Encoder
+from pyspark import Broadcast
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.types import ArrayType, DoubleType, StringType, StructField, StructType
+
+from ecg_spark.ecg import BEAT_SAMPLES, LEADS
+from ecg_spark.tables import LATENTS, write_table
+
+BEATS_PER_BATCH = 256
+
+_ENCODED = StructType(
+    [
+        StructField("participant_id", StringType()),
+        StructField("model", StringType()),
+        StructField("z", ArrayType(DoubleType(), False)),
+        StructField("z_sd", ArrayType(DoubleType(), False)),
+    ]
+)
+
+
+def encode(
+    spark: SparkSession, beats: DataFrame, encoder: Encoder, target: Callable[[str], str]
+) -> dict[str, Any]:
+    """Write the table `latents`: the active latents of every participant, and the PCA peer's.
+
+    A participant with several ECGs gets the mean of their latents; `n_ecgs` says of how many, and
+    the posterior standard deviation becomes that of the mean.
+    """
+    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", BEATS_PER_BATCH)
+    shared = spark.sparkContext.broadcast(encoder)
+    encoded = beats.select("participant_id", "signal").mapInArrow(_encoder_of(shared), _ENCODED)
+    n_latents = encoder.n_active
+    mean = F.array(*[F.avg(F.col("z")[i]) for i in range(n_latents)])
+    sd = F.array(
+        *[
+            F.sqrt(F.sum(F.col("z_sd")[i] * F.col("z_sd")[i])) / F.count(F.lit(1))
+            for i in range(n_latents)
+        ]
+    )
+    latents = encoded.groupBy("participant_id", "model").agg(
+        mean.alias("z"), sd.alias("z_sd"), F.count(F.lit(1)).cast("int").alias("n_ecgs")
+    )
+    write_table(latents, LATENTS, target("latents"))
+    written = spark.read.parquet(target("latents")).where(F.col("model") == "vae")
+    several = written.where(F.col("n_ecgs") > 1)
+    return {
+        "participants": written.count(),
+        "n_latents": n_latents,
+        "participants_with_several_ecgs_averaged": several.count(),
+    }
+
+
+def _encoder_of(
+    shared: "Broadcast[Encoder]",
+) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """The Arrow function of a broadcast encoder: the model is built once a task, not a batch."""
+
+    def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        encoder = shared.value
+        schema = to_arrow_schema(_ENCODED)
+        for batch in batches:
+            values = batch.column("signal").flatten().to_numpy()
+            signal = np.asarray(values, np.float32).reshape(-1, len(LEADS), BEAT_SAMPLES)
+            people = batch.column("participant_id")
+            for model, encoding in (
+                ("vae", encoder.encode(signal)),
+                ("pca", encoder.encode_pca(signal)),
+            ):
+                yield pa.RecordBatch.from_arrays(
+                    [
+                        people,
+                        pa.array([model] * len(people)),
+                        pa.array(list(encoding.z), schema.field("z").type),
+                        pa.array(list(encoding.z_sd), schema.field("z_sd").type),
+                    ],
+                    schema=schema,
+                )
+
+    return run

@@ -1,0 +1,19 @@
+"""spark-submit jobs/average.py --study study.yaml: recordings become beats and traits."""
+
+import sys
+
+from ecg_spark.pipeline.average import average
+from ecg_spark.tables import RECORDINGS, read_table
+from jobs.step import Context, Step, Summary, main
+
+
+def work(context: Context) -> Summary:
+    """Average every recording and publish the tables beats, traits and quarantine."""
+    recordings = read_table(context.spark, RECORDINGS, context.inputs["ingest"].path("recordings"))
+    return average(context.spark, recordings, context.run.path)
+
+
+STEP = Step("average", ("ingest",), lambda study: None, work)
+
+if __name__ == "__main__":
+    sys.exit(main(STEP))

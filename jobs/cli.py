@@ -1,0 +1,84 @@
+"""The `ecg-spark` command: init, simulate, run, and every step by its name."""
+
+import argparse
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from ecg_spark.errors import UsageError
+from ecg_spark.study import load_study, study_template
+from jobs.step import Step, guarded, print_line, run_step
+
+STEPS = ("ingest", "average", "train", "encode", "genotypes", "gwas", "report")
+"""The steps in the order in which `ecg-spark run` takes them."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line, do it, and return the exit code (0, 2, 3 or 4)."""
+    options = _parser().parse_args(arguments)
+    return guarded(lambda: options.action(options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ecg-spark",
+        description="From raw electrocardiograms to the genes behind them.",
+        epilog="Exit codes: 0 done, 2 wrong usage or study file, 3 bad data, 4 infrastructure.",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="command", required=True)
+
+    init = commands.add_parser("init", help="write a commented study file")
+    init.add_argument("study", nargs="?", default="study.yaml", type=Path)
+    init.set_defaults(action=_init)
+
+    simulate = commands.add_parser("simulate", help="write a simulated biobank, planted truth")
+    simulate.add_argument("--participants", type=_positive, required=True)
+    simulate.add_argument("--variants", type=_positive, required=True)
+    simulate.add_argument("--out", type=Path, required=True)
+    simulate.add_argument("--seed", type=_positive, default=1)
+    simulate.set_defaults(action=_simulate)
+
+    run = commands.add_parser("run", help="run every step that is not published yet")
+    run.set_defaults(action=_run, steps=STEPS)
+    for name in STEPS:
+        step = commands.add_parser(name, help=f"run the step '{name}'")
+        step.set_defaults(action=_run, steps=(name,))
+    for name in ("run", *STEPS):
+        command = commands.choices[name]
+        command.add_argument("study", type=Path, help="the study file")
+        command.add_argument("--force", action="store_true", help="redo what is published already")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _init(options: argparse.Namespace) -> None:
+    try:
+        with options.study.open("x", encoding="utf-8") as file:
+            file.write(study_template())
+    except FileExistsError:
+        raise UsageError(f"{options.study} exists already: name another file.") from None
+    except FileNotFoundError:
+        raise UsageError(f"The folder {options.study.parent} does not exist: make it.") from None
+    print(f"Wrote {options.study}: set its paths, then 'ecg-spark run {options.study}'.")
+
+
+def _simulate(options: argparse.Namespace) -> None:
+    from jobs.simulate import simulate
+
+    print_line(simulate(options.out, options.participants, options.variants, options.seed))
+
+
+def _run(options: argparse.Namespace) -> None:
+    study = load_study(options.study)
+    for name in options.steps:
+        step: Step = import_module(f"jobs.{name}").STEP
+        print_line(run_step(step, study, force=options.force))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

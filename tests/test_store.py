@@ -1,0 +1,100 @@
+"""Publications: all or nothing, whatever happens to the run."""
+
+import pytest
+
+from ecg_spark.errors import InfrastructureError, UsageError
+from ecg_spark.store import Store, file_stamp, fingerprint
+
+
+def publish(store, step, text, made_from="f"):
+    with store.run(step, made_from) as run:
+        path = run.path("table")
+        with open(path, "w") as file:
+            file.write(text)
+        return run.publish({"rows": 1})
+
+
+def content(store, step):
+    with open(store.require(step).path("table")) as file:
+        return file.read()
+
+
+def test_a_reader_sees_the_old_output_until_the_new_one_is_published(tmp_path):
+    store = Store(str(tmp_path))
+    publish(store, "ingest", "old")
+    with store.run("ingest", "g") as run:
+        with open(run.path("table"), "w") as file:
+            file.write("new")
+        assert content(store, "ingest") == "old"
+        run.publish({})
+    assert content(store, "ingest") == "new"
+    assert store.require("ingest").fingerprint == "g"
+
+
+def test_a_failed_run_leaves_the_old_output_and_nothing_else(tmp_path):
+    store = Store(str(tmp_path))
+    publish(store, "ingest", "old")
+    with pytest.raises(OSError, match="full"), store.run("ingest", "g") as run:
+        with open(run.path("table"), "w") as file:
+            file.write("half")
+        raise OSError("full")
+    assert content(store, "ingest") == "old"
+    assert len(list((tmp_path / "runs" / "ingest").iterdir())) == 1
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
+    store = Store(str(tmp_path))
+    killed = tmp_path / "runs" / "ingest" / "20200101T000000-abcdef"
+    killed.mkdir(parents=True)
+    (killed / "part").write_text("half")
+    assert store.published("ingest") is None
+    publish(store, "ingest", "whole")
+    assert not killed.exists()
+    assert content(store, "ingest") == "whole"
+
+
+def test_the_run_before_is_kept_for_its_readers_until_the_next_but_one(tmp_path):
+    store = Store(str(tmp_path))
+    first = publish(store, "ingest", "1")
+    publish(store, "ingest", "2")
+    with open(first.path("table")) as file:
+        assert file.read() == "1"
+    publish(store, "ingest", "3")
+    assert len(list((tmp_path / "runs" / "ingest").iterdir())) == 2
+
+
+def test_a_step_that_never_ran_is_named(tmp_path):
+    with pytest.raises(UsageError, match="ecg-spark ingest"):
+        Store(str(tmp_path)).require("ingest")
+
+
+def test_a_damaged_pointer_is_an_error_not_an_absence(tmp_path):
+    store = Store(str(tmp_path))
+    publish(store, "ingest", "1")
+    (tmp_path / "published" / "ingest.json").write_text("{")
+    with pytest.raises(InfrastructureError, match="damaged"):
+        store.published("ingest")
+
+
+def test_a_pointer_without_its_folder_is_no_publication(tmp_path):
+    store = Store(str(tmp_path))
+    (tmp_path / "published").mkdir()
+    assert store.published("ingest") is None
+    (tmp_path / "published" / "ingest.json").write_text(
+        '{"step": "ingest", "run": "gone", "fingerprint": "", "published_at": "", "summary": {}}'
+    )
+    assert store.published("ingest") is None
+
+
+def test_a_fingerprint_depends_on_values_alone():
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+    assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+
+
+def test_a_changed_file_changes_its_stamp(tmp_path):
+    file = tmp_path / "people.csv"
+    missing = file_stamp(str(file))
+    file.write_text("a")
+    before = file_stamp(str(file))
+    file.write_text("ab")
+    assert len({missing, before, file_stamp(str(file))}) == 3

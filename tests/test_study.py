@@ -1,0 +1,93 @@
+"""The study file: what is accepted, and what a wrong one says."""
+
+import pytest
+import yaml
+
+from ecg_spark.errors import UsageError
+from ecg_spark.study import Study, load_study, study_template
+
+MINIMAL = {
+    "name": "s",
+    "output": "out",
+    "ecg": {"path": "ecg"},
+    "participants": {"path": "people.csv"},
+    "genotypes": {"path": "g.bed"},
+}
+
+
+def written(tmp_path, content):
+    path = tmp_path / "study.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return path
+
+
+def test_the_template_is_a_valid_study_with_the_defaults(tmp_path):
+    study = load_study(written(tmp_path, study_template()))
+    assert study.model == Study.model_validate(MINIMAL).model
+    assert study.gwas == Study.model_validate(MINIMAL).gwas
+
+
+def test_the_template_shows_each_default_as_it_is(tmp_path):
+    lines = study_template().splitlines()
+    shown = [line.replace("# ", "", 1) if line.startswith("# ") else line for line in lines[3:]]
+    shown = [line.replace("  # ", "  ", 1) if "  # " in line[:6] else line for line in shown]
+    shown = [line for line in shown if ": " in line or line.endswith(":")]
+    text = "\n".join(line for line in shown if not line.strip().startswith("#"))
+    content = yaml.safe_load(text)
+    content["truth"] = None
+    content["ecg"] = {"path": "ecg"}
+    study = Study.model_validate(content)
+    defaults = Study.model_validate(MINIMAL)
+    for section in ("model", "gwas", "mlflow", "spark"):
+        assert getattr(study, section) == getattr(defaults, section)
+    assert study.genotypes.model_copy(update={"path": ""}) == defaults.genotypes.model_copy(
+        update={"path": ""}
+    )
+
+
+def test_every_problem_is_listed_at_once_with_its_key(tmp_path):
+    bad = {
+        "name": "s",
+        "ecg": {"path": "ecg", "id_pattern": "no group", "colour": 1},
+        "participants": {"path": "p.csv"},
+        "genotypes": {"path": "g.bed", "min_maf": 0.9, "reference_genome": "hg19"},
+        "model": {"latents": 0},
+        "gwaz": {},
+    }
+    with pytest.raises(UsageError) as caught:
+        load_study(written(tmp_path, bad))
+    message = str(caught.value)
+    assert caught.value.exit_code == 2
+    for part in (
+        "7 problems",
+        "output: is missing",
+        "ecg.id_pattern: needs exactly one group",
+        "ecg.colour: is not a key; known here are path, manifest, id_pattern",
+        "genotypes.min_maf: should be less than or equal to 0.5 (found 0.9)",
+        "genotypes.reference_genome: should be 'GRCh37' or 'GRCh38' (found 'hg19')",
+        "model.latents: should be greater than or equal to 1 (found 0)",
+        "gwaz: is not a key; known here are name, output",
+    ):
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [("a: [1", "not YAML at line"), ("", "holds no keys"), ("- 1", "holds no keys")],
+)
+def test_a_file_that_is_no_study_is_refused_in_a_sentence(tmp_path, content, says):
+    with pytest.raises(UsageError, match=says):
+        load_study(written(tmp_path, content))
+
+
+def test_a_missing_file_names_the_way_out(tmp_path):
+    with pytest.raises(UsageError, match="ecg-spark init"):
+        load_study(tmp_path / "none.yaml")
+
+
+def test_paths_start_from_the_folder_of_the_study_file(tmp_path):
+    study = load_study(written(tmp_path, MINIMAL))
+    assert study.locate("ecg") == str(tmp_path / "ecg")
+    assert study.locate("/data/ecg") == "/data/ecg"
+    assert study.locate("gs://bucket/ecg") == "gs://bucket/ecg"
+    assert study.tracking_uri == f"sqlite:///{tmp_path}/out/mlflow.db"
