@@ -34,6 +34,7 @@ SETTINGS = {
     "spark.sql.parquet.columnarReaderBatchSize": "256",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "256",
     "spark.sql.files.ignoreCorruptFiles": "false",  # true loses rows without a word
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.adaptive.enabled": "true",
 }

@@ -58,12 +58,17 @@ def _positive(text: str) -> int:
 
 def _init(options: argparse.Namespace) -> None:
     try:
-        with options.study.open("x", encoding="utf-8") as file:
-            file.write(study_template())
+        file = options.study.open("x", encoding="utf-8")
     except FileExistsError:
         raise UsageError(f"{options.study} exists already: name another file.") from None
     except FileNotFoundError:
         raise UsageError(f"The folder {options.study.parent} does not exist: make it.") from None
+    try:
+        with file:
+            file.write(study_template())
+    except OSError:
+        options.study.unlink()
+        raise
     print(f"Wrote {options.study}: set its paths, then 'ecg-spark run {options.study}'.")
 
 

@@ -117,7 +117,8 @@ def guarded(action: Callable[[], None]) -> int:
 def as_infrastructure_error(error: BaseException) -> InfrastructureError | None:
     """The full disk or lost permission behind an error, also one that Spark has wrapped."""
     text = str(error)
-    if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in text:
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if getattr(error, "errno", None) in full or "No space left on device" in text:
         return InfrastructureError(
             "The disk is full: free space in the output folder or in the temporary folder "
             "and run the same command again; what was published before stays."

@@ -1,0 +1,151 @@
+"""The command line: usage, exit codes, steps that skip themselves."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from ecg_spark.errors import DataError, InfrastructureError
+from ecg_spark.store import Store
+from ecg_spark.study import Study, load_study
+from jobs.cli import main
+from jobs.step import Step, guarded, run_step
+
+
+@pytest.fixture()
+def study(tmp_path):
+    return Study.model_validate(
+        {
+            "name": "s",
+            "output": str(tmp_path / "out"),
+            "ecg": {"path": "ecg"},
+            "participants": {"path": "people.csv"},
+            "genotypes": {"path": "g.bed"},
+        }
+    )
+
+
+def step_of(work, name="one", needs=(), settings=lambda study: study.seed):
+    return Step(name, needs, settings, work)
+
+
+def test_init_writes_a_study_that_loads_and_never_overwrites(tmp_path, capsys):
+    path = tmp_path / "study.yaml"
+    assert main(["init", str(path)]) == 0
+    assert load_study(path).name == "my-study"
+    path.write_text("mine")
+    assert main(["init", str(path)]) == 2
+    assert path.read_text() == "mine"
+    assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["nonsense"], ["run"], ["simulate", "--participants", "-1"]]
+)
+def test_wrong_usage_is_exit_code_2(arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+def test_a_bad_study_file_is_exit_code_2_with_every_problem(tmp_path, capsys):
+    path = tmp_path / "study.yaml"
+    path.write_text("name: x\ncolour: 1\n")
+    assert main(["run", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert "5 problems" in error
+    assert "Traceback" not in error
+
+
+def test_a_step_before_its_input_says_what_to_run_first(tmp_path, capsys):
+    path = tmp_path / "study.yaml"
+    main(["init", str(path)])
+    assert main(["average", str(path)]) == 2
+    assert "run 'ecg-spark ingest' first" in capsys.readouterr().err
+
+
+def test_an_empty_ecg_folder_is_exit_code_3(tmp_path, capsys):
+    path = tmp_path / "study.yaml"
+    main(["init", str(path)])
+    assert main(["ingest", str(path)]) == 3
+    assert "does not exist" in capsys.readouterr().err
+    (tmp_path / "ecg").mkdir()
+    assert main(["ingest", str(path)]) == 3
+    assert "holds no file" in capsys.readouterr().err
+
+
+def test_a_step_skips_itself_until_settings_or_inputs_change(study):
+    calls = []
+
+    def work(context):
+        calls.append(context.run.folder)
+        return {"n": len(calls)}
+
+    step = step_of(work)
+    assert run_step(step, study)["n"] == 1
+    assert run_step(step, study) == {"step": "one", "skipped": "already published", "n": 1} | {
+        "seconds": Store(study.output_path).require("one").summary["seconds"]
+    }
+    assert run_step(step, study.model_copy(update={"seed": 2}))["n"] == 2
+    assert run_step(step, study.model_copy(update={"seed": 2}), force=True)["n"] == 3
+
+    second = step_of(lambda context: {}, "two", ("one",))
+    assert "skipped" not in run_step(second, study)
+    assert "skipped" in run_step(second, study)
+    run_step(step, study)
+    assert "skipped" not in run_step(second, study)
+
+
+def test_a_failed_step_publishes_nothing_and_the_next_run_goes_on(study):
+    def fail(context):
+        with open(context.run.path("half"), "w") as file:
+            file.write("x")
+        raise DataError("bad")
+
+    with pytest.raises(DataError):
+        run_step(step_of(fail), study)
+    assert Store(study.output_path).published("one") is None
+    assert run_step(step_of(lambda context: {"n": 1}), study)["n"] == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (DataError("No beat."), 3, "No beat."),
+        (InfrastructureError("No GPU."), 4, "No GPU."),
+        (OSError(28, "No space left on device"), 4, "disk is full"),
+        (RuntimeError("java.io.IOException: No space left on device"), 4, "disk is full"),
+        (PermissionError(13, "Permission denied", "/out"), 4, "No permission to write or read"),
+    ],
+)
+def test_errors_become_a_sentence_and_an_exit_code(error, code, says, capsys):
+    def action():
+        raise error
+
+    assert guarded(action) == code
+    captured = capsys.readouterr()
+    assert says in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+def test_a_full_disk_ends_in_one_sentence(tmp_path):
+    """A real full disk: a process that may write only a few kilobytes."""
+    code = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))\n"
+        "from jobs.cli import main\n"
+        f"sys.exit(main(['init', {str(tmp_path / 'study.yaml')!r}]))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 4
+    assert ended.stderr.startswith("ecg-spark: The disk is full")
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "study.yaml").exists()
+
+
+def test_the_last_line_of_a_step_is_json(study, capsys):
+    assert guarded(lambda: print(json.dumps(run_step(step_of(lambda c: {"n": 1}), study)))) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["step"] == "one"
