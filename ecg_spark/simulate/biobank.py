@@ -1,0 +1,318 @@
+"""A whole simulated biobank in a folder, its chunks and blocks made by Spark tasks.
+
+    OUT/ecg/                        recordings as .xml, or .hea with .dat
+    OUT/manifest.csv                uri (below ecg/), participant_id, acquired_at
+    OUT/participants.csv            participant_id, age (years), sex (1 male, 0 female), bmi (kg/m²)
+    OUT/genotypes.bed .bim .fam     PLINK 1, A1 = ALT, GRCh38 with contigs chr1 to chr22
+    OUT/genotypes.bgen .sample      the same as 8-bit BGEN 1.2
+    OUT/truth_parameters.parquet/   participant_id, population, each parameter and its score
+    OUT/truth.json                  everything that was planted; written last
+
+The folder must lie on a file system that all executors share. Every file follows from the seed:
+neither the number of tasks nor their order matters, and a task that runs twice writes the same.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
+
+from ecg_spark.errors import InfrastructureError, UsageError
+from ecg_spark.simulate.genome import FST, POPULATION_SHARES, Genome, make_genome
+from ecg_spark.simulate.genotype_files import (
+    BED_MAGIC,
+    bed_rows,
+    bgen_header,
+    bgen_rows,
+    bim_rows,
+)
+from ecg_spark.simulate.genotypes import (
+    CHUNK,
+    block_dosages,
+    families,
+    n_chunks,
+    poor_samples,
+)
+from ecg_spark.simulate.heart import PARAMETERS
+from ecg_spark.simulate.people import (
+    People,
+    Planted,
+    describe_parameters,
+    describe_planted,
+    participant_id,
+    people_of_chunk,
+    plant,
+)
+from ecg_spark.simulate.visits import REASONS, Defect, choose_defects, recordings_of
+
+MIN_VARIANTS = 200
+_BLOCKS_PER_TASK = 8
+_PARTS = "_parts"
+_HEADERS = {
+    "participants.csv": b"participant_id,age,sex,bmi\n",
+    "manifest.csv": b"uri,participant_id,acquired_at\n",
+    "genotypes.fam": b"",
+    "genotypes.sample": b"ID_1 ID_2 missing\n0 0 0\n",
+}
+_TRUTH_NOTES = {
+    "effect_allele": "ALT; beta is the change of the parameter's score (variance 1) by one allele",
+    "variance_explained": "part of the score's variance in the population, by construction of beta",
+    "variance_explained_measured": "squared correlation with the score over these participants",
+    "value": "floor + median * exp(spread * score) if log, else median + spread * score",
+}
+
+
+def simulate_biobank(
+    spark: SparkSession, out: Path, *, participants: int, variants: int, seed: int
+) -> dict[str, Any]:
+    """Write a biobank of so many participants and variants into the folder `out`.
+
+    Returns the counts. A folder that already holds this very biobank is left as it is; an
+    unfinished one is made again. Raises `UsageError` for too few participants or variants and for
+    a folder that holds anything else.
+    """
+    if participants < 1 or variants < MIN_VARIANTS:
+        raise UsageError(
+            f"A simulated biobank needs at least 1 participant and {MIN_VARIANTS} variants."
+        )
+    settings = {"participants": participants, "variants": variants, "seed": seed}
+    if _claim(out, settings):
+        return _summary(json.loads((out / "truth.json").read_text(encoding="utf-8")))
+    genome = make_genome(seed, variants)
+    planted = plant(genome)
+    defects = choose_defects(seed, participants)
+
+    def people_task(chunk: int) -> dict[str, Any]:
+        return _write_chunk(out, genome, planted, defects, chunk, participants)
+
+    def genotype_task(task: int) -> dict[str, Any]:
+        return _write_blocks(out, genome, task, participants)
+
+    chunks = _run_tasks(spark, n_chunks(participants), people_task)
+    n_genotype_tasks = -(-genome.n_blocks // _BLOCKS_PER_TASK)
+    _run_tasks(spark, n_genotype_tasks, genotype_task)
+
+    for name, header in _HEADERS.items():
+        _join(out, name, header, n_chunks(participants))
+    heads = {"bed": BED_MAGIC, "bim": b"", "bgen": bgen_header(variants, participants)}
+    for suffix, head in heads.items():
+        _join(out, f"genotypes.{suffix}", head, n_genotype_tasks)
+    shutil.rmtree(out / _PARTS)
+    truth = _truth(genome, planted, settings, chunks)
+    _write(out / "truth.json", json.dumps(truth, indent=1).encode())
+    return _summary(truth)
+
+
+def _claim(out: Path, settings: dict[str, int]) -> bool:
+    """Mark the folder as this biobank's; returns whether it is there already, complete."""
+    mark = out / "simulation.json"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()):
+            known = json.loads(mark.read_text(encoding="utf-8")) if mark.is_file() else None
+            if known != settings:
+                raise UsageError(
+                    f"The folder {out} holds something else than this biobank: "
+                    f"name another folder or remove it."
+                )
+            if (out / "truth.json").is_file():
+                return True
+        _write(mark, json.dumps(settings).encode())
+        for folder in ("ecg", _PARTS, "truth_parameters.parquet"):
+            (out / folder).mkdir(exist_ok=True)
+    except OSError as error:
+        raise InfrastructureError(
+            f"The folder {out} cannot be written ({error.strerror}): name another one."
+        ) from None
+    return False
+
+
+def _run_tasks(
+    spark: SparkSession, count: int, task: Callable[[int], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Run task(0) to task(count - 1), a Spark task each; returns their answers in order."""
+
+    def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            ids = batch.column(0).to_pylist()
+            answers = [json.dumps(task(index)) for index in ids]
+            yield pa.RecordBatch.from_pydict({"id": ids, "answer": answers})
+
+    done = spark.range(0, count, 1, count).mapInArrow(run, "id long, answer string").collect()
+    return [json.loads(row["answer"]) for row in sorted(done, key=lambda row: row["id"])]
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_bytes(content)
+    aside.replace(path)
+
+
+def _part(out: Path, name: str, index: int) -> Path:
+    return out / _PARTS / f"{name}-{index:06d}"
+
+
+def _join(out: Path, name: str, header: bytes, parts: int) -> None:
+    aside = out / _PARTS / name
+    with aside.open("wb") as whole:
+        whole.write(header)
+        for index in range(parts):
+            with _part(out, name, index).open("rb") as part:
+                shutil.copyfileobj(part, whole)
+    aside.replace(out / name)
+
+
+def _write_blocks(out: Path, genome: Genome, task: int, participants: int) -> dict[str, Any]:
+    first = task * _BLOCKS_PER_TASK
+    parts: dict[str, list[bytes]] = {"bed": [], "bim": [], "bgen": []}
+    for block in range(first, min(first + _BLOCKS_PER_TASK, genome.n_blocks)):
+        dosages, span = block_dosages(genome, block, participants), genome.block(block)
+        parts["bed"].append(bed_rows(dosages))
+        parts["bim"].append(bim_rows(genome, span).encode())
+        parts["bgen"].append(bgen_rows(genome, span, dosages))
+    for suffix, rows in parts.items():
+        _write(_part(out, f"genotypes.{suffix}", task), b"".join(rows))
+    return {}
+
+
+def _write_chunk(
+    out: Path,
+    genome: Genome,
+    planted: list[Planted],
+    defects: dict[int, Defect],
+    chunk: int,
+    participants: int,
+) -> dict[str, Any]:
+    """Write everything of a chunk's participants; returns what the truth file counts."""
+    people = people_of_chunk(genome, planted, chunk)
+    n = min(CHUNK, participants - chunk * CHUNK)
+    ids = [participant_id(genome.seed, int(index)) for index in people.index[:n]]
+    rows: dict[str, list[str]] = {name: [] for name in _HEADERS}
+    formats: dict[str, int] = {}
+    faulty: list[dict[str, str]] = []
+    fibrillating = ventricular = 0
+    for k, name in enumerate(ids):
+        sex = int(people.sex[k])
+        rows["participants.csv"].append(f"{name},{people.age[k]},{sex},{people.bmi[k]:.1f}\n")
+        rows["genotypes.fam"].append(f"{name}\t{name}\t0\t0\t{2 - sex}\t-9\n")
+        rows["genotypes.sample"].append(f"{name} {name} 0\n")
+        defect = defects.get(int(people.index[k]))
+        for one in recordings_of(genome.seed, people, k, defect):
+            for file, content in one.files.items():
+                _write(out / "ecg" / file, content)
+            rows["manifest.csv"].append(f"{one.uri},{name},{one.acquired_at.isoformat()}\n")
+            formats[one.format.name] = formats.get(one.format.name, 0) + 1
+            fibrillating += one.rhythm.fibrillation
+            ventricular += bool(one.rhythm.ventricular.any())
+            if one.defect is not None:
+                reason = REASONS[one.defect].value
+                faulty.append({"uri": one.uri, "kind": one.defect.value, "reason": reason})
+    for name, lines in rows.items():
+        _write(_part(out, name, chunk), "".join(lines).encode())
+    _write_parameters(out, people, ids, chunk)
+    family = families(genome.seed, chunk)
+    return {
+        "formats": formats,
+        "corrupt": faulty,
+        "fibrillation": fibrillating,
+        "ventricular_ectopy": ventricular,
+        "siblings": _inside(family.siblings, n),
+        "parent_offspring": _inside(family.parent_offspring, n),
+        "population": np.bincount(people.population[:n], minlength=2).tolist(),
+        "poor_samples": int(poor_samples(genome.seed, chunk)[:n].sum()),
+        "sums": _sums(people, planted, n).tolist(),
+    }
+
+
+def _inside(pairs: np.ndarray, n: int) -> int:
+    return int((pairs < n).all(axis=1).sum())
+
+
+def _write_parameters(out: Path, people: People, ids: list[str], chunk: int) -> None:
+    n = len(ids)
+    columns: dict[str, Any] = {"participant_id": ids, "population": people.population[:n]}
+    columns |= {name: value[:n] for name, value in people.hearts.items()}
+    columns |= {f"{p.name}_score": people.scores[:n, k] for k, p in enumerate(PARAMETERS)}
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), sink)
+    path = out / "truth_parameters.parquet" / f"part-{chunk:06d}.parquet"
+    _write(path, sink.getvalue().to_pybytes())
+
+
+def _sums(people: People, planted: list[Planted], n: int) -> np.ndarray:
+    """Per planted variant the sums of 1, g, z, g², z² and gz, [planted, 6]."""
+    names = [p.name for p in PARAMETERS]
+    g = people.dosages[:n].astype(float)
+    z = people.scores[:n][:, [names.index(one.parameter) for one in planted]]
+    return np.stack([np.ones_like(g), g, z, g * g, z * z, g * z]).sum(axis=1).T
+
+
+def _truth(
+    genome: Genome,
+    planted: list[Planted],
+    settings: dict[str, int],
+    chunks: list[dict[str, Any]],
+) -> dict[str, Any]:
+    n, g, z, gg, zz, gz = np.sum([chunk["sums"] for chunk in chunks], axis=0).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        measured = (gz - g * z / n) ** 2 / ((gg - g * g / n) * (zz - z * z / n))
+    formats = {
+        name: sum(chunk["formats"].get(name, 0) for chunk in chunks)
+        for name in sorted({name for chunk in chunks for name in chunk["formats"]})
+    }
+    corrupt = [one for chunk in chunks for one in chunk["corrupt"]]
+
+    def total(key: str) -> int:
+        return sum(chunk[key] for chunk in chunks)
+
+    return {
+        **settings,
+        "reference_genome": "GRCh38",
+        "counts": {
+            "recordings": sum(formats.values()),
+            "by_format": formats,
+            "corrupt": {kind.value: sum(c["kind"] == kind for c in corrupt) for kind in Defect},
+            "atrial_fibrillation": total("fibrillation"),
+            "ventricular_ectopy": total("ventricular_ectopy"),
+            "sibling_pairs": total("siblings"),
+            "parent_offspring_pairs": total("parent_offspring"),
+            "poor_samples": total("poor_samples"),
+            "badly_typed_variants": int(
+                ((genome.missing >= 0.1) | (genome.lost_heterozygotes > 0)).sum()
+            ),
+        },
+        "populations": {
+            "shares": POPULATION_SHARES,
+            "fst": FST,
+            "participants": np.sum([chunk["population"] for chunk in chunks], axis=0).tolist(),
+        },
+        "notes": _TRUTH_NOTES,
+        "planted": [
+            describe_planted(genome, one)
+            | {"variance_explained_measured": float(r2) if np.isfinite(r2) else None}
+            for one, r2 in zip(planted, measured, strict=True)
+        ],
+        "parameters": describe_parameters(),
+        "corrupt": corrupt,
+    }
+
+
+def _summary(truth: dict[str, Any]) -> dict[str, Any]:
+    """The counts of a biobank, from its truth file."""
+    large = [one for one in truth["planted"] if one["variance_explained"] >= 0.05]
+    return {
+        "participants": truth["participants"],
+        "variants": truth["variants"],
+        "seed": truth["seed"],
+        **truth["counts"],
+        "planted": len(truth["planted"]),
+        "planted_large": len(large),
+    }

@@ -1,0 +1,171 @@
+"""The simulated participants: what genes, age, sex, body mass and ancestry make of their hearts."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecg_spark.simulate.genome import POPULATION_SHARES, Genome, Stream, stream
+from ecg_spark.simulate.genotypes import CHUNK, families, true_dosages
+from ecg_spark.simulate.heart import PARAMETERS, Hearts, hearts_from_scores
+
+_MAIN_SHARE = (0.055, 0.085)  # of a parameter's variance, explained by its main variant
+_MINOR_SHARE = (0.01, 0.03)
+_MINOR_PER_PARAMETER = 2
+_MIN_PLANTED_MAF = 0.10
+_AGE_MEAN, _AGE_SD, _AGE_RANGE = 57.0, 8.0, (40, 75)
+_BMI_MEDIAN, _BMI_LOG_SD = 26.8, 0.16
+_FIRST_ID, _IDS, _ID_STEP = 1_000_000, 9_000_000, 3_628_273
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A variant that acts on a parameter: `beta` is the change of the score by one ALT allele.
+
+    The score's variance is 1 over the whole population, of which the variant explains
+    `variance_explained`, by construction of `beta`.
+    """
+
+    variant: int
+    parameter: str
+    beta: float
+    variance_explained: float
+
+
+@dataclass(frozen=True)
+class People:
+    """The 128 participants of a chunk: one array of shape [128] each, `scores` [128, parameters].
+
+    `sex` is 1 in men and 0 in women; `dosages` [128, planted] are true ALT counts.
+    """
+
+    index: NDArray[np.int64]
+    age: NDArray[np.int64]
+    sex: NDArray[np.int64]
+    bmi: NDArray[np.float64]
+    population: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    dosages: NDArray[np.int8]
+    fibrillation: NDArray[np.bool_]
+
+    @property
+    def hearts(self) -> Hearts:
+        """The hearts' parameters in their units, each [128]."""
+        return hearts_from_scores(self.scores)
+
+
+def plant(genome: Genome) -> list[Planted]:
+    """Choose the variants that act: for each parameter a main one and up to two minor ones.
+
+    Each has a block of linkage of its own, is at least 10 % frequent in both alleles and is typed
+    well. A genome of few blocks leaves minor variants out.
+    """
+    rng = stream(genome.seed, Stream.PLANTED, genome.n_variants)
+    usable = [v for v in _middle_variants(genome) if v is not None]
+    usable = [usable[k] for k in rng.permutation(len(usable))]
+    planted = []
+    for rank in range(1 + _MINOR_PER_PARAMETER):
+        for parameter in PARAMETERS:
+            share = float(rng.uniform(*(_MINOR_SHARE if rank else _MAIN_SHARE)))
+            sign = float(rng.choice([-1, 1]))
+            if usable:
+                variant = usable.pop()
+                beta = sign * np.sqrt(share / genome.dosage_variance(variant))
+                planted.append(Planted(variant, parameter.name, float(beta), share))
+    return sorted(planted, key=lambda one: one.variant)
+
+
+def _middle_variants(genome: Genome) -> list[int | None]:
+    """Of each block the most central variant fit to be planted, None where there is none."""
+    minor = np.minimum(genome.frequency, 1 - genome.frequency).min(axis=0)
+    fit = (minor >= _MIN_PLANTED_MAF) & (genome.missing < 0.01) & (genome.lost_heterozygotes == 0)
+    chosen: list[int | None] = []
+    for block in range(genome.n_blocks):
+        span = genome.block(block)
+        candidates = span.start + np.flatnonzero(fit[span])
+        middle = (span.start + span.stop - 1) / 2
+        nearest = np.argmin(np.abs(candidates - middle)) if candidates.size else None
+        chosen.append(None if nearest is None else int(candidates[nearest]))
+    return chosen
+
+
+def people_of_chunk(genome: Genome, planted: list[Planted], chunk: int) -> People:
+    """The participants of a chunk, from their covariates to the scores of their hearts.
+
+    A score is the sum of planted variants, age, sex, BMI, ancestry and chance, which makes up
+    what is missing to a variance of 1.
+    """
+    rng = stream(genome.seed, Stream.PEOPLE, chunk)
+    population = families(genome.seed, chunk).participant_population
+    age = np.clip(np.rint(rng.normal(_AGE_MEAN, _AGE_SD, CHUNK)), *_AGE_RANGE).astype(int)
+    sex = rng.integers(0, 2, CHUNK)
+    bmi_score = rng.standard_normal(CHUNK)
+    chance = rng.standard_normal((CHUNK, len(PARAMETERS)))
+    fibrillation = rng.random(CHUNK) < 0.012 * np.exp((age - _AGE_MEAN) / 8) * (1 + 0.4 * sex)
+    dosages = planted_dosages(genome, planted, chunk)
+    age_score = (age - _AGE_MEAN) / _AGE_SD
+    covariates = np.stack([age_score, sex - 0.5, bmi_score, population - POPULATION_SHARES[1]])
+    scores = np.empty((CHUNK, len(PARAMETERS)))
+    for k, parameter in enumerate(PARAMETERS):
+        effects = np.array([parameter.age, parameter.sex, parameter.bmi, parameter.ancestry])
+        acting = [j for j, one in enumerate(planted) if one.parameter == parameter.name]
+        genes = sum(
+            planted[j].beta * (dosages[:, j] - 2 * genome.mean_frequency(planted[j].variant))
+            for j in acting
+        )
+        spread = np.array([1.0, 0.25, 1.0, POPULATION_SHARES[0] * POPULATION_SHARES[1]])
+        explained = sum(planted[j].variance_explained for j in acting) + effects**2 @ spread
+        scores[:, k] = effects @ covariates + genes + np.sqrt(1 - explained) * chance[:, k]
+    return People(
+        index=chunk * CHUNK + np.arange(CHUNK),
+        age=age,
+        sex=sex,
+        bmi=np.round(_BMI_MEDIAN * np.exp(_BMI_LOG_SD * bmi_score), 1),
+        population=population,
+        scores=scores,
+        dosages=dosages,
+        fibrillation=fibrillation,
+    )
+
+
+def planted_dosages(genome: Genome, planted: list[Planted], chunk: int) -> NDArray[np.int8]:
+    """True ALT counts of a chunk at the planted variants, [128, planted]."""
+    out = np.empty((CHUNK, len(planted)), dtype=np.int8)
+    blocks = np.searchsorted(genome.block_start, [one.variant for one in planted], "right") - 1
+    for j, (one, block) in enumerate(zip(planted, blocks.tolist(), strict=True)):
+        offset = one.variant - genome.block(block).start
+        out[:, j] = true_dosages(genome, block, chunk)[offset]
+    return out
+
+
+def participant_id(seed: int, index: int) -> str:
+    """The name of a participant: seven digits that say nothing of the order, and never repeat."""
+    return str(_FIRST_ID + (index * _ID_STEP + seed * 104_729) % _IDS)
+
+
+def describe_planted(genome: Genome, one: Planted) -> dict[str, object]:
+    """A planted variant as the truth file says it."""
+    return {
+        "rsid": genome.rsid(one.variant),
+        "contig": genome.contig_name(one.variant),
+        "position": int(genome.position[one.variant]),
+        "ref": str(genome.ref[one.variant]),
+        "alt": str(genome.alt[one.variant]),
+        "effect_allele": str(genome.alt[one.variant]),
+        "effect_allele_frequency": round(genome.mean_frequency(one.variant), 4),
+        "parameter": one.parameter,
+        "class": parameter_class(one.parameter),
+        "beta": one.beta,
+        "variance_explained": one.variance_explained,
+    }
+
+
+def parameter_class(name: str) -> str:
+    """`interval` where a conventional interval or rate reads the parameter, else `morphology`."""
+    parameter = next(p for p in PARAMETERS if p.name == name)
+    return "interval" if parameter.seen_by_interval else "morphology"
+
+
+def describe_parameters() -> list[dict[str, object]]:
+    """Every parameter as the truth file says it."""
+    return [asdict(p) | {"class": parameter_class(p.name)} for p in PARAMETERS]

@@ -1,0 +1,214 @@
+"""The recordings of a simulated participant, sound ones and those with a known defect."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecg_spark.ecg.recording import INDEPENDENT_LEADS, Reason
+from ecg_spark.simulate.files import CARDIOSOFT, FORMATS, NO_VALUE, FileFormat, Files, Visit
+from ecg_spark.simulate.genome import Stream, stream
+from ecg_spark.simulate.heart import Hearts, qt_ms
+from ecg_spark.simulate.noise import noise_mv
+from ecg_spark.simulate.people import People, participant_id
+from ecg_spark.simulate.rhythm import RATE_HZ, SAMPLES, Rhythm, draw_rhythm, session_heart, strip_mv
+
+NAMES_PER_PARTICIPANT = 4  # up to three visits and a copy
+_SECOND_VISIT, _THIRD_VISIT = 0.15, 0.02
+_FIRST_DAY = datetime(2014, 5, 1, 8)
+_DEFECT_SHARE = 0.0015  # of participants, for each kind
+_EMPTY_FIELD_SHARE = 0.03
+
+
+class Defect(StrEnum):
+    """What can be wrong with a recording's file."""
+
+    TRUNCATED = "truncated"
+    NOT_XML = "not_xml"
+    FLAT_LEAD = "flat_lead"
+    NAN = "nan"
+    WRONG_UNIT = "wrong_unit"
+    DUPLICATE = "duplicate"
+    SWAPPED_ARMS = "swapped_arms"
+
+
+REASONS = {
+    Defect.TRUNCATED: Reason.MALFORMED,
+    Defect.NOT_XML: Reason.UNKNOWN_FORMAT,
+    Defect.FLAT_LEAD: Reason.FLAT_LEAD,
+    Defect.NAN: Reason.NOT_FINITE,
+    Defect.WRONG_UNIT: Reason.IMPLAUSIBLE_AMPLITUDE,
+    Defect.DUPLICATE: Reason.DUPLICATE,
+    Defect.SWAPPED_ARMS: Reason.ARM_ELECTRODES_SWAPPED,
+}
+"""Why a recording with each defect must be set aside or flagged."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One recording as it lies in the folder.
+
+    `uri` is the file that describes it, `files` name to content, `samples` what was stored before
+    any defect of the file, in the file format's units; `defect` is None in a sound one.
+    """
+
+    uri: str
+    files: dict[str, bytes]
+    participant: str
+    acquired_at: datetime
+    format: FileFormat
+    samples: NDArray[np.int16]
+    rhythm: Rhythm
+    defect: Defect | None
+
+
+def choose_defects(seed: int, participants: int) -> dict[int, Defect]:
+    """Which participants, by index, have a recording with a defect: at least one of each kind.
+
+    A biobank of fewer participants than kinds has as many defects as participants.
+    """
+    many = max(1, round(_DEFECT_SHARE * participants))
+    kinds = [kind for kind in Defect for _ in range(many)][:participants]
+    rng = stream(seed, Stream.DEFECTS, participants)
+    chosen = rng.choice(participants, size=len(kinds), replace=False)
+    return dict(zip(chosen.tolist(), kinds, strict=True))
+
+
+def recordings_of(
+    seed: int, people: People, row: int, defect: Defect | None = None
+) -> Iterator[Recorded]:
+    """Every recording of one participant of a chunk; the last one has the defect, if any.
+
+    Visits of a person share the heart; noise, heart rate and posture are the day's.
+    """
+    index = int(people.index[row])
+    rng = stream(seed, Stream.VISIT, index)
+    again = rng.random()
+    n_visits = 1 + (again < _SECOND_VISIT) + (again < _THIRD_VISIT)
+    when = _FIRST_DAY + timedelta(
+        days=int(rng.integers(0, 1800)), seconds=int(rng.integers(0, 9 * 3600))
+    )
+    heart = {name: value[row : row + 1] for name, value in people.hearts.items()}
+    for visit in range(n_visits):
+        chance = stream(seed, Stream.NOISE, index, visit)
+        visit_defect = defect if visit == n_visits - 1 else None
+        number = NAMES_PER_PARTICIPANT * index + visit
+        yield from _record(chance, people, row, heart, when, number, visit_defect, seed)
+        when += timedelta(days=int(rng.integers(500, 1500)), seconds=int(rng.integers(-3600, 3600)))
+
+
+def _record(
+    rng: np.random.Generator,
+    people: People,
+    row: int,
+    heart: Hearts,
+    when: datetime,
+    number: int,
+    defect: Defect | None,
+    seed: int,
+) -> Iterator[Recorded]:
+    file_format = FORMATS[rng.integers(len(FORMATS))]
+    if defect is Defect.NOT_XML:
+        file_format = CARDIOSOFT
+    day = session_heart(rng, heart)
+    # Swapped arms are told by an upside-down P wave, so that one is recorded in sinus rhythm.
+    fibrillation = bool(people.fibrillation[row]) and defect is not Defect.SWAPPED_ARMS
+    rhythm = draw_rhythm(rng, float(day["heart_rate"][0]), fibrillation)
+    signal = strip_mv(rng, day, rhythm) + noise_mv(rng, SAMPLES, rhythm.breaths_hz)
+    if defect is Defect.SWAPPED_ARMS:
+        signal[:2] = -signal[0], signal[1] - signal[0]
+    if defect is Defect.FLAT_LEAD:
+        signal[INDEPENDENT_LEADS.index("V3")] = 0
+    samples = file_format.samples(signal)
+    visit = Visit(
+        name=f"{number:08d}",
+        signal_mv=signal,
+        sampling_rate_hz=int(RATE_HZ),
+        participant_id=participant_id(seed, int(people.index[row])),
+        acquired_at=when,
+        age=int(people.age[row]),
+        sex=int(people.sex[row]),
+        measured=_measured(rng, day, rhythm),
+    )
+    damaged = _damage(rng, file_format, visit, samples, defect)
+    yield _recorded(
+        visit, file_format, samples, rhythm, damaged, None if _is_original(defect) else defect
+    )
+    if defect is Defect.DUPLICATE:
+        copy = replace(visit, name=f"{number + 1:08d}")
+        files = file_format.write(copy, samples, file_format.microvolts_per_unit)
+        yield _recorded(copy, file_format, samples, rhythm, files, defect)
+
+
+def _is_original(defect: Defect | None) -> bool:
+    return defect is None or defect is Defect.DUPLICATE
+
+
+def _recorded(
+    visit: Visit,
+    file_format: FileFormat,
+    samples: NDArray[np.int16],
+    rhythm: Rhythm,
+    files: Files,
+    defect: Defect | None,
+) -> Recorded:
+    return Recorded(
+        uri=visit.name + (".hea" if ".hea" in files else ".xml"),
+        files={visit.name + suffix: content for suffix, content in files.items()},
+        participant=visit.participant_id,
+        acquired_at=visit.acquired_at,
+        format=file_format,
+        samples=samples,
+        rhythm=rhythm,
+        defect=defect,
+    )
+
+
+def _damage(
+    rng: np.random.Generator,
+    file_format: FileFormat,
+    visit: Visit,
+    samples: NDArray[np.int16],
+    defect: Defect | None,
+) -> Files:
+    """The files of a visit as the defect leaves them."""
+    unit = file_format.microvolts_per_unit
+    if defect is Defect.NOT_XML:
+        return {".xml": b"503 Service Unavailable: the archive did not answer in time.\n"}
+    if defect is Defect.NAN:
+        samples = samples.copy()
+        first = int(rng.integers(0, SAMPLES - 40))
+        samples[int(rng.integers(len(samples))), first : first + 40] = NO_VALUE
+    if defect is Defect.WRONG_UNIT:
+        unit *= 1000
+    files = file_format.write(visit, samples, unit)
+    if defect is Defect.TRUNCATED:
+        suffix = max(files, key=lambda name: len(files[name]))
+        files[suffix] = files[suffix][: int(len(files[suffix]) * rng.uniform(0.3, 0.9))]
+    return files
+
+
+def _measured(rng: np.random.Generator, day: Hearts, rhythm: Rhythm) -> dict[str, int]:
+    """What the device itself measures: the truth within some ms, with empty fields at times."""
+    rr = 1000 * rhythm.mean_rr_s
+    truth = {
+        "heart_rate_bpm": 60_000 / rr,
+        "rr_ms": rr,
+        "pr_ms": day["pr_interval"][0],
+        "p_ms": day["p_duration"][0],
+        "qrs_ms": day["qrs_duration"][0],
+        "qt_ms": qt_ms(day, rr)[0],
+        "qtc_ms": day["qtc_interval"][0],
+        "axis_deg": day["qrs_axis"][0],
+    }
+    error = {"heart_rate_bpm": 0.3, "rr_ms": 1.0}
+    kept = {
+        name: round(float(value + rng.normal(0, error.get(name, 3.0))))
+        for name, value in truth.items()
+        if rng.random() >= _EMPTY_FIELD_SHARE
+    }
+    absent = {"pr_ms", "p_ms"} if rhythm.fibrillation else set()
+    return {name: value for name, value in kept.items() if name not in absent}
