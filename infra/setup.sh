@@ -79,7 +79,10 @@ case "${GPU:-}" in
 esac
 place="$PWD $build"
 now=$(digest "$python")
-[[ $place == "$was_place" && $now == "$was_digest" ]] && exit 0
+if [[ $place == "$was_place" && $now == "$was_digest" ]]; then
+    say "$venv is up to date"
+    exit 0
+fi
 
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check --no-input "$@"; }
 
