@@ -1,13 +1,24 @@
 """Recordings, their formats, and the average beat: pure NumPy, without Spark."""
 
+from ecg_spark.ecg.averaging import average_beat
+from ecg_spark.ecg.beat import BEAT_RATE_HZ, BEAT_SAMPLES, R_INDEX, Beat
 from ecg_spark.ecg.formats import read_recording
 from ecg_spark.ecg.recording import INDEPENDENT_LEADS, LEADS, Reason, Recording, RecordingError
+from ecg_spark.ecg.rpeaks import detect_r_peaks
+from ecg_spark.ecg.traits import measure_traits
 
 __all__ = [
+    "BEAT_RATE_HZ",
+    "BEAT_SAMPLES",
     "INDEPENDENT_LEADS",
     "LEADS",
+    "R_INDEX",
+    "Beat",
     "Reason",
     "Recording",
     "RecordingError",
+    "average_beat",
+    "detect_r_peaks",
+    "measure_traits",
     "read_recording",
 ]

@@ -1,0 +1,34 @@
+"""The Beat: the average of a recording's dominant beats, what the VAE sees and traits measure."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+BEAT_RATE_HZ = 500.0
+"""Sampling rate of every beat, whatever the recording's."""
+
+BEAT_SAMPLES = 600
+"""Length of a beat: 1.2 s."""
+
+R_INDEX = 248
+"""Sample of the R peak: 496 ms of atrial activity before it, 702 ms of repolarisation after."""
+
+
+@dataclass(frozen=True)
+class Beat:
+    """The average beat of one recording.
+
+    `signal_mv` is float32 of shape [12, 600] in the order of `LEADS`, in mV at 500 Hz, zero at the
+    onset of the QRS complex, with the R peak (largest magnitude over all leads) at `R_INDEX`.
+    Where the neighbouring beats reach into the window, it fades to zero. `n_beats` of `n_detected`
+    beats were averaged, `rr_ms` is the median interval between detected beats, `noise_uv` the
+    standard error of the average (median lead). `flags` are warnings of `quality`.
+    """
+
+    signal_mv: NDArray[np.float32]
+    n_beats: int
+    n_detected: int
+    rr_ms: float
+    noise_uv: float
+    flags: tuple[str, ...] = ()

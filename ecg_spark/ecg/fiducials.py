@@ -1,0 +1,128 @@
+"""On- and offsets of P, QRS and T on an average beat, over all leads together."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+
+from ecg_spark.ecg.beat import BEAT_RATE_HZ, BEAT_SAMPLES, R_INDEX
+
+
+@dataclass(frozen=True)
+class Fiducials:
+    """Sample indices, with fraction, in an average beat; None where a wave is not there."""
+
+    p_onset: float | None
+    p_offset: float | None
+    qrs_onset: float
+    qrs_offset: float
+    t_peak: float | None
+    t_offset: float | None
+
+
+MIN_P_MV = 0.010
+"""Smallest P wave: magnitude over all leads at its peak. Below it is atrial noise or flutter."""
+
+_QUIET = 0.035
+_QUIET_SAMPLES = int(0.012 * BEAT_RATE_HZ)
+_MIN_QRS = int(0.030 * BEAT_RATE_HZ)
+_MAX_QRS_BEFORE = int(0.110 * BEAT_RATE_HZ)
+_MAX_QRS_AFTER = int(0.150 * BEAT_RATE_HZ)
+_P_LEVEL = 0.18
+
+
+def qrs_onset(eight: NDArray[np.floating]) -> int:
+    """Return the sample where the QRS complex begins in a beat [leads, 600] with R at `R_INDEX`.
+
+    Going back from the R peak, the first place where the signal of all leads is quiet, its slope
+    below a small part of the QRS's largest, for 12 ms.
+    """
+    slope = _slope(eight)
+    return _quiet(slope, -1, _MAX_QRS_BEFORE)
+
+
+def find_fiducials(eight: NDArray[np.floating], rr_ms: float, noise_mv: float) -> Fiducials:
+    """Return the fiducials of a beat [8, 600] in mV, R at `R_INDEX`.
+
+    `rr_ms` bounds where P and T may lie, `noise_mv` is the beat's standard error: a P wave must
+    exceed four times of it and `MIN_P_MV`.
+    """
+    signals = np.asarray(eight, dtype=np.float64)
+    slope = _slope(signals)
+    onset = _quiet(slope, -1, _MAX_QRS_BEFORE)
+    offset = _quiet(slope, +1, _MAX_QRS_AFTER)
+    rr = rr_ms * BEAT_RATE_HZ / 1000.0
+    t_peak, t_offset = _t_wave(signals, offset, min(R_INDEX + int(0.58 * rr), BEAT_SAMPLES - 1))
+    p_onset, p_offset = _p_wave(signals, onset, max(R_INDEX - int(0.42 * rr), 0), noise_mv)
+    return Fiducials(p_onset, p_offset, float(onset), float(offset), t_peak, t_offset)
+
+
+def _slope(signals: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the root mean square over leads of the slope, mV a sample."""
+    change = gaussian_filter1d(np.asarray(signals, dtype=np.float64), 1.2, axis=1, order=1)
+    return np.sqrt(np.mean(change**2, axis=0))
+
+
+def _quiet(slope: NDArray[np.float64], direction: int, reach: int) -> int:
+    """Return the first sample from R in `direction` from which the slope stays small."""
+    near = slope[R_INDEX - _MIN_QRS * 2 : R_INDEX + _MIN_QRS * 2]
+    far = slope[R_INDEX + direction * np.arange(_MIN_QRS // 2, reach + _QUIET_SAMPLES)]
+    floor = float(np.percentile(far, 10))
+    limit = max(_QUIET * float(near.max()), 1.5 * floor)
+    loud = far > limit
+    for i in range(reach - _MIN_QRS // 2):
+        if not loud[i : i + _QUIET_SAMPLES].any():
+            return R_INDEX + direction * (i + _MIN_QRS // 2)
+    return R_INDEX + direction * reach
+
+
+def _t_wave(
+    signals: NDArray[np.float64], qrs_offset: int, end: int
+) -> tuple[float | None, float | None]:
+    """Return peak and end of T: the steepest tangent of its descent meets the level behind it."""
+    start = qrs_offset + int(0.060 * BEAT_RATE_HZ)
+    if end - start < int(0.100 * BEAT_RATE_HZ):
+        return None, None
+    level = signals[:, end - 8 : end + 1].mean(axis=1, keepdims=True)
+    smooth = gaussian_filter1d(signals - level, 6.0, axis=1)
+    magnitude = np.sqrt(np.mean(smooth**2, axis=0))
+    peak = start + int(magnitude[start:end].argmax())
+    fall = np.diff(magnitude[peak : end + 1])
+    if fall.size < 10 or magnitude[peak] < 0.02:
+        return None, None
+    steepest = int(fall[: int(0.160 * BEAT_RATE_HZ)].argmin())
+    if fall[steepest] >= 0:
+        return None, None
+    crossing = peak + steepest + 0.5 - magnitude[peak + steepest] / fall[steepest]
+    return float(peak), float(min(crossing, end))
+
+
+def _p_wave(
+    signals: NDArray[np.float64], qrs_onset: int, start: int, noise_mv: float
+) -> tuple[float | None, float | None]:
+    """Return on- and offset of P: a hump of its own between the last T and the QRS."""
+    start = max(start, qrs_onset - int(0.320 * BEAT_RATE_HZ))
+    end = qrs_onset
+    if end - start < int(0.080 * BEAT_RATE_HZ):
+        return None, None
+    left = signals[:, start : start + 8].mean(axis=1, keepdims=True)
+    right = signals[:, end - 4 : end + 1].mean(axis=1, keepdims=True)
+    share = np.linspace(0.0, 1.0, end - start + 1)
+    hump = gaussian_filter1d(
+        signals[:, start : end + 1] - left * (1 - share) - right * share, 3.0, axis=1
+    )
+    magnitude = np.sqrt(np.mean(hump**2, axis=0))
+    inner = slice(int(0.020 * BEAT_RATE_HZ), magnitude.size - int(0.024 * BEAT_RATE_HZ))
+    peak = inner.start + int(magnitude[inner].argmax())
+    floor = float(np.percentile(magnitude, 20))
+    if magnitude[peak] < max(MIN_P_MV, 4.0 * noise_mv, 2.0 * floor):
+        return None, None
+    limit = floor + _P_LEVEL * (magnitude[peak] - floor)
+    below = magnitude < limit
+    rising = np.flatnonzero(below[:peak])
+    falling = np.flatnonzero(below[peak:])
+    onset = float(start + (rising[-1] if rising.size else 0))
+    offset = float(start + peak + (falling[0] if falling.size else magnitude.size - 1 - peak))
+    width_ms = (offset - onset) * 1000.0 / BEAT_RATE_HZ
+    return (onset, offset) if 40.0 <= width_ms <= 220.0 else (None, None)
