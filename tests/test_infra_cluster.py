@@ -2,23 +2,30 @@
 
 import importlib.util
 import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
 from pathlib import Path
 
+import psutil
 import pytest
+import yaml
+
+from jobs.cli import STEPS
+from jobs.cli import main as ecg_spark
 
 ROOT = Path(__file__).parents[1]
 RUN = ROOT / "infra" / "local-cluster" / "run"
 
 WHERE_JOB = '''
-"""Says where driver and executors import ecg_spark from, and on how many executors."""
+"""Says where driver and executors import ecg_spark from."""
 import json
 import sys
 
-from ecg_spark.session import spark_session, start_hail
-
 import ecg_spark
-
-spark = spark_session("where")
+from ecg_spark.session import spark_session
 
 
 def where(batches):
@@ -29,21 +36,18 @@ def where(batches):
 
     import ecg_spark
 
-    time.sleep(2)
+    time.sleep(2)  # long enough that one executor does not take every task
     for batch in batches:
-        n = len(batch)
-        columns = {"file": [ecg_spark.__file__] * n, "cwd": [os.getcwd()] * n}
+        columns = {"file": [ecg_spark.__file__] * len(batch), "cwd": [os.getcwd()] * len(batch)}
         yield pa.RecordBatch.from_pydict(columns)
 
 
+spark = spark_session("where")
 rows = spark.range(0, 8, 1, 4).mapInArrow(where, "file string, cwd string").collect()
-hl = start_hail(spark)
-table = hl.utils.range_table(100, 4)
 answer = {
     "driver": ecg_spark.__file__,
     "executors": sorted({row.file for row in rows}),
     "folders": sorted({row.cwd for row in rows}),
-    "sum": table.aggregate(hl.agg.sum(table.idx)),
     "master": spark.sparkContext.master,
 }
 with open(sys.argv[1], "w") as file:
@@ -61,32 +65,124 @@ def cluster_module():
     return module
 
 
-def java_processes(folder):
-    """The running processes that have `folder` in their command line."""
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """The study file of a small simulated biobank, with a short training."""
+    folder = tmp_path_factory.mktemp("cluster") / "biobank"
+    size = ["--participants", "150", "--variants", "1500", "--seed", "11"]
+    assert ecg_spark(["simulate", *size, "--out", str(folder)]) == 0
+    path = folder / "study.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["model"] = {"epochs": 3, "latents": 4, "channels": 8, "min_active_kl": 0.0}
+    content["genotypes"] |= {"components": 2}
+    content["spark"] = {"driver_memory": "2g"}
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def processes_of(folder):
+    """What runs from `folder`: by an argument of its command line or its working folder."""
     found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = entry.read_bytes()
-        except OSError:
-            continue
-        if str(folder).encode() in words:
-            found.append(int(entry.parent.name))
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        words = [*(process.info["cmdline"] or ()), process.info["cwd"] or ""]
+        if any(str(folder) in word for word in words):
+            found.append(process)
     return found
 
 
-def test_driver_and_executors_import_from_the_wheel_alone(tmp_path, cluster_module):
+def await_end_of_processes(folder, seconds=20):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and processes_of(folder):
+        time.sleep(0.2)
+    return processes_of(folder)
+
+
+def run_on_cluster(study, scratch):
+    scratch.mkdir()
+    answer = subprocess.run(
+        [RUN, study, "--executor-memory", "1500m"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(scratch)},
+    )
+    lines = [json.loads(line) for line in answer.stdout.splitlines()]
+    return answer.returncode, {line["step"]: line for line in lines}
+
+
+def test_driver_and_executors_import_from_the_wheel_alone(tmp_path, cluster_module, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     job = tmp_path / "where.py"
     job.write_text(WHERE_JOB)
     events = tmp_path / "events"
     events.mkdir()
     with cluster_module.Cluster(events.as_uri(), "1g", "1g") as cluster:
         assert cluster.submit(job, str(tmp_path / "answer.json"), "3") == 3
-        assert java_processes(cluster.folder)
+        assert processes_of(cluster.folder)
     answer = json.loads((tmp_path / "answer.json").read_text())
     files = [answer["driver"], *answer["executors"]]
     assert all(f"{cluster.package.name}/ecg_spark/__init__.py" in file for file in files), files
     assert len(answer["folders"]) == cluster_module.WORKERS, "one executor on each worker"
-    assert answer["sum"] == 4950, "Hail runs on the executors"
     assert answer["master"] == cluster.master
     assert len(list(events.iterdir())) == 1
-    assert not java_processes(cluster.folder)
+    assert not await_end_of_processes(cluster.folder)
+
+
+def test_every_job_runs_on_the_cluster_and_then_skips_itself(study, tmp_path):
+    code, first = run_on_cluster(study, tmp_path / "one")
+    assert code == 0
+    assert tuple(first) == STEPS
+    assert not [step for step, line in first.items() if "skipped" in line]
+    results = study.parent / "results"
+    assert "<html" in (results / "report.html").read_text()
+    assert len(list((results / "spark-events").iterdir())) >= 3, "several jobs use the cluster"
+
+    code, second = run_on_cluster(study, tmp_path / "two")
+    assert code == 0
+    assert [step for step, line in second.items() if "skipped" in line] == list(STEPS)
+    for scratch in (tmp_path / "one", tmp_path / "two"):
+        assert not await_end_of_processes(scratch)
+        assert not list(scratch.glob("ecg-spark-cluster-*")), "no folder is left behind"
+
+
+def test_a_failing_job_gives_its_exit_code_and_ends_the_run(study, tmp_path):
+    bad = study.with_name("bad.yaml")
+    content = yaml.safe_load(study.read_text())
+    (study.parent / "empty").mkdir()
+    content |= {"output": "bad-results", "ecg": {"path": "empty"}}
+    bad.write_text(yaml.safe_dump(content))
+    code, lines = run_on_cluster(bad, tmp_path / "scratch")
+    assert code == 3
+    assert not lines
+    assert not await_end_of_processes(tmp_path / "scratch")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_nothing_running(number, tmp_path):
+    study = tmp_path / "study.yaml"
+    study.write_text(
+        "{name: s, output: out, ecg: {path: ecg}, participants: {path: p.csv},"
+        " genotypes: {path: g.bed}}"
+    )
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    running = subprocess.Popen([RUN, study], env=os.environ | {"TMPDIR": str(scratch)})
+    try:
+        deadline = time.monotonic() + 60
+        while len(processes_of(scratch)) < 3 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert len(processes_of(scratch)) >= 3, "a master and two workers"
+    finally:
+        running.send_signal(number)
+        code = running.wait(60)
+    assert code == 130
+    assert not await_end_of_processes(scratch)
+
+
+def test_a_wrong_study_file_starts_nothing(tmp_path):
+    study = tmp_path / "study.yaml"
+    study.write_text("name: s\n")
+    answer = subprocess.run([RUN, study], capture_output=True, text=True)
+    assert answer.returncode == 2
+    assert "4 problems" in answer.stderr
+    assert not answer.stdout

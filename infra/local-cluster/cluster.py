@@ -42,6 +42,7 @@ SPARK_HOME = Path(pyspark.__file__).parent
 WORKERS = 2
 START_SECONDS = 120
 STOP_SECONDS = 15
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Cluster:
@@ -233,8 +234,8 @@ def main(arguments: list[str] | None = None) -> int:
         "--executor-memory", type=_memory, default="2g", help="of each worker (default: 2g)"
     )
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    for number in SIGNALS:
+        signal.signal(number, _interrupt)
     try:
         study = load_study(options.study)
         events = f"{study.output_path}/spark-events"
@@ -262,6 +263,8 @@ def _memory(text: str) -> str:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    for each in SIGNALS:  # a second Ctrl-C must not interrupt the stopping
+        signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
