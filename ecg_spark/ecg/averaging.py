@@ -5,7 +5,7 @@ of it. A filter therefore never sees a QRS complex or a T wave: it can neither r
 segment, and may cut off far above the usual 0.05 Hz.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,7 @@ MAINS_HZ = (50.0, 60.0)
 _MAINS_WIDTH_HZ = 0.4
 _BAND_HZ = (1.0, 40.0)
 _SMOOTH_HZ = 130.0
-_ROUNDS = 3
+_ROUNDS = 2
 _FADE = int(0.040 * BEAT_RATE_HZ)
 _OUTLIER = 3.0
 _ROWS = [LEADS.index(lead) for lead in INDEPENDENT_LEADS]
@@ -69,17 +69,14 @@ def average_beat(recording: Recording) -> Beat:
         raise RecordingError(Reason.TOO_FEW_BEATS, f"{peaks.size} beats found")
     beats, ectopic = _dominant(band_pass(signals, BEAT_RATE_HZ, *_BAND_HZ), peaks)
     clean = signals - _spline_through(signals, beats)
-    mean = np.zeros((len(_ROWS), BEAT_SAMPLES))
-    noise_mv = np.zeros(len(_ROWS))
-    for _ in range(_ROUNDS):
-        mean, noise_mv, quiet = _robust_mean(clean, beats)
-        offset = magnitude_peak(mean - mean[:, [qrs_onset(mean)]], R_INDEX, _FADE) - R_INDEX
-        beats = _Beats(beats.positions + offset, quiet, beats.before, beats.after, beats.rr)
-        clean = signals - _artefacts(signals, mean, beats)
+    beats = _centred(clean, beats)
     mean, noise_mv, quiet = _robust_mean(clean, beats)
+    for _ in range(_ROUNDS):
+        clean = signals - _artefacts(signals, mean, replace(beats, used=quiet))
+        mean, noise_mv, quiet = _robust_mean(clean, beats, start=mean)
     eight = band_pass(mean, BEAT_RATE_HZ, 0.0, _SMOOTH_HZ)
     onset = qrs_onset(eight)
-    eight = _fade(eight - eight[:, onset - 5 : onset + 1].mean(axis=1, keepdims=True), beats.rr)
+    eight = _fade(eight - eight[:, onset - 8 : onset + 1].mean(axis=1, keepdims=True), beats.rr)
     noise_uv = 1000.0 * float(np.median(noise_mv))
     beat = Beat(
         signal_mv=_twelve(eight).astype(np.float32),
@@ -135,14 +132,23 @@ def _spline_through(signals: NDArray[np.float64], beats: _Beats) -> NDArray[np.f
     return PchipInterpolator(at, levels, axis=1)(time)
 
 
+def _centred(clean: NDArray[np.float64], beats: _Beats) -> _Beats:
+    """Return the beats moved together so that the R peak of their average is at `R_INDEX`."""
+    windows = cut(clean, beats.positions[beats.used], R_INDEX, BEAT_SAMPLES)
+    typical = np.median(windows, axis=0)
+    typical -= typical[:, [qrs_onset(typical)]]
+    offset = magnitude_peak(typical, R_INDEX, _FADE) - R_INDEX
+    return replace(beats, positions=beats.positions + offset)
+
+
 def _robust_mean(
-    clean: NDArray[np.float64], beats: _Beats
+    clean: NDArray[np.float64], beats: _Beats, start: NDArray[np.float64] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     """Return the mean beat [8, 600], its standard error by lead in mV, and the beats in it.
 
     Every beat and lead counts by the inverse of its variance about the mean; samples further than
     `_OUTLIER` standard deviations are pulled in; beats three times as noisy as usual are left out.
-    A sample counts only where it belongs to the beat.
+    A sample counts only where it belongs to the beat. `start` is an earlier estimate.
     """
     index = np.flatnonzero(beats.used)
     windows = cut(clean, beats.positions[index], R_INDEX, BEAT_SAMPLES)
@@ -150,8 +156,8 @@ def _robust_mean(
     own = (time >= -beats.before[index, None]) & (time <= beats.after[index, None])
     # Where no beat owns a sample, all do: the window fades there.
     own = np.where(own.any(axis=0), own, True)[:, None, :].astype(np.float64)
-    centre = np.median(windows, axis=0)
-    for _ in range(2):
+    centre = np.median(windows, axis=0) if start is None else start
+    for _ in range(2 if start is None else 1):
         rest = windows - centre
         variance = (own * rest**2).sum(axis=2) / own.sum(axis=2)
         usual = np.median(variance, axis=0)

@@ -24,19 +24,19 @@ class Fiducials:
 MIN_P_MV = 0.010
 """Smallest P wave: magnitude over all leads at its peak. Below it is atrial noise or flutter."""
 
-_QUIET = 0.035
-_QUIET_SAMPLES = int(0.012 * BEAT_RATE_HZ)
+_QUIET = 0.05
+_QUIET_SAMPLES = int(0.008 * BEAT_RATE_HZ)
 _MIN_QRS = int(0.030 * BEAT_RATE_HZ)
 _MAX_QRS_BEFORE = int(0.110 * BEAT_RATE_HZ)
 _MAX_QRS_AFTER = int(0.150 * BEAT_RATE_HZ)
-_P_LEVEL = 0.18
+_P_LEVEL = 0.15
 
 
 def qrs_onset(eight: NDArray[np.floating]) -> int:
     """Return the sample where the QRS complex begins in a beat [leads, 600] with R at `R_INDEX`.
 
     Going back from the R peak, the first place where the signal of all leads is quiet, its slope
-    below a small part of the QRS's largest, for 12 ms.
+    below a small part of the largest in the QRS, for 8 ms.
     """
     slope = _slope(eight)
     return _quiet(slope, -1, _MAX_QRS_BEFORE)
@@ -80,12 +80,15 @@ def _quiet(slope: NDArray[np.float64], direction: int, reach: int) -> int:
 def _t_wave(
     signals: NDArray[np.float64], qrs_offset: int, end: int
 ) -> tuple[float | None, float | None]:
-    """Return peak and end of T: the steepest tangent of its descent meets the level behind it."""
+    """Return peak and end of T: the steepest tangent of its descent meets the level behind it.
+
+    The tangent ends T some 20 ms before a reader who follows its tail to the end.
+    """
     start = qrs_offset + int(0.060 * BEAT_RATE_HZ)
     if end - start < int(0.100 * BEAT_RATE_HZ):
         return None, None
     level = signals[:, end - 8 : end + 1].mean(axis=1, keepdims=True)
-    smooth = gaussian_filter1d(signals - level, 6.0, axis=1)
+    smooth = gaussian_filter1d(signals - level, 4.0, axis=1)
     magnitude = np.sqrt(np.mean(smooth**2, axis=0))
     peak = start + int(magnitude[start:end].argmax())
     fall = np.diff(magnitude[peak : end + 1])
