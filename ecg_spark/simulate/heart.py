@@ -83,13 +83,13 @@ PARAMETERS = (
     Parameter("septal_q", "1", False, "scale of the septal vector: q in V6, r in V1",
               1.0, 0.42, log=True, age=-0.15, sex=0.15),
     Parameter("qrs_notch", "mV", False, "extra deflection at the end of QRS",
-              0.13, 0.55, log=True, age=-0.1, sex=0.25),
+              0.14, 0.50, log=True, age=-0.1, sex=0.25),
     Parameter("st_level", "mV", False, "level of the ST segment",
               0.03, 0.06, sex=0.4, age=-0.15, ancestry=0.3),
     Parameter("t_amplitude", "mV", False, "size of T, negative where T is inverted",
-              0.27, 0.15, sex=0.3, age=-0.2, bmi=-0.2, ancestry=-0.3),
+              0.25, 0.14, sex=0.3, age=-0.2, bmi=-0.2, ancestry=-0.3),
     Parameter("t_asymmetry", "1", False, "log ratio of the rise of T to its fall, QT unchanged",
-              0.40, 0.32, sex=0.15, age=-0.1),
+              0.40, 0.40, sex=0.15, age=-0.1),
     Parameter("t_axis", "degrees", False, "frontal axis of T away from its usual place",
               0, 22, age=0.15, bmi=-0.15),
 )  # fmt: skip
@@ -124,12 +124,12 @@ _QRS_KERNELS = {
     "r": (0.00, 0.105, (1.10, 0.50, 0.22)),
     "s": (0.24, 0.110, (-0.22, -0.10, 0.70)),
 }
-_NOTCH = (0.44, 0.055, (0.75, 0.75, -0.10))
+_NOTCH = (0.46, 0.075, (0.75, 0.75, -0.10))
 _RIGHT_ATRIUM = np.array([0.050, 0.100, -0.075])
 _LEFT_ATRIUM = np.array([0.090, 0.055, 0.065])
 _ST = np.array([0.35, 0.35, -0.65])
 _T_AXIS = 45.0
-_T_DEPTH = -0.75
+_T_DEPTH = -0.65
 _T_LEAD_MS = np.array([0.0, 0.0, 12.0])
 
 
