@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ecg_spark.errors import UsageError
 from ecg_spark.study import load_study, study_template
+from jobs.simulate import add_options, simulate
 from jobs.step import Step, guarded, print_line, run_step
 
 STEPS = ("ingest", "average", "train", "encode", "genotypes", "gwas", "report")
@@ -31,12 +32,9 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("study", nargs="?", default="study.yaml", type=Path)
     init.set_defaults(action=_init)
 
-    simulate = commands.add_parser("simulate", help="write a simulated biobank, planted truth")
-    simulate.add_argument("--participants", type=_positive, required=True)
-    simulate.add_argument("--variants", type=_positive, required=True)
-    simulate.add_argument("--out", type=Path, required=True)
-    simulate.add_argument("--seed", type=_positive, default=1)
-    simulate.set_defaults(action=_simulate)
+    biobank = commands.add_parser("simulate", help="write a simulated biobank, planted truth")
+    add_options(biobank)
+    biobank.set_defaults(action=_simulate)
 
     run = commands.add_parser("run", help="run every step that is not published yet")
     run.set_defaults(action=_run, steps=STEPS)
@@ -48,12 +46,6 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("study", type=Path, help="the study file")
         command.add_argument("--force", action="store_true", help="redo what is published already")
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
 
 
 def _init(options: argparse.Namespace) -> None:
@@ -73,8 +65,6 @@ def _init(options: argparse.Namespace) -> None:
 
 
 def _simulate(options: argparse.Namespace) -> None:
-    from jobs.simulate import simulate
-
     print_line(simulate(options.out, options.participants, options.variants, options.seed))
 
 

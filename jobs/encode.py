@@ -2,11 +2,10 @@
 
 import sys
 
-from models.encoder import load_encoder
-
 from ecg_spark.pipeline.encode import encode
 from ecg_spark.tables import BEATS, read_table
 from jobs.step import Context, Step, Summary, main
+from models.encoder import load_encoder
 
 
 def work(context: Context) -> Summary:

@@ -1,0 +1,36 @@
+"""spark-submit jobs/train.py --study study.yaml: beats become a registered model in MLflow."""
+
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from ecg_spark.study import Study
+from jobs.step import Context, Step, Summary, main
+from models.train import train
+
+
+def settings(study: Study) -> Any:
+    """The model's settings, where it is tracked, and the seed."""
+    return [study.model.model_dump(), study.mlflow.model_dump(), study.seed]
+
+
+def work(context: Context) -> Summary:
+    """Train on the published beats and register the model."""
+    study, beats = context.study, context.inputs["average"]
+    result = train(
+        beats.path("beats"),
+        study.model,
+        seed=study.seed,
+        tracking_uri=study.tracking_uri,
+        experiment=study.mlflow.experiment,
+        model_name=study.mlflow.model_name,
+        table_version=f"{beats.run}-{beats.fingerprint[:12]}",
+        folder=context.run.folder,
+    )
+    return asdict(result)
+
+
+STEP = Step("train", ("average",), settings, work)
+
+if __name__ == "__main__":
+    sys.exit(main(STEP))
