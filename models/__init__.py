@@ -1,0 +1,1 @@
+"""PyTorch: the Petastorm loader, the VAE and its loss, training in MLflow, encoding."""

@@ -1,0 +1,54 @@
+"""Principal components of beats: the linear peer with as many components as the VAE has factors."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse.linalg import svds
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Components:
+    """A fitted PCA: `mean` [d], orthonormal `axes` [k, d], `sd` [k] of the scores, all in mV.
+
+    `noise_sd` is the standard deviation in mV of what the components leave, a dimension.
+    """
+
+    mean: Array
+    axes: Array
+    sd: Array
+    noise_sd: float
+
+    def scores(self, beats: Array) -> Array:
+        """Scores in standard deviations, [n, k], of beats [n, ...] that flatten to d values."""
+        return (beats.reshape(len(beats), -1) - self.mean) @ self.axes.T / self.sd
+
+    def rebuild(self, scores: Array) -> Array:
+        """Beats [n, d] in mV of scores [n, k]."""
+        return self.mean + (scores * self.sd) @ self.axes
+
+
+def fit_components(beats: Array, k: int) -> Components:
+    """The first k principal components of beats [n, ...], by a truncated SVD.
+
+    The sign of an axis is such that the sum of its cubes is positive: its largest deflection
+    points up. Fewer beats or samples than k + 1 give as many components as there can be.
+    """
+    flat = beats.reshape(len(beats), -1).astype(np.float64)
+    mean = flat.mean(axis=0)
+    flat -= mean
+    k = min(k, min(flat.shape) - 1)
+    start = np.random.default_rng(0).standard_normal(min(flat.shape))
+    _, singular, axes = svds(flat, k=k, v0=start)
+    order = np.argsort(-singular)
+    singular, axes = singular[order], axes[order]
+    axes *= np.sign((axes**3).sum(axis=1, keepdims=True))
+    left = max((flat**2).sum() - (singular**2).sum(), 0.0)
+    return Components(
+        mean.astype(np.float32),
+        axes.astype(np.float32),
+        (singular / np.sqrt(len(flat))).astype(np.float32),
+        float(np.sqrt(left / flat.size)),
+    )

@@ -1,0 +1,103 @@
+"""Petastorm 0.12.1 uses pyarrow's legacy dataset classes and NumPy names, gone since 15 and 2.0.
+
+This module supplies just what `make_batch_reader` touches, and the reader is made here, so that
+nothing else has to know. It never unpickles: a data set's own Petastorm metadata is not looked at.
+Petastorm 0.13.1 is no way out: its thread pool loses rows without a word.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.implementations.dirfs import DirFileSystem
+
+
+def _module(name: str, **content: Any) -> None:
+    module = ModuleType(name)
+    vars(module).update(content)
+    sys.modules.setdefault(name, module)
+
+
+# Imported by name only; the file system itself is always given.
+_module("pyarrow.filesystem", LocalFileSystem=type("LocalFileSystem", (), {}))
+_module("pyarrow.hdfs", HadoopFileSystem=type("HadoopFileSystem", (), {}))
+for _old, _new in (("unicode_", np.str_), ("string_", np.bytes_)):
+    if not hasattr(np, _old):
+        setattr(np, _old, _new)
+
+# By import_module, because they must follow the lines above.
+_reader = import_module("petastorm.reader")
+_worker = import_module("petastorm.arrow_reader_worker")
+_metadata = import_module("petastorm.etl.dataset_metadata")
+
+
+class _Piece:
+    """A Parquet file, or one row group of it."""
+
+    partition_keys: Sequence[Any] = ()
+
+    def __init__(
+        self,
+        path: str,
+        open_file_func: Callable[[str], Any],
+        row_group: int | None = None,
+        partition_keys: Sequence[Any] = (),
+    ) -> None:
+        self.path, self.row_group, self._open = path, row_group, open_file_func
+
+    def get_metadata(self) -> pq.FileMetaData:
+        with self._open(self.path) as file:
+            return pq.ParquetFile(file).metadata
+
+    def read(self, columns: set[str], partitions: None) -> pa.Table:
+        with self._open(self.path) as file:
+            return pq.ParquetFile(file).read_row_group(self.row_group, columns=sorted(columns))
+
+
+class _Dataset:
+    """The Parquet files under the root of a file system, in the order of their names."""
+
+    partitions = metadata = common_metadata = None
+
+    def __init__(self, path: str, filesystem: Any, **_: Any) -> None:
+        self.paths, self.fs = path, filesystem
+        self.pieces = [_Piece(name, filesystem.open) for name in parquet_files(filesystem)]
+
+
+for _user in (_reader, _worker, _metadata):
+    vars(_user)["pq"] = SimpleNamespace(ParquetDataset=_Dataset, ParquetDatasetPiece=_Piece)
+
+
+def parquet_files(filesystem: Any) -> list[str]:
+    """The data files of a table: neither hidden nor Spark's own, in the order of their names."""
+    names = (str(name) for name in filesystem.find(""))
+    return sorted(
+        name
+        for name in names
+        if name.endswith(".parquet") and not any(p[:1] in "._" for p in name.split("/"))
+    )
+
+
+def table_files(path: str) -> DirFileSystem:
+    """The folder of a table, a path or URI, as the root of a file system."""
+    filesystem, root = fsspec.core.url_to_fs(path)
+    return DirFileSystem(root, filesystem)
+
+
+def batch_reader(path: str, columns: Sequence[str], **options: Any) -> Any:
+    """Petastorm's `make_batch_reader` over the Parquet files in a folder: a path or URI.
+
+    `options` are its own: seed, workers_count, reader_pool_type, shuffle_row_groups, ...
+    """
+    return _reader.make_batch_reader(
+        "file:///table",  # a name only: the folder is the root of the given file system
+        schema_fields=[f"^{name}$" for name in columns],
+        filesystem=table_files(path),
+        **options,
+    )

@@ -1,0 +1,27 @@
+"""The registered model as an MLflow pyfunc, logged as code: beats in mV to active latents."""
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+from mlflow.pyfunc import PythonModel, PythonModelContext
+
+from models.encoder import read_encoder
+
+
+class EcgVae(PythonModel):
+    """Posterior means of the active latents, float64 [n, k]."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Read the weights and the configuration, the model's two artifacts."""
+        self.encoder = read_encoder(Path(context.artifacts["model"]))
+
+    def predict(
+        self, context: PythonModelContext, model_input: Any, params: dict[str, Any] | None = None
+    ) -> Any:
+        """Latents of beats, float32 [n, 12, 600] in mV."""
+        return self.encoder.encode(np.asarray(model_input, np.float32)).z
+
+
+mlflow.models.set_model(EcgVae())

@@ -1,0 +1,79 @@
+"""What a training run leaves in MLflow, and how it is read back."""
+
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import mlflow
+import numpy as np
+from mlflow.data.dataset_source_registry import resolve_dataset_source
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
+
+import ecg_spark
+import models
+from ecg_spark.ecg.recording import LEADS
+from models.encoder import FOLDER, Encoder
+from models.tracking import tracked
+
+HISTORY = "history.json"
+SAMPLES = 600
+"""Samples of a beat."""
+
+
+def log_table(path: str, table_version: str) -> None:
+    """Name the beats table and its version as the input of the active run."""
+    files, root = fsspec.core.url_to_fs(path)
+    digest = table_version
+    if len(digest) > 36:  # MLflow's limit
+        digest = hashlib.sha256(table_version.encode()).hexdigest()[:32]
+    source = resolve_dataset_source(files.unstrip_protocol(root))
+    mlflow.log_input(MetaDataset(source, name="beats", digest=digest), context="training")
+
+
+def log_history(history: list[dict[str, float]]) -> None:
+    """Keep the metrics of every epoch as one JSON artifact of the active run."""
+    mlflow.log_text(json.dumps(history, indent=1), HISTORY)
+
+
+def read_history(run_id: str, tracking_uri: str) -> list[dict[str, float]]:
+    """The metrics of every epoch of a run; raises `InfrastructureError` where MLflow fails."""
+    with tracked(tracking_uri):
+        return list(json.loads(mlflow.artifacts.load_text(f"runs:/{run_id}/{HISTORY}")))
+
+
+def register(encoder: Encoder, name: str, scratch: Path) -> int:
+    """Log the model as a pyfunc of the active run, register it and return its version.
+
+    It carries the code that it needs, and its weights as safetensors. The version gets the alias
+    `candidate`, and `champion` where the model has none.
+    """
+    folder = scratch / FOLDER
+    folder.mkdir()
+    encoder.save(folder)
+    example = encoder.decode(np.zeros((1, encoder.n_active)))  # the mean beat: nobody's own
+    signature = ModelSignature(
+        Schema([TensorSpec(np.dtype(np.float32), (-1, len(LEADS), SAMPLES))]),
+        Schema([TensorSpec(np.dtype(np.float64), (-1, encoder.n_active))]),
+    )
+    needed = ("torch", "numpy", "scipy", "safetensors", "mlflow", "lxml", "wfdb")
+    info = mlflow.pyfunc.log_model(
+        name="model",
+        python_model=str(Path(__file__).with_name("pyfunc_model.py")),
+        artifacts={"model": str(folder)},
+        code_paths=[str(Path(package.__path__[0])) for package in (models, ecg_spark)],
+        signature=signature,
+        input_example=example,
+        pip_requirements=[f"{package}=={version(package)}" for package in needed],
+        registered_model_name=name,
+    )
+    client = mlflow.MlflowClient()
+    aliases: dict[str, Any] = client.get_registered_model(name).aliases
+    for alias in ("candidate", "champion"):
+        if alias == "candidate" or alias not in aliases:
+            client.set_registered_model_alias(name, alias, info.registered_model_version)
+    return int(info.registered_model_version)

@@ -1,0 +1,91 @@
+"""MLflow: where runs are tracked, a server that must answer, runs that end as what they are."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import mlflow
+import requests
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+from ecg_spark.errors import InfrastructureError
+
+PROBE_SECONDS = 5
+"""How long a tracking server is given to answer at all."""
+
+_BOUNDS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # its own default waits for minutes
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+_SQLITE = "sqlite:///"
+
+
+@contextmanager
+def tracked(tracking_uri: str) -> Iterator[None]:
+    """Work with MLflow at this URI.
+
+    Raises `InfrastructureError`, in seconds, where it does not answer or fails on the way.
+    """
+    for name, value in _BOUNDS.items():
+        os.environ.setdefault(name, value)
+    for name in ("alembic", "mlflow.store", "mlflow.system_metrics"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if tracking_uri.startswith(_SQLITE):
+        _folder(tracking_uri).mkdir(parents=True, exist_ok=True)
+    elif tracking_uri.startswith(("http://", "https://")):
+        _probe(tracking_uri)
+    try:
+        mlflow.set_tracking_uri(tracking_uri)
+        mlflow.set_registry_uri(tracking_uri)
+        yield
+    except (MlflowException, requests.RequestException, SQLAlchemyError) as error:
+        raise InfrastructureError(
+            f"MLflow at {_shown(tracking_uri)} failed ({_first_line(error)}): "
+            f"check mlflow.tracking_uri and the server, and run the step again."
+        ) from error
+
+
+def experiment_id(name: str, tracking_uri: str) -> str:
+    """The id of the experiment, made where it does not exist.
+
+    Of an SQLite store, the artifacts lie beside the file and not where the process happens to run.
+    """
+    found = mlflow.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    location = None
+    if tracking_uri.startswith(_SQLITE):
+        location = (_folder(tracking_uri) / "mlartifacts").as_uri()
+    return str(mlflow.create_experiment(name, artifact_location=location))
+
+
+def _folder(tracking_uri: str) -> Path:
+    return Path(tracking_uri.removeprefix(_SQLITE)).resolve().parent
+
+
+def _probe(tracking_uri: str) -> None:
+    """One short request: MLflow's own retries would take minutes to say that nobody is there."""
+    try:
+        requests.get(f"{tracking_uri.rstrip('/')}/health", timeout=PROBE_SECONDS)
+    except requests.RequestException as error:
+        raise InfrastructureError(
+            f"The MLflow server at {_shown(tracking_uri)} does not answer "
+            f"({type(error).__name__}): start it or change mlflow.tracking_uri in the study file."
+        ) from None
+
+
+def _shown(tracking_uri: str) -> str:
+    """The URI without user and password."""
+    parts = urlsplit(tracking_uri)
+    return tracking_uri.replace(f"{parts.netloc.rpartition('@')[0]}@", "", 1)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
