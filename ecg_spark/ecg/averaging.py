@@ -64,11 +64,12 @@ def average_beat(recording: Recording) -> Beat:
     """
     signals = resample(recording.signal_mv[_ROWS], recording.sampling_rate_hz, BEAT_RATE_HZ)
     signals = signals - np.median(signals, axis=1, keepdims=True)
-    peaks = detect_r_peaks(signals, BEAT_RATE_HZ)
+    humless = signals - _interference(signals, wander=False)
+    peaks = detect_r_peaks(humless, BEAT_RATE_HZ)
     if peaks.size < MIN_BEATS:
         raise RecordingError(Reason.TOO_FEW_BEATS, f"{peaks.size} beats found")
-    beats, ectopic = _dominant(band_pass(signals, BEAT_RATE_HZ, *_BAND_HZ), peaks)
-    clean = signals - _spline_through(signals, beats)
+    beats, ectopic = _dominant(band_pass(humless, BEAT_RATE_HZ, *_BAND_HZ), peaks)
+    clean = humless - _spline_through(humless, beats)
     beats = _centred(clean, beats)
     mean, noise_mv, quiet = _robust_mean(clean, beats)
     for _ in range(_ROUNDS):
@@ -189,12 +190,17 @@ def _artefacts(
         start = int(max(beats.positions[i] - beats.before[i], 0))
         end = int(min(beats.positions[i] + beats.after[i] + 1, rest.shape[1]))
         _bridge(rest, start, end)
+    return _interference(rest, wander=True)
+
+
+def _interference(rest: NDArray[np.float64], *, wander: bool) -> NDArray[np.float64]:
+    """Return the mains part of `rest` [8, n] and, if asked for, the part below `WANDER_HZ`."""
     n = rest.shape[1]
     pad = min(n - 1, int(2 * BEAT_RATE_HZ))
     extended = np.pad(rest, ((0, 0), (pad, pad)), mode="reflect", reflect_type="odd")
     size = fft.next_fast_len(extended.shape[1], real=True)
     hz = fft.rfftfreq(size, 1.0 / BEAT_RATE_HZ)
-    gain = 1.0 / (1.0 + (hz / WANDER_HZ) ** 8)
+    gain = 1.0 / (1.0 + (hz / WANDER_HZ) ** 8) if wander else np.zeros(hz.size)
     for mains in MAINS_HZ:
         for harmonic in range(1, 4):
             gain += np.exp(-0.5 * ((hz - harmonic * mains) / _MAINS_WIDTH_HZ) ** 2)
