@@ -18,7 +18,7 @@ from ecg_spark.ecg.fiducials import qrs_onset
 from ecg_spark.ecg.filtering import band_pass, resample
 from ecg_spark.ecg.recording import INDEPENDENT_LEADS, LEADS, Reason, Recording, RecordingError
 from ecg_spark.ecg.rpeaks import detect_r_peaks
-from ecg_spark.ecg.windows import align, cut, magnitude_peak, same_shape
+from ecg_spark.ecg.windows import align, cut, r_position, same_shape
 
 MIN_BEATS = 3
 """An average of fewer beats shows one beat's noise."""
@@ -134,12 +134,11 @@ def _spline_through(signals: NDArray[np.float64], beats: _Beats) -> NDArray[np.f
 
 
 def _centred(clean: NDArray[np.float64], beats: _Beats) -> _Beats:
-    """Return the beats moved together so that the R peak of their average is at `R_INDEX`."""
+    """Return the beats moved together so that R of their average is at `R_INDEX`."""
     windows = cut(clean, beats.positions[beats.used], R_INDEX, BEAT_SAMPLES)
     typical = np.median(windows, axis=0)
     typical -= typical[:, [qrs_onset(typical)]]
-    offset = magnitude_peak(typical, R_INDEX, _FADE) - R_INDEX
-    return replace(beats, positions=beats.positions + offset)
+    return replace(beats, positions=beats.positions + r_position(typical, R_INDEX) - R_INDEX)
 
 
 def _robust_mean(

@@ -20,10 +20,10 @@ class Beat:
     """The average beat of one recording.
 
     `signal_mv` is float32 of shape [12, 600] in the order of `LEADS`, in mV at 500 Hz, zero at the
-    onset of the QRS complex, with the R peak (largest magnitude over all leads) at `R_INDEX`.
-    Where the neighbouring beats reach into the window, it fades to zero. `n_beats` of `n_detected`
-    beats were averaged, `rr_ms` is the median interval between detected beats, `noise_uv` the
-    standard error of the average (median lead). `flags` are warnings of `quality`.
+    onset of the QRS complex, with R (the centre of the QRS complex's power, see `r_position`) at
+    `R_INDEX`. Where the neighbouring beats reach into the window, it fades to zero. `n_beats` of
+    `n_detected` beats were averaged, `rr_ms` is the median interval between detected beats,
+    `noise_uv` the standard error of the average (median lead). `flags` are warnings of `quality`.
     """
 
     signal_mv: NDArray[np.float32]
