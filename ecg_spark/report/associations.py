@@ -1,0 +1,122 @@
+"""The GWAS in figures: one pass over all associations, in memory that does not grow with them.
+
+-log10 p throughout. The distribution of every phenotype is kept as a fine histogram, which gives
+its QQ curve and lambda; single points are kept only from `FLOOR` up, for the Manhattan plots.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from scipy import stats
+
+FLOOR = 2.0
+"""Associations below this -log10 p are counted but not drawn as points."""
+
+_BIN = 0.005
+_VARIANT = ["contig", "position", "ref", "alt"]
+_MEDIAN_CHI2 = float(stats.chi2.ppf(0.5, 1))
+
+
+def group_of(phenotype: str) -> str:
+    """`vae` or `pca` for a model's latents (vae_00, pca_07, …), `traits` for all else."""
+    match = re.fullmatch(r"(vae|pca)_\d+", phenotype)
+    return match[1] if match else "traits"
+
+
+@dataclass
+class Survey:
+    """What one pass over the associations has seen."""
+
+    histograms: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    peaks: dict[str, pd.DataFrame] = field(default_factory=dict)
+    extents: dict[str, int] = field(default_factory=dict)
+
+    def points(self, group: str) -> pd.DataFrame:
+        """contig, position, neg_log10_p of a group's variants from `FLOOR` up."""
+        return self.peaks.get(group, pd.DataFrame(columns=[*_VARIANT, "neg_log10_p"]))
+
+    def qq(self, phenotype: str) -> NDArray[np.float64]:
+        """Expected above observed -log10 p of a phenotype, [2, m], largest last."""
+        counts = self.histograms[phenotype]
+        filled = np.flatnonzero(counts)
+        above = counts.sum() - np.cumsum(counts)[filled]
+        middle = above + (counts[filled] + 1) / 2  # the mean rank within a bin, 1 the smallest p
+        curve = np.array([-np.log10(middle / (counts.sum() + 1)), (filled + 0.5) * _BIN])
+        # Neighbouring bins of the bulk fall on one pixel.
+        step = np.concatenate([[True], np.diff(np.floor(curve[0] * 80)) > 0])
+        return curve[:, step | (curve[1] >= FLOOR)]
+
+    def lambda_gc(self, phenotype: str) -> float:
+        """Median chi-squared over its expectation under the null, from the histogram."""
+        counts = self.histograms[phenotype]
+        half = np.searchsorted(np.cumsum(counts), counts.sum() / 2)
+        before = np.cumsum(counts)[half] - counts[half]
+        within = (counts.sum() / 2 - before) / counts[half]
+        median_p = 10 ** -((half + within) * _BIN)
+        return float(stats.chi2.isf(median_p, 1) / _MEDIAN_CHI2)
+
+    def tests(self, phenotype: str) -> int:
+        """How many variants were tested."""
+        return int(self.histograms[phenotype].sum())
+
+
+def survey(batches: Iterable[pa.RecordBatch], group: Callable[[str], str]) -> Survey:
+    """Read associations (contig, position, ref, alt, phenotype, neg_log10_p) once.
+
+    Points are the best of each variant over the phenotypes of a `group`. Tests without a p-value
+    are left out.
+    """
+    seen = Survey()
+    kept: list[pd.DataFrame] = []
+    for batch in batches:
+        table = pa.Table.from_batches([batch]).drop_null()
+        if not table.num_rows:
+            continue
+        _extend(seen, table)
+        high = table.filter(pc.greater_equal(table["neg_log10_p"], FLOOR)).to_pandas()
+        high["group"] = high["phenotype"].map(
+            {name: group(name) for name in high["phenotype"].unique()}
+        )
+        kept.append(high)
+        if sum(map(len, kept)) > 2_000_000:
+            kept = [_best(kept)]
+    if kept:
+        seen.peaks = {str(name): part for name, part in _best(kept).groupby("group")}
+    seen.extents = dict(sorted(seen.extents.items(), key=lambda item: contig_order(item[0])))
+    return seen
+
+
+def contig_order(contig: str) -> tuple[int, str]:
+    """Sorts 2 before 10 and X after 22, with or without chr."""
+    name = contig.removeprefix("chr")
+    return (int(name), "") if name.isdecimal() else (10_000, name)
+
+
+def _extend(seen: Survey, table: pa.Table) -> None:
+    ends = table.group_by("contig").aggregate([("position", "max")])
+    for contig, end in zip(*(ends[k].to_pylist() for k in ("contig", "position_max")), strict=True):
+        seen.extents[contig] = max(seen.extents.get(contig, 0), end)
+    phenotypes = table["phenotype"].combine_chunks().dictionary_encode()
+    names = phenotypes.dictionary.to_pylist()
+    codes = phenotypes.indices.to_numpy()
+    # p = 0 cannot be told from the smallest p that a histogram needs to hold.
+    bins = (np.clip(table["neg_log10_p"].to_numpy(), 0, 1000) / _BIN).astype(np.int64)
+    for code, name in enumerate(names):
+        counts = np.bincount(bins[codes == code])
+        known = seen.histograms.get(name, np.zeros(0, np.int64))
+        size = max(len(counts), len(known))
+        seen.histograms[name] = np.pad(counts, (0, size - len(counts))) + np.pad(
+            known, (0, size - len(known))
+        )
+
+
+def _best(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    rows = pd.concat(parts, ignore_index=True)
+    best = rows.groupby([*_VARIANT, "group"], sort=False, as_index=False, observed=True)
+    return best["neg_log10_p"].max()

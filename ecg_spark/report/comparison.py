@@ -1,0 +1,165 @@
+"""Planted against found: what each method sees of a simulated biobank's truth.
+
+A planted variant is **found** by a method if a locus of that method lies within `FOUND_BP` of it
+on the same contig, measured from the nearer end of the locus's region. A locus is **false** if no
+planted variant of any size lies within `FALSE_BP` of its region; false loci of a method that lie as
+near to each other are one.
+
+The methods, each with its own loci: the VAE's single latents at the study-wide threshold, the
+omnibus test over all of them at the genome-wide one, the same two for as many principal components
+of the beat, and the conventional traits, study-wide within their group.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import fsspec
+import pandas as pd
+
+from ecg_spark.errors import DataError
+
+FOUND_BP = 500_000
+FALSE_BP = 1_000_000
+LARGE = 0.05
+"""A planted variant is large if it explains at least this part of its parameter's variance."""
+
+METHODS = ("vae", "vae omnibus", "pca", "pca omnibus", "traits")
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A planted variant: where, on which parameter of the heart, and how much it explains.
+
+    `kind` is `interval` where a conventional interval or rate reads the parameter, else
+    `morphology`.
+    """
+
+    contig: str
+    position: int
+    parameter: str
+    kind: str
+    variance_explained: float
+    found: tuple[str, ...] = ()
+
+    @property
+    def is_large(self) -> bool:
+        """True where it explains at least `LARGE` of its parameter's variance."""
+        # A share of exactly 5 % may have come through a sum of rounded numbers.
+        return self.variance_explained >= LARGE - 1e-9
+
+    def found_by(self, *methods: str) -> bool:
+        """True where any of the methods has found it."""
+        return any(method in self.found for method in methods)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Planted variants, the largest first, with the methods that found each; and false loci."""
+
+    planted: tuple[Planted, ...]
+    false_loci: dict[str, int]
+
+    def found(self, *methods: str, large: bool = True) -> tuple[int, int]:
+        """How many planted variants any of the methods found, and of how many."""
+        considered = [item for item in self.planted if item.is_large or not large]
+        return sum(item.found_by(*methods) for item in considered), len(considered)
+
+    def missed_by_traits(self, method: str = "vae") -> list[Planted]:
+        """Planted variants that a model's latents found and the conventional traits did not."""
+        return [
+            item
+            for item in self.planted
+            if item.found_by(method, f"{method} omnibus") and not item.found_by("traits")
+        ]
+
+    def summary(self) -> dict[str, Any]:
+        """The counts for the step's JSON line: large planted variants found, and false loci."""
+        vae, planted = self.found("vae", "vae omnibus")
+        pca, _ = self.found("pca", "pca omnibus")
+        return {
+            "planted": len(self.planted),
+            "planted_large": planted,
+            "found_large_vae": vae,
+            "found_large_vae_share": _share(vae, planted),
+            "found_large_pca": pca,
+            "found_large_pca_share": _share(pca, planted),
+            "found_large_by_method": {name: self.found(name)[0] for name in METHODS},
+            "found_by_method": {name: self.found(name, large=False)[0] for name in METHODS},
+            "false_loci": self.false_loci,
+            "missed_by_traits_found_by_vae": len(self.missed_by_traits("vae")),
+            "missed_by_traits_found_by_pca": len(self.missed_by_traits("pca")),
+        }
+
+
+def read_planted(path: str) -> list[Planted]:
+    """The planted variants of a biobank's `truth.json`, on any file system that fsspec reaches.
+
+    Raises `DataError` where the file is not there or is no such truth.
+    """
+    try:
+        with fsspec.open(path, "rt", encoding="utf-8") as file:
+            truth = json.load(file)
+        return [
+            Planted(
+                str(one["contig"]),
+                int(one["position"]),
+                str(one["parameter"]),
+                str(one["class"]),
+                float(one["variance_explained"]),
+            )
+            for one in truth["planted"]
+        ]
+    except FileNotFoundError:
+        raise DataError(
+            f"The truth {path} does not exist: correct truth in the study file."
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise DataError(
+            f"The truth {path} is not one that 'ecg-spark simulate' writes: "
+            f"simulate the biobank again, or set truth to null in the study file."
+        ) from None
+
+
+def compare(planted: Sequence[Planted], loci: pd.DataFrame) -> Comparison:
+    """Match planted variants with loci (columns method, contig, start, end; positions in bp)."""
+    matched = []
+    for item in sorted(planted, key=lambda one: -one.variance_explained):
+        near = loci[_distance(loci, item.contig, item.position) <= FOUND_BP]
+        found = tuple(name for name in METHODS if name in set(near["method"]))
+        matched.append(replace(item, found=found))
+    false = pd.Series(True, index=loci.index)
+    for item in planted:
+        false &= _distance(loci, item.contig, item.position) > FALSE_BP
+    both = {"vae": ("vae", "vae omnibus"), "pca": ("pca", "pca omnibus")}
+    counts = {name: _regions(loci[false & (loci["method"] == name)]) for name in METHODS}
+    for model, names in both.items():
+        counts[f"{model} or omnibus"] = _regions(loci[false & loci["method"].isin(names)])
+    return Comparison(tuple(matched), counts)
+
+
+def _distance(loci: pd.DataFrame, contig: str, position: int) -> pd.Series:
+    """Distance in bp from each locus's region to a position, infinite on another contig."""
+    outside = pd.concat([loci["start"] - position, position - loci["end"]], axis=1).max(axis=1)
+    same = loci["contig"].map(_bare) == _bare(contig)
+    return outside.astype(float).clip(lower=0).where(same, float("inf"))
+
+
+def _regions(loci: pd.DataFrame) -> int:
+    """How many regions are left when loci within `FALSE_BP` of each other are one."""
+    count = 0
+    for _, part in loci.groupby(loci["contig"].map(_bare)):
+        end = float("-inf")
+        for start, stop in sorted(zip(part["start"], part["end"], strict=True)):
+            count += start - end > FALSE_BP
+            end = max(end, stop)
+    return count
+
+
+def _bare(contig: str) -> str:
+    return str(contig).removeprefix("chr")
+
+
+def _share(part: int, whole: int) -> float | None:
+    return round(part / whole, 3) if whole else None

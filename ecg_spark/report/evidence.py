@@ -1,0 +1,168 @@
+"""Numbers of the report from the published tables, in bounded memory.
+
+Tables are read with pyarrow, in batches or as an even sample of row groups, so that a million
+beats cost no more than some thousand. Waveforms leave this module only as statistics over at
+least `FEWEST` people.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import fsspec
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from numpy.typing import NDArray
+
+from ecg_spark.tables import TRAIT_NAMES
+
+FEWEST = 10
+"""A waveform is shown only where it stands for at least so many people."""
+
+TRAIT_TITLES = {
+    "heart_rate_bpm": "Heart rate (bpm)",
+    "pr_ms": "PR (ms)",
+    "p_ms": "P duration (ms)",
+    "qrs_ms": "QRS (ms)",
+    "qt_ms": "QT (ms)",
+    "qtc_ms": "QTc (ms)",
+    "axis_deg": "Frontal axis (degrees)",
+}
+
+
+def dataset(folder: str) -> ds.Dataset:
+    """The Parquet table in a folder, on any file system that fsspec reaches."""
+    files, path = fsspec.core.url_to_fs(folder)
+    return ds.dataset(path, filesystem=files, format="parquet")
+
+
+def sample_rows(table: ds.Dataset, columns: Sequence[str], at_most: int) -> pa.Table:
+    """Up to `at_most` rows, spread evenly over the table's row groups; the same at every call."""
+    groups = [group for part in table.get_fragments() for group in part.split_by_row_group()]
+    rows = [group.row_groups[0].num_rows for group in groups]
+    if sum(rows) <= at_most:
+        return table.to_table(columns=list(columns))
+    chosen = np.unique(np.linspace(0, len(groups) - 1, min(len(groups), 48)).astype(int))
+    share = at_most / sum(rows[k] for k in chosen)
+    parts = []
+    for k in chosen:
+        part = groups[k].to_table(columns=list(columns), schema=table.schema)
+        wanted = max(1, int(part.num_rows * min(share, 1.0)))
+        parts.append(part.take(np.linspace(0, part.num_rows - 1, wanted).astype(int)))
+    return pa.concat_tables(parts)
+
+
+def beat_sample(beats: ds.Dataset, at_most: int = 3000) -> tuple[list[str], NDArray[np.float32]]:
+    """An even sample of average beats: their ECG ids and signals [n, 12, 600] in mV."""
+    table = sample_rows(beats, ["ecg_id", "signal"], at_most)
+    return table["ecg_id"].to_pylist(), signals_of(table)
+
+
+def signals_of(beats: pa.Table) -> NDArray[np.float32]:
+    """The column `signal` as an array [n, 12, 600]."""
+    parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in beats["signal"].chunks]
+    return np.concatenate([np.empty(0, np.float32), *parts]).reshape(-1, 12, 600)
+
+
+def beat_percentiles(signals: NDArray[np.float32]) -> NDArray[np.float64] | None:
+    """The 5th to 95th percentile of every sample over beats, [5, 12, 600]; None for too few."""
+    if len(signals) < FEWEST:
+        return None
+    return np.percentile(signals, [5, 25, 50, 75, 95], axis=0)
+
+
+def beats_by_trait(
+    ecg_ids: Sequence[str],
+    signals: NDArray[np.float32],
+    traits: pd.DataFrame,
+    names: Sequence[str] = ("pr_ms", "qrs_ms", "qt_ms"),
+) -> dict[str, list[tuple[str, NDArray[np.float64]]]]:
+    """Mean beats of the lowest, the middle and the highest tenth by a trait; few people: none.
+
+    `traits` is indexed by ECG id.
+    """
+    values = traits.reindex(ecg_ids)
+    groups: dict[str, list[tuple[str, NDArray[np.float64]]]] = {}
+    for name in names:
+        column = values[name].to_numpy(float)
+        if np.isfinite(column).sum() < 10 * FEWEST:
+            continue
+        cuts = np.nanquantile(column, [0.1, 0.45, 0.55, 0.9])
+        parts = {
+            "lowest tenth": column <= cuts[0],
+            "middle tenth": (column >= cuts[1]) & (column <= cuts[2]),
+            "highest tenth": column >= cuts[3],
+        }
+        means = [
+            (label, signals[part].mean(axis=0, dtype=np.float64))
+            for label, part in parts.items()
+            if part.sum() >= FEWEST
+        ]
+        groups[TRAIT_TITLES[name]] = means
+    return groups
+
+
+def trait_table(traits: ds.Dataset, at_most: int = 200_000) -> pd.DataFrame:
+    """Traits of a sample of ECGs, indexed by ECG id; missing values are NaN."""
+    rows = sample_rows(traits, ["ecg_id", "participant_id", *TRAIT_NAMES], at_most)
+    return rows.to_pandas().set_index("ecg_id")
+
+
+def trait_summary(traits: pd.DataFrame) -> list[dict[str, object]]:
+    """For each trait: how many have it, the median and the 5th and 95th percentile."""
+    summary = []
+    for name in TRAIT_NAMES:
+        values = traits[name].dropna()
+        low, middle, high = values.quantile([0.05, 0.5, 0.95]) if len(values) else [None] * 3
+        summary.append(
+            {
+                "title": TRAIT_TITLES[name],
+                "n": len(values),
+                "missing": len(traits) - len(values),
+                "low": low,
+                "median": middle,
+                "high": high,
+            }
+        )
+    return summary
+
+
+def latent_scores(latents: ds.Dataset, model: str, at_most: int = 200_000) -> pd.DataFrame:
+    """Latents of a sample of participants, one column each, indexed by participant."""
+    rows = sample_rows(latents, ["participant_id", "model", "z"], 2 * at_most)
+    rows = rows.filter(pc.equal(rows["model"], model))
+    table = pd.DataFrame(
+        np.array(rows["z"].to_pylist(), dtype=float).reshape(rows.num_rows, -1),
+        index=rows["participant_id"].to_pylist(),
+    )
+    return table.rename(columns=lambda k: f"{model}_{k:02d}")
+
+
+def correlations(latents: pd.DataFrame, traits: pd.DataFrame) -> pd.DataFrame:
+    """Spearman's correlation of every latent with every trait, over participants."""
+    by_person = traits.groupby("participant_id")[list(TRAIT_NAMES)].mean()
+    both = latents.join(by_person, how="inner")
+    ranks = both.rank()
+    with np.errstate(invalid="ignore"):
+        table = ranks.corr()
+    return table.loc[list(latents.columns), list(TRAIT_NAMES)]
+
+
+def batches(table: ds.Dataset, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """The rows of a table in batches of bounded size, with few read ahead."""
+    return table.to_batches(
+        columns=list(columns), batch_size=131_072, batch_readahead=2, fragment_readahead=1
+    )
+
+
+def counted(counts: Mapping[str, int] | None) -> list[tuple[str, int]]:
+    """Counts by name as rows, the most frequent first; underscores become spaces."""
+    items = sorted((counts or {}).items(), key=lambda item: (-int(item[1]), item[0]))
+    return [(name.replace("_", " "), int(count)) for name, count in items]
+
+
+def ancestry_scores(table: ds.Dataset, at_most: int = 100_000) -> NDArray[np.float64]:
+    """Genetic principal components of a sample of people, [n, k]; nothing that names them."""
+    rows = sample_rows(table, ["pc"], at_most)
+    return np.array(rows["pc"].to_pylist(), dtype=float).reshape(rows.num_rows, -1)

@@ -1,0 +1,125 @@
+"""What the model says in millivolts: its latents' traversals, and what a locus does to the beat.
+
+Latents are those of the table `latents`, in its order. A GWAS tests them after a
+rank-inverse-normal transformation, so that a beta of 1 is one standard deviation of the latent
+over participants.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecg_spark.report.evidence import FEWEST
+
+Array = NDArray[np.float64]
+Decode = Callable[[Array], NDArray[np.floating]]
+"""Latents [n, k] to beats [n, 12, 600] in mV."""
+
+STEPS = (-2.0, -1.0, 0.0, 1.0, 2.0)
+_Z95 = 1.959964
+
+
+@dataclass(frozen=True)
+class LocusEffect:
+    """Beats with more and with less of an allele, and the difference per allele in µV.
+
+    `change_uv` is [3, 12, 600]: the difference, and its lower and upper 95 % limit.
+    """
+
+    more: Array
+    less: Array
+    change_uv: Array
+    alleles: float
+
+
+class Explainer:
+    """A decoder about the mean of a population's latents; `scores` is [participants, k]."""
+
+    def __init__(self, decode: Decode, scores: Array) -> None:
+        self._decode = decode
+        self.mean = scores.mean(axis=0)
+        self.sd = scores.std(axis=0)
+        around = np.concatenate([np.diag(self.sd), -np.diag(self.sd)]) * 0.5
+        decoded = self._beats(around)
+        k = len(self.mean)
+        self._slopes_mv = decoded[:k] - decoded[k:]  # [k, 12, 600] for one SD of each latent
+
+    @property
+    def mean_beat(self) -> Array:
+        """The beat of the mean latents, [12, 600] in mV."""
+        return self._beats(np.zeros((1, len(self.mean))))[0]
+
+    def traversal(self, latent: int) -> Array:
+        """Beats as one latent goes through `STEPS` standard deviations, [5, 12, 600] in mV."""
+        shifts = np.zeros((len(STEPS), len(self.mean)))
+        shifts[:, latent] = np.multiply(STEPS, self.sd[latent])
+        return self._beats(shifts)
+
+    def locus_effect(self, beta: Array, se: Array, visible_mv: float = 0.15) -> LocusEffect:
+        """What one more effect allele does to the beat, through all latents at once.
+
+        `beta` and `se` are per allele on every latent, [k]; a latent that was not tested is NaN
+        and stays at its mean. The limits come from the standard errors, the latents taken as
+        independent and the decoder as linear over so small a step. The two beats are drawn as many
+        alleles away from the mean as it takes to see them: the smallest of 1, 2, 5, 10 that moves
+        a sample by `visible_mv`.
+        """
+        known = np.isfinite(beta) & np.isfinite(se)
+        step = np.where(known, beta, 0) * self.sd
+        plus, minus = self._beats(np.array([step, -step]))
+        change = (plus - minus) / 2
+        error = np.sqrt(np.tensordot(np.where(known, se, 0) ** 2, self._slopes_mv**2, axes=(0, 0)))
+        largest = np.abs(change).max()
+        alleles = next((a for a in (1.0, 2.0, 5.0) if a * largest >= visible_mv), 10.0)
+        more, less = self._beats(np.array([alleles * step, -alleles * step]))
+        limits = np.array([change, change - _Z95 * error, change + _Z95 * error])
+        return LocusEffect(more, less, 1000 * limits, alleles)
+
+    def _beats(self, shifts: Array) -> Array:
+        return np.asarray(self._decode(self.mean + shifts), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Measured against rebuilt beats of people whom the model has not seen."""
+
+    n: int
+    groups: list[tuple[str, Array, dict[str, Array]]]
+    errors_uv: dict[str, Array]  # mean absolute error of every sample, [12, 600]
+
+
+def reconstruct(
+    signals: NDArray[np.float32],
+    rebuilders: dict[str, Callable[[NDArray[np.float32]], NDArray[np.floating]]],
+) -> Reconstruction | None:
+    """Rebuild held-out beats [n, 12, 600] with each model; None where they are too few to show.
+
+    The groups are the beats with the shallowest and the deepest T wave in V5, a tenth each (but at
+    least `FEWEST` people), and all.
+    """
+    if len(signals) < 2 * FEWEST:
+        return None
+    rebuilt = {name: np.asarray(rebuild(signals)) for name, rebuild in rebuilders.items()}
+    t_wave = signals[:, 10, 330:450].mean(axis=1)
+    order = np.argsort(t_wave)
+    size = max(FEWEST, len(order) // 10)
+    chosen = {
+        "all": order,
+        "flattest T, a tenth": order[:size],
+        "tallest T, a tenth": order[-size:],
+    }
+    groups = [
+        (
+            label,
+            signals[part].mean(axis=0, dtype=np.float64),
+            {name: beats[part].mean(axis=0, dtype=np.float64) for name, beats in rebuilt.items()},
+        )
+        for label, part in chosen.items()
+    ]
+    errors = {
+        name: 1000 * np.abs(beats - signals).mean(axis=0, dtype=np.float64)
+        for name, beats in rebuilt.items()
+    }
+    return Reconstruction(len(signals), groups, errors)

@@ -1,0 +1,279 @@
+"""Figures of the genetic side and the training, in one style: safe for colour-blind readers.
+
+Every function takes numbers and returns a Matplotlib figure; `embed` turns one into a data URI.
+No figure goes through pyplot, so that nothing is kept between two of them.
+"""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy import stats
+
+# Okabe and Ito's palette, told apart with any kind of colour vision.
+BLUE, ORANGE, GREEN, PURPLE, VERMILION = "#0072B2", "#E69F00", "#009E73", "#9A5C8F", "#D55E00"
+INK, MUTED, FAINT = "#1f2933", "#7b8794", "#cbd2d9"
+
+GROUP_COLOURS = {
+    "vae": BLUE,
+    "vae omnibus": PURPLE,
+    "pca": ORANGE,
+    "pca omnibus": VERMILION,
+    "traits": GREEN,
+}
+
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "svg.hashsalt": "ecg-spark",
+    "svg.fonttype": "path",
+}
+WIDTH = 9.6  # inches; every figure is as wide, so that its letters are as large
+
+
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    """An empty figure of the report's width; `height` in inches."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def embed(figure: Figure, kind: str = "svg") -> str:
+    """A figure as a data URI, `kind` svg for lines or png where there are many points."""
+    buffer = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        metadata = {"Date": None} if kind == "svg" else None
+        figure.savefig(buffer, format=kind, dpi=140, metadata=metadata)
+    mime = "image/svg+xml" if kind == "svg" else "image/png"
+    return f"data:{mime};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def styled(axes: Axes, title: str = "", x: str = "", y: str = "") -> Axes:
+    """Give a panel its title and the names of its axes."""
+    axes.set_title(title)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    return axes
+
+
+def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
+    """The loss, the reconstruction error and the active latents by epoch, training and held out."""
+    table = pd.DataFrame(history)
+    panels = [
+        ("Loss", [("train/loss", FAINT, "training"), ("val/loss", BLUE, "held out")], ""),
+        ("Mean absolute error", [("val/mae_uv", BLUE, "held out")], "µV"),
+        (
+            "KL divergence",
+            [("train/kl", FAINT, "training"), ("val/kl", BLUE, "held out")],
+            "nats",
+        ),
+        ("Active latents", [("val/active_units", BLUE, "held out")], ""),
+    ]
+    shown = [panel for panel in panels if any(key in table for key, _, _ in panel[1])]
+    with mpl.rc_context(STYLE):
+        figure = new_figure(2.5)
+        grid = figure.subplots(1, max(len(shown), 1), squeeze=False)[0]
+        for axes, (title, curves, unit) in zip(grid, shown, strict=False):
+            for key, colour, label in curves:
+                if key in table:
+                    drawn = MUTED if colour == FAINT else colour
+                    axes.plot(table["epoch"], table[key], color=drawn, lw=1.6, label=label)
+            styled(axes, title, "epoch", unit)
+            if len(curves) > 1:
+                axes.legend(fontsize=8)
+            if title == "Loss":
+                _clip_start(axes, table[[key for key, _, _ in curves if key in table]])
+    return figure
+
+
+def _clip_start(axes: Axes, values: pd.DataFrame) -> None:
+    """Leave out the first epochs' heights, which would flatten all that follows."""
+    late = values.iloc[len(values) // 20 :].to_numpy(float)
+    late = late[np.isfinite(late)]
+    if late.size > 4 and late.max() > late.min():
+        margin = 0.05 * (late.max() - late.min())
+        axes.set_ylim(late.min() - margin, late.max() + margin)
+
+
+def histograms(columns: Mapping[str, NDArray[np.float64]], titles: Mapping[str, str]) -> Figure:
+    """One histogram for each column, missing values left out, with its median marked."""
+    across = 4
+    with mpl.rc_context(STYLE):
+        figure = new_figure(1.9 * -(-len(columns) // across))
+        grid = figure.subplots(-(-len(columns) // across), across, squeeze=False).ravel()
+        for axes, (name, values) in zip(grid, columns.items(), strict=False):
+            present = values[np.isfinite(values)]
+            low, high = np.quantile(present, [0.002, 0.998]) if present.size else (0.0, 1.0)
+            axes.hist(present, bins=40, range=(low, max(high, low + 1e-9)), color=BLUE, alpha=0.75)
+            if present.size:
+                axes.axvline(float(np.median(present)), color=INK, lw=1)
+            styled(axes, titles.get(name, name))
+            axes.set_yticks([])
+            axes.spines["left"].set_visible(False)
+        for axes in grid[len(columns) :]:
+            axes.set_visible(False)
+    return figure
+
+
+def heat_map(
+    values: NDArray[np.float64],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    label: str,
+    limit: float,
+) -> Figure:
+    """A signed matrix in two colours about zero; a missing value is left white."""
+    with mpl.rc_context(STYLE):
+        figure = new_figure(max(1.6, 0.24 * len(rows) + 1.3))
+        axes = figure.subplots()
+        image = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
+        axes.set_xticks(range(len(columns)), columns, rotation=60, ha="right", fontsize=8)
+        axes.set_yticks(range(len(rows)), rows, fontsize=8)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        figure.colorbar(image, ax=axes, label=label, shrink=min(1.0, 3 / len(rows) + 0.4), pad=0.01)
+    return figure
+
+
+def ancestry(scores: NDArray[np.float64]) -> Figure:
+    """People on pairs of genetic principal components, counted in hexagons; `scores` is [n, k]."""
+    pairs = list(pairwise(range(min(scores.shape[1], 4))))
+    with mpl.rc_context(STYLE):
+        figure = new_figure(3.2)
+        for axes, (a, b) in zip(figure.subplots(1, 3, squeeze=False)[0], pairs, strict=False):
+            drawn = axes.hexbin(
+                scores[:, a], scores[:, b], gridsize=40, mincnt=1, norm=LogNorm(), cmap="cividis_r"
+            )
+            styled(axes, "", f"component {a + 1}", f"component {b + 1}")
+            axes.set_xticks([])
+            axes.set_yticks([])
+        if pairs:
+            figure.colorbar(drawn, ax=figure.axes[len(pairs) - 1], label="people")
+        for axes in figure.axes[len(pairs) : 3]:
+            axes.set_visible(False)
+    return figure
+
+
+def manhattan(
+    panels: Sequence[tuple[str, str, pd.DataFrame, float]],
+    extents: Mapping[str, int],
+    floor: float,
+    marks: pd.DataFrame | None = None,
+) -> Figure:
+    """One Manhattan plot above the other, on the same genome.
+
+    A panel is (title, group, points, threshold as -log10 p); points have the columns contig,
+    position, neg_log10_p and none lies below `floor`. `extents` gives the contigs in order and
+    their lengths in bp; `marks` (contig, position) are planted variants, drawn as ticks below.
+    """
+    gap = 0.01 * sum(extents.values())
+    starts, at = {}, 0.0
+    for contig, length in extents.items():
+        starts[contig] = at
+        at += length + gap
+    with mpl.rc_context(STYLE):
+        figure = new_figure(1.75 * len(panels) + 0.4)
+        for axes, (title, group, points, threshold) in zip(
+            figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0], panels, strict=True
+        ):
+            x = points["contig"].map(starts) + points["position"]
+            y = points["neg_log10_p"]
+            odd = points["contig"].map({name: k % 2 for k, name in enumerate(starts)})
+            hit = y >= threshold
+            for chosen, colour, size in (
+                (~hit & (odd == 0), MUTED, 3),
+                (~hit & (odd == 1), FAINT, 3),
+                (hit, GROUP_COLOURS[group], 9),
+            ):
+                axes.scatter(x[chosen], y[chosen], s=size, color=colour, linewidths=0)
+            axes.axhline(threshold, color=INK, lw=0.8, ls=(0, (4, 3)))
+            axes.set_ylim(floor, max(threshold * 1.25, float(y.max() if len(y) else 0) * 1.08))
+            axes.set_xlim(-gap, at)
+            styled(axes, title, "", "−log₁₀ p")
+            if marks is not None and len(marks):
+                ticks = marks["contig"].map(starts) + marks["position"]
+                axes.plot(
+                    ticks, np.full(len(ticks), 0.02), "^", color=INK, ms=4, clip_on=False,
+                    transform=axes.get_xaxis_transform(),
+                )  # fmt: skip
+        axes.set_xticks(
+            [starts[name] + length / 2 for name, length in extents.items()],
+            [name.removeprefix("chr") for name in extents],
+            fontsize=8 if len(extents) < 16 else 6.5,
+        )
+        axes.tick_params(axis="x", length=0)
+        axes.set_xlabel("chromosome" + (";  ▲ planted variant" if marks is not None else ""))
+    return figure
+
+
+def quantile_quantile(
+    panels: Sequence[tuple[str, str, Mapping[str, NDArray[np.float64]]]],
+) -> Figure:
+    """Observed against expected -log10 p, a line for each phenotype.
+
+    A panel is (title, group, {phenotype: curve [2, m], expected above observed}). The grey band
+    holds 95 % of the ordered p-values of as many independent tests.
+    """
+    with mpl.rc_context(STYLE):
+        figure = new_figure(2.9)
+        grid = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axes, (title, group, curves) in zip(grid, panels, strict=True):
+            reach = max((float(curve[0].max()) for curve in curves.values()), default=1.0)
+            expected = np.linspace(0.02, reach, 60)
+            total = 10**reach
+            rank = np.maximum(total * 10**-expected, 1.0)
+            low, high = (
+                -np.log10(stats.beta.ppf(share, rank, np.maximum(total + 1 - rank, 1e-9)))
+                for share in (0.975, 0.025)
+            )
+            axes.fill_between(expected, low, high, color=FAINT, lw=0)
+            axes.plot([0, reach], [0, reach], color=INK, lw=0.8)
+            for curve in curves.values():
+                axes.plot(
+                    curve[0], curve[1], color=GROUP_COLOURS[group], lw=1,
+                    alpha=1 if len(curves) == 1 else 0.55, marker=".", ms=2.5, mew=0,
+                )  # fmt: skip
+            styled(axes, title, "expected −log₁₀ p", "observed" if axes is grid[0] else "")
+    return figure
+
+
+def found_shares(shares: Mapping[str, Mapping[str, tuple[int, int]]]) -> Figure:
+    """Planted variants found by each method: {class: {method: (found, planted)}}, a panel each."""
+    with mpl.rc_context(STYLE):
+        methods = list(next(iter(shares.values())))
+        figure = new_figure(0.34 * len(methods) + 0.9)
+        grid = figure.subplots(1, len(shares), squeeze=False, sharey=True)[0]
+        for axes, (title, counts) in zip(grid, shares.items(), strict=True):
+            for k, method in enumerate(methods):
+                found, planted = counts[method]
+                axes.barh(k, planted, color=FAINT, height=0.66)
+                axes.barh(k, found, color=GROUP_COLOURS.get(method, INK), height=0.66)
+                axes.text(planted, k, f" {found} of {planted}", va="center", fontsize=8)
+            styled(axes, title)
+            axes.set_yticks(range(len(methods)), methods)
+            axes.set_xlim(0, max(max(planted for _, planted in counts.values()), 1) * 1.3)
+            axes.set_xticks([])
+            axes.spines[:].set_visible(False)
+            axes.tick_params(length=0)
+        grid[0].invert_yaxis()
+    return figure

@@ -1,0 +1,204 @@
+"""The genetic sections of the report: genotypes, associations, loci, planted against found."""
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ecg_spark.report import evidence, figures, loci, waveforms
+from ecg_spark.report.associations import FLOOR, group_of, survey
+from ecg_spark.report.comparison import FALSE_BP, FOUND_BP, METHODS, Comparison, Planted, compare
+from ecg_spark.report.sections import Material, Section
+
+LOCI_SHOWN = 60
+EFFECTS_SHOWN = 6
+
+TITLES = {
+    "vae": "VAE latents, one by one: the best of each variant",
+    "vae omnibus": "VAE latents together: omnibus test",
+    "traits": "Conventional traits: the best of each variant",
+    "pca": "Principal components of the beat, one by one: the best of each variant",
+    "pca omnibus": "Principal components of the beat together: omnibus test",
+}
+"""The groups of tests in the order of their panels: latents above traits, the peer below."""
+
+
+def genotypes(material: Material) -> Section:
+    """What each filter left of samples and variants, and the people's ancestry."""
+    scores = evidence.ancestry_scores(material.table("genotypes", "scores"))
+    return {
+        "qc_rows": evidence.filter_rows(material.summary("genotypes")),
+        "figures": {
+            "ancestry": scores.shape[1] > 1 and figures.embed(figures.ancestry(scores), "png")
+        },
+    }
+
+
+def gwas(material: Material, planted: list[Planted]) -> tuple[Section, dict[str, Any]]:
+    """Manhattan and QQ plots of every group of tests, with their lambdas; and counts."""
+    singles = survey(
+        evidence.batches(
+            material.table("gwas", "associations"), [*loci.VARIANT, "phenotype", "neg_log10_p"]
+        ),
+        group_of,
+    )
+    omnibus = survey(evidence.omnibus_batches(material.table("gwas", "omnibus")), str)
+    thresholds = evidence.thresholds(material.summary("gwas"))
+    members: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(singles.histograms):
+        members[group_of(name)].append(name)
+    for name in omnibus.histograms:
+        members[name] = [name]
+    present = [group for group in TITLES if members[group]]
+    surveys = {group: omnibus if group in omnibus.histograms else singles for group in present}
+    lambdas = {
+        group: [surveys[group].lambda_gc(name) for name in members[group]] for group in present
+    }
+    marks = pd.DataFrame(
+        {"contig": [p.contig for p in planted], "position": [p.position for p in planted]}
+    )
+    manhattan = figures.manhattan(
+        [
+            (TITLES[group], group, surveys[group].points(group), thresholds[group])
+            for group in present
+        ],
+        singles.extents,
+        FLOOR,
+        marks if planted else None,
+    )
+    qq = figures.quantile_quantile(
+        [
+            (
+                f"{group}  λ {np.mean(lambdas[group]):.3f}",
+                group,
+                {name: surveys[group].qq(name) for name in members[group]},
+            )
+            for group in present
+        ]
+    )
+    section = {
+        "n_variants": max((singles.tests(name) for name in singles.histograms), default=0),
+        **{f"n_{group}": len(members[group]) for group in ("vae", "pca", "traits")},
+        "thresholds": [(group, thresholds[group]) for group in present],
+        "floor": f"{FLOOR:g}",
+        "lambda_rows": [
+            [TITLES[group].split(":")[0], len(values), np.mean(values), min(values), max(values)]
+            for group, values in lambdas.items()
+        ],
+        "figures": {
+            "manhattan": figures.embed(manhattan, "png"),
+            "qq": figures.embed(qq, "png"),
+        },
+    }
+    counts = {
+        "variants": section["n_variants"],
+        "lambda_mean": {group: round(float(np.mean(v)), 4) for group, v in lambdas.items()},
+    }
+    return section, counts
+
+
+def found_loci(material: Material, table: pd.DataFrame) -> Section:
+    """The loci of all methods, which factors they move and what they do to the heartbeat."""
+    regions = loci.merge(table)
+    shown = regions[:LOCI_SHOWN]
+    effects = loci.effects_at(material.table("gwas", "associations"), shown)
+    names = list(material.latents.columns)
+    traits = sorted(
+        {name for part in effects.values() for name in part.index if group_of(name) == "traits"}
+    )
+    heat = loci.z_scores(shown, effects, [*names, *traits])
+    counts = table["method"].value_counts()
+    return {
+        "regions": len(regions),
+        "loci": [region.row() for region in shown],
+        "loci_left_out": len(regions) - len(shown),
+        "loci_sentence": f"{len(regions)} regions hold at least one locus: "
+        + ", ".join(f"{counts.get(method, 0)} loci by {method}" for method in METHODS)
+        + ".",
+        "effects_caption": "The mean beat (grey) and the beat with more (red) and fewer (blue) "
+        "effect alleles, decoded by the model from the locus's β on all latents at once; below, "
+        "the change per allele with its 95 % confidence band. As many alleles are drawn as it "
+        "takes to see something.",
+        "figures": {
+            "heat": len(heat) > 0
+            and figures.embed(
+                figures.heat_map(heat.to_numpy(), list(heat.index), list(heat.columns), "z", 12)
+            ),
+            "effects": _locus_effects(material, shown, effects, names),
+        },
+    }
+
+
+def _locus_effects(
+    material: Material,
+    regions: list[loci.Region],
+    effects: dict[str, pd.DataFrame],
+    names: list[str],
+) -> str | None:
+    """The picture of the strongest loci that a method of the VAE has found."""
+    drawn = []
+    for region in regions:
+        if {"vae", "vae omnibus"} & set(region.methods) and region.variant in effects:
+            known = effects[region.variant].reindex(names)
+            effect = material.explainer.locus_effect(
+                known["beta"].to_numpy(), known["se"].to_numpy()
+            )
+            label = f"{region.name}, chromosome {region.contig.removeprefix('chr')}"
+            drawn.append((label, effect.more, effect.less, effect.change_uv, effect.alleles))
+    if not drawn:
+        return None
+    picture = waveforms.locus_effects(drawn[:EFFECTS_SHOWN], material.explainer.mean_beat)
+    return figures.embed(picture, "png")
+
+
+def planted_against_found(
+    planted: list[Planted], table: pd.DataFrame
+) -> tuple[Section, dict[str, Any]]:
+    """The comparison of a simulated biobank's truth with the loci; and its counts."""
+    comparison = compare(planted, table)
+    sets = {method: (method,) for method in METHODS}
+    sets |= {
+        "vae or omnibus": ("vae", "vae omnibus"),
+        "pca or omnibus": ("pca", "pca omnibus"),
+    }
+    rows = [
+        [
+            name,
+            *comparison.found(*methods),
+            *comparison.found(*methods, large=False),
+            comparison.false_loci[name],
+        ]
+        for name, methods in sets.items()
+    ]
+    section = {
+        "comparison": comparison,
+        "methods": METHODS,
+        "found_bp": FOUND_BP,
+        "false_bp": FALSE_BP,
+        "planted_sentence": _sentence(comparison),
+        "method_rows": rows,
+        "figures": {"shares": figures.embed(figures.found_shares(_shares(comparison)))},
+    }
+    return section, comparison.summary()
+
+
+def _shares(comparison: Comparison) -> dict[str, dict[str, tuple[int, int]]]:
+    return {
+        "≥ 5 % of the variance": {name: comparison.found(name) for name in METHODS},
+        "all planted variants": {name: comparison.found(name, large=False) for name in METHODS},
+    }
+
+
+def _sentence(comparison: Comparison) -> str:
+    vae, large = comparison.found("vae", "vae omnibus")
+    pca, _ = comparison.found("pca", "pca omnibus")
+    traits, _ = comparison.found("traits")
+    missed = len(comparison.missed_by_traits())
+    false = comparison.false_loci["vae or omnibus"]
+    return (
+        f"Of {large} planted variants that explain at least 5 % of their parameter's variance, "
+        f"the VAE's latents found {vae}, as many principal components {pca} and the conventional "
+        f"traits {traits}. Planted variants of any size that the latents found and the traits "
+        f"miss: {missed}. False loci of the latents: {false}."
+    )

@@ -1,0 +1,127 @@
+"""Loci of all methods side by side, and what their lead variants do to all factors.
+
+A method's locus is a row with the columns method (one of `comparison.METHODS`), contig, start, end,
+position, ref, alt, rsid, phenotype, beta, se, neg_log10_p, af, n. Regions of any method that lie
+within `MERGE_BP` of each other are one row of the report.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from ecg_spark.report.associations import contig_order
+from ecg_spark.report.comparison import METHODS
+
+MERGE_BP = 500_000
+VARIANT = ["contig", "position", "ref", "alt"]
+
+
+@dataclass(frozen=True)
+class Region:
+    """A stretch of the genome where at least one method has a locus; `lead` is its best row."""
+
+    contig: str
+    start: int
+    end: int
+    methods: tuple[str, ...]
+    phenotypes: tuple[str, ...]
+    lead: pd.Series
+
+    @property
+    def name(self) -> str:
+        """The lead variant's rsid where it has one, else its place."""
+        return str(self.lead["rsid"]) if self.lead["rsid"] else self.variant
+
+    @property
+    def variant(self) -> str:
+        """contig:position:ref:alt of the lead variant."""
+        return ":".join(str(self.lead[column]) for column in VARIANT)
+
+    def row(self) -> dict[str, object]:
+        """The region as a row of the loci table, numbers as text."""
+        lead = self.lead
+        tested = pd.notna(lead["beta"])
+        return {
+            "name": self.name,
+            "variant": self.variant,
+            "region": f"{self.contig.removeprefix('chr')}: {self.start / 1e6:.2f}–"
+            f"{self.end / 1e6:.2f} Mb",
+            "methods": ", ".join(self.methods),
+            "phenotypes": ", ".join(self.phenotypes),
+            "beta": f"{lead['beta']:+.3f}" if tested else "–",
+            "se": f"{lead['se']:.3f}" if tested else "–",
+            "neg_log10_p": f"{lead['neg_log10_p']:.1f}",
+            "af": f"{lead['af']:.3f}",
+            "n": int(lead["n"]),
+        }
+
+
+def merge(loci: pd.DataFrame) -> list[Region]:
+    """Regions over all methods, the smallest p first."""
+    regions: list[Region] = []
+    gathered: list[pd.Series] = []
+    ordered = loci.sort_values(
+        ["contig", "start"], key=lambda c: c.map(contig_order) if c.name == "contig" else c
+    )
+    for _, row in ordered.iterrows():
+        if gathered and (
+            row["contig"] != gathered[0]["contig"]
+            or row["start"] - max(item["end"] for item in gathered) > MERGE_BP
+        ):
+            regions.append(_region(gathered))
+            gathered = []
+        gathered.append(row)
+    if gathered:
+        regions.append(_region(gathered))
+    return sorted(regions, key=lambda region: -region.lead["neg_log10_p"])
+
+
+def _region(rows: Sequence[pd.Series]) -> Region:
+    strongest = sorted(rows, key=lambda row: -row["neg_log10_p"])
+    present = {row["method"] for row in rows}
+    return Region(
+        str(rows[0]["contig"]),
+        int(min(row["start"] for row in rows)),
+        int(max(row["end"] for row in rows)),
+        tuple(method for method in METHODS if method in present),
+        tuple(dict.fromkeys(str(row["phenotype"]) for row in strongest)),
+        strongest[0],
+    )
+
+
+def effects_at(associations: ds.Dataset, regions: Sequence[Region]) -> dict[str, pd.DataFrame]:
+    """beta and se of every phenotype at each region's lead variant: {variant: by phenotype}."""
+    if not regions:
+        return {}
+    wanted = pc.field("position").isin([int(region.lead["position"]) for region in regions])
+    rows = associations.to_table(
+        columns=[*VARIANT, "phenotype", "beta", "se"], filter=wanted
+    ).to_pandas()
+    rows["variant"] = rows[VARIANT].astype(str).agg(":".join, axis=1)
+    return {
+        region.variant: part.set_index("phenotype")[["beta", "se"]].astype(float)
+        for region in regions
+        if len(part := rows[rows["variant"] == region.variant])
+    }
+
+
+def z_scores(
+    regions: Sequence[Region], effects: dict[str, pd.DataFrame], phenotypes: Sequence[str]
+) -> pd.DataFrame:
+    """beta / se of each region's lead variant on each phenotype; missing where not tested."""
+    rows = {
+        f"{region.name} ({region.contig.removeprefix('chr')})": (
+            effects[region.variant]["beta"] / effects[region.variant]["se"]
+        ).reindex(phenotypes)
+        for region in regions
+        if region.variant in effects
+    }
+    return pd.DataFrame(rows, index=list(phenotypes), dtype=float).T
+
+
+def read_loci(table: ds.Dataset) -> pd.DataFrame:
+    """The published loci as rows of this module, a row a method and locus."""
+    return table.to_pandas()

@@ -1,0 +1,143 @@
+"""The report: one HTML page for a researcher, opened without a server and without a network."""
+
+import logging
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import jinja2
+import numpy as np
+
+from ecg_spark.report import findings, loci, sections
+from ecg_spark.report.comparison import METHODS, read_planted
+from ecg_spark.report.sections import Material
+from ecg_spark.store import Store
+from ecg_spark.study import Study
+from models.encoder import load_encoder
+
+log = logging.getLogger(__name__)
+
+STEPS = ("ingest", "average", "train", "encode", "genotypes", "gwas")
+
+
+def write_report(study: Study, store: Store, out: str | Path) -> dict[str, Any]:
+    """Write the report of a study to the file `out` and return its counts for the JSON line.
+
+    Reads what the steps have published, all of which must be there (`UsageError` otherwise). The
+    page is one file with its pictures inside; it holds no identifier and no one person's heartbeat.
+    """
+    published = {step: store.require(step) for step in STEPS}
+    encoder = load_encoder(published["train"].summary["model_uri"], study.tracking_uri)
+    page, summary = build(Material(study, published, encoder))
+    content = page.encode()
+    with fsspec.open(str(out), "wb") as file:
+        file.write(content)
+    log.info("report: %.1f MB", len(content) / 1e6)
+    return {**summary, "page_mb": round(len(content) / 1e6, 2)}
+
+
+def build(material: Material) -> tuple[str, dict[str, Any]]:
+    """The page of a study as HTML, and its counts."""
+    study = material.study
+    planted = read_planted(study.locate(study.truth)) if study.truth else []
+    associated, summary = findings.gwas(material, planted)
+    table = loci.read_loci(material.table("gwas", "loci"))
+    found = findings.found_loci(material, table)
+    parts = [
+        sections.recordings(material),
+        sections.beats(material),
+        sections.model(material),
+        sections.latents(material),
+        findings.genotypes(material),
+        associated,
+        found,
+    ]
+    summary |= {"regions": found["regions"]}
+    summary |= {"loci": {name: int((table["method"] == name).sum()) for name in METHODS}}
+    if planted:
+        compared, counts = findings.planted_against_found(planted, table)
+        parts.append(compared)
+        summary |= counts
+    context: dict[str, Any] = {"comparison": None, "figures": {}}
+    for part in parts:
+        context |= {**part, "figures": context["figures"] | part["figures"]}
+    return _render(context | _frame(material, context)), summary
+
+
+def _frame(material: Material, context: dict[str, Any]) -> dict[str, Any]:
+    """What stands around the sections: title, banners, the figures at a glance, the settings."""
+    study = material.study
+    comparison = context["comparison"]
+    tiles = [
+        (context["ingest"]["n_in"], "recordings came in"),
+        (context["ingest"]["participants"], "participants"),
+        (context["average"]["n_out"], "average beats"),
+        (context["train"]["n_latents"], "active latents"),
+        (context["n_variants"], "variants tested"),
+        (context["regions"], "regions with a locus"),
+    ]
+    if comparison:
+        found, large = comparison.found("vae", "vae omnibus")
+        tiles.append((f"{found} of {large}", "large planted variants found"))
+    return {
+        "study": study,
+        "made_on": f"{datetime.now(UTC):%-d %B %Y}",
+        "random_pairing": study.genotypes.pairing == "random",
+        "tiles": tiles,
+        "steps": [
+            (step, item.published_at.replace("T", " "), item.summary.get("seconds"))
+            for step, item in material.published.items()
+        ],
+        "settings": _settings(study),
+    }
+
+
+def _render(context: dict[str, Any]) -> str:
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["number"] = number
+    text = files("ecg_spark.report").joinpath("template.html").read_text(encoding="utf-8")
+    return environment.from_string(text).render(context)
+
+
+def number(value: Any) -> str:
+    """A number for a reader: thousands apart, three digits that count, – for a missing one."""
+    match value:
+        case str():
+            return value
+        case None:
+            return "–"
+        case bool():
+            return "yes" if value else "no"
+        case int() | np.integer():
+            return f"{int(value):,}".replace(",", " ")  # thin spaces
+        case float() | np.floating():
+            if not np.isfinite(value):
+                return "–"
+            if abs(value) >= 1000:
+                return f"{value:,.0f}".replace(",", " ")
+            return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+        case _:
+            return str(value)
+
+
+def _settings(study: Study) -> list[tuple[str, str]]:
+    """The settings that decide the result, by key; places of files are left out."""
+    parts = study.model_dump(
+        include={"seed", "model", "gwas", "genotypes", "participants"},
+        exclude={"genotypes": {"path"}, "participants": {"path"}},
+    )
+    rows = []
+    for key, value in parts.items():
+        if isinstance(value, dict):
+            rows += [(f"{key}.{name}", _plain(item)) for name, item in value.items()]
+        else:
+            rows.append((key, _plain(value)))
+    return rows
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

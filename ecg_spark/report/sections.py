@@ -1,0 +1,170 @@
+"""What the sections on ECGs and the model say: tables in, numbers and figures out."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import fsspec
+import numpy as np
+import pandas as pd
+import pyarrow.dataset as ds
+from numpy.typing import NDArray
+
+from ecg_spark.report import evidence, figures, waveforms
+from ecg_spark.report.explain import Explainer, reconstruct
+from ecg_spark.store import Publication
+from ecg_spark.study import Study
+from ecg_spark.tables import TRAIT_NAMES
+from models.encoder import Encoder
+from models.loader import is_held_out
+
+Section = dict[str, Any]
+"""Values for the template; those under `figures` are data URIs."""
+
+METRICS = {"mae_uv": "mean absolute error (µV)", "pearson_r": "correlation r, mean over leads"}
+
+
+HELD_OUT_SHOWN = 600
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that the report is made from; what several sections need is read once."""
+
+    study: Study
+    published: Mapping[str, Publication]
+    encoder: Encoder
+
+    def table(self, step: str, name: str) -> ds.Dataset:
+        """A published Parquet table."""
+        return evidence.dataset(self.published[step].path(name))
+
+    def summary(self, step: str) -> dict[str, Any]:
+        """The counts that a step has published."""
+        return self.published[step].summary
+
+    @cached_property
+    def traits(self) -> pd.DataFrame:
+        """Traits by ECG."""
+        return evidence.trait_table(self.table("average", "traits"))
+
+    @cached_property
+    def latents(self) -> pd.DataFrame:
+        """The VAE's latents by participant."""
+        return evidence.latent_scores(self.table("encode", "latents"), "vae")
+
+    @cached_property
+    def explainer(self) -> Explainer:
+        """The model's decoder about the mean of the participants."""
+        return Explainer(self.encoder.decode, self.latents.to_numpy())
+
+
+def recordings(material: Material) -> Section:
+    """What came in, what was set aside and why."""
+    ingest, average = material.summary("ingest"), material.summary("average")
+    return {
+        "figures": {},
+        "ingest": ingest,
+        "average": average,
+        "ingest_reasons": evidence.counted(ingest["reasons"]),
+        "average_reasons": evidence.counted(average["reasons"]),
+        "formats": evidence.counted(ingest["formats"]),
+        "flags": evidence.counted(average["flags"]),
+    }
+
+
+def beats(material: Material) -> Section:
+    """The population's beat, beats by trait, and the distribution of the traits."""
+    ids, signals = evidence.beat_sample(material.table("average", "beats"))
+    percentiles = evidence.beat_percentiles(signals)
+    groups = evidence.beats_by_trait(ids, signals, material.traits)
+    columns = {name: material.traits[name].to_numpy(float) for name in TRAIT_NAMES}
+    return {
+        "beats_shown": f"{len(signals):,}",
+        "trait_rows": [
+            [row[key] for key in ("title", "n", "missing", "low", "median", "high")]
+            for row in evidence.trait_summary(material.traits)
+        ],
+        "figures": {
+            "population": percentiles is not None
+            and figures.embed(waveforms.population_beat(percentiles), "png"),
+            "by_trait": groups and figures.embed(waveforms.beats_by_trait(groups)),
+            "traits": figures.embed(figures.histograms(columns, evidence.TRAIT_TITLES)),
+        },
+    }
+
+
+def model(material: Material) -> Section:
+    """Training curves, held-out figures beside PCA's, and held-out beats rebuilt."""
+    train = material.summary("train")
+    with fsspec.open(material.published["train"].path("history.json"), "rt") as file:
+        history = json.load(file)
+    encoder = material.encoder
+    rebuilt = reconstruct(
+        _held_out_beats(material),
+        {
+            "VAE": lambda signal: encoder.decode(encoder.encode(signal).z),
+            "PCA": lambda signal: encoder.decode_pca(encoder.encode_pca(signal).z),
+        },
+    )
+    return {
+        "train": train,
+        "metric_rows": _metric_rows(train["metrics"]),
+        "reconstruction_caption": rebuilt
+        and f"Mean of {rebuilt.n:,} held-out beats, and of the tenth with the flattest and the "
+        f"tallest T wave in V5, measured and rebuilt by the VAE and by PCA with as many "
+        f"components. Bottom: mean absolute error at each instant.",
+        "figures": {
+            "training": figures.embed(figures.training_curves(history)),
+            "reconstruction": rebuilt
+            and figures.embed(waveforms.reconstruction(rebuilt.groups, rebuilt.errors_uv)),
+        },
+    }
+
+
+def latents(material: Material) -> Section:
+    """What each latent does to the beat, and which conventional trait it follows."""
+    names = list(material.latents.columns)
+    if len(material.latents) < evidence.FEWEST:
+        return {"figures": {"traversals": None, "correlations": None}}
+    moved = [(name, material.explainer.traversal(k)) for k, name in enumerate(names)]
+    table = evidence.correlations(material.latents, material.traits)
+    titles = [evidence.TRAIT_TITLES[name] for name in table.columns]
+    return {
+        "figures": {
+            "traversals": figures.embed(waveforms.traversals(moved), "png"),
+            "correlations": figures.embed(
+                figures.heat_map(table.to_numpy().T, titles, names, "Spearman correlation", 1.0)
+            ),
+        }
+    }
+
+
+def _held_out_beats(material: Material) -> NDArray[np.float32]:
+    """A sample of the beats that the model was judged on, [n, 12, 600] in mV."""
+    made_with = material.encoder.config
+    share = float(made_with["validation_share"])
+    rows = evidence.sample_rows(
+        material.table("average", "beats"),
+        ["signal", "participant_hash"],
+        int(HELD_OUT_SHOWN / share),
+    )
+    held_out = is_held_out(rows["participant_hash"].to_numpy(), int(made_with["seed"]), share)
+    return evidence.signals_of(rows.filter(held_out))
+
+
+
+
+def _metric_rows(metrics: Mapping[str, float]) -> list[list[Any]]:
+    """Held-out figures of the VAE and of PCA that the training published."""
+    rows: list[list[Any]] = [
+        [title, metrics[f"val/{key}"], metrics[f"pca/{key}"]] for key, title in METRICS.items()
+    ]
+    independence = {
+        "val/mean_abs_r": "mean |r| between two latents",
+        "val/max_abs_r": "largest |r| between two latents",
+    }
+    rows += [[title, metrics[key], None] for key, title in independence.items() if key in metrics]
+    return rows

@@ -1,0 +1,179 @@
+"""Figures of heartbeats: of the population, of groups of people, of the model. Never of one person.
+
+Signals are in mV, [12, 600] at 500 Hz in the order of LEADS, R at `R_INDEX`; time is in ms from R.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ecg_spark.ecg.recording import LEADS
+from ecg_spark.report.figures import (
+    BLUE,
+    FAINT,
+    INK,
+    MUTED,
+    ORANGE,
+    STYLE,
+    VERMILION,
+    new_figure,
+    styled,
+)
+
+Signal = NDArray[np.float64]
+
+R_INDEX = 248
+TIME_MS = (np.arange(600) - R_INDEX) * 2.0
+WINDOW_MS = (-320.0, 520.0)  # where P begins and T ends in nearly everyone
+CLINICAL_LAYOUT = (
+    ("I", "aVR", "V1", "V4"),
+    ("II", "aVL", "V2", "V5"),
+    ("III", "aVF", "V3", "V6"),
+)
+TELLING_LEADS = ("I", "II", "V1", "V3", "V5")
+
+
+def population_beat(percentiles: Signal) -> Figure:
+    """The 5th, 25th, 50th, 75th and 95th percentile of every sample over people, [5, 12, 600]."""
+    low, lower, middle, upper, high = percentiles
+    with mpl.rc_context(STYLE):
+        figure = new_figure(5.4)
+        grid = figure.subplots(3, 4, sharex=True, sharey=True)
+        for axes, lead in zip(grid.ravel(), np.ravel(CLINICAL_LAYOUT), strict=True):
+            k = LEADS.index(lead)
+            axes.fill_between(TIME_MS, low[k], high[k], color=BLUE, alpha=0.15, lw=0)
+            axes.fill_between(TIME_MS, lower[k], upper[k], color=BLUE, alpha=0.3, lw=0)
+            axes.plot(TIME_MS, middle[k], color=BLUE, lw=1.3)
+            _beat_axes(axes, lead)
+        for axes in grid[-1]:
+            axes.set_xlabel("ms from R")
+        for axes in grid[:, 0]:
+            axes.set_ylabel("mV")
+    return figure
+
+
+def beats_by_trait(groups: Mapping[str, Sequence[tuple[str, Signal]]]) -> Figure:
+    """Mean beats of the people with low, middle and high values: {trait: [(label, [12, 600])]}."""
+    colours = (BLUE, MUTED, VERMILION)
+    leads = ("II", "V1", "V5")
+    with mpl.rc_context(STYLE):
+        figure = new_figure(1.75 * len(groups) + 0.3)
+        grid = figure.subplots(len(groups), len(leads), sharex=True, sharey="col", squeeze=False)
+        for row, (trait, means) in zip(grid, groups.items(), strict=True):
+            for axes, lead in zip(row, leads, strict=True):
+                for colour, (label, mean) in zip(colours, means, strict=False):
+                    axes.plot(TIME_MS, mean[LEADS.index(lead)], color=colour, lw=1.2, label=label)
+                _beat_axes(axes, f"{trait}, {lead}")
+            row[0].set_ylabel("mV")
+            row[-1].legend(fontsize=8, loc="upper right")
+        for axes in grid[-1]:
+            axes.set_xlabel("ms from R")
+    return figure
+
+
+def reconstruction(
+    groups: Sequence[tuple[str, Signal, Mapping[str, Signal]]],
+    errors_uv: Mapping[str, Signal],
+) -> Figure:
+    """Held-out beats against what the models make of them.
+
+    `groups` are (label, mean measured beat, {model: mean reconstructed beat}); `errors_uv` is the
+    mean absolute error in µV of every sample over held-out beats, {model: [12, 600]}.
+    """
+    colours = {"VAE": BLUE, "PCA": ORANGE}
+    leads = ("II", "V1", "V5")
+    with mpl.rc_context(STYLE):
+        figure = new_figure(1.75 * (len(groups) + 1) + 0.3)
+        grid = figure.subplots(len(groups) + 1, len(leads), sharex=True, squeeze=False)
+        for row, (label, measured, rebuilt) in zip(grid[:-1], groups, strict=True):
+            for axes, lead in zip(row, leads, strict=True):
+                k = LEADS.index(lead)
+                axes.plot(TIME_MS, measured[k], color=FAINT, lw=4, label="measured")
+                for model, mean in rebuilt.items():
+                    axes.plot(TIME_MS, mean[k], color=colours[model], lw=1.1, label=model)
+                _beat_axes(axes, f"{label}, {lead}")
+            row[0].set_ylabel("mV")
+        grid[0, -1].legend(fontsize=8)
+        for axes, lead in zip(grid[-1], leads, strict=True):
+            for model, error in errors_uv.items():
+                axes.plot(TIME_MS, error[LEADS.index(lead)], color=colours[model], lw=1.1)
+            _beat_axes(axes, f"error, {lead}")
+            axes.set_ylim(bottom=0)
+            axes.set_xlabel("ms from R")
+        grid[-1, 0].set_ylabel("µV")
+    return figure
+
+
+def traversals(named: Sequence[tuple[str, Signal]]) -> Figure:
+    """What each latent does to the beat: (label, decoded beats [steps, 12, 600]), low to high."""
+    with mpl.rc_context(STYLE):
+        figure = new_figure(0.95 * len(named) + 0.5)
+        grid = figure.subplots(
+            len(named), len(TELLING_LEADS), sharex=True, sharey="col", squeeze=False
+        )
+        for row, (label, beats) in zip(grid, named, strict=True):
+            shades = mpl.colormaps["coolwarm"](np.linspace(0.02, 0.98, len(beats)))
+            for axes, lead in zip(row, TELLING_LEADS, strict=True):
+                for shade, beat in zip(shades, beats, strict=True):
+                    axes.plot(TIME_MS, beat[LEADS.index(lead)], color=shade, lw=0.9)
+                _beat_axes(axes, lead if row is grid[0] else "")
+                axes.set_yticks([])
+                axes.spines["left"].set_visible(False)
+            row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8.5)
+        for axes in grid[-1]:
+            axes.set_xlabel("ms from R")
+    return figure
+
+
+def locus_effects(
+    named: Sequence[tuple[str, Signal, Signal, Signal, float]],
+    mean_beat: Signal,
+) -> Figure:
+    """What each locus does to the heartbeat.
+
+    An entry is (label, beat with more of the effect allele, beat with less, difference per allele
+    in µV with its lower and upper 95 % limit [3, 12, 600], how many alleles are drawn). Each locus
+    has a row of beats and, beneath it, a row of differences.
+    """
+    with mpl.rc_context(STYLE):
+        figure = new_figure(2.55 * len(named) + 0.4)
+        grid = figure.subplots(
+            2 * len(named),
+            len(TELLING_LEADS),
+            sharex=True,
+            sharey="row",
+            squeeze=False,
+            height_ratios=[1.5, 1] * len(named),
+        )
+        for k, (label, more, less, change, alleles) in enumerate(named):
+            beats, changes = grid[2 * k], grid[2 * k + 1]
+            for column, lead in enumerate(TELLING_LEADS):
+                i = LEADS.index(lead)
+                axes = beats[column]
+                axes.plot(TIME_MS, mean_beat[i], color=FAINT, lw=2.6, label="mean beat")
+                axes.plot(TIME_MS, less[i], color=BLUE, lw=1.1, label=f"−{alleles:g} alleles")
+                axes.plot(TIME_MS, more[i], color=VERMILION, lw=1.1, label=f"+{alleles:g} alleles")
+                _beat_axes(axes, lead)
+                axes = changes[column]
+                axes.axhline(0, color=FAINT, lw=0.8)
+                axes.fill_between(TIME_MS, change[1, i], change[2, i], color=MUTED, alpha=0.3, lw=0)
+                axes.plot(TIME_MS, change[0, i], color=INK, lw=1.1)
+                _beat_axes(axes, "")
+            beats[0].set_title(f"{label}\n{TELLING_LEADS[0]}")
+            beats[0].set_ylabel("mV")
+            changes[0].set_ylabel("µV per\nallele")
+            beats[-1].legend(fontsize=7, loc="upper right", handlelength=1.2)
+        for axes in grid[-1]:
+            axes.set_xlabel("ms from R")
+    return figure
+
+
+def _beat_axes(axes: Axes, title: str) -> None:
+    styled(axes, title)
+    axes.set_xlim(*WINDOW_MS)
+    axes.set_xticks([-200, 0, 200, 400])
+    axes.axvline(0, color=FAINT, lw=0.6, zorder=0)
