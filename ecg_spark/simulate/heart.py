@@ -189,7 +189,9 @@ def beat_mv(hearts: Hearts) -> NDArray[np.float32]:
     return to_twelve_leads(PROJECTION @ dipole).astype(np.float32)
 
 
-def _bell(t: NDArray[np.float64], centre: NDArray[np.float64], width: NDArray[np.float64]):
+def _bell(
+    t: NDArray[np.float64], centre: NDArray[np.float64], width: NDArray[np.float64]
+) -> NDArray[np.float64]:
     return np.exp(-0.5 * ((t - centre) / width) ** 2)
 
 
