@@ -1,34 +1,46 @@
 #!/usr/bin/env bash
 # Writes requirements.lock and infra/gwas-ssf.lock (`make lock`): the newest versions that
-# pyproject.toml allows, resolved in a fresh environment, every package pinned with ==.
+# pyproject.toml allows, as pip resolves them for an empty environment, every package pinned
+# with ==. Nothing is installed; 'make setup' does that afterwards.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
+"${PYTHON:-python3.11}" -m venv "$scratch/venv"
 
-# usage: lock FILE HEADER PACKAGE...
+# usage: lock FILE HEADER REQUIREMENT...
 lock() {
     local file=$1 header=$2
     shift 2
-    "${PYTHON:-python3.11}" -m venv --clear "$scratch/venv"
     echo "resolving $file ..."
-    "$scratch/venv/bin/pip" install --quiet \
-        --extra-index-url https://download.pytorch.org/whl/cpu "$@"
-    "$scratch/venv/bin/pip" check
+    "$scratch/venv/bin/pip" install --quiet --dry-run --ignore-installed \
+        --report "$scratch/report.json" --find-links "$scratch" "$@"
     # A local version such as torch's +cpu is one build of the version: the lock names the version.
-    {
-        printf '%s\n' "$header"
-        "$scratch/venv/bin/pip" freeze --all --exclude pip --exclude ecg-spark |
-            sed -e 's/+cpu$//'
-    } >"$scratch/lock"
+    "$scratch/venv/bin/python" - "$header" "$scratch/report.json" >"$scratch/lock" <<'PYTHON'
+import json
+import sys
+
+header, report = sys.argv[1:]
+found = [item["metadata"] for item in json.load(open(report))["install"]]
+pins = {item["name"]: item["version"].split("+")[0] for item in found}
+pins.pop("ecg-spark", None)
+print(header)
+for name in sorted(pins, key=str.lower):
+    print(f"{name}=={pins[name]}")
+PYTHON
     mv "$scratch/lock" "$file"
 }
 
+# The CPU build of PyTorch: the standard one would bring CUDA's packages into the lock.
+torch=$(sed -n 's/^ *"torch==\([0-9.]*\)".*/\1/p' pyproject.toml)+cpu
+"$scratch/venv/bin/pip" download --quiet --no-deps --dest "$scratch" --retries 1 --timeout 15 \
+    --extra-index-url https://download.pytorch.org/whl/cpu "torch==$torch"
+
 lock requirements.lock "# Every package of ecg-spark and of its tests, exactly. 'make lock' writes this file anew.
 # 'make setup' installs it, with PyTorch's CPU build on Linux unless GPU=1 is given." \
-    "torch==$(sed -n 's/^ *"torch==\([0-9.]*\)".*/\1/p' pyproject.toml)+cpu" '.[test]'
+    "torch==$torch" '.[test]'
 
 # What gwas-sumstats-tools leaves open or undeclared: pandas 1.5 needs numpy 1, typer 0.7 an older
 # click, and bsub imports six.
