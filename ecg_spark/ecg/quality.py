@@ -14,8 +14,11 @@ is called irregular: sinus arrhythmia stays below 0.07, atrial fibrillation lies
 NOISY_UV = 10.0
 """Standard error of the average, in µV, from which a P wave of 50 µV is no longer measurable."""
 
-MIN_SWAP_MV = 0.025
-"""P, QRS and T must be inverted by more than this to say that the arm electrodes were swapped."""
+INVERTED_P_MV = -0.010
+"""Mean of the P wave in lead I below which it is upside down: 25 µV at its peak."""
+
+OPPOSITE_QRS = -0.3
+"""Correlation of the QRS complexes of I and V6 below which they are each other's mirror image."""
 
 _ROWS = [LEADS.index(lead) for lead in INDEPENDENT_LEADS]
 
@@ -39,25 +42,22 @@ def flags(
 def check_arm_electrodes(beat: Beat) -> None:
     """Raise `RecordingError` (arm_electrodes_swapped) where the arms' electrodes changed places.
 
-    Lead I is then upside down, and only lead I of those that look to the left: P, QRS and T are
-    all negative in I while V6 is as ever. A right axis or an inverted T wave alone is not enough,
-    nor is dextrocardia, where V6 is negative too. Without a P wave nothing is said.
+    Lead I is then upside down while V6, which looks the same way, is as ever: P is negative in I,
+    and QRS and T there are opposite to those of V6. A right axis or an inverted T wave alone is
+    not enough, nor is dextrocardia, where V6 turns over with I. Without a P wave nothing is said.
     """
     signals = beat.signal_mv.astype(np.float64)
     at = find_fiducials(signals[_ROWS], beat.rr_ms, beat.noise_uv / 1000.0)
     if at.p_onset is None or at.p_offset is None or at.t_peak is None:
         return
-    p = slice(int(at.p_onset), int(at.p_offset) + 1)
-    qrs = slice(int(at.qrs_onset), int(at.qrs_offset) + 1)
-    t = slice(int(at.t_peak) - 20, int(at.t_peak) + 21)
     one, v6 = signals[LEADS.index("I")], signals[LEADS.index("V6")]
-    base = 0.5 * (one[p.start] + one[p.stop - 1])
-    p_mv = float(one[p].mean() - base)
-    qrs_mv = float(one[qrs].max() + one[qrs].min())
-    t_mv = float(one[t].mean())
-    inverted = p_mv < -0.4 * MIN_SWAP_MV and qrs_mv < -MIN_SWAP_MV and t_mv < -MIN_SWAP_MV
-    upright = float(v6[qrs].max() + v6[qrs].min()) > 0 and float(v6[t].mean()) > 0
-    if inverted and upright:
+    p = one[int(at.p_onset) : int(at.p_offset) + 1]
+    qrs = slice(int(at.qrs_onset) - 3, int(at.qrs_offset) + 4)
+    t = slice(int(at.t_peak) - 30, int(at.t_peak) + 31)
+    p_inverted = p.mean() - 0.5 * (p[0] + p[-1]) < INVERTED_P_MV
+    qrs_opposite = np.corrcoef(one[qrs], v6[qrs])[0, 1] < OPPOSITE_QRS
+    t_opposite = one[t].mean() * v6[t].mean() < 0.0
+    if p_inverted and qrs_opposite and t_opposite:
         raise RecordingError(
             Reason.ARM_ELECTRODES_SWAPPED, "P, QRS and T are inverted in lead I but not in V6"
         )
