@@ -43,18 +43,22 @@ def reconstruction_figure(title: str, measured: Signals, vae: Signals, pca: Sign
 
 
 def _twelve(title: str, curves: Sequence[tuple[Signals, dict[str, object]]]) -> Figure:
+    """Twelve leads in the clinical layout, in one set of axes: twelve take five times as long."""
     figure = Figure(figsize=(10, 5.6), dpi=90, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=11)
-    grid = figure.subplots(3, 4, sharex=True, sharey=True)
-    for row, names in zip(grid, GRID, strict=True):
-        for axes, lead in zip(row, names, strict=True):
-            for beat, style in curves:
-                axes.plot(TIME_MS[_SHOWN], beat[LEADS.index(lead)][_SHOWN], **style)
-            axes.set_title(lead, fontsize=9, pad=2)
-            axes.tick_params(labelsize=7)
-            axes.spines[["top", "right"]].set_visible(False)
-        row[0].set_ylabel("mV", fontsize=8)
-    for axes in grid[-1]:
-        axes.set_xlabel("ms from R", fontsize=8)
+    axes = figure.subplots()
+    shown = np.array([beat[:, _SHOWN] for beat, _ in curves])
+    time_ms = TIME_MS[_SHOWN]
+    width, height = 1.08 * np.ptp(time_ms), max(1.05 * float(np.ptp(shown)), 0.5)
+    for row, names in enumerate(GRID):
+        for column, lead in enumerate(names):
+            x, y = column * width, -row * height
+            for beats, (_, style) in zip(shown, curves, strict=True):
+                axes.plot(time_ms + x, beats[LEADS.index(lead)] + y, **style)
+            axes.text(time_ms[0] + x, y + 0.3 * height, lead, fontsize=10, weight="bold")
+    x, y = time_ms[0], -2.45 * height
+    axes.plot([x, x, x + 200], [y + 0.5, y, y], color="0.2", lw=1.2)
+    axes.text(x + 15, y + 0.06, "0.5 mV, 200 ms", fontsize=8)
+    axes.set_title(title, fontsize=11)
+    axes.set_axis_off()
     return figure

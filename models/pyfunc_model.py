@@ -1,7 +1,6 @@
 """The registered model as an MLflow pyfunc, logged as code: beats in mV to active latents."""
 
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import numpy as np
@@ -17,10 +16,11 @@ class EcgVae(PythonModel):
         """Read the weights and the configuration, the model's two artifacts."""
         self.encoder = read_encoder(Path(context.artifacts["model"]))
 
-    def predict(
-        self, context: PythonModelContext, model_input: Any, params: dict[str, Any] | None = None
-    ) -> Any:
-        """Latents of beats, float32 [n, 12, 600] in mV."""
+    def predict(self, context, model_input, params=None):
+        """Latents of beats, float32 [n, 12, 600] in mV.
+
+        Without type hints: MLflow would take them for the schema, which the signature states.
+        """
         return self.encoder.encode(np.asarray(model_input, np.float32)).z
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ def log_table(path: str, table_version: str) -> None:
     digest = table_version
     if len(digest) > 36:  # MLflow's limit
         digest = hashlib.sha256(table_version.encode()).hexdigest()[:32]
-    source = resolve_dataset_source(files.unstrip_protocol(root))
+    with warnings.catch_warnings(action="ignore"):  # MLflow registers its local source twice
+        source = resolve_dataset_source(files.unstrip_protocol(root))
     mlflow.log_input(MetaDataset(source, name="beats", digest=digest), context="training")
 
 

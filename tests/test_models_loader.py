@@ -1,0 +1,138 @@
+"""The Petastorm loader against pyarrow: every row of every epoch, repeatable, split by person."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ecg_spark.ecg.recording import INDEPENDENT_LEADS, LEADS
+from ecg_spark.errors import DataError
+from models.loader import Streamed, count_rows, is_held_out, open_beats, read_epoch
+
+CPU = torch.device("cpu")
+INDEPENDENT = [LEADS.index(lead) for lead in INDEPENDENT_LEADS]
+
+
+def beats_table(people, rows, seed=0):
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(-(2**63), 2**63 - 1, people)
+    signal = rng.standard_normal((rows, 7200)).astype(np.float32)
+    signal[:, 0] = np.arange(rows)  # lead I's first sample names the row
+    return pa.table(
+        {
+            "ecg_id": [f"{k:064x}" for k in range(rows)],
+            "participant_hash": ids[rng.integers(0, people, rows)],
+            "signal": pa.FixedSizeListArray.from_arrays(signal.ravel(), 7200).cast(
+                pa.list_(pa.float32())
+            ),
+            "flags": pa.array([["noisy"]] * rows),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """A published folder as Spark leaves it: several files and row groups, other files beside."""
+    folder = tmp_path_factory.mktemp("a table #1?")  # characters that mean something in a URL
+    beats = beats_table(people=70, rows=230)
+    pq.write_table(beats.slice(0, 150), folder / "part-0.parquet", row_group_size=40)
+    pq.write_table(beats.slice(150), folder / "part-1.parquet", row_group_size=33)
+    (folder / "_SUCCESS").touch()
+    (folder / ".part-1.parquet.crc").write_bytes(b"crc")
+    return folder
+
+
+def rows_of(batches):
+    return np.concatenate([np.asarray(signals)[:, 0, 0] for signals in batches]).astype(int)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 7])
+def test_an_epoch_is_every_row_as_pyarrow_reads_it(table, seed):
+    signals, hashes = (
+        np.concatenate(part) for part in zip(*read_epoch(str(table), seed), strict=True)
+    )
+    oracle = ds.dataset([str(file) for file in sorted(table.glob("*.parquet"))]).to_table()
+    expected = np.array(oracle["signal"].to_pylist(), np.float32).reshape(-1, 12, 600)
+    order = np.argsort(signals[:, 0, 0])
+    np.testing.assert_array_equal(signals[order], expected[:, INDEPENDENT])
+    np.testing.assert_array_equal(hashes[order], oracle["participant_hash"].to_numpy())
+
+
+def test_the_order_follows_from_the_seed(table):
+    first, again, other = (rows_of(s for s, _ in read_epoch(str(table), k)) for k in (3, 3, 4))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    assert (np.diff(first[:33]) != 1).any()  # rows are shuffled within a row group
+
+
+def test_a_lost_row_is_noticed(table, monkeypatch):
+    monkeypatch.setattr("models.loader.count_rows", lambda path: count_rows(path) + 1)
+    with pytest.raises(DataError, match="230 rows of 231"):
+        list(read_epoch(str(table), 1))
+
+
+def test_a_signal_of_another_length_is_refused(tmp_path):
+    short = pa.table({"participant_hash": [1, 2], "signal": pa.array([[0.0] * 600] * 2)})
+    pq.write_table(short, tmp_path / "part.parquet")
+    with pytest.raises(DataError, match="12 x 600"):
+        list(read_epoch(str(tmp_path), 1))
+
+
+def test_an_empty_table_is_refused(tmp_path):
+    with pytest.raises(DataError, match="no row"):
+        count_rows(str(tmp_path))
+
+
+def test_people_are_held_out_whole(table):
+    training, held_out = open_beats(str(table), seed=5, share=0.3, device=CPU)
+    people = np.asarray(ds.dataset(table / "part-0.parquet").to_table()["participant_hash"])
+    people = np.r_[people, ds.dataset(table / "part-1.parquet").to_table()["participant_hash"]]
+    inside, outside = (rows_of(side.epoch(1, 64)) for side in (training, held_out))
+    assert sorted([*inside, *outside]) == list(range(230))
+    assert not set(people[inside]) & set(people[outside])
+    assert 0.1 < len(outside) / 230 < 0.5
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    hashes=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=20),
+    seed=st.integers(1, 2**31),
+    share=st.floats(0, 1),
+)
+def test_the_split_depends_on_person_and_seed_alone(hashes, seed, share):
+    hashes = np.array(hashes, np.int64)
+    split = is_held_out(hashes, seed, share)
+    np.testing.assert_array_equal(is_held_out(hashes[::-1], seed, share), split[::-1])
+    assert (split <= is_held_out(hashes, seed, min(1.0, share + 0.1))).all()
+
+
+def test_the_split_has_the_share_asked_for():
+    hashes = np.arange(100_000)  # consecutive numbers are the worst case for a hash
+    for seed in (1, 2, 3):
+        assert is_held_out(hashes, seed, 0.15).mean() == pytest.approx(0.15, abs=0.005)
+    both = is_held_out(hashes, 1, 0.15) & is_held_out(hashes, 2, 0.15)
+    assert both.mean() == pytest.approx(0.15**2, abs=0.005)
+
+
+def test_streaming_and_memory_give_the_same_beats(table, monkeypatch):
+    monkeypatch.setattr("models.loader.SHUFFLE_BEATS", 50)  # several fills of the buffer
+    resident = open_beats(str(table), seed=5, share=0.3, device=CPU)
+    streamed = open_beats(str(table), seed=5, share=0.3, device=CPU, room_bytes=0)
+    for kept, read in zip(resident, streamed, strict=True):
+        assert isinstance(read, Streamed)
+        assert len(kept) == len(read)
+        for epoch in (1, 2):
+            rows = rows_of(read.epoch(epoch, 16))
+            np.testing.assert_array_equal(np.sort(rows), np.sort(rows_of(kept.epoch(epoch, 16))))
+            np.testing.assert_array_equal(rows, rows_of(read.epoch(epoch, 16)))
+        assert (rows_of(read.epoch(1, 16)) != rows_of(read.epoch(2, 16))).any()
+    assert len(streamed[0].sample(20)) == 20
+
+
+def test_a_split_with_an_empty_side_is_refused(table):
+    with pytest.raises(DataError, match="both are needed"):
+        open_beats(str(table), seed=5, share=1e-9, device=CPU)

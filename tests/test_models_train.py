@@ -1,0 +1,191 @@
+"""Training on a small table, from beats to a registered model that MLflow and Spark can load."""
+
+import json
+import pickle
+import socket
+import time
+
+import mlflow
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from ecg_spark.errors import DataError, InfrastructureError
+from ecg_spark.simulate.heart import beat_mv, sample_hearts
+from ecg_spark.study import Model
+from models.encoder import load_encoder, read_encoder
+from models.registry import read_history
+from models.train import kl_weight, train
+
+N = 160
+SETTINGS = Model(latents=6, channels=4, epochs=4, batch_size=16, kl_start=20, kl_weight=5)
+
+
+@pytest.fixture(scope="module")
+def beats():
+    """Beats of simulated hearts with noise, float32 [N, 12, 600] in mV."""
+    rng = np.random.default_rng(1)
+    return (beat_mv(sample_hearts(rng, N)) + rng.normal(0, 0.005, (N, 12, 600))).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def table(beats, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("beats")
+    hashes = np.random.default_rng(2).integers(-(2**63), 2**63 - 1, N)
+    signal = pa.array(list(beats.reshape(N, -1)), pa.list_(pa.float32()))
+    columns = pa.table({"participant_hash": hashes, "signal": signal})
+    pq.write_table(columns, folder / "part.parquet", row_group_size=64)
+    return str(folder)
+
+
+def run(table, folder, tracking_uri, settings=SETTINGS, **changed):
+    return train(
+        table,
+        settings,
+        **{"seed": 3, "experiment": "test", "model_name": "ecg-vae", "table_version": "v1"}
+        | changed,
+        tracking_uri=tracking_uri,
+        folder=folder,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(table, tmp_path_factory):
+    """A finished run: its result, its folder and its store."""
+    folder = tmp_path_factory.mktemp("trained")
+    uri = f"sqlite:///{folder}/store/mlflow.db"
+    return run(table, folder / "run", uri), folder / "run", uri
+
+
+def test_training_reduces_the_loss(trained):
+    result, folder, uri = trained
+    history = json.loads((folder / "history.json").read_text())
+    assert [entry["epoch"] for entry in history] == [1, 2, 3, 4]
+    assert history[-1]["train/loss"] < history[0]["train/loss"]
+    assert read_history(result.run_id, uri) == history
+
+
+def test_the_run_says_what_it_was_made_from_and_how_good_it_is(trained):
+    result, _, uri = trained
+    client = mlflow.MlflowClient(uri)
+    logged = client.get_run(result.run_id)
+    assert logged.info.status == "FINISHED"
+    assert logged.data.params["latents"] == "6"
+    assert logged.data.params["table_version"] == "v1"
+    dataset = logged.inputs.dataset_inputs[0].dataset
+    assert (dataset.name, dataset.digest) == ("beats", "v1")
+    curves = ("train/loss", "train/kl", "val/loss", "val/kl", "val/mae_uv", "val/pearson_r")
+    for name in (*curves, "val/active_units"):
+        assert len(client.get_metric_history(result.run_id, name)) >= SETTINGS.epochs
+    assert 0 < result.metrics["pca/mae_uv"] < 60
+    assert logged.data.metrics["pca/pearson_r"] == result.metrics["pca/pearson_r"]
+    pictures = client.list_artifacts(result.run_id, "traversals")
+    assert len(pictures) == result.n_latents
+
+
+def test_the_registered_model_is_the_encoder(trained, beats):
+    result, _, uri = trained
+    assert result.model_uri == "models:/ecg-vae/1"
+    encoder = load_encoder("models:/ecg-vae@champion", uri)
+    encoding = encoder.encode(beats)
+    assert encoding.z.shape == encoding.z_sd.shape == (N, result.n_latents)
+    np.testing.assert_allclose(encoding.z.std(axis=0), 1, atol=0.2)
+    loaded = mlflow.pyfunc.load_model("models:/ecg-vae@candidate")
+    np.testing.assert_allclose(loaded.predict(beats[:9]), encoding.z[:9], atol=1e-5)
+
+
+def test_an_encoder_survives_the_way_to_a_worker(trained, beats):
+    threads = torch.get_num_threads()
+    encoder = load_encoder(trained[0].model_uri, trained[2])
+    sent = pickle.loads(pickle.dumps(encoder))
+    torch.set_num_threads(threads)
+    np.testing.assert_array_equal(sent.encode(beats[:20]).z, encoder.encode(beats[:20]).z)
+    np.testing.assert_array_equal(sent.encode_pca(beats).z_sd, encoder.encode_pca(beats).z_sd)
+
+
+def test_factors_have_the_stated_order_and_sign(trained):
+    encoder = load_encoder(trained[0].model_uri, trained[2])
+    assert sorted(encoder.kl, reverse=True) == encoder.kl
+    for latent in range(encoder.n_active):
+        down, up = encoder.traverse(latent, np.array([-0.5, 0.5])).astype(float)
+        assert ((up - down) ** 3).sum() > 0
+
+
+def test_beats_come_back_from_their_latents(trained, beats):
+    encoder = load_encoder(trained[0].model_uri, trained[2])
+    for encoding, decode in (
+        (encoder.encode(beats), encoder.decode),
+        (encoder.encode_pca(beats), encoder.decode_pca),
+    ):
+        rebuilt = decode(encoding.z)
+        assert rebuilt.shape == beats.shape
+        assert np.abs(rebuilt - beats).mean() < 0.03
+    assert encoder.encode_pca(beats).z.shape[1] == encoder.n_active
+
+
+def test_no_participant_and_no_single_beat_is_in_mlflow(trained, table):
+    hashes = pq.read_table(table)["participant_hash"].to_pylist()
+    store = trained[1].parent / "store"
+    for file in store.rglob("*"):
+        if file.is_file() and file.suffix in {".json", ".db", ".yaml", ".txt"}:
+            content = file.read_bytes()
+            assert not any(str(value).encode() in content for value in hashes)
+
+
+def test_a_damaged_model_is_refused(trained, tmp_path):
+    encoder = load_encoder(trained[0].model_uri, trained[2])
+    encoder.save(tmp_path)
+    (tmp_path / "weights.safetensors").write_bytes(encoder.weights[:-1000])
+    with pytest.raises(DataError, match="damaged"):
+        read_encoder(tmp_path)
+
+
+def test_a_second_model_is_the_candidate_and_the_seed_repeats_the_first(trained, table):
+    result, folder, uri = trained
+    second = run(table, folder.parent / "again", uri)
+    assert second.version == 2
+    assert second.metrics == pytest.approx(result.metrics, rel=1e-3)
+    client = mlflow.MlflowClient(uri)
+    assert client.get_model_version_by_alias("ecg-vae", "champion").version == 1
+    assert client.get_model_version_by_alias("ecg-vae", "candidate").version == 2
+
+
+def test_a_failed_run_is_marked_failed(table, tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    with pytest.raises(DataError, match="diverged"):
+        run(table, tmp_path / "run", uri, Model(latents=2, channels=4, learning_rate=1e12))
+    runs = mlflow.MlflowClient(uri).search_runs(["1"])
+    assert [item.info.status for item in runs] == ["FAILED"]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_server_that_does_not_answer_is_said_in_seconds(table, tmp_path):
+    with socket.socket() as listening:  # accepts, and never says a word
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        silent = f"http://user:secret@127.0.0.1:{listening.getsockname()[1]}"
+        started = time.monotonic()
+        with pytest.raises(InfrastructureError, match="does not answer") as caught:
+            run(table, tmp_path, silent)
+    assert time.monotonic() - started < 20
+    assert "secret" not in str(caught.value)
+    with pytest.raises(InfrastructureError, match="does not answer"):
+        load_encoder("models:/ecg-vae/1", silent)  # now nobody listens there
+
+
+def test_an_unknown_model_is_said(trained):
+    with pytest.raises(InfrastructureError, match="not found"):
+        load_encoder("models:/no-such-model/1", trained[2])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_said(table, tmp_path):
+    with pytest.raises(InfrastructureError, match="GPU"):
+        run(table, tmp_path, f"sqlite:///{tmp_path}/mlflow.db", Model(device="cuda"))
+
+
+def test_the_kl_weight_falls_and_then_stays():
+    weights = [kl_weight(SETTINGS, progress) for progress in (0, 0.35, 0.7, 1)]
+    np.testing.assert_allclose(weights, [20, 10, 5, 5])

@@ -1,0 +1,112 @@
+"""The network, its loss, its factors and its linear peer, against independent computations."""
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Normal
+from torch.distributions import kl_divergence as torch_kl
+
+from ecg_spark.ecg.recording import LEADS
+from ecg_spark.errors import DataError
+from models.factors import factor_kl, fit_factors
+from models.loss import gaussian_nll, kl_divergence, sample
+from models.pca import fit_components
+from models.vae import VAE, twelve_leads
+
+
+@pytest.fixture
+def beats():
+    """Smooth random beats, [60, 8, 600] in mV."""
+    rng = np.random.default_rng(3)
+    basis = np.sin(np.outer(np.arange(1, 9), np.linspace(0, np.pi, 600)))
+    return (rng.standard_normal((60, 8, 8)) @ basis * 0.2).astype(np.float32)
+
+
+def test_kl_and_likelihood_are_those_of_torch_distributions():
+    torch.manual_seed(1)
+    mean, log_variance = torch.randn(7, 5), torch.randn(7, 5)
+    expected = torch_kl(Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0))
+    torch.testing.assert_close(kl_divergence(mean, log_variance), expected)
+    x, y, log_sd = torch.randn(3, 8, 600), torch.randn(3, 8, 600), torch.tensor(-1.3)
+    expected = -Normal(y, log_sd.exp()).log_prob(x).sum(dim=(1, 2))
+    torch.testing.assert_close(gaussian_nll(x, y, log_sd), expected, rtol=1e-4, atol=1e-2)
+
+
+def test_draws_have_the_posterior_s_mean_and_spread():
+    torch.manual_seed(1)
+    drawn = sample(torch.full((200_000,), 2.0), torch.full((200_000,), np.log(0.09)))
+    assert drawn.mean() == pytest.approx(2.0, abs=0.01)
+    assert drawn.std() == pytest.approx(0.3, abs=0.01)
+
+
+def test_derived_leads_obey_einthoven_and_goldberger():
+    torch.manual_seed(1)
+    lead = dict(zip(LEADS, twelve_leads(torch.randn(2, 8, 600)).unbind(1), strict=True))
+    torch.testing.assert_close(lead["I"] + lead["III"], lead["II"])
+    torch.testing.assert_close(
+        lead["aVR"] + lead["aVL"] + lead["aVF"], torch.zeros(2, 600), atol=1e-5, rtol=0
+    )
+    torch.testing.assert_close(lead["aVL"], (lead["I"] - lead["III"]) / 2)
+    torch.testing.assert_close(lead["aVF"], (lead["II"] + lead["III"]) / 2)
+
+
+def test_components_are_those_of_a_full_svd(beats):
+    components = fit_components(beats, 6)
+    flat = beats.reshape(60, -1).astype(np.float64)
+    _, singular, axes = np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)
+    np.testing.assert_allclose(components.sd, singular[:6] / np.sqrt(60), rtol=1e-4)
+    np.testing.assert_allclose(np.abs(components.axes @ axes[:6].T), np.eye(6), atol=1e-3)
+    scores = components.scores(beats)
+    np.testing.assert_allclose(scores.std(axis=0), 1, rtol=1e-3)
+    left = flat - components.rebuild(scores)
+    assert components.noise_sd == pytest.approx(np.sqrt((left**2).mean()), rel=1e-3)
+
+
+def test_an_untrained_network_is_a_pca(beats):
+    torch.manual_seed(1)
+    components = fit_components(beats, 4)
+    network = VAE(4, 4)
+    network.start_from(components, torch.from_numpy(beats.std(axis=0)))
+    for last in (network.encoder[-1], network.decoder[-1]):
+        torch.nn.init.zeros_(last.weight)
+    with torch.inference_mode():
+        mean, _ = network.encode(torch.from_numpy(beats))
+        rebuilt = network.decode(mean).flatten(1).numpy()
+    scores = components.scores(beats)
+    np.testing.assert_allclose(mean.numpy(), scores, atol=2e-3)
+    np.testing.assert_allclose(rebuilt, components.rebuild(scores), atol=2e-3)
+
+
+def posterior(n=4000):
+    """Entangled posterior means of three active latents and one that carries nothing."""
+    rng = np.random.default_rng(2)
+    mixed = rng.standard_normal((n, 3)) @ np.array([[1, 0.4, 0], [0, 1, 0.3], [0, 0, 0.8]])
+    mean = np.column_stack([mixed[:, 0], 0.01 * rng.standard_normal(n), mixed[:, 1:]]) + 0.2
+    log_variance = np.log(np.tile([0.01, 0.98, 0.04, 0.2], (n, 1)))
+    mean[:, 1] -= 0.2
+    return mean.astype(np.float32), log_variance.astype(np.float32)
+
+
+def test_factors_are_the_active_latents_decorrelated_and_ordered():
+    mean, log_variance = posterior()
+    factors, kl = fit_factors(mean, log_variance, 0.05, lambda factors: np.array([1, -1, 1]))
+    z, z_sd = factors.of_posterior(mean, log_variance)
+    np.testing.assert_allclose(np.cov(z.T), np.eye(3), atol=1e-3)
+    assert (np.diff(kl) <= 0).all()
+    np.testing.assert_allclose(kl, factor_kl(factors, mean, log_variance))
+    latents = factors.to_latents(z)
+    np.testing.assert_allclose(latents[:, [0, 2, 3]], mean[:, [0, 2, 3]], atol=1e-4)
+    own = [np.corrcoef(z[:, k], mean[:, column])[0, 1] for k, column in enumerate((0, 2, 3))]
+    np.testing.assert_array_equal(np.sign(own), [1, -1, 1])  # the rule's signs
+    assert np.min(np.abs(own)) > 0.9  # each factor stays close to its own latent
+    draws = mean[:1] + np.random.default_rng(1).standard_normal((50_000, 4)) * np.exp(
+        log_variance[0] / 2
+    )
+    spread = ((draws - factors.offset) @ factors.turn.T).std(axis=0)
+    np.testing.assert_allclose(spread, z_sd[0], rtol=0.02)
+
+
+def test_a_model_without_an_active_latent_is_refused():
+    mean, log_variance = np.zeros((50, 3), np.float32), np.zeros((50, 3), np.float32)
+    with pytest.raises(DataError, match="kl_weight"):
+        fit_factors(mean, log_variance, 0.05, lambda factors: np.ones(1))
