@@ -34,6 +34,8 @@ def root_tag(data: bytes) -> str | None:
     parser.StartElementHandler = start
     try:
         parser.Parse(data, True)
+    except RecordingError:
+        raise
     except (_RootFound, expat.ExpatError, LookupError, ValueError):
         return tag
     return tag
@@ -82,9 +84,9 @@ def parse(data: bytes, skip: Collection[str] = ()) -> ET.Element:
     parser.CharacterDataHandler = builder.data
     try:
         parser.Parse(data, True)
+    except RecordingError:
+        raise
     except (expat.ExpatError, LookupError, ValueError) as error:
-        if isinstance(error, RecordingError):
-            raise
         raise RecordingError(Reason.MALFORMED, f"not well-formed XML: {error}") from None
     return builder.close()
 
