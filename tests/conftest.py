@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from ecg_spark.session import spark_session, start_hail
+from jobs.simulate import simulate
 
+PARTICIPANTS = 120
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -21,6 +23,14 @@ def spark():
 def hail(spark, tmp_path_factory):
     """Hail, started in the suite's Spark session."""
     return start_hail(spark, str(tmp_path_factory.mktemp("hail")))
+
+
+@pytest.fixture(scope="session")
+def biobank(spark, tmp_path_factory):
+    """A small simulated biobank: its folder, with the study file beside the data."""
+    out = tmp_path_factory.mktemp("simulated") / "biobank"
+    simulate(out, participants=PARTICIPANTS, variants=1500, seed=11)
+    return out
 
 
 @pytest.fixture(scope="session")

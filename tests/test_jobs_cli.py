@@ -13,7 +13,7 @@ from jobs.cli import main
 from jobs.step import Step, guarded, run_step
 
 
-@pytest.fixture()
+@pytest.fixture
 def study(tmp_path):
     return Study.model_validate(
         {

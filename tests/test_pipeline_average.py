@@ -1,0 +1,73 @@
+"""Average on Spark: the pure functions' beats, whatever the partitions, and nothing lost."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ecg_spark.ecg import LEADS, average_beat, measure_traits, read_recording
+from ecg_spark.participants import read_manifest
+from ecg_spark.pipeline.average import average, participant_hash
+from ecg_spark.pipeline.ingest import ingest
+from ecg_spark.study import Manifest
+from ecg_spark.tables import BEATS, RECORDINGS, TRAIT_NAMES, read_table
+
+
+@pytest.fixture(scope="module")
+def recordings(spark, biobank, tmp_path_factory):
+    out = tmp_path_factory.mktemp("ingested")
+    manifest = read_manifest(Manifest(path="x"), str(biobank / "manifest.csv"))
+    ingest(spark, str(biobank / "ecg"), manifest, None, lambda name: f"{out}/{name}")
+    return read_table(spark, RECORDINGS, f"{out}/recordings")
+
+
+@pytest.fixture(scope="module")
+def averaged(spark, recordings, tmp_path_factory):
+    out = tmp_path_factory.mktemp("averaged")
+    summary = average(spark, recordings, lambda name: f"{out}/{name}")
+    return summary, lambda name: spark.read.parquet(f"{out}/{name}").toPandas()
+
+
+def test_nothing_is_lost(recordings, averaged):
+    summary, table = averaged
+    assert summary["n_in"] == recordings.count()
+    assert summary["n_in"] == summary["n_out"] + summary["n_quarantined"]
+    assert len(table("beats")) == len(table("traits")) == summary["n_out"]
+    assert len(table("quarantine")) == summary["n_quarantined"]
+
+
+def test_a_beat_is_the_pure_functions_beat(recordings, averaged):
+    _, table = averaged
+    paths = {row.ecg_id: row.path for row in recordings.select("ecg_id", "path").collect()}
+    traits = table("traits").set_index("ecg_id")
+    for row in table("beats").sample(8, random_state=1).itertuples():
+        beat = average_beat(read_recording(paths[row.ecg_id].removeprefix("file:")))
+        np.testing.assert_array_equal(row.signal.reshape(len(LEADS), -1), beat.signal_mv)
+        expected = measure_traits(beat)
+        for name in TRAIT_NAMES:
+            found = traits.loc[row.ecg_id, name]
+            assert (np.isnan(found) and expected[name] is None) or found == expected[name]
+
+
+def test_partitions_and_order_change_nothing(spark, recordings, averaged, tmp_path):
+    _, table = averaged
+    shuffled = recordings.repartition(5).sort("path")
+    average(spark, shuffled, lambda name: f"{tmp_path}/{name}")
+    again = read_table(spark, BEATS, f"{tmp_path}/beats").toPandas().sort_values("ecg_id")
+    before = table("beats").sort_values("ecg_id")
+    assert again["ecg_id"].tolist() == before["ecg_id"].tolist()
+    np.testing.assert_array_equal(np.stack(again["signal"]), np.stack(before["signal"]))
+
+
+def test_swapped_arm_electrodes_do_not_reach_the_beats(biobank, averaged):
+    truth = json.loads((biobank / "truth.json").read_text())
+    swapped = [item["uri"] for item in truth["corrupt"] if item["kind"] == "swapped_arms"]
+    _, table = averaged
+    quarantine = table("quarantine").query("reason == 'arm_electrodes_swapped'")
+    assert quarantine["path"].str.rsplit("/").str[-1].tolist() == swapped
+
+
+def test_a_participants_hash_tells_people_apart_and_not_who_they_are():
+    hashes = {participant_hash(str(n)) for n in range(1000)}
+    assert len(hashes) == 1000
+    assert all(0 <= value < 2**63 for value in hashes)
