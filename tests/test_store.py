@@ -34,10 +34,15 @@ def test_a_reader_sees_the_old_output_until_the_new_one_is_published(tmp_path):
 def test_a_failed_run_leaves_the_old_output_and_nothing_else(tmp_path):
     store = Store(str(tmp_path))
     publish(store, "ingest", "old")
-    with pytest.raises(OSError, match="full"), store.run("ingest", "g") as run:
-        with open(run.path("table"), "w") as file:
-            file.write("half")
-        raise OSError("full")
+
+    def fail():
+        with store.run("ingest", "g") as run:
+            with open(run.path("table"), "w") as file:
+                file.write("half")
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        fail()
     assert content(store, "ingest") == "old"
     assert len(list((tmp_path / "runs" / "ingest").iterdir())) == 1
 
