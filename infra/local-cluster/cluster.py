@@ -105,6 +105,7 @@ class Cluster:
             "spark.driver.extraClassPath": str(jar),
             "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile=file:{quiet}",
             "spark.executor.memory": self._executor_memory,
+            "spark.sql.shuffle.partitions": str(2 * WORKERS),
             "spark.executor.extraClassPath": f"./{jar.name}",
             "spark.jars": jar.as_uri(),
             "spark.pyspark.python": str(self.python),
