@@ -38,6 +38,7 @@ _SMOOTH_HZ = 130.0
 _ROUNDS = 2
 _FADE = int(0.040 * BEAT_RATE_HZ)
 _OUTLIER = 3.0
+_LEAST_NOISE_MV = 0.003
 _ROWS = [LEADS.index(lead) for lead in INDEPENDENT_LEADS]
 
 
@@ -118,7 +119,7 @@ def _dominant(
     after = np.minimum(np.diff(peaks, append=3 * last) - BEFORE_R * rr, last - peaks)
     before = np.maximum(before, np.minimum(0.15 * rr, peaks))
     after = np.maximum(after, np.minimum(0.3 * rr, last - peaks))
-    return _Beats(positions, used, before, after, rr), ~alike | premature
+    return _Beats(positions, used, before, after, rr), (~alike | premature) & whole
 
 
 def _spline_through(signals: NDArray[np.float64], beats: _Beats) -> NDArray[np.float64]:
@@ -160,11 +161,11 @@ def _robust_mean(
     for _ in range(2 if start is None else 1):
         rest = windows - centre
         variance = (own * rest**2).sum(axis=2) / own.sum(axis=2)
-        usual = np.median(variance, axis=0)
-        quiet = np.median(variance / np.maximum(usual, 1e-12), axis=1) < _OUTLIER**2
+        usual = np.maximum(np.median(variance, axis=0), _LEAST_NOISE_MV**2)
+        quiet = np.median(variance / usual, axis=1) < _OUTLIER**2
         if quiet.sum() < MIN_BEATS:
             quiet[:] = True
-        weight = quiet[:, None] / np.maximum(variance, 0.5 * usual + 1e-12)
+        weight = quiet[:, None] / np.maximum(variance, 0.5 * usual)
         weight = weight[:, :, None] * own
         limit = _OUTLIER * np.sqrt(usual)[:, None]
         total = np.maximum(weight.sum(axis=0), 1e-12 * weight.max())

@@ -37,14 +37,18 @@ def detect_r_peaks(signal_mv: NDArray[np.floating], sampling_rate_hz: float) -> 
     n = signals.shape[1]
     if n < int(sampling_rate_hz):
         return np.zeros(0, dtype=np.int64)
-    energy = _qrs_energy(band_pass(signals, sampling_rate_hz, *QRS_BAND_HZ), sampling_rate_hz)
+    band = band_pass(signals, sampling_rate_hz, *QRS_BAND_HZ)
+    energy, clarity = _qrs_energy(band, sampling_rate_hz)
     candidates, _ = find_peaks(energy, distance=max(1, int(MIN_DISTANCE_S * sampling_rate_hz)))
     peaks = _choose(candidates, energy, sampling_rate_hz)
-    return _refine(peaks, signals, sampling_rate_hz)
+    return _refine(peaks, signals, clarity, sampling_rate_hz)
 
 
-def _qrs_energy(band: NDArray[np.float64], rate_hz: float) -> NDArray[np.float64]:
-    """Return the smoothed magnitude over leads, each lead scaled to QRS peaks of one."""
+def _qrs_energy(
+    band: NDArray[np.float64], rate_hz: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the smoothed magnitude over leads, each lead scaled to QRS peaks of one, and how
+    clearly QRS complexes stand out in each lead."""
     chunk = int(_CHUNK_S * rate_hz)
     n_chunks = band.shape[1] // chunk
     magnitude = np.abs(band)
@@ -56,12 +60,13 @@ def _qrs_energy(band: NDArray[np.float64], rate_hz: float) -> NDArray[np.float64
     floor = np.median(magnitude, axis=1)
     usable = peak > 1e-9 * max(float(peak.max(initial=0.0)), 1e-12)
     clarity = np.where(usable, peak / np.maximum(floor, 1e-3 * peak + 1e-300), 0.0)
-    weight = np.minimum(clarity, 20.0) ** 2
-    if weight.sum() == 0.0:
-        return np.zeros(band.shape[1])
+    clarity = np.minimum(clarity, 20.0)
+    if not clarity.any():
+        return np.zeros(band.shape[1]), clarity
     scaled = np.minimum(magnitude / np.where(usable, peak, np.inf)[:, None], 3.0) ** 2
-    mean_square = weight @ scaled / weight.sum()
-    return np.sqrt(uniform_filter1d(mean_square, max(1, int(_ENVELOPE_S * rate_hz))))
+    mean_square = clarity**2 @ scaled / (clarity**2).sum()
+    smooth = uniform_filter1d(mean_square, max(1, int(_ENVELOPE_S * rate_hz)))
+    return np.sqrt(np.maximum(smooth, 0.0)), clarity
 
 
 def _choose(
@@ -124,14 +129,17 @@ def _t_waves(
 
 
 def _refine(
-    peaks: NDArray[np.int64], signals: NDArray[np.float64], rate_hz: float
+    peaks: NDArray[np.int64],
+    signals: NDArray[np.float64],
+    clarity: NDArray[np.float64],
+    rate_hz: float,
 ) -> NDArray[np.int64]:
     """Move every peak to the largest magnitude over the leads within `_REFINE_S`."""
     if peaks.size == 0:
         return peaks
     smooth = band_pass(signals, rate_hz, 1.0, 40.0)
     scale = np.median(np.abs(smooth[:, peaks]), axis=1)
-    weight = np.minimum(scale, 3.0 * np.median(scale)) / np.maximum(scale, 1e-12)
+    weight = clarity * np.minimum(scale, 3.0 * np.median(scale)) / np.maximum(scale, 1e-12)
     magnitude = np.sum((smooth * weight[:, None]) ** 2, axis=0)
     reach = int(_REFINE_S * rate_hz)
     around = np.clip(peaks[:, None] + np.arange(-reach, reach + 1), 0, magnitude.size - 1)
