@@ -57,7 +57,7 @@ class Explainer:
         shifts[:, latent] = np.multiply(STEPS, self.sd[latent])
         return self._beats(shifts)
 
-    def locus_effect(self, beta: Array, se: Array, visible_mv: float = 0.15) -> LocusEffect:
+    def locus_effect(self, beta: Array, se: Array, visible_mv: float = 0.3) -> LocusEffect:
         """What one more effect allele does to the beat, through all latents at once.
 
         `beta` and `se` are per allele on every latent, [k]; a latent that was not tested is NaN

@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -101,6 +102,8 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
             styled(axes, title, "epoch", unit)
             if len(curves) > 1:
                 axes.legend(fontsize=8)
+            if title == "Active latents":
+                axes.set_ylim(bottom=0)
             if title == "Loss":
                 _clip_start(axes, table[[key for key, _, _ in curves if key in table]])
     return figure
@@ -168,7 +171,12 @@ def ancestry(scores: NDArray[np.float64]) -> Figure:
             axes.set_xticks([])
             axes.set_yticks([])
         if pairs:
-            figure.colorbar(drawn, ax=figure.axes[len(pairs) - 1], label="people")
+            figure.colorbar(
+                drawn,
+                ax=figure.axes[len(pairs) - 1],
+                label="people",
+                format=StrMethodFormatter("{x:g}"),
+            )
         for axes in figure.axes[len(pairs) : 3]:
             axes.set_visible(False)
     return figure
@@ -213,7 +221,7 @@ def manhattan(
             if marks is not None and len(marks):
                 ticks = marks["contig"].map(starts) + marks["position"]
                 axes.plot(
-                    ticks, np.full(len(ticks), 0.02), "^", color=INK, ms=4, clip_on=False,
+                    ticks, np.full(len(ticks), -0.035), "^", color=INK, ms=4, clip_on=False,
                     transform=axes.get_xaxis_transform(),
                 )  # fmt: skip
         axes.set_xticks(

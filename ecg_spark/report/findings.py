@@ -83,7 +83,11 @@ def gwas(material: Material, planted: list[Planted]) -> tuple[Section, dict[str,
         "thresholds": [(group, thresholds[group]) for group in present],
         "floor": f"{FLOOR:g}",
         "lambda_rows": [
-            [TITLES[group].split(":")[0], len(values), np.mean(values), min(values), max(values)]
+            [
+                TITLES[group].split(":")[0],
+                len(values),
+                *(f"{value:.3f}" for value in (np.mean(values), min(values), max(values))),
+            ]
             for group, values in lambdas.items()
         ],
         "figures": {

@@ -124,4 +124,4 @@ def z_scores(
 
 def read_loci(table: ds.Dataset) -> pd.DataFrame:
     """The published loci as rows of this module, a row a method and locus."""
-    return table.to_pandas()
+    return table.to_table().to_pandas()

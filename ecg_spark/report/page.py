@@ -87,10 +87,10 @@ def _frame(material: Material, context: dict[str, Any]) -> dict[str, Any]:
         "random_pairing": study.genotypes.pairing == "random",
         "tiles": tiles,
         "steps": [
-            (step, item.published_at.replace("T", " "), item.summary.get("seconds"))
+            (step, _moment(item.published_at), item.summary.get("seconds"))
             for step, item in material.published.items()
         ],
-        "settings": _settings(study),
+        "settings": [("model", context["train"]["model_uri"]), *_settings(study)],
     }
 
 
@@ -113,15 +113,23 @@ def number(value: Any) -> str:
         case bool():
             return "yes" if value else "no"
         case int() | np.integer():
-            return f"{int(value):,}".replace(",", " ")  # thin spaces
+            return _apart(f"{int(value):,}")
         case float() | np.floating():
             if not np.isfinite(value):
                 return "–"
-            if abs(value) >= 1000:
-                return f"{value:,.0f}".replace(",", " ")
-            return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+            if abs(value) >= 100:
+                return _apart(f"{value:,.0f}")
+            return f"{value:.3g}"
         case _:
             return str(value)
+
+
+def _apart(digits: str) -> str:
+    return digits.replace(",", "\u202f")  # a narrow space at which no line breaks
+
+
+def _moment(published_at: str) -> str:
+    return published_at.replace("T", " ").replace("+00:00", " UTC")
 
 
 def _settings(study: Study) -> list[tuple[str, str]]:

@@ -82,7 +82,7 @@ def beats(material: Material) -> Section:
     groups = evidence.beats_by_trait(ids, signals, material.traits)
     columns = {name: material.traits[name].to_numpy(float) for name in TRAIT_NAMES}
     return {
-        "beats_shown": f"{len(signals):,}",
+        "beats_shown": len(signals),
         "trait_rows": [
             [row[key] for key in ("title", "n", "missing", "low", "median", "high")]
             for row in evidence.trait_summary(material.traits)
@@ -113,7 +113,7 @@ def model(material: Material) -> Section:
         "train": train,
         "metric_rows": _metric_rows(train["metrics"]),
         "reconstruction_caption": rebuilt
-        and f"Mean of {rebuilt.n:,} held-out beats, and of the tenth with the flattest and the "
+        and f"Mean of {rebuilt.n} held-out beats, and of the tenth with the flattest and the "
         f"tallest T wave in V5, measured and rebuilt by the VAE and by PCA with as many "
         f"components. Bottom: mean absolute error at each instant.",
         "figures": {
@@ -153,8 +153,6 @@ def _held_out_beats(material: Material) -> NDArray[np.float32]:
     )
     held_out = is_held_out(rows["participant_hash"].to_numpy(), int(made_with["seed"]), share)
     return evidence.signals_of(rows.filter(held_out))
-
-
 
 
 def _metric_rows(metrics: Mapping[str, float]) -> list[list[Any]]:

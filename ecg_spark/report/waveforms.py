@@ -120,7 +120,7 @@ def traversals(named: Sequence[tuple[str, Signal]]) -> Figure:
             for axes, lead in zip(row, TELLING_LEADS, strict=True):
                 for shade, beat in zip(shades, beats, strict=True):
                     axes.plot(TIME_MS, beat[LEADS.index(lead)], color=shade, lw=0.9)
-                _beat_axes(axes, lead if row is grid[0] else "")
+                _beat_axes(axes, lead if label == named[0][0] else "")
                 axes.set_yticks([])
                 axes.spines["left"].set_visible(False)
             row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8.5)
@@ -166,7 +166,7 @@ def locus_effects(
             beats[0].set_title(f"{label}\n{TELLING_LEADS[0]}")
             beats[0].set_ylabel("mV")
             changes[0].set_ylabel("µV per\nallele")
-            beats[-1].legend(fontsize=7, loc="upper right", handlelength=1.2)
+            beats[2].legend(fontsize=7, loc="upper right", handlelength=1.2)
         for axes in grid[-1]:
             axes.set_xlabel("ms from R")
     return figure

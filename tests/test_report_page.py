@@ -1,0 +1,515 @@
+"""The page: published tables in; one file out that says what they say and nothing it must not."""
+
+import base64
+import io
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import lxml.html
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql.pandas.types import to_arrow_schema
+from scipy import stats
+
+from ecg_spark.errors import UsageError
+from ecg_spark.report import write_report
+from ecg_spark.report.page import number
+from ecg_spark.simulate.heart import PARAMETERS, beat_mv, hearts_from_scores, qt_ms
+from ecg_spark.store import Run, Store
+from ecg_spark.study import Study
+from ecg_spark.tables import ASSOCIATIONS, BEATS, LATENTS, QUARANTINE, TRAITS, Table
+from models.encoder import load_encoder
+from models.train import train
+
+HOSTILE = "<script>alert('rs1')</script>"
+PLANTED = (
+    ("qrs_duration", 0.20),
+    ("t_asymmetry", 0.20),
+    ("pr_interval", 0.15),
+    ("qrs_notch", 0.02),
+)
+LOCI = pa.schema(
+    [(name, pa.string()) for name in ("method", "phenotype", "contig", "ref", "alt", "rsid")]
+    + [(name, pa.int32()) for name in ("position", "start", "end", "n")]
+    + [(name, pa.float64()) for name in ("beta", "se", "neg_log10_p", "af")]
+)
+GWAS_TRAITS = ("heart_rate_bpm", "pr_ms", "p_ms", "qrs_ms", "qt_ms")
+CONTIGS = ("chr1", "chr2", "chr10")
+
+
+@dataclass(frozen=True)
+class Biobank:
+    """A small simulated study in memory: what the steps would have made of it."""
+
+    ids: list[str]
+    signals: np.ndarray
+    hashes: np.ndarray
+    traits: dict[str, np.ndarray]
+    dosages: np.ndarray  # [people, variants]
+    contigs: np.ndarray
+    positions: np.ndarray
+    planted: list[dict[str, Any]]
+
+
+def make_biobank(people: int, variants: int, seed: int = 5) -> Biobank:
+    """People whose hearts a few variants act on, one ECG each."""
+    rng = np.random.default_rng(seed)
+    dosages = rng.binomial(2, rng.uniform(0.15, 0.85, variants), (people, variants))
+    contigs = np.sort(rng.integers(0, len(CONTIGS), variants))
+    positions = np.concatenate(
+        [
+            np.sort(rng.choice(200_000_000, np.sum(contigs == k), replace=False)) + 1
+            for k in range(len(CONTIGS))
+        ]
+    )
+    scores = rng.standard_normal((people, len(PARAMETERS)))
+    names = [parameter.name for parameter in PARAMETERS]
+    planted = []
+    for (name, share), variant in zip(
+        PLANTED, np.linspace(5, variants - 5, 4, dtype=int), strict=True
+    ):
+        k = names.index(name)
+        x = (dosages[:, variant] - dosages[:, variant].mean()) / dosages[:, variant].std()
+        scores[:, k] = np.sqrt(1 - share) * scores[:, k] + np.sqrt(share) * x
+        planted.append(
+            {
+                "contig": CONTIGS[contigs[variant]],
+                "position": int(positions[variant]),
+                "parameter": name,
+                "class": "interval" if PARAMETERS[k].seen_by_interval else "morphology",
+                "variance_explained": share,
+            }
+        )
+    hearts = hearts_from_scores(scores)
+    noise = rng.normal(0, 0.008, (people, 12, 600))
+    qt = qt_ms(hearts, 60_000 / hearts["heart_rate"])
+    traits = {
+        "heart_rate_bpm": hearts["heart_rate"],
+        "pr_ms": np.where(rng.random(people) < 0.03, np.nan, hearts["pr_interval"]),
+        "p_ms": hearts["p_duration"],
+        "qrs_ms": hearts["qrs_duration"],
+        "qt_ms": qt,
+        "qtc_ms": hearts["qtc_interval"],
+        "axis_deg": hearts["qrs_axis"],
+    }
+    return Biobank(
+        [f"person-{k:06d}" for k in rng.choice(10**6, people, replace=False)],
+        (beat_mv(hearts) + noise).astype(np.float32),
+        rng.integers(-(2**63), 2**63 - 1, people),
+        traits,
+        dosages,
+        np.array(CONTIGS)[contigs],
+        positions,
+        planted,
+    )
+
+
+def write(run: Run, name: str, table: Table, columns: dict[str, Any]) -> None:
+    """Write a table as declared into a run."""
+    schema = to_arrow_schema(table.schema)
+    folder = Path(run.path(name))
+    folder.mkdir(parents=True)
+    filled = {field.name: columns.get(field.name) for field in schema}
+    rows = len(next(value for value in filled.values() if value is not None))
+    arrays = [
+        pa.array([None] * rows if value is None else value, field.type, from_pandas=True)
+        for field, value in zip(schema, filled.values(), strict=True)
+    ]
+    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), folder / "part-0.parquet")
+    (folder / "_SUCCESS").touch()
+
+
+def regress(y: np.ndarray, dosages: np.ndarray) -> dict[str, np.ndarray]:
+    """beta, se and -log10 p of every variant (rows of the result) by simple regression."""
+    known = np.isfinite(y)
+    y = stats.norm.ppf((stats.rankdata(y[known]) - 0.5) / known.sum())
+    x = dosages[known] - dosages[known].mean(axis=0)
+    n, ss = len(y), (x**2).sum(axis=0)
+    beta = x.T @ y / ss
+    se = np.sqrt(((y @ y) - beta**2 * ss) / (n - 2) / ss)
+    log_p = (np.log(2) + stats.t.logsf(np.abs(beta / se), n - 2)) / -np.log(10)
+    return {"beta": beta, "se": se, "neg_log10_p": log_p}
+
+
+def publish(study: Study, bank: Biobank) -> None:
+    """Publish what the steps would have published about a biobank, with one hostile rsid."""
+    store = Store(study.output_path)
+    publish_ecg(store, bank)
+    with store.run("train", "t") as run:
+        result = train(
+            store.require("average").path("beats"),
+            study.model,
+            seed=study.seed,
+            tracking_uri=study.tracking_uri,
+            experiment="ecg-spark",
+            model_name="ecg-vae",
+            table_version="1",
+            folder=run.folder,
+        )
+        run.publish(asdict(result))
+    scores = scores_of(study, bank)
+    with store.run("encode", "e") as run:
+        people = len(bank.ids)
+        write(run, "latents", LATENTS, {
+            "participant_id": bank.ids * 2,
+            "model": np.repeat(["vae", "pca"], people),
+            "z": [*scores["vae"], *scores["pca"]],
+            "z_sd": [np.ones(result.n_latents)] * (2 * people),
+            "n_ecgs": np.ones(2 * people, np.int32),
+        })  # fmt: skip
+        run.publish({"participants": people, "n_latents": result.n_latents})
+    publish_genetics(store, bank, scores)
+
+
+def scores_of(study: Study, bank: Biobank) -> dict[str, np.ndarray]:
+    """Latents of the trained model, and scores of its PCA peer."""
+    uri = Store(study.output_path).require("train").summary["model_uri"]
+    encoder = load_encoder(uri, study.tracking_uri)
+    return {"vae": encoder.encode(bank.signals).z, "pca": encoder.encode_pca(bank.signals).z}
+
+
+def publish_genetics(
+    store: Store, bank: Biobank, scores: dict[str, np.ndarray], hostile: bool = True
+) -> None:
+    """Publish genotypes and gwas: simple regressions, and loci one variant wide."""
+    rng = np.random.default_rng(4)
+    people, variants = bank.dosages.shape
+    with store.run("genotypes", "g") as run:
+        folder = Path(run.path("scores"))
+        folder.mkdir()
+        components = rng.normal(size=(people, 10)) + 4 * (rng.random((people, 1)) < 0.15)
+        pq.write_table(
+            pa.table({"participant_id": bank.ids, "pc": list(components)}), folder / "0.parquet"
+        )
+        run.publish(
+            {
+                "filters": [
+                    {"filter": "imported", "samples": people, "variants": variants + 500},
+                    {"filter": "variant call rate", "samples": people, "variants": variants},
+                ]
+            }
+        )
+    phenotypes = {
+        f"{model}_{k:02d}": z[:, k] for model, z in scores.items() for k in range(z.shape[1])
+    }
+    phenotypes |= {name: bank.traits[name] for name in GWAS_TRAITS}
+    where = {
+        "contig": bank.contigs,
+        "position": bank.positions,
+        "ref": np.full(variants, "A"),
+        "alt": np.full(variants, "G"),
+        "rsid": np.array([HOSTILE, *[f"rs{k}" for k in range(1, variants)]]),
+        "n": np.full(variants, people, np.int32),
+        "af": bank.dosages.mean(axis=0) / 2,
+    }
+    tests = {name: regress(y, bank.dosages) for name, y in phenotypes.items()}
+    if hostile:
+        tests["vae_00"]["neg_log10_p"][0] = 30.0
+    found = []
+    with store.run("gwas", "w") as run:
+        parts = [{**where, "phenotype": np.full(variants, n), **t} for n, t in tests.items()]
+        joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        write(run, "associations", ASSOCIATIONS, joined)
+        folder = Path(run.path("omnibus"))
+        folder.mkdir()
+        rows = []
+        for model, z in scores.items():
+            chi2 = sum(
+                (tests[f"{model}_{k:02d}"]["beta"] / tests[f"{model}_{k:02d}"]["se"]) ** 2
+                for k in range(z.shape[1])
+            )
+            log_p = stats.chi2.logsf(chi2, z.shape[1]) / -np.log(10)
+            rows.append({**where, "model": np.full(variants, model), "neg_log10_p": log_p})
+            found += loci_of(f"{model} omnibus", model, where, log_p, 7.3)
+        joined = {key: np.concatenate([part[key] for part in rows]) for key in rows[0]}
+        pq.write_table(pa.table(joined), folder / "0.parquet")
+        for name, test in tests.items():
+            method = name[:3] if name[:3] in scores else "traits"
+            found += loci_of(method, name, where, test["neg_log10_p"], 8.3, test)
+        folder = Path(run.path("loci"))
+        folder.mkdir()
+        pq.write_table(pa.Table.from_pylist(found, schema=LOCI), folder / "0.parquet")
+        run.publish(
+            {
+                "thresholds": {
+                    "vae": 8.3,
+                    "pca": 8.3,
+                    "traits": 8.0,
+                    "vae omnibus": 7.3,
+                    "pca omnibus": 7.3,
+                }
+            }
+        )
+
+
+def loci_of(method, phenotype, where, neg_log10_p, threshold, test=None) -> list[dict[str, Any]]:
+    """A locus of one base pair for each variant past the threshold."""
+    return [
+        {
+            "method": method,
+            "phenotype": phenotype,
+            **{key: value[k].item() for key, value in where.items()},
+            "start": int(where["position"][k]),
+            "end": int(where["position"][k]),
+            "beta": float(test["beta"][k]) if test else None,
+            "se": float(test["se"][k]) if test else None,
+            "neg_log10_p": float(neg_log10_p[k]),
+        }
+        for k in np.flatnonzero(neg_log10_p > threshold)
+    ]
+
+
+def publish_ecg(store: Store, bank: Biobank) -> None:
+    """Publish ingest and average."""
+    people = len(bank.ids)
+    ecg_ids = [f"{k:064x}" for k in range(people)]
+    whole = np.ones(people, np.int32)
+    with store.run("ingest", "i") as run:
+        write(run, "quarantine", QUARANTINE, {"ecg_id": ["x"], "path": ["p"], "step": ["ingest"],
+              "reason": ["flat_lead"], "detail": ["lead V1 is flat"]})  # fmt: skip
+        run.publish(
+            {
+                "n_in": people + 10,
+                "n_out": people + 3,
+                "n_quarantined": 7,
+                "reasons": {"flat_lead": 4, "malformed": 3},
+                "formats": {"cardiosoft": people - 100, "muse": 103},
+                "participants": people,
+                "seconds": 12.5,
+            }
+        )
+    with store.run("average", "a") as run:
+        write(run, "beats", BEATS, {
+            "ecg_id": ecg_ids, "participant_id": bank.ids, "participant_hash": bank.hashes,
+            "signal": list(bank.signals.reshape(people, -1)), "n_beats": whole,
+            "n_detected": whole, "noise_uv": np.ones(people), "flags": [[]] * people,
+        })  # fmt: skip
+        write(run, "traits", TRAITS, {"ecg_id": ecg_ids, "participant_id": bank.ids, **bank.traits})
+        run.publish(
+            {
+                "n_in": people + 3,
+                "n_out": people,
+                "n_quarantined": 3,
+                "reasons": {"too_few_beats": 3},
+                "flags": {"irregular_rhythm": 21, "arm_electrodes_swapped": 2},
+            }
+        )
+
+
+def study_of(folder: Path, **changes: Any) -> Study:
+    settings = {
+        "name": "Made-up hearts",
+        "output": str(folder / "out"),
+        "ecg": {"path": "ecg"},
+        "participants": {"path": "participants.csv"},
+        "genotypes": {"path": "genotypes.bed"},
+        "model": {"latents": 6, "channels": 4, "epochs": 2},
+        "truth": str(folder / "truth.json"),
+    }
+    return Study.model_validate(settings | changes)
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report and what it was made from."""
+
+    text: str
+    summary: dict[str, Any]
+    bank: Biobank
+    store: Store
+    path: Path
+
+    @property
+    def tables(self) -> list[pd.DataFrame]:
+        return pd.read_html(io.StringIO(self.text))
+
+    def table(self, *columns: str) -> pd.DataFrame:
+        return next(t for t in self.tables if set(columns) <= set(map(str, t.columns)))
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory):
+    """The report of a biobank with planted variants, and one whose genotypes are others'."""
+    folder = tmp_path_factory.mktemp("report")
+    study, bank = study_of(folder), make_biobank(400, 300)
+    (folder / "truth.json").write_text(json.dumps({"planted": bank.planted}))
+    publish(study, bank)
+    store = Store(study.output_path)
+    path = folder / "report.html"
+    summary = write_report(study, store, path)
+    planted = Report(path.read_text(encoding="utf-8"), summary, bank, store, path)
+
+    shuffled = np.random.default_rng(9).permutation(bank.dosages)
+    null_bank = replace(bank, dosages=shuffled)
+    scores = scores_of(study, bank)
+    shutil.copytree(study.output_path, folder / "null")
+    null = study_of(
+        folder,
+        output=str(folder / "null"),
+        truth=None,
+        genotypes={"path": "g.bed", "pairing": "random"},
+        mlflow={"tracking_uri": study.tracking_uri},
+    )
+    store = Store(null.output_path)
+    publish_genetics(store, null_bank, scores, hostile=False)
+    path = folder / "null.html"
+    summary = write_report(null, store, path)
+    return planted, Report(path.read_text(encoding="utf-8"), summary, null_bank, store, path)
+
+
+@pytest.fixture(scope="module")
+def planted(reports):
+    return reports[0]
+
+
+@pytest.fixture(scope="module")
+def null(reports):
+    return reports[1]
+
+
+def test_nobody_can_be_found_in_the_page(reports):
+    for report in reports:
+        for secret in [*report.bank.ids, *[f"{k:064x}" for k in range(len(report.bank.ids))]]:
+            assert secret not in report.text
+        pictures = re.findall(r"data:[^\"]*;base64,([A-Za-z0-9+/=]+)", report.text)
+        assert len(pictures) >= 10
+        for picture in pictures:
+            content = base64.b64decode(picture)
+            assert not any(name.encode() in content for name in report.bank.ids)
+
+
+def test_hostile_text_is_only_text(planted):
+    assert "<script" not in planted.text.lower()
+    assert "&lt;script&gt;alert(&#39;rs1&#39;)" in planted.text
+    assert any(HOSTILE in str(cell) for cell in planted.table("lead variant")["lead variant"])
+
+
+def test_everything_is_inside_the_page(reports):
+    for report in reports:
+        tree = lxml.html.fromstring(report.text)
+        for _, name, target, _ in tree.iterlinks():
+            assert target.startswith(("data:", "#")), name
+        anchors = {target[1:] for *_, target, _ in tree.iterlinks() if target.startswith("#")}
+        assert anchors == set(tree.xpath("//section/@id"))
+        assert len(report.text) < 6_000_000
+
+
+def test_what_came_in_is_what_the_steps_counted(planted):
+    for step in ("ingest", "average"):
+        summary = planted.store.require(step).summary
+        for name, count in summary["reasons"].items():
+            reasons = pd.concat([t for t in planted.tables if "reason" in t.columns])
+            row = reasons[reasons["reason"] == name.replace("_", " ")]
+            assert row["count"].tolist() == [count]
+    n = planted.store.require("ingest").summary["n_in"]
+    assert f"{number(n)} files came in" in planted.text
+
+
+def test_traits_agree_with_their_table(planted):
+    table = pd.read_parquet(planted.store.require("average").path("traits"))
+    row = planted.table("trait", "median").set_index("trait").loc["PR (ms)"]
+    assert row["measured"] == table["pr_ms"].notna().sum()
+    assert row["missing"] == table["pr_ms"].isna().sum()
+    assert row["median"] == pytest.approx(table["pr_ms"].median(), rel=5e-3)
+
+
+def test_held_out_figures_are_those_of_the_training(planted):
+    metrics = planted.store.require("train").summary["metrics"]
+    row = planted.table("VAE").set_index("on held-out participants").iloc[0]
+    assert float(row["VAE"]) == pytest.approx(metrics["val/mae_uv"], rel=5e-3)
+    assert float(row.iloc[1]) == pytest.approx(metrics["pca/mae_uv"], rel=5e-3)
+
+
+def test_lambda_agrees_with_the_associations(planted):
+    rows = pd.read_parquet(planted.store.require("gwas").path("associations"))
+    vae = rows[rows["phenotype"].str.startswith("vae_")]
+    lambdas = [
+        np.median(stats.chi2.isf(10 ** -part["neg_log10_p"], 1)) / stats.chi2.ppf(0.5, 1)
+        for _, part in vae.groupby("phenotype")
+    ]
+    assert planted.summary["lambda_mean"]["vae"] == pytest.approx(np.mean(lambdas), abs=0.01)
+    shown = planted.table("mean λ").set_index("group").loc["VAE latents, one by one"]
+    assert shown["mean λ"] == pytest.approx(np.mean(lambdas), abs=0.01)
+    assert shown["phenotypes"] == vae["phenotype"].nunique()
+
+
+def test_planted_variants_are_found_where_they_are(planted):
+    assert planted.summary["planted"] == len(PLANTED)
+    assert planted.summary["planted_large"] == 3
+    shown = planted.table("parameter of the heart").set_index("parameter of the heart")
+    assert shown.loc["qrs duration", "traits"] == "found"
+    assert (shown["vae"] == "found").sum() == planted.summary["found_by_method"]["vae"]
+    large = (shown["vae"] == "found") | (shown["vae omnibus"] == "found")
+    assert large[:3].sum() == planted.summary["found_large_vae"] >= 1
+    assert planted.summary["false_loci"]["vae"] == 1  # the hostile one, at no planted variant
+    assert "Simulated biobank" in planted.text
+
+
+def test_random_pairing_says_that_the_truth_is_null(planted, null):
+    assert "The truth is null" in null.text
+    assert "The truth is null" not in planted.text
+    assert "Planted against found" not in null.text
+    assert null.summary["regions"] == 0
+    assert "No variant passed the thresholds" in null.text
+    assert "planted" not in null.summary
+
+
+def browse(page: Path, folder: Path) -> tuple[str, list[str], list[str]]:
+    """Open a page in a browser: its document, the console's lines, the addresses it asked for."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no chromium or google-chrome on this machine")
+    net_log = folder / "net.json"
+    done = subprocess.run(
+        [
+            browser,
+            *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
+            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+            f"--user-data-dir={folder / 'profile'}",
+            f"--log-net-log={net_log}",
+            *("--enable-logging=stderr", "--virtual-time-budget=4000", "--dump-dom"),
+            page.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    events = json.loads(net_log.read_text())["events"]
+    asked = {str(event.get("params", {}).get("url", "")) for event in events}
+    # The browser itself asks its maker for updates and the time.
+    own = re.compile(r"https?://([a-z0-9]+\.)*(google|googleapis|gvt1)\.com/")
+    foreign = [url for url in asked if url.startswith("http") and not own.match(url)]
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return done.stdout, console, foreign
+
+
+def test_the_page_opens_in_a_browser_without_a_network(planted, tmp_path):
+    document, console, foreign = browse(planted.path, tmp_path)
+    assert console == []
+    assert foreign == []
+    assert "What a locus does to the heartbeat" in document
+    assert "<script" not in document
+
+
+def test_the_browser_would_notice_a_request_and_an_error(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text("<img src='http://127.0.0.1:9/x.png'><script>console.error('no')</script>")
+    _, console, foreign = browse(page, tmp_path)
+    assert foreign == ["http://127.0.0.1:9/x.png"]
+    assert any("no" in line for line in console)
+
+
+def test_a_step_that_is_missing_is_named(tmp_path):
+    study = study_of(tmp_path)
+    with pytest.raises(UsageError, match="Nothing is published for the step 'ingest'"):
+        write_report(study, Store(study.output_path), tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
