@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from models.encoder import Encoder
 from pyspark import Broadcast
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -14,6 +13,7 @@ from pyspark.sql.types import ArrayType, DoubleType, StringType, StructField, St
 
 from ecg_spark.ecg import BEAT_SAMPLES, LEADS
 from ecg_spark.tables import LATENTS, write_table
+from models.encoder import Encoder
 
 BEATS_PER_BATCH = 256
 

@@ -1,0 +1,50 @@
+"""spark-submit jobs/gwas.py --study study.yaml: latents and traits against every variant."""
+
+import sys
+from typing import Any
+
+from ecg_spark.genetics.gwas import run_gwas
+from ecg_spark.participants import read_participants
+from ecg_spark.pipeline.phenotypes import participant_phenotypes
+from ecg_spark.store import file_stamp
+from ecg_spark.study import Study
+from ecg_spark.tables import LATENTS, TRAITS, read_table
+from jobs.step import Context, Step, Summary, main
+
+
+def settings(study: Study) -> Any:
+    """The thresholds, the covariates with their table, and how people and samples are paired."""
+    return [
+        study.gwas.model_dump(),
+        study.participants.model_dump(exclude={"path"}),
+        file_stamp(study.locate(study.participants.path)),
+        study.genotypes.pairing,
+        study.seed,
+    ]
+
+
+def work(context: Context) -> Summary:
+    """Publish associations, omnibus, loci and the files of summary statistics."""
+    study, spark, inputs = context.study, context.spark, context.inputs
+    covariates = read_participants(study.participants, study.locate(study.participants.path))
+    phenotypes, groups = participant_phenotypes(
+        read_table(spark, LATENTS, inputs["encode"].path("latents")),
+        read_table(spark, TRAITS, inputs["average"].path("traits")),
+    )
+    return run_gwas(
+        spark,
+        inputs["genotypes"].folder,
+        phenotypes,
+        groups,
+        covariates,
+        study.genotypes,
+        study.gwas,
+        context.run.folder,
+        study.seed,
+    )
+
+
+STEP = Step("gwas", ("average", "encode", "genotypes"), settings, work)
+
+if __name__ == "__main__":
+    sys.exit(main(STEP))
