@@ -160,7 +160,7 @@ def locus(method: str, contig: str, start: int, end: int, p: float, **more: obje
         "ref": "A",
         "alt": "G",
         "rsid": None,
-        "phenotype": "vae_00",
+        "phenotypes": [more.get("phenotype", "vae_00")],
         "beta": 0.1,
         "se": 0.01,
         "neg_log10_p": p,
@@ -175,7 +175,16 @@ def test_loci_of_all_methods_are_merged_by_place():
         [
             locus("vae", "chr2", 5_000_000, 5_200_000, 9.0),
             locus("traits", "chr2", 5_600_000, 5_700_000, 12.0, phenotype="qt_ms", rsid="rs7"),
-            locus("vae omnibus", "chr2", 6_500_000, 6_500_000, 30.0, beta=np.nan, se=np.nan),
+            locus(
+                "vae omnibus",
+                "chr2",
+                6_500_000,
+                6_500_000,
+                30.0,
+                beta=np.nan,
+                se=np.nan,
+                phenotype="vae omnibus",
+            ),
             locus("vae", "chr10", 5_100_000, 5_200_000, 8.0),
         ]
     )
@@ -189,5 +198,6 @@ def test_loci_of_all_methods_are_merged_by_place():
     assert regions[1].name == "rs7"
     assert regions[1].row()["phenotypes"] == "qt_ms, vae_00"
     assert regions[0].row()["beta"] == "–"
+    assert regions[0].phenotypes == ()
     assert regions[2].name == "chr10:5100000:A:G"
     assert loci.merge(table.iloc[:0]) == []

@@ -20,6 +20,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from scipy import stats
 
 from ecg_spark.errors import UsageError
+from ecg_spark.genetics.outputs import LOCI, OMNIBUS, SCORES
 from ecg_spark.report import write_report
 from ecg_spark.report.page import number
 from ecg_spark.simulate.heart import PARAMETERS, beat_mv, hearts_from_scores, qt_ms
@@ -35,11 +36,6 @@ PLANTED = (
     ("t_asymmetry", 0.20),
     ("pr_interval", 0.15),
     ("qrs_notch", 0.02),
-)
-LOCI = pa.schema(
-    [(name, pa.string()) for name in ("method", "phenotype", "contig", "ref", "alt", "rsid")]
-    + [(name, pa.int32()) for name in ("position", "start", "end", "n")]
-    + [(name, pa.float64()) for name in ("beta", "se", "neg_log10_p", "af")]
 )
 GWAS_TRAITS = ("heart_rate_bpm", "pr_ms", "p_ms", "qrs_ms", "qt_ms")
 CONTIGS = ("chr1", "chr2", "chr10")
@@ -183,18 +179,23 @@ def publish_genetics(
     rng = np.random.default_rng(4)
     people, variants = bank.dosages.shape
     with store.run("genotypes", "g") as run:
-        folder = Path(run.path("scores"))
-        folder.mkdir()
         components = rng.normal(size=(people, 10)) + 4 * (rng.random((people, 1)) < 0.15)
-        pq.write_table(
-            pa.table({"participant_id": bank.ids, "pc": list(components)}), folder / "0.parquet"
-        )
+        write(run, "scores", SCORES, {
+            "s": bank.ids, "call_rate": np.ones(people), "unrelated": np.ones(people, bool),
+            "pc": list(components),
+        })  # fmt: skip
         run.publish(
             {
                 "filters": [
                     {"filter": "imported", "samples": people, "variants": variants + 500},
                     {"filter": "variant call rate", "samples": people, "variants": variants},
-                ]
+                ],
+                "samples": people,
+                "unrelated": people,
+                "related_pairs": 0,
+                "components": 10,
+                "structure_variants": variants,
+                "notes": ["nobody was related to anybody"],
             }
         )
     phenotypes = {
@@ -218,8 +219,6 @@ def publish_genetics(
         parts = [{**where, "phenotype": np.full(variants, n), **t} for n, t in tests.items()]
         joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
         write(run, "associations", ASSOCIATIONS, joined)
-        folder = Path(run.path("omnibus"))
-        folder.mkdir()
         rows = []
         for model, z in scores.items():
             chi2 = sum(
@@ -227,16 +226,17 @@ def publish_genetics(
                 for k in range(z.shape[1])
             )
             log_p = stats.chi2.logsf(chi2, z.shape[1]) / -np.log(10)
-            rows.append({**where, "model": np.full(variants, model), "neg_log10_p": log_p})
-            found += loci_of(f"{model} omnibus", model, where, log_p, 7.3)
+            df = np.full(variants, z.shape[1], np.int32)
+            names = np.full(variants, model)
+            rows.append({**where, "model": names, "chi2": chi2, "df": df, "neg_log10_p": log_p})
+            found += loci_of(f"{model} omnibus", f"{model} omnibus", where, log_p, 7.3)
         joined = {key: np.concatenate([part[key] for part in rows]) for key in rows[0]}
-        pq.write_table(pa.table(joined), folder / "0.parquet")
+        write(run, "omnibus", OMNIBUS, joined)
         for name, test in tests.items():
             method = name[:3] if name[:3] in scores else "traits"
             found += loci_of(method, name, where, test["neg_log10_p"], 8.3, test)
-        folder = Path(run.path("loci"))
-        folder.mkdir()
-        pq.write_table(pa.Table.from_pylist(found, schema=LOCI), folder / "0.parquet")
+        columns = [field.name for field in LOCI.schema]
+        write(run, "loci", LOCI, {key: [row[key] for row in found] for key in columns})
         run.publish(
             {
                 "thresholds": {
@@ -245,9 +245,19 @@ def publish_genetics(
                     "traits": 8.0,
                     "vae omnibus": 7.3,
                     "pca omnibus": 7.3,
-                }
+                },
+                "lambda": {name: lambda_of(test["neg_log10_p"]) for name, test in tests.items()},
+                "matched": people,
+                "analysed": people - 2,
+                "covariates": ["age", "sex", "pc_1"],
+                "notes": ["2 of them lack a covariate"],
             }
         )
+
+
+def lambda_of(neg_log10_p: np.ndarray) -> float:
+    """Genomic control's lambda."""
+    return float(np.median(stats.chi2.isf(10**-neg_log10_p, 1)) / stats.chi2.ppf(0.5, 1))
 
 
 def loci_of(method, phenotype, where, neg_log10_p, threshold, test=None) -> list[dict[str, Any]]:
@@ -262,6 +272,9 @@ def loci_of(method, phenotype, where, neg_log10_p, threshold, test=None) -> list
             "beta": float(test["beta"][k]) if test else None,
             "se": float(test["se"][k]) if test else None,
             "neg_log10_p": float(neg_log10_p[k]),
+            "phenotypes": [phenotype],
+            "n_variants": 1,
+            "n_clumps": 1,
         }
         for k in np.flatnonzero(neg_log10_p > threshold)
     ]
@@ -431,13 +444,10 @@ def test_held_out_figures_are_those_of_the_training(planted):
 def test_lambda_agrees_with_the_associations(planted):
     rows = pd.read_parquet(planted.store.require("gwas").path("associations"))
     vae = rows[rows["phenotype"].str.startswith("vae_")]
-    lambdas = [
-        np.median(stats.chi2.isf(10 ** -part["neg_log10_p"], 1)) / stats.chi2.ppf(0.5, 1)
-        for _, part in vae.groupby("phenotype")
-    ]
-    assert planted.summary["lambda_mean"]["vae"] == pytest.approx(np.mean(lambdas), abs=0.01)
+    lambdas = [lambda_of(part["neg_log10_p"].to_numpy()) for _, part in vae.groupby("phenotype")]
+    assert planted.summary["lambda_mean"]["vae"] == pytest.approx(np.mean(lambdas), abs=0.0006)
     shown = planted.table("mean λ").set_index("group").loc["VAE latents, one by one"]
-    assert shown["mean λ"] == pytest.approx(np.mean(lambdas), abs=0.01)
+    assert shown["mean λ"] == pytest.approx(np.mean(lambdas), abs=0.0006)
     assert shown["phenotypes"] == vae["phenotype"].nunique()
 
 

@@ -6,7 +6,6 @@ least `FEWEST` people.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import fsspec
 import numpy as np
@@ -164,14 +163,9 @@ def counted(counts: Mapping[str, int] | None) -> list[tuple[str, int]]:
 
 
 def ancestry_scores(table: ds.Dataset, at_most: int = 100_000) -> NDArray[np.float64]:
-    """Genetic principal components of a sample of people, [n, k]; nothing that names them."""
+    """Genetic principal components of a sample of people, [n, k], without what names them."""
     rows = sample_rows(table, ["pc"], at_most)
     return np.array(rows["pc"].to_pylist(), dtype=float).reshape(rows.num_rows, -1)
-
-
-def filter_rows(genotypes: Mapping[str, Any]) -> list[list[Any]]:
-    """Samples and variants left by each filter, from the summary of the step `genotypes`."""
-    return [[row["filter"], row["samples"], row["variants"]] for row in genotypes["filters"]]
 
 
 def omnibus_batches(table: ds.Dataset) -> Iterator[pa.RecordBatch]:
@@ -179,8 +173,3 @@ def omnibus_batches(table: ds.Dataset) -> Iterator[pa.RecordBatch]:
     for batch in batches(table, ["contig", "position", "ref", "alt", "model", "neg_log10_p"]):
         names = pc.binary_join_element_wise(batch["model"], "omnibus", " ")
         yield batch.drop_columns(["model"]).append_column("phenotype", names)
-
-
-def thresholds(gwas: Mapping[str, Any]) -> dict[str, float]:
-    """The -log10 p that makes a locus, for each group of tests."""
-    return {name: float(value) for name, value in gwas["thresholds"].items()}

@@ -27,8 +27,10 @@ TITLES = {
 def genotypes(material: Material) -> Section:
     """What each filter left of samples and variants, and the people's ancestry."""
     scores = evidence.ancestry_scores(material.table("genotypes", "scores"))
+    summary = material.summary("genotypes")
     return {
-        "qc_rows": evidence.filter_rows(material.summary("genotypes")),
+        "genotypes": summary,
+        "qc_rows": [[row["filter"], row["samples"], row["variants"]] for row in summary["filters"]],
         "figures": {
             "ancestry": scores.shape[1] > 1 and figures.embed(figures.ancestry(scores), "png")
         },
@@ -44,7 +46,8 @@ def gwas(material: Material, planted: list[Planted]) -> tuple[Section, dict[str,
         group_of,
     )
     omnibus = survey(evidence.omnibus_batches(material.table("gwas", "omnibus")), str)
-    thresholds = evidence.thresholds(material.summary("gwas"))
+    summary = material.summary("gwas")
+    thresholds, published = summary["thresholds"], summary["lambda"]
     members: dict[str, list[str]] = defaultdict(list)
     for name in sorted(singles.histograms):
         members[group_of(name)].append(name)
@@ -53,7 +56,8 @@ def gwas(material: Material, planted: list[Planted]) -> tuple[Section, dict[str,
     present = [group for group in TITLES if members[group]]
     surveys = {group: omnibus if group in omnibus.histograms else singles for group in present}
     lambdas = {
-        group: [surveys[group].lambda_gc(name) for name in members[group]] for group in present
+        group: [published.get(name) or surveys[group].lambda_gc(name) for name in members[group]]
+        for group in present
     }
     marks = pd.DataFrame(
         {"contig": [p.contig for p in planted], "position": [p.position for p in planted]}
@@ -78,6 +82,7 @@ def gwas(material: Material, planted: list[Planted]) -> tuple[Section, dict[str,
         ]
     )
     section = {
+        "gwas": summary,
         "n_variants": max((singles.tests(name) for name in singles.histograms), default=0),
         **{f"n_{group}": len(members[group]) for group in ("vae", "pca", "traits")},
         "thresholds": [(group, thresholds[group]) for group in present],

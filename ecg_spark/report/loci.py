@@ -1,8 +1,7 @@
 """Loci of all methods side by side, and what their lead variants do to all factors.
 
-A method's locus is a row with the columns method (one of `comparison.METHODS`), contig, start, end,
-position, ref, alt, rsid, phenotype, beta, se, neg_log10_p, af, n. Regions of any method that lie
-within `MERGE_BP` of each other are one row of the report.
+A method's locus is a row of the published table `loci`; its method is one of `comparison.METHODS`.
+Loci of any method that lie within `MERGE_BP` of each other are one region of the report.
 """
 
 from collections.abc import Sequence
@@ -87,7 +86,11 @@ def _region(rows: Sequence[pd.Series]) -> Region:
         int(min(row["start"] for row in rows)),
         int(max(row["end"] for row in rows)),
         tuple(method for method in METHODS if method in present),
-        tuple(dict.fromkeys(str(row["phenotype"]) for row in strongest)),
+        tuple(
+            dict.fromkeys(
+                str(name) for row in strongest for name in row["phenotypes"] if name not in METHODS
+            )
+        ),
         strongest[0],
     )
 
@@ -123,5 +126,5 @@ def z_scores(
 
 
 def read_loci(table: ds.Dataset) -> pd.DataFrame:
-    """The published loci as rows of this module, a row a method and locus."""
+    """The published loci, a row a method and locus."""
     return table.to_table().to_pandas()
