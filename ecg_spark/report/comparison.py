@@ -122,6 +122,16 @@ def read_planted(path: str) -> list[Planted]:
         ) from None
 
 
+def acting_at(planted: Sequence[Planted], contig: str, start: int, end: int) -> list[str]:
+    """The parameters of planted variants that a locus with this region would find."""
+    return [
+        item.parameter
+        for item in planted
+        if _bare(item.contig) == _bare(contig)
+        and start - FOUND_BP <= item.position <= end + FOUND_BP
+    ]
+
+
 def compare(planted: Sequence[Planted], loci: pd.DataFrame) -> Comparison:
     """Match planted variants with loci (columns method, contig, start, end; positions in bp)."""
     matched = []

@@ -69,7 +69,7 @@ def beat_percentiles(signals: NDArray[np.float32]) -> NDArray[np.float64] | None
     """The 5th to 95th percentile of every sample over beats, [5, 12, 600]; None for too few."""
     if len(signals) < FEWEST:
         return None
-    return np.percentile(signals, [5, 25, 50, 75, 95], axis=0)
+    return np.asarray(np.percentile(signals, [5, 25, 50, 75, 95], axis=0))
 
 
 def beats_by_trait(
@@ -151,7 +151,7 @@ def correlations(latents: pd.DataFrame, traits: pd.DataFrame) -> pd.DataFrame:
 
 def batches(table: ds.Dataset, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """The rows of a table in batches of bounded size, with few read ahead."""
-    return table.to_batches(
+    yield from table.to_batches(
         columns=list(columns), batch_size=131_072, batch_readahead=2, fragment_readahead=1
     )
 

@@ -49,7 +49,7 @@ class Explainer:
     @property
     def mean_beat(self) -> Array:
         """The beat of the mean latents, [12, 600] in mV."""
-        return self._beats(np.zeros((1, len(self.mean))))[0]
+        return np.asarray(self._beats(np.zeros((1, len(self.mean))))[0])
 
     def traversal(self, latent: int) -> Array:
         """Beats as one latent goes through `STEPS` standard deviations, [5, 12, 600] in mV."""

@@ -8,7 +8,15 @@ import pandas as pd
 
 from ecg_spark.report import evidence, figures, loci, waveforms
 from ecg_spark.report.associations import FLOOR, group_of, survey
-from ecg_spark.report.comparison import FALSE_BP, FOUND_BP, METHODS, Comparison, Planted, compare
+from ecg_spark.report.comparison import (
+    FALSE_BP,
+    FOUND_BP,
+    METHODS,
+    Comparison,
+    Planted,
+    acting_at,
+    compare,
+)
 from ecg_spark.report.sections import Material, Section
 
 LOCI_SHOWN = 60
@@ -107,10 +115,14 @@ def gwas(material: Material, planted: list[Planted]) -> tuple[Section, dict[str,
     return section, counts
 
 
-def found_loci(material: Material, table: pd.DataFrame) -> Section:
+def found_loci(material: Material, table: pd.DataFrame, planted: list[Planted]) -> Section:
     """The loci of all methods, which factors they move and what they do to the heartbeat."""
     regions = loci.merge(table)
     shown = regions[:LOCI_SHOWN]
+    acting = {
+        region.variant: ", ".join(acting_at(planted, region.contig, region.start, region.end))
+        for region in shown
+    }
     effects = loci.effects_at(material.table("gwas", "associations"), shown)
     names = list(material.latents.columns)
     traits = sorted(
@@ -120,7 +132,7 @@ def found_loci(material: Material, table: pd.DataFrame) -> Section:
     counts = table["method"].value_counts()
     return {
         "regions": len(regions),
-        "loci": [region.row() for region in shown],
+        "loci": [{**region.row(), "acting": acting[region.variant]} for region in shown],
         "loci_left_out": len(regions) - len(shown),
         "loci_sentence": f"{len(regions)} regions hold at least one locus: "
         + ", ".join(f"{counts.get(method, 0)} loci by {method}" for method in METHODS)
@@ -134,7 +146,7 @@ def found_loci(material: Material, table: pd.DataFrame) -> Section:
             and figures.embed(
                 figures.heat_map(heat.to_numpy(), list(heat.index), list(heat.columns), "z", 12)
             ),
-            "effects": _locus_effects(material, shown, effects, names),
+            "effects": _locus_effects(material, shown, effects, names, acting),
         },
     }
 
@@ -144,6 +156,7 @@ def _locus_effects(
     regions: list[loci.Region],
     effects: dict[str, pd.DataFrame],
     names: list[str],
+    acting: dict[str, str],
 ) -> str | None:
     """The picture of the strongest loci that a method of the VAE has found."""
     drawn = []
@@ -154,6 +167,8 @@ def _locus_effects(
                 known["beta"].to_numpy(), known["se"].to_numpy()
             )
             label = f"{region.name}, chromosome {region.contig.removeprefix('chr')}"
+            if acting[region.variant]:
+                label += f" (planted: {acting[region.variant].replace('_', ' ')})"
             drawn.append((label, effect.more, effect.less, effect.change_uv, effect.alleles))
     if not drawn:
         return None
@@ -166,7 +181,7 @@ def planted_against_found(
 ) -> tuple[Section, dict[str, Any]]:
     """The comparison of a simulated biobank's truth with the loci; and its counts."""
     comparison = compare(planted, table)
-    sets = {method: (method,) for method in METHODS}
+    sets: dict[str, tuple[str, ...]] = {method: (method,) for method in METHODS}
     sets |= {
         "vae or omnibus": ("vae", "vae omnibus"),
         "pca or omnibus": ("pca", "pca omnibus"),

@@ -44,7 +44,7 @@ def build(material: Material) -> tuple[str, dict[str, Any]]:
     planted = read_planted(study.locate(study.truth)) if study.truth else []
     associated, summary = findings.gwas(material, planted)
     table = loci.read_loci(material.table("gwas", "loci"))
-    found = findings.found_loci(material, table)
+    found = findings.found_loci(material, table, planted)
     parts = [
         sections.recordings(material),
         sections.beats(material),
@@ -105,23 +105,14 @@ def _render(context: dict[str, Any]) -> str:
 
 def number(value: Any) -> str:
     """A number for a reader: thousands apart, three digits that count, – for a missing one."""
-    match value:
-        case str():
-            return value
-        case None:
-            return "–"
-        case bool():
-            return "yes" if value else "no"
-        case int() | np.integer():
-            return _apart(f"{int(value):,}")
-        case float() | np.floating():
-            if not np.isfinite(value):
-                return "–"
-            if abs(value) >= 100:
-                return _apart(f"{value:,.0f}")
-            return f"{value:.3g}"
-        case _:
-            return str(value)
+    if value is None or (isinstance(value, float | np.floating) and not np.isfinite(value)):
+        return "–"
+    if isinstance(value, int | np.integer):
+        return _apart(f"{int(value):,}")
+    if isinstance(value, float | np.floating):
+        real = float(value)
+        return _apart(f"{real:,.0f}") if abs(real) >= 100 else f"{real:.3g}"
+    return str(value)
 
 
 def _apart(digits: str) -> str:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ecg_spark.ecg.recording import LEADS
+from ecg_spark.ecg import BEAT_RATE_HZ, BEAT_SAMPLES, LEADS, R_INDEX
 from ecg_spark.report.figures import (
     BLUE,
     FAINT,
@@ -26,8 +26,7 @@ from ecg_spark.report.figures import (
 
 Signal = NDArray[np.float64]
 
-R_INDEX = 248
-TIME_MS = (np.arange(600) - R_INDEX) * 2.0
+TIME_MS = (np.arange(BEAT_SAMPLES) - R_INDEX) * 1000 / BEAT_RATE_HZ
 WINDOW_MS = (-320.0, 520.0)  # where P begins and T ends in nearly everyone
 CLINICAL_LAYOUT = (
     ("I", "aVR", "V1", "V4"),

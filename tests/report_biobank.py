@@ -1,0 +1,318 @@
+"""A small simulated study, published as the steps would: what the report's tests read."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql.pandas.types import to_arrow_schema
+from scipy import stats
+
+from ecg_spark.genetics.outputs import LOCI, OMNIBUS, SCORES
+from ecg_spark.simulate.heart import PARAMETERS, beat_mv, hearts_from_scores, qt_ms
+from ecg_spark.store import Run, Store
+from ecg_spark.study import Study
+from ecg_spark.tables import ASSOCIATIONS, BEATS, LATENTS, QUARANTINE, TRAITS, Table
+from models.encoder import load_encoder
+from models.train import train
+
+HOSTILE = "<script>alert('rs1')</script>"
+PLANTED = (
+    ("qrs_duration", 0.20),
+    ("t_asymmetry", 0.20),
+    ("pr_interval", 0.15),
+    ("qrs_notch", 0.02),
+)
+GWAS_TRAITS = ("heart_rate_bpm", "pr_ms", "p_ms", "qrs_ms", "qt_ms")
+CONTIGS = ("chr1", "chr2", "chr10")
+
+
+@dataclass(frozen=True)
+class Biobank:
+    """A small simulated study in memory: what the steps would have made of it."""
+
+    ids: list[str]
+    signals: np.ndarray
+    hashes: np.ndarray
+    traits: dict[str, np.ndarray]
+    dosages: np.ndarray  # [people, variants]
+    contigs: np.ndarray
+    positions: np.ndarray
+    planted: list[dict[str, Any]]
+
+
+def make_biobank(people: int, variants: int, seed: int = 5) -> Biobank:
+    """People whose hearts a few variants act on, one ECG each."""
+    rng = np.random.default_rng(seed)
+    dosages = rng.binomial(2, rng.uniform(0.15, 0.85, variants), (people, variants))
+    contigs = np.sort(rng.integers(0, len(CONTIGS), variants))
+    positions = np.concatenate(
+        [
+            np.sort(rng.choice(200_000_000, np.sum(contigs == k), replace=False)) + 1
+            for k in range(len(CONTIGS))
+        ]
+    )
+    scores = rng.standard_normal((people, len(PARAMETERS)))
+    names = [parameter.name for parameter in PARAMETERS]
+    planted = []
+    for (name, share), variant in zip(
+        PLANTED, np.linspace(5, variants - 5, 4, dtype=int), strict=True
+    ):
+        k = names.index(name)
+        x = (dosages[:, variant] - dosages[:, variant].mean()) / dosages[:, variant].std()
+        scores[:, k] = np.sqrt(1 - share) * scores[:, k] + np.sqrt(share) * x
+        planted.append(
+            {
+                "contig": CONTIGS[contigs[variant]],
+                "position": int(positions[variant]),
+                "parameter": name,
+                "class": "interval" if PARAMETERS[k].seen_by_interval else "morphology",
+                "variance_explained": share,
+            }
+        )
+    hearts = hearts_from_scores(scores)
+    noise = rng.normal(0, 0.008, (people, 12, 600))
+    qt = qt_ms(hearts, 60_000 / hearts["heart_rate"])
+    traits = {
+        "heart_rate_bpm": hearts["heart_rate"],
+        "pr_ms": np.where(rng.random(people) < 0.03, np.nan, hearts["pr_interval"]),
+        "p_ms": hearts["p_duration"],
+        "qrs_ms": hearts["qrs_duration"],
+        "qt_ms": qt,
+        "qtc_ms": hearts["qtc_interval"],
+        "axis_deg": hearts["qrs_axis"],
+    }
+    return Biobank(
+        [f"person-{k:06d}" for k in rng.choice(10**6, people, replace=False)],
+        (beat_mv(hearts) + noise).astype(np.float32),
+        rng.integers(-(2**63), 2**63 - 1, people),
+        traits,
+        dosages,
+        np.array(CONTIGS)[contigs],
+        positions,
+        planted,
+    )
+
+
+def write(run: Run, name: str, table: Table, columns: dict[str, Any]) -> None:
+    """Write a table as declared into a run."""
+    schema = to_arrow_schema(table.schema)
+    folder = Path(run.path(name))
+    folder.mkdir(parents=True)
+    filled = {field.name: columns.get(field.name) for field in schema}
+    rows = len(next(value for value in filled.values() if value is not None))
+    arrays = [
+        pa.array([None] * rows if value is None else value, field.type, from_pandas=True)
+        for field, value in zip(schema, filled.values(), strict=True)
+    ]
+    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), folder / "part-0.parquet")
+    (folder / "_SUCCESS").touch()
+
+
+def regress(y: np.ndarray, dosages: np.ndarray) -> dict[str, np.ndarray]:
+    """beta, se and -log10 p of every variant (rows of the result) by simple regression."""
+    known = np.isfinite(y)
+    y = stats.norm.ppf((stats.rankdata(y[known]) - 0.5) / known.sum())
+    x = dosages[known] - dosages[known].mean(axis=0)
+    n, ss = len(y), (x**2).sum(axis=0)
+    beta = x.T @ y / ss
+    se = np.sqrt(((y @ y) - beta**2 * ss) / (n - 2) / ss)
+    log_p = (np.log(2) + stats.t.logsf(np.abs(beta / se), n - 2)) / -np.log(10)
+    return {"beta": beta, "se": se, "neg_log10_p": log_p}
+
+
+def publish(study: Study, bank: Biobank) -> None:
+    """Publish what the steps would have published about a biobank, with one hostile rsid."""
+    store = Store(study.output_path)
+    publish_ecg(store, bank)
+    with store.run("train", "t") as run:
+        result = train(
+            store.require("average").path("beats"),
+            study.model,
+            seed=study.seed,
+            tracking_uri=study.tracking_uri,
+            experiment="ecg-spark",
+            model_name="ecg-vae",
+            table_version="1",
+            folder=run.folder,
+        )
+        run.publish(asdict(result))
+    scores = scores_of(study, bank)
+    with store.run("encode", "e") as run:
+        people = len(bank.ids)
+        write(run, "latents", LATENTS, {
+            "participant_id": bank.ids * 2,
+            "model": np.repeat(["vae", "pca"], people),
+            "z": [*scores["vae"], *scores["pca"]],
+            "z_sd": [np.ones(result.n_latents)] * (2 * people),
+            "n_ecgs": np.ones(2 * people, np.int32),
+        })  # fmt: skip
+        run.publish({"participants": people, "n_latents": result.n_latents})
+    publish_genetics(store, bank, scores)
+
+
+def scores_of(study: Study, bank: Biobank) -> dict[str, np.ndarray]:
+    """Latents of the trained model, and scores of its PCA peer."""
+    uri = Store(study.output_path).require("train").summary["model_uri"]
+    encoder = load_encoder(uri, study.tracking_uri)
+    return {"vae": encoder.encode(bank.signals).z, "pca": encoder.encode_pca(bank.signals).z}
+
+
+def publish_genetics(
+    store: Store, bank: Biobank, scores: dict[str, np.ndarray], hostile: bool = True
+) -> None:
+    """Publish genotypes and gwas: simple regressions, and loci one variant wide."""
+    rng = np.random.default_rng(4)
+    people, variants = bank.dosages.shape
+    with store.run("genotypes", "g") as run:
+        components = rng.normal(size=(people, 10)) + 4 * (rng.random((people, 1)) < 0.15)
+        write(run, "scores", SCORES, {
+            "s": bank.ids, "call_rate": np.ones(people), "unrelated": np.ones(people, bool),
+            "pc": list(components),
+        })  # fmt: skip
+        run.publish(
+            {
+                "filters": [
+                    {"filter": "imported", "samples": people, "variants": variants + 500},
+                    {"filter": "variant call rate", "samples": people, "variants": variants},
+                ],
+                "samples": people,
+                "unrelated": people,
+                "related_pairs": 0,
+                "components": 10,
+                "structure_variants": variants,
+                "notes": ["nobody was related to anybody"],
+            }
+        )
+    phenotypes = {
+        f"{model}_{k:02d}": z[:, k] for model, z in scores.items() for k in range(z.shape[1])
+    }
+    phenotypes |= {name: bank.traits[name] for name in GWAS_TRAITS}
+    where = {
+        "contig": bank.contigs,
+        "position": bank.positions,
+        "ref": np.full(variants, "A"),
+        "alt": np.full(variants, "G"),
+        "rsid": np.array([HOSTILE, *[f"rs{k}" for k in range(1, variants)]]),
+        "n": np.full(variants, people, np.int32),
+        "af": bank.dosages.mean(axis=0) / 2,
+    }
+    tests = {name: regress(y, bank.dosages) for name, y in phenotypes.items()}
+    if hostile:
+        tests["vae_00"]["neg_log10_p"][0] = 30.0
+    found = []
+    with store.run("gwas", "w") as run:
+        parts = [{**where, "phenotype": np.full(variants, n), **t} for n, t in tests.items()]
+        joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        write(run, "associations", ASSOCIATIONS, joined)
+        rows = []
+        for model, z in scores.items():
+            chi2 = sum(
+                (tests[f"{model}_{k:02d}"]["beta"] / tests[f"{model}_{k:02d}"]["se"]) ** 2
+                for k in range(z.shape[1])
+            )
+            log_p = stats.chi2.logsf(chi2, z.shape[1]) / -np.log(10)
+            df = np.full(variants, z.shape[1], np.int32)
+            names = np.full(variants, model)
+            rows.append({**where, "model": names, "chi2": chi2, "df": df, "neg_log10_p": log_p})
+            found += loci_of(f"{model} omnibus", f"{model} omnibus", where, log_p, 7.3)
+        joined = {key: np.concatenate([part[key] for part in rows]) for key in rows[0]}
+        write(run, "omnibus", OMNIBUS, joined)
+        for name, test in tests.items():
+            method = name[:3] if name[:3] in scores else "traits"
+            found += loci_of(method, name, where, test["neg_log10_p"], 8.3, test)
+        columns = [field.name for field in LOCI.schema]
+        write(run, "loci", LOCI, {key: [row[key] for row in found] for key in columns})
+        run.publish(
+            {
+                "thresholds": {
+                    "vae": 8.3,
+                    "pca": 8.3,
+                    "traits": 8.0,
+                    "vae omnibus": 7.3,
+                    "pca omnibus": 7.3,
+                },
+                "lambda": {name: lambda_of(test["neg_log10_p"]) for name, test in tests.items()},
+                "matched": people,
+                "analysed": people - 2,
+                "covariates": ["age", "sex", "pc_1"],
+                "notes": ["2 of them lack a covariate"],
+            }
+        )
+
+
+def lambda_of(neg_log10_p: np.ndarray) -> float:
+    """Genomic control's lambda."""
+    return float(np.median(stats.chi2.isf(10**-neg_log10_p, 1)) / stats.chi2.ppf(0.5, 1))
+
+
+def loci_of(method, phenotype, where, neg_log10_p, threshold, test=None) -> list[dict[str, Any]]:
+    """A locus of one base pair for each variant past the threshold."""
+    return [
+        {
+            "method": method,
+            "phenotype": phenotype,
+            **{key: value[k].item() for key, value in where.items()},
+            "start": int(where["position"][k]),
+            "end": int(where["position"][k]),
+            "beta": float(test["beta"][k]) if test else None,
+            "se": float(test["se"][k]) if test else None,
+            "neg_log10_p": float(neg_log10_p[k]),
+            "phenotypes": [phenotype],
+            "n_variants": 1,
+            "n_clumps": 1,
+        }
+        for k in np.flatnonzero(neg_log10_p > threshold)
+    ]
+
+
+def publish_ecg(store: Store, bank: Biobank) -> None:
+    """Publish ingest and average."""
+    people = len(bank.ids)
+    ecg_ids = [f"{k:064x}" for k in range(people)]
+    whole = np.ones(people, np.int32)
+    with store.run("ingest", "i") as run:
+        write(run, "quarantine", QUARANTINE, {"ecg_id": ["x"], "path": ["p"], "step": ["ingest"],
+              "reason": ["flat_lead"], "detail": ["lead V1 is flat"]})  # fmt: skip
+        run.publish(
+            {
+                "n_in": people + 10,
+                "n_out": people + 3,
+                "n_quarantined": 7,
+                "reasons": {"flat_lead": 4, "malformed": 3},
+                "formats": {"cardiosoft": people - 100, "muse": 103},
+                "participants": people,
+                "seconds": 12.5,
+            }
+        )
+    with store.run("average", "a") as run:
+        write(run, "beats", BEATS, {
+            "ecg_id": ecg_ids, "participant_id": bank.ids, "participant_hash": bank.hashes,
+            "signal": list(bank.signals.reshape(people, -1)), "n_beats": whole,
+            "n_detected": whole, "noise_uv": np.ones(people), "flags": [[]] * people,
+        })  # fmt: skip
+        write(run, "traits", TRAITS, {"ecg_id": ecg_ids, "participant_id": bank.ids, **bank.traits})
+        run.publish(
+            {
+                "n_in": people + 3,
+                "n_out": people,
+                "n_quarantined": 3,
+                "reasons": {"too_few_beats": 3},
+                "flags": {"irregular_rhythm": 21, "arm_electrodes_swapped": 2},
+            }
+        )
+
+
+def study_of(folder: Path, **changes: Any) -> Study:
+    settings = {
+        "name": "Made-up hearts",
+        "output": str(folder / "out"),
+        "ecg": {"path": "ecg"},
+        "participants": {"path": "participants.csv"},
+        "genotypes": {"path": "genotypes.bed"},
+        "model": {"latents": 6, "channels": 4, "epochs": 2},
+        "truth": str(folder / "truth.json"),
+    }
+    return Study.model_validate(settings | changes)
