@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -100,13 +101,16 @@ def start_hail(spark: SparkSession, folder: str | None = None) -> Any:
 
     if not hl.utils.java.Env._hc:
         scratch = folder or tempfile.gettempdir()
-        hl.init(
-            sc=spark.sparkContext,
-            idempotent=True,
-            quiet=True,
-            skip_logging_configuration=True,
-            tmp_dir=scratch,
-        )
+        with warnings.catch_warnings():
+            # It asks for the settings above in every session that it did not make itself.
+            warnings.filterwarnings("ignore", "Hail requires additional configuration")
+            hl.init(
+                sc=spark.sparkContext,
+                idempotent=True,
+                quiet=True,
+                skip_logging_configuration=True,
+                tmp_dir=scratch,
+            )
     return hl
 
 
