@@ -97,9 +97,9 @@ class Model(Section):
     """The variational autoencoder and its training."""
 
     latents: Annotated[int, Field(ge=1, le=256)] = 20
-    channels: Annotated[int, Field(ge=4, le=1024)] = 32
+    channels: Annotated[int, Field(ge=4, le=1024)] = 16
     kl_start: Annotated[float, Field(gt=0)] = Field(
-        500.0, description="weight of the KL term at first; it falls to kl_weight"
+        100.0, description="weight of the KL term at first; it falls to kl_weight"
     )
     kl_weight: Annotated[float, Field(gt=0)] = 10.0
     epochs: Annotated[int, Field(ge=1)] = 60

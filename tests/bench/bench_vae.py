@@ -1,0 +1,115 @@
+"""VAE against PCA on simulated beats: reconstruction, independence, and power to find variants.
+
+    python tests/bench/bench_vae.py [--seed 1] [--people 2000] [--epochs 60]
+
+Each of the heart's parameters gets one variant that explains 7 % of its variance. A variant is
+found by single latents at p < 5e-8 / k, or by chi-squared over all decorrelated latents at 5e-8.
+"""
+
+import argparse
+import json
+import logging
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy import stats
+from scipy.ndimage import gaussian_filter1d
+
+from ecg_spark.simulate.heart import PARAMETERS, beat_mv, hearts_from_scores, to_twelve_leads
+from ecg_spark.study import Model
+from models.encoder import independent_leads, load_encoder
+from models.train import train
+
+SHARE = 0.07
+NOISE_MV = 0.007
+
+
+def population(seed, people):
+    """Beats with smooth residual noise, each person's scores and dosages, one ECG a person."""
+    rng = np.random.default_rng(seed)
+    shape = (people, len(PARAMETERS))
+    dosages = rng.binomial(2, rng.uniform(0.1, 0.5, shape[1]), shape).astype(float)
+    dosages = (dosages - dosages.mean(axis=0)) / dosages.std(axis=0)
+    scores = np.sqrt(SHARE) * dosages + np.sqrt(1 - SHARE) * rng.standard_normal(shape)
+    beats = independent_leads(beat_mv(hearts_from_scores(scores)))
+    noise = gaussian_filter1d(rng.standard_normal(beats.shape), 2.0, axis=-1)
+    beats = to_twelve_leads(beats + noise * NOISE_MV / noise.std()).astype(np.float32)
+    return beats, scores, dosages
+
+
+def figures(z, scores, dosages):
+    """Variants found, linear decodability of the parameters, correlation of the latents."""
+    n, k = z.shape
+    z = stats.norm.ppf((stats.rankdata(z, axis=0) - 0.375) / (n + 0.25))
+    z = (z - z.mean(axis=0)) / z.std(axis=0)
+    r = dosages.T @ z / n
+    t = r * np.sqrt((n - 2) / (1 - r**2))
+    p = 2 * stats.t.sf(np.abs(t), n - 2)
+    normal = np.sign(t) * stats.norm.isf(np.clip(p, 1e-300, 1) / 2)
+    correlation = np.corrcoef(z, rowvar=False)
+    chi2 = np.einsum("vi,ij,vj->v", normal, np.linalg.inv(correlation), normal)
+    single, omnibus = p.min(axis=1) < 5e-8 / k, stats.chi2.sf(chi2, k) < 5e-8
+    design = np.column_stack([z, np.ones(n)])
+    left = scores - design @ np.linalg.lstsq(design, scores, rcond=None)[0]
+    off = np.abs(correlation[np.triu_indices(k, 1)])
+    return {
+        "latents": k,
+        "found_single": int(single.sum()),
+        "found_omnibus": int(omnibus.sum()),
+        "found": int((single | omnibus).sum()),
+        "planted": len(single),
+        "mean_r2_of_parameters": round(
+            float((1 - left.var(axis=0) / scores.var(axis=0)).mean()), 3
+        ),
+        "max_abs_r": round(float(off.max()), 3),
+        "mean_abs_r": round(float(off.mean()), 3),
+    }
+
+
+def main():
+    """Train on one population and print a JSON line a model."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--people", type=int, default=2000)
+    parser.add_argument("--epochs", type=int, default=Model().epochs)
+    parser.add_argument("--channels", type=int, default=Model().channels)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("models").setLevel(logging.INFO)
+    beats, scores, dosages = population(options.seed, options.people)
+    with tempfile.TemporaryDirectory() as scratch:
+        table = Path(scratch) / "beats"
+        table.mkdir()
+        signal = pa.array(list(beats.reshape(len(beats), -1)), pa.list_(pa.float32()))
+        columns = pa.table({"participant_hash": np.arange(len(beats)), "signal": signal})
+        pq.write_table(columns, table / "part.parquet", row_group_size=256)
+        uri, started, cpu = f"sqlite:///{scratch}/mlflow.db", time.time(), time.process_time()
+        result = train(
+            str(table),
+            Model(epochs=options.epochs, channels=options.channels),
+            seed=options.seed,
+            tracking_uri=uri,
+            experiment="bench",
+            model_name="ecg-vae",
+            table_version=f"simulated-{options.seed}",
+            folder=scratch,
+        )
+        seconds = {"seconds": time.time() - started, "cpu_seconds": time.process_time() - cpu}
+        encoder = load_encoder(result.model_uri, uri)
+        for name, encode in (("val", encoder.encode), ("pca", encoder.encode_pca)):
+            line = {"model": "vae" if name == "val" else "pca", "seed": options.seed}
+            line |= figures(encode(beats).z, scores, dosages)
+            line |= {
+                key: round(result.metrics[f"{name}/{key}"], 4) for key in ("mae_uv", "pearson_r")
+            }
+            print(
+                json.dumps(line | {key: round(value) for key, value in seconds.items()}), flush=True
+            )
+
+
+if __name__ == "__main__":
+    main()
