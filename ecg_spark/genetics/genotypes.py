@@ -1,0 +1,216 @@
+"""Genotypes from PLINK, BGEN, VCF or a Hail MatrixTable, all brought to one form.
+
+The form: rows keyed by locus and (ref, alt) with `rsid`, columns keyed by the sample id `s`, and
+one entry `n_alt`, the number of alternate (effect) alleles as a float: 0, 1, 2, a dosage in
+between, or missing.
+"""
+
+from typing import Any
+
+import hail as hl
+
+from ecg_spark.errors import DataError
+
+FORMATS = (".bed", ".bgen", ".vcf", ".vcf.gz", ".vcf.bgz", ".mt")
+CALL_TOLERANCE = 0.1
+"""A dosage this close to a whole number counts as a call, as in plink2."""
+
+_SIGNATURES = {
+    ".bed": (0, b"\x6c\x1b\x01"),
+    ".bgen": (16, b"bgen"),
+    ".vcf": (0, b"##fileformat=VCF"),
+}
+_CHROMOSOMES = (*map(str, range(1, 23)), "X", "Y", "MT")
+_OTHER_NAMES = {"23": "X", "24": "Y", "25": "X", "26": "MT", "XY": "X", "M": "MT"}
+
+
+def import_genotypes(
+    path: str, reference_genome: str, scratch: str, min_partitions: int = 8
+) -> hl.MatrixTable:
+    """Read a genotype set as rows (locus, alleles, rsid), columns (s) and the entry `n_alt`.
+
+    `path` is a .bed (its .bim and .fam beside it), a .bgen (its .sample beside it, where it has
+    one), a .vcf, .vcf.gz or .vcf.bgz, or a Hail .mt; all but .mt may be a glob of several files,
+    one a chromosome. Contigs may be named with or without chr. Multi-allelic variants are split,
+    variants at positions that the genome does not have are left out. `scratch` receives the
+    index of a BGEN and a copy of a VCF, never the folder of the user's file.
+
+    Raises `DataError` where the set is missing, is not of the format of its name, lies on another
+    reference genome or names a sample twice.
+    """
+    kind = next((suffix for suffix in reversed(FORMATS) if path.rstrip("/").endswith(suffix)), None)
+    if kind is None:
+        raise DataError(
+            f"The genotypes {path} have no known format: name a file that ends in "
+            f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}."
+        )
+    files = _expand(path.rstrip("/"))
+    if kind != ".mt":
+        for file in files:
+            _check_signature(file, kind)
+    options: dict[str, Any] = {
+        "reference_genome": reference_genome,
+        "contig_recoding": contig_recoding(reference_genome),
+        "skip_invalid_loci": True,
+    }
+    try:
+        if kind == ".bed":
+            genotypes = _read_plink(files, min_partitions, options)
+        elif kind == ".bgen":
+            genotypes = _read_bgen(files, min_partitions, options, scratch)
+        elif kind == ".mt":
+            genotypes = _read_matrix(files[0], reference_genome)
+        else:
+            genotypes = _read_vcf(files, min_partitions, options, scratch)
+        samples = genotypes.s.collect()
+    except (hl.utils.java.FatalError, hl.utils.HailUserError):
+        # Hail's own text may name samples.
+        raise DataError(
+            f"The genotypes {path} cannot be read as {kind[1:]}: the set is damaged, its files do "
+            f"not belong together, or its samples are not named once each."
+        ) from None
+    if len(set(samples)) < len(samples):
+        raise DataError(
+            f"The genotypes {path} name {len(samples) - len(set(samples))} samples more than once: "
+            f"keep one of each."
+        )
+    return genotypes
+
+
+def called(n_alt: hl.Float64Expression) -> hl.Int32Expression:
+    """The hard call behind a dosage: 0, 1 or 2; missing where the dosage is far from all three."""
+    nearest = hl.int32(hl.floor(n_alt + 0.5))
+    return hl.or_missing(hl.abs(n_alt - nearest) <= CALL_TOLERANCE, nearest)
+
+
+def contig_recoding(reference_genome: str) -> dict[str, str]:
+    """Contig names found in files -> those of GRCh37 (22, MT) or GRCh38 (chr22, chrM)."""
+
+    def named(chromosome: str) -> str:
+        if reference_genome == "GRCh37":
+            return chromosome
+        return "chrM" if chromosome == "MT" else f"chr{chromosome}"
+
+    aliases = {name: name for name in _CHROMOSOMES}
+    aliases |= {f"0{digit}": str(digit) for digit in range(1, 10)} | _OTHER_NAMES
+    aliases |= {f"chr{name}": target for name, target in aliases.items()}
+    return {name: named(target) for name, target in aliases.items() if name != named(target)}
+
+
+def _expand(path: str) -> list[str]:
+    """The files that a path or glob stands for, in the order of their names."""
+    try:
+        if any(sign in path for sign in "*?["):
+            found = sorted(entry["path"] for entry in hl.hadoop_ls(path))
+        else:
+            found = [path] if hl.hadoop_exists(path) else []
+    except (OSError, hl.utils.java.FatalError):
+        found = []
+    if not found:
+        raise DataError(f"The genotypes {path} do not exist: correct genotypes.path.")
+    return found
+
+
+def _check_signature(file: str, kind: str) -> None:
+    start, expected = _SIGNATURES[".vcf" if kind.startswith(".vcf") else kind]
+    try:
+        with hl.hadoop_open(file, "rb") as stream:
+            head = stream.read(start + len(expected))
+    except (OSError, EOFError, hl.utils.java.FatalError):
+        head = b""
+    if head[start:] != expected:
+        raise DataError(
+            f"The genotypes {file} are not in the format that their name says ({kind[1:]}): "
+            f"correct the file or genotypes.path."
+        )
+
+
+def _read_plink(files: list[str], min_partitions: int, options: dict[str, Any]) -> hl.MatrixTable:
+    parts = []
+    for bed in files:
+        stem = bed.removesuffix(".bed")
+        for suffix in (".bim", ".fam"):
+            if not hl.hadoop_exists(stem + suffix):
+                raise DataError(f"The genotypes {bed} lack the file {stem}{suffix}: put it there.")
+        parts.append(
+            hl.import_plink(
+                bed, f"{stem}.bim", f"{stem}.fam", min_partitions=min_partitions, **options
+            )
+        )
+    genotypes = parts[0] if len(parts) == 1 else hl.MatrixTable.union_rows(*parts)
+    genotypes = genotypes.select_entries(n_alt=hl.float64(genotypes.GT.n_alt_alleles()))
+    return genotypes.select_rows("rsid").select_cols()
+
+
+def _read_bgen(
+    files: list[str], min_partitions: int, options: dict[str, Any], scratch: str
+) -> hl.MatrixTable:
+    indexes = {file: f"{scratch}/bgen-{i:03d}.idx2" for i, file in enumerate(files)}
+    hl.index_bgen(files, index_file_map=indexes, **options)
+    sample = files[0].removesuffix(".bgen") + ".sample"
+    genotypes = hl.import_bgen(
+        files,
+        entry_fields=["dosage"],
+        sample_file=sample if hl.hadoop_exists(sample) else None,
+        n_partitions=min_partitions,
+        index_file_map=indexes,
+    )
+    genotypes = genotypes.filter_rows(hl.len(genotypes.alleles) == 2)
+    genotypes = genotypes.select_entries(n_alt=genotypes.dosage)
+    return genotypes.select_rows("rsid").select_cols()
+
+
+def _read_vcf(
+    files: list[str], min_partitions: int, options: dict[str, Any], scratch: str
+) -> hl.MatrixTable:
+    genotypes = hl.import_vcf(
+        files,
+        # Plain gzip cannot be split: Hail reads such a file in one piece, and must be told to.
+        force=any(file.endswith(".gz") and not _is_bgzf(file) for file in files),
+        force_bgz=all(file.endswith(".gz") and _is_bgzf(file) for file in files),
+        min_partitions=min_partitions,
+        array_elements_required=False,
+        **options,
+    )
+    # Text is slow to read; everything that follows reads this copy.
+    return _split(genotypes, files[0]).checkpoint(f"{scratch}/vcf.mt", overwrite=True)
+
+
+def _read_matrix(path: str, reference_genome: str) -> hl.MatrixTable:
+    genotypes = hl.read_matrix_table(path)
+    if "locus" not in genotypes.row or "s" not in genotypes.col:
+        raise DataError(f"The MatrixTable {path} has no row field locus or no column field s.")
+    found = getattr(genotypes.locus.dtype, "reference_genome", None)
+    if found is None or found.name != reference_genome:
+        raise DataError(
+            f"The MatrixTable {path} lies on {found.name if found else 'no reference genome'}, not "
+            f"on {reference_genome}: correct genotypes.reference_genome."
+        )
+    return _split(genotypes.key_cols_by("s"), path)
+
+
+def _split(genotypes: hl.MatrixTable, path: str) -> hl.MatrixTable:
+    """One row an alternate allele, with its dosage: DS where the set has one, else the call."""
+    rsid = genotypes.rsid if "rsid" in genotypes.row else hl.missing(hl.tstr)
+    genotypes = hl.split_multi(genotypes.select_rows(rsid=rsid).select_cols(), permit_shuffle=True)
+    entry = genotypes.entry
+    if "n_alt" in entry:
+        n_alt = hl.float64(genotypes.n_alt)
+    elif "DS" in entry and genotypes.DS.dtype in (hl.tfloat64, hl.tfloat32):
+        n_alt = hl.float64(genotypes.DS)
+    elif "DS" in entry and isinstance(genotypes.DS.dtype, hl.tarray):
+        n_alt = hl.float64(genotypes.DS[genotypes.a_index - 1])
+    elif "dosage" in entry:
+        n_alt = hl.float64(genotypes.dosage)
+    elif "GT" in entry:
+        n_alt = hl.float64(hl.downcode(genotypes.GT, genotypes.a_index).n_alt_alleles())
+    else:
+        raise DataError(f"The genotypes {path} hold neither calls (GT) nor dosages (DS).")
+    return genotypes.select_entries(n_alt=n_alt).select_rows("rsid")
+
+
+def _is_bgzf(file: str) -> bool:
+    """True where a gzip file is made of blocks, by the extra field of its header."""
+    with hl.current_backend().fs.open(file, "rb") as stream:
+        head = stream.read(14)
+    return len(head) == 14 and bool(head[3] & 4) and head[12:14] == b"BC"

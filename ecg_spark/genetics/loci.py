@@ -1,0 +1,97 @@
+"""Loci: significant variants gathered by linkage disequilibrium and by distance."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+VARIANT = ["contig", "position", "ref", "alt"]
+
+
+def find_loci(
+    hits: pd.DataFrame,
+    dosages: Mapping[tuple[str, int, str, str], NDArray[np.float32]],
+    window_bp: int,
+    r2: float,
+) -> list[dict[str, Any]]:
+    """The loci of one method from its significant tests, the strongest first.
+
+    `hits`: a row a variant and phenotype, with contig, position, ref, alt, rsid, phenotype, beta,
+    se, neg_log10_p, n, af, over all phenotypes of the method. `dosages`: a variant's genotypes over
+    the samples, centred and of length 1, so that a product is a correlation.
+
+    Each variant counts with its best phenotype. The strongest takes all within `window_bp` whose
+    r² with it is at least `r2`, then the strongest of those left, and so on (plink's clumping).
+    Clumps whose lead variants follow each other within `window_bp` are one locus, with the columns
+    of its lead variant and best phenotype, start and end of its variants, all their phenotypes,
+    the number of variants and of clumps.
+    """
+    if hits.empty:
+        return []
+    hits = hits.sort_values(
+        ["neg_log10_p", *VARIANT, "phenotype"], ascending=[False, *[True] * 5], kind="stable"
+    )
+    best = hits.drop_duplicates(VARIANT).reset_index(drop=True)
+    genotypes = np.stack([dosages[key] for key in best[VARIANT].itertuples(index=False, name=None)])
+    clumps = clump(best, genotypes, window_bp, r2)
+    members = best[VARIANT].assign(locus=merge(best, clumps, window_bp)[clumps], clump=clumps)
+    hits = hits.merge(members, on=VARIANT)
+    loci = []
+    for _, rows in hits.groupby("locus", sort=False):
+        lead = rows.iloc[0]
+        loci.append(
+            {
+                **{name: lead[name] for name in [*VARIANT, "rsid", "phenotype", "beta", "se"]},
+                **{name: lead[name] for name in ("neg_log10_p", "n", "af")},
+                "start": int(rows["position"].min()),
+                "end": int(rows["position"].max()),
+                "phenotypes": list(dict.fromkeys(rows["phenotype"])),
+                "n_variants": len(rows.drop_duplicates(VARIANT)),
+                "n_clumps": int(rows["clump"].nunique()),
+            }
+        )
+    return loci
+
+
+def clump(
+    variants: pd.DataFrame, genotypes: NDArray[np.float32], window_bp: int, r2: float
+) -> NDArray[np.int64]:
+    """The clump of each variant, as the index of its lead variant; strongest variant first."""
+    contigs, positions = variants["contig"].to_numpy(), variants["position"].to_numpy()
+    clumps = np.full(len(variants), -1)
+    for lead in range(len(variants)):
+        if clumps[lead] >= 0:
+            continue
+        near = np.flatnonzero(
+            (clumps < 0)
+            & (contigs == contigs[lead])
+            & (np.abs(positions - positions[lead]) <= window_bp)
+        )
+        linked = (genotypes[near] @ genotypes[lead]) ** 2 >= r2
+        clumps[near[linked]] = lead
+        clumps[lead] = lead
+    return clumps
+
+
+def merge(variants: pd.DataFrame, clumps: NDArray[np.int64], window_bp: int) -> NDArray[np.int64]:
+    """The locus of each lead variant: the index of one of its leads, by index of the variant."""
+    loci = np.full(len(variants), -1)
+    leads = variants.iloc[np.unique(clumps)].sort_values(["contig", "position"])
+    previous: Any = None
+    for lead in leads.itertuples():
+        chained = (
+            previous is not None
+            and previous.contig == lead.contig
+            and lead.position - previous.position <= window_bp
+        )
+        loci[lead.Index] = loci[previous.Index] if chained else lead.Index
+        previous = lead
+    return loci
+
+
+def significant_variants(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The different variants of several methods' hits, in the order of the genome."""
+    variants = pd.concat([frame[VARIANT] for frame in frames]).drop_duplicates()
+    return variants.sort_values(VARIANT).reset_index(drop=True)

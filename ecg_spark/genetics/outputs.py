@@ -1,0 +1,110 @@
+"""What the genetic steps publish besides the associations: the tables and their schemas."""
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import (
+    ArrayType,
+    BooleanType,
+    DoubleType,
+    IntegerType,
+    StringType,
+    StructField,
+    StructType,
+)
+
+from ecg_spark.tables import ASSOCIATIONS, Table, read_table, write_table
+
+_VARIANT = [
+    StructField("contig", StringType(), False),
+    StructField("position", IntegerType(), False),
+    StructField("ref", StringType(), False),
+    StructField("alt", StringType(), False),
+    StructField("rsid", StringType(), True),
+]
+
+SCORES = Table(
+    "scores",
+    ("s",),
+    StructType(
+        [
+            StructField("s", StringType(), False),
+            StructField("call_rate", DoubleType(), False),
+            StructField("unrelated", BooleanType(), False),
+            StructField("pc", ArrayType(DoubleType(), False), False),
+        ]
+    ),
+)
+"""A genotyped sample: is it in the unrelated set, its scores on the principal components."""
+
+OMNIBUS = Table(
+    "omnibus",
+    ("contig", "position", "ref", "alt", "model"),
+    StructType(
+        [
+            *_VARIANT,
+            StructField("model", StringType(), False),
+            StructField("chi2", DoubleType(), True),
+            StructField("df", IntegerType(), False),
+            StructField("neg_log10_p", DoubleType(), True),
+            StructField("n", IntegerType(), False),
+            StructField("af", DoubleType(), False),
+        ]
+    ),
+)
+"""A variant against all latents of a model together."""
+
+LOCI = Table(
+    "loci",
+    ("method", "contig", "position", "ref", "alt"),
+    StructType(
+        [
+            StructField("method", StringType(), False),  # vae, vae omnibus, pca, …, traits
+            *_VARIANT,  # of the lead variant
+            StructField("start", IntegerType(), False),  # of the variants in it, bp, inclusive
+            StructField("end", IntegerType(), False),
+            StructField("phenotype", StringType(), False),
+            StructField("beta", DoubleType(), True),  # null for an omnibus test
+            StructField("se", DoubleType(), True),
+            StructField("neg_log10_p", DoubleType(), False),
+            StructField("n", IntegerType(), False),
+            StructField("af", DoubleType(), False),
+            StructField("phenotypes", ArrayType(StringType(), False), False),
+            StructField("n_variants", IntegerType(), False),
+            StructField("n_clumps", IntegerType(), False),
+        ]
+    ),
+)
+"""A locus that a method has found, and its lead variant."""
+
+
+def write_associations(rows: DataFrame, folder: str) -> DataFrame:
+    """Write `folder`/associations, a row a variant and phenotype, from Hail's wide rows."""
+    long = rows.select(*_columns(), F.explode("results").alias("one")).select(
+        *[field.name for field in _VARIANT],
+        *[F.col(f"one.{name}") for name in ("phenotype", "beta", "se", "neg_log10_p", "n", "af")],
+    )
+    write_table(long, ASSOCIATIONS, f"{folder}/associations")
+    return read_table(rows.sparkSession, ASSOCIATIONS, f"{folder}/associations")
+
+
+def write_omnibus(rows: DataFrame, folder: str) -> DataFrame:
+    """Write `folder`/omnibus, a row a variant and model, from Hail's wide rows."""
+    long = rows.select(*_columns(), F.explode("omnibus").alias("one")).select(
+        *[field.name for field in _VARIANT],
+        *[F.col(f"one.{name}") for name in ("model", "chi2", "df", "neg_log10_p", "n", "af")],
+    )
+    write_table(long, OMNIBUS, f"{folder}/omnibus")
+    return read_table(rows.sparkSession, OMNIBUS, f"{folder}/omnibus")
+
+
+def write_rows(
+    spark: SparkSession, records: list[dict[str, object]], table: Table, folder: str
+) -> int:
+    """Write a small table from records and return the number of rows."""
+    ordered = [tuple(record[name] for name in table.schema.names) for record in records]
+    frame = spark.createDataFrame(ordered, table.schema).coalesce(1)
+    return write_table(frame, table, f"{folder}/{table.name}")
+
+
+def _columns() -> list[str]:
+    return [field.name for field in _VARIANT]

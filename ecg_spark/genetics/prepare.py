@@ -1,0 +1,72 @@
+"""The step `genotypes`: a genotype set, imported once, checked, with its structure."""
+
+import logging
+from typing import Any
+
+import fsspec
+from pyspark.sql import SparkSession
+
+from ecg_spark.genetics.outputs import SCORES, write_rows
+from ecg_spark.session import start_hail
+from ecg_spark.study import Genotypes
+
+log = logging.getLogger(__name__)
+
+
+def prepare_genotypes(
+    spark: SparkSession, settings: Genotypes, path: str, folder: str, seed: int
+) -> dict[str, Any]:
+    """Import, quality control, principal components and relatives of the genotypes at `path`.
+
+    Writes `folder`/genotypes.mt (entry `n_alt`; rows with rsid, call_rate, af) and the table
+    `folder`/scores (see `outputs.SCORES`). Returns the summary: counts at each filter, how many
+    variants the structure stands on, related pairs, the size of the unrelated set, notes.
+
+    Raises `DataError` for genotypes that cannot be read or of which nothing is left.
+    """
+    hl = start_hail(spark)
+    # These import Hail, which takes seconds and must come after its start.
+    from ecg_spark.genetics.genotypes import import_genotypes
+    from ecg_spark.genetics.qc import quality_control
+    from ecg_spark.genetics.structure import structure
+
+    scratch = f"{folder}/.scratch"
+    partitions = max(4, 2 * spark.sparkContext.defaultParallelism)
+    genotypes = import_genotypes(path, settings.reference_genome, scratch, partitions)
+    genotypes, left = quality_control(genotypes, settings, scratch)
+    genotypes = genotypes.checkpoint(f"{folder}/genotypes.mt", overwrite=True)
+    log.info("genotypes: %d samples, %d variants pass", left[-1].samples, left[-1].variants)
+    found = structure(
+        spark,
+        genotypes,
+        settings.reference_genome,
+        settings.components,
+        settings.max_kinship,
+        seed,
+    )
+    samples = genotypes.cols().collect()
+    records = [
+        {
+            "s": sample.s,
+            "call_rate": sample.sample_call_rate,
+            "unrelated": bool(unrelated),
+            "pc": scores.tolist(),
+        }
+        for sample, unrelated, scores in zip(samples, found.unrelated, found.scores, strict=True)
+    ]
+    write_rows(spark, records, SCORES, folder)
+    files, base = fsspec.core.url_to_fs(scratch)
+    if files.exists(base):
+        files.rm(base, recursive=True)
+    return {
+        "samples": left[-1].samples,
+        "variants": left[-1].variants,
+        "unrelated": int(found.unrelated.sum()),
+        "related_pairs": found.n_related_pairs,
+        "structure_variants": found.n_variants,
+        "components": found.scores.shape[1],
+        "filters": [one.row() for one in left],
+        "notes": list(found.notes),
+        "reference_genome": settings.reference_genome,
+        "hail": hl.version(),
+    }
