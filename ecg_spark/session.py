@@ -4,10 +4,12 @@ The master is never overridden: `spark-submit`, a notebook or the environment se
 Python process, in which nothing did, gets `local[*]`.
 """
 
+import atexit
 import importlib.util
 import logging
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import fsspec
 from pyspark import SparkConf
 from pyspark.sql import SparkSession
 
@@ -95,12 +98,14 @@ def spark_session(
 def start_hail(spark: SparkSession, folder: str | None = None) -> Any:
     """Start Hail in the session and return the `hail` module; a second call does nothing.
 
-    `folder` receives Hail's temporary files, the machine's temporary folder by default.
+    `folder` receives Hail's temporary files, which leave it when the process ends; on a cluster it
+    must be one that all executors share. By default it lies in the machine's temporary folder.
     """
     import hail as hl  # takes 8 to 12 s, so only jobs that need it pay
 
     if not hl.utils.java.Env._hc:
-        scratch = folder or tempfile.gettempdir()
+        scratch = f"{folder or tempfile.gettempdir()}/hail-{secrets.token_hex(4)}"
+        atexit.register(_remove_folder, scratch)
         with warnings.catch_warnings():
             # It asks for the settings above in every session that it did not make itself.
             warnings.filterwarnings("ignore", "Hail requires additional configuration")
@@ -110,8 +115,15 @@ def start_hail(spark: SparkSession, folder: str | None = None) -> Any:
                 quiet=True,
                 skip_logging_configuration=True,
                 tmp_dir=scratch,
+                local_tmpdir=f"file://{tempfile.gettempdir()}",
             )
     return hl
+
+
+def _remove_folder(folder: str) -> None:
+    files, path = fsspec.core.url_to_fs(folder)
+    if files.exists(path):
+        files.rm(path, recursive=True)
 
 
 def hail_jar() -> Path:

@@ -1,9 +1,10 @@
-"""spark-submit jobs/genotypes.py --study study.yaml: genotypes imported once, checked, described."""
+"""spark-submit jobs/genotypes.py --study study.yaml: genotypes imported once and checked."""
 
 import sys
 from typing import Any
 
 from ecg_spark.genetics.prepare import prepare_genotypes
+from ecg_spark.session import start_hail
 from ecg_spark.store import file_stamp
 from ecg_spark.study import Study
 from jobs.step import Context, Step, Summary, main
@@ -25,6 +26,7 @@ def settings(study: Study) -> Any:
 def work(context: Context) -> Summary:
     """Publish genotypes.mt and the samples' scores."""
     genotypes = context.study.genotypes
+    start_hail(context.spark, context.store.root)
     return prepare_genotypes(
         context.spark,
         genotypes,

@@ -6,6 +6,7 @@ from typing import Any
 from ecg_spark.genetics.gwas import run_gwas
 from ecg_spark.participants import read_participants
 from ecg_spark.pipeline.phenotypes import participant_phenotypes
+from ecg_spark.session import start_hail
 from ecg_spark.store import file_stamp
 from ecg_spark.study import Study
 from ecg_spark.tables import LATENTS, TRAITS, read_table
@@ -26,6 +27,7 @@ def settings(study: Study) -> Any:
 def work(context: Context) -> Summary:
     """Publish associations, omnibus, loci and the files of summary statistics."""
     study, spark, inputs = context.study, context.spark, context.inputs
+    start_hail(spark, context.store.root)
     covariates = read_participants(study.participants, study.locate(study.participants.path))
     phenotypes, groups = participant_phenotypes(
         read_table(spark, LATENTS, inputs["encode"].path("latents")),

@@ -1,0 +1,183 @@
+"""The whole line on a small simulated biobank, and on real recordings: raw files to report."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from ecg_spark.store import Store
+from jobs.cli import STEPS, main
+
+STUDIES = Path(__file__).parents[1] / "infra" / "studies"
+SMALL_MODEL = {"latents": 8, "epochs": 4}
+
+
+def study_in(folder, content, **changes):
+    """A study file like `content`, writing into `folder`."""
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump({**content, "output": str(folder / "out"), **changes}))
+    return path
+
+
+def lines_of(capsys):
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines() if line[:1] == "{"]
+
+
+@pytest.fixture(scope="module")
+def small_study(biobank, hail, tmp_path_factory):
+    """The simulated biobank's study with a small model, all paths absolute."""
+    content = yaml.safe_load((biobank / "study.yaml").read_text())
+    content["ecg"]["path"] = str(biobank / "ecg")
+    content["ecg"]["manifest"]["path"] = str(biobank / "manifest.csv")
+    content["participants"]["path"] = str(biobank / "participants.csv")
+    content["genotypes"] |= {"path": str(biobank / "genotypes.bed"), "components": 2}
+    content["truth"] = str(biobank / "truth.json")
+    return study_in(tmp_path_factory.mktemp("line"), content, model=SMALL_MODEL)
+
+
+@pytest.fixture(scope="module")
+def done(small_study):
+    """The study run once, step by step, and its store."""
+    assert main(["run", str(small_study)]) == 0
+    return Store(str(small_study.parent / "out"))
+
+
+def test_every_step_publishes(done):
+    for step in STEPS:
+        assert done.published(step) is not None
+    assert Path(done.require("report").path("report.html")).stat().st_size > 10_000
+    assert (Path(done.root) / "report.html").is_file()
+
+
+def test_latents_are_one_row_a_participant_and_model(done):
+    latents = pd.read_parquet(done.require("encode").path("latents"))
+    beats = pd.read_parquet(
+        done.require("average").path("beats"), columns=["ecg_id", "participant_id"]
+    )
+    assert not latents.duplicated(["participant_id", "model"]).any()
+    for _, rows in latents.groupby("model"):
+        assert set(rows["participant_id"]) == set(beats["participant_id"])
+        expected = beats.groupby("participant_id").size()
+        found = rows.set_index("participant_id")["n_ecgs"]
+        assert (found == expected[found.index]).all()
+    assert np.isfinite(np.stack(latents["z"])).all()
+
+
+def test_the_run_in_mlflow_has_what_a_researcher_compares(done, small_study):
+    summary = done.require("train").summary
+    client = mlflow.MlflowClient(f"sqlite:///{done.root}/mlflow.db")
+    run = client.get_run(summary["run_id"])
+    for key in ("val/mae_uv", "val/pearson_r", "val/active_units", "val/kl", "train/loss"):
+        assert len(client.get_metric_history(run.info.run_id, key)) == SMALL_MODEL["epochs"]
+    assert run.inputs.dataset_inputs[0].dataset.name == "beats"
+    assert "candidate" in client.get_registered_model("ecg-vae").aliases
+
+
+def test_no_participant_id_leaves_the_tables(done, biobank):
+    ids = set(pd.read_csv(biobank / "participants.csv", dtype=str)["participant_id"])
+    pages = [Path(done.require("report").path("report.html")).read_text()]
+    pages += [path.read_text() for path in Path(done.root, "published").glob("*.json")]
+    pages += [path.read_text() for path in Path(done.root).glob("mlartifacts/**/*.json")]
+    for page in pages:
+        assert not [one for one in ids if one in page]
+
+
+def test_a_second_run_does_nothing_and_says_so(done, small_study, capsys):
+    assert main(["run", str(small_study)]) == 0
+    assert [line["skipped"] for line in lines_of(capsys)] == ["already published"] * len(STEPS)
+
+
+def test_a_killed_job_leaves_nothing_and_the_next_goes_on(done, small_study, tmp_path):
+    """`kill -9` in the middle of average: the next call publishes what the first would have."""
+    content = yaml.safe_load(small_study.read_text())
+    study = study_in(tmp_path, content)
+    environment = {**os.environ, "PYSPARK_PYTHON": sys.executable}
+    command = [sys.executable, "-m", "jobs.cli"]
+    log = open(tmp_path / "log", "w")  # noqa: SIM115
+    job = subprocess.Popen(
+        [*command, "run", str(study)],
+        env=environment,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+    killed = time.monotonic() + 300
+    while not list((tmp_path / "out" / "runs").glob("average/*")) and time.monotonic() < killed:
+        time.sleep(0.2)
+    os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
+    store = Store(str(tmp_path / "out"))
+    assert store.published("ingest") is not None
+    assert store.published("average") is None
+    half = next((tmp_path / "out" / "runs" / "average").iterdir())
+    assert main(["average", str(study)]) == 0
+    assert not half.exists()
+    count = store.require("average").summary["n_out"]
+    assert count == done.require("average").summary["n_out"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "says"),
+    [
+        ({"model": {**SMALL_MODEL, "device": "cuda"}}, 4, "GPU"),
+        ({"mlflow": {"tracking_uri": "http://127.0.0.1:9"}}, 4, "MLflow"),
+    ],
+)
+def test_training_without_its_surroundings_fails_before_hours_are_spent(
+    small_study, tmp_path, changes, code, says, capsys
+):
+    content = yaml.safe_load(small_study.read_text())
+    study = study_in(tmp_path, content, **changes)
+    assert main(["run", str(study)]) == code
+    captured = capsys.readouterr()
+    assert says in captured.err
+    assert "Traceback" not in captured.err
+    assert not (tmp_path / "out" / "runs" / "ingest").exists()
+
+
+def test_ids_that_match_no_sample_are_refused(done, small_study, tmp_path, capsys):
+    content = yaml.safe_load(small_study.read_text())
+    fam = Path(content["genotypes"]["path"]).with_suffix(".fam")
+    bed = tmp_path / "other.bed"
+    for suffix in (".bed", ".bim"):
+        bed.with_suffix(suffix).symlink_to(fam.with_suffix(suffix))
+    renamed = pd.read_csv(fam, sep=r"\s+", header=None, dtype=str)
+    renamed[1] = "x" + renamed[1]
+    renamed.to_csv(bed.with_suffix(".fam"), sep="\t", header=False, index=False)
+    study = study_in(
+        small_study.parent, content, genotypes={**content["genotypes"], "path": str(bed)}
+    )
+    try:
+        assert main(["genotypes", str(study)]) in (0, 3)
+        assert main(["gwas", str(study)]) == 3
+        error = capsys.readouterr().err
+        assert "sample" in error
+        assert "Traceback" not in error
+    finally:
+        small_study.write_text(yaml.safe_dump(content))
+
+
+def test_real_recordings_walk_the_whole_line(hail, shared_data, tmp_path, capsys):
+    content = yaml.safe_load((STUDIES / "ptbxl.yaml").read_text())
+    for section in ("participants", "genotypes"):
+        name = content[section]["path"].split("shared/data/")[1]
+        content[section]["path"] = str(shared_data / name)
+    content["ecg"]["path"] = str(shared_data / "ptbxl" / "*_hr.*")
+    content["ecg"]["manifest"]["path"] = str(shared_data / "ptbxl" / "ptbxl_database.csv")
+    study = study_in(tmp_path, content, model=SMALL_MODEL)
+    assert main(["run", str(study)]) == 0
+    lines = {line["step"]: line for line in lines_of(capsys)}
+    ingested = lines["ingest"]
+    assert ingested["n_in"] == len(list((shared_data / "ptbxl").glob("*_hr.hea")))
+    assert set(ingested["reasons"]) <= {"duplicate"}  # PTB-XL holds two recordings twice
+    page = Path(tmp_path / "out" / "report.html").read_text()
+    assert "random" in page
