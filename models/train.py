@@ -157,7 +157,7 @@ def fit(
             nll = gaussian_nll(beats, rebuilt, network.log_noise).mean()
             kl = kl_divergence(mean, log_variance).sum(dim=1).mean()
             optimiser.zero_grad()
-            ((nll + weight * kl) / beats[0].numel()).backward()
+            (nll + weight * kl).backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             schedule.step()

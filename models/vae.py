@@ -16,6 +16,10 @@ N_LEADS = len(INDEPENDENT_LEADS)
 SMALLEST_SCALE_MV = 0.02
 """Added to the scale of a sample, so that where beats do not differ noise is not blown up."""
 
+SCORES = 80
+"""Principal components that the encoder is shown beside its convolutions."""
+SMALLEST_SCORE = 0.5
+"""Added to a component's SD, so that components of mere noise stay small."""
 WARP_KNOTS = 24
 WARP_SAMPLES = 40.0
 """The unit of the warp's weights: a faster or a slower start of the time axis."""
@@ -79,7 +83,8 @@ class VAE(nn.Module):
         nn.init.normal_(self.warp.weight, std=0.02)
         self.linear_in = nn.Linear(N_LEADS * SAMPLES, latents, bias=False)
         self.linear_out = nn.Linear(latents, N_LEADS * SAMPLES, bias=False)
-        self.encoder = nn.Sequential(
+        self.scores = nn.Linear(N_LEADS * SAMPLES, SCORES, bias=False)
+        self.waves = nn.Sequential(
             nn.Conv1d(N_LEADS, channels, 16, stride=4, padding=6),  # 600 -> 150
             Residual(channels),
             nn.Conv1d(channels, wide, 4, stride=2, padding=1),  # -> 75
@@ -88,7 +93,11 @@ class VAE(nn.Module):
             Residual(wide),
             nn.GELU(),
             nn.Flatten(),
-            nn.Linear(wide * steps, hidden),
+        )
+        self.encoder = nn.Sequential(
+            nn.Linear(wide * steps + SCORES, hidden),
+            nn.GELU(),
+            nn.Linear(hidden, hidden),
             nn.GELU(),
             nn.Linear(hidden, 2 * latents),
         )
@@ -114,8 +123,11 @@ class VAE(nn.Module):
         """
         spread = beats.std(axis=0) + SMALLEST_SCALE_MV
         standard = (beats - beats.mean(axis=0)) / spread
-        components = fit_components(standard, self.linear_out.in_features)
+        components = fit_components(standard, SCORES)
         axes, sd = torch.from_numpy(components.axes), torch.from_numpy(components.sd)[:, None]
+        nn.init.zeros_(self.scores.weight)
+        self.scores.weight[: len(axes)] = axes / (sd + SMALLEST_SCORE)
+        axes, sd = axes[: self.linear_in.out_features], sd[: self.linear_in.out_features]
         self.centre.copy_(torch.from_numpy(beats.mean(axis=0)))
         self.scale.copy_(torch.from_numpy(spread))
         for path in (self.linear_in, self.linear_out):
@@ -132,8 +144,10 @@ class VAE(nn.Module):
     def encode(self, beats: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the posterior, each [n, latents], of beats [n, 8, 600] in mV."""
         standard = (beats - self.centre) / self.scale
-        mean, log_variance = self.encoder(standard).chunk(2, dim=1)
-        return mean + self.linear_in(standard.flatten(1)), (log_variance - 3).clamp(-12, 4)
+        flat = standard.flatten(1)
+        seen = torch.cat([self.waves(standard), self.scores(flat)], dim=1)
+        mean, log_variance = self.encoder(seen).chunk(2, dim=1)
+        return mean + self.linear_in(flat), (log_variance - 3).clamp(-12, 4)
 
     def decode(self, z: Tensor) -> Tensor:
         """Beats [n, 8, 600] in mV of latents [n, latents]."""
@@ -155,7 +169,7 @@ def resample(beats: Tensor, shift: Tensor) -> Tensor:
     """Beats [n, 8, 600] read at t + shift(t), linearly; `shift` [n, 600] is in samples."""
     at = torch.arange(SAMPLES, device=beats.device) + shift
     at = at.clamp(0, SAMPLES - 1.01)
-    left = at.long()
+    left = at.nan_to_num().long()  # a diverged network gives NaN, not an index out of range
     part = (at - left).unsqueeze(1)
     left = left.unsqueeze(1).expand_as(beats)
     return beats.gather(2, left) * (1 - part) + beats.gather(2, left + 1) * part
