@@ -19,6 +19,9 @@ from jobs.cli import main as ecg_spark
 ROOT = Path(__file__).parents[1]
 RUN = ROOT / "infra" / "local-cluster" / "run"
 
+# The Java processes of these tests live for seconds: no time for the optimising compiler to pay.
+SHORT_LIVED_JAVA = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
+
 WHERE_JOB = '''
 """Says where driver and executors import ecg_spark from."""
 import json
@@ -69,11 +72,11 @@ def cluster_module():
 def study(tmp_path_factory):
     """The study file of a small simulated biobank, with a short training."""
     folder = tmp_path_factory.mktemp("cluster") / "biobank"
-    size = ["--participants", "150", "--variants", "1500", "--seed", "11"]
+    size = ["--participants", "80", "--variants", "600", "--seed", "11"]
     assert ecg_spark(["simulate", *size, "--out", str(folder)]) == 0
     path = folder / "study.yaml"
     content = yaml.safe_load(path.read_text())
-    content["model"] = {"epochs": 3, "latents": 4, "channels": 8, "min_active_kl": 0.0}
+    content["model"] = {"epochs": 2, "latents": 3, "channels": 8, "min_active_kl": 0.0}
     content["genotypes"] |= {"components": 2}
     content["spark"] = {"driver_memory": "2g"}
     path.write_text(yaml.safe_dump(content))
@@ -104,7 +107,7 @@ def run_on_cluster(study, scratch):
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | {"TMPDIR": str(scratch)},
+        env=os.environ | SHORT_LIVED_JAVA | {"TMPDIR": str(scratch)},
     )
     lines = [json.loads(line) for line in answer.stdout.splitlines()]
     return answer.returncode, {line["step"]: line for line in lines}
@@ -112,6 +115,8 @@ def run_on_cluster(study, scratch):
 
 def test_driver_and_executors_import_from_the_wheel_alone(tmp_path, cluster_module, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name, value in SHORT_LIVED_JAVA.items():
+        monkeypatch.setenv(name, value)
     job = tmp_path / "where.py"
     job.write_text(WHERE_JOB)
     events = tmp_path / "events"
