@@ -98,11 +98,8 @@ class Model(Section):
 
     latents: Annotated[int, Field(ge=1, le=256)] = 20
     channels: Annotated[int, Field(ge=4, le=1024)] = 16
-    kl_start: Annotated[float, Field(gt=0)] = Field(
-        100.0, description="weight of the KL term at first; it falls to kl_weight"
-    )
-    kl_weight: Annotated[float, Field(gt=0)] = 10.0
-    epochs: Annotated[int, Field(ge=1)] = 60
+    kl_weight: Annotated[float, Field(gt=0)] = 1.0
+    epochs: Annotated[int, Field(ge=1)] = 100
     batch_size: Annotated[int, Field(ge=2)] = 64
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.15

@@ -1,4 +1,4 @@
-"""The variational autoencoder (Kingma and Welling, ICLR 2014): a convolutional encoder and decoder.
+"""The variational autoencoder (Kingma and Welling, ICLR 2014): factors in, a beat out.
 
 It sees the eight independent leads; the other four are their linear combinations.
 """
@@ -13,20 +13,20 @@ from models.pca import fit_components
 
 SAMPLES = 600
 N_LEADS = len(INDEPENDENT_LEADS)
-SMALLEST_SCALE_MV = 0.02
-"""Added to the scale of a sample, so that where beats do not differ noise is not blown up."""
-
 SCORES = 80
-"""Principal components that the encoder is shown beside its convolutions."""
-SMALLEST_SCORE = 0.5
-"""Added to a component's SD, so that components of mere noise stay small."""
-WARP_KNOTS = 24
-WARP_SAMPLES = 40.0
-"""The unit of the warp's weights: a faster or a slower start of the time axis."""
-CURVED_SHARE = 0.2
-"""What the convolutional part of the decoder is multiplied by."""
+"""Principal components whose scores the encoder sees and whose axes span the amplitudes."""
+SMALLEST_SCORE_MV = 0.05
+"""Added to the SD of a score, so that components which hold only noise are not blown up."""
+
+SMALLEST_SD_MV = 1e-3
+"""A component with less spread is one of too few beats; its score is not blown up either."""
+
+HIDDEN = 256
+WARP_KNOTS = 28
+MAX_WARP = 30.0
+"""The furthest that a sample may be moved along the beat, in samples of 2 ms."""
 START_OF_RESIDUAL = 0.1
-"""The convolutions' last layers start this much smaller than usual: training starts at PCA."""
+"""The curved parts' last layers start this much smaller than usual: training starts at PCA."""
 
 
 def twelve_leads(independent: Tensor) -> Tensor:
@@ -57,33 +57,28 @@ class Residual(nn.Module):
 class VAE(nn.Module):
     """Beats [n, 8, 600] in mV to the posterior of `latents` factors, and back.
 
-    The network works on standardised beats: at every lead and sample the training mean is taken
-    off and what is left divided by the training standard deviation, so that the P wave weighs as
-    much to it as the QRS complex.
-
-    A beat is decoded as amplitudes on a warped time axis. Durations and intervals (PR, QRS, QT)
-    stretch the axis of all leads together, amplitudes and axes scale what lies on it; each is a
-    linear function of the latents, beside a convolutional part that is kept small. That is what
-    makes a latent follow a trait of the heart in a straight line, and a straight line is what a
-    GWAS tests.
+    The encoder is curved: convolutions over the beat, beside its scores on principal components.
+    The decoder is not: a beat is amplitudes on a warped time axis, both linear in the latents.
+    Durations and intervals (PR, QRS, QT, the fall of T) stretch the axis of all leads together;
+    voltages, axes and notches scale what lies on it. A latent then follows a trait of the heart in
+    a straight line, and a straight line is what a GWAS tests. Convolutions in the decoder rebuild
+    no better and bend that line.
     """
 
     centre: Tensor
-    scale: Tensor
+    axes: Tensor
+    sd: Tensor
     knots: Tensor
 
     def __init__(self, latents: int, channels: int) -> None:
         super().__init__()
-        wide, steps, hidden = 2 * channels, SAMPLES // 24, 256
+        wide, steps = 2 * channels, SAMPLES // 24
         self.register_buffer("centre", torch.zeros(N_LEADS, SAMPLES))
-        self.register_buffer("scale", torch.ones(N_LEADS, SAMPLES))
+        self.register_buffer("axes", torch.zeros(SCORES, N_LEADS * SAMPLES))
+        self.register_buffer("sd", torch.ones(SCORES))
         self.register_buffer("knots", _smooth_basis(WARP_KNOTS))
-        self.noise = nn.Parameter(torch.tensor(-3.0))  # log SD of the likelihood, see log_noise
-        self.warp = nn.Linear(latents, WARP_KNOTS, bias=False)
-        nn.init.normal_(self.warp.weight, std=0.02)
-        self.linear_in = nn.Linear(N_LEADS * SAMPLES, latents, bias=False)
-        self.linear_out = nn.Linear(latents, N_LEADS * SAMPLES, bias=False)
-        self.scores = nn.Linear(N_LEADS * SAMPLES, SCORES, bias=False)
+        self.noise = nn.Parameter(torch.tensor(-3.0))  # log SD of the likelihood, in mV
+        self.linear = nn.Linear(SCORES, latents)
         self.waves = nn.Sequential(
             nn.Conv1d(N_LEADS, channels, 16, stride=4, padding=6),  # 600 -> 150
             Residual(channels),
@@ -94,75 +89,56 @@ class VAE(nn.Module):
             nn.GELU(),
             nn.Flatten(),
         )
-        self.encoder = nn.Sequential(
-            nn.Linear(wide * steps + SCORES, hidden),
+        self.curved = nn.Sequential(
+            nn.Linear(wide * steps + SCORES, HIDDEN),
             nn.GELU(),
-            nn.Linear(hidden, hidden),
+            nn.Linear(HIDDEN, HIDDEN),
             nn.GELU(),
-            nn.Linear(hidden, 2 * latents),
+            nn.Linear(HIDDEN, 2 * latents),
         )
-        self.decoder = nn.Sequential(
-            nn.Linear(latents, hidden),
-            nn.GELU(),
-            nn.Linear(hidden, wide * steps),
-            nn.Unflatten(1, (wide, steps)),
-            Residual(wide),
-            nn.ConvTranspose1d(wide, wide, 3, stride=3),
-            Residual(wide),
-            nn.ConvTranspose1d(wide, channels, 4, stride=2, padding=1),
-            Residual(channels),
-            nn.GELU(),
-            nn.ConvTranspose1d(channels, N_LEADS, 16, stride=4, padding=6),
-        )
+        self.template = nn.Parameter(torch.zeros(N_LEADS, SAMPLES))
+        self.amplitude = nn.Linear(latents, SCORES, bias=False)
+        self.warp = nn.Linear(latents, WARP_KNOTS)
 
     @torch.no_grad()
     def start_from(self, beats: NDArray[np.float32]) -> None:
-        """Start as the PCA of standardised training beats [n, 8, 600] in mV.
+        """Start as the PCA of training beats [n, 8, 600] in mV.
 
-        The linear paths carry its scores, the convolutions and the warp next to nothing.
+        The linear paths carry its scores, the curved part and the warp next to nothing.
         """
-        spread = beats.std(axis=0) + SMALLEST_SCALE_MV
-        standard = (beats - beats.mean(axis=0)) / spread
-        components = fit_components(standard, SCORES)
-        axes, sd = torch.from_numpy(components.axes), torch.from_numpy(components.sd)[:, None]
-        nn.init.zeros_(self.scores.weight)
-        self.scores.weight[: len(axes)] = axes / (sd + SMALLEST_SCORE)
-        axes, sd = axes[: self.linear_in.out_features], sd[: self.linear_in.out_features]
-        self.centre.copy_(torch.from_numpy(beats.mean(axis=0)))
-        self.scale.copy_(torch.from_numpy(spread))
-        for path in (self.linear_in, self.linear_out):
-            nn.init.zeros_(path.weight)
-        self.linear_in.weight[: len(axes)] = axes / sd
-        self.linear_out.weight[:, : len(axes)] = (axes * sd).T
-        for layers in (self.encoder, self.decoder):
-            last = layers[-1]
-            assert isinstance(last, nn.Linear | nn.ConvTranspose1d)
-            last.weight.mul_(START_OF_RESIDUAL)
-            if last.bias is not None:
-                nn.init.zeros_(last.bias)
+        components = fit_components(beats, SCORES)
+        k, latents = len(components.axes), self.linear.out_features
+        self.centre.copy_(torch.from_numpy(components.mean).reshape(self.centre.shape))
+        self.template.copy_(self.centre)
+        self.axes.zero_()
+        self.axes[:k] = torch.from_numpy(components.axes)
+        self.sd[:k] = torch.from_numpy(components.sd).clamp(min=SMALLEST_SD_MV)
+        nn.init.eye_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+        nn.init.zeros_(self.amplitude.weight)
+        shared = min(k, latents)
+        self.amplitude.weight[:shared, :shared] = torch.diag(self.sd[:shared])
+        last = self.curved[-1]
+        assert isinstance(last, nn.Linear)
+        last.weight.mul_(START_OF_RESIDUAL)
+        nn.init.zeros_(last.bias)
+        last.bias[latents:] = -3.0
+        self.warp.weight.mul_(START_OF_RESIDUAL)
+        nn.init.zeros_(self.warp.bias)
 
     def encode(self, beats: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the posterior, each [n, latents], of beats [n, 8, 600] in mV."""
-        standard = (beats - self.centre) / self.scale
-        flat = standard.flatten(1)
-        seen = torch.cat([self.waves(standard), self.scores(flat)], dim=1)
-        mean, log_variance = self.encoder(seen).chunk(2, dim=1)
-        return mean + self.linear_in(flat), (log_variance - 3).clamp(-12, 4)
+        around = beats - self.centre
+        scores = around.flatten(1) @ self.axes.T
+        seen = torch.cat([self.waves(around), scores / (self.sd + SMALLEST_SCORE_MV)], dim=1)
+        mean, log_variance = self.curved(seen).chunk(2, dim=1)
+        return mean + self.linear(scores / self.sd), log_variance.clamp(-12, 4)
 
     def decode(self, z: Tensor) -> Tensor:
         """Beats [n, 8, 600] in mV of latents [n, latents]."""
-        linear = self.linear_out(z).unflatten(1, (N_LEADS, SAMPLES))
-        beats = self.centre + self.scale * (linear + CURVED_SHARE * self.decoder(z))
-        return resample(beats, WARP_SAMPLES * self.warp(z) @ self.knots)
-
-    @property
-    def log_noise(self) -> Tensor:
-        """Logarithm of the likelihood's SD in mV, [8, 600]: in proportion to `scale`.
-
-        `noise` is its mean over leads and samples, and is learned.
-        """
-        relative = self.scale.log()
-        return self.noise + relative - relative.mean()
+        change = (self.amplitude(z) @ self.axes).unflatten(1, (N_LEADS, SAMPLES))
+        shift = MAX_WARP * torch.tanh(self.warp(z) / 3) @ self.knots
+        return resample(self.template + change, shift)
 
 
 def resample(beats: Tensor, shift: Tensor) -> Tensor:
@@ -177,7 +153,7 @@ def resample(beats: Tensor, shift: Tensor) -> Tensor:
 
 def _smooth_basis(knots: int) -> Tensor:
     """Bells along the beat that sum to one at every sample, [knots, 600]."""
-    centres = torch.linspace(40, SAMPLES - 40, knots).unsqueeze(1)
-    width = (SAMPLES - 80) / (knots - 1)
+    centres = torch.linspace(60, SAMPLES - 40, knots).unsqueeze(1)
+    width = (SAMPLES - 100) / (knots - 1)
     bells = torch.exp(-0.5 * ((torch.arange(SAMPLES) - centres) / width) ** 2)
-    return bells / bells.sum(dim=0)
+    return bells / bells.sum(dim=0).clamp(min=1e-3)

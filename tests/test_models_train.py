@@ -20,7 +20,7 @@ from models.registry import read_history
 from models.train import kl_weight, train
 
 N = 160
-SETTINGS = Model(latents=6, channels=4, epochs=4, batch_size=16, kl_start=20, kl_weight=5)
+SETTINGS = Model(latents=6, channels=4, epochs=4, batch_size=16, kl_weight=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +186,6 @@ def test_a_gpu_that_is_not_there_is_said(table, tmp_path):
         run(table, tmp_path, f"sqlite:///{tmp_path}/mlflow.db", Model(device="cuda"))
 
 
-def test_the_kl_weight_falls_and_then_stays():
-    weights = [kl_weight(SETTINGS, progress) for progress in (0, 0.35, 0.7, 1)]
-    np.testing.assert_allclose(weights, [20, 10, 5, 5])
+def test_the_kl_weight_rises_and_then_stays():
+    weights = [kl_weight(SETTINGS, progress) for progress in (0, 0.15, 0.3, 1)]
+    np.testing.assert_allclose(weights, [0, 0.25, 0.5, 0.5])
