@@ -133,21 +133,22 @@ def test_driver_and_executors_import_from_the_wheel_alone(tmp_path, cluster_modu
     assert not await_end_of_processes(cluster.folder)
 
 
-def test_every_job_runs_on_the_cluster_and_then_skips_itself(study, tmp_path):
-    code, first = run_on_cluster(study, tmp_path / "one")
+def test_every_job_runs_on_the_cluster_and_then_skips_itself(study, tmp_path, capsys):
+    code, lines = run_on_cluster(study, tmp_path / "scratch")
     assert code == 0
-    assert tuple(first) == STEPS
-    assert not [step for step, line in first.items() if "skipped" in line]
+    assert tuple(lines) == STEPS
+    assert not [step for step, line in lines.items() if "skipped" in line]
     results = study.parent / "results"
     assert "<html" in (results / "report.html").read_text()
     assert len(list((results / "spark-events").iterdir())) >= 3, "several jobs use the cluster"
+    assert not await_end_of_processes(tmp_path / "scratch")
+    assert not list((tmp_path / "scratch").glob("ecg-spark-cluster-*")), "no folder is left behind"
 
-    code, second = run_on_cluster(study, tmp_path / "two")
-    assert code == 0
-    assert [step for step, line in second.items() if "skipped" in line] == list(STEPS)
-    for scratch in (tmp_path / "one", tmp_path / "two"):
-        assert not await_end_of_processes(scratch)
-        assert not list(scratch.glob("ecg-spark-cluster-*")), "no folder is left behind"
+    # What the cluster published is known to the command line too, in another process.
+    capsys.readouterr()
+    assert ecg_spark(["run", str(study)]) == 0
+    second = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["step"] for line in second if "skipped" in line] == list(STEPS)
 
 
 def test_a_failing_job_gives_its_exit_code_and_ends_the_run(study, tmp_path):
