@@ -5,8 +5,10 @@ one entry `n_alt`, the number of alternate (effect) alleles as a float: 0, 1, 2,
 between, or missing.
 """
 
+import zlib
 from typing import Any
 
+import fsspec
 import hail as hl
 
 from ecg_spark.errors import DataError
@@ -99,24 +101,28 @@ def contig_recoding(reference_genome: str) -> dict[str, str]:
 
 def _expand(path: str) -> list[str]:
     """The files that a path or glob stands for, in the order of their names."""
-    try:
-        if any(sign in path for sign in "*?["):
-            found = sorted(entry["path"] for entry in hl.hadoop_ls(path))
-        else:
-            found = [path] if hl.hadoop_exists(path) else []
-    except (OSError, hl.utils.java.FatalError):
-        found = []
+    files, base = fsspec.core.url_to_fs(path)
+    if any(sign in path for sign in "*?["):
+        found = [files.unstrip_protocol(name) for name in sorted(files.glob(base))]
+    else:
+        found = [path] if files.exists(base) else []
     if not found:
         raise DataError(f"The genotypes {path} do not exist: correct genotypes.path.")
     return found
 
 
+def _exists(file: str) -> bool:
+    files, base = fsspec.core.url_to_fs(file)
+    return bool(files.exists(base))
+
+
 def _check_signature(file: str, kind: str) -> None:
     start, expected = _SIGNATURES[".vcf" if kind.startswith(".vcf") else kind]
+    compression = "gzip" if kind in (".vcf.gz", ".vcf.bgz") else None
     try:
-        with hl.hadoop_open(file, "rb") as stream:
+        with fsspec.open(file, "rb", compression=compression) as stream:
             head = stream.read(start + len(expected))
-    except (OSError, EOFError, hl.utils.java.FatalError):
+    except (OSError, EOFError, zlib.error):
         head = b""
     if head[start:] != expected:
         raise DataError(
@@ -130,7 +136,7 @@ def _read_plink(files: list[str], min_partitions: int, options: dict[str, Any]) 
     for bed in files:
         stem = bed.removesuffix(".bed")
         for suffix in (".bim", ".fam"):
-            if not hl.hadoop_exists(stem + suffix):
+            if not _exists(stem + suffix):
                 raise DataError(f"The genotypes {bed} lack the file {stem}{suffix}: put it there.")
         parts.append(
             hl.import_plink(
@@ -151,7 +157,7 @@ def _read_bgen(
     genotypes = hl.import_bgen(
         files,
         entry_fields=["dosage"],
-        sample_file=sample if hl.hadoop_exists(sample) else None,
+        sample_file=sample if _exists(sample) else None,
         n_partitions=min_partitions,
         index_file_map=indexes,
     )
@@ -211,6 +217,6 @@ def _split(genotypes: hl.MatrixTable, path: str) -> hl.MatrixTable:
 
 def _is_bgzf(file: str) -> bool:
     """True where a gzip file is made of blocks, by the extra field of its header."""
-    with hl.current_backend().fs.open(file, "rb") as stream:
+    with fsspec.open(file, "rb") as stream:
         head = stream.read(14)
     return len(head) == 14 and bool(head[3] & 4) and head[12:14] == b"BC"

@@ -1,0 +1,207 @@
+"""The two steps of the genetics room, from files to loci and exchange files."""
+
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from genetics_data import people, write_plink
+
+from ecg_spark.errors import DataError
+from ecg_spark.genetics.gwas import run_gwas
+from ecg_spark.genetics.prepare import prepare_genotypes
+from ecg_spark.study import Genotypes, Gwas
+
+N, M = 300, 4_400
+CAUSAL, HIDDEN = 900, 3_000
+
+
+@pytest.fixture(scope="module")
+def biobank(tmp_path_factory):
+    """Two populations on 22 chromosomes, one pair of twins, a planted variant for a latent and one
+    that moves five latents a little."""
+    calls, population = people(N, M, seed=8, populations=2, fst=0.05)
+    rng = np.random.default_rng(9)
+    calls[[CAUSAL, HIDDEN]] = rng.binomial(2, 0.5, (2, N))
+    calls[:, 299] = calls[:, 297]
+    contigs = [str(1 + j // 200) for j in range(M)]
+    positions = 500_000 + 20_000 * (np.arange(M) % 200)
+    samples = [f"P{i:03d}" for i in range(N)]
+    path = write_plink(
+        tmp_path_factory.mktemp("biobank") / "set", calls, samples, contigs, positions
+    )
+    values = rng.normal(size=(N, 8)) + population[:, None]
+    values[:, 0] += 0.9 * calls[CAUSAL]
+    values[:, :5] += 0.45 * calls[HIDDEN][:, None]
+    table = pd.DataFrame(values, samples, [f"vae_{i:02d}" for i in range(8)])
+    table["pca_00"] = rng.normal(size=N)
+    table["pca_01"] = 3.0
+    table["pr_ms"] = rng.normal(160, 20, N)
+    table.loc[samples[::10], "pr_ms"] = np.nan
+    groups = {
+        "vae": [f"vae_{i:02d}" for i in range(8)],
+        "pca": ["pca_00", "pca_01"],
+        "traits": ["pr_ms"],
+    }
+    covariates = pd.DataFrame(
+        {"age": rng.normal(60, 8, N), "sex": rng.integers(0, 2, N) * 1.0}, samples
+    )
+    settings = Genotypes(path=path, reference_genome="GRCh37", components=2)
+    return settings, table, groups, covariates
+
+
+@pytest.fixture(scope="module")
+def prepared(spark, hail, biobank, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("genotypes")
+    settings = biobank[0]
+    return folder, prepare_genotypes(spark, settings, settings.path, str(folder), 1)
+
+
+@pytest.fixture(scope="module")
+def studied(spark, biobank, prepared, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gwas")
+    settings, table, groups, covariates = biobank
+    # Participants come in another order than samples, and some of them have no genotypes.
+    shuffled = pd.concat(
+        [table.sample(frac=1, random_state=1), table.iloc[:3].set_axis(list("xyz"))]
+    )
+    summary = run_gwas(
+        spark, str(prepared[0]), shuffled, groups, covariates, settings, Gwas(), str(folder), 1
+    )
+    return folder, summary
+
+
+def test_prepared_genotypes_tell_who_is_related_and_from_where(prepared):
+    folder, summary = prepared
+    assert json.loads(json.dumps(summary)) == summary
+    assert (summary["samples"], summary["unrelated"], summary["related_pairs"]) == (N, N - 1, 1)
+    assert summary["filters"][0] == {"filter": "as imported", "samples": N, "variants": M}
+    assert summary["variants"] == summary["filters"][-1]["variants"]
+    assert sorted(os.listdir(folder)) == ["genotypes.mt", "scores"]
+    scores = pd.read_parquet(folder / "scores").set_index("s")
+    assert not scores.loc[["P297", "P299"], "unrelated"].all()
+    components = np.array(scores["pc"].tolist())
+    assert abs(np.corrcoef(components[:, 0], np.arange(N) % 2)[0, 1]) > 0.95
+
+
+def test_planted_variants_are_found_each_by_its_method(studied):
+    folder, summary = studied
+    assert json.loads(json.dumps(summary)) == summary
+    assert (summary["participants"], summary["matched"], summary["analysed"]) == (303, 299, 299)
+    assert summary["covariates"] == ["age", "sex", "pc_1", "pc_2"]
+    assert any("pca_01 is constant" in note for note in summary["notes"])
+    assert summary["phenotypes"] == {"vae": 8, "pca": 1, "traits": 1}
+    assert summary["thresholds"]["vae omnibus"] == pytest.approx(-np.log10(5e-8), abs=1e-4)
+    assert summary["thresholds"]["vae"] == pytest.approx(-np.log10(5e-8 / 8), abs=0.1)
+    assert 0.9 < summary["mean_lambda"]["vae"] < 1.12
+    loci = pd.read_parquet(folder / "loci")
+    single, joint = (loci[loci["method"] == name] for name in ("vae", "vae omnibus"))
+    causal = ("5", 500_000 + 20_000 * (CAUSAL % 200), "vae_00")
+    hidden = ("16", 500_000 + 20_000 * (HIDDEN % 200), "vae omnibus")
+    rows = ["contig", "position", "phenotype"]
+    assert list(single[rows].itertuples(index=False, name=None)) == [causal]
+    assert hidden in set(joint[rows].itertuples(index=False, name=None))
+    assert joint["beta"].isna().all()
+    assert set(loci["method"]) == {"vae", "vae omnibus"}
+    assert summary["loci"]["traits"] == 0
+
+
+def test_tables_hold_every_test(studied):
+    folder, summary = studied
+    associations = pd.read_parquet(folder / "associations")
+    omnibus = pd.read_parquet(folder / "omnibus")
+    assert len(associations) == 10 * summary["variants"]
+    assert len(omnibus) == 2 * summary["variants"]
+    assert set(omnibus["model"]) == {"vae", "pca"}
+    n = associations.groupby("phenotype")["n"].first()
+    assert (n["vae_00"], n["pr_ms"]) == (299, 269)
+    alone = associations[associations["phenotype"] == "pca_00"].set_index(["contig", "position"])
+    joint = omnibus[omnibus["model"] == "pca"].set_index(["contig", "position"])
+    # An omnibus test of one phenotype is the test of that phenotype.
+    assert joint["neg_log10_p"].loc[alone.index].to_numpy() == pytest.approx(
+        alone["neg_log10_p"].to_numpy(), rel=1e-9
+    )
+
+
+def test_summary_statistics_are_sorted_and_have_their_metadata(studied):
+    folder, summary = studied
+    path = folder / "sumstats/vae_00.tsv.gz"
+    table = pd.read_csv(path, sep="\t", na_values="#NA")
+    assert list(table.columns[:8]) == [
+        "chromosome", "base_pair_location", "effect_allele", "other_allele", "beta",
+        "standard_error", "effect_allele_frequency", "neg_log_10_p_value",
+    ]  # fmt: skip
+    assert len(table) == summary["variants"]
+    places = list(zip(table["chromosome"], table["base_pair_location"], strict=True))
+    assert places == sorted(places)
+    found = pd.read_parquet(folder / "associations").query("phenotype == 'vae_00'")
+    both = table.merge(found.assign(chromosome=found["contig"].astype(int)),
+                       left_on=["chromosome", "base_pair_location"],
+                       right_on=["chromosome", "position"])  # fmt: skip
+    assert both["beta_x"].to_numpy() == pytest.approx(both["beta_y"].to_numpy(), rel=1e-6)
+    assert (both["effect_allele"] == both["alt"]).all()
+    sidecar = yaml.safe_load((folder / "sumstats/vae_00.tsv.gz-meta.yaml").read_text())
+    assert sidecar["data_file_md5sum"] == hashlib.md5(path.read_bytes()).hexdigest()
+    assert sidecar["genome_assembly"] == "GRCh37"
+    assert sidecar["samples"][0]["sample_size"] == 299
+    assert not list((folder / "sumstats").glob(".*"))
+
+
+def _validator():
+    """The command gwas-ssf, which needs an environment of its own (it pins pandas 1)."""
+    found = os.environ.get("GWAS_SSF") or shutil.which("gwas-ssf") or ".venv-ssf/bin/gwas-ssf"
+    return found if shutil.which(found) else None
+
+
+@pytest.mark.skipif(_validator() is None, reason="gwas-ssf is not installed (set GWAS_SSF)")
+def test_the_fields_own_validator_accepts_the_files(studied):
+    for name in ("vae_00", "pr_ms"):
+        path = studied[0] / f"sumstats/{name}.tsv.gz"
+        done = subprocess.run(
+            [_validator(), "validate", path, "--min-rows", "1000"], capture_output=True, text=True
+        )
+        assert "Validation status: True" in done.stdout, done.stdout + done.stderr
+
+
+def test_pairing_at_random_has_no_association_and_says_so(spark, biobank, prepared, tmp_path):
+    settings, table, groups, covariates = biobank
+    random = settings.model_copy(update={"pairing": "random"})
+    strangers = table.rename(index=lambda name: f"E{name}")
+    people_of_them = covariates.rename(index=lambda name: f"E{name}")
+    summary = run_gwas(
+        spark, str(prepared[0]), strangers, {"vae": groups["vae"]}, people_of_them, random, Gwas(),
+        str(tmp_path), 5,
+    )  # fmt: skip
+    assert summary["analysed"] == 299
+    assert summary["loci"] == {"vae": 0, "vae omnibus": 0}
+    assert len(pd.read_parquet(tmp_path / "loci")) == 0
+    sidecar = yaml.safe_load((tmp_path / "sumstats/vae_00.tsv.gz-meta.yaml").read_text())
+    assert "paired at random" in sidecar["author_notes"]
+    with gzip.open(tmp_path / "sumstats/vae_00.tsv.gz", "rt") as file:
+        assert file.readline().startswith("chromosome\t")
+
+
+def test_ids_that_match_no_sample_are_refused(spark, biobank, prepared, tmp_path):
+    settings, table, groups, covariates = biobank
+    strangers = table.rename(index=lambda name: f"secret{name}")
+    with pytest.raises(DataError, match="None of the 300 participants") as caught:
+        run_gwas(
+            spark, str(prepared[0]), strangers, groups, covariates, settings, Gwas(),
+            str(tmp_path), 1,
+        )  # fmt: skip
+    assert "secret" not in str(caught.value)
+    assert os.listdir(tmp_path) == []
+
+
+def test_importing_the_steps_does_not_import_hail():
+    modules = "ecg_spark.genetics.gwas, ecg_spark.genetics.prepare"
+    code = f"import sys, {modules}; print('hail' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
