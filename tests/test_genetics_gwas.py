@@ -39,7 +39,7 @@ def biobank(tmp_path_factory):
     )
     values = rng.normal(size=(N, 8)) + population[:, None]
     values[:, 0] += 0.9 * calls[CAUSAL]
-    values[:, :5] += 0.45 * calls[HIDDEN][:, None]
+    values[:, :5] += 0.35 * calls[HIDDEN][:, None]
     table = pd.DataFrame(values, samples, [f"vae_{i:02d}" for i in range(8)])
     table["pca_00"] = rng.normal(size=N)
     table["pca_01"] = 3.0

@@ -4,7 +4,7 @@ The calls of these variants fit in memory as one byte each (2 GB for 500,000 peo
 everything here is NumPy over one packed matrix, spread over Spark where it is quadratic in people.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import hail as hl
@@ -168,7 +168,7 @@ def standardised(calls: NDArray[np.int8]) -> NDArray[np.float32]:
     mean = (calls * known).sum(axis=1, keepdims=True) / count
     values = np.where(known, calls - mean, 0).astype(np.float32)
     length = np.linalg.norm(values, axis=1, keepdims=True)
-    return np.divide(values, length, out=values, where=length > 0)
+    return np.asarray(np.divide(values, length, out=values, where=length > 0))
 
 
 def chance_relatives(calls: NDArray[np.int8], max_kinship: float) -> float:
@@ -200,7 +200,7 @@ def related_pairs(
     tasks = [(i, j) for i in starts for j in starts if i <= j]
     shared = spark.sparkContext.broadcast(by_sample)
 
-    def compare(blocks: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    def compare(blocks: Iterable[tuple[int, int]]) -> Iterable[tuple[int, int]]:
         for i, j in blocks:
             kinship = king_robust(shared.value[i : i + _BLOCK], shared.value[j : j + _BLOCK])
             if i == j:
