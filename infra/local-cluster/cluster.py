@@ -3,8 +3,8 @@
     infra/local-cluster/run study.yaml [--force] [--executor-memory 2g]
 
 It builds the wheel, starts a standalone master and two workers of one core each on 127.0.0.1, from
-the installed pyspark and on free ports, and submits jobs/<step>.py for every step. Each job prints
-its line of JSON. It ends with the first exit code that is not 0, and stops what it started, on
+the installed pyspark and on free ports, and submits jobs/<step>.py for every step. Each job's line
+of JSON goes to standard output, all else to standard error. It ends with the first exit code that is not 0, and stops what it started, on
 failure, Ctrl-C and a termination signal too. Spark's event logs lie in the study's output folder,
 in spark-events; where something fails, the logs of master, workers and executors are kept.
 
@@ -56,7 +56,7 @@ class Cluster:
         self._event_log = event_log
         self._driver_memory, self._executor_memory = driver_memory, executor_memory
         self._daemons: list[subprocess.Popen[bytes]] = []
-        self._job: subprocess.Popen[bytes] | None = None
+        self._job: subprocess.Popen[str] | None = None
         self._failed = False
 
     def __enter__(self) -> "Cluster":
@@ -86,8 +86,17 @@ class Cluster:
         command += [str(script), *arguments]
         # A session of its own: Ctrl-C reaches this process, which then ends the job.
         self._job = subprocess.Popen(
-            command, env=self._environment(), stdin=subprocess.DEVNULL, start_new_session=True
+            command,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
         )
+        # Spark joins a job's standard error to its standard output: they are parted again.
+        for line in self._job.stdout or ():
+            print(line, end="", file=sys.stdout if line.startswith("{") else sys.stderr, flush=True)
         code = self._job.wait()
         self._failed |= code != 0
         return code
@@ -173,7 +182,7 @@ class Cluster:
 
     def _stop(self) -> None:
         """End the job, then workers (and with them their executors), then the master."""
-        started = ([self._job] if self._job else []) + self._daemons[::-1]
+        started = [process for process in (self._job, *self._daemons[::-1]) if process]
         for process in started:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)
