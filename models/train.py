@@ -154,7 +154,7 @@ def fit(
             nll = gaussian_nll(beats, rebuilt, network.noise).mean()
             kl = kl_divergence(mean, log_variance).sum(dim=1).mean()
             optimiser.zero_grad()
-            (nll + weight * kl).backward()
+            ((nll + weight * kl) / beats[0].numel()).backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT)
             optimiser.step()
             schedule.step()
