@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import StrMethodFormatter
+from matplotlib.ticker import LogLocator, StrMethodFormatter
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -148,7 +148,7 @@ def heat_map(
 ) -> Figure:
     """A signed matrix in two colours about zero; a missing value is left white."""
     with mpl.rc_context(STYLE):
-        figure = new_figure(max(1.6, 0.24 * len(rows) + 1.3))
+        figure = new_figure(0.24 * len(rows) + 1.7)
         axes = figure.subplots()
         image = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
         axes.set_xticks(range(len(columns)), columns, rotation=60, ha="right", fontsize=8)
@@ -176,8 +176,9 @@ def ancestry(scores: NDArray[np.float64]) -> Figure:
                 drawn,
                 ax=figure.axes[len(pairs) - 1],
                 label="people",
+                ticks=LogLocator(subs=(1, 2, 5)),
                 format=StrMethodFormatter("{x:g}"),
-            )
+            ).minorticks_off()
         for axes in figure.axes[len(pairs) : 3]:
             axes.set_visible(False)
     return figure
@@ -187,13 +188,13 @@ def manhattan(
     panels: Sequence[tuple[str, str, pd.DataFrame, float]],
     extents: Mapping[str, int],
     floor: float,
-    marks: pd.DataFrame | None = None,
+    marks: pd.DataFrame,
 ) -> Figure:
     """One Manhattan plot above the other, on the same genome.
 
     A panel is (title, group, points, threshold as -log10 p); points have the columns contig,
     position, neg_log10_p and none lies below `floor`. `extents` gives the contigs in order and
-    their lengths in bp; `marks` (contig, position) are planted variants, drawn as ticks below.
+    their lengths in bp; `marks` (contig, position, is_large) are planted variants, drawn below.
     """
     gap = 0.01 * sum(extents.values())
     starts, at = {}, 0.0
@@ -205,13 +206,13 @@ def manhattan(
         for axes, (title, group, points, threshold) in zip(
             figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0], panels, strict=True
         ):
-            x = points["contig"].map(starts) + points["position"]
-            y = points["neg_log10_p"]
-            odd = points["contig"].map({name: k % 2 for k, name in enumerate(starts)})
+            x = _along(points, starts)
+            y = points["neg_log10_p"].to_numpy(float)
+            odd = points["contig"].isin(list(starts)[1::2]).to_numpy()
             hit = y >= threshold
             for chosen, colour, size in (
-                (~hit & (odd == 0), MUTED, 3),
-                (~hit & (odd == 1), FAINT, 3),
+                (~hit & ~odd, MUTED, 3),
+                (~hit & odd, FAINT, 3),
                 (hit, GROUP_COLOURS[group], 9),
             ):
                 axes.scatter(x[chosen], y[chosen], s=size, color=colour, linewidths=0)
@@ -219,10 +220,10 @@ def manhattan(
             axes.set_ylim(floor, max(threshold * 1.25, float(y.max() if len(y) else 0) * 1.08))
             axes.set_xlim(-gap, at)
             styled(axes, title, "", "−log₁₀ p")
-            if marks is not None and len(marks):
-                ticks = marks["contig"].map(starts) + marks["position"]
+            for large, mark in marks.groupby("is_large"):
                 axes.plot(
-                    ticks, np.full(len(ticks), -0.035), "^", color=INK, ms=4, clip_on=False,
+                    _along(mark, starts), np.full(len(mark), -0.035), "^",
+                    mec=INK, mfc=INK if large else "white", mew=0.6, ms=4, clip_on=False,
                     transform=axes.get_xaxis_transform(),
                 )  # fmt: skip
         axes.set_xticks(
@@ -230,9 +231,15 @@ def manhattan(
             [name.removeprefix("chr") for name in extents],
             fontsize=8 if len(extents) < 16 else 6.5,
         )
-        axes.tick_params(axis="x", length=0)
-        axes.set_xlabel("chromosome" + (";  ▲ planted variant" if marks is not None else ""))
+        axes.tick_params(axis="x", length=0, pad=7)
+        axes.set_xlabel("chromosome")
     return figure
+
+
+def _along(variants: pd.DataFrame, starts: Mapping[str, float]) -> NDArray[np.float64]:
+    """Where variants lie along the genome, on the axis of all contigs one after the other."""
+    starting = variants["contig"].map(starts).to_numpy(float)
+    return np.asarray(starting + variants["position"].to_numpy(float))
 
 
 def quantile_quantile(

@@ -68,7 +68,8 @@ def gwas(material: Material, planted: list[Planted]) -> tuple[Section, dict[str,
         for group in present
     }
     marks = pd.DataFrame(
-        {"contig": [p.contig for p in planted], "position": [p.position for p in planted]}
+        [(one.contig, one.position, one.is_large) for one in planted],
+        columns=["contig", "position", "is_large"],
     )
     manhattan = figures.manhattan(
         [
@@ -77,7 +78,7 @@ def gwas(material: Material, planted: list[Planted]) -> tuple[Section, dict[str,
         ],
         singles.extents,
         FLOOR,
-        marks if planted else None,
+        marks,
     )
     qq = figures.quantile_quantile(
         [
@@ -91,6 +92,7 @@ def gwas(material: Material, planted: list[Planted]) -> tuple[Section, dict[str,
     )
     section = {
         "gwas": summary,
+        "covariates": _covariates(summary["covariates"]),
         "n_variants": max((singles.tests(name) for name in singles.histograms), default=0),
         **{f"n_{group}": len(members[group]) for group in ("vae", "pca", "traits")},
         "thresholds": [(group, thresholds[group]) for group in present],
@@ -113,6 +115,13 @@ def gwas(material: Material, planted: list[Planted]) -> tuple[Section, dict[str,
         "lambda_mean": {group: round(float(np.mean(v)), 4) for group, v in lambdas.items()},
     }
     return section, counts
+
+
+def _covariates(names: list[str]) -> str:
+    """The covariates in words, the principal components as their number."""
+    own = [name.replace("_", " ") for name in names if not name.startswith("pc_")]
+    components = len(names) - len(own)
+    return ", ".join([*own, *([f"{components} principal components"] if components else [])])
 
 
 def found_loci(material: Material, table: pd.DataFrame, planted: list[Planted]) -> Section:

@@ -49,7 +49,7 @@ class Region:
             "region": f"{self.contig.removeprefix('chr')}: {self.start / 1e6:.2f}–"
             f"{self.end / 1e6:.2f} Mb",
             "methods": ", ".join(self.methods),
-            "phenotypes": ", ".join(self.phenotypes),
+            "phenotypes": ", ".join(self.phenotypes) or "all together",
             "beta": f"{lead['beta']:+.3f}" if tested else "–",
             "se": f"{lead['se']:.3f}" if tested else "–",
             "neg_log10_p": f"{lead['neg_log10_p']:.1f}",

@@ -162,7 +162,11 @@ def locus_effects(
                 axes.fill_between(TIME_MS, change[1, i], change[2, i], color=MUTED, alpha=0.3, lw=0)
                 axes.plot(TIME_MS, change[0, i], color=INK, lw=1.1)
                 _beat_axes(axes, "")
-            beats[0].set_title(f"{label}\n{TELLING_LEADS[0]}")
+            beats[0].set_title(f" \n{TELLING_LEADS[0]}")
+            # The label reaches over the next panels and must not widen its own.
+            beats[0].text(
+                0, 1.2, label, transform=beats[0].transAxes, weight="bold", va="bottom"
+            ).set_in_layout(False)
             beats[0].set_ylabel("mV")
             changes[0].set_ylabel("µV per\nallele")
             beats[2].legend(fontsize=7, loc="upper right", handlelength=1.2)
