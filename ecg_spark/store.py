@@ -117,21 +117,30 @@ class Store:
         if not run.is_published:
             self._remove(step, name)
 
+    def put_copy(self, path: str, name: str) -> str:
+        """Copy a file of a run to `name` in the output folder, whole or not at all; its path."""
+        self._put(f"{self._base}/{name}", self._fs.cat_file(self._fs._strip_protocol(path)))
+        return f"{self.root}/{name}"
+
     def _publish(self, publication: Publication) -> None:
         content = asdict(publication)
         del content["folder"]
         body = json.dumps(content, indent=1, sort_keys=True).encode()
         pointer = self._pointer(publication.step)
         self._fs.makedirs(pointer.rsplit("/", 1)[0], exist_ok=True)
+        self._put(pointer, body)
+
+    def _put(self, path: str, body: bytes) -> None:
+        """Replace a file: by a rename on a file system, by a single put on an object store."""
         if self.is_local:
-            aside = f"{pointer}.{secrets.token_hex(4)}"
+            aside = f"{path}.{secrets.token_hex(4)}"
             with open(aside, "wb") as file:
                 file.write(body)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(aside, pointer)
+            os.replace(aside, path)
         else:
-            self._fs.pipe_file(pointer, body)
+            self._fs.pipe_file(path, body)
 
     def _remove_unpublished(self, step: str) -> None:
         """Remove what killed runs left, and all but the newest published run."""

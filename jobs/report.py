@@ -16,7 +16,9 @@ def settings(study: Study) -> Any:
 
 def work(context: Context) -> Summary:
     """Write report.html into the run, and a copy of it into the output folder."""
-    return write_report(context.study, context.store, context.run.path("report.html"))
+    page = context.run.path("report.html")
+    summary = write_report(context.study, context.store, page)
+    return summary | {"report": context.store.put_copy(page, "report.html")}
 
 
 STEP = Step(
