@@ -4,9 +4,10 @@
 
 It builds the wheel, starts a standalone master and two workers of one core each on 127.0.0.1, from
 the installed pyspark and on free ports, and submits jobs/<step>.py for every step. Each job's line
-of JSON goes to standard output, all else to standard error. It ends with the first exit code that is not 0, and stops what it started, on
-failure, Ctrl-C and a termination signal too. Spark's event logs lie in the study's output folder,
-in spark-events; where something fails, the logs of master, workers and executors are kept.
+of JSON goes to standard output, all else to standard error. It ends with the first exit code that
+is not 0, and stops what it started, on failure, Ctrl-C and a termination signal too. Spark's event
+logs lie in the study's output folder, in spark-events; where something fails, the logs of master,
+workers and executors are kept.
 
 What a job imports comes from the wheel alone, as on a cluster where ecg-spark is not installed: the
 Python of driver and executors sees the packages of the environment, but not this checkout, which
