@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 from ecg_spark.errors import UsageError
+from ecg_spark.store import Store
 from ecg_spark.study import load_study, study_template
 from jobs.simulate import add_options, simulate
 from jobs.step import Step, guarded, print_line, run_step
@@ -70,8 +71,12 @@ def _simulate(options: argparse.Namespace) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     study = load_study(options.study)
-    for name in options.steps:
-        step: Step = import_module(f"jobs.{name}").STEP
+    steps: list[Step] = [import_module(f"jobs.{name}").STEP for name in options.steps]
+    store = Store(study.output_path)
+    for step in steps:
+        if store.published(step.name) is None:
+            step.check(study)
+    for step in steps:
         print_line(run_step(step, study, force=options.force))
 
 

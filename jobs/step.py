@@ -52,6 +52,7 @@ class Step:
     settings: Callable[[Study], Any]
     work: Callable[[Context], Summary]
     version: int = 1  # raise it when the same settings give another result
+    check: Callable[[Study], None] = lambda study: None  # what must be there before hours are spent
 
 
 def run_step(step: Step, study: Study, *, force: bool = False) -> Summary:

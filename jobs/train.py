@@ -6,7 +6,8 @@ from typing import Any
 
 from ecg_spark.study import Study
 from jobs.step import Context, Step, Summary, main
-from models.train import train
+from models.tracking import tracked
+from models.train import choose_device, train
 
 
 def settings(study: Study) -> Any:
@@ -30,7 +31,14 @@ def work(context: Context) -> Summary:
     return asdict(result)
 
 
-STEP = Step("train", ("average",), settings, work)
+def check(study: Study) -> None:
+    """Raise `InfrastructureError` where the GPU asked for or the MLflow server is absent."""
+    choose_device(study.model.device)
+    with tracked(study.tracking_uri):
+        pass
+
+
+STEP = Step("train", ("average",), settings, work, check=check)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))
