@@ -44,7 +44,8 @@ def prepare_genotypes(
         settings.max_kinship,
         seed,
     )
-    samples = genotypes.cols().collect()
+    # Unkeyed: a keyed table of columns is sorted by id, which is not the order of the calls.
+    samples = genotypes.key_cols_by().cols().collect()
     records = [
         {
             "s": sample.s,
