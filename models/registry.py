@@ -3,7 +3,9 @@
 import hashlib
 import json
 import warnings
+from importlib.abc import Traversable
 from importlib.metadata import version
+from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +64,15 @@ def register(encoder: Encoder, name: str, scratch: Path) -> int:
         Schema([TensorSpec(np.dtype(np.float32), (-1, len(LEADS), SAMPLES))]),
         Schema([TensorSpec(np.dtype(np.float64), (-1, encoder.n_active))]),
     )
+    sources = scratch / "sources"
+    for package in (models, ecg_spark):
+        _copy(package_files(package), sources / package.__name__)
     needed = ("torch", "numpy", "scipy", "safetensors", "mlflow", "lxml", "wfdb")
     info = mlflow.pyfunc.log_model(
         name="model",
-        python_model=str(Path(__file__).with_name("pyfunc_model.py")),
+        python_model=str(sources / "models" / "pyfunc_model.py"),
         artifacts={"model": str(folder)},
-        code_paths=[str(Path(package.__path__[0])) for package in (models, ecg_spark)],
+        code_paths=[str(folder) for folder in sources.iterdir()],
         signature=signature,
         input_example=example,
         pip_requirements=[f"{package}=={version(package)}" for package in needed],
@@ -79,3 +84,14 @@ def register(encoder: Encoder, name: str, scratch: Path) -> int:
         if alias == "candidate" or alias not in aliases:
             client.set_registered_model_alias(name, alias, info.registered_model_version)
     return int(info.registered_model_version)
+
+
+def _copy(source: Traversable, target: Path) -> None:
+    """Copy a package's files, which may lie in a zip: spark-submit's --py-files are imported so."""
+    if source.is_dir():
+        target.mkdir(parents=True)
+        for item in source.iterdir():
+            if item.name != "__pycache__":
+                _copy(item, target / item.name)
+    else:
+        target.write_bytes(source.read_bytes())
