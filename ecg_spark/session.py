@@ -18,11 +18,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import fsspec
 from pyspark import SparkConf
 from pyspark.sql import SparkSession
 
 from ecg_spark.errors import InfrastructureError
+from ecg_spark.store import remove_folder
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def start_hail(spark: SparkSession, folder: str | None = None) -> Any:
 
     if not hl.utils.java.Env._hc:
         scratch = f"{folder or tempfile.gettempdir()}/hail-{secrets.token_hex(4)}"
-        atexit.register(_remove_folder, scratch)
+        atexit.register(remove_folder, scratch)
         with warnings.catch_warnings():
             # It asks for the settings above in every session that it did not make itself.
             warnings.filterwarnings("ignore", "Hail requires additional configuration")
@@ -118,12 +118,6 @@ def start_hail(spark: SparkSession, folder: str | None = None) -> Any:
                 local_tmpdir=f"file://{tempfile.gettempdir()}",
             )
     return hl
-
-
-def _remove_folder(folder: str) -> None:
-    files, path = fsspec.core.url_to_fs(folder)
-    if files.exists(path):
-        files.rm(path, recursive=True)
 
 
 def hail_jar() -> Path:

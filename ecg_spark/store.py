@@ -61,6 +61,13 @@ def file_stamp(path: str) -> tuple[str, int | None, str]:
     return path, info.get("size"), str(info.get("mtime") or info.get("etag") or "")
 
 
+def remove_folder(folder: str) -> None:
+    """Remove a folder and what is in it; one that is not there is no error."""
+    fs, path = fsspec.core.url_to_fs(folder)
+    if fs.exists(path):
+        fs.rm(path, recursive=True)
+
+
 class Store:
     """The output folder of one study, on any file system that fsspec reaches."""
 

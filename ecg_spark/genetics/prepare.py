@@ -3,11 +3,11 @@
 import logging
 from typing import Any
 
-import fsspec
 from pyspark.sql import SparkSession
 
 from ecg_spark.genetics.outputs import SCORES, write_rows
 from ecg_spark.session import start_hail
+from ecg_spark.store import remove_folder
 from ecg_spark.study import Genotypes
 
 log = logging.getLogger(__name__)
@@ -56,9 +56,7 @@ def prepare_genotypes(
         for sample, unrelated, scores in zip(samples, found.unrelated, found.scores, strict=True)
     ]
     write_rows(spark, records, SCORES, folder)
-    files, base = fsspec.core.url_to_fs(scratch)
-    if files.exists(base):
-        files.rm(base, recursive=True)
+    remove_folder(scratch)
     return {
         "samples": left[-1].samples,
         "variants": left[-1].variants,

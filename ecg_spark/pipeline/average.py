@@ -13,7 +13,8 @@ from pyspark.sql.types import StringType, StructField, StructType
 
 from ecg_spark.ecg import LEADS, Reason, Recording, RecordingError, average_beat, measure_traits
 from ecg_spark.errors import DataError
-from ecg_spark.pipeline.counts import check_counts, remove_folder, value_counts
+from ecg_spark.pipeline.counts import check_counts, value_counts
+from ecg_spark.store import remove_folder
 from ecg_spark.tables import BEATS, QUARANTINE, TRAIT_NAMES, TRAITS, write_table
 
 RECORDINGS_PER_BATCH = 128

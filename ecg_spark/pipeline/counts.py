@@ -1,6 +1,5 @@
-"""What the steps share: counting rows, proving that none is lost, clearing a staging folder."""
+"""What the steps share: counting rows, and proving that none is lost."""
 
-import fsspec
 from pyspark.sql import DataFrame
 
 
@@ -17,9 +16,3 @@ def value_counts(frame: DataFrame, column: str) -> dict[str, int]:
     """How often each value of a column occurs, in the order of the values."""
     rows = frame.groupBy(column).count().orderBy(column).collect()
     return {row[column]: row["count"] for row in rows}
-
-
-def remove_folder(folder: str) -> None:
-    """Remove a folder that was written for this run alone."""
-    fs, path = fsspec.core.url_to_fs(folder)
-    fs.rm(path, recursive=True)

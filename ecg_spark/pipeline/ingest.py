@@ -17,8 +17,8 @@ from pyspark.sql.types import StringType, StructField, StructType
 
 from ecg_spark.ecg import Reason, Recording, RecordingError, read_recording
 from ecg_spark.errors import DataError
-from ecg_spark.pipeline.counts import check_counts, remove_folder, value_counts
-from ecg_spark.store import fingerprint
+from ecg_spark.pipeline.counts import check_counts, value_counts
+from ecg_spark.store import fingerprint, remove_folder
 from ecg_spark.tables import QUARANTINE, RECORDINGS, write_table
 
 log = logging.getLogger(__name__)

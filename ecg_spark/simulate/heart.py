@@ -18,14 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from ecg_spark.ecg.beat import BEAT_RATE_HZ, BEAT_SAMPLES, R_INDEX
 from ecg_spark.ecg.recording import INDEPENDENT_LEADS, LEADS
 
 Hearts = Mapping[str, NDArray[np.float64]]
 """Parameters of n hearts in their units: one array of shape [n] for each name in PARAMETERS."""
-
-BEAT_RATE_HZ = 500.0
-BEAT_SAMPLES = 600
-R_INDEX = 248
 
 
 @dataclass(frozen=True)
