@@ -28,11 +28,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Publication:
-    """What a step has published: its folder, the fingerprint of what made it, its summary."""
+    """What a step has published: its folder, what it was made from, its summary."""
 
     step: str
     run: str
-    fingerprint: str
+    made_from: dict[str, Any]
     published_at: str
     summary: dict[str, Any]
     folder: str
@@ -48,7 +48,7 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def file_stamp(path: str) -> tuple[str, int | None, str]:
+def file_stamp(path: str) -> list[Any]:
     """What tells whether an input file has changed: its path, size and time of change.
 
     A file that does not exist has no size: whoever reads it says so better.
@@ -57,8 +57,8 @@ def file_stamp(path: str) -> tuple[str, int | None, str]:
     try:
         info = fs.info(base)
     except FileNotFoundError:
-        return path, None, ""
-    return path, info.get("size"), str(info.get("mtime") or info.get("etag") or "")
+        return [path, None, ""]
+    return [path, info.get("size"), str(info.get("mtime") or info.get("etag") or "")]
 
 
 def remove_folder(folder: str) -> None:
@@ -110,12 +110,12 @@ class Store:
         return publication
 
     @contextmanager
-    def run(self, step: str, fingerprint: str) -> Iterator["Run"]:
+    def run(self, step: str, made_from: dict[str, Any]) -> Iterator["Run"]:
         """A new run of a step, in a folder of its own; a failed one leaves nothing behind."""
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
         self._remove_unpublished(step)
         self._fs.makedirs(self._runs(step, name), exist_ok=True)
-        run = Run(self, step, name, fingerprint)
+        run = Run(self, step, name, made_from)
         try:
             yield run
         except BaseException:
@@ -178,8 +178,8 @@ class Store:
 class Run:
     """A step's output while it is written."""
 
-    def __init__(self, store: Store, step: str, name: str, fingerprint: str) -> None:
-        self._store, self._step, self._name, self._fingerprint = store, step, name, fingerprint
+    def __init__(self, store: Store, step: str, name: str, made_from: dict[str, Any]) -> None:
+        self._store, self._step, self._name, self._made_from = store, step, name, made_from
         self.folder = f"{store.root}/runs/{step}/{name}"
         self.is_published = False
 
@@ -192,7 +192,7 @@ class Run:
         publication = Publication(
             self._step,
             self._name,
-            self._fingerprint,
+            self._made_from,
             datetime.now(UTC).isoformat(timespec="seconds"),
             summary,
             self.folder,

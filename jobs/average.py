@@ -4,6 +4,7 @@ import sys
 
 from ecg_spark.pipeline.average import average
 from ecg_spark.tables import RECORDINGS, read_table
+from jobs.ingest import STEP as INGEST
 from jobs.step import Context, Step, Summary, main
 
 
@@ -13,7 +14,7 @@ def work(context: Context) -> Summary:
     return average(context.spark, recordings, context.run.path)
 
 
-STEP = Step("average", ("ingest",), lambda study: None, work)
+STEP = Step("average", (INGEST,), lambda study: None, work)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

@@ -4,7 +4,9 @@ import sys
 
 from ecg_spark.pipeline.encode import encode
 from ecg_spark.tables import BEATS, read_table
+from jobs.average import STEP as AVERAGE
 from jobs.step import Context, Step, Summary, main
+from jobs.train import STEP as TRAIN
 from models.encoder import load_encoder
 
 
@@ -15,7 +17,7 @@ def work(context: Context) -> Summary:
     return encode(context.spark, beats, encoder, context.run.path)
 
 
-STEP = Step("encode", ("average", "train"), lambda study: None, work)
+STEP = Step("encode", (AVERAGE, TRAIN), lambda study: None, work)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

@@ -3,24 +3,22 @@
 import sys
 from typing import Any
 
+from ecg_spark.genetics.genotypes import genotype_files
 from ecg_spark.genetics.prepare import prepare_genotypes
 from ecg_spark.session import start_hail
 from ecg_spark.store import file_stamp
 from ecg_spark.study import Study
 from jobs.step import Context, Step, Summary, main
 
-NOT_OURS = {"path", "pairing"}
-"""Keys of the section genotypes that do not change what this step makes."""
-
 
 def settings(study: Study) -> Any:
     """The genotype set, its filters, and the seed of the choice of variants."""
-    genotypes = study.genotypes
-    return [
-        file_stamp(study.locate(genotypes.path)),
-        genotypes.model_dump(exclude=NOT_OURS),
-        study.seed,
-    ]
+    return [study.genotypes.model_dump(exclude={"pairing"}), study.seed]
+
+
+def files(study: Study) -> Any:
+    """Every file of the genotype set."""
+    return [file_stamp(file) for file in genotype_files(study.locate(study.genotypes.path))]
 
 
 def work(context: Context) -> Summary:
@@ -36,7 +34,7 @@ def work(context: Context) -> Summary:
     )
 
 
-STEP = Step("genotypes", (), settings, work)
+STEP = Step("genotypes", (), settings, work, files)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

@@ -10,18 +10,25 @@ from ecg_spark.session import start_hail
 from ecg_spark.store import file_stamp
 from ecg_spark.study import Study
 from ecg_spark.tables import LATENTS, TRAITS, read_table
+from jobs.average import STEP as AVERAGE
+from jobs.encode import STEP as ENCODE
+from jobs.genotypes import STEP as GENOTYPES
 from jobs.step import Context, Step, Summary, main
 
 
 def settings(study: Study) -> Any:
-    """The thresholds, the covariates with their table, and how people and samples are paired."""
+    """The thresholds, the covariates, and how people and samples are paired."""
     return [
         study.gwas.model_dump(),
-        study.participants.model_dump(exclude={"path"}),
-        file_stamp(study.locate(study.participants.path)),
+        study.participants.model_dump(),
         study.genotypes.pairing,
         study.seed,
     ]
+
+
+def files(study: Study) -> Any:
+    """The participant table."""
+    return file_stamp(study.locate(study.participants.path))
 
 
 def work(context: Context) -> Summary:
@@ -46,7 +53,7 @@ def work(context: Context) -> Summary:
     )
 
 
-STEP = Step("gwas", ("average", "encode", "genotypes"), settings, work)
+STEP = Step("gwas", (AVERAGE, ENCODE, GENOTYPES), settings, work, files)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

@@ -11,11 +11,15 @@ from jobs.step import Context, Step, Summary, main
 
 
 def settings(study: Study) -> Any:
-    """The listing of the ECG files, and how a participant is found."""
+    """Where the ECG files are, and how a participant is found."""
+    return study.ecg.model_dump()
+
+
+def files(study: Study) -> Any:
+    """The listing of the ECG files, and the manifest."""
     manifest = study.ecg.manifest
     return [
         listing_digest(study.locate(study.ecg.path)),
-        study.ecg.model_dump(exclude={"path"}),
         file_stamp(study.locate(manifest.path)) if manifest else None,
     ]
 
@@ -28,7 +32,7 @@ def work(context: Context) -> Summary:
     return ingest(context.spark, path, manifest, ecg.id_pattern, context.run.path)
 
 
-STEP = Step("ingest", (), settings, work)
+STEP = Step("ingest", (), settings, work, files)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

@@ -6,12 +6,23 @@ from typing import Any
 from ecg_spark.report import write_report
 from ecg_spark.store import file_stamp
 from ecg_spark.study import Study
+from jobs.average import STEP as AVERAGE
+from jobs.encode import STEP as ENCODE
+from jobs.genotypes import STEP as GENOTYPES
+from jobs.gwas import STEP as GWAS
+from jobs.ingest import STEP as INGEST
 from jobs.step import Context, Step, Summary, main
+from jobs.train import STEP as TRAIN
 
 
 def settings(study: Study) -> Any:
-    """The study itself, and the planted truth where there is one."""
-    return [study.name, study.truth and file_stamp(study.locate(study.truth))]
+    """The study's name, and where the planted truth is, if it is known."""
+    return [study.name, study.truth]
+
+
+def files(study: Study) -> Any:
+    """The planted truth."""
+    return study.truth and file_stamp(study.locate(study.truth))
 
 
 def work(context: Context) -> Summary:
@@ -23,9 +34,10 @@ def work(context: Context) -> Summary:
 
 STEP = Step(
     "report",
-    ("ingest", "average", "train", "encode", "genotypes", "gwas"),
+    (INGEST, AVERAGE, TRAIN, ENCODE, GENOTYPES, GWAS),
     settings,
     work,
+    files,
 )
 
 if __name__ == "__main__":

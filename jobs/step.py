@@ -13,7 +13,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from ecg_spark.errors import EcgSparkError, InfrastructureError
+from ecg_spark.errors import EcgSparkError, InfrastructureError, UsageError
 from ecg_spark.session import spark_session
 from ecg_spark.store import Publication, Run, Store, fingerprint
 from ecg_spark.study import Study, load_study
@@ -42,32 +42,36 @@ class Context:
 class Step:
     """One arrow of the pipeline.
 
-    `settings` gives everything besides the earlier steps' output that decides the result: parts of
-    the study, and digests of the files that it reads. A step whose fingerprint is published
-    already is skipped.
+    `settings` gives the parts of the study that decide the result, `files` what tells whether the
+    files that the step reads have changed. A step that is published already, made from the same
+    settings, files and earlier steps, is skipped.
     """
 
     name: str
-    needs: tuple[str, ...]
+    needs: "tuple[Step, ...]"
     settings: Callable[[Study], Any]
     work: Callable[[Context], Summary]
+    files: Callable[[Study], Any] = lambda study: None
     version: int = 1  # raise it when the same settings give another result
     check: Callable[[Study], None] = lambda study: None  # what must be there before hours are spent
 
 
 def run_step(step: Step, study: Study, *, force: bool = False) -> Summary:
-    """Run a step and publish its output, or skip it where that is published already."""
+    """Run a step and publish its output, or skip it where that is published already.
+
+    Raises `UsageError` where a step that it needs is not published, or was made from other
+    settings than the study's.
+    """
     started = time.monotonic()
     store = Store(study.output_path)
-    inputs = {name: store.require(name) for name in step.needs}
-    made_from = fingerprint(
-        step.name,
-        step.version,
-        step.settings(study),
-        {name: [item.run, item.fingerprint] for name, item in inputs.items()},
-    )
+    inputs = {need.name: _present(need, study, store) for need in step.needs}
+    made_from = {
+        "settings": _settings(step, study),
+        "files": fingerprint(step.files(study)),
+        "inputs": {name: item.run for name, item in inputs.items()},
+    }
     current = store.published(step.name)
-    if current is not None and current.fingerprint == made_from and not force:
+    if current is not None and current.made_from == made_from and not force:
         return {"step": step.name, "skipped": "already published", **current.summary}
     log.info("%s: started", step.name)
     with store.run(step.name, made_from) as run:
@@ -75,6 +79,30 @@ def run_step(step: Step, study: Study, *, force: bool = False) -> Summary:
         summary["seconds"] = round(time.monotonic() - started, 1)
         run.publish(summary)
     return {"step": step.name, **summary}
+
+
+def _settings(step: Step, study: Study) -> str:
+    return fingerprint(step.name, step.version, step.settings(study))
+
+
+def _present(step: Step, study: Study, store: Store) -> Publication:
+    """A needed step's output, made from the present study and the present output before it.
+
+    Its files are not looked at again: they may have been archived since.
+    """
+    publication = store.require(step.name)
+    if publication.made_from["settings"] != _settings(step, study):
+        raise UsageError(
+            f"The published output of '{step.name}' was made with other settings than those in "
+            f"the study file: run 'ecg-spark {step.name}' first, or 'ecg-spark run' for all."
+        )
+    for need in step.needs:
+        if publication.made_from["inputs"][need.name] != _present(need, study, store).run:
+            raise UsageError(
+                f"'{need.name}' has been run again since '{step.name}': "
+                f"run 'ecg-spark {step.name}' first, or 'ecg-spark run' for all."
+            )
+    return publication
 
 
 def main(step: Step, arguments: list[str] | None = None) -> int:

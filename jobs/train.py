@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ecg_spark.study import Study
+from jobs.average import STEP as AVERAGE
 from jobs.step import Context, Step, Summary, main
 from models.tracking import tracked
 from models.train import choose_device, train
@@ -25,7 +26,7 @@ def work(context: Context) -> Summary:
         tracking_uri=study.tracking_uri,
         experiment=study.mlflow.experiment,
         model_name=study.mlflow.model_name,
-        table_version=f"{beats.run}-{beats.fingerprint[:12]}",
+        table_version=beats.run,
         folder=context.run.folder,
     )
     return asdict(result)
@@ -38,7 +39,7 @@ def check(study: Study) -> None:
         pass
 
 
-STEP = Step("train", ("average",), settings, work, check=check)
+STEP = Step("train", (AVERAGE,), settings, work, check=check)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

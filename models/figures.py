@@ -8,11 +8,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ecg_spark.ecg.recording import LEADS
+from ecg_spark.ecg import BEAT_RATE_HZ, BEAT_SAMPLES, LEADS, R_INDEX
 
 Signals = NDArray[np.float32]
 
-TIME_MS = (np.arange(600) - 248) * 2.0
+TIME_MS = (np.arange(BEAT_SAMPLES) - R_INDEX) * 1000 / BEAT_RATE_HZ
 GRID = (
     ("I", "aVR", "V1", "V4"),
     ("II", "aVL", "V2", "V5"),

@@ -15,13 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ecg_spark.ecg.recording import INDEPENDENT_LEADS, LEADS
+from ecg_spark.ecg import BEAT_SAMPLES, INDEPENDENT_LEADS, LEADS
 from ecg_spark.errors import DataError
 from models.petastorm_compat import batch_reader, parquet_files, table_files
 
-SAMPLES = 600
 INDEPENDENT = [LEADS.index(lead) for lead in INDEPENDENT_LEADS]
-BYTES_PER_BEAT = 4 * len(INDEPENDENT) * SAMPLES
+BYTES_PER_BEAT = 4 * len(INDEPENDENT) * BEAT_SAMPLES
 SHUFFLE_BEATS = 16_384
 """Beats that are held and mixed at a time where the training set is streamed."""
 
@@ -63,13 +62,13 @@ def read_epoch(path: str, seed: int, *, shuffle: bool = True) -> Iterator[tuple[
     with reader:
         for batch in reader:
             signal = np.asarray(batch.signal, np.float32)
-            if signal.shape[1] != len(LEADS) * SAMPLES or not np.isfinite(signal).all():
+            if signal.shape[1] != len(LEADS) * BEAT_SAMPLES or not np.isfinite(signal).all():
                 raise DataError(
-                    f"The beats table {path} holds a signal that is not {len(LEADS)} x {SAMPLES} "
-                    f"finite values: run the average step again."
+                    f"The beats table {path} holds a signal that is not {len(LEADS)} x "
+                    f"{BEAT_SAMPLES} finite values: run the average step again."
                 )
             rows += len(signal)
-            signal = signal.reshape(-1, len(LEADS), SAMPLES)[:, INDEPENDENT]
+            signal = signal.reshape(-1, len(LEADS), BEAT_SAMPLES)[:, INDEPENDENT]
             yield np.ascontiguousarray(signal), np.asarray(batch.participant_hash, np.int64)
     if rows != expected:
         raise DataError(

@@ -19,13 +19,11 @@ from mlflow.types import Schema, TensorSpec
 
 import ecg_spark
 import models
-from ecg_spark.ecg.recording import LEADS
+from ecg_spark.ecg import BEAT_SAMPLES, LEADS
 from models.encoder import FOLDER, Encoder
 from models.tracking import tracked
 
 HISTORY = "history.json"
-SAMPLES = 600
-"""Samples of a beat."""
 
 
 def log_table(path: str, table_version: str) -> None:
@@ -61,23 +59,25 @@ def register(encoder: Encoder, name: str, scratch: Path) -> int:
     encoder.save(folder)
     example = encoder.decode(np.zeros((1, encoder.n_active)))  # the mean beat: nobody's own
     signature = ModelSignature(
-        Schema([TensorSpec(np.dtype(np.float32), (-1, len(LEADS), SAMPLES))]),
+        Schema([TensorSpec(np.dtype(np.float32), (-1, len(LEADS), BEAT_SAMPLES))]),
         Schema([TensorSpec(np.dtype(np.float64), (-1, encoder.n_active))]),
     )
     sources = scratch / "sources"
     for package in (models, ecg_spark):
         _copy(package_files(package), sources / package.__name__)
-    needed = ("torch", "numpy", "scipy", "safetensors", "mlflow", "lxml", "wfdb")
-    info = mlflow.pyfunc.log_model(
-        name="model",
-        python_model=str(sources / "models" / "pyfunc_model.py"),
-        artifacts={"model": str(folder)},
-        code_paths=[str(folder) for folder in sources.iterdir()],
-        signature=signature,
-        input_example=example,
-        pip_requirements=[f"{package}=={version(package)}" for package in needed],
-        registered_model_name=name,
-    )
+    needed = ("torch", "numpy", "scipy", "safetensors", "mlflow")
+    with warnings.catch_warnings():  # the signature says what type hints would
+        warnings.filterwarnings("ignore", ".*Add type hints")
+        info = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(sources / "models" / "pyfunc_model.py"),
+            artifacts={"model": str(folder)},
+            code_paths=[str(folder) for folder in sources.iterdir()],
+            signature=signature,
+            input_example=example,
+            pip_requirements=[f"{package}=={version(package)}" for package in needed],
+            registered_model_name=name,
+        )
     client = mlflow.MlflowClient()
     aliases: dict[str, Any] = client.get_registered_model(name).aliases
     for alias in ("candidate", "champion"):

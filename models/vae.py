@@ -8,10 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ecg_spark.ecg.recording import INDEPENDENT_LEADS
+from ecg_spark.ecg import BEAT_SAMPLES, INDEPENDENT_LEADS
 from models.pca import fit_components
 
-SAMPLES = 600
 N_LEADS = len(INDEPENDENT_LEADS)
 SCORES = 80
 """Principal components whose scores the encoder sees and whose axes span the amplitudes."""
@@ -72,9 +71,9 @@ class VAE(nn.Module):
 
     def __init__(self, latents: int, channels: int) -> None:
         super().__init__()
-        wide, steps = 2 * channels, SAMPLES // 24
-        self.register_buffer("centre", torch.zeros(N_LEADS, SAMPLES))
-        self.register_buffer("axes", torch.zeros(SCORES, N_LEADS * SAMPLES))
+        wide, steps = 2 * channels, BEAT_SAMPLES // 24
+        self.register_buffer("centre", torch.zeros(N_LEADS, BEAT_SAMPLES))
+        self.register_buffer("axes", torch.zeros(SCORES, N_LEADS * BEAT_SAMPLES))
         self.register_buffer("sd", torch.ones(SCORES))
         self.register_buffer("knots", _smooth_basis(WARP_KNOTS))
         self.noise = nn.Parameter(torch.tensor(-3.0))  # log SD of the likelihood, in mV
@@ -96,7 +95,7 @@ class VAE(nn.Module):
             nn.GELU(),
             nn.Linear(HIDDEN, 2 * latents),
         )
-        self.template = nn.Parameter(torch.zeros(N_LEADS, SAMPLES))
+        self.template = nn.Parameter(torch.zeros(N_LEADS, BEAT_SAMPLES))
         self.amplitude = nn.Linear(latents, SCORES, bias=False)
         self.warp = nn.Linear(latents, WARP_KNOTS)
 
@@ -136,15 +135,15 @@ class VAE(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """Beats [n, 8, 600] in mV of latents [n, latents]."""
-        change = (self.amplitude(z) @ self.axes).unflatten(1, (N_LEADS, SAMPLES))
+        change = (self.amplitude(z) @ self.axes).unflatten(1, (N_LEADS, BEAT_SAMPLES))
         shift = MAX_WARP * torch.tanh(self.warp(z) / 3) @ self.knots
         return resample(self.template + change, shift)
 
 
 def resample(beats: Tensor, shift: Tensor) -> Tensor:
     """Beats [n, 8, 600] read at t + shift(t), linearly; `shift` [n, 600] is in samples."""
-    at = torch.arange(SAMPLES, device=beats.device) + shift
-    at = at.clamp(0, SAMPLES - 1.01)
+    at = torch.arange(BEAT_SAMPLES, device=beats.device) + shift
+    at = at.clamp(0, BEAT_SAMPLES - 1.01)
     left = at.nan_to_num().long()  # a diverged network gives NaN, not an index out of range
     part = (at - left).unsqueeze(1)
     left = left.unsqueeze(1).expand_as(beats)
@@ -153,7 +152,7 @@ def resample(beats: Tensor, shift: Tensor) -> Tensor:
 
 def _smooth_basis(knots: int) -> Tensor:
     """Bells along the beat that sum to one at every sample, [knots, 600]."""
-    centres = torch.linspace(60, SAMPLES - 40, knots).unsqueeze(1)
-    width = (SAMPLES - 100) / (knots - 1)
-    bells = torch.exp(-0.5 * ((torch.arange(SAMPLES) - centres) / width) ** 2)
+    centres = torch.linspace(60, BEAT_SAMPLES - 40, knots).unsqueeze(1)
+    width = (BEAT_SAMPLES - 100) / (knots - 1)
+    bells = torch.exp(-0.5 * ((torch.arange(BEAT_SAMPLES) - centres) / width) ** 2)
     return bells / bells.sum(dim=0).clamp(min=1e-3)

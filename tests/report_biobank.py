@@ -127,7 +127,7 @@ def publish(study: Study, bank: Biobank) -> None:
     """Publish what the steps would have published about a biobank, with one hostile rsid."""
     store = Store(study.output_path)
     publish_ecg(store, bank)
-    with store.run("train", "t") as run:
+    with store.run("train", {}) as run:
         result = train(
             store.require("average").path("beats"),
             study.model,
@@ -140,7 +140,7 @@ def publish(study: Study, bank: Biobank) -> None:
         )
         run.publish(asdict(result))
     scores = scores_of(study, bank)
-    with store.run("encode", "e") as run:
+    with store.run("encode", {}) as run:
         people = len(bank.ids)
         write(run, "latents", LATENTS, {
             "participant_id": bank.ids * 2,
@@ -166,7 +166,7 @@ def publish_genetics(
     """Publish genotypes and gwas: simple regressions, and loci one variant wide."""
     rng = np.random.default_rng(4)
     people, variants = bank.dosages.shape
-    with store.run("genotypes", "g") as run:
+    with store.run("genotypes", {}) as run:
         components = rng.normal(size=(people, 10)) + 4 * (rng.random((people, 1)) < 0.15)
         write(run, "scores", SCORES, {
             "s": bank.ids, "call_rate": np.ones(people), "unrelated": np.ones(people, bool),
@@ -203,7 +203,7 @@ def publish_genetics(
     if hostile:
         tests["vae_00"]["neg_log10_p"][0] = 30.0
     found = []
-    with store.run("gwas", "w") as run:
+    with store.run("gwas", {}) as run:
         parts = [{**where, "phenotype": np.full(variants, n), **t} for n, t in tests.items()]
         joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
         write(run, "associations", ASSOCIATIONS, joined)
@@ -273,7 +273,7 @@ def publish_ecg(store: Store, bank: Biobank) -> None:
     people = len(bank.ids)
     ecg_ids = [f"{k:064x}" for k in range(people)]
     whole = np.ones(people, np.int32)
-    with store.run("ingest", "i") as run:
+    with store.run("ingest", {}) as run:
         write(run, "quarantine", QUARANTINE, {"ecg_id": ["x"], "path": ["p"], "step": ["ingest"],
               "reason": ["flat_lead"], "detail": ["lead V1 is flat"]})  # fmt: skip
         run.publish(
@@ -287,7 +287,7 @@ def publish_ecg(store: Store, bank: Biobank) -> None:
                 "seconds": 12.5,
             }
         )
-    with store.run("average", "a") as run:
+    with store.run("average", {}) as run:
         write(run, "beats", BEATS, {
             "ecg_id": ecg_ids, "participant_id": bank.ids, "participant_hash": bank.hashes,
             "signal": list(bank.signals.reshape(people, -1)), "n_beats": whole,

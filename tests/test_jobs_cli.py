@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from ecg_spark.errors import DataError, InfrastructureError
-from ecg_spark.store import Store
+from ecg_spark.errors import DataError, InfrastructureError, UsageError
+from ecg_spark.store import Store, file_stamp
 from ecg_spark.study import Study, load_study
 from jobs.cli import main
 from jobs.step import Step, guarded, run_step
@@ -90,10 +90,40 @@ def test_a_step_skips_itself_until_settings_or_inputs_change(study):
     assert run_step(step, study.model_copy(update={"seed": 2}))["n"] == 2
     assert run_step(step, study.model_copy(update={"seed": 2}), force=True)["n"] == 3
 
-    second = step_of(lambda context: {}, "two", ("one",))
+    run_step(step, study)
+    second = step_of(lambda context: {}, "two", (step,))
     assert "skipped" not in run_step(second, study)
     assert "skipped" in run_step(second, study)
-    run_step(step, study)
+    run_step(step, study, force=True)
+    assert "skipped" not in run_step(second, study)
+
+
+def test_a_step_refuses_what_was_made_with_other_settings_or_before_a_rerun(study):
+    first = step_of(lambda context: {})
+    second = step_of(lambda context: {}, "two", (first,), lambda study: None)
+    third = step_of(lambda context: {}, "three", (second,), lambda study: None)
+    for step in (first, second, third):
+        run_step(step, study)
+    changed = study.model_copy(update={"seed": 2})
+    with pytest.raises(UsageError, match="'one' was made with other settings"):
+        run_step(third, changed)
+    run_step(first, study, force=True)
+    with pytest.raises(UsageError, match="'one' has been run again since 'two'"):
+        run_step(third, study)
+    run_step(second, study)
+    assert "skipped" not in run_step(third, study)
+
+
+def test_a_changed_file_is_read_again_but_an_archived_one_stops_nobody(study, tmp_path):
+    source = tmp_path / "people.csv"
+    source.write_text("a")
+    first = Step("one", (), lambda s: None, lambda c: {}, lambda s: file_stamp(str(source)))
+    second = step_of(lambda context: {}, "two", (first,))
+    run_step(first, study)
+    assert "skipped" in run_step(first, study)
+    source.write_text("ab")
+    assert "skipped" not in run_step(first, study)
+    source.unlink()
     assert "skipped" not in run_step(second, study)
 
 

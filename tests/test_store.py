@@ -6,8 +6,8 @@ from ecg_spark.errors import InfrastructureError, UsageError
 from ecg_spark.store import Store, file_stamp, fingerprint
 
 
-def publish(store, step, text, made_from="f"):
-    with store.run(step, made_from) as run:
+def publish(store, step, text, made_from=None):
+    with store.run(step, made_from or {}) as run:
         path = run.path("table")
         with open(path, "w") as file:
             file.write(text)
@@ -22,13 +22,13 @@ def content(store, step):
 def test_a_reader_sees_the_old_output_until_the_new_one_is_published(tmp_path):
     store = Store(str(tmp_path))
     publish(store, "ingest", "old")
-    with store.run("ingest", "g") as run:
+    with store.run("ingest", {"seed": 2}) as run:
         with open(run.path("table"), "w") as file:
             file.write("new")
         assert content(store, "ingest") == "old"
         run.publish({})
     assert content(store, "ingest") == "new"
-    assert store.require("ingest").fingerprint == "g"
+    assert store.require("ingest").made_from == {"seed": 2}
 
 
 def test_a_failed_run_leaves_the_old_output_and_nothing_else(tmp_path):
@@ -36,7 +36,7 @@ def test_a_failed_run_leaves_the_old_output_and_nothing_else(tmp_path):
     publish(store, "ingest", "old")
 
     def fail():
-        with store.run("ingest", "g") as run:
+        with store.run("ingest", {"seed": 2}) as run:
             with open(run.path("table"), "w") as file:
                 file.write("half")
             raise OSError("full")
@@ -86,7 +86,7 @@ def test_a_pointer_without_its_folder_is_no_publication(tmp_path):
     (tmp_path / "published").mkdir()
     assert store.published("ingest") is None
     (tmp_path / "published" / "ingest.json").write_text(
-        '{"step": "ingest", "run": "gone", "fingerprint": "", "published_at": "", "summary": {}}'
+        '{"step": "ingest", "run": "gone", "made_from": {}, "published_at": "", "summary": {}}'
     )
     assert store.published("ingest") is None
 

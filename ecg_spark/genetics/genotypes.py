@@ -79,6 +79,21 @@ def import_genotypes(
     return genotypes
 
 
+def genotype_files(path: str) -> list[str]:
+    """Every file of the genotype set that `path` names: those that it or its glob stands for, with
+    the .bim and .fam or the .sample beside them; for a MatrixTable, its metadata.
+
+    Raises `DataError` where there is none.
+    """
+    found = []
+    for file in _expand(path.rstrip("/")):
+        stem, _, suffix = file.rpartition(".")
+        companions = {"bed": ("bim", "fam"), "bgen": ("sample",)}.get(suffix, ())
+        found += [f"{file}/metadata.json.gz"] if suffix == "mt" else [file]
+        found += [f"{stem}.{other}" for other in companions if _exists(f"{stem}.{other}")]
+    return found
+
+
 def called(n_alt: hl.Float64Expression) -> hl.Int32Expression:
     """The hard call behind a dosage: 0, 1 or 2; missing where the dosage is far from all three."""
     nearest = hl.int32(hl.floor(n_alt + 0.5))
