@@ -59,3 +59,12 @@ def test_a_figure_is_drawn_without_a_warning(case, kind):
 
 def test_equal_figures_are_equal_bytes():
     assert figures.embed(manhattan(POINTS, MARKS)) == figures.embed(manhattan(POINTS, MARKS))
+
+
+def test_a_histogram_of_whole_samples_has_no_comb():
+    """Each bar of a trait measured in steps of 2 ms covers as many steps as the next."""
+    durations = 2.0 * np.random.default_rng(1).normal(49, 5, 2_000).round()
+    bars = figures.histograms({"qrs_ms": durations}, {}).axes[0].patches
+    widths = np.array([bar.get_width() for bar in bars])
+    assert len(bars) > 20
+    np.testing.assert_allclose(widths, 2 * np.round(widths[0] / 2))

@@ -128,7 +128,7 @@ def histograms(columns: Mapping[str, NDArray[np.float64]], titles: Mapping[str, 
         for axes, (name, values) in zip(grid, columns.items(), strict=False):
             present = values[np.isfinite(values)]
             low, high = np.quantile(present, [0.002, 0.998]) if present.size else (0.0, 1.0)
-            axes.hist(present, bins=40, range=(low, max(high, low + 1e-9)), color=BLUE, alpha=0.75)
+            axes.hist(present, bins=_bins(present, low, high), color=BLUE, alpha=0.75)
             if present.size:
                 axes.axvline(float(np.median(present)), color=INK, lw=1)
             styled(axes, titles.get(name, name))
@@ -137,6 +137,17 @@ def histograms(columns: Mapping[str, NDArray[np.float64]], titles: Mapping[str, 
         for axes in grid[len(columns) :]:
             axes.set_visible(False)
     return figure
+
+
+def _bins(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
+    """Edges of some 40 bins; of values on a grid (2 ms), each bin as many steps of it wide."""
+    width = max(high - low, 1e-9) / 40
+    gaps = np.diff(np.unique(values))
+    step = float(gaps.min()) if gaps.size else 0.0
+    if step < width / 20:  # not on a grid that would show
+        return np.linspace(low, low + 40 * width, 41)
+    width = step * np.ceil(width / step)
+    return np.arange(low - step / 2, high + width, width)
 
 
 def heat_map(
