@@ -39,7 +39,7 @@ def check(study: Study) -> None:
         pass
 
 
-STEP = Step("train", (AVERAGE,), settings, work, check=check)
+STEP = Step("train", (AVERAGE,), settings, work, version=2, check=check)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))
