@@ -22,6 +22,7 @@ from scipy.ndimage import gaussian_filter1d
 from ecg_spark.simulate.heart import PARAMETERS, beat_mv, hearts_from_scores, to_twelve_leads
 from ecg_spark.study import Model
 from models.encoder import independent_leads, load_encoder
+from models.factors import varimax
 from models.train import train
 
 SHARE = 0.07
@@ -70,6 +71,13 @@ def figures(z, scores, dosages):
     }
 
 
+def turned(encoder):
+    """The rotation of PCA's scores by the rule that turns the VAE's latents into factors."""
+    around = 0.5 * np.eye(encoder.n_active)
+    effect = encoder.decode_pca(around) - encoder.decode_pca(-around)
+    return varimax(independent_leads(effect).reshape(encoder.n_active, -1).T.astype(float))
+
+
 def main():
     """Train on one population and print a JSON line a model."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -100,11 +108,16 @@ def main():
         )
         seconds = {"seconds": time.time() - started, "cpu_seconds": time.process_time() - cpu}
         encoder = load_encoder(result.model_uri, uri)
-        for name, encode in (("val", encoder.encode), ("pca", encoder.encode_pca)):
-            line = {"model": "vae" if name == "val" else "pca", "seed": options.seed}
-            line |= figures(encode(beats).z, scores, dosages)
+        pca = encoder.encode_pca(beats).z
+        models = {
+            "vae": (encoder.encode(beats).z, "val"),
+            "pca": (pca, "pca"),
+            "pca, varimax": (pca @ turned(encoder), "pca"),
+        }
+        for name, (z, metrics) in models.items():
+            line = {"model": name, "seed": options.seed} | figures(z, scores, dosages)
             line |= {
-                key: round(result.metrics[f"{name}/{key}"], 4) for key in ("mae_uv", "pearson_r")
+                key: round(result.metrics[f"{metrics}/{key}"], 4) for key in ("mae_uv", "pearson_r")
             }
             print(
                 json.dumps(line | {key: round(value) for key, value in seconds.items()}), flush=True
