@@ -28,6 +28,7 @@ def work(context: Context) -> Summary:
         model_name=study.mlflow.model_name,
         table_version=beats.run,
         folder=context.run.folder,
+        checkpoint=f"{context.store.root}/checkpoints/train.pt",
     )
     return asdict(result)
 

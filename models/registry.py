@@ -66,18 +66,16 @@ def register(encoder: Encoder, name: str, scratch: Path) -> int:
     for package in (models, ecg_spark):
         _copy(package_files(package), sources / package.__name__)
     needed = ("torch", "numpy", "scipy", "safetensors", "mlflow")
-    with warnings.catch_warnings():  # the signature says what type hints would
-        warnings.filterwarnings("ignore", ".*Add type hints")
-        info = mlflow.pyfunc.log_model(
-            name="model",
-            python_model=str(sources / "models" / "pyfunc_model.py"),
-            artifacts={"model": str(folder)},
-            code_paths=[str(folder) for folder in sources.iterdir()],
-            signature=signature,
-            input_example=example,
-            pip_requirements=[f"{package}=={version(package)}" for package in needed],
-            registered_model_name=name,
-        )
+    info = mlflow.pyfunc.log_model(
+        name="model",
+        python_model=str(sources / "models" / "pyfunc_model.py"),
+        artifacts={"model": str(folder)},
+        code_paths=[str(folder) for folder in sources.iterdir()],
+        signature=signature,
+        input_example=example,
+        pip_requirements=[f"{package}=={version(package)}" for package in needed],
+        registered_model_name=name,
+    )
     client = mlflow.MlflowClient()
     aliases: dict[str, Any] = client.get_registered_model(name).aliases
     for alias in ("candidate", "champion"):
