@@ -9,7 +9,6 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from models.encoder import read_encoder
 
-
 # MLflow asks for type hints, and would take them for the schema, which the signature states.
 warnings.filterwarnings("ignore", ".*Add type hints to the `predict`")
 

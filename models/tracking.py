@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -88,6 +88,19 @@ class Curves:
             metrics = {name: value for name, value in entry.items() if name != "epoch"}
             mlflow.log_metrics(metrics, step=int(entry["epoch"]), run_id=self._run_id)
             self._sent += 1
+
+
+def log_back(run_id: str, metrics: Mapping[str, float], tracking_uri: str) -> None:
+    """Add what later steps found to the run that made a model, so that models can be compared.
+
+    Where MLflow does not answer, a line says so and nothing else happens: the step's own output
+    has the figures as well.
+    """
+    try:
+        with tracked(tracking_uri):
+            mlflow.log_metrics(dict(metrics), run_id=run_id)
+    except InfrastructureError as error:
+        log.warning("%s The figures are in the step's own output.", error)
 
 
 def experiment_id(name: str, tracking_uri: str) -> str:
