@@ -30,7 +30,6 @@ class State:
     step: int
     history: list[dict[str, float]]
     parts: dict[str, Any]
-    random: dict[str, torch.Tensor]
 
 
 class Checkpoint:
@@ -66,18 +65,3 @@ class Checkpoint:
         files, path = fsspec.core.url_to_fs(self.path)
         if files.exists(path):
             files.rm_file(path)
-
-
-def random_state(device: torch.device) -> dict[str, torch.Tensor]:
-    """The state of PyTorch's random numbers on the CPU and the device."""
-    state = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def restore_random_state(state: dict[str, torch.Tensor], device: torch.device) -> None:
-    """Go on with the random numbers of a saved state."""
-    torch.set_rng_state(state["cpu"])
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)

@@ -9,6 +9,7 @@ from ecg_spark.study import Model
 from models.encoder import Encoder, independent_leads
 from models.loader import Beats
 from models.loss import gaussian_nll, kl_divergence
+from models.processes import total
 from models.vae import VAE, twelve_leads
 
 Metrics = dict[str, float]
@@ -24,25 +25,25 @@ SEGMENTS_MS = {"p": (-280, -60), "qrs": (-60, 60), "st_t": (60, 460)}
 def evaluate(network: VAE, held_out: Beats, settings: Model) -> Metrics:
     """Figures on held-out beats, rebuilt from their posterior means.
 
-    The loss has the final KL weight in every epoch, so that epochs can be compared.
+    The loss has the final KL weight in every epoch, so that epochs can be compared. Of several
+    processes each takes its part of the beats.
     """
-    sums, kl, n = torch.zeros(3, device=network.noise.device), 0.0, 0
-    for beats in held_out.epoch(0, 512):
+    sums = torch.zeros(4 + settings.latents, device=network.noise.device)
+    for beats in held_out.once(512):
         mean, log_variance = network.encode(beats)
         rebuilt = network.decode(mean)
-        nll = gaussian_nll(beats, rebuilt, network.noise).sum()
+        nll = gaussian_nll(beats, rebuilt, network.noise)
         error, r = agreement(beats, rebuilt)
-        sums += torch.stack([nll, error.sum(), r.sum()])
-        kl = kl + kl_divergence(mean, log_variance).sum(dim=0)
-        n += len(beats)
-    nll, error, r = (sums / n).tolist()
-    kl = kl / n
+        four = torch.stack([torch.ones_like(nll), nll, error, r], dim=1)
+        sums += torch.cat([four, kl_divergence(mean, log_variance)], dim=1).sum(dim=0)
+    sums = total(sums).cpu()
+    nll, error, r, *kl = (sums[1:] / sums[0]).tolist()
     return {
-        "val/loss": nll + settings.kl_weight * float(kl.sum()),
-        "val/kl": float(kl.sum()),
+        "val/loss": nll + settings.kl_weight * sum(kl),
+        "val/kl": sum(kl),
         "val/mae_uv": error,
         "val/pearson_r": r,
-        "val/active_units": float((kl >= settings.min_active_kl).sum()),
+        "val/active_units": float(sum(value >= settings.min_active_kl for value in kl)),
     }
 
 

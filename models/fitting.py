@@ -13,26 +13,23 @@ part chosen by measurement (tests/bench/bench_vae.py compares with PCA):
   same place): one is a part of the heart's work more often, and its variants are found singly.
 """
 
-import logging
 import math
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ecg_spark.errors import DataError, InfrastructureError
 from ecg_spark.study import Model
-from models.checkpoint import State, random_state, restore_random_state
+from models.checkpoint import State
 from models.evaluation import AT_MOST, Metrics, evaluate
 from models.loader import Beats
 from models.loss import gaussian_nll, kl_divergence, sample
-from models.tracking import Curves
+from models.processes import average_gradients, share_parameters, total
 from models.vae import VAE
-
-log = logging.getLogger(__name__)
 
 WARMED_UP = 0.3
 """The share of the steps over which the KL weight rises."""
@@ -50,21 +47,22 @@ class Fitting:
         settings: Model,
         seed: int,
         device: torch.device,
-        identity: str,
-        run_id: str,
-        before: State | None = None,
+        before: State | None,
     ) -> None:
-        self.training, self.settings, self.device = training, settings, device
-        self.identity, self.run_id = identity, run_id
+        self.training, self.settings, self.seed, self.device = training, settings, seed, device
         torch.manual_seed(seed)
         network = VAE(settings.latents, settings.channels)
         network.start_from(training.sample(AT_MOST))
         self.network = network.to(device)
+        share_parameters(self.network)
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY))
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=settings.learning_rate)
-        self.steps = settings.epochs * math.ceil(len(training) / settings.batch_size)
+        self.steps = settings.epochs * training.steps(settings.batch_size)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, settings.learning_rate, total_steps=self.steps, pct_start=0.1
+            self.optimiser,
+            settings.learning_rate,
+            total_steps=max(self.steps, 20),  # its rise must have two steps or more
+            pct_start=0.1,
         )
         self.history: list[Metrics] = []
         self.step = 0
@@ -72,8 +70,6 @@ class Fitting:
             for name, part in self._parts().items():
                 part.load_state_dict(before.parts[name])
             self.history, self.step = list(before.history), before.step
-            restore_random_state(before.random, device)
-        self.curves = Curves(run_id, self.history)
 
     def _parts(self) -> dict[str, Any]:
         return {
@@ -83,47 +79,32 @@ class Fitting:
             "schedule": self.schedule,
         }
 
-    def state(self) -> State:
+    def state(self, identity: str, run_id: str) -> State:
         """What a later process needs to go on from here."""
-        return State(
-            self.identity,
-            self.run_id,
-            len(self.history),
-            self.step,
-            list(self.history),
-            {name: part.state_dict() for name, part in self._parts().items()},
-            random_state(self.device),
-        )
+        parts = {name: part.state_dict() for name, part in self._parts().items()}
+        return State(identity, run_id, len(self.history), self.step, list(self.history), parts)
 
     def result(self) -> VAE:
         """The trained network: the mean of its last weights, on the CPU."""
         network: VAE = self.average.module.cpu().eval()
         return network
 
-    def epochs(self, held_out: Beats) -> Iterator[State]:
-        """Train the epochs that are left; the state before the first and after each."""
-        epochs, said = self.settings.epochs, 0.0
-        yield self.state()
-        for epoch in range(len(self.history) + 1, epochs + 1):
+    def epochs(self, held_out: Beats) -> Iterator[Metrics]:
+        """Train the epochs that are left, and give the metrics of each as it is done."""
+        for epoch in range(len(self.history) + 1, self.settings.epochs + 1):
             with enough_memory():
                 metrics = self._train(epoch) | evaluate(
                     self.average.module, held_out, self.settings
                 )
             self.history.append({"epoch": epoch, **metrics})
-            self.curves.send()
-            if time.monotonic() - said > 5 or epoch == epochs:
-                said = time.monotonic()
-                log.info(
-                    "train: epoch %d of %d, held out %.1f µV, r %.4f, %d active latents, "
-                    "KL %.1f nats",
-                    *(epoch, epochs, metrics["val/mae_uv"], metrics["val/pearson_r"]),
-                    *(metrics["val/active_units"], metrics["val/kl"]),
-                )
-            yield self.state()
+            yield metrics
 
     def _train(self, epoch: int) -> Metrics:
         """One epoch. Raises `DataError` where the loss is not finite."""
-        sums = torch.zeros(2, device=self.device)
+        # Seeded anew, so that an epoch's noise is the same whether or not training was stopped.
+        mixed = np.random.SeedSequence([self.seed, epoch, self.training.shard.rank])
+        torch.manual_seed(int(mixed.generate_state(1)[0]))
+        sums = torch.zeros(3, device=self.device)
         for beats in self.training.epoch(epoch, self.settings.batch_size):
             weight = kl_weight(self.settings, self.step / self.steps)
             mean, log_variance = self.network.encode(beats)
@@ -132,19 +113,20 @@ class Fitting:
             kl = kl_divergence(mean, log_variance).sum(dim=1).mean()
             self.optimiser.zero_grad()
             ((nll + weight * kl) / beats[0].numel()).backward()
+            average_gradients(self.network.parameters())
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), MAX_GRADIENT)
             self.optimiser.step()
             self.schedule.step()
             self.average.update_parameters(self.network)
-            sums += torch.stack([nll, kl]).detach() * len(beats)
+            sums += torch.stack([nll, kl, torch.ones_like(kl)]).detach() * len(beats)
             self.step += 1
-        nll, kl = (sums / len(self.training)).tolist()
+        nll, kl, n = total(sums).tolist()
         if not math.isfinite(nll + kl):
             raise DataError(
                 f"Training diverged in epoch {epoch} (the loss is not finite): "
                 f"lower model.learning_rate, or look for extreme beats in the beats table."
             )
-        return {"train/loss": nll + self.settings.kl_weight * kl, "train/kl": kl}
+        return {"train/loss": (nll + self.settings.kl_weight * kl) / n, "train/kl": kl / n}
 
 
 def kl_weight(settings: Model, progress: float) -> float:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +17,7 @@ from ecg_spark.errors import InfrastructureError
 from ecg_spark.store import fingerprint, write_whole
 from ecg_spark.study import Model
 from models import registry
+from models.card import model_card
 from models.checkpoint import Checkpoint, State
 from models.encoder import Encoder, pack
 from models.evaluation import AT_MOST, Metrics, compare
@@ -24,7 +26,8 @@ from models.figures import reconstruction_figure, traversal_figure
 from models.fitting import Fitting
 from models.loader import Beats, open_beats
 from models.pca import fit_components
-from models.tracking import experiment_id, tracked
+from models.processes import local_rank, processes, shared
+from models.tracking import Curves, experiment_id, tracked
 from models.vae import VAE, twelve_leads
 
 log = logging.getLogger(__name__)
@@ -56,9 +59,9 @@ def choose_device(wanted: str) -> torch.device:
             "model.device is 'cuda', but PyTorch finds no usable NVIDIA GPU on this machine: "
             "set it to 'auto' or 'cpu', or install a GPU build of PyTorch."
         )
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(wanted)
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", local_rank())
 
 
 def train(
@@ -89,35 +92,74 @@ def train(
     device = choose_device(settings.device)
     kept = Checkpoint(checkpoint)
     identity = fingerprint(settings.model_dump(), seed, table_version)
-    with tracked(tracking_uri):
-        before = _continued(kept, identity)
-        run_id = before and before.run_id
+    with tracked(tracking_uri), processes(device) as shard:
+        before = shared(_continued(kept, identity))
         where = experiment_id(experiment, tracking_uri)
-        with mlflow.start_run(run_id, experiment_id=where, log_system_metrics=True) as run:
-            training, held_out = open_beats(beats_path, seed, settings.validation_share, device)
+        with mlflow.start_run(
+            before and before.run_id, experiment_id=where, log_system_metrics=True
+        ) as run:
+            share = settings.validation_share
+            training, held_out = open_beats(beats_path, seed, share, device, shard)
             if before is None:
                 mlflow.log_params(
                     settings.model_dump()
                     | {"seed": seed, "device": device.type, "table_version": table_version}
                     | {"beats_training": len(training), "beats_held_out": len(held_out)}
+                    | {"processes": shard.world}
                 )
                 registry.log_table(beats_path, table_version)
-            fitting = Fitting(training, settings, seed, device, identity, run.info.run_id, before)
-            for state in fitting.epochs(held_out):
-                kept.save(state, now=state.epoch in (0, settings.epochs))
+            fitting = Fitting(training, settings, seed, device, before)
+            curves = Curves(run.info.run_id, fitting.history)
+            kept.save(fitting.state(identity, run.info.run_id), now=True)
+            progress = Progress(settings.epochs)
+            for metrics in fitting.epochs(held_out):
+                done = len(fitting.history)
+                kept.save(fitting.state(identity, run.info.run_id), now=done == settings.epochs)
+                curves.send()
+                progress.show(done, metrics)
             encoder = finish(fitting.result(), training, settings, seed, table_version)
             metrics = compare(encoder, held_out)
-            fitting.curves.flush()
+            curves.flush()
             mlflow.log_metrics(metrics, step=settings.epochs)
             registry.log_history(fitting.history)
             log_pictures(encoder, held_out)
+            card = model_card(encoder, metrics, len(training), len(held_out))
             with TemporaryDirectory() as scratch:
-                version = registry.register(encoder, model_name, Path(scratch))
+                version = registry.register(encoder, model_name, card, Path(scratch))
     write_whole(f"{folder}/history.json", json.dumps(fitting.history, indent=1).encode())
     kept.remove()
     uri = f"models:/{model_name}/{version}"
     log.info("train: registered %s with %d active latents", uri, encoder.n_active)
     return TrainResult(run.info.run_id, uri, version, encoder.n_active, metrics)
+
+
+def assist(beats_path: str, settings: Model, *, seed: int) -> None:
+    """Train along with the first of several processes, which alone calls `train`."""
+    device = choose_device(settings.device)
+    with processes(device) as shard:
+        before = shared(None)
+        share = settings.validation_share
+        training, held_out = open_beats(beats_path, seed, share, device, shard)
+        for _ in Fitting(training, settings, seed, device, before).epochs(held_out):
+            pass
+
+
+class Progress:
+    """A line now and then that says how training goes."""
+
+    def __init__(self, epochs: int) -> None:
+        self._epochs, self._said = epochs, 0.0
+
+    def show(self, epoch: int, metrics: Metrics) -> None:
+        """Say what an epoch reached, of the last and where five seconds have passed."""
+        if time.monotonic() - self._said < 5 and epoch < self._epochs:
+            return
+        self._said = time.monotonic()
+        log.info(
+            "train: epoch %d of %d, held out %.1f µV, r %.4f, %d active latents, KL %.1f nats",
+            *(epoch, self._epochs, metrics["val/mae_uv"], metrics["val/pearson_r"]),
+            *(metrics["val/active_units"], metrics["val/kl"]),
+        )
 
 
 def _continued(kept: Checkpoint, identity: str) -> State | None:

@@ -104,6 +104,16 @@ def test_the_registered_model_is_the_encoder(trained, beats):
     np.testing.assert_allclose(loaded.predict(beats[:9]), encoding.z[:9], atol=1e-5)
 
 
+def test_the_registered_model_has_a_card(trained):
+    result, _, uri = trained
+    version = mlflow.MlflowClient(uri).get_model_version("ecg-vae", str(result.version))
+    assert f"gives {result.n_latents} latent factors" in version.description
+    assert (
+        f"| mean absolute error, µV | {result.metrics['val/mae_uv']:.1f} |" in version.description
+    )
+    assert "Not a medical device" in version.description
+
+
 def test_an_encoder_survives_the_way_to_a_worker(trained, beats):
     threads = torch.get_num_threads()
     encoder = load_encoder(trained[0].model_uri, trained[2])
