@@ -14,7 +14,7 @@ import logging
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -61,6 +61,26 @@ def file_stamp(path: str) -> list[Any]:
     return [path, info.get("size"), str(info.get("mtime") or info.get("etag") or "")]
 
 
+def write_whole(path: str, body: bytes) -> None:
+    """Replace a file, whole or not at all: by a rename, or by a single put on an object store."""
+    fs, base = fsspec.core.url_to_fs(path)
+    fs.makedirs(base.rsplit("/", 1)[0], exist_ok=True)
+    if "file" not in fs.protocol:
+        fs.pipe_file(base, body)
+        return
+    aside = f"{base}.{secrets.token_hex(4)}"
+    try:
+        with open(aside, "wb") as file:
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, base)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(aside)
+        raise
+
+
 def remove_folder(folder: str) -> None:
     """Remove a folder and what is in it; one that is not there is no error."""
     fs, path = fsspec.core.url_to_fs(folder)
@@ -75,15 +95,10 @@ class Store:
         self.root = root.rstrip("/")
         self._fs, self._base = fsspec.core.url_to_fs(self.root)
 
-    @property
-    def is_local(self) -> bool:
-        """True where the folder lies on a mounted file system."""
-        return "file" in self._fs.protocol
-
     def published(self, step: str) -> Publication | None:
         """The current publication of a step, None where there is none."""
         try:
-            content = json.loads(self._fs.cat_file(self._pointer(step)))
+            content = json.loads(self._fs.cat_file(f"{self._base}/{_pointer(step)}"))
             known = {
                 key: content[key] for key in Publication.__dataclass_fields__ if key in content
             }
@@ -126,28 +141,14 @@ class Store:
 
     def put_copy(self, path: str, name: str) -> str:
         """Copy a file of a run to `name` in the output folder, whole or not at all; its path."""
-        self._put(f"{self._base}/{name}", self._fs.cat_file(self._fs._strip_protocol(path)))
+        write_whole(f"{self.root}/{name}", self._fs.cat_file(self._fs._strip_protocol(path)))
         return f"{self.root}/{name}"
 
     def _publish(self, publication: Publication) -> None:
         content = asdict(publication)
         del content["folder"]
         body = json.dumps(content, indent=1, sort_keys=True).encode()
-        pointer = self._pointer(publication.step)
-        self._fs.makedirs(pointer.rsplit("/", 1)[0], exist_ok=True)
-        self._put(pointer, body)
-
-    def _put(self, path: str, body: bytes) -> None:
-        """Replace a file: by a rename on a file system, by a single put on an object store."""
-        if self.is_local:
-            aside = f"{path}.{secrets.token_hex(4)}"
-            with open(aside, "wb") as file:
-                file.write(body)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, path)
-        else:
-            self._fs.pipe_file(path, body)
+        write_whole(f"{self.root}/{_pointer(publication.step)}", body)
 
     def _remove_unpublished(self, step: str) -> None:
         """Remove what killed runs left, and all but the newest published run."""
@@ -168,11 +169,12 @@ class Store:
         except OSError as error:
             log.warning("An unpublished run of %s could not be removed: %s", step, error.strerror)
 
-    def _pointer(self, step: str) -> str:
-        return f"{self._base}/published/{step}.json"
-
     def _runs(self, step: str, *names: str) -> str:
         return "/".join([self._base, "runs", step, *names])
+
+
+def _pointer(step: str) -> str:
+    return f"published/{step}.json"
 
 
 class Run:

@@ -8,13 +8,23 @@ from jobs.average import STEP as AVERAGE
 from jobs.step import Context, Step, Summary, main
 from jobs.train import STEP as TRAIN
 from models.encoder import load_encoder
+from models.tracking import log_back
 
 
 def work(context: Context) -> Summary:
     """Encode every beat with the registered model and publish the table latents."""
-    encoder = load_encoder(context.inputs["train"].summary["model_uri"], context.study.tracking_uri)
+    trained, uri = context.inputs["train"].summary, context.study.tracking_uri
+    encoder = load_encoder(trained["model_uri"], uri)
     beats = read_table(context.spark, BEATS, context.inputs["average"].path("beats"))
-    return encode(context.spark, beats, encoder, context.run.path)
+    summary = encode(context.spark, beats, encoder, context.run.path)
+    metrics = {
+        f"icc/{model}_{name}": value
+        for model, values in summary["icc"].items()
+        if values
+        for name, value in {"mean": sum(values) / len(values), "lowest": min(values)}.items()
+    }
+    log_back(trained["run_id"], metrics, uri)
+    return summary
 
 
 STEP = Step("encode", (AVERAGE, TRAIN), lambda study: None, work)

@@ -64,12 +64,7 @@ def run_step(step: Step, study: Study, *, force: bool = False) -> Summary:
     """
     started = time.monotonic()
     store = Store(study.output_path)
-    inputs = {need.name: _present(need, study, store) for need in step.needs}
-    made_from = {
-        "settings": _settings(step, study),
-        "files": fingerprint(step.files(study)),
-        "inputs": {name: item.run for name, item in inputs.items()},
-    }
+    inputs, made_from = origin(step, study, store)
     current = store.published(step.name)
     if current is not None and current.made_from == made_from and not force:
         return {"step": step.name, "skipped": "already published", **current.summary}
@@ -79,6 +74,17 @@ def run_step(step: Step, study: Study, *, force: bool = False) -> Summary:
         summary["seconds"] = round(time.monotonic() - started, 1)
         run.publish(summary)
     return {"step": step.name, **summary}
+
+
+def origin(step: Step, study: Study, store: Store) -> tuple[dict[str, Publication], dict[str, Any]]:
+    """What a step would be made from now: the steps that it needs, and a description of all."""
+    inputs = {need.name: _present(need, study, store) for need in step.needs}
+    made_from = {
+        "settings": _settings(step, study),
+        "files": fingerprint(step.files(study)),
+        "inputs": {name: item.run for name, item in inputs.items()},
+    }
+    return inputs, made_from
 
 
 def _settings(step: Step, study: Study) -> str:
@@ -105,14 +111,19 @@ def _present(step: Step, study: Study, store: Store) -> Publication:
     return publication
 
 
-def main(step: Step, arguments: list[str] | None = None) -> int:
-    """The entry of `jobs/<step>.py --study study.yaml [--force]`."""
+def parse(step: Step, arguments: list[str] | None) -> argparse.Namespace:
+    """The options of `jobs/<step>.py`."""
     parser = argparse.ArgumentParser(
         prog=f"jobs/{step.name}.py", description=f"Run the step '{step.name}' of a study."
     )
     parser.add_argument("--study", required=True, help="the study file")
     parser.add_argument("--force", action="store_true", help="redo it though it is published")
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(step: Step, arguments: list[str] | None = None) -> int:
+    """The entry of `jobs/<step>.py --study study.yaml [--force]`."""
+    options = parse(step, arguments)
     return guarded(
         lambda: print_line(run_step(step, load_study(options.study), force=options.force))
     )

@@ -1,14 +1,19 @@
-"""spark-submit jobs/train.py --study study.yaml: beats become a registered model in MLflow."""
+"""spark-submit jobs/train.py --study study.yaml: beats become a registered model in MLflow.
 
+On several GPUs: torchrun --nproc-per-node 4 jobs/train.py --study study.yaml
+"""
+
+import os
 import sys
 from dataclasses import asdict
 from typing import Any
 
-from ecg_spark.study import Study
+from ecg_spark.store import Store
+from ecg_spark.study import Study, load_study
 from jobs.average import STEP as AVERAGE
-from jobs.step import Context, Step, Summary, main
+from jobs.step import Context, Step, Summary, guarded, main, origin, parse
 from models.tracking import tracked
-from models.train import choose_device, train
+from models.train import assist, choose_device, train
 
 
 def settings(study: Study) -> Any:
@@ -28,6 +33,7 @@ def work(context: Context) -> Summary:
         model_name=study.mlflow.model_name,
         table_version=beats.run,
         folder=context.run.folder,
+        checkpoint=f"{context.store.root}/checkpoints/train.pt",
     )
     return asdict(result)
 
@@ -39,7 +45,26 @@ def check(study: Study) -> None:
         pass
 
 
+def join(step: Step, arguments: list[str] | None = None) -> int:
+    """The entry of every process but the first of `torchrun ... jobs/train.py --study study.yaml`.
+
+    It looks as the first does whether there is anything to do, and trains along.
+    """
+    options = parse(step, arguments)
+
+    def act() -> None:
+        study = load_study(options.study)
+        store = Store(study.output_path)
+        inputs, made_from = origin(step, study, store)
+        current = store.published(step.name)
+        if current is None or current.made_from != made_from or options.force:
+            assist(inputs["average"].path("beats"), study.model, seed=study.seed)
+
+    return guarded(act)
+
+
 STEP = Step("train", (AVERAGE,), settings, work, version=2, check=check)
 
 if __name__ == "__main__":
-    sys.exit(main(STEP))
+    first = os.environ.get("RANK", "0") == "0"
+    sys.exit(main(STEP) if first else join(STEP))

@@ -4,6 +4,7 @@ The columns read are `signal` (7,200 floats: 12 leads x 600 samples in C order, 
 `participant_hash`. Only the eight independent leads are kept: a beat is float32 [8, 600] in mV.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ from torch import Tensor
 from ecg_spark.ecg import BEAT_SAMPLES, INDEPENDENT_LEADS, LEADS
 from ecg_spark.errors import DataError
 from models.petastorm_compat import batch_reader, parquet_files, table_files
+from models.processes import Shard, largest, shared, total
 
+ALL = Shard()
 INDEPENDENT = [LEADS.index(lead) for lead in INDEPENDENT_LEADS]
 BYTES_PER_BEAT = 4 * len(INDEPENDENT) * BEAT_SAMPLES
 SHUFFLE_BEATS = 16_384
@@ -30,26 +33,37 @@ Signals = NDArray[np.float32]
 Hashes = NDArray[np.int64]
 
 
-def count_rows(path: str) -> int:
-    """Rows of a table by its Parquet footers. Raises `DataError` where there is no file or row."""
+def count_rows(path: str, shard: Shard = ALL) -> int:
+    """Rows of a table, or of a shard's row groups, by the Parquet footers.
+
+    Raises `DataError` where there is no file or row, or a shard would have no row group.
+    """
     files = table_files(path)
-    rows = 0
+    groups: list[int] = []
     for name in parquet_files(files):
         with files.open(name) as file:
-            rows += pq.read_metadata(file).num_rows
-    if not rows:
+            footer = pq.read_metadata(file)
+        groups += [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
+    if not sum(groups):
         raise DataError(f"The beats table {path} holds no row: run the average step again.")
-    return rows
+    if len(groups) < shard.world:
+        raise DataError(
+            f"The beats table {path} has {len(groups)} row groups, fewer than the {shard.world} "
+            f"training processes: start fewer."
+        )
+    return sum(groups[shard.rank :: shard.world])
 
 
-def read_epoch(path: str, seed: int, *, shuffle: bool = True) -> Iterator[tuple[Signals, Hashes]]:
-    """Every beat of the table once: signals [n, 8, 600] in mV and participant hashes [n].
+def read_epoch(
+    path: str, seed: int, shard: Shard = ALL, *, shuffle: bool = True
+) -> Iterator[tuple[Signals, Hashes]]:
+    """Every beat of the table, or of a shard's row groups, once, a row group at a time.
 
-    One Petastorm reader an epoch, one row group at a time; equal seeds (1 or more) give an equal
-    order. Raises `DataError` where the rows read are not those that the footers announce, or a
-    signal is not 12 x 600 finite values.
+    Signals [n, 8, 600] in mV and participant hashes [n]. One Petastorm reader an epoch; equal
+    seeds (1 or more) give an equal order. Raises `DataError` where the rows read are not those
+    that the footers announce, or a signal is not 12 x 600 finite values.
     """
-    expected, rows = count_rows(path), 0
+    expected, rows = count_rows(path, shard), 0
     reader = batch_reader(
         path,
         ("signal", "participant_hash"),
@@ -58,6 +72,8 @@ def read_epoch(path: str, seed: int, *, shuffle: bool = True) -> Iterator[tuple[
         shuffle_rows=shuffle,
         workers_count=1,  # with more, the order of an epoch is a race
         num_epochs=1,
+        cur_shard=shard.rank,
+        shard_count=shard.world,
     )
     with reader:
         for batch in reader:
@@ -99,16 +115,30 @@ class Resident:
 
     beats: Tensor
     seed: int
+    shard: Shard = ALL
 
     def __len__(self) -> int:
         return len(self.beats)
 
+    def steps(self, batch_size: int) -> int:
+        """Batches of an epoch, the same for every process."""
+        return math.ceil(math.ceil(len(self.beats) / self.shard.world) / batch_size)
+
     def epoch(self, number: int, batch_size: int) -> Iterator[Tensor]:
-        """All beats once, in an order that the seed and the epoch's number decide."""
+        """All beats once, in an order that the seed and the epoch's number decide.
+
+        Of several processes each gets its own part, some beats twice where they do not divide.
+        """
         generator = torch.Generator().manual_seed(self.seed + number)
-        order = torch.randperm(len(self.beats), generator=generator).to(self.beats.device)
-        for rows in order.split(batch_size):
+        order = torch.randperm(len(self.beats), generator=generator)
+        short = -len(order) % self.shard.world
+        own = torch.cat([order, order[:short]])[self.shard.rank :: self.shard.world]
+        for rows in own.to(self.beats.device).split(batch_size):
             yield self.beats[rows]
+
+    def once(self, batch_size: int) -> Iterator[Tensor]:
+        """All beats exactly once over all processes."""
+        yield from self.beats[self.shard.rank :: self.shard.world].split(batch_size)
 
     def sample(self, at_most: int) -> Signals:
         """Up to so many beats in memory: the first, which are in no order of their own."""
@@ -117,26 +147,48 @@ class Resident:
 
 @dataclass(frozen=True)
 class Streamed:
-    """Beats that are read anew every epoch, mixed within a buffer of `SHUFFLE_BEATS`."""
+    """Beats that are read anew every epoch, mixed within a buffer of `SHUFFLE_BEATS`.
+
+    `n` are in the table, `most` in the row groups of the process that has most.
+    """
 
     path: str
     seed: int
     share: float
     held_out: bool
     n: int
+    most: int
     device: torch.device
+    shard: Shard = ALL
 
     def __len__(self) -> int:
         return self.n
 
+    def steps(self, batch_size: int) -> int:
+        """Batches of an epoch, the same for every process."""
+        return math.ceil(self.most / batch_size)
+
     def _read(self, seed: int) -> Iterator[Signals]:
-        for signals, hashes in read_epoch(self.path, seed):
+        for signals, hashes in read_epoch(self.path, seed, self.shard):
             kept = signals[is_held_out(hashes, self.seed, self.share) == self.held_out]
             if len(kept):
                 yield kept
 
     def epoch(self, number: int, batch_size: int) -> Iterator[Tensor]:
-        """All beats once, in an order that the seed and the epoch's number decide."""
+        """All beats once, in an order that the seed and the epoch's number decide.
+
+        Of several processes each gets the beats of its row groups; one with fewer than another
+        begins again.
+        """
+        left = self.steps(batch_size)
+        while left:
+            for batch in self._pass(number, batch_size):
+                yield batch
+                left -= 1
+                if not left:
+                    return
+
+    def _pass(self, number: int, batch_size: int) -> Iterator[Tensor]:
         random = np.random.default_rng([self.seed, number])
         held: list[Signals] = []
         with closing(self._read(self.seed + number)) as groups:
@@ -149,9 +201,18 @@ class Streamed:
                     held = [mixed[whole:]]
         yield from self._batches(random.permutation(np.concatenate(held)), batch_size)
 
+    def once(self, batch_size: int) -> Iterator[Tensor]:
+        """All beats exactly once over all processes."""
+        with closing(self._read(self.seed)) as groups:
+            for group in groups:
+                yield from self._batches(group, batch_size)
+
     def _batches(self, beats: Signals, batch_size: int) -> Iterator[Tensor]:
         for start in range(0, len(beats), batch_size):
-            yield torch.from_numpy(beats[start : start + batch_size]).to(self.device)
+            batch = torch.from_numpy(beats[start : start + batch_size])
+            if self.device.type == "cuda":  # copied while the step before is computed
+                batch = batch.pin_memory()
+            yield batch.to(self.device, non_blocking=True)
 
     def sample(self, at_most: int) -> Signals:
         """Up to so many beats in memory: the first of a shuffled epoch."""
@@ -168,37 +229,45 @@ Beats = Resident | Streamed
 
 
 def open_beats(
-    path: str, seed: int, share: float, device: torch.device, room_bytes: int | None = None
+    path: str,
+    seed: int,
+    share: float,
+    device: torch.device,
+    shard: Shard = ALL,
+    room_bytes: int | None = None,
 ) -> tuple[Beats, Beats]:
     """Training and held-out beats of a table, split by participant.
 
     They are read once and kept on the device where they take at most `room_bytes`, by default a
-    third of its free memory; else they are streamed every epoch. Raises `DataError` where either
-    side of the split is empty.
+    third of its free memory, shared by the processes; else each process streams its row groups
+    every epoch. Raises `DataError` where either side of the split is empty, also for one process.
     """
     if room_bytes is None:
-        room_bytes = _free_bytes(device) // 3
-    fits = count_rows(path) * BYTES_PER_BEAT <= room_bytes
+        room_bytes = _free_bytes(device) // 3 // (1 if device.type == "cuda" else shard.world)
+    fits = shared(count_rows(path) * BYTES_PER_BEAT <= room_bytes)
     kept: tuple[list[Signals], list[Signals]] = ([], [])
-    counts = [0, 0]
-    for signals, hashes in read_epoch(path, seed):
+    own = [0, 0]
+    for signals, hashes in read_epoch(path, seed, ALL if fits else shard):
         held_out = is_held_out(hashes, seed, share)
         for side, rows in enumerate((~held_out, held_out)):
-            counts[side] += int(rows.sum())
+            own[side] += int(rows.sum())
             if fits:
                 kept[side].append(signals[rows])
-    if min(counts) == 0:
+    if min(own) == 0:
         raise DataError(
-            f"Of {sum(counts)} beats, {counts[0]} are left for training and {counts[1]} held out: "
+            f"Of {sum(own)} beats, {own[0]} are left for training and {own[1]} held out: "
             f"both are needed; add participants or change model.validation_share."
         )
     if fits:
         training, validation = (
-            Resident(torch.from_numpy(np.concatenate(side)).to(device), seed) for side in kept
+            Resident(torch.from_numpy(np.concatenate(side)).to(device), seed, shard)
+            for side in kept
         )
         return training, validation
+    n = total(torch.tensor(own, device=device)).tolist()
+    most = [largest(count, device) for count in own]
     training, validation = (
-        Streamed(path, seed, share, held_out, counts[held_out], device)
+        Streamed(path, seed, share, held_out, n[held_out], most[held_out], device, shard)
         for held_out in (False, True)
     )
     return training, validation

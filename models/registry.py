@@ -48,11 +48,11 @@ def read_history(run_id: str, tracking_uri: str) -> list[dict[str, float]]:
         return list(json.loads(mlflow.artifacts.load_text(f"runs:/{run_id}/{HISTORY}")))
 
 
-def register(encoder: Encoder, name: str, scratch: Path) -> int:
+def register(encoder: Encoder, name: str, card: str, scratch: Path) -> int:
     """Log the model as a pyfunc of the active run, register it and return its version.
 
-    It carries the code that it needs, and its weights as safetensors. The version gets the alias
-    `candidate`, and `champion` where the model has none.
+    It carries the code that it needs, and its weights as safetensors. The version gets the card
+    as its description and the alias `candidate`, and `champion` where the model has none.
     """
     folder = scratch / FOLDER
     folder.mkdir()
@@ -66,19 +66,18 @@ def register(encoder: Encoder, name: str, scratch: Path) -> int:
     for package in (models, ecg_spark):
         _copy(package_files(package), sources / package.__name__)
     needed = ("torch", "numpy", "scipy", "safetensors", "mlflow")
-    with warnings.catch_warnings():  # the signature says what type hints would
-        warnings.filterwarnings("ignore", ".*Add type hints")
-        info = mlflow.pyfunc.log_model(
-            name="model",
-            python_model=str(sources / "models" / "pyfunc_model.py"),
-            artifacts={"model": str(folder)},
-            code_paths=[str(folder) for folder in sources.iterdir()],
-            signature=signature,
-            input_example=example,
-            pip_requirements=[f"{package}=={version(package)}" for package in needed],
-            registered_model_name=name,
-        )
+    info = mlflow.pyfunc.log_model(
+        name="model",
+        python_model=str(sources / "models" / "pyfunc_model.py"),
+        artifacts={"model": str(folder)},
+        code_paths=[str(folder) for folder in sources.iterdir()],
+        signature=signature,
+        input_example=example,
+        pip_requirements=[f"{package}=={version(package)}" for package in needed],
+        registered_model_name=name,
+    )
     client = mlflow.MlflowClient()
+    client.update_model_version(name, info.registered_model_version, card)
     aliases: dict[str, Any] = client.get_registered_model(name).aliases
     for alias in ("candidate", "champion"):
         if alias == "candidate" or alias not in aliases:

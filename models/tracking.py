@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,6 +15,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ecg_spark.errors import InfrastructureError
 
+log = logging.getLogger(__name__)
+
+ERRORS = (MlflowException, requests.RequestException, SQLAlchemyError)
+"""What MLflow raises where it is away or fails."""
+PAUSE_SECONDS = 60.0
 PROBE_SECONDS = 5
 """How long a tracking server is given to answer at all."""
 
@@ -45,11 +51,56 @@ def tracked(tracking_uri: str) -> Iterator[None]:
         mlflow.set_tracking_uri(tracking_uri)
         mlflow.set_registry_uri(tracking_uri)
         yield
-    except (MlflowException, requests.RequestException, SQLAlchemyError) as error:
+    except ERRORS as error:
         raise InfrastructureError(
             f"MLflow at {_shown(tracking_uri)} failed ({_first_line(error)}): "
             f"check mlflow.tracking_uri and the server, and run the step again."
         ) from error
+
+
+class Curves:
+    """The metrics of every epoch, sent to a run as they come, and later where MLflow is away.
+
+    `history`, which grows, has an entry an epoch; those that the run has already are not sent.
+    """
+
+    def __init__(self, run_id: str, history: list[dict[str, float]]) -> None:
+        self._run_id, self._history = run_id, history
+        known = mlflow.MlflowClient().get_metric_history(run_id, "train/loss") if history else []
+        self._sent = len({metric.step for metric in known})
+        self._next_try = 0.0
+
+    def send(self) -> None:
+        """Send what is new, unless MLflow did not answer within the last minute."""
+        if time.monotonic() < self._next_try:
+            return
+        try:
+            self.flush()
+        except ERRORS as error:
+            self._next_try = time.monotonic() + PAUSE_SECONDS
+            log.warning(
+                "MLflow is away (%s): the metrics are kept and sent later.", type(error).__name__
+            )
+
+    def flush(self) -> None:
+        """Send what is new; errors of MLflow pass."""
+        for entry in self._history[self._sent :]:
+            metrics = {name: value for name, value in entry.items() if name != "epoch"}
+            mlflow.log_metrics(metrics, step=int(entry["epoch"]), run_id=self._run_id)
+            self._sent += 1
+
+
+def log_back(run_id: str, metrics: Mapping[str, float], tracking_uri: str) -> None:
+    """Add what later steps found to the run that made a model, so that models can be compared.
+
+    Where MLflow does not answer, a line says so and nothing else happens: the step's own output
+    has the figures as well.
+    """
+    try:
+        with tracked(tracking_uri):
+            mlflow.log_metrics(dict(metrics), run_id=run_id)
+    except InfrastructureError as error:
+        log.warning("%s The figures are in the step's own output.", error)
 
 
 def experiment_id(name: str, tracking_uri: str) -> str:

@@ -1,5 +1,10 @@
 """The Petastorm loader against pyarrow: every row of every epoch, repeatable, split by person."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -12,6 +17,7 @@ from hypothesis import strategies as st
 from ecg_spark.ecg.recording import INDEPENDENT_LEADS, LEADS
 from ecg_spark.errors import DataError
 from models.loader import Streamed, count_rows, is_held_out, open_beats, read_epoch
+from models.processes import Shard
 
 CPU = torch.device("cpu")
 INDEPENDENT = [LEADS.index(lead) for lead in INDEPENDENT_LEADS]
@@ -70,9 +76,93 @@ def test_the_order_follows_from_the_seed(table):
 
 
 def test_a_lost_row_is_noticed(table, monkeypatch):
-    monkeypatch.setattr("models.loader.count_rows", lambda path: count_rows(path) + 1)
+    monkeypatch.setattr("models.loader.count_rows", lambda path, shard: count_rows(path) + 1)
     with pytest.raises(DataError, match="230 rows of 231"):
         list(read_epoch(str(table), 1))
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_shards_share_the_rows_out(table, world):
+    shards = [
+        rows_of(signals for signals, _ in read_epoch(str(table), 3, Shard(rank, world)))
+        for rank in range(world)
+    ]
+    np.testing.assert_array_equal(np.sort(np.concatenate(shards)), np.arange(230))
+    assert len({len(rows) for rows in shards}) > 1  # 4 row groups of 40 or less, 3 of 33 or less
+
+
+def test_more_processes_than_row_groups_are_refused(table):
+    with pytest.raises(DataError, match="7 row groups, fewer than the 8 training processes"):
+        list(read_epoch(str(table), 1, Shard(0, 8)))
+
+
+def test_every_process_takes_as_many_batches_from_memory(table):
+    """Every beat, and some twice where they do not divide."""
+    parts = [open_beats(str(table), 5, 0.3, CPU, Shard(rank, 3))[0] for rank in range(3)]
+    batches = [list(part.epoch(1, 16)) for part in parts]
+    assert {len(one) for one in batches} == {parts[0].steps(16)}
+    rows = np.concatenate([rows_of(one) for one in batches])
+    whole = rows_of(open_beats(str(table), 5, 0.3, CPU)[0].once(9))
+    assert set(rows) == set(whole)
+    assert len(whole) == len(parts[0]) <= len(rows) < len(whole) + 3
+
+
+def test_every_process_takes_as_many_batches_from_a_stream(table):
+    """The process with fewer beats in its row groups begins again."""
+    own = []
+    for rank in range(3):
+        groups = read_epoch(str(table), 1, Shard(rank, 3))
+        own.append(sum(int((~is_held_out(hashes, 5, 0.3)).sum()) for _, hashes in groups))
+    assert -(-min(own) // 4) < -(-max(own) // 4)
+    for rank, n in enumerate(own):
+        shard = Shard(rank, 3)
+        part = Streamed(str(table), 5, 0.3, False, sum(own), max(own), CPU, shard)
+        assert len(list(part.epoch(1, 4))) == part.steps(4) == -(-max(own) // 4)
+        assert len(set(rows_of(part.epoch(1, 4)))) == n
+        assert len(rows_of(part.once(16))) == n
+
+
+TOGETHER = """
+import sys
+import torch
+from ecg_spark.study import Model
+from models.fitting import Fitting
+from models.loader import open_beats
+from models.processes import processes, total
+
+settings = Model(latents=3, channels=4, epochs=2, batch_size=16)
+cpu = torch.device("cpu")
+with processes(cpu) as shard:
+    room = int(sys.argv[2])
+    training, held_out = open_beats(sys.argv[1], 5, 0.3, cpu, shard, room)
+    fitting = Fitting(training, settings, 5, cpu, None)
+    losses = [metrics["val/loss"] for metrics in fitting.epochs(held_out)]
+    weights = torch.cat([value.flatten() for value in fitting.result().state_dict().values()])
+    mean = total(weights.clone()) / shard.world
+    assert shard.world == 2
+    assert torch.equal(mean, weights), "the processes' weights differ"
+    print(f"rank {shard.rank} losses {losses}", flush=True)
+"""
+
+
+@pytest.mark.parametrize("room_bytes", [10**9, 0])
+def test_two_processes_end_with_the_same_network(table, tmp_path, room_bytes):
+    script = tmp_path / "together.py"
+    script.write_text(TOGETHER)
+    answer = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *("--nproc-per-node", "2", str(script), str(table), str(room_bytes)),
+        ],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    assert answer.returncode == 0, answer.stderr[-2000:]
+    losses = [line.split("losses")[1] for line in answer.stdout.splitlines() if "losses" in line]
+    assert len(losses) == 2
+    assert losses[0] == losses[1]
 
 
 def test_a_signal_of_another_length_is_refused(tmp_path):

@@ -2,8 +2,12 @@
 
 import json
 import pickle
+import signal
 import socket
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -15,12 +19,15 @@ import torch
 from ecg_spark.errors import DataError, InfrastructureError
 from ecg_spark.simulate.heart import beat_mv, sample_hearts
 from ecg_spark.study import Model
+from models import tracking
 from models.encoder import independent_leads, load_encoder, read_encoder
+from models.fitting import enough_memory, kl_weight
 from models.registry import read_history
-from models.train import kl_weight, train
+from models.train import train
 
 N = 160
 SETTINGS = Model(latents=6, channels=4, epochs=4, batch_size=16, kl_weight=0.5)
+TINY = Model(latents=2, channels=4, epochs=1)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +54,8 @@ def run(table, folder, tracking_uri, settings=SETTINGS, **changed):
         **{"seed": 3, "experiment": "test", "model_name": "ecg-vae", "table_version": "v1"}
         | changed,
         tracking_uri=tracking_uri,
-        folder=folder,
+        folder=str(folder),
+        checkpoint=f"{folder}.pt",
     )
 
 
@@ -94,6 +102,16 @@ def test_the_registered_model_is_the_encoder(trained, beats):
     np.testing.assert_allclose(encoding.z.std(axis=0), 1, atol=0.2)
     loaded = mlflow.pyfunc.load_model("models:/ecg-vae@candidate")
     np.testing.assert_allclose(loaded.predict(beats[:9]), encoding.z[:9], atol=1e-5)
+
+
+def test_the_registered_model_has_a_card(trained):
+    result, _, uri = trained
+    version = mlflow.MlflowClient(uri).get_model_version("ecg-vae", str(result.version))
+    assert f"gives {result.n_latents} latent factors" in version.description
+    assert (
+        f"| mean absolute error, µV | {result.metrics['val/mae_uv']:.1f} |" in version.description
+    )
+    assert "Not a medical device" in version.description
 
 
 def test_an_encoder_survives_the_way_to_a_worker(trained, beats):
@@ -189,3 +207,85 @@ def test_a_gpu_that_is_not_there_is_said(table, tmp_path):
 def test_the_kl_weight_rises_and_then_stays():
     weights = [kl_weight(SETTINGS, progress) for progress in (0, 0.15, 0.3, 1)]
     np.testing.assert_allclose(weights, [0, 0.25, 0.5, 0.5])
+
+
+KILLED = """
+import os, signal, sys
+from models import checkpoint
+from models.train import train
+from ecg_spark.study import Model
+
+checkpoint.SECONDS_APART = 0.0
+saved = checkpoint.Checkpoint.save
+def save(self, state, **how):
+    saved(self, state, **how)
+    if state.epoch == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+checkpoint.Checkpoint.save = save
+table, folder, uri = sys.argv[1:]
+train(
+    table, Model(latents=6, channels=4, epochs=4, batch_size=16, kl_weight=0.5), seed=3,
+    tracking_uri=uri, experiment="test", model_name="ecg-vae", table_version="v1",
+    folder=folder, checkpoint=f"{folder}.pt",
+)
+"""
+
+
+def test_killed_training_goes_on_in_its_run_as_if_it_had_not_stopped(trained, table, tmp_path):
+    """`kill -9` after the second epoch; the same losses, each once, as the run that was not."""
+    uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "run"
+    killed = subprocess.run([sys.executable, "-c", KILLED, table, str(folder), uri])
+    assert killed.returncode == -signal.SIGKILL
+    assert Path(f"{folder}.pt").is_file()
+    client = mlflow.MlflowClient(uri)
+    (before,) = client.search_runs(["1"])
+    assert before.info.status == "RUNNING"
+    result = run(table, folder, uri)
+    assert result.run_id == before.info.run_id
+    assert client.get_run(result.run_id).info.status == "FINISHED"
+    whole = read_history(trained[0].run_id, trained[2])
+    for entry, expected in zip(read_history(result.run_id, uri), whole, strict=True):
+        assert entry == pytest.approx(expected, rel=1e-4)
+    steps = [m.step for m in client.get_metric_history(result.run_id, "train/loss")]
+    assert sorted(steps) == [1, 2, 3, 4]
+    assert result.metrics == pytest.approx(trained[0].metrics, rel=1e-3)
+    assert not Path(f"{folder}.pt").exists()
+
+
+def test_another_training_ends_the_killed_run(table, tmp_path):
+    uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "run"
+    subprocess.run([sys.executable, "-c", KILLED, table, str(folder), uri])
+    run(table, folder, uri, TINY)
+    runs = mlflow.MlflowClient(uri).search_runs(["1"], order_by=["attributes.start_time"])
+    assert [item.info.status for item in runs] == ["KILLED", "FINISHED"]
+
+
+def test_a_damaged_checkpoint_is_no_reason_to_stop(table, tmp_path):
+    Path(f"{tmp_path}/run.pt").write_bytes(b"PK\x03\x04 not a checkpoint")
+    result = run(table, tmp_path / "run", f"sqlite:///{tmp_path}/mlflow.db", TINY)
+    assert result.version == 1
+
+
+def test_metrics_wait_while_mlflow_is_away(trained, monkeypatch, caplog):
+    """A server that dies, and comes back."""
+    monkeypatch.setattr(tracking, "PAUSE_SECONDS", 0.0)
+    result, _, uri = trained
+    with tracking.tracked(uri):
+        history: list[dict[str, float]] = []
+        curves = tracking.Curves(result.run_id, history)
+        history.append({"epoch": 1, "late": 1.0})
+        mlflow.set_tracking_uri("http://127.0.0.1:9")
+        curves.send()
+        assert "MLflow is away" in caplog.text
+        history.append({"epoch": 2, "late": 2.0})
+        mlflow.set_tracking_uri(uri)
+        curves.send()
+        late = mlflow.MlflowClient(uri).get_metric_history(result.run_id, "late")
+    assert [(metric.step, metric.value) for metric in late] == [(1, 1.0), (2, 2.0)]
+
+
+def test_too_little_memory_is_said():
+    with pytest.raises(InfrastructureError, match=r"lower model\.batch_size"), enough_memory():
+        torch.empty(2**60)
+    with pytest.raises(RuntimeError, match="size"), enough_memory():
+        torch.zeros(3) + torch.zeros(4)

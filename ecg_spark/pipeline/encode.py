@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyspark import Broadcast
+from pyspark import Broadcast, StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import ArrayType, DoubleType, StringType, StructField, StructType
 
 from ecg_spark.ecg import BEAT_SAMPLES, LEADS
+from ecg_spark.pipeline.latent_quality import intraclass_correlation
 from ecg_spark.tables import LATENTS, write_table
 from models.encoder import Encoder
 
@@ -33,7 +34,8 @@ def encode(
     """Write the table `latents`: the active latents of every participant, and the PCA peer's.
 
     A participant with several ECGs gets the mean of their latents; `n_ecgs` says of how many, and
-    the posterior standard deviation becomes that of the mean.
+    the posterior standard deviation becomes that of the mean. The summary holds the intraclass
+    correlation of each latent between several ECGs of a person.
     """
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", BEATS_PER_BATCH)
     shared = spark.sparkContext.broadcast(encoder)
@@ -46,16 +48,30 @@ def encode(
             for i in range(n_latents)
         ]
     )
+    squares = F.array(*[F.avg(F.col("z")[i] * F.col("z")[i]) for i in range(n_latents)])
     latents = encoded.groupBy("participant_id", "model").agg(
-        mean.alias("z"), sd.alias("z_sd"), F.count(F.lit(1)).cast("int").alias("n_ecgs")
+        mean.alias("z"),
+        sd.alias("z_sd"),
+        F.count(F.lit(1)).cast("int").alias("n_ecgs"),
+        squares.alias("squares"),
     )
-    write_table(latents, LATENTS, target("latents"))
+    latents.persist(StorageLevel.DISK_ONLY)  # or every beat would be encoded twice
+    write_table(latents.select(LATENTS.schema.names), LATENTS, target("latents"))
+    agreement = {
+        model: intraclass_correlation(latents.where(F.col("model") == model), n_latents)
+        for model in ("vae", "pca")
+    }
+    latents.unpersist()
     written = spark.read.parquet(target("latents")).where(F.col("model") == "vae")
     several = written.where(F.col("n_ecgs") > 1)
     return {
         "participants": written.count(),
         "n_latents": n_latents,
         "participants_with_several_ecgs_averaged": several.count(),
+        "icc": {
+            model: None if values is None else [round(float(value), 4) for value in values]
+            for model, values in agreement.items()
+        },
     }
 
 

@@ -105,6 +105,7 @@ def main():
             model_name="ecg-vae",
             table_version=f"simulated-{options.seed}",
             folder=scratch,
+            checkpoint=f"{scratch}/train.pt",
         )
         seconds = {"seconds": time.time() - started, "cpu_seconds": time.process_time() - cpu}
         encoder = load_encoder(result.model_uri, uri)

@@ -1,0 +1,71 @@
+"""What latents are worth: agreement between two ECGs of a person, what a line reads from them."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from scipy.stats import rankdata
+
+Array = NDArray[np.float64]
+
+FOLDS = 5
+FEWEST = 50
+"""People with both values without whom a probe says nothing."""
+
+
+def intraclass_correlation(latents: DataFrame, n_latents: int) -> Array | None:
+    """ICC(1) of each latent over the people with two ECGs or more, [k]; None with fewer than 10.
+
+    `latents` has a row a person: `n_ecgs`, and arrays `z`, the mean over their ECGs, and
+    `squares`, the mean of the squares. One-way random effects with groups of unequal size
+    (Shrout and Fleiss, Psychol Bull 1979; 86:420; Donner, Int Stat Rev 1986; 54:67).
+    """
+    n = F.col("n_ecgs").cast("double")
+    sums = [F.count(n), F.sum(n), F.sum(n * n)]
+    for i in range(n_latents):
+        z, square = F.col("z")[i], F.col("squares")[i]
+        sums += [F.sum(n * z), F.sum(n * z * z), F.sum(n * (square - z * z))]
+    row = latents.where(F.col("n_ecgs") > 1).agg(*sums).first()
+    people, ecgs, ecgs_squared = (float(value or 0) for value in row[:3])
+    if people < 10:
+        return None
+    first, second, within = np.array(row[3:], float).reshape(-1, 3).T
+    between = (second - first**2 / ecgs) / (people - 1)
+    within = within / (ecgs - people)
+    size = (ecgs - ecgs_squared / ecgs) / (people - 1)
+    return np.asarray((between - within) / (between + (size - 1) * within))
+
+
+def linear_probes(latents: Array, targets: pd.DataFrame, seed: int) -> dict[str, float]:
+    """How well a straight line reads each target from latents [n, k], on folds not fitted on.
+
+    The squared correlation between prediction and target (`<name>_r2`), for a target of two values
+    the area under the ROC curve (`<name>_auc`). Targets that are not numbers, are constant or are
+    known of too few people are left out; missing values leave their row out.
+    """
+    fold = np.random.default_rng(seed).permutation(len(latents)) % FOLDS
+    found = {}
+    for name in targets.select_dtypes("number"):
+        target = targets[name].to_numpy(float)
+        known = np.isfinite(target) & np.isfinite(latents).all(axis=1)
+        y, x = target[known], np.column_stack([np.ones(known.sum()), latents[known]])
+        if len(y) < max(FEWEST, 3 * x.shape[1]) or np.ptp(y) == 0:
+            continue
+        part = fold[known]
+        read = np.empty(len(y))
+        for k in range(FOLDS):
+            weights = np.linalg.lstsq(x[part != k], y[part != k], rcond=None)[0]
+            read[part == k] = x[part == k] @ weights
+        if len(np.unique(y)) == 2:
+            found[f"{name}_auc"] = _area_under_curve(read, y == y.max())
+        else:
+            found[f"{name}_r2"] = float(np.corrcoef(read, y)[0, 1] ** 2)
+    return found
+
+
+def _area_under_curve(score: Array, is_case: NDArray[np.bool_]) -> float:
+    """The share of pairs of a case and a control in which the case scores higher (Mann-Whitney)."""
+    cases, controls = int(is_case.sum()), int((~is_case).sum())
+    above = rankdata(score)[is_case].sum() - cases * (cases + 1) / 2
+    return float(above / (cases * controls))

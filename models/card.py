@@ -1,0 +1,55 @@
+"""The model card: what a registered model is, what it was trained on, how good it is, its limits.
+
+After Mitchell et al., Model Cards for Model Reporting, FAT* 2019. It is the description of the
+model's version in MLflow; it speaks of counts and figures, never of a person.
+"""
+
+from models.encoder import Encoder
+from models.evaluation import SEGMENTS_MS, Metrics
+
+
+def model_card(encoder: Encoder, metrics: Metrics, beats_training: int, beats_held_out: int) -> str:
+    """The card as Markdown, from the model's configuration and its held-out figures."""
+    rows = [
+        ("mean absolute error, µV", "mae_uv", "{:.1f}"),
+        *(
+            (f"the same, {part.replace('_', '-').upper()}", f"mae_uv/part_{part}", "{:.1f}")
+            for part in SEGMENTS_MS
+        ),
+        ("Pearson r, mean over leads", "pearson_r", "{:.4f}"),
+    ]
+    table = "\n".join(
+        f"| {title} | {form.format(metrics[f'val/{key}'])} | {form.format(metrics[f'pca/{key}'])} |"
+        for title, key, form in rows
+    )
+    independence = (
+        f"Absolute correlation between two factors on held-out beats: "
+        f"{metrics['val/max_abs_r']:.2f} at most, {metrics['val/mean_abs_r']:.2f} on average.\n\n"
+        if "val/max_abs_r" in metrics
+        else ""
+    )
+    return f"""\
+## What it is
+
+A variational autoencoder of average heartbeats: 12 leads x 600 samples at 500 Hz in mV, R at a
+fixed sample. It gives {encoder.n_active} latent factors, uncorrelated over the training beats, in
+units of their standard deviation; factors are ordered by their KL divergence, and their sign is
+such that the largest deflection that they cause points up.
+
+## What it was trained on
+
+{beats_training} average beats (table version `{encoder.config["table_version"]}`); people, not
+ECGs, were held out: {beats_held_out} beats of them give the figures below. Seed
+{encoder.config["seed"]}.
+
+## How good it is, on held-out people
+
+| | this model | PCA, as many components |
+| --- | --- | --- |
+{table}
+
+{independence}## What it is for, and what not
+
+Phenotypes for association studies of resting ECGs made as the training's were. Factors of another
+model, also of the same study, are other factors. Not a medical device: no diagnosis may rest on it.
+"""

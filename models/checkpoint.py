@@ -1,0 +1,67 @@
+"""The state of a training run between two epochs: one file, written whole or not at all."""
+
+import io
+import logging
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import fsspec
+import torch
+
+from ecg_spark.store import write_whole
+
+log = logging.getLogger(__name__)
+
+SECONDS_APART = 20.0
+"""Epochs of a small study take a second: they are not all kept."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What training goes on from: the parts' state dictionaries, and where it stands.
+
+    `identity` says what is trained on what: another run's state is not gone on from.
+    """
+
+    identity: str
+    run_id: str
+    epoch: int
+    step: int
+    history: list[dict[str, float]]
+    parts: dict[str, Any]
+
+
+class Checkpoint:
+    """The one checkpoint of a study, at a path or URI; nothing in it is unpickled but tensors."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._saved_at = 0.0
+
+    def load(self) -> State | None:
+        """The state that was saved last; None where there is none that can be read."""
+        files, path = fsspec.core.url_to_fs(self.path)
+        try:
+            content = files.cat_file(path)
+        except FileNotFoundError:
+            return None
+        try:
+            return State(**torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+        except Exception as error:  # whatever a damaged file makes of the reader
+            log.warning("train: the checkpoint cannot be read (%s): from the start", type(error))
+            return None
+
+    def save(self, state: State, *, now: bool = False) -> None:
+        """Replace the saved state, at most every `SECONDS_APART` unless `now`."""
+        if now or time.monotonic() - self._saved_at > SECONDS_APART:
+            content = io.BytesIO()
+            torch.save(asdict(state), content)
+            write_whole(self.path, content.getvalue())
+            self._saved_at = time.monotonic()
+
+    def remove(self) -> None:
+        """Remove the saved state, if there is one."""
+        files, path = fsspec.core.url_to_fs(self.path)
+        if files.exists(path):
+            files.rm_file(path)

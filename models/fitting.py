@@ -1,0 +1,151 @@
+"""The epochs of training: a network, its optimiser, and the state that can be gone on from.
+
+How the factors come to be independent and to follow the heart's traits in straight lines, each
+part chosen by measurement (tests/bench/bench_vae.py compares with PCA):
+
+- The decoder is linear amplitudes on a linearly warped time axis (models/vae.py). With convolutions
+  in it the latents rebuild beats as well, but find fewer variants: the traits lie on curves.
+- The network starts as a PCA, so that the factors start uncorrelated.
+- The weight of the KL term rises from zero, or many latents would never become active.
+- Weights are averaged over the last steps (EMA), and what correlation is left between the active
+  latents is taken off by the whitening that moves them least (models/factors.py).
+- Of all uncorrelated factors those are taken that act on as little of the beat as can be (varimax,
+  same place): one is a part of the heart's work more often, and its variants are found singly.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ecg_spark.errors import DataError, InfrastructureError
+from ecg_spark.study import Model
+from models.checkpoint import State
+from models.evaluation import AT_MOST, Metrics, evaluate
+from models.loader import Beats
+from models.loss import gaussian_nll, kl_divergence, sample
+from models.processes import average_gradients, share_parameters, total
+from models.vae import VAE
+
+WARMED_UP = 0.3
+"""The share of the steps over which the KL weight rises."""
+MAX_GRADIENT = 0.02
+"""Norm to which the gradient of the loss (nats a sample of the beat) is clipped."""
+EMA_DECAY = 0.99
+
+
+class Fitting:
+    """The network while it is trained: everything that an epoch changes, and nothing else."""
+
+    def __init__(
+        self,
+        training: Beats,
+        settings: Model,
+        seed: int,
+        device: torch.device,
+        before: State | None,
+    ) -> None:
+        self.training, self.settings, self.seed, self.device = training, settings, seed, device
+        torch.manual_seed(seed)
+        network = VAE(settings.latents, settings.channels)
+        network.start_from(training.sample(AT_MOST))
+        self.network = network.to(device)
+        share_parameters(self.network)
+        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY))
+        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=settings.learning_rate)
+        self.steps = settings.epochs * training.steps(settings.batch_size)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser,
+            settings.learning_rate,
+            total_steps=max(self.steps, 20),  # its rise must have two steps or more
+            pct_start=0.1,
+        )
+        self.history: list[Metrics] = []
+        self.step = 0
+        if before is not None:
+            for name, part in self._parts().items():
+                part.load_state_dict(before.parts[name])
+            self.history, self.step = list(before.history), before.step
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "network": self.network,
+            "average": self.average,
+            "optimiser": self.optimiser,
+            "schedule": self.schedule,
+        }
+
+    def state(self, identity: str, run_id: str) -> State:
+        """What a later process needs to go on from here."""
+        parts = {name: part.state_dict() for name, part in self._parts().items()}
+        return State(identity, run_id, len(self.history), self.step, list(self.history), parts)
+
+    def result(self) -> VAE:
+        """The trained network: the mean of its last weights, on the CPU."""
+        network: VAE = self.average.module.cpu().eval()
+        return network
+
+    def epochs(self, held_out: Beats) -> Iterator[Metrics]:
+        """Train the epochs that are left, and give the metrics of each as it is done."""
+        for epoch in range(len(self.history) + 1, self.settings.epochs + 1):
+            with enough_memory():
+                metrics = self._train(epoch) | evaluate(
+                    self.average.module, held_out, self.settings
+                )
+            self.history.append({"epoch": epoch, **metrics})
+            yield metrics
+
+    def _train(self, epoch: int) -> Metrics:
+        """One epoch. Raises `DataError` where the loss is not finite."""
+        # Seeded anew, so that an epoch's noise is the same whether or not training was stopped.
+        mixed = np.random.SeedSequence([self.seed, epoch, self.training.shard.rank])
+        torch.manual_seed(int(mixed.generate_state(1)[0]))
+        sums = torch.zeros(3, device=self.device)
+        for beats in self.training.epoch(epoch, self.settings.batch_size):
+            weight = kl_weight(self.settings, self.step / self.steps)
+            mean, log_variance = self.network.encode(beats)
+            rebuilt = self.network.decode(sample(mean, log_variance))
+            nll = gaussian_nll(beats, rebuilt, self.network.noise).mean()
+            kl = kl_divergence(mean, log_variance).sum(dim=1).mean()
+            self.optimiser.zero_grad()
+            ((nll + weight * kl) / beats[0].numel()).backward()
+            average_gradients(self.network.parameters())
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), MAX_GRADIENT)
+            self.optimiser.step()
+            self.schedule.step()
+            self.average.update_parameters(self.network)
+            sums += torch.stack([nll, kl, torch.ones_like(kl)]).detach() * len(beats)
+            self.step += 1
+        nll, kl, n = total(sums).tolist()
+        if not math.isfinite(nll + kl):
+            raise DataError(
+                f"Training diverged in epoch {epoch} (the loss is not finite): "
+                f"lower model.learning_rate, or look for extreme beats in the beats table."
+            )
+        return {"train/loss": (nll + self.settings.kl_weight * kl) / n, "train/kl": kl / n}
+
+
+def kl_weight(settings: Model, progress: float) -> float:
+    """The weight of the KL term when a share `progress` of the steps is done."""
+    return settings.kl_weight * min(progress / WARMED_UP, 1.0)
+
+
+@contextmanager
+def enough_memory() -> Iterator[None]:
+    """Raise `InfrastructureError` where the GPU's or the machine's memory does not suffice."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # torch's own is a RuntimeError
+        if isinstance(error, RuntimeError) and not _says_memory(error):
+            raise
+        raise InfrastructureError(
+            "Memory does not suffice for training: lower model.batch_size or model.channels."
+        ) from error
+
+
+def _says_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,0 +1,114 @@
+"""Encoding: a row a participant, agreement between ECGs, what a line reads from latents."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import f_oneway
+from sklearn.metrics import roc_auc_score
+
+from ecg_spark.pipeline.encode import encode
+from ecg_spark.pipeline.latent_quality import intraclass_correlation, linear_probes
+from ecg_spark.simulate.heart import beat_mv, sample_hearts
+from models.encoder import pack
+from models.factors import Factors
+from models.pca import fit_components
+from models.vae import VAE
+
+PEOPLE, LATENTS = 24, 3
+
+
+@pytest.fixture(scope="module")
+def beats():
+    """Two beats of each person, alike but for noise, and one of one more: float32 [n, 12, 600]."""
+    rng = np.random.default_rng(4)
+    clean = np.repeat(beat_mv(sample_hearts(rng, PEOPLE + 1)), 2, axis=0)[:-1]
+    return (clean + rng.normal(0, 0.01, clean.shape)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def encoder(beats):
+    """A network as it starts, which is a PCA, and three of its latents."""
+    independent = beats[:, [0, 1, 6, 7, 8, 9, 10, 11]]
+    network = VAE(LATENTS, 4)
+    network.start_from(independent)
+    turn = np.eye(LATENTS, dtype=np.float32)
+    factors = Factors(turn, turn, np.zeros(LATENTS, np.float32))
+    config = {"latents": LATENTS, "channels": 4, "n_active": LATENTS, "kl": [1.0] * LATENTS}
+    return pack(network, factors, fit_components(independent, LATENTS), config)
+
+
+@pytest.fixture(scope="module")
+def encoded(spark, beats, encoder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("encoded")
+    rows = pd.DataFrame(
+        {
+            "participant_id": [f"p{i // 2}" for i in range(len(beats))],
+            "signal": list(beats.reshape(len(beats), -1)),
+        }
+    )
+    table = spark.createDataFrame(rows, "participant_id string, signal array<float>")
+    summary = encode(spark, table.repartition(3), encoder, lambda name: f"{folder}/{name}")
+    return summary, pd.read_parquet(folder / "latents")
+
+
+def test_several_ecgs_of_a_person_are_averaged(encoded, encoder, beats):
+    summary, table = encoded
+    assert summary["participants"] == PEOPLE + 1
+    assert summary["participants_with_several_ecgs_averaged"] == PEOPLE
+    direct = encoder.encode(beats)
+    rows = table[table["model"] == "vae"].set_index("participant_id")
+    for person in (0, 7, PEOPLE):
+        own = slice(2 * person, 2 * person + 2)
+        row = rows.loc[f"p{person}"]
+        n = len(direct.z[own])
+        assert row["n_ecgs"] == n
+        np.testing.assert_allclose(row["z"], direct.z[own].mean(axis=0), atol=1e-5)
+        expected = np.sqrt((direct.z_sd[own] ** 2).sum(axis=0)) / n
+        np.testing.assert_allclose(row["z_sd"], expected, rtol=1e-4)
+
+
+def test_agreement_between_ecgs_is_that_of_the_analysis_of_variance(encoded, encoder, beats):
+    summary, _ = encoded
+    for model, direct in (("vae", encoder.encode(beats)), ("pca", encoder.encode_pca(beats))):
+        pairs = direct.z[: 2 * PEOPLE].reshape(PEOPLE, 2, LATENTS)
+        for latent in range(LATENTS):
+            f = f_oneway(*pairs[:, :, latent]).statistic
+            assert summary["icc"][model][latent] == pytest.approx((f - 1) / (f + 1), abs=2e-3)
+        assert min(summary["icc"][model]) > 0.5
+
+
+def test_agreement_with_unequal_numbers_of_ecgs(spark):
+    """The share of the variance that is between people, however many ECGs each has."""
+    rng = np.random.default_rng(6)
+    people = []
+    for number in range(3_000):
+        n = 1 + number % 4
+        z = np.sqrt(0.7) * rng.standard_normal() + np.sqrt(0.3) * rng.standard_normal(n)
+        people.append((n, [float(z.mean())], [float((z**2).mean())]))
+    table = spark.createDataFrame(
+        people, "n_ecgs int, z array<double>, squares array<double>"
+    ).repartition(3)
+    assert intraclass_correlation(table, 1)[0] == pytest.approx(0.7, abs=0.03)
+    assert intraclass_correlation(table.where("n_ecgs = 1"), 1) is None
+
+
+def test_probes_read_what_is_there_and_nothing_else():
+    rng = np.random.default_rng(7)
+    z = rng.standard_normal((3_000, 5))
+    noise = rng.standard_normal((3_000, 3))
+    targets = pd.DataFrame(
+        {
+            "pr_ms": 160 + 10 * (0.8 * z[:, 0] + 0.6 * noise[:, 0]),
+            "age": noise[:, 1],
+            "sex": (z[:, 1] + noise[:, 2] > 0) + 1.0,
+            "constant": 1.0,
+            "hospital": "A",
+        }
+    )
+    targets.loc[::3, "pr_ms"] = np.nan
+    found = linear_probes(z, targets, seed=1)
+    assert set(found) == {"pr_ms_r2", "age_r2", "sex_auc"}
+    assert found["pr_ms_r2"] == pytest.approx(0.64, abs=0.04)
+    assert found["age_r2"] < 0.01
+    assert found["sex_auc"] == pytest.approx(roc_auc_score(targets["sex"] == 2, z[:, 1]), abs=0.01)
+    assert linear_probes(z[:40], targets[:40], seed=1) == {}
