@@ -40,7 +40,9 @@ def read_aecg(data: bytes) -> Recording:
     (the median beat) winning; beat by beat annotations are left behind. Raises `RecordingError`.
     """
     root = xmltree.parse(data, skip=("supportingROI", "controlVariable"))
-    series = [item for item in root.iter("series") if item.find("component/sequenceSet") is not None]
+    series = [
+        item for item in root.iter("series") if item.find("component/sequenceSet") is not None
+    ]
     if not series:
         raise RecordingError(Reason.MALFORMED, "no series with a sequenceSet")
     rhythm = series[0]

@@ -99,7 +99,7 @@ def decode(coded: bytes, count: int, tables: list[HuffmanTable]) -> NDArray[np.i
     end = 8 * len(coded)
     table = tables[0]
     lookup, codes = table.by_bits, table.codes
-    values = []
+    values: list[int] = []
     at = 0
     while len(values) < count:
         byte = at >> 3

@@ -24,9 +24,6 @@ FLAT_PEAK_TO_PEAK_MV = 0.015
 """A lead that moves less than this in most 2 s windows carries no heart beat: amplifier noise
 alone is about as large."""
 
-MIN_TAIL_SECONDS = 0.1
-"""No heart keeps all leads exactly alike for so long: see `_without_tail`."""
-
 _INT16_MAX = 32767
 _NAMES = (
     {lead.upper(): lead for lead in LEADS}
@@ -126,7 +123,6 @@ def make_recording(
     if len(lengths) != 1:
         raise RecordingError(Reason.MALFORMED, "the leads differ in length")
     check_extent(sampling_rate_hz, lengths.pop())
-    stored = _without_tail(stored, sampling_rate_hz)
     median_rate_hz = median_rate_hz or sampling_rate_hz
     unit = _common_unit(stored)
     if median is not None and _is_usable(median, median_rate_hz):
@@ -165,22 +161,6 @@ def _check_complete(stored: Mapping[str, StoredLead]) -> None:
         raise RecordingError(
             Reason.IMPLAUSIBLE_AMPLITUDE, "the leads' amplitude units differ by more than 1000"
         )
-
-
-def _without_tail(stored: Mapping[str, StoredLead], rate_hz: float) -> Mapping[str, StoredLead]:
-    """Return the leads without a calibration pulse or padding at the end, alike in every lead.
-
-    Philips ends each recording with both. A recording of nothing else is left as it is.
-    """
-    rows = np.stack([lead.samples for lead in stored.values()])
-    differing = np.flatnonzero((rows != rows[0]).any(axis=0))
-    end = int(differing[-1]) + 1 if differing.size else 0
-    if rows.shape[1] - end < MIN_TAIL_SECONDS * rate_hz or end < MIN_SECONDS * rate_hz:
-        return stored
-    return {
-        name: StoredLead(lead.samples[:end], lead.microvolts_per_unit)
-        for name, lead in stored.items()
-    }
 
 
 def _is_usable(median: Mapping[str, StoredLead], rate_hz: float) -> bool:

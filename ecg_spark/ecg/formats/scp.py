@@ -16,6 +16,18 @@ from ecg_spark.ecg.recording import Reason, Recording, RecordingError
 
 _LEADS = {1: "I", 2: "II", 61: "III", 62: "aVR", 63: "aVL", 64: "aVF"}
 _LEADS |= {code: f"V{code - 2}" for code in range(3, 9)}
+_BLOCK = (
+    "p_onset_ms",
+    "p_offset_ms",
+    "qrs_onset_ms",
+    "qrs_offset_ms",
+    "t_offset_ms",
+    "p_axis_deg",
+    "axis_deg",
+    "t_axis_deg",
+)
+"""The measurements of one beat in section 7, in this order."""
+
 _HEADER = 16
 _UNDEFINED = 29999
 _MAX_LEADS = 64
@@ -235,12 +247,10 @@ def _vendor(body: bytes) -> dict[str, float]:
     """Return the measurements of the reference beat in section 7, ms and degrees."""
     if len(body) < 22 or body[0] < 1:
         return {}
-    names = ("p_onset_ms", "p_offset_ms", "qrs_onset_ms", "qrs_offset_ms", "t_offset_ms")
-    names += ("p_axis_deg", "axis_deg", "t_axis_deg")
     values = struct.unpack_from("<5H3h", body, 6)
     vendor = {
         name: float(value)
-        for name, value in zip(names, values, strict=True)
+        for name, value in zip(_BLOCK, values, strict=True)
         if abs(value) not in (_UNDEFINED, 999, 0xFFFF)
     }
     (rr,) = struct.unpack_from("<H", body, 2)

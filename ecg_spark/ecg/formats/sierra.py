@@ -34,6 +34,9 @@ _MEASUREMENTS = {
     "t_axis_deg": ("tfrontaxis",),
     "qrs_onset_ms": ("qonset",),
 }
+MIN_TAIL_SECONDS = 0.1
+"""A shorter stretch at the end in which all leads are alike is left as it is."""
+
 _CODE_BITS = 10
 _MAX_CHANNELS = 32
 
@@ -68,7 +71,7 @@ def read_sierra(data: bytes) -> Recording:
     beats = root.find("waveforms/repbeats")
     machine = xmltree.text(root, "dataacquisition/machine")
     return make_recording(
-        leads,
+        _without_tail(leads, rate),
         rate,
         "sierra",
         median=_median(beats, unit),
@@ -103,7 +106,7 @@ def _decode_xli(raw: bytes, n_samples: int) -> list[NDArray[np.int64]]:
     The codes give the high bytes of 16-bit values, then the low ones. The first two values are
     samples; each later one is what the sample after it lacks of a straight line, plus 64.
     """
-    rows = []
+    rows: list[NDArray[np.int64]] = []
     at = 0
     while at + 8 <= len(raw) and len(rows) < _MAX_CHANNELS:
         size = int.from_bytes(raw[at : at + 4], "little", signed=True)
@@ -113,8 +116,9 @@ def _decode_xli(raw: bytes, n_samples: int) -> list[NDArray[np.int64]]:
         packed = _decode_lzw(raw[at + 8 : at + 8 + size], 2 * n_samples + 2)
         at += 8 + size
         half = (len(packed) + 1) // 2
-        halves = np.frombuffer(packed.ljust(2 * half, b"\0"), np.uint8).reshape(2, half)
-        values = (halves[0].astype(np.uint16) << 8 | halves[1]).astype(np.int16).astype(np.int64)
+        packed = packed.ljust(2 * half, b"\0")
+        high, low = np.frombuffer(packed[:half], np.uint8), np.frombuffer(packed[half:], np.uint8)
+        values = (high.astype(np.uint16) << 8 | low).astype(np.int16).astype(np.int64)
         if values.size < 3:
             raise RecordingError(Reason.MALFORMED, "an XLI chunk is too short")
         bend = -np.concatenate([[start], values[2:-1] - 64])
@@ -178,6 +182,24 @@ def _restored(names: list[str], rows: list[NDArray[np.int64]]) -> list[NDArray[n
         ((two + three) >> 1) - foot,
     ]
     return limb + rows[6:]
+
+
+def _without_tail(leads: dict[str, StoredLead], rate_hz: float) -> dict[str, StoredLead]:
+    """Return the leads without the calibration pulse and the padding after the recording.
+
+    They are alike in every lead, as no heart is.
+    """
+    if len({lead.samples.size for lead in leads.values()}) != 1:
+        return leads
+    rows = np.stack([lead.samples for lead in leads.values()])
+    differing = np.flatnonzero((rows != rows[0]).any(axis=0))
+    end = int(differing[-1]) + 1 if differing.size else 0
+    if rows.shape[1] - end < MIN_TAIL_SECONDS * rate_hz or end == 0:
+        return leads
+    return {
+        name: StoredLead(lead.samples[:end], lead.microvolts_per_unit)
+        for name, lead in leads.items()
+    }
 
 
 def _median(beats: ET.Element | None, rhythm_unit: float) -> dict[str, StoredLead] | None:
