@@ -35,6 +35,9 @@ _SIGNAL = re.compile(
     r"(?:\s+(?P<first>[+-]?\d+)(?:\s+(?P<checksum>[+-]?\d+)(?:\s+(?P<block>\d+)"
     r"(?:\s+(?P<name>.*))?)?)?)?)?)?)?\s*"
 )
+COMPANION_SUFFIXES = (".hea", ".dat", ".mat")
+"""What the files of one record end with; those that share what is before it belong together."""
+
 _MAX_LINE = 1000
 _DEFAULT_RATE_HZ = 250.0
 _DEFAULT_GAIN = 200.0
@@ -99,6 +102,21 @@ def read_wfdb(header: bytes, load: Callable[[str], bytes | None]) -> Recording:
         for signal, row in zip(inside, samples, strict=True):
             _add(leads, signal, row)
     return make_recording(leads, rate, "wfdb", acquired_at=acquired_at)
+
+
+def companion_names(header: bytes) -> list[str]:
+    """Return the signal files that a header of one segment names; `RecordingError` as `read_wfdb`.
+
+    A header of several segments names none.
+    """
+    lines = _lines(header)
+    record = _RECORD.fullmatch(lines[0]) if lines else None
+    if record is None:
+        raise RecordingError(Reason.MALFORMED, "not a WFDB header")
+    if record["segments"] is not None:
+        return []
+    signals = _signals(lines, int(record["signals"]))
+    return list(dict.fromkeys(signal.file for signal in signals))
 
 
 def segment_names(header: bytes) -> list[str]:
