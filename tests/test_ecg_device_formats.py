@@ -1,7 +1,6 @@
 """Sierra, aECG, SCP-ECG, DICOM, EDF and the rarer WFDB: real files and independent oracles."""
 
 import base64
-import binascii
 import contextlib
 import gzip
 import re
@@ -11,21 +10,22 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 import wfdb
+from ecg_files import (
+    OWN_TABLE,
+    differences_of,
+    edf,
+    encoded,
+    heart,
+    leads_section,
+    scp,
+    sierra,
+    signal_section,
+    table_section,
+)
 from wfdb.io.convert.edf import read_edf
 
 from ecg_spark.ecg import INDEPENDENT_LEADS, LEADS, Reason, RecordingError, read_recording
 from ecg_spark.ecg.formats import huffman
-
-SCP_CODES = {"I": 1, "II": 2, **{f"V{i}": i + 2 for i in range(1, 7)}}
-
-
-def heart(n: int = 3000, rate: float = 500.0) -> np.ndarray:
-    """Eight leads in µV of a train of bumps on some noise, [8, n]."""
-    rng = np.random.default_rng(5)
-    t = np.arange(n) / rate
-    beat = np.exp(-0.5 * (((t + 0.4) % 0.8 - 0.4) / 0.012) ** 2)
-    gains = np.array([0.8, 1.1, -0.7, -0.5, 0.6, 1.2, 1.3, 1.0])
-    return np.rint(1000 * gains[:, None] * beat + rng.normal(0, 10, (8, n))).astype(int)
 
 
 def reason_of(source: bytes, companions: dict[str, bytes] | None = None) -> Reason:
@@ -112,36 +112,6 @@ def test_aecg_and_scp_hold_the_same_recording(shared_data):
         assert row.tolist() == [int(value) for value in digits.split()]
 
 
-def xli(rows: list[np.ndarray]) -> bytes:
-    """Compress channels as XLI, with LZW codes that only name bytes."""
-    chunks = b""
-    for row in rows:
-        values = np.zeros(row.size, dtype=np.int64)
-        values[:2] = row[:2]
-        bend = 2 * row[1:-1] - row[:-2] - row[2:]
-        values[2:-1] = bend[1:] + 64
-        words = values.astype(np.int16).view(np.uint16)
-        data = np.concatenate([words >> 8, words & 0xFF])
-        bits = (data[:, None] >> np.arange(9, -1, -1)) & 1
-        packed = np.packbits(bits.astype(np.uint8).ravel()).tobytes()
-        chunks += struct.pack("<ihh", len(packed), 1, int(bend[0])) + packed
-    return chunks
-
-
-def sierra(rows: list[np.ndarray], payload: bytes | None = None, method: str = "XLI") -> bytes:
-    payload = xli(rows) if payload is None else payload
-    milliseconds = rows[0].size * 2
-    return (
-        '<restingecgdata xmlns="http://www3.medical.philips.com"><documentinfo>'
-        "<documentversion>1.04</documentversion></documentinfo><dataacquisition>"
-        "<signalcharacteristics><samplingrate>500</samplingrate><resolution>5</resolution>"
-        "</signalcharacteristics></dataacquisition><waveforms>"
-        f'<parsedwaveforms dataencoding="Base64" compression="{method}" numberofleads="12" '
-        f'leadlabels="{" ".join(LEADS)}" durationperchannel="{milliseconds}">'
-        f"{base64.b64encode(payload).decode()}</parsedwaveforms></waveforms></restingecgdata>"
-    ).encode()
-
-
 def test_sierra_stores_limb_leads_as_differences_or_as_they_are():
     eight = heart() // 5
     one, two = eight[:2]
@@ -171,77 +141,6 @@ def test_what_sierra_cannot_be():
 
 
 # --- SCP-ECG -------------------------------------------------------------------------------------
-
-
-def scp(sections: dict[int, bytes]) -> bytes:
-    """Put the sections of an SCP record together, with their pointers and CRCs."""
-    bodies = {0: bytes(10 * (len(sections) + 1)), **sections}
-    at = 7
-    pointers = b""
-    for number, body in bodies.items():
-        pointers += struct.pack("<HII", number, len(body) + 16, at)
-        at += len(body) + 16
-    bodies[0] = pointers
-    content = b""
-    for number, body in bodies.items():
-        head = struct.pack(
-            "<HIBB6s", number, len(body) + 16, 20, 20, b"SCPECG" if not number else b""
-        )
-        content += struct.pack("<H", binascii.crc_hqx(head + body, 0xFFFF)) + head + body
-    content = struct.pack("<I", len(content) + 6) + content
-    return struct.pack("<H", binascii.crc_hqx(content, 0xFFFF)) + content
-
-
-def leads_section(n: int, flags: int = 4) -> bytes:
-    leads = b"".join(struct.pack("<IIB", 1, n, code) for code in SCP_CODES.values())
-    return bytes([8, flags]) + leads
-
-
-def signal_section(rows: list[bytes], nanovolts: int, differences: int) -> bytes:
-    head = struct.pack("<HHBB", nanovolts, 2000, differences, 0)
-    return head + struct.pack("<8H", *map(len, rows)) + b"".join(rows)
-
-
-def differences_of(row: np.ndarray, order: int) -> np.ndarray:
-    out = row.copy()
-    out[order:] = np.diff(row, order)
-    if order == 2:
-        out[1] = row[1]
-    elif order == 1:
-        out[0] = row[0]
-    return out
-
-
-def encoded(row: np.ndarray, codes: tuple[huffman.HuffmanCode, ...]) -> bytes:
-    """Encode numbers with a table's codes: the exact ones, else the widest."""
-    exact = {code.value: code for code in codes if not code.extra_bits and not code.switches}
-    wide = max(codes, key=lambda code: code.extra_bits)
-    bits = ""
-    for value in row.tolist():
-        if code := exact.get(value):
-            bits += f"{code.prefix:0{code.prefix_bits}b}"
-        else:
-            extra = value & ((1 << wide.extra_bits) - 1)
-            bits += f"{wide.prefix:0{wide.prefix_bits}b}{extra:0{wide.extra_bits}b}"
-    bits = bits.ljust(-(-len(bits) // 8) * 8, "0")
-    return int(bits, 2).to_bytes(len(bits) // 8, "big")
-
-
-OWN_TABLE = (
-    huffman.HuffmanCode(2, 0, False, 0, 0b00),
-    huffman.HuffmanCode(2, 0, False, 1, 0b01),
-    huffman.HuffmanCode(2, 0, False, -1, 0b10),
-    huffman.HuffmanCode(2, 16, False, 0, 0b11),
-)
-
-
-def table_section(codes: tuple[huffman.HuffmanCode, ...]) -> bytes:
-    body = struct.pack("<HH", 1, len(codes))
-    for code in codes:
-        mirrored = int(f"{code.prefix:0{code.prefix_bits}b}"[::-1], 2)
-        total = code.prefix_bits + code.extra_bits
-        body += struct.pack("<BBBhI", code.prefix_bits, total, 1, code.value, mirrored)
-    return body
 
 
 @pytest.mark.parametrize("order", [0, 1, 2])
@@ -354,34 +253,6 @@ def test_dicom_says_nothing_about_the_patient(shared_data, caplog, recwarn):
 
 
 # --- EDF -----------------------------------------------------------------------------------------
-
-
-def edf(
-    rows: np.ndarray, *, labels: list[str], rate: int = 500, slower: int = 10, **fields: str
-) -> bytes:
-    """An EDF+ file of µV, the digital step being 0.5 µV, with a signal of another kind."""
-    n_records = rows.shape[1] // rate
-    names = [f"ECG {label}" for label in labels] + ["SaO2"]
-    count = len(names)
-    head = {
-        "version": "0", "patient": "P-7 F X Someone", "recording": "Startdate X",
-        "date": "02.03.19", "time": "04.05.06", "bytes": str(256 * (count + 1)),
-        "reserved": "EDF+C", "records": str(n_records), "duration": "1", "signals": str(count),
-    } | fields  # fmt: skip
-    widths = (8, 80, 80, 8, 8, 8, 44, 8, 8, 4)
-    text = "".join(value.ljust(width) for value, width in zip(head.values(), widths, strict=True))
-    columns = (
-        (names, 16), ([""] * count, 80), (["uV"] * len(labels) + ["%"], 8),
-        (["-16384"] * count, 8), (["16383.5"] * count, 8), (["-32768"] * count, 8),
-        (["32767"] * count, 8), ([""] * count, 80), ([str(rate)] * len(labels) + [str(slower)], 8),
-        ([""] * count, 32),
-    )  # fmt: skip
-    text += "".join(value.ljust(width) for column, width in columns for value in column)
-    digital = (rows * 2).astype("<i2")
-    body = b""
-    for record in range(n_records):
-        body += digital[:, record * rate : (record + 1) * rate].tobytes() + bytes(2 * slower)
-    return text.encode("latin-1") + body
 
 
 def test_edf_equals_the_wfdb_package(tmp_path):
