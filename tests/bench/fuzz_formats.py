@@ -87,7 +87,8 @@ def damaged(random: Random, content: bytes, others: list[bytes]) -> bytes:
 def repaired(data: bytes) -> bytes:
     """An SCP-ECG record with the CRCs that its damaged sections should have."""
     whole = bytearray(data)
-    for at in range(22, min(22 + 120, len(data) - 9), 10):
+    end = 6 + int.from_bytes(data[10:14], "little")
+    for at in range(22, min(end, 142, len(data)) - 9, 10):
         number, length, start = struct.unpack_from("<HII", data, at)
         if 1 <= number <= 12 and 16 <= length <= len(data) and 0 < start <= len(data) - length:
             crc = binascii.crc_hqx(bytes(whole[start + 1 : start - 1 + length]), 0xFFFF)
