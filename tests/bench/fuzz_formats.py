@@ -90,7 +90,7 @@ def repaired(data: bytes) -> bytes:
     end = 6 + int.from_bytes(data[10:14], "little")
     for at in range(22, min(end, 142, len(data)) - 9, 10):
         number, length, start = struct.unpack_from("<HII", data, at)
-        if 1 <= number <= 12 and 16 <= length <= len(data) and 0 < start <= len(data) - length:
+        if 1 <= number <= 12 and 16 <= length <= len(data) and 0 < start <= len(data) - length + 1:
             crc = binascii.crc_hqx(bytes(whole[start + 1 : start - 1 + length]), 0xFFFF)
             whole[start - 1 : start + 1] = crc.to_bytes(2, "little")
     return bytes(whole)
