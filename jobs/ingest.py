@@ -37,7 +37,7 @@ def work(context: Context) -> Summary:
         context.study.ecg.id_pattern,
         context.run.path,
         folder=folder,
-        previous=context.previous and context.previous.path,
+        previous=None if context.previous is None else context.previous.path,
     )
 
 

@@ -280,7 +280,7 @@ def entity_bomb(root: str) -> bytes:
     return f'<!DOCTYPE x [<!ENTITY e0 "lol">{levels}]><{root}>&e12;</{root}>'.encode()
 
 
-@pytest.mark.parametrize("root", ["CardiologyXML", "RestingECG"])
+@pytest.mark.parametrize("root", ["CardiologyXML", "RestingECG", "restingecgdata", "AnnotatedECG"])
 def test_entities_are_refused_at_once(root, tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("1,2,3")

@@ -2,8 +2,10 @@
 
 import io
 import json
+import logging
 import shutil
 import tarfile
+import time
 import zipfile
 
 import numpy as np
@@ -13,8 +15,11 @@ import pytest
 from ecg_spark.ecg import read_recording
 from ecg_spark.errors import DataError
 from ecg_spark.participants import read_manifest
+from ecg_spark.pipeline import progress
 from ecg_spark.pipeline.ingest import ingest, listing_digest
-from ecg_spark.study import Manifest
+from ecg_spark.study import Manifest, Study
+from jobs.ingest import STEP
+from jobs.step import run_step
 
 HEADER = "r{n} 12 500 5000 12:30:00 01/02/2020\n" + "".join(
     f"r{{n}}.dat 16 1000/mV 16 0 0 0 0 {lead}\n"
@@ -294,3 +299,35 @@ def test_segments_are_part_of_their_record(run, tmp_path):
     summary, table = run(folder, id_pattern=r"^(s)\.")
     assert summary["n_in"] == summary["n_out"] == 1
     assert len(table("recordings")["signal"][0]) == 12 * 10_000 * 2
+
+
+def test_a_step_takes_over_what_it_published_unless_forced(spark, tmp_path):
+    wfdb_record(tmp_path / "ecg", 1, seed=1)
+    content = {
+        "name": "s",
+        "output": str(tmp_path / "out"),
+        "ecg": {"path": str(tmp_path / "ecg"), "id_pattern": r"^r(\d)"},
+        "participants": {"path": "p.csv"},
+        "genotypes": {"path": "g.bed"},
+    }
+    study = Study.model_validate(content)
+    assert run_step(STEP, study)["n_read"] == 1
+    assert "skipped" in run_step(STEP, study)
+    wfdb_record(tmp_path / "ecg", 2, seed=2)
+    grown = run_step(STEP, study)
+    assert (grown["n_read"], grown["n_out"]) == (1, 2)
+    assert run_step(STEP, study, force=True)["n_read"] == 2
+
+
+def test_progress_is_told_now_and_then(spark, caplog, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS", 0.1)
+    log = logging.getLogger("ecg_spark.test")
+
+    def slow(batches):
+        time.sleep(0.5)
+        yield from batches
+
+    with caplog.at_level("INFO"), progress.progress(spark, log, "reading"):
+        spark.range(0, 4, 1, 4).mapInArrow(slow, "id long").count()
+    assert any(record.message.startswith("reading: ") for record in caplog.records)
+    assert caplog.records[0].message.endswith(" of 4 parts done")

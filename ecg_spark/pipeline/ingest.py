@@ -137,8 +137,8 @@ def _stamps_to_keep(
     Where a source is gone or has changed, a copy of what it held may be needed after all: copies
     are read again then.
     """
-    table = read_table(spark, SOURCES, previous("sources")).toPandas()
-    stamps: dict[str, str] = dict(zip(table["path"], table["stamp"], strict=True))
+    rows = read_table(spark, SOURCES, previous("sources")).toLocalIterator()
+    stamps = {row["path"]: row["stamp"] for row in rows}
     present = {source.path: source.stamp for source in found}
     if any(present.get(path) != stamp for path, stamp in stamps.items()):
         copies = read_table(spark, QUARANTINE, previous("quarantine")).where(

@@ -138,8 +138,8 @@ def _read_archive(path: str) -> Iterator[Row]:
             yield _refused(path, error, path.encode())
             return
     if not count:
-        error = RecordingError(Reason.UNKNOWN_FORMAT, "an archive without any file")
-        yield _refused(path, error, path.encode())
+        empty = RecordingError(Reason.UNKNOWN_FORMAT, "an archive without any file")
+        yield _refused(path, empty, path.encode())
 
 
 def _row(path: str, contents: dict[str, bytes]) -> Row:

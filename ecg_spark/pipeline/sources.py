@@ -219,8 +219,8 @@ def _match(
         if source.is_archive:
             continue
         own = key(source.path)
-        row = by_key.get(own) or (by_key.get(owner_key(source.path)) if whole else None)
-        if row is None:
+        owner = by_key.get(own) or (by_key.get(owner_key(source.path)) if whole else None)
+        if owner is None:
             continue
         found = True
         if repeated or (not whole and own in seen):
@@ -229,5 +229,5 @@ def _match(
                 "same name; give paths relative to ecg.path in its uri column."
             )
         seen.add(own)
-        source.owners = [row]
+        source.owners = [owner]
     return found

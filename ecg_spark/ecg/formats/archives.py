@@ -114,7 +114,7 @@ def _tar_members(file: BinaryIO, zipped: bool) -> Iterator[tuple[str, bytes | Re
         for item in archive:
             count += 1
             # It remembers every member's name; an archive may hold a million.
-            archive.members.clear()
+            archive.members.clear()  # type: ignore[attr-defined]
             if count > MAX_MEMBERS:
                 raise RecordingError(Reason.TOO_LARGE, f"more than {MAX_MEMBERS} members")
             if not item.isreg() or _is_hidden(item.name):
@@ -133,7 +133,7 @@ class _Member(tarfile.TarInfo):
     """A member whose long name or attributes, which are read at once, are not without bound."""
 
     @classmethod
-    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> "_Member":
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Member":
         info = super().frombuf(buf, encoding, errors)
         if info.type in _EXTENSIONS and info.size > 1 << 16:
             raise tarfile.HeaderError("a name or attribute is too long")

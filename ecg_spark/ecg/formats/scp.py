@@ -35,7 +35,10 @@ _MAX_LEADS = 64
 
 @dataclass(frozen=True)
 class _Lead:
-    """A lead's place in the recording: its first and last sample, counted from one."""
+    """A lead's place in the recording: its first and last sample, counted from one.
+
+    `name` is empty where it is none of the twelve.
+    """
 
     name: str
     first: int
@@ -84,11 +87,11 @@ def _read(data: bytes) -> Recording:
     if interval == 0:
         raise RecordingError(Reason.MALFORMED, "the sampling interval is 0")
     rate = 1e6 / interval
-    counts = [lead.last - lead.first + 1 for lead in leads]
-    for count in counts:
+    counts = [lead.last - lead.first + 1 if lead.name else 0 for lead in leads]
+    for count in filter(None, counts):
         check_extent(rate, count)
     rhythm = _signals(sections[6], counts, tables)
-    beat = _reference_beat(sections, len(leads), tables)
+    beat = _reference_beat(sections, leads, tables)
     if subtracted:
         rhythm = _with_beats(rhythm, beat, leads, sections.get(4, b""))
     if len({(lead.first, lead.last) for lead in leads if lead.name}) > 1:
@@ -134,11 +137,14 @@ def _lead_definitions(body: bytes) -> tuple[list[_Lead], bool]:
     for index in range(count):
         first, last, code = struct.unpack_from("<IIB", body, 2 + 9 * index)
         leads.append(_Lead(_LEADS.get(code, ""), max(first, 1), last))  # some writers begin at 0
+    names = [lead.name for lead in leads if lead.name]
+    if len(set(names)) < len(names):
+        raise RecordingError(Reason.MALFORMED, "a lead is stored twice")
     return leads, bool(flags & 1)
 
 
 def _signals(body: bytes, counts: list[int], tables: list[HuffmanTable] | None) -> _Signals:
-    """Return the decoded rows of section 5 or 6, `counts` samples each."""
+    """Return the decoded rows of section 5 or 6, `counts` samples each; those of 0 are skipped."""
     nanovolts, interval, differences = struct.unpack_from("<HHB", body)
     lengths = struct.unpack_from(f"<{len(counts)}H", body, 6)
     if not nanovolts or not interval or differences > 2:
@@ -147,10 +153,12 @@ def _signals(body: bytes, counts: list[int], tables: list[HuffmanTable] | None) 
     at = 6 + 2 * len(counts)
     for count, length in zip(counts, lengths, strict=True):
         # Long leads of uncompressed samples overrun the 16 bits of their length.
-        size = length if tables is not None else 2 * count
+        size = length if tables is not None or not count else 2 * count
         coded = body[at : at + size]
         at += size
-        if tables is not None:
+        if not count:
+            row = np.zeros(0, dtype=np.int64)
+        elif tables is not None:
             row = decode(coded, count, tables)
         elif len(coded) == 2 * count:
             row = np.frombuffer(coded, "<i2").astype(np.int64)
@@ -171,7 +179,7 @@ def _integrated(row: NDArray[np.int64], differences: int) -> NDArray[np.int64]:
 
 
 def _reference_beat(
-    sections: dict[int, bytes], n_leads: int, tables: list[HuffmanTable] | None
+    sections: dict[int, bytes], leads: list[_Lead], tables: list[HuffmanTable] | None
 ) -> _Signals | None:
     """Return the reference beat of section 5, None where there is none of a plausible length."""
     if 5 not in sections or 4 not in sections:
@@ -181,7 +189,7 @@ def _reference_beat(
     count = round(milliseconds * 1000 / interval) if interval else 0
     if not 1 <= count <= 5000:
         return None
-    return _signals(sections[5], [count] * n_leads, tables)
+    return _signals(sections[5], [count if lead.name else 0 for lead in leads], tables)
 
 
 def _with_beats(

@@ -134,8 +134,8 @@ def _decode_lzw(packed: bytes, limit: int) -> bytes:
     Raises `RecordingError` (malformed) beyond `limit` bytes, before they are made.
     """
     bits = np.unpackbits(np.frombuffer(packed, np.uint8))
-    bits = bits[: bits.size // _CODE_BITS * _CODE_BITS].reshape(-1, _CODE_BITS)
-    codes = (bits @ (1 << np.arange(_CODE_BITS)[::-1])).tolist()
+    whole = bits[: bits.size // _CODE_BITS * _CODE_BITS].reshape(-1, _CODE_BITS)
+    codes = (whole @ (1 << np.arange(_CODE_BITS)[::-1])).tolist()
     table = [bytes([code]) for code in range(256)]
     last_code = (1 << _CODE_BITS) - 2
     pieces: list[bytes] = []
