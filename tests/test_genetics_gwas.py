@@ -133,6 +133,21 @@ def test_tables_hold_every_test(studied):
     )
 
 
+def test_heritability_and_genetic_correlation_are_published(studied):
+    folder, summary = studied
+    table = pd.read_parquet(folder / "heritability").set_index("phenotype")
+    assert len(table) == 10
+    assert table.loc["pr_ms", "n"] == 269
+    assert (table["variants"] == summary["ld_score_variants"]).all()
+    associations = pd.read_parquet(folder / "associations").query("phenotype == 'vae_01'")
+    associations = associations[associations["af"].between(0.01, 0.99)]
+    chi2 = (associations["beta"] / associations["se"]) ** 2
+    assert table.loc["vae_01", "mean_chi2"] == pytest.approx(chi2.mean(), rel=1e-9)
+    pairs = pd.read_parquet(folder / "genetic_correlation")
+    assert len(pairs) == 9 * 8 // 2
+    assert not {"pca_00"} & (set(pairs["phenotype_1"]) | set(pairs["phenotype_2"]))
+
+
 def test_summary_statistics_are_sorted_and_have_their_metadata(studied):
     folder, summary = studied
     path = folder / "sumstats/vae_00.tsv.gz"

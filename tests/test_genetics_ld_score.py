@@ -12,7 +12,7 @@ from ecg_spark.genetics.packed import read_packed
 def statistics():
     """z of three phenotypes whose true h² are 0.4, 0.2 and 0, the first two correlated by 0.7."""
     rng = np.random.default_rng(2)
-    m, n = 20_000, np.array([30_000.0, 20_000.0, 25_000.0])
+    m, n = 20_000, np.array([3_000.0, 4_000.0, 2_500.0])
     scores = rng.gamma(2, 8, m) + 1
     h2, rg, shared = np.array([0.4, 0.2, 0.0]), 0.7, 0.3
     genetic = np.diag(h2)
@@ -30,11 +30,11 @@ def test_planted_heritability_and_correlation_are_found(statistics):
         found = heritability(z[:, i] ** 2, n[i], scores)
         assert found.h2 == pytest.approx(true, abs=4 * found.h2_se)
         assert found.intercept == pytest.approx(1, abs=4 * found.intercept_se)
-        assert 0.001 < found.h2_se < 0.05
+        assert 0.001 < found.h2_se < 0.1
     pairs = genetic_correlations(z, n, scores)
     both = pairs[0, 1]
     assert both.rg == pytest.approx(0.7, abs=4 * both.rg_se)
-    assert 0.005 < both.rg_se < 0.1
+    assert 0.005 < both.rg_se < 0.3
     assert both.intercept == pytest.approx(0.3, abs=0.1)
     assert abs(pairs[0, 2].covariance) < 4 * pairs[0, 2].covariance_se
 
@@ -42,15 +42,15 @@ def test_planted_heritability_and_correlation_are_found(statistics):
 def test_the_standard_errors_are_those_of_repeated_studies():
     rng = np.random.default_rng(0)
     scores = rng.gamma(2, 8, 4_000) + 1
-    variance = 1 + 10_000 * 0.3 * scores / 4_000
-    found = [heritability(variance * rng.chisquare(1, 4_000), 10_000.0, scores) for _ in range(60)]
+    variance = 1 + 1_000 * 0.3 * scores / 4_000
+    found = [heritability(variance * rng.chisquare(1, 4_000), 1_000.0, scores) for _ in range(60)]
     spread = np.std([one.h2 for one in found])
     assert np.mean([one.h2_se for one in found]) == pytest.approx(spread, rel=0.35)
 
 
 def test_heritability_is_that_of_hails_regression(hail, statistics):
     z, n, scores = statistics
-    z, scores = z[:1_500], scores[:1_500]
+    z, scores = z[:300], scores[:300]
     rows = [
         {"position": 1_000 * (j + 1), "chi2": float(z[j, 0] ** 2), "score": float(scores[j])}
         for j in range(len(z))
@@ -60,9 +60,10 @@ def test_heritability_is_that_of_hails_regression(hail, statistics):
         locus=hail.locus("1", table.position, reference_genome="GRCh37"), alleles=["A", "G"]
     )
     theirs = hail.experimental.ld_score_regression(
-        table.score, table.score, table.chi2, hail.int32(int(n[0])), n_blocks=20
+        table.score, table.score, table.chi2, hail.int32(int(n[0])), n_blocks=10
     ).collect()[0]
-    ours = heritability(z[:, 0] ** 2, n[0], scores, blocks=20)
+    print(theirs)
+    ours = heritability(z[:, 0] ** 2, n[0], scores, blocks=10)
     assert ours.mean_chi2 == pytest.approx(theirs.mean_chi_sq, rel=1e-9)
     assert ours.h2 == pytest.approx(theirs.snp_heritability.estimate, rel=1e-6)
     assert ours.h2_se == pytest.approx(theirs.snp_heritability.standard_error, rel=1e-6)

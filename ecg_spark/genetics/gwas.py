@@ -61,10 +61,11 @@ def run_gwas(
     set; phenotypes are rank-inverse-normal transformed, covariates and principal components are
     terms of the regression.
 
-    Writes `folder`/associations.ht (Hail), the tables associations, omnibus, loci,
-    heritability and genetic_correlation, and sumstats/ (GWAS-SSF). A locus of a single phenotype passes `settings.p_threshold` divided by
-    the effective number of phenotypes in its group, one of the omnibus test `p_threshold`. Returns
-    the summary: who was analysed, thresholds as -log10 p, lambda of every phenotype, loci found.
+    Writes `folder`/associations.ht (Hail), the tables associations, omnibus, loci, heritability and
+    genetic_correlation, and sumstats/ (GWAS-SSF). A locus of a single phenotype passes
+    `settings.p_threshold` divided by the effective number of phenotypes in its group, one of the
+    omnibus test `p_threshold`. Returns the summary: who was analysed, thresholds as -log10 p,
+    lambda and heritability of every phenotype, loci found.
 
     Raises `DataError` where ids do not match or nothing can be tested.
     """
