@@ -132,8 +132,13 @@ class Mlflow(Section):
 
 
 class Gwas(Section):
-    """Thresholds of the association study."""
+    """The association study: its null model and its thresholds."""
 
+    null_model: Literal["none", "whole_genome"] = Field(
+        "none",
+        description="none: plain regression on the unrelated; whole_genome: on everybody, after "
+        "what the other chromosomes predict is taken off",
+    )
     p_threshold: Annotated[float, Field(gt=0, lt=1)] = Field(
         5e-8,
         description="genome-wide; study-wide it is divided by the effective number of latents",

@@ -10,7 +10,13 @@ import pyarrow.parquet as pq
 from pyspark.sql.pandas.types import to_arrow_schema
 from scipy import stats
 
-from ecg_spark.genetics.outputs import LOCI, OMNIBUS, SCORES
+from ecg_spark.genetics.outputs import (
+    GENETIC_CORRELATION,
+    HERITABILITY,
+    LOCI,
+    OMNIBUS,
+    SCORES,
+)
 from ecg_spark.simulate.heart import PARAMETERS, beat_mv, hearts_from_scores, qt_ms
 from ecg_spark.store import Run, Store
 from ecg_spark.study import Study
@@ -225,8 +231,23 @@ def publish_genetics(
             found += loci_of(method, name, where, test["neg_log10_p"], 8.3, test)
         columns = [field.name for field in LOCI.schema]
         write(run, "loci", LOCI, {key: [row[key] for row in found] for key in columns})
+        write(run, "heritability", HERITABILITY, {
+            "phenotype": list(tests), "n": np.full(len(tests), people, np.int32),
+            "variants": np.full(len(tests), variants, np.int32),
+            **{key: np.full(len(tests), value) for key, value in (
+                ("mean_chi2", 1.2), ("h2", 0.31), ("h2_se", 0.1), ("intercept", 1.01),
+                ("intercept_se", 0.02),
+            )},
+        })  # fmt: skip
+        write(run, "genetic_correlation", GENETIC_CORRELATION, {
+            "phenotype_1": ["vae_00", "vae_00"], "phenotype_2": ["vae_01", GWAS_TRAITS[0]],
+            "rg": [0.5, None], "rg_se": [0.1, None], "covariance": [0.1, 0.2],
+            "covariance_se": [0.1, 0.1], "intercept": [0.0, 0.1],
+        })  # fmt: skip
         run.publish(
             {
+                "null_model": "none",
+                "ld_score_variants": variants,
                 "thresholds": {
                     "vae": 8.3,
                     "pca": 8.3,

@@ -26,14 +26,14 @@ CAUSAL, HIDDEN = 900, 3_000
 
 @pytest.fixture(scope="module")
 def biobank(tmp_path_factory):
-    """Two populations on 22 chromosomes, one pair of twins, a planted variant for a latent and one
-    that moves five latents a little."""
+    """Two populations on four chromosomes, one pair of twins, a planted variant for a latent and
+    one that moves five latents a little."""
     calls, population = people(N, M, seed=8, populations=2, fst=0.05)
     rng = np.random.default_rng(9)
     calls[[CAUSAL, HIDDEN]] = rng.binomial(2, 0.5, (2, N))
     calls[:, 299] = calls[:, 297]
-    contigs = [str(1 + j // 200) for j in range(M)]
-    positions = 500_000 + 20_000 * (np.arange(M) % 200)
+    contigs = [str(1 + j // 1_100) for j in range(M)]
+    positions = 500_000 + 20_000 * (np.arange(M) % 1_100)
     samples = SAMPLES
     path = write_plink(
         tmp_path_factory.mktemp("biobank") / "set", calls, samples, contigs, positions
@@ -85,7 +85,9 @@ def test_prepared_genotypes_tell_who_is_related_and_from_where(prepared):
     assert (summary["samples"], summary["unrelated"], summary["related_pairs"]) == (N, N - 1, 1)
     assert summary["filters"][0] == {"filter": "as imported", "samples": N, "variants": M}
     assert summary["variants"] == summary["filters"][-1]["variants"]
-    assert sorted(os.listdir(folder)) == ["genotypes.mt", "scores"]
+    assert sorted(p.name for p in folder.glob("[!.]*")) == [
+        "genotypes.mt", "packed.bed", "packed.bim", "packed.fam", "scores",
+    ]  # fmt: skip
     scores = pd.read_parquet(folder / "scores").set_index("s")
     assert scores.index[~scores["unrelated"]][0] in (SAMPLES[297], SAMPLES[299])
     components = np.array(scores.loc[SAMPLES, "pc"].tolist())
@@ -104,8 +106,8 @@ def test_planted_variants_are_found_each_by_its_method(studied):
     assert 0.9 < summary["mean_lambda"]["vae"] < 1.12
     loci = pd.read_parquet(folder / "loci")
     single, joint = (loci[loci["method"] == name] for name in ("vae", "vae omnibus"))
-    causal = ("5", 500_000 + 20_000 * (CAUSAL % 200), "vae_00")
-    hidden = ("16", 500_000 + 20_000 * (HIDDEN % 200), "vae omnibus")
+    causal = ("1", 500_000 + 20_000 * (CAUSAL % 1_100), "vae_00")
+    hidden = ("3", 500_000 + 20_000 * (HIDDEN % 1_100), "vae omnibus")
     rows = ["contig", "position", "phenotype"]
     assert list(single[rows].itertuples(index=False, name=None)) == [causal]
     assert hidden in set(joint[rows].itertuples(index=False, name=None))
@@ -129,6 +131,21 @@ def test_tables_hold_every_test(studied):
     assert joint["neg_log10_p"].loc[alone.index].to_numpy() == pytest.approx(
         alone["neg_log10_p"].to_numpy(), rel=1e-9
     )
+
+
+def test_heritability_and_genetic_correlation_are_published(studied):
+    folder, summary = studied
+    table = pd.read_parquet(folder / "heritability").set_index("phenotype")
+    assert len(table) == 10
+    assert table.loc["pr_ms", "n"] == 269
+    assert (table["variants"] == summary["ld_score_variants"]).all()
+    associations = pd.read_parquet(folder / "associations").query("phenotype == 'vae_01'")
+    associations = associations[associations["af"].between(0.01, 0.99)]
+    chi2 = (associations["beta"] / associations["se"]) ** 2
+    assert table.loc["vae_01", "mean_chi2"] == pytest.approx(chi2.mean(), rel=1e-9)
+    pairs = pd.read_parquet(folder / "genetic_correlation")
+    assert len(pairs) == 9 * 8 // 2
+    assert not {"pca_00"} & (set(pairs["phenotype_1"]) | set(pairs["phenotype_2"]))
 
 
 def test_summary_statistics_are_sorted_and_have_their_metadata(studied):
@@ -187,6 +204,23 @@ def test_pairing_at_random_has_no_association_and_says_so(spark, biobank, prepar
     assert "paired at random" in sidecar["author_notes"]
     with gzip.open(tmp_path / "sumstats/vae_00.tsv.gz", "rt") as file:
         assert file.readline().startswith("chromosome\t")
+
+
+def test_whole_genome_regression_keeps_relatives_and_finds_the_planted_variant(
+    spark, biobank, prepared, tmp_path
+):
+    settings, table, groups, covariates = biobank
+    summary = run_gwas(
+        spark, str(prepared[0]), table, {"vae": groups["vae"]}, covariates, settings,
+        Gwas(null_model="whole_genome"), str(tmp_path), 5,
+    )  # fmt: skip
+    assert summary["analysed"] == N
+    assert set(summary["predicted_by_genome"]) == set(groups["vae"])
+    loci = pd.read_parquet(tmp_path / "loci").query("method == 'vae'")
+    position = 500_000 + 20_000 * (CAUSAL % 1_100)
+    assert ("1", position) in set(zip(loci["contig"], loci["position"], strict=True))
+    assert 0.9 < summary["mean_lambda"]["vae"] < 1.12
+    assert not (tmp_path / ".model").exists()
 
 
 def test_ids_that_match_no_sample_are_refused(spark, biobank, prepared, tmp_path):

@@ -5,7 +5,8 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecg_spark.genetics.loci import VARIANT, clump, find_loci, merge
+from ecg_spark.genetics.loci import clump, find_loci, merge
+from ecg_spark.genetics.packed import VARIANT
 
 tests = st.lists(
     st.tuples(

@@ -8,14 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecg_spark.errors import DataError
+from ecg_spark.genetics.packed import MISSING, standardised
 from ecg_spark.genetics.structure import (
-    MISSING,
     chance_relatives,
     king_robust,
     principal_components,
     prune,
     related_pairs,
-    standardised,
     unrelated_set,
 )
 

@@ -12,7 +12,7 @@ decorrelated z-scores; F is exact also where samples are few.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import hail as hl
 import numpy as np
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from ecg_spark.genetics.phenotypes import by_missingness, residuals
+from ecg_spark.genetics.whole_genome import Loco
 
 BLOCK_SIZE = 256
 _SINGULAR = 1e-8
@@ -33,12 +34,15 @@ def associate(
     covariates: pd.DataFrame,
     together: Mapping[str, Sequence[str]],
     folder: str,
+    offsets: Loco | None = None,
 ) -> hl.Table:
     """Test every variant; write and return the table `folder`/associations.ht.
 
     `phenotypes` (NaN where missing) and `covariates` (complete, without the intercept) have one
     row a sample, indexed by sample id. `together` names groups of phenotypes, known for the same
-    samples, for the omnibus test. Phenotypes known for the same samples share one pass.
+    samples, for the omnibus test. Phenotypes known for the same samples share one pass. With
+    `offsets`, what the other chromosomes predict of a phenotype is taken off it before its tests
+    on each chromosome, which then share one pass each.
 
     Rows are keyed by locus and alleles (the second is the effect allele), with
 
@@ -58,8 +62,12 @@ def associate(
         for key, members in groups.items():
             if not set(members) <= set(names):
                 raise ValueError(f"the phenotypes of {key} are known for different samples")
-        scratch = f"{folder}/.pass-{number}.ht"
-        tables.append(_one_pass(spark, genotypes, complete, terms, groups, scratch))
+        parts = [
+            _one_pass(spark, part, complete - offset, terms, groups)
+            for part, offset in _by_offset(genotypes, complete, offsets)
+        ]
+        found = parts[0] if len(parts) == 1 else parts[0].union(*parts[1:])
+        tables.append(found.checkpoint(f"{folder}/.pass-{number}.ht", overwrite=True))
     first, *others = tables
     parts = [first.row_value, *(other[first.key] for other in others)]
     joined = first.select(
@@ -100,13 +108,27 @@ def whitening(phenotypes: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray((vectors[:, held] / np.sqrt(values[held])).T)
 
 
+def _by_offset(
+    genotypes: hl.MatrixTable, phenotypes: pd.DataFrame, offsets: Loco | None
+) -> Iterator[tuple[hl.MatrixTable, pd.DataFrame | float]]:
+    """Parts of the genome, each with what is to be taken off the phenotypes there."""
+    if offsets is None:
+        yield genotypes, 0.0
+        return
+    genome = genotypes.locus.dtype.reference_genome
+    present = genotypes.aggregate_rows(hl.agg.collect_as_set(genotypes.locus.contig))
+    for contig in (name for name in genome.contigs if name in present):
+        whole = hl.parse_locus_interval(contig, reference_genome=genome)
+        part = hl.filter_intervals(genotypes, [hl.eval(whole)])
+        yield part, offsets.without(contig).loc[phenotypes.index, list(phenotypes.columns)]
+
+
 def _one_pass(
     spark: SparkSession,
     genotypes: hl.MatrixTable,
     phenotypes: pd.DataFrame,
     covariates: pd.DataFrame,
     together: Mapping[str, Sequence[str]],
-    folder: str,
 ) -> hl.Table:
     """The tests of complete phenotypes."""
     n, names = len(phenotypes), list(phenotypes.columns)
@@ -153,8 +175,10 @@ def _one_pass(
         left = residuals(phenotypes[list(members)].to_numpy(float), covariates.to_numpy(float))
         omnibus.append(_omnibus(tested, places, whitening(left), df))
     empty = hl.empty_array(hl.tstruct(**_OMNIBUS))
-    tested = tested.select("rsid", "results", omnibus=hl.array(omnibus) if omnibus else empty)
-    return tested.checkpoint(folder, overwrite=True)
+    found: hl.Table = tested.select(
+        "rsid", "results", omnibus=hl.array(omnibus) if omnibus else empty
+    ).select_globals()
+    return found
 
 
 _OMNIBUS = {

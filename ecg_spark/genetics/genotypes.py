@@ -79,6 +79,19 @@ def import_genotypes(
     return genotypes
 
 
+def write_packed(genotypes: hl.MatrixTable, stem: str) -> None:
+    """Write the calls as `stem`.bed, .bim and .fam, in the order of rows and columns."""
+    code = called(genotypes.n_alt)
+    calls = genotypes.select_entries(GT=hl.unphased_diploid_gt_index_call(code))
+    hl.export_plink(
+        calls,
+        stem,
+        fam_id="0",
+        ind_id=calls.s,
+        varid=hl.or_else(calls.rsid, "."),
+    )
+
+
 def genotype_files(path: str) -> list[str]:
     """Every file of the genotype set that `path` names: those that it or its glob stands for, with
     the .bim and .fam or the .sample beside them; for a MatrixTable, its metadata.

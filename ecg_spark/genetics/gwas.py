@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from scipy.stats import chi2
 
-from ecg_spark.genetics.loci import VARIANT, find_loci, significant_variants
+from ecg_spark.genetics.loci import find_loci, significant_variants
 from ecg_spark.genetics.outputs import (
     LOCI,
     SCORES,
@@ -18,6 +18,7 @@ from ecg_spark.genetics.outputs import (
     write_omnibus,
     write_rows,
 )
+from ecg_spark.genetics.packed import VARIANT, read_packed, standardised
 from ecg_spark.genetics.phenotypes import (
     correlation_of,
     effective_number,
@@ -25,8 +26,12 @@ from ecg_spark.genetics.phenotypes import (
     usable_covariates,
     usable_phenotypes,
 )
+from ecg_spark.genetics.polygenic import write_polygenic
+from ecg_spark.genetics.structure import AUTOSOMES
 from ecg_spark.genetics.sumstats import Context, export_sumstats
+from ecg_spark.genetics.whole_genome import predict_by_genome
 from ecg_spark.session import start_hail
+from ecg_spark.store import remove_folder
 from ecg_spark.study import Genotypes, Gwas
 from ecg_spark.tables import read_table
 
@@ -52,21 +57,25 @@ def run_gwas(
     `genotypes_folder`: what `prepare_genotypes` wrote. `phenotypes` and `covariates` have one row a
     participant, indexed by participant id, NaN where missing; `groups` names the columns of
     `phenotypes` by group: `vae` and `pca` (also tested together) and `traits`. Everybody is
-    analysed who is in the unrelated set and has every covariate; phenotypes are rank-inverse-normal
-    transformed, covariates and principal components are terms of the regression.
+    analysed who has every covariate and, unless the null model is whole_genome, is in the unrelated
+    set; phenotypes are rank-inverse-normal transformed, covariates and principal components are
+    terms of the regression.
 
-    Writes `folder`/associations.ht (Hail), the tables associations, omnibus and loci, and
-    sumstats/ (GWAS-SSF). A locus of a single phenotype passes `settings.p_threshold` divided by
-    the effective number of phenotypes in its group, one of the omnibus test `p_threshold`. Returns
-    the summary: who was analysed, thresholds as -log10 p, lambda of every phenotype, loci found.
+    Writes `folder`/associations.ht (Hail), the tables associations, omnibus, loci, heritability and
+    genetic_correlation, and sumstats/ (GWAS-SSF). A locus of a single phenotype passes
+    `settings.p_threshold` divided by the effective number of phenotypes in its group, one of the
+    omnibus test `p_threshold`. Returns the summary: who was analysed, thresholds as -log10 p,
+    lambda and heritability of every phenotype, loci found.
 
     Raises `DataError` where ids do not match or nothing can be tested.
     """
     hl = start_hail(spark)
     from ecg_spark.genetics.association import associate
-    from ecg_spark.genetics.structure import packed_calls, standardised
 
     scores = read_table(spark, SCORES, f"{genotypes_folder}/scores").toPandas().set_index("s")
+    n_genotyped = len(scores)
+    if settings.null_model == "none":
+        scores = scores[scores["unrelated"]]
     people, analysed = _people(scores, phenotypes, covariates, genotype_settings.pairing, seed)
     terms, notes = usable_covariates(analysed)
     values = phenotypes.loc[people[terms.index]].set_axis(terms.index)
@@ -77,7 +86,17 @@ def run_gwas(
     together = {key: present[key] for key in LATENT_GROUPS if key in present}
 
     genotypes = hl.read_matrix_table(f"{genotypes_folder}/genotypes.mt")
-    table = associate(spark, genotypes, tested, terms, together, folder)
+    packed = read_packed(f"{genotypes_folder}/packed")
+    offsets = None
+    if settings.null_model == "whole_genome":
+        order = np.random.default_rng(seed).permutation(len(terms))  # tears families apart
+        model = np.flatnonzero(packed.sites["contig"].str.removeprefix("chr").isin(AUTOSOMES))
+        offsets = predict_by_genome(
+            spark, packed, model, tested.iloc[order], terms.iloc[order], f"{folder}/.model", seed
+        )
+        log.info("gwas: the whole genome predicts up to %.3f", max(offsets.r2.values()))
+    table = associate(spark, genotypes, tested, terms, together, folder, offsets)
+    remove_folder(f"{folder}/.model")
     rows = _wide_rows(hl, table)
     associations = write_associations(rows, folder)
     omnibus = write_omnibus(rows, folder)
@@ -95,18 +114,16 @@ def run_gwas(
     variants = significant_variants(list(hits.values()))
     dosages = {}
     if len(variants):
-        samples = hl.Table.parallelize([{"s": s} for s in terms.index], key="s")
-        calls, sites = packed_calls(
-            genotypes.semi_join_cols(samples), _as_keys(hl, spark, variants, genotypes)
-        )
-        keys = sites[VARIANT].itertuples(index=False, name=None)
+        places = packed.rows(variants)
+        calls = packed.calls.read(places, packed.places(list(terms.index)))
+        keys = packed.sites.iloc[places][VARIANT].itertuples(index=False, name=None)
         dosages = dict(zip(keys, standardised(calls), strict=True))
     found = {
         method: find_loci(rows, dosages, settings.clump_window_bp, settings.clump_r2)
         for method, rows in hits.items()
     }
     records = [{"method": method, **locus} for method, loci in found.items() for locus in loci]
-    write_rows(spark, [_plain(record) for record in records], LOCI, folder)
+    write_rows(spark, records, LOCI, folder)
     notes_on_pairing = (
         "Samples and participants were paired at random: there is no association to find."
         if genotype_settings.pairing == "random"
@@ -120,9 +137,13 @@ def run_gwas(
     )
     files = export_sumstats(associations, f"{folder}/sumstats", context)
     lambdas = lambda_gc(associations)
+    polygenic = write_polygenic(
+        spark, packed, rows, terms, list(tested.columns),
+        [name for key in ("vae", "traits") for name in present.get(key, [])], folder,
+    )  # fmt: skip
     return {
         "participants": len(phenotypes),
-        "genotyped_samples": len(scores),
+        "genotyped_samples": n_genotyped,
         "matched": len(people),
         "analysed": len(terms),
         "pairing": genotype_settings.pairing,
@@ -139,6 +160,9 @@ def run_gwas(
         },
         "loci": {method: len(loci) for method, loci in found.items()},
         "sumstats": len(files),
+        "null_model": settings.null_model,
+        "predicted_by_genome": offsets.r2 if offsets else {},
+        **polygenic,
     }
 
 
@@ -162,12 +186,11 @@ def _people(
     pairing: str,
     seed: int,
 ) -> tuple[pd.Series, pd.DataFrame]:
-    """The participant of each matched unrelated sample, and its covariates and components."""
-    unrelated = scores[scores["unrelated"]]
-    matching = match(list(unrelated.index), list(phenotypes.index), pairing, seed)
+    """The participant of each matched sample, and its covariates and components."""
+    matching = match(list(scores.index), list(phenotypes.index), pairing, seed)
     people = pd.Series(matching.participants, index=matching.samples)
     terms = covariates.reindex(people.to_numpy()).set_axis(people.index)
-    components = np.array(unrelated.loc[people.index, "pc"].tolist(), float)
+    components = np.array(scores.loc[people.index, "pc"].tolist(), float)
     for i in range(components.shape[1]):
         terms[f"pc_{i + 1}"] = components[:, i]
     return people, terms
@@ -175,7 +198,6 @@ def _people(
 
 def _wide_rows(hl: Any, table: Any) -> DataFrame:
     """Hail's results as a Spark frame: the variant, and its tests with their names."""
-    table = table.key_by()
     table = table.key_by()
     named = hl.zip(table.phenotypes, table.results).map(
         lambda pair: hl.struct(phenotype=pair[0], **pair[1].drop("t"))
@@ -214,23 +236,3 @@ def _hits(
             .select(associations.columns)
         )
     return rows.filter(F.col("neg_log10_p") >= threshold).toPandas()
-
-
-def _as_keys(hl: Any, spark: SparkSession, variants: pd.DataFrame, genotypes: Any) -> Any:
-    """Variants as a Hail table keyed like the genotypes."""
-    table = hl.Table.from_spark(spark.createDataFrame(variants))
-    genome = genotypes.locus.dtype.reference_genome
-    table = table.select(
-        locus=hl.locus(table.contig, hl.int32(table.position), reference_genome=genome),
-        alleles=[table.ref, table.alt],
-    )
-    return table.key_by("locus", "alleles")
-
-
-def _plain(record: Mapping[str, Any]) -> dict[str, Any]:
-    """NumPy scalars as Python's own, NaN as None."""
-    plain = {key: getattr(value, "item", lambda v=value: v)() for key, value in record.items()}
-    return {
-        key: None if isinstance(value, float) and np.isnan(value) else value
-        for key, value in plain.items()
-    }

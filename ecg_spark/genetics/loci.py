@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-VARIANT = ["contig", "position", "ref", "alt"]
+from ecg_spark.genetics.packed import VARIANT
 
 
 def find_loci(

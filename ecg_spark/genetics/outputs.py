@@ -1,5 +1,9 @@
 """What the genetic steps publish besides the associations: the tables and their schemas."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
@@ -77,6 +81,42 @@ LOCI = Table(
 """A locus that a method has found, and its lead variant."""
 
 
+HERITABILITY = Table(
+    "heritability",
+    ("phenotype",),
+    StructType(
+        [
+            StructField("phenotype", StringType(), False),
+            StructField("n", IntegerType(), False),
+            StructField("variants", IntegerType(), False),  # in the regression
+            StructField("mean_chi2", DoubleType(), False),
+            StructField("h2", DoubleType(), True),  # null where there are too few variants
+            StructField("h2_se", DoubleType(), True),
+            StructField("intercept", DoubleType(), True),
+            StructField("intercept_se", DoubleType(), True),
+        ]
+    ),
+)
+"""The share of a phenotype's variance that the variants explain, by LD-score regression."""
+
+GENETIC_CORRELATION = Table(
+    "genetic_correlation",
+    ("phenotype_1", "phenotype_2"),
+    StructType(
+        [
+            StructField("phenotype_1", StringType(), False),
+            StructField("phenotype_2", StringType(), False),
+            StructField("rg", DoubleType(), True),  # null where one has no heritability
+            StructField("rg_se", DoubleType(), True),
+            StructField("covariance", DoubleType(), False),
+            StructField("covariance_se", DoubleType(), False),
+            StructField("intercept", DoubleType(), False),
+        ]
+    ),
+)
+"""How far two phenotypes share their genetic causes, by LD-score regression."""
+
+
 def write_associations(rows: DataFrame, folder: str) -> DataFrame:
     """Write `folder`/associations, a row a variant and phenotype, from Hail's wide rows."""
     long = rows.select(*_columns(), F.explode("results").alias("one")).select(
@@ -98,12 +138,18 @@ def write_omnibus(rows: DataFrame, folder: str) -> DataFrame:
 
 
 def write_rows(
-    spark: SparkSession, records: list[dict[str, object]], table: Table, folder: str
+    spark: SparkSession, records: Sequence[Mapping[str, Any]], table: Table, folder: str
 ) -> int:
-    """Write a small table from records and return the number of rows."""
-    ordered = [tuple(record[name] for name in table.schema.names) for record in records]
+    """Write a small table from records (NaN and NumPy's numbers too); return the number of rows."""
+    ordered = [tuple(_plain(record[name]) for name in table.schema.names) for record in records]
     frame = spark.createDataFrame(ordered, table.schema).coalesce(1)
     return write_table(frame, table, f"{folder}/{table.name}")
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy scalar as Python's own, NaN as None."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def _columns() -> list[str]:

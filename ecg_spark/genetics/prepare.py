@@ -3,9 +3,12 @@
 import logging
 from typing import Any
 
+import numpy as np
 from pyspark.sql import SparkSession
 
 from ecg_spark.genetics.outputs import SCORES, write_rows
+from ecg_spark.genetics.packed import read_packed
+from ecg_spark.genetics.structure import structure
 from ecg_spark.session import start_hail
 from ecg_spark.store import remove_folder
 from ecg_spark.study import Genotypes
@@ -18,17 +21,17 @@ def prepare_genotypes(
 ) -> dict[str, Any]:
     """Import, quality control, principal components and relatives of the genotypes at `path`.
 
-    Writes `folder`/genotypes.mt (entry `n_alt`; rows with rsid, call_rate, af) and the table
-    `folder`/scores (see `outputs.SCORES`). Returns the summary: counts at each filter, how many
-    variants the structure stands on, related pairs, the size of the unrelated set, notes.
+    Writes `folder`/genotypes.mt (entry `n_alt`; rows with rsid, call_rate, af), its hard calls as
+    packed.bed, .bim and .fam, and the table `folder`/scores (see `outputs.SCORES`). Returns the
+    summary: counts at each filter, how many variants the structure stands on, related pairs, the
+    size of the unrelated set, notes.
 
     Raises `DataError` for genotypes that cannot be read or of which nothing is left.
     """
     hl = start_hail(spark)
     # These import Hail, which takes seconds and must come after its start.
-    from ecg_spark.genetics.genotypes import import_genotypes
+    from ecg_spark.genetics.genotypes import import_genotypes, write_packed
     from ecg_spark.genetics.qc import quality_control
-    from ecg_spark.genetics.structure import structure
 
     scratch = f"{folder}/.scratch"
     partitions = max(4, 2 * spark.sparkContext.defaultParallelism)
@@ -36,9 +39,11 @@ def prepare_genotypes(
     genotypes, left = quality_control(genotypes, settings, scratch)
     genotypes = genotypes.checkpoint(f"{folder}/genotypes.mt", overwrite=True)
     log.info("genotypes: %d samples, %d variants pass", left[-1].samples, left[-1].variants)
+    write_packed(genotypes, f"{folder}/packed")
     found = structure(
         spark,
-        genotypes,
+        read_packed(f"{folder}/packed"),
+        np.array(genotypes.af.collect()),
         settings.reference_genome,
         settings.components,
         settings.max_kinship,

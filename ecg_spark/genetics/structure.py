@@ -7,7 +7,6 @@ everything here is NumPy over one packed matrix, spread over Spark where it is q
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import hail as hl
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -16,11 +15,9 @@ from scipy.linalg import eigh
 from scipy.stats import norm
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.genotypes import called
+from ecg_spark.genetics.packed import MISSING, Packed, standardised
 
-MISSING = 3
-"""The code of a missing call in a packed matrix of calls (0, 1, 2)."""
-
+AUTOSOMES = tuple(map(str, range(1, 23)))
 MAX_CANDIDATES = 8_000
 MAX_BYTES = 2**31
 MIN_MAF = 0.05
@@ -61,13 +58,14 @@ class Structure:
 
 def structure(
     spark: SparkSession,
-    genotypes: hl.MatrixTable,
+    packed: Packed,
+    allele_frequency: NDArray[np.float64],
     reference_genome: str,
     components: int,
     max_kinship: float,
     seed: int,
 ) -> Structure:
-    """Principal components and an unrelated set of the samples, in the order of the columns.
+    """Principal components and an unrelated set of the samples, in the order of the packed set.
 
     Variants: common (MAF ≥ 0.05) autosomal SNPs outside regions of long-range LD, a random choice
     of at most `MAX_CANDIDATES`, pruned to r² ≤ 0.2 within 1 Mb. Of each pair with a kinship over
@@ -76,10 +74,11 @@ def structure(
 
     Raises `DataError` where fewer independent variants are left than components are wanted.
     """
-    n_samples = genotypes.count_cols()
-    chosen = _candidates(genotypes, reference_genome, MAX_BYTES // max(n_samples, 1), seed)
-    calls, sites = packed_calls(genotypes, chosen)
-    kept = prune(calls, sites, seed)
+    n_samples = len(packed.samples)
+    most = MAX_BYTES // max(n_samples, 1)
+    chosen = _candidates(packed, allele_frequency, reference_genome, most, seed)
+    calls = packed.calls.read(chosen)
+    kept = prune(calls, packed.sites.iloc[chosen], seed)
     calls = calls[kept]
     notes = []
     expected = chance_relatives(calls, max_kinship)
@@ -99,39 +98,6 @@ def structure(
         )
     scores = principal_components(calls, unrelated, components)
     return Structure(scores, unrelated, len(calls), len(pairs), tuple(notes))
-
-
-def packed_calls(
-    genotypes: hl.MatrixTable, variants: hl.Table
-) -> tuple[NDArray[np.int8], pd.DataFrame]:
-    """The calls of chosen variants, int8 [variants, samples] with 3 for missing, and their sites.
-
-    `variants` is keyed by locus and alleles. Sites: contig, position, ref, alt, in the order of the
-    genome.
-    """
-    intervals = variants.aggregate(
-        hl.agg.collect(hl.interval(variants.locus, variants.locus, includes_end=True))
-    )
-    if len(intervals) <= 1_000:  # then reading by the index beats reading everything
-        genotypes = hl.filter_intervals(genotypes, intervals)
-    genotypes = genotypes.semi_join_rows(variants)
-    rows = (
-        genotypes.select_entries(code=hl.coalesce(hl.str(called(genotypes.n_alt)), str(MISSING)))
-        .localize_entries("entries", "samples")
-        .key_by()
-    )
-    # A string of one digit a sample: the quickest way out of Hail for many small numbers.
-    rows = rows.select(
-        contig=rows.locus.contig,
-        position=rows.locus.position,
-        ref=rows.alleles[0],
-        alt=rows.alleles[1],
-        codes=hl.delimit(rows.entries.map(lambda entry: entry.code), ""),
-    ).select_globals()
-    table = rows.to_spark().toPandas()
-    joined = "".join(table.pop("codes")).encode()
-    calls = np.frombuffer(joined, np.int8).reshape(len(table), -1) - np.int8(ord("0"))
-    return calls, table
 
 
 def prune(calls: NDArray[np.int8], sites: pd.DataFrame, seed: int) -> NDArray[np.int64]:
@@ -159,16 +125,6 @@ def prune(calls: NDArray[np.int8], sites: pd.DataFrame, seed: int) -> NDArray[np
         if not near or np.max((values[near] @ values[j]) ** 2) <= MAX_R2:
             kept.append(j)
     return np.array(kept, np.int64)
-
-
-def standardised(calls: NDArray[np.int8]) -> NDArray[np.float32]:
-    """Each variant centred, missing calls at the mean, and scaled to length 1 (or all zero)."""
-    known = calls != MISSING
-    count = np.maximum(known.sum(axis=1, keepdims=True), 1)
-    mean = (calls * known).sum(axis=1, keepdims=True) / count
-    values = np.where(known, calls - mean, 0).astype(np.float32)
-    length = np.linalg.norm(values, axis=1, keepdims=True)
-    return np.asarray(np.divide(values, length, out=values, where=length > 0))
 
 
 def chance_relatives(calls: NDArray[np.int8], max_kinship: float) -> float:
@@ -301,30 +257,25 @@ def principal_components(
     return np.asarray((scores - scores[unrelated].mean(axis=0)) / spread, dtype=np.float64)
 
 
-def _candidates(genotypes: hl.MatrixTable, reference_genome: str, most: int, seed: int) -> hl.Table:
+def _candidates(
+    packed: Packed,
+    allele_frequency: NDArray[np.float64],
+    reference_genome: str,
+    most: int,
+    seed: int,
+) -> NDArray[np.int64]:
     """Up to `MAX_CANDIDATES` common autosomal SNPs outside long-range LD, chosen at random."""
-    variants = genotypes.rows()
-    prefix = "chr" if reference_genome == "GRCh38" else ""
-    regions = [
-        hl.locus_interval(
-            f"{prefix}{contig}",
-            round(start * 1e6),
-            round(end * 1e6),
-            reference_genome=reference_genome,
-        )
-        for contig, start, end in LONG_RANGE_LD[reference_genome]
-    ]
-    variants = hl.filter_intervals(variants, hl.eval(regions), keep=False)
-    variants = variants.filter(
-        variants.locus.in_autosome()
-        & hl.is_snp(variants.alleles[0], variants.alleles[1])
-        & (hl.min(variants.af, 1 - variants.af) >= MIN_MAF)
-    )
-    variants = variants.select().add_index("number")
-    count = variants.count()
+    sites = packed.sites
+    contig = sites["contig"].str.removeprefix("chr")
+    maf = np.minimum(allele_frequency, 1 - allele_frequency)
+    suitable = contig.isin(AUTOSOMES) & (maf >= MIN_MAF)
+    suitable &= (sites["ref"].str.len() == 1) & (sites["alt"].str.len() == 1)
+    for name, start, end in LONG_RANGE_LD[reference_genome]:
+        within = sites["position"].between(start * 1e6, end * 1e6, inclusive="left")
+        suitable &= ~((contig == name) & within)
+    found = np.flatnonzero(suitable)
     wanted = min(MAX_CANDIDATES, most)
-    if count > wanted:
-        chosen = np.random.default_rng(seed).choice(count, wanted, replace=False)
-        numbers = hl.literal(set(chosen.tolist()), hl.tset(hl.tint64))
-        variants = variants.filter(numbers.contains(variants.number))
-    return variants.select()
+    if len(found) > wanted:
+        chosen = np.random.default_rng(seed).choice(len(found), wanted, replace=False)
+        found = found[np.sort(chosen)]
+    return found

@@ -10,7 +10,7 @@ import fsspec
 import jinja2
 import numpy as np
 
-from ecg_spark.report import findings, loci, sections
+from ecg_spark.report import findings, loci, polygenic, sections
 from ecg_spark.report.comparison import METHODS, read_planted
 from ecg_spark.report.sections import Material
 from ecg_spark.store import Store
@@ -52,6 +52,7 @@ def build(material: Material) -> tuple[str, dict[str, Any]]:
         sections.latents(material),
         findings.genotypes(material),
         associated,
+        polygenic.heritability(material),
         found,
     ]
     summary |= {"regions": found["regions"]}

@@ -1,0 +1,98 @@
+"""Hard calls at two bits each, as PLINK's .bed holds them: what NumPy computes on.
+
+The file is written once, by Hail, and read in parts by any task. plink2 and regenie read it too.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import fsspec
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+MISSING = 3
+"""The code of a missing call in a matrix of calls (0, 1, 2 alternate alleles)."""
+
+VARIANT = ["contig", "position", "ref", "alt"]
+
+_HEADER = 3
+_CODES = np.array([2, MISSING, 1, 0], np.int8)  # of PLINK's two bits, the first allele being alt
+_DECODED = _CODES[(np.arange(256)[:, None] >> np.array([0, 2, 4, 6])) & 3]
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Where the calls of a genotype set lie: a .bed file and its number of samples.
+
+    Small enough to be sent to every task.
+    """
+
+    path: str
+    n_samples: int
+
+    def read(
+        self, variants: NDArray[np.int64], samples: NDArray[np.int64] | None = None
+    ) -> NDArray[np.int8]:
+        """Calls int8 [variants, samples] by their places in the set; all samples by default."""
+        width = -(-self.n_samples // 4)
+        rows = np.empty((len(variants), width), np.uint8)
+        ends = np.flatnonzero(np.diff(variants, prepend=-2, append=-2) != 1)
+        with fsspec.open(self.path, "rb") as file:
+            for start, stop in pairwise(ends):
+                file.seek(_HEADER + int(variants[start]) * width)
+                part = file.read(int(stop - start) * width)
+                rows[start:stop] = np.frombuffer(part, np.uint8).reshape(-1, width)
+        calls = _DECODED[rows].reshape(len(rows), -1)
+        return calls[:, : self.n_samples] if samples is None else calls[:, samples]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A packed genotype set: its calls, its samples by id, its variants in the order of the genome.
+
+    `sites` has contig, position, ref, alt and rsid.
+    """
+
+    calls: Calls
+    samples: pd.Index
+    sites: pd.DataFrame
+
+    def places(self, samples: Sequence[str]) -> NDArray[np.int64]:
+        """The places of samples in the set."""
+        return np.asarray(self.samples.get_indexer(pd.Index(samples)), np.int64)
+
+    def rows(self, variants: pd.DataFrame) -> NDArray[np.int64]:
+        """The places of variants (contig, position, ref, alt) in the set, in its order."""
+        chosen = pd.MultiIndex.from_frame(variants[VARIANT])
+        return np.flatnonzero(pd.MultiIndex.from_frame(self.sites[VARIANT]).isin(chosen))
+
+
+def read_packed(stem: str) -> Packed:
+    """Open the packed set `stem`.bed, .bim and .fam."""
+    samples = pd.read_csv(f"{stem}.fam", sep=r"\s+", header=None, dtype=str, usecols=[1])[1]
+    sites = pd.read_csv(
+        f"{stem}.bim",
+        sep=r"\s+",
+        header=None,
+        names=["contig", "rsid", "cm", "position", "alt", "ref"],
+        dtype={"contig": str, "rsid": str, "alt": str, "ref": str, "position": np.int64},
+        keep_default_na=False,
+    )
+    return Packed(Calls(f"{stem}.bed", len(samples)), pd.Index(samples), sites[[*VARIANT, "rsid"]])
+
+
+def centred(calls: NDArray[np.int8]) -> NDArray[np.float32]:
+    """Each variant minus its mean, missing calls at the mean."""
+    known = calls != MISSING
+    count = np.maximum(known.sum(axis=1, keepdims=True), 1)
+    mean = np.where(known, calls, 0).sum(axis=1, keepdims=True, dtype=np.float32) / count
+    return np.where(known, calls - mean.astype(np.float32), np.float32(0))
+
+
+def standardised(calls: NDArray[np.int8]) -> NDArray[np.float32]:
+    """Each variant centred, missing calls at the mean, and scaled to length 1 (or all zero)."""
+    values = centred(calls)
+    length = np.linalg.norm(values, axis=1, keepdims=True)
+    return np.asarray(np.divide(values, length, out=values, where=length > 0))
