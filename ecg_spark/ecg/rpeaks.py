@@ -38,8 +38,9 @@ _QRS_REACH_S, _LAG_S = 0.08, 0.024
 _CLEAR = 0.5
 _NEIGHBOURS = 6
 _LOOK_BACK = 16
-_BIAS, _HEIGHT, _LIKENESS, _CLUTTER = 1.0, 3.3, 7.0, 4.0
-_PAUSE, _EARLY, _SHADOW, _MOST = 4.0, 4.0, 5.5, 6.0
+_BIAS, _HEIGHT, _LIKENESS, _CLUTTER = 1.0, 3.3, 7.0, 8.0
+_LOW, _LOW_HEIGHT, _ALONE, _ALONE_SLOPE = 3.0, 0.35, 0.9, 1.0
+_PAUSE, _EARLY, _SHADOW, _MOST = 4.0, 4.0, 4.5, 6.0
 
 
 def detect_r_peaks(signal_mv: NDArray[np.floating], sampling_rate_hz: float) -> NDArray[np.int64]:
@@ -159,11 +160,14 @@ def _choose(
     """
     chosen = np.flatnonzero(height > _CLEAR)
     chosen = chosen[np.diff(time[chosen], prepend=-1.0) > 0.25]
-    evidence = _BIAS + _HEIGHT * np.log(np.minimum(height, 1.5)) + _LIKENESS * likeness
+    tall = _BIAS + _HEIGHT * np.log(np.minimum(height, 1.5))
+    tall -= _LOW * np.maximum(np.log(_LOW_HEIGHT / height), 0.0)
     clutter = np.full(time.size, 0.15)
     for _ in range(2):
         usual, regular = _rhythm(time, time[chosen])
-        total = np.clip(evidence - _CLUTTER * clutter, -_MOST, _MOST)
+        # Where little else stands out, a beat need not be like the others.
+        like = np.maximum(likeness, _ALONE - _ALONE_SLOPE * clutter)
+        total = np.clip(tall + _LIKENESS * like - _CLUTTER * clutter, -_MOST, _MOST)
         chosen = _best_chain(time, height, total, usual, regular)
         rest = np.setdiff1d(np.arange(time.size), chosen)
         if rest.size:
