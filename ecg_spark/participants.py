@@ -37,15 +37,23 @@ def read_participants(settings: Participants, path: str) -> pd.DataFrame:
 
 
 def read_manifest(settings: Manifest, path: str) -> pd.DataFrame:
-    """The manifest as two text columns, `uri` and `participant_id`.
+    """The manifest as text columns `uri` and `participant_id`, and times `acquired_at` if given.
 
     Raises `DataError` where it cannot be read, lacks a column or names a file twice.
     """
     frame = _read(path, "manifest")
     _require(frame, path, "manifest", [settings.uri], "ecg.manifest.uri")
     _require(frame, path, "manifest", [settings.participant_id], "ecg.manifest.participant_id")
-    frame = frame[[settings.uri, settings.participant_id]].dropna()
-    frame.columns = pd.Index(["uri", "participant_id"])
+    columns = {settings.uri: "uri", settings.participant_id: "participant_id"}
+    if "acquired_at" in settings.model_fields_set:
+        _require(frame, path, "manifest", [settings.acquired_at], "ecg.manifest.acquired_at")
+    if settings.acquired_at in frame.columns:
+        columns[settings.acquired_at] = "acquired_at"
+    frame = frame[list(columns)].rename(columns=columns)
+    frame = frame.dropna(subset=["uri", "participant_id"])
+    if "acquired_at" in frame.columns:
+        times = pd.to_datetime(frame["acquired_at"], errors="coerce", format="ISO8601", utc=True)
+        frame["acquired_at"] = times.dt.tz_localize(None)
     if repeated := int(frame["uri"].duplicated().sum()):
         raise DataError(f"The manifest {path} names {repeated} files more than once: keep one row.")
     return frame

@@ -18,6 +18,7 @@ from pydantic import (
     PrivateAttr,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from ecg_spark.errors import UsageError
@@ -44,21 +45,34 @@ class Section(BaseModel):
 
 
 class Manifest(Section):
-    """A table (CSV, TSV or Parquet) that names the participant of each ECG file."""
+    """A table (CSV, TSV or Parquet) that names the participant of each ECG file, or where it is."""
 
     path: Location
-    uri: str = Field("uri", description="column: the file, relative to ecg.path, or its stem")
+    uri: str = Field("uri", description="column: the file, relative to ecg.path, or its name")
     participant_id: str = Field("participant_id", description="column: the participant")
+    acquired_at: str = Field(
+        "acquired_at", description="column, if there is one: when; it wins over the file's own"
+    )
 
 
 class Ecg(Section):
     """Where the raw ECG files are and whose they are."""
 
-    path: Location = Field(description="a folder, read with its sub-folders, or a glob")
+    path: Location | None = Field(
+        None,
+        description="a folder, read with its sub-folders, a glob, a file or an archive; "
+        "left out, the manifest's uri column says where the files are",
+    )
     manifest: Manifest | None = None
     id_pattern: Annotated[str, AfterValidator(_compiles)] | None = Field(
         None, description="regular expression on the file name; its group is the participant id"
     )
+
+    @model_validator(mode="after")
+    def _says_where(self) -> "Ecg":
+        if self.path is None and self.manifest is None:
+            raise ValueError("needs a path, or a manifest that says where the files are")
+        return self
 
 
 class Participants(Section):

@@ -63,8 +63,17 @@ RECORDINGS = Table(
         microvolts_per_unit=_REAL,
         signal=BinaryType(),  # int16, little-endian, [12, n] in C order
         vendor=MapType(_TEXT, _REAL, False),
+        vendor_median=(BinaryType(), None),  # the device's median beat, as `signal`, [12, m]
+        vendor_median_rate_hz=(_REAL, None),
     ),
 )
+
+SOURCES = Table(
+    "sources",
+    ("path",),
+    _schema(path=_TEXT, stamp=_TEXT),  # stamp: changes with the files' content and owner
+)
+"""What ingest has read: files, WFDB records and archives, so that a later run reads what is new."""
 
 QUARANTINE = Table(
     "quarantine",
@@ -143,8 +152,21 @@ def write_table(
         raise DataError(f"The table {table.name} is not as declared: {'; '.join(problems)}.")
     writer = frame.select(table.schema.names).write.mode("errorifexists")
     writer.options(**options or {}).parquet(folder)
-    written = frame.sparkSession.read.schema(table.schema).parquet(folder)
-    required = [field.name for field in table.schema if not field.nullable]
+    return check_table(frame.sparkSession, table, folder)
+
+
+def check_table(
+    spark: SparkSession, table: Table, folder: str, *, without: tuple[str, ...] = ()
+) -> int:
+    """Check a table that is written already and return the number of rows.
+
+    `without` names wide columns whose values need not be read again to know that none is missing.
+    Raises `DataError` for nulls where none may be and for keys that occur twice.
+    """
+    written = spark.read.schema(table.schema).parquet(folder)
+    required = [
+        field.name for field in table.schema if not field.nullable and field.name not in without
+    ]
     counts = written.agg(
         F.count(F.lit(1)).alias("rows"),
         F.count_distinct(F.struct(*table.key)).alias("keys"),

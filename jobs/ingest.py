@@ -3,6 +3,8 @@
 import sys
 from typing import Any
 
+import pandas as pd
+
 from ecg_spark.participants import read_manifest
 from ecg_spark.pipeline.ingest import ingest, listing_digest
 from ecg_spark.store import file_stamp
@@ -17,22 +19,39 @@ def settings(study: Study) -> Any:
 
 def files(study: Study) -> Any:
     """The listing of the ECG files, and the manifest."""
-    manifest = study.ecg.manifest
+    path, manifest, folder = _inputs(study)
+    table = study.ecg.manifest
     return [
-        listing_digest(study.locate(study.ecg.path)),
-        file_stamp(study.locate(manifest.path)) if manifest else None,
+        listing_digest(path, manifest, folder),
+        file_stamp(study.locate(table.path)) if table else None,
     ]
 
 
 def work(context: Context) -> Summary:
-    """Read every file and publish the tables recordings and quarantine."""
-    ecg = context.study.ecg
-    manifest = ecg.manifest and read_manifest(ecg.manifest, context.study.locate(ecg.manifest.path))
-    path = context.study.locate(ecg.path)
-    return ingest(context.spark, path, manifest, ecg.id_pattern, context.run.path)
+    """Read every file that is new and publish the tables recordings, quarantine and sources."""
+    path, manifest, folder = _inputs(context.study)
+    return ingest(
+        context.spark,
+        path,
+        manifest,
+        context.study.ecg.id_pattern,
+        context.run.path,
+        folder=folder,
+        previous=None if context.previous is None else context.previous.path,
+    )
 
 
-STEP = Step("ingest", (), settings, work, files)
+def _inputs(study: Study) -> tuple[str | None, pd.DataFrame | None, str]:
+    """Where the files are, the manifest, and the folder that its paths start from without that."""
+    ecg = study.ecg
+    path = None if ecg.path is None else study.locate(ecg.path)
+    if ecg.manifest is None:
+        return path, None, ""
+    table = study.locate(ecg.manifest.path)
+    return path, read_manifest(ecg.manifest, table), table.rpartition("/")[0]
+
+
+STEP = Step("ingest", (), settings, work, files, version=2)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

@@ -25,12 +25,17 @@ Summary = dict[str, Any]
 
 @dataclass(frozen=True)
 class Context:
-    """What a step is given: the study, what earlier steps published, and where to write."""
+    """What a step is given: the study, what earlier steps published, and where to write.
+
+    `previous` is what the step itself published last with the same settings and inputs, None
+    where there is none or everything is to be redone: only the files that it reads may differ.
+    """
 
     study: Study
     store: Store
     run: Run
     inputs: dict[str, Publication]
+    previous: Publication | None = None
 
     @property
     def spark(self) -> SparkSession:
@@ -73,9 +78,13 @@ def run_step(step: Step, study: Study, *, force: bool = False) -> Summary:
     current = store.published(step.name)
     if current is not None and current.made_from == made_from and not force:
         return {"step": step.name, "skipped": "already published", **current.summary}
+    same = {"settings", "inputs"}
+    previous = current
+    if current is not None and any(current.made_from[key] != made_from[key] for key in same):
+        previous = None
     log.info("%s: started", step.name)
     with store.run(step.name, made_from) as run:
-        summary = step.work(Context(study, store, run, inputs))
+        summary = step.work(Context(study, store, run, inputs, None if force else previous))
         summary["seconds"] = round(time.monotonic() - started, 1)
         run.publish(summary)
     return {"step": step.name, **summary}

@@ -1,7 +1,12 @@
 """Ingest: real files in, recordings and quarantine out, nothing lost."""
 
+import io
 import json
+import logging
 import shutil
+import tarfile
+import time
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -10,8 +15,11 @@ import pytest
 from ecg_spark.ecg import read_recording
 from ecg_spark.errors import DataError
 from ecg_spark.participants import read_manifest
+from ecg_spark.pipeline import progress
 from ecg_spark.pipeline.ingest import ingest, listing_digest
-from ecg_spark.study import Manifest
+from ecg_spark.study import Manifest, Study
+from jobs.ingest import STEP
+from jobs.step import run_step
 
 HEADER = "r{n} 12 500 5000 12:30:00 01/02/2020\n" + "".join(
     f"r{{n}}.dat 16 1000/mV 16 0 0 0 0 {lead}\n"
@@ -38,10 +46,15 @@ def run(spark, tmp_path):
     """Ingest a folder into a new place; returns the summary and a reader of the tables."""
     runs = iter(range(100))
 
-    def run_(path, manifest=None, id_pattern=None):
+    def run_(path, manifest=None, id_pattern=None, **more):
         out = tmp_path / f"run{next(runs)}"
-        summary = ingest(spark, str(path), manifest, id_pattern, lambda name: f"{out}/{name}")
-        return summary, lambda name: spark.read.parquet(f"{out}/{name}").toPandas()
+
+        def table(name):
+            return spark.read.parquet(table.path(name)).toPandas()
+
+        table.path = lambda name: f"{out}/{name}"
+        place = path and str(path)
+        return ingest(spark, place, manifest, id_pattern, table.path, **more), table
 
     return run_
 
@@ -161,3 +174,160 @@ def test_the_digest_follows_the_files(tmp_path):
     assert listing_digest(str(tmp_path / "ecg" / "*.hea")) != before
     shutil.copy(tmp_path / "ecg" / "r1.hea", tmp_path / "ecg" / "r2.hea")
     assert listing_digest(str(tmp_path / "ecg")) != before
+
+
+def test_a_grown_folder_is_as_if_read_from_the_start(run, tmp_path):
+    """New, changed, removed files; a copy with an earlier path; a copy whose first is gone."""
+    folder = tmp_path / "ecg"
+    for n, seed in ((1, 1), (2, 2), (3, 3), (5, 3), (6, 6)):
+        wfdb_record(folder, n, seed)
+    (folder / "half.xml").write_text("<CardiologyXML>")
+    first, table = run(folder, id_pattern=r"^r(\d)")
+    assert (first["n_in"], first["n_out"], first["n_read"]) == (6, 4, 6)
+    assert first["reasons"] == {"duplicate": 1, "malformed": 1}
+
+    same, _ = run(folder, id_pattern=r"^r(\d)", previous=table.path)
+    assert same == first | {"n_read": 0}
+
+    wfdb_record(folder, 2, seed=22)
+    wfdb_record(folder, 4, seed=4)
+    wfdb_record(folder, 0, seed=1)
+    for name in ("r3.hea", "r3.dat"):
+        (folder / name).unlink()
+    grown, after = run(folder, id_pattern=r"^r(\d)", previous=table.path)
+    # r0, r2 and r4, and r5: the first of its copies is gone.
+    assert grown["n_read"] == 4
+    fresh, expected = run(folder, id_pattern=r"^r(\d)")
+    assert grown | {"n_read": fresh["n_read"]} == fresh
+    for name, key in (("recordings", "ecg_id"), ("quarantine", "path"), ("sources", "path")):
+        pd.testing.assert_frame_equal(
+            after(name).sort_values(key).reset_index(drop=True),
+            expected(name).sort_values(key).reset_index(drop=True),
+        )
+    assert sorted(after("recordings")["participant_id"]) == ["0", "2", "4", "5", "6"]
+    # What the earlier run published is as it was.
+    assert len(table("recordings")) == first["n_out"]
+
+
+def test_members_of_archives(run, tmp_path, shared_data):
+    """A tar, a tar.gz and a zip; WFDB files far apart, hostile names, a bomb, a cut archive."""
+    plain, packed = tmp_path / "plain", tmp_path / "packed"
+    for n in (1, 2, 3):
+        wfdb_record(plain, n, seed=n)
+    packed.mkdir()
+    names = ["r1.hea", "r2.hea", "r1.dat", "r3.dat", "r3.hea"]  # r2.dat is missing
+    with tarfile.open(packed / "a.tar", "w") as archive:
+        for name in names:
+            archive.add(plain / name, f"../../{name}")
+        link = tarfile.TarInfo("r9.xml")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    with tarfile.open(packed / "b.tar.gz", "w:gz") as archive:
+        archive.add(shared_data / "scp" / "Example.scp", "visit/1/Example.scp")
+        archive.add(shared_data / "muse" / "example1.xml", "visit/2/example1.xml")
+    with zipfile.ZipFile(packed / "c.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(shared_data / "dicom" / "waveform_ecg.dcm", "x.dcm")
+        archive.writestr("notes.txt", "no ecg")
+        archive.writestr("bomb.xml", bytes(100 << 20))
+    (packed / "d.zip").write_bytes((packed / "c.zip").read_bytes()[:-50])
+    manifest = pd.DataFrame(
+        {
+            "uri": ["a.tar/../../r1.hea", "a.tar!/../../r3", "b.tar.gz/visit/1/Example.scp",
+                    "b.tar.gz/visit/2/example1.xml", "c.zip/x.dcm"],
+            "participant_id": list("abcde"),
+        }
+    )  # fmt: skip
+    summary, table = run(packed, manifest)
+    rows = table("recordings").set_index("participant_id")
+    assert sorted(rows.index) == list("abcde")
+    for n, who in ((1, "a"), (3, "b")):
+        expected = read_recording(plain / f"r{n}.hea").samples.astype("<i2").tobytes()
+        assert rows.loc[who, "signal"] == expected
+    assert rows.loc["c", "path"].endswith("/b.tar.gz!/visit/1/Example.scp")
+    median = read_recording(shared_data / "muse" / "example1.xml").vendor_median
+    assert rows.loc["d", "vendor_median"] == median.astype("<i2").tobytes()
+    assert rows.loc["d", "vendor_median_rate_hz"] == 500
+    assert summary["reasons"] == {"malformed": 2, "too_large": 1, "unknown_format": 1}
+    assert summary["n_in"] == 9
+
+
+def test_an_archive_that_unpacks_without_end_is_left(run, tmp_path):
+    folder = tmp_path / "ecg"
+    wfdb_record(folder, 1, seed=1)
+    with tarfile.open(folder / "bomb.tar.gz", "w:gz") as archive:
+        for n in range(8):
+            item = tarfile.TarInfo(f"{n}.xml")
+            item.size = 60 << 20
+            archive.addfile(item, io.BytesIO(bytes(item.size)))
+    summary, _ = run(folder, id_pattern=r"(\d)")
+    assert summary["n_out"] == 1
+    assert summary["reasons"]["too_large"] == 1
+    assert summary["n_quarantined"] < 8
+
+
+def test_a_manifest_says_where_the_files_are_and_when(run, tmp_path):
+    for n in (1, 2, 3):
+        wfdb_record(tmp_path / "x" / "deep", n, seed=n)
+    (tmp_path / "manifest.csv").write_text(
+        "file,eid,acquired_at\nx/deep/r1.hea,a,2011-01-02T03:04:05\n"
+        f"{tmp_path}/x/deep/r3,b,\n"
+    )  # fmt: skip
+    manifest = read_manifest(
+        Manifest(path="x", uri="file", participant_id="eid"), str(tmp_path / "manifest.csv")
+    )
+    summary, table = run(None, manifest, folder=str(tmp_path))
+    assert summary["n_in"] == summary["n_out"] == 2
+    times = table("recordings").set_index("participant_id")["acquired_at"]
+    assert str(times["a"]) == "2011-01-02 03:04:05"
+    assert str(times["b"]) == "2020-02-01 12:30:00"
+
+
+def test_segments_are_part_of_their_record(run, tmp_path):
+    folder = tmp_path / "ecg"
+    wfdb_record(folder, 1, seed=1)
+    wfdb_record(folder, 2, seed=2)
+    for n in (1, 2):
+        for suffix in (".hea", ".dat"):
+            file = folder / f"r{n}{suffix}"
+            target = folder / f"s_000{n}{suffix}"
+            if suffix == ".hea":
+                target.write_text(file.read_text().replace(f"r{n}", f"s_000{n}"))
+                file.unlink()
+            else:
+                file.rename(target)
+    (folder / "s.hea").write_text("s/2 12 500 10000\ns_0001 5000\ns_0002 5000\n")
+    summary, table = run(folder, id_pattern=r"^(s)\.")
+    assert summary["n_in"] == summary["n_out"] == 1
+    assert len(table("recordings")["signal"][0]) == 12 * 10_000 * 2
+
+
+def test_a_step_takes_over_what_it_published_unless_forced(spark, tmp_path):
+    wfdb_record(tmp_path / "ecg", 1, seed=1)
+    content = {
+        "name": "s",
+        "output": str(tmp_path / "out"),
+        "ecg": {"path": str(tmp_path / "ecg"), "id_pattern": r"^r(\d)"},
+        "participants": {"path": "p.csv"},
+        "genotypes": {"path": "g.bed"},
+    }
+    study = Study.model_validate(content)
+    assert run_step(STEP, study)["n_read"] == 1
+    assert "skipped" in run_step(STEP, study)
+    wfdb_record(tmp_path / "ecg", 2, seed=2)
+    grown = run_step(STEP, study)
+    assert (grown["n_read"], grown["n_out"]) == (1, 2)
+    assert run_step(STEP, study, force=True)["n_read"] == 2
+
+
+def test_progress_is_told_now_and_then(spark, caplog, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS", 0.1)
+    log = logging.getLogger("ecg_spark.test")
+
+    def slow(batches):
+        time.sleep(0.5)
+        yield from batches
+
+    with caplog.at_level("INFO"), progress.progress(spark, log, "reading"):
+        spark.range(0, 4, 1, 4).mapInArrow(slow, "id long").count()
+    assert any(record.message.startswith("reading: ") for record in caplog.records)
+    assert caplog.records[0].message.endswith(" of 4 parts done")

@@ -45,6 +45,13 @@ def test_the_template_shows_each_default_as_it_is(tmp_path):
     )
 
 
+def test_the_files_are_said_by_a_path_or_by_a_manifest(tmp_path):
+    table = {"ecg": {"manifest": {"path": "m.csv"}}}
+    assert load_study(written(tmp_path, MINIMAL | table)).ecg.path is None
+    with pytest.raises(UsageError, match="ecg: needs a path, or a manifest"):
+        load_study(written(tmp_path, MINIMAL | {"ecg": {}}))
+
+
 def test_every_problem_is_listed_at_once_with_its_key(tmp_path):
     bad = {
         "name": "s",

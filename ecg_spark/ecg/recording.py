@@ -57,8 +57,10 @@ class Recording:
     `microvolts_per_unit`; the same scale holds for all leads. `participant_id` is None where the
     file names nobody. `vendor` keeps the device's own measurements (`heart_rate_bpm`, `pr_ms`,
     `p_ms`, `qrs_ms`, `qt_ms`, `qtc_ms`, axes in degrees) as given, absent where absent.
-    `vendor_median` is the device's median beat in the same units, [12, m] at `sampling_rate_hz`,
-    or None.
+    `vendor_median` is the device's median beat in the same units, [12, m] at
+    `vendor_median_rate_hz`; both None where the file has none. Onsets and offsets in `vendor`
+    (`p_onset_ms`, `p_offset_ms`, `qrs_onset_ms`, `qrs_offset_ms`, `t_offset_ms`) count from its
+    first sample.
     """
 
     samples: NDArray[np.int16]
@@ -70,6 +72,7 @@ class Recording:
     device: str | None = None
     vendor: dict[str, float] = field(default_factory=dict)
     vendor_median: NDArray[np.int16] | None = None
+    vendor_median_rate_hz: float | None = None
 
     @property
     def signal_mv(self) -> NDArray[np.float64]:

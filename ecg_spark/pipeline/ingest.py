@@ -1,273 +1,317 @@
-"""Ingest: raw ECG files become the recordings table; what cannot be read is quarantined."""
+"""Ingest: raw ECG files become the recordings table; what cannot be read is quarantined.
 
-import hashlib
+Signals are written once, by the pass that reads the files. Whatever concerns all recordings, such
+as finding copies, looks at narrow columns, and writes anew only the files that lose a row.
+"""
+
+import functools
 import logging
-import re
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import PurePosixPath
+import operator
+import os
+from collections.abc import Callable
 from typing import Any
 
 import fsspec
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
-from pyspark.sql.types import StringType, StructField, StructType
 
-from ecg_spark.ecg import Reason, Recording, RecordingError, read_recording
+from ecg_spark.ecg.formats import FORMAT_NAMES
+from ecg_spark.ecg.formats.archives import SUFFIXES
+from ecg_spark.ecg.recording import Reason
 from ecg_spark.errors import DataError
+from ecg_spark.pipeline import sources as listing
 from ecg_spark.pipeline.counts import check_counts, value_counts
+from ecg_spark.pipeline.progress import progress
+from ecg_spark.pipeline.reading import READ, reader, write_plan
+from ecg_spark.pipeline.sources import INSIDE, Source
 from ecg_spark.store import fingerprint, remove_folder
-from ecg_spark.tables import QUARANTINE, RECORDINGS, write_table
+from ecg_spark.tables import (
+    QUARANTINE,
+    RECORDINGS,
+    SOURCES,
+    check_table,
+    read_table,
+    write_table,
+)
 
 log = logging.getLogger(__name__)
 
-# A WFDB record is several files that share a stem; files of every other name stand alone.
-COMPANION_SUFFIXES = ("hea", "dat", "mat")
+PART_BYTES = 128 << 20
+"""What one task reads: few enough tasks for a million files, enough of them to be shared out."""
 
-FILES_PER_BATCH = 64
-"""Files in one Arrow batch: a CardioSoft file is half a megabyte."""
+OPEN_BYTES = 64 << 10
+"""What opening a file costs, as bytes: a task does not get a thousand empty ones."""
 
-_READ = StructType(
-    [
-        StructField(field.name, field.dataType, True)
-        for field in [
-            *RECORDINGS.schema,
-            StructField("reason", StringType()),
-            StructField("detail", StringType()),
-        ]
-    ]
-)
+ROW_GROUP_BYTES = 32 << 20
+"""A row group waits in an executor's memory until it is whole."""
+
+PLAN = "plan.parquet"
+
+KEPT = "kept-"
+"""Marks the Parquet files that a run took over from the run before it."""
 
 
-def listing_digest(path: str) -> str:
-    """A digest of the names, sizes and times of the files below a folder or matching a glob.
+def listing_digest(path: str | None, manifest: pd.DataFrame | None = None, folder: str = "") -> str:
+    """A digest of the names, sizes and times of the files that `ingest` would read.
 
     Raises `DataError` where there is no file.
     """
-    fs, base = fsspec.core.url_to_fs(path)
-    if any(mark in base for mark in "*?["):
-        found = fs.glob(base, detail=True)
-    elif fs.exists(base):
-        found = fs.find(base, detail=True)
-    else:
-        raise DataError(
-            f"The ECG folder {path} does not exist: correct ecg.path in the study file."
-        )
-    files = sorted(
-        (name, item.get("size"), str(item.get("mtime") or item.get("etag") or ""))
-        for name, item in found.items()
-        if item["type"] == "file"
-    )
-    if not files:
-        raise DataError(f"The ECG folder {path} holds no file: correct ecg.path in the study file.")
-    return fingerprint(files)
+    return fingerprint(listing.list_files(path, manifest, folder))
 
 
 def ingest(
     spark: SparkSession,
-    path: str,
+    path: str | None,
     manifest: pd.DataFrame | None,
     id_pattern: str | None,
     target: Callable[[str], str],
+    *,
+    folder: str = "",
+    previous: Callable[[str], str] | None = None,
 ) -> dict[str, Any]:
-    """Read every ECG file below `path` and write the tables `recordings` and `quarantine`.
+    """Read every ECG file below `path` and write the tables recordings, quarantine and sources.
 
-    A recording's participant is the manifest's, else that of the pattern on the file name, else
-    the one that the file itself names. `target(name)` is the folder to write a table to. Returns
-    the counts; n_in = n_out + n_quarantined always holds, files that share a stem being one
-    recording. Raises `DataError` where not one recording can be used.
+    `path` is a folder, a glob, a file or an archive; None reads what the manifest names, relative
+    to `folder`. A recording's participant is the manifest's, else that of the pattern on the file
+    name, else the one that the file itself names. `target(name)` is the folder to write a table
+    to; `previous` gives those of a run with the same settings, whose recordings are taken over
+    where their files have not changed. Returns the counts; n_in = n_out + n_quarantined always
+    holds, every source being accounted for. Raises `DataError` where no recording can be used.
     """
-    staged = target("_staged")
-    _read_all(spark, path).write.parquet(staged)
-    read = spark.read.parquet(staged)
-    read = _with_participant(spark, read, path, manifest, id_pattern)
-
-    good = read.where(F.col("reason").isNull())
-    first = good.groupBy("ecg_id").agg(F.min("path").alias("first_path"))
-    repeated = (
-        good.select("ecg_id", "path")
-        .join(first, "ecg_id")
-        .where(F.col("path") != F.col("first_path"))
-        .select("path", F.lit(True).alias("repeats"))
-    )
-    read = read.join(F.broadcast(repeated), "path", "left")
-    reason = F.coalesce("reason", F.when(F.col("repeats"), F.lit(Reason.DUPLICATE.value)))
-    detail = F.coalesce("detail", F.lit("the same recording is there under another name"))
-    rejected = read.where(reason.isNotNull()).select(
-        "ecg_id",
-        "path",
-        F.lit("ingest").alias("step"),
-        reason.alias("reason"),
-        detail.alias("detail"),
-    )
-    accepted = read.where(reason.isNull()).select(RECORDINGS.schema.names)
-
+    found = listing.group(listing.list_files(path, manifest, folder), path, manifest, folder)
+    stamps = {} if previous is None else _stamps_to_keep(spark, found, previous)
+    new = [source for source in found if stamps.get(source.path) != source.stamp]
+    recordings, staged = target("recordings"), target("_staged")
+    _write_sources(found, target("sources"))
+    _make_folder(recordings)
+    if new:
+        parts = _parts(new, spark.sparkContext.defaultParallelism)
+        log.info("ingest: %d of %d sources, in %d parts", len(new), len(found), len(parts))
+        write_plan(new, parts, f"{target('_plan')}/{PLAN}")
+        with progress(spark, log, "ingest"):
+            _read(spark, f"{target('_plan')}/{PLAN}", len(parts), staged, id_pattern, manifest)
+        _move_files(f"{staged}/accepted=true", recordings)
+    kept = _kept(spark, target, bool(new))
+    rejected = _rejected(spark, staged)
+    if previous is not None:
+        _take_over(previous("recordings"), recordings)
+        before = read_table(spark, QUARANTINE, previous("quarantine"))
+        before = before.join(kept, _source() == kept["source"], "left_semi")
+        rejected = rejected.union(before)
+    if _parquet_files(recordings):
+        rejected = rejected.union(_drop_rows(spark, target, kept))
     n_quarantined = write_table(rejected.coalesce(1), QUARANTINE, target("quarantine"))
-    n_out = write_table(accepted, RECORDINGS, target("recordings"))
-    n_in = spark.read.parquet(staged).count()
+    n_out = check_table(spark, RECORDINGS, recordings, without=("signal", "vendor"))
+    n_in = _count_sources(spark, target, found)
     check_counts("ingest", n_in, n_out, n_quarantined)
-    written = spark.read.parquet(target("recordings"))
     reasons = value_counts(spark.read.parquet(target("quarantine")), "reason")
     if n_out == 0:
         listed = ", ".join(f"{name} {count}" for name, count in reasons.items())
         raise DataError(
-            f"None of the {n_in} ECG files in {path} can be used ({listed}): "
-            f"ecg.path must hold GE CardioSoft XML, GE MUSE XML or WFDB files."
+            f"None of the {n_in} ECG files in {path or folder} can be used ({listed}): "
+            f"ecg.path must hold files of one of {', '.join(FORMAT_NAMES)}."
         )
-    remove_folder(staged)
+    for scratch in ("_staged", "_plan", "_dropped"):
+        remove_folder(target(scratch))
+    written = read_table(spark, RECORDINGS, recordings)
     return {
         "n_in": n_in,
         "n_out": n_out,
         "n_quarantined": n_quarantined,
+        "n_read": len(new),
         "reasons": reasons,
         "formats": value_counts(written, "source_format"),
         "participants": written.select("participant_id").distinct().count(),
     }
 
 
-def _read_all(spark: SparkSession, path: str) -> DataFrame:
-    """Every recording below the path, read, or with the reason why it cannot be."""
-    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", FILES_PER_BATCH)
-    files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(path)
-    # A condition on the file's name prunes the listing, so that no content is read twice.
-    suffix = F.lower(F.substring_index(F.col("_metadata.file_name"), ".", -1))
-    shared = suffix.isin(*COMPANION_SUFFIXES)
-    entry = F.struct("path", "content")
-    alone = files.where(~shared).select(F.array(entry).alias("files"))
-    stem = F.regexp_replace("path", r"\.[^./]*$", "")
-    together = files.where(shared).groupBy(stem).agg(F.collect_list(entry).alias("files"))
-    return alone.union(together.select("files")).mapInArrow(_read_batches, _READ)
+def _stamps_to_keep(
+    spark: SparkSession, found: list[Source], previous: Callable[[str], str]
+) -> dict[str, str]:
+    """Return the stamps of the sources that the run before has read and that may be kept.
 
-
-def _read_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    schema = to_arrow_schema(_READ)
-    for batch in batches:
-        rows = [_read_files(files) for files in batch.column("files").to_pylist()]
-        yield pa.RecordBatch.from_pylist(rows, schema=schema)
-
-
-def _read_files(files: list[dict[str, Any]]) -> dict[str, Any]:
-    """One recording from the files that share a stem, as a row of the staged table."""
-    files = sorted(files, key=lambda file: str(file["path"]))
-    row: dict[str, Any] = dict.fromkeys(_READ.names)
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file["content"])
-    row["ecg_id"] = digest.hexdigest()
-    row["path"] = files[0]["path"]
-    try:
-        path, recording = _recognise(files)
-    except RecordingError as error:
-        row["reason"], row["detail"] = error.reason.value, error.detail
-        return row
-    except Exception as error:  # a reader's defect must cost one file, not the job
-        row["reason"] = Reason.MALFORMED.value
-        row["detail"] = f"the reader failed with {type(error).__name__}"
-        return row
-    signal = recording.samples.astype("<i2").tobytes()
-    # The hash of what was recorded, not of the file: a copy under another name, or with another
-    # header, is the same recording.
-    scale = f"{recording.microvolts_per_unit:.9g} {recording.sampling_rate_hz:.9g}".encode()
-    row |= {
-        "ecg_id": hashlib.sha256(scale + signal).hexdigest(),
-        "participant_id": recording.participant_id,
-        "path": path,
-        "acquired_at": recording.acquired_at,
-        "source_format": recording.source_format,
-        "device": recording.device,
-        "sampling_rate_hz": recording.sampling_rate_hz,
-        "microvolts_per_unit": recording.microvolts_per_unit,
-        "signal": signal,
-        "vendor": recording.vendor,
-    }
-    return row
-
-
-def _recognise(files: list[dict[str, Any]]) -> tuple[str, Recording]:
-    """The recording in a group of files, with the path of the one that describes it."""
-    contents = {PurePosixPath(file["path"]).name: file["content"] for file in files}
-    unknown = RecordingError(Reason.UNKNOWN_FORMAT, "no reader knows this file")
-    for file in files:
-        try:
-            return file["path"], read_recording(file["content"], companions=contents)
-        except RecordingError as error:
-            if error.reason is not Reason.UNKNOWN_FORMAT:
-                raise
-            unknown = error
-    raise unknown
-
-
-def _with_participant(
-    spark: SparkSession,
-    read: DataFrame,
-    root: str,
-    manifest: pd.DataFrame | None,
-    id_pattern: str | None,
-) -> DataFrame:
-    """The staged table with every participant id settled; without one there is a reason."""
-    if manifest is not None:
-        read = _from_manifest(spark, read, root, manifest)
-    elif id_pattern is not None:
-        name = F.substring_index("path", "/", -1)
-        found = F.regexp_extract(name, id_pattern, 1)
-        read = read.withColumn("participant_id", F.when(found != "", found))
-    nobody = F.col("reason").isNull() & F.col("participant_id").isNull()
-    return read.withColumn(
-        "detail",
-        F.when(
-            nobody, F.lit("neither the file, its name nor the manifest says whose it is")
-        ).otherwise(F.col("detail")),
-    ).withColumn(
-        "reason",
-        F.when(nobody, F.lit(Reason.NO_PARTICIPANT.value)).otherwise(F.col("reason")),
-    )
-
-
-def _from_manifest(
-    spark: SparkSession, read: DataFrame, root: str, manifest: pd.DataFrame
-) -> DataFrame:
-    """Participant ids from the manifest: by relative path, or by file name where none matches.
-
-    Extensions do not count. Raises `DataError` where names are ambiguous or nothing matches.
+    Where a source is gone or has changed, a copy of what it held may be needed after all: copies
+    are read again then.
     """
-    folder = re.sub(r"^file:/+", "/", root).rstrip("/")
-    full = F.regexp_replace(_plain(F.col("path")), r"\.[^./]*$", "")
-    relative = F.expr(f"substring(`_full`, {len(folder) + 2})")
-    keys = {
-        "relative": (relative, manifest["uri"].str.replace(r"\.[^./]*$", "", regex=True)),
-        "name": (
-            F.substring_index("_full", "/", -1),
-            manifest["uri"].str.replace(r"^.*/|\.[^./]*$", "", regex=True),
-        ),
-    }
-    read = read.withColumn("_full", full)
-    for how, (column, values) in keys.items():
-        table = pd.DataFrame({"_key": values, "_participant": manifest["participant_id"]})
-        ours = read.select(column.alias("_key"))
-        named = F.broadcast(spark.createDataFrame(table.drop_duplicates("_key")))
-        if ours.join(named, "_key", "left_semi").isEmpty():
-            continue
-        ambiguous = table["_key"].duplicated().any() or (
-            how == "name" and ours.groupBy("_key").count().where("count > 1").limit(1).count()
+    rows = read_table(spark, SOURCES, previous("sources")).toLocalIterator()
+    stamps = {row["path"]: row["stamp"] for row in rows}
+    present = {source.path: source.stamp for source in found}
+    if any(present.get(path) != stamp for path, stamp in stamps.items()):
+        copies = read_table(spark, QUARANTINE, previous("quarantine")).where(
+            F.col("reason") == Reason.DUPLICATE.value
         )
-        if ambiguous:
-            raise DataError(
-                "The manifest cannot be matched to the ECG files: several files or rows have the "
-                "same name; give paths relative to ecg.path in its uri column."
-            )
-        return (
-            read.withColumn("_key", column)
-            .join(named, "_key", "left")
-            .withColumn("participant_id", F.col("_participant"))
-            .drop("_key", "_participant", "_full")
-        )
-    raise DataError(
-        "No file in ecg.path is named in the manifest: its uri column must hold paths relative "
-        "to ecg.path, or file names."
+        for row in copies.select(_source().alias("path")).distinct().toLocalIterator():
+            stamps.pop(row["path"], None)
+    return stamps
+
+
+def _source() -> Column:
+    """The source of a row: its path, without a member's inside an archive."""
+    return F.substring_index("path", INSIDE, 1)
+
+
+def _write_sources(found: list[Source], folder: str) -> None:
+    """Write the table of sources from here: a million short rows are no work for executors."""
+    fs, base = fsspec.core.url_to_fs(folder)
+    fs.makedirs(base, exist_ok=True)
+    columns = [[source.path for source in found], [source.stamp for source in found]]
+    table = pa.table([pa.array(column) for column in columns], names=SOURCES.schema.names)
+    with fs.open(f"{base}/part-0.parquet", "wb") as file:
+        pq.write_table(table.cast(to_arrow_schema(SOURCES.schema)), file)
+
+
+def _parts(new: list[Source], parallelism: int) -> list[int]:
+    """Return how many sources each task reads, one after the other in the order of their paths."""
+    costs = [source.size + OPEN_BYTES * len(source.files) for source in new]
+    limit = min(PART_BYTES, max(sum(costs) // (4 * parallelism), 1 << 20))
+    parts: list[int] = []
+    filled = limit
+    for cost in costs:
+        if filled + cost > limit:
+            parts.append(0)
+            filled = 0
+        parts[-1] += 1
+        filled += cost
+    return parts
+
+
+def _read(
+    spark: SparkSession,
+    plan: str,
+    n_parts: int,
+    staged: str,
+    id_pattern: str | None,
+    manifest: pd.DataFrame | None,
+) -> None:
+    """Read the sources of a plan and write what was accepted beside what was not."""
+    # Rows go to two folders as they come; without this they would be sorted by it first.
+    spark.conf.set("spark.sql.maxConcurrentOutputFileWriters", 2)
+    rows = spark.range(0, n_parts, 1, n_parts).mapInArrow(
+        reader(plan, id_pattern, manifest is not None), READ
+    )
+    rows.write.partitionBy("accepted").option("parquet.block.size", ROW_GROUP_BYTES).parquet(staged)
+
+
+def _rejected(spark: SparkSession, staged: str) -> DataFrame:
+    """What was read and not accepted, as rows of the quarantine."""
+    fs, base = fsspec.core.url_to_fs(f"{staged}/accepted=false")
+    if not fs.exists(base):
+        return spark.createDataFrame([], QUARANTINE.schema)
+    rows = spark.read.schema(RECORDINGS.schema).parquet(f"{staged}/accepted=false")
+    return rows.select(
+        "ecg_id",
+        "path",
+        F.lit("ingest").alias("step"),
+        F.col("source_format").alias("reason"),
+        F.col("device").alias("detail"),
     )
 
 
-def _plain(path: Column) -> Column:
-    return F.regexp_replace(path, r"^file:/+", "/")
+def _make_folder(folder: str) -> None:
+    fs, base = fsspec.core.url_to_fs(folder)
+    fs.makedirs(base, exist_ok=True)
+
+
+def _parquet_files(folder: str) -> list[str]:
+    """The names of the data files in a table's folder."""
+    fs, base = fsspec.core.url_to_fs(folder)
+    names = (
+        (path.rpartition("/")[2] for path in fs.ls(base, detail=False)) if fs.exists(base) else ()
+    )
+    return sorted(name for name in names if name.endswith(".parquet"))
+
+
+def _move_files(folder: str, to: str) -> None:
+    fs, base = fsspec.core.url_to_fs(folder)
+    goal = fs._strip_protocol(to)
+    for name in _parquet_files(folder):
+        fs.mv(f"{base}/{name}", f"{goal}/{name}")
+
+
+def _take_over(folder: str, to: str) -> None:
+    """Bring the files of an earlier run's table into this one: by links where there are any."""
+    fs, base = fsspec.core.url_to_fs(folder)
+    goal = fs._strip_protocol(to)
+    for name in _parquet_files(folder):
+        new = f"{goal}/{KEPT}{name.removeprefix(KEPT)}"
+        try:
+            if "file" not in fs.protocol:
+                raise OSError
+            os.link(f"{base}/{name}", new)
+        except OSError:
+            fs.copy(f"{base}/{name}", new)
+
+
+def _kept(spark: SparkSession, target: Callable[[str], str], has_new: bool) -> DataFrame:
+    """The paths of the sources whose recordings were taken over."""
+    paths = read_table(spark, SOURCES, target("sources")).select("path")
+    if has_new:
+        paths = paths.join(spark.read.parquet(target("_plan")).select("path"), "path", "left_anti")
+    return paths.select(F.col("path").alias("source"))
+
+
+def _drop_rows(spark: SparkSession, target: Callable[[str], str], kept: DataFrame) -> DataFrame:
+    """Take out of the recordings what is gone, changed or a copy; return the copies.
+
+    Of equal recordings the one with the first path stays, whenever it came in. Only narrow columns
+    are read, and only files that lose a row are written again.
+    """
+    recordings, dropped = target("recordings"), target("_dropped")
+    index = _with_file(spark, recordings).select(
+        "ecg_id", "path", "file", _source().alias("source")
+    )
+    index = index.join(kept.withColumn("is_kept", F.lit(True)), "source", "left")
+    is_stale = F.col("file").startswith(KEPT) & F.col("is_kept").isNull()
+    index = index.select("ecg_id", "path", "file", is_stale.alias("is_stale"))
+    live = index.where(~F.col("is_stale"))
+    several = live.groupBy("ecg_id").agg(F.min("path").alias("first"), F.count("*").alias("n"))
+    copies = live.join(several.where("n > 1"), "ecg_id").where(F.col("path") != F.col("first"))
+    columns = ("ecg_id", "path", "file", "is_stale")
+    gone = index.where("is_stale").select(*columns)
+    gone.union(copies.select(*columns)).coalesce(1).write.parquet(dropped)
+    gone = spark.read.parquet(dropped)
+    names = [row["file"] for row in gone.select("file").distinct().collect()]
+    if names:
+        rows = _with_file(spark, *(f"{recordings}/{name}" for name in names))
+        rest = rows.join(F.broadcast(gone), ["path", "file"], "left_anti")
+        rest.select(RECORDINGS.schema.names).write.mode("append").option(
+            "parquet.block.size", ROW_GROUP_BYTES
+        ).parquet(recordings)
+        fs, base = fsspec.core.url_to_fs(recordings)
+        for name in names:
+            fs.rm_file(f"{base}/{name}")
+    return gone.where(~F.col("is_stale")).select(
+        "ecg_id",
+        "path",
+        F.lit("ingest").alias("step"),
+        F.lit(Reason.DUPLICATE.value).alias("reason"),
+        F.lit("the same recording is there under another name").alias("detail"),
+    )
+
+
+def _with_file(spark: SparkSession, *paths: str) -> DataFrame:
+    rows = spark.read.schema(RECORDINGS.schema).parquet(*paths)
+    return rows.withColumn("file", F.col("_metadata.file_name"))
+
+
+def _count_sources(spark: SparkSession, target: Callable[[str], str], found: list[Source]) -> int:
+    """How many recordings came in: one a source, and what the archives held.
+
+    Every source must be there, among the recordings or in quarantine.
+    """
+    rows = [
+        read_table(spark, table, target(table.name)).select("path", _source().alias("source"))
+        for table in (RECORDINGS, QUARANTINE)
+    ]
+    together = rows[0].union(rows[1])
+    sources = read_table(spark, SOURCES, target("sources")).select(F.col("path").alias("source"))
+    lost = sources.join(together, "source", "left_anti")
+    if n_lost := lost.count():
+        raise AssertionError(f"ingest lost count: {n_lost} sources left no row.")
+    held = [F.lower("source").endswith(suffix) for suffix in SUFFIXES]
+    in_archives = together.where(functools.reduce(operator.or_, held)).count()
+    return sum(not source.is_archive for source in found) + in_archives

@@ -2,12 +2,39 @@
 
 import os
 import stat
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ecg_spark.ecg.formats import cardiosoft, muse, xmltree
+from ecg_spark.ecg.formats import aecg, cardiosoft, dicom, edf, muse, scp, sierra, xmltree
 from ecg_spark.ecg.formats.wfdb import is_wfdb_header, read_wfdb
 from ecg_spark.ecg.recording import Reason, Recording, RecordingError
+
+GZIP = b"\x1f\x8b\x08"
+"""What a gzip file begins with."""
+
+_BINARY = (
+    (dicom.is_dicom, dicom.read_dicom),
+    (scp.is_scp, scp.read_scp),
+    (edf.is_edf, edf.read_edf),
+)
+_XML = {
+    cardiosoft.ROOT: cardiosoft.read_cardiosoft,
+    muse.ROOT: muse.read_muse,
+    sierra.ROOT: sierra.read_sierra,
+    aecg.ROOT: aecg.read_aecg,
+}
+FORMAT_NAMES = (
+    "GE CardioSoft XML",
+    "GE MUSE XML",
+    "Philips Sierra XML",
+    "HL7 aECG",
+    "SCP-ECG",
+    "DICOM",
+    "EDF",
+    "WFDB",
+)
+"""The formats that are read, as people call them."""
 
 MAX_FILE_BYTES = 64 << 20
 """A resting ECG file is under 1 MB; one with a full exercise test under 20 MB."""
@@ -18,8 +45,9 @@ def read_recording(
 ) -> Recording:
     """Return the recording in `source`: a file's content, or the path of a file.
 
-    The format is recognised by content: GE CardioSoft XML, GE MUSE XML, or a WFDB header. The
-    signal files of a WFDB header come from `companions` (file name without folders to content),
+    The format is recognised by content: GE CardioSoft XML, GE MUSE XML, Philips Sierra XML, HL7
+    aECG, SCP-ECG, DICOM, EDF, or a WFDB header; any of them may be compressed by gzip. The files
+    that a WFDB header names come from `companions` (file name without folders to content),
     and, where `source` is a path, from the header's own folder; no other file is ever opened.
     Raises `RecordingError` with the reason, `OSError` where the path itself cannot be opened.
     """
@@ -36,16 +64,43 @@ def read_recording(
         data = source
     if len(data) > MAX_FILE_BYTES:
         raise RecordingError(Reason.TOO_LARGE, f"more than {MAX_FILE_BYTES >> 20} MiB")
+    data = unzipped(data)
+    for recognises, read in _BINARY:
+        if recognises(data):
+            return read(data)
     root = xmltree.root_tag(data)
-    if root == cardiosoft.ROOT:
-        return cardiosoft.read_cardiosoft(data)
-    if root == muse.ROOT:
-        return muse.read_muse(data)
+    if root in _XML:
+        return _XML[root](data)
     if root is None and is_wfdb_header(data):
-        return read_wfdb(data, load)
-    raise RecordingError(
-        Reason.UNKNOWN_FORMAT, "neither CardioSoft XML, MUSE XML nor a WFDB header"
-    )
+        return read_wfdb(data, lambda name: _unzipped(load, name))
+    raise RecordingError(Reason.UNKNOWN_FORMAT, f"none of {', '.join(FORMAT_NAMES)}")
+
+
+def unzipped(data: bytes) -> bytes:
+    """Return the content of a gzip file, other data as they are.
+
+    Raises `RecordingError`: too_large beyond `MAX_FILE_BYTES`, before it is unpacked, malformed.
+    """
+    if not data.startswith(GZIP):
+        return data
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        content = unpacker.decompress(data, MAX_FILE_BYTES + 1)
+    except zlib.error:
+        raise RecordingError(Reason.MALFORMED, "damaged gzip data") from None
+    if len(content) > MAX_FILE_BYTES:
+        raise RecordingError(Reason.TOO_LARGE, f"more than {MAX_FILE_BYTES >> 20} MiB unpacked")
+    if not unpacker.eof:
+        raise RecordingError(Reason.MALFORMED, "gzip data end early")
+    return content
+
+
+def _unzipped(load: Callable[[str], bytes | None], name: str) -> bytes | None:
+    """Return a companion, or what its gzip file `name.gz` holds."""
+    content = load(name)
+    if content is None:
+        content = load(f"{name}.gz")
+    return None if content is None else unzipped(content)
 
 
 def _read_beside(folder: Path, name: str) -> bytes | None:

@@ -2,9 +2,6 @@
 
 import xml.etree.ElementTree as ET
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ecg_spark.ecg.formats import xmltree
 from ecg_spark.ecg.formats.leads import StoredLead, add_lead, make_recording
 from ecg_spark.ecg.recording import Reason, Recording, RecordingError
@@ -44,7 +41,6 @@ def read_cardiosoft(data: bytes) -> Recording:
     measured = root.find("RestingECGMeasurements")
     median = None if measured is None else measured.find("MedianSamples")
     rate = xmltree.required_number(strip, "SampleRate")
-    same_rate = median is not None and xmltree.number(median, "SampleRate") == rate
     device = root.find("ClinicalInfo/DeviceInfo")
     names = [xmltree.text(device, tag) for tag in ("Desc", "SoftwareVer")]
     clock = root.find("ObservationDateTime")
@@ -53,7 +49,8 @@ def read_cardiosoft(data: bytes) -> Recording:
         _leads(strip),
         rate,
         "cardiosoft",
-        median=_leads(median) if median is not None and same_rate else None,
+        median=None if median is None else _leads(median),
+        median_rate_hz=xmltree.number(median, "SampleRate"),
         participant_id=xmltree.text(root, "PatientInfo/PID"),
         acquired_at=xmltree.moment(*(xmltree.number(clock, part) for part in parts)),
         device=" ".join(name for name in names if name) or None,
@@ -67,7 +64,7 @@ def _leads(waveforms: ET.Element) -> dict[str, StoredLead]:
     leads: dict[str, StoredLead] = {}
     for waveform in waveforms.iterfind("WaveformData"):
         name = waveform.get("lead", "")
-        samples = _samples(waveform.text or "")
+        samples = xmltree.whole_numbers(waveform.text or "", ",")
         if expected is not None and samples.size != expected:
             raise RecordingError(
                 Reason.MALFORMED,
@@ -75,17 +72,3 @@ def _leads(waveforms: ET.Element) -> dict[str, StoredLead]:
             )
         add_lead(leads, name, StoredLead(samples, unit))
     return leads
-
-
-def _samples(text: str) -> NDArray[np.int64]:
-    text = text.strip()
-    try:
-        samples = np.fromstring(text, dtype=np.int64, sep=",") if text else np.zeros(0, np.int64)
-    except ValueError:
-        lowered = text.lower()
-        if "nan" in lowered or "inf" in lowered:
-            raise RecordingError(Reason.NOT_FINITE, "a sample is not a finite number") from None
-        raise RecordingError(Reason.MALFORMED, "the samples are not whole numbers") from None
-    if samples.size and max(samples.max(), -samples.min()) > 1 << 24:
-        raise RecordingError(Reason.MALFORMED, "a sample exceeds 24 bits")
-    return samples

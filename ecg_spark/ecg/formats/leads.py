@@ -8,7 +8,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_spark.ecg.recording import INDEPENDENT_LEADS, LEADS, Reason, Recording, RecordingError
+from ecg_spark.ecg.recording import LEADS, Reason, Recording, RecordingError
 
 MIN_RATE_HZ, MAX_RATE_HZ = 100.0, 1000.0
 """Below 100 Hz a QRS complex has too few samples to be aligned; no resting ECG exceeds 1000 Hz."""
@@ -25,7 +25,21 @@ FLAT_PEAK_TO_PEAK_MV = 0.015
 alone is about as large."""
 
 _INT16_MAX = 32767
-_NAMES = {lead.upper(): lead for lead in LEADS} | {f"C{i}": f"V{i}" for i in range(1, 7)}
+_NAMES = (
+    {lead.upper(): lead for lead in LEADS}
+    | {f"C{i}": f"V{i}" for i in range(1, 7)}
+    | {f"D{lead}": lead for lead in ("I", "II", "III")}
+)
+_PREFIXES = ("MDC_ECG_LEAD", "ECG_LEAD", "LEAD", "ECG", "EKG")
+_LIMB = {
+    "I": (1.0, 0.0),
+    "II": (0.0, 1.0),
+    "III": (-1.0, 1.0),
+    "aVR": (-0.5, -0.5),
+    "aVL": (1.0, -0.5),
+    "aVF": (-0.5, 1.0),
+}
+"""The limb leads as sums of I and II (Einthoven, Goldberger)."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +53,11 @@ class StoredLead:
 def lead_name(name: str) -> str | None:
     """Return the name in `LEADS` that `name` spells (`avr`, `Lead II`, `ECG_V1`), None if none.
 
-    An inverted lead (`-aVR`) is not the lead.
+    What follows in parentheses does not count: `Lead I (Einthoven)`. An inverted lead (`-aVR`) is
+    not the lead.
     """
-    key = name.strip().upper()
-    for prefix in ("MDC_ECG_LEAD", "ECG_LEAD", "LEAD", "ECG"):
+    key = name.split("(")[0].strip().upper()
+    for prefix in _PREFIXES:
         key = key.removeprefix(prefix).lstrip(" _")
     return _NAMES.get(key)
 
@@ -57,6 +72,16 @@ def add_lead(leads: dict[str, StoredLead], name: str, lead: StoredLead) -> None:
         raise RecordingError(Reason.MALFORMED, f"lead {canonical} is stored twice")
     if canonical is not None:
         leads[canonical] = lead
+
+
+def without_padding(beat: Mapping[str, StoredLead]) -> dict[str, StoredLead]:
+    """Return a median beat up to where its leads are filled up with 32767, as Philips does."""
+    ends = [np.flatnonzero(lead.samples == _INT16_MAX) for lead in beat.values()]
+    end = min((int(found[0]) for found in ends if found.size), default=None)
+    return {
+        name: StoredLead(lead.samples[:end], lead.microvolts_per_unit)
+        for name, lead in beat.items()
+    }
 
 
 def check_extent(sampling_rate_hz: float, n_samples: int) -> None:
@@ -79,6 +104,7 @@ def make_recording(
     source_format: str,
     *,
     median: Mapping[str, StoredLead] | None = None,
+    median_rate_hz: float | None = None,
     participant_id: str | None = None,
     acquired_at: datetime | None = None,
     device: str | None = None,
@@ -86,25 +112,27 @@ def make_recording(
 ) -> Recording:
     """Return the Recording of the named leads, or raise the `RecordingError` that applies.
 
-    Leads that the file does not store follow from I and II by Einthoven and Goldberger; their
-    common unit is then half of the stored one, so that (I + II) / 2 stays exact. Leads of
-    different gain are brought to the finest unit among them that int16 can hold. `median` is the
-    device's median beat, dropped where it lacks a lead.
+    Limb leads that the file does not store follow from any two that it does (Einthoven,
+    Goldberger); their common unit is then half of the stored one, so that (I + II) / 2 stays
+    exact. Leads of different gain are brought to the finest unit among them that int16 can hold.
+    `median` is the device's median beat (`median_rate_hz`: the recording's rate where None),
+    dropped where it cannot be used: the recording is worth more than it.
     """
     _check_complete(stored)
     lengths = {lead.samples.size for lead in stored.values()}
     if len(lengths) != 1:
         raise RecordingError(Reason.MALFORMED, "the leads differ in length")
     check_extent(sampling_rate_hz, lengths.pop())
+    median_rate_hz = median_rate_hz or sampling_rate_hz
     unit = _common_unit(stored)
-    samples = _twelve(stored, unit)
-    vendor_median = None
-    if median and all(lead in median for lead in INDEPENDENT_LEADS):
-        if len({lead.samples.size for lead in median.values()}) != 1:
-            raise RecordingError(Reason.MALFORMED, "the leads of the median beat differ in length")
-        vendor_median = _twelve(median, unit)
+    if median is not None and _is_usable(median, median_rate_hz):
+        unit = _unit_for_both(unit, stored, median)
+        if _largest_microvolts(median) > unit * _INT16_MAX:
+            median = None
+    else:
+        median = None
     recording = Recording(
-        samples=samples,
+        samples=_twelve(stored, unit),
         microvolts_per_unit=unit,
         sampling_rate_hz=sampling_rate_hz,
         source_format=source_format,
@@ -112,14 +140,18 @@ def make_recording(
         acquired_at=acquired_at,
         device=device,
         vendor=vendor or {},
-        vendor_median=vendor_median,
+        vendor_median=None if median is None else _twelve(median, unit),
+        vendor_median_rate_hz=None if median is None else median_rate_hz,
     )
     _check_amplitudes(recording)
     return recording
 
 
 def _check_complete(stored: Mapping[str, StoredLead]) -> None:
-    missing = [lead for lead in INDEPENDENT_LEADS if lead not in stored]
+    missing = [lead for lead in LEADS if lead not in stored and lead not in _LIMB]
+    limb = [lead for lead in _LIMB if lead in stored]
+    if len(limb) < 2:
+        missing = [lead for lead in ("I", "II") if lead not in stored] + missing
     if missing:
         raise RecordingError(Reason.MISSING_LEAD, f"no lead {', '.join(missing)}")
     units = [lead.microvolts_per_unit for lead in stored.values()]
@@ -131,36 +163,61 @@ def _check_complete(stored: Mapping[str, StoredLead]) -> None:
         )
 
 
-def _common_unit(stored: Mapping[str, StoredLead]) -> float:
+def _is_usable(median: Mapping[str, StoredLead], rate_hz: float) -> bool:
+    """Say whether a device's median beat is whole: every lead, one length, a beat long."""
+    try:
+        _check_complete(median)
+    except RecordingError:
+        return False
+    lengths = {lead.samples.size for lead in median.values()}
+    in_range = MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ
+    return in_range and len(lengths) == 1 and 0.2 <= lengths.pop() / rate_hz <= MIN_SECONDS
+
+
+def _common_unit(leads: Mapping[str, StoredLead]) -> float:
     """Return the finest of the leads' units in which the largest sample still fits int16."""
-    finest = min(lead.microvolts_per_unit for lead in stored.values())
-    if len(stored) < len(LEADS):
+    finest = min(lead.microvolts_per_unit for lead in leads.values())
+    if len(leads) < len(LEADS):
         finest /= 2
+    return max(finest, _largest_microvolts(leads) / _INT16_MAX)
+
+
+def _largest_microvolts(leads: Mapping[str, StoredLead]) -> float:
+    """Return a bound of the twelve leads' amplitude, those that are derived included."""
     largest = max(
         float(np.abs(lead.samples).max(initial=0)) * lead.microvolts_per_unit
-        for lead in stored.values()
+        for lead in leads.values()
     )
-    # A derived lead is at most 3/2 of the larger of I and II, but III is their whole difference.
-    headroom = 2.0 if len(stored) < len(LEADS) else 1.0
-    return max(finest, headroom * largest / _INT16_MAX)
+    if len(leads) == len(LEADS):
+        return largest
+    # From I and II at most their whole difference, from two other limb leads 8/3 of the larger.
+    return largest * (2.0 if {"I", "II"} <= leads.keys() else 4.0)
+
+
+def _unit_for_both(
+    unit: float, stored: Mapping[str, StoredLead], median: Mapping[str, StoredLead]
+) -> float:
+    """Return the unit in which the recording stays exact and the median beat loses least."""
+    wanted = _common_unit(median)
+    fits = max(map(_largest_microvolts, (stored, median))) <= wanted * _INT16_MAX
+    steps = unit / wanted
+    return wanted if fits and steps > 1 and math.isclose(steps, round(steps)) else unit
 
 
 def _twelve(stored: Mapping[str, StoredLead], unit: float) -> NDArray[np.int16]:
     """Return the leads in the order of `LEADS` as int16 of `unit` µV, deriving what is absent."""
-    scaled = {}
+    scaled: dict[str, NDArray[np.float64] | NDArray[np.int64]] = {}
     for name, lead in stored.items():
         ratio = lead.microvolts_per_unit / unit
         scaled[name] = lead.samples if ratio == 1 else np.rint(lead.samples * ratio)
-    one, two = scaled["I"], scaled["II"]
-    derived = {
-        "III": two - one,
-        "aVR": -(one + two) / 2,
-        "aVL": one - two / 2,
-        "aVF": two - one / 2,
-    }
-    rows = np.stack([np.rint((derived | scaled)[lead]) for lead in LEADS])
-    if np.abs(rows).max(initial=0) > _INT16_MAX:
-        raise RecordingError(Reason.IMPLAUSIBLE_AMPLITUDE, "the median beat exceeds the recording")
+    absent = [name for name in _LIMB if name not in scaled]
+    if absent:
+        first, second = [name for name in _LIMB if name in scaled][:2]
+        solve = np.linalg.inv(np.array([_LIMB[first], _LIMB[second]]))
+        for name in absent:
+            one, two = np.array(_LIMB[name]) @ solve
+            scaled[name] = one * scaled[first] + two * scaled[second]
+    rows = np.stack([np.rint(scaled[lead]) for lead in LEADS])
     return rows.astype(np.int16)
 
 

@@ -51,8 +51,6 @@ def read_muse(data: bytes) -> Recording:
         raise RecordingError(Reason.MALFORMED, "no Rhythm waveform")
     rate = _rate_hz(rhythm)
     median = waveforms.get("median")
-    if median is not None and _rate_hz(median) != rate:
-        median = None
     version = xmltree.text(root, "MuseInfo/MuseVersion")
     model = xmltree.text(root, "TestDemographics/AcquisitionDevice")
     device = " ".join(name for name in ("MUSE", version, model) if name)
@@ -61,6 +59,7 @@ def read_muse(data: bytes) -> Recording:
         rate,
         "muse",
         median=None if median is None else _leads(median),
+        median_rate_hz=None if median is None else _rate_hz(median),
         participant_id=xmltree.text(root, "PatientDemographics/PatientID"),
         acquired_at=_acquired_at(root.find("TestDemographics")),
         device=device,

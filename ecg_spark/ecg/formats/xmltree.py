@@ -5,6 +5,9 @@ from collections.abc import Collection
 from datetime import datetime
 from xml.parsers import expat
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ecg_spark.ecg.recording import Reason, RecordingError
 
 MAX_ELEMENTS = 200_000
@@ -19,7 +22,7 @@ class _RootFound(Exception):
 
 
 def root_tag(data: bytes) -> str | None:
-    """Return the name of the root element, or None where `data` is not XML.
+    """Return the name of the root element without prefix, or None where `data` is not XML.
 
     Raises `RecordingError` (unsafe) where entities are declared before the root.
     """
@@ -27,7 +30,7 @@ def root_tag(data: bytes) -> str | None:
 
     def start(name: str, attributes: dict[str, str]) -> None:
         nonlocal tag
-        tag = name
+        tag = name.rpartition(":")[2]
         raise _RootFound
 
     parser = _parser()
@@ -43,6 +46,8 @@ def root_tag(data: bytes) -> str | None:
 
 def parse(data: bytes, skip: Collection[str] = ()) -> ET.Element:
     """Return the root element of the document; elements named in `skip` are left out whole.
+
+    Names are without their namespace's prefix.
 
     Entity declarations are refused, so no text can grow beyond the input; a document type that
     names an external file is allowed and never opened. Raises `RecordingError`: unsafe for
@@ -64,6 +69,7 @@ def parse(data: bytes, skip: Collection[str] = ()) -> ET.Element:
             )
         if skipped_from:
             return
+        name = name.rpartition(":")[2]
         if name in skip:
             skipped_from = depth
             parser.CharacterDataHandler = None
@@ -73,7 +79,7 @@ def parse(data: bytes, skip: Collection[str] = ()) -> ET.Element:
     def end(name: str) -> None:
         nonlocal depth, skipped_from
         if not skipped_from:
-            builder.end(name)
+            builder.end(name.rpartition(":")[2])
         elif depth == skipped_from:
             skipped_from = 0
             parser.CharacterDataHandler = builder.data
@@ -114,6 +120,36 @@ def required_number(element: ET.Element, path: str) -> float:
     if value is None:
         raise RecordingError(Reason.MALFORMED, f"{element.tag}/{path} holds no number")
     return value
+
+
+def attribute(element: ET.Element | None, name: str) -> float | None:
+    """Return the number in an attribute, or None where absent or not a finite number."""
+    try:
+        value = float(element.get(name, "")) if element is not None else None
+    except ValueError:
+        return None
+    return value if value is not None and abs(value) < 1e12 else None
+
+
+def whole_numbers(text: str, separator: str) -> NDArray[np.int64]:
+    """Return the samples that `text` lists; `separator` " " stands for any white space.
+
+    Raises `RecordingError`: not_finite for NaN, malformed for anything else that is no whole
+    number of at most 24 bits.
+    """
+    text = text.strip()
+    try:
+        samples = (
+            np.fromstring(text, dtype=np.int64, sep=separator) if text else np.zeros(0, np.int64)
+        )
+    except ValueError:
+        lowered = text.lower()
+        if "nan" in lowered or "inf" in lowered:
+            raise RecordingError(Reason.NOT_FINITE, "a sample is not a finite number") from None
+        raise RecordingError(Reason.MALFORMED, "the samples are not whole numbers") from None
+    if samples.size and max(samples.max(), -samples.min()) > 1 << 24:
+        raise RecordingError(Reason.MALFORMED, "a sample exceeds 24 bits")
+    return samples
 
 
 def sample_count(element: ET.Element, path: str) -> int | None:

@@ -1,0 +1,216 @@
+"""What an executor does with a part of the sources: bytes in, rows of recordings out."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.types import BooleanType, StructField, StructType
+
+from ecg_spark.ecg import Reason, Recording, RecordingError, read_recording
+from ecg_spark.ecg.formats import MAX_FILE_BYTES, archives
+from ecg_spark.pipeline.sources import INSIDE, Owner, Source, owner_key
+from ecg_spark.tables import RECORDINGS
+
+BATCH_BYTES = 16 << 20
+"""Rows of one Arrow batch: some hundred recordings, whatever the size of the part."""
+
+READ = StructType(
+    [
+        *[StructField(field.name, field.dataType, True) for field in RECORDINGS.schema],
+        StructField("accepted", BooleanType(), False),
+    ]
+)
+"""A recording, or, not accepted, one that is not: its reason in `source_format` and the detail in
+`device`, so that accepted rows are written as the table of recordings is declared."""
+
+_PLAN = pa.schema(
+    [("path", pa.string()), ("files", pa.list_(pa.string())), ("owners", pa.large_string())]
+)
+
+Row = dict[str, Any]
+
+
+def write_plan(sources: list[Source], parts: list[int], path: str) -> None:
+    """Write what is to be read, a row group a part; `parts` are the counts of sources in each."""
+    fs, base = fsspec.core.url_to_fs(path)
+    fs.makedirs(base.rpartition("/")[0], exist_ok=True)
+    at = 0
+    with fs.open(base, "wb") as file, pq.ParquetWriter(file, _PLAN) as writer:
+        for count in parts:
+            chosen = sources[at : at + count]
+            at += count
+            columns = [
+                [source.path for source in chosen],
+                [source.files for source in chosen],
+                [json.dumps(source.owners) for source in chosen],
+            ]
+            table = pa.table(
+                [pa.array(column, kind.type) for column, kind in zip(columns, _PLAN, strict=True)],
+                schema=_PLAN,
+            )
+            writer.write_table(table, row_group_size=max(count, 1))
+
+
+def reader(
+    plan: str, id_pattern: str | None, has_manifest: bool
+) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """Return the function for `mapInArrow`: numbers of parts of the plan in, rows of READ out."""
+
+    def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for part in batch.column(0).to_pylist():
+                with fsspec.open(plan, "rb") as file:
+                    items = pq.ParquetFile(file).read_row_group(part).to_pylist()
+                rows = (
+                    _settled(row, owners, id_pattern, has_manifest)
+                    for item in items
+                    for owners in [_by_key(item["owners"])]
+                    for row in read_source(item["path"], item["files"])
+                )
+                yield from _batched(rows)
+
+    return read
+
+
+def _batched(rows: Iterable[Row]) -> Iterator[pa.RecordBatch]:
+    schema = to_arrow_schema(READ)
+    waiting: list[Row] = []
+    size = 0
+    for row in rows:
+        waiting.append(row)
+        size += 1000 + len(row["signal"] or b"")
+        if size > BATCH_BYTES:
+            yield pa.RecordBatch.from_pylist(waiting, schema=schema)
+            waiting, size = [], 0
+    if waiting:
+        yield pa.RecordBatch.from_pylist(waiting, schema=schema)
+
+
+def read_source(path: str, files: list[str]) -> Iterator[Row]:
+    """Yield the rows of one source: one, or as many as an archive holds recordings.
+
+    Only a file system that fails raises; what is in the files never does.
+    """
+    if archives.is_archive(path):
+        yield from _read_archive(path)
+        return
+    contents: dict[str, bytes] = {}
+    try:
+        for file in [path, *(name for name in files if name != path)]:
+            contents[file] = _content(file)
+    except RecordingError as error:
+        yield _refused(path, error, b"".join(contents.values()))
+        return
+    yield _row(path, contents)
+
+
+def _content(path: str) -> bytes:
+    fs, base = fsspec.core.url_to_fs(path)
+    with fs.open(base, "rb") as file:
+        content: bytes = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise RecordingError(Reason.TOO_LARGE, f"more than {MAX_FILE_BYTES >> 20} MiB")
+    return content
+
+
+def _read_archive(path: str) -> Iterator[Row]:
+    fs, base = fsspec.core.url_to_fs(path)
+    count = 0
+    with fs.open(base, "rb") as file:
+        try:
+            for item in archives.recordings(file, path):
+                count += 1
+                if isinstance(item, dict):
+                    contents = {f"{path}{INSIDE}{name}": data for name, data in item.items()}
+                    yield _row(next(iter(contents)), contents)
+                else:
+                    name, error = item
+                    yield _refused(f"{path}{INSIDE}{name}", error, name.encode("utf-8", "replace"))
+        except RecordingError as error:
+            yield _refused(path, error, path.encode())
+            return
+    if not count:
+        empty = RecordingError(Reason.UNKNOWN_FORMAT, "an archive without any file")
+        yield _refused(path, empty, path.encode())
+
+
+def _row(path: str, contents: dict[str, bytes]) -> Row:
+    """Read the recording in a group of files, `path` being the one that describes it."""
+    companions = {PurePosixPath(name).name: content for name, content in contents.items()}
+    try:
+        recording = read_recording(contents[path], companions=companions)
+    except RecordingError as error:
+        return _refused(path, error, b"".join(contents.values()))
+    except Exception as error:  # a reader's defect must cost one file, not the job
+        failed = RecordingError(Reason.MALFORMED, f"the reader failed with {type(error).__name__}")
+        return _refused(path, failed, b"".join(contents.values()))
+    return _accepted(path, recording)
+
+
+def _accepted(path: str, recording: Recording) -> Row:
+    signal = recording.samples.astype("<i2").tobytes()
+    median = recording.vendor_median
+    # The hash of what was recorded, not of the file: a copy under another name, or with another
+    # header, is the same recording.
+    scale = f"{recording.microvolts_per_unit:.9g} {recording.sampling_rate_hz:.9g}".encode()
+    return {
+        "ecg_id": hashlib.sha256(scale + signal).hexdigest(),
+        "participant_id": recording.participant_id,
+        "path": path,
+        "acquired_at": recording.acquired_at,
+        "source_format": recording.source_format,
+        "device": recording.device,
+        "sampling_rate_hz": recording.sampling_rate_hz,
+        "microvolts_per_unit": recording.microvolts_per_unit,
+        "signal": signal,
+        "vendor": recording.vendor,
+        "vendor_median": None if median is None else median.astype("<i2").tobytes(),
+        "vendor_median_rate_hz": recording.vendor_median_rate_hz,
+        "accepted": True,
+    }
+
+
+def _refused(path: str, error: RecordingError, content: bytes) -> Row:
+    return dict.fromkeys(READ.names) | {
+        "ecg_id": hashlib.sha256(content).hexdigest(),
+        "path": path,
+        "source_format": error.reason.value,
+        "device": error.detail,
+        "accepted": False,
+    }
+
+
+def _by_key(owners: str) -> dict[str, Owner]:
+    return {row["key"]: row for row in json.loads(owners)}
+
+
+def _settled(row: Row, owners: dict[str, Owner], id_pattern: str | None, has_manifest: bool) -> Row:
+    """Return the row with its participant settled; refused where nothing says whose it is."""
+    if not row["accepted"]:
+        return row
+    archive, _, member = row["path"].partition(INSIDE)
+    if has_manifest:
+        key = owner_key(member)
+        owner = owners.get(key) or owners.get(key.rpartition("/")[2])
+        if not member:
+            owner = next(iter(owners.values()), None)
+        row["participant_id"] = owner and owner["participant_id"]
+        if owner and owner["acquired_at"]:
+            row["acquired_at"] = datetime.fromisoformat(owner["acquired_at"])
+    elif id_pattern is not None:
+        found = re.search(id_pattern, PurePosixPath(member or archive).name)
+        row["participant_id"] = (found[1] or None) if found else None
+    if row["participant_id"] is None:
+        error = RecordingError(
+            Reason.NO_PARTICIPANT, "neither the file, its name nor the manifest says whose it is"
+        )
+        return _refused(row["path"], error, b"") | {"ecg_id": row["ecg_id"]}
+    return row

@@ -1,0 +1,233 @@
+"""What there is to be read: the files, grouped into recordings and archives, and whose they are."""
+
+import logging
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import fsspec
+import pandas as pd
+
+from ecg_spark.ecg.formats.archives import is_archive
+from ecg_spark.ecg.formats.wfdb import COMPANION_SUFFIXES
+from ecg_spark.errors import DataError
+from ecg_spark.store import fingerprint
+
+log = logging.getLogger(__name__)
+
+INSIDE = "!/"
+"""What parts an archive's path from its member's: `visits.zip!/2019/a.xml`."""
+
+Listing = list[tuple[str, int, str]]
+"""Path, size in bytes, and time of change or tag of each file, in the order of the paths."""
+
+Owner = dict[str, Any]
+"""A row of the manifest: `key` (of the file, or inside the archive), `participant_id`,
+`acquired_at`."""
+
+
+@dataclass
+class Source:
+    """What is read in one go: a file, the files of a WFDB record, or an archive.
+
+    `path` names it in the tables; `stamp` changes whenever its content or its owner does.
+    """
+
+    path: str
+    files: list[str]
+    size: int
+    stamp: str
+    owners: list[Owner] = field(default_factory=list)
+
+    @property
+    def is_archive(self) -> bool:
+        """True where it holds any number of recordings."""
+        return is_archive(self.path)
+
+
+def list_files(path: str | None, manifest: pd.DataFrame | None, folder: str) -> Listing:
+    """Return the files below a folder, matching a glob, in an archive, or in a manifest's folders.
+
+    Without a `path` the manifest's `uri` says where the files are, relative to `folder`. Names
+    that begin with a dot or an underscore are left out. Raises `DataError` where there is no file.
+    """
+    if path is not None:
+        fs, base = fsspec.core.url_to_fs(path)
+        if any(mark in base for mark in "*?["):
+            found = fs.glob(base, detail=True)
+        elif fs.exists(base):
+            found = fs.find(base, detail=True)
+        else:
+            raise DataError(
+                f"The ECG folder {path} does not exist: correct ecg.path in the study file."
+            )
+    else:
+        assert manifest is not None
+        full = {_join(folder, uri).rpartition("/")[0] for uri in manifest["uri"]}
+        found = {}
+        for parent in sorted(full):
+            fs, base = fsspec.core.url_to_fs(parent)
+            if fs.isdir(base):
+                found |= {item["name"]: item for item in fs.ls(base, detail=True)}
+    files = sorted(
+        (
+            _named(fs, name),
+            int(item.get("size") or 0),
+            str(item.get("mtime") or item.get("etag") or item.get("LastModified") or ""),
+        )
+        for name, item in found.items()
+        if item["type"] == "file" and not name.rpartition("/")[2].startswith((".", "_"))
+    )
+    if not files:
+        where = f"The ECG folder {path}" if path else "The folder that the manifest names"
+        raise DataError(f"{where} holds no file: correct ecg.path in the study file.")
+    return files
+
+
+def _named(fs: Any, name: str) -> str:
+    return name if "file" in fs.protocol else str(fs.unstrip_protocol(name))
+
+
+def _join(folder: str, uri: str) -> str:
+    return uri if "://" in uri or uri.startswith("/") else f"{folder.rstrip('/')}/{uri}"
+
+
+def group(
+    files: Listing, path: str | None, manifest: pd.DataFrame | None, folder: str
+) -> list[Source]:
+    """Return the sources among the files, in the order of their paths, each with its owners.
+
+    Files of a WFDB record share what is before their suffix; the segments of a record of several
+    (`r_0001`, `r_layout` beside an `r.hea` that says so) belong to it. With a manifest instead of
+    a path only what it names is a source. Raises `DataError` where the manifest is ambiguous or
+    names nothing.
+    """
+    together: dict[str, Listing] = defaultdict(list)
+    for file in files:
+        plain = file[0].removesuffix(".gz")
+        suffix = plain[-4:].lower()
+        together[plain[:-4] if suffix in COMPANION_SUFFIXES else file[0]].append(file)
+    _join_segments(together)
+    sources = []
+    for members in together.values():
+        header = [
+            file[0] for file in members if file[0].lower().removesuffix(".gz").endswith(".hea")
+        ]
+        sources.append(
+            Source(
+                path=min(
+                    header or [file[0] for file in members], key=lambda name: (len(name), name)
+                ),
+                files=[file[0] for file in members],
+                size=sum(file[1] for file in members),
+                stamp="",
+            )
+        )
+    if manifest is not None:
+        _assign(sources, manifest, folder if path is None else _root(path, files))
+        if path is None:
+            sources = [source for source in sources if source.owners]
+    stamps = {file[0]: file[1:] for file in files}
+    for source in sources:
+        source.stamp = fingerprint([stamps[name] for name in source.files], source.owners)
+    return sorted(sources, key=lambda source: source.path)
+
+
+def _root(path: str, files: Listing) -> str:
+    """Return the folder that the manifest's paths are relative to."""
+    if any(mark in path for mark in "*?["):
+        return re.split(r"[*?\[]", path)[0].rpartition("/")[0]
+    return path.rpartition("/")[0] if [file[0] for file in files] == [path] else path
+
+
+def _join_segments(together: dict[str, Listing]) -> None:
+    """Move the segments' files to the record whose header lists them."""
+    for stem in list(together):
+        master = re.sub(r"_(\d{4}|layout)$", "", stem)
+        if master == stem or master not in together or stem not in together:
+            continue
+        header = next((file[0] for file in together[master] if file[0].endswith(".hea")), None)
+        if header is not None and _has_segments(header):
+            together[master] += together.pop(stem)
+
+
+def _has_segments(header: str) -> bool:
+    with fsspec.open(header, "rb") as file:
+        return re.match(rb"(\s*#[^\n]*\n)*\s*[\w.-]+/\d+\s", file.read(4096)) is not None
+
+
+def owner_key(path: str) -> str:
+    """Return a path as manifests are matched by it: without its extension."""
+    return re.sub(r"(\.[^./]*)?(\.gz)?$", "", path)
+
+
+def _assign(sources: list[Source], manifest: pd.DataFrame, root: str) -> None:
+    """Give each source its rows of the manifest: by relative path, else by file name."""
+    times: list[str | None] = [None] * len(manifest)
+    if "acquired_at" in manifest:
+        times = [None if pd.isna(time) else time.isoformat() for time in manifest["acquired_at"]]
+    rows = [
+        {"key": owner_key(uri), "participant_id": who, "acquired_at": when}
+        for uri, who, when in zip(manifest["uri"], manifest["participant_id"], times, strict=True)
+    ]
+    start = len(re.sub(r"^file:/+", "/", root).rstrip("/")) + 1
+    archives = [source for source in sources if source.is_archive]
+    inside = [f"{archive.path[start:]}/" for archive in archives]
+    for archive, prefix in zip(archives, inside, strict=True):
+        archive.owners = [
+            row | {"key": row["key"].replace(INSIDE, "/")[len(prefix) :]}
+            for row in rows
+            if row["key"].replace(INSIDE, "/").startswith(prefix)
+        ]
+    if any(archive.owners for archive in archives) | _match(sources, rows, _relative(start), True):
+        return
+    names = [row | {"key": row["key"].rpartition("/")[2]} for row in rows]
+    for archive in archives:
+        archive.owners = names
+    if not _match(sources, names, lambda path: owner_key(path).rpartition("/")[2], False) and (
+        not archives
+    ):
+        raise DataError(
+            "No file in ecg.path is named in the manifest: its uri column must hold paths relative "
+            "to ecg.path, or file names."
+        )
+
+
+def _relative(start: int) -> Callable[[str], str]:
+    return lambda path: owner_key(path[start:])
+
+
+def _match(
+    sources: Iterable[Source], rows: list[Owner], key: Callable[[str], str], whole: bool
+) -> bool:
+    """Give each single recording the row of its key; say whether any has one.
+
+    `whole` keys are paths, which only the manifest can repeat; names may belong to several files.
+    """
+    by_key: dict[str, Owner] = {}
+    repeated: set[str] = set()
+    for row in rows:
+        full = row["key"]
+        if full in by_key:
+            repeated.add(full)
+        by_key[full] = row
+    seen: set[str] = set()
+    found = False
+    for source in sources:
+        if source.is_archive:
+            continue
+        own = key(source.path)
+        owner = by_key.get(own) or (by_key.get(owner_key(source.path)) if whole else None)
+        if owner is None:
+            continue
+        found = True
+        if repeated or (not whole and own in seen):
+            raise DataError(
+                "The manifest cannot be matched to the ECG files: several files or rows have the "
+                "same name; give paths relative to ecg.path in its uri column."
+            )
+        seen.add(own)
+        source.owners = [owner]
+    return found

@@ -1,0 +1,190 @@
+"""Damaged and hostile files of every format and archive: nothing but a reason may come out.
+
+    python tests/bench/fuzz_formats.py --inputs 100000 --seed 1
+
+Each input is a sound file with random damage: bytes changed, cut out, put in, repeated, taken from
+another format, numbers made extreme. It must be read, or refused with a `RecordingError`, within
+`SECONDS`, without a socket, a process, or a file outside of the temporary folder. Prints one line
+of JSON; the exit code is 1 where an input broke a rule, which is then kept beside the output.
+"""
+
+import argparse
+import binascii
+import gzip
+import io
+import json
+import re
+import resource
+import struct
+import sys
+import tarfile
+import tempfile
+import time
+import zipfile
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from ecg_files import small_files
+
+from ecg_spark.ecg import RecordingError, read_recording
+from ecg_spark.ecg.formats import archives
+
+SECONDS = 10.0
+EXTREMES = (b"0", b"-1", b"1e308", b"NaN", b"65535", b"2147483648", b"1000000000", b"99999999999")
+FORBIDDEN = ("socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.system", "os.exec")
+
+events: list[str] = []
+
+
+def audit(event: str, arguments: tuple) -> None:
+    """Note what no reader may do; modules and the temporary folder may be opened."""
+    if event in FORBIDDEN:
+        events.append(event)
+    elif event == "open" and isinstance(arguments[0], str):
+        allowed = (tempfile.gettempdir(), sys.prefix, sys.base_prefix, "/proc/", "/usr/")
+        if not arguments[0].startswith(allowed):
+            events.append(f"open {arguments[0]}")
+
+
+def damaged(random: Random, content: bytes, others: list[bytes]) -> bytes:
+    """One to four damages, mostly in the first part of the file, where its structure is."""
+    data = bytearray(content)
+    for _ in range(random.choice((1, 1, 1, 2, 4))):
+        if not data:
+            break
+        at = int(len(data) * random.random() ** random.choice((1, 3)))
+        length = random.choice((1, 1, 2, 4, 8, 64, 1024))
+        match random.randrange(9):
+            case 0:
+                data[at] ^= 1 << random.randrange(8)
+            case 1:
+                data[at : at + length] = random.randbytes(length)
+            case 2:
+                del data[at : at + length]
+            case 3:
+                data[at:at] = random.randbytes(length)
+            case 4:
+                data[at:at] = data[at : at + length] * random.choice((1, 2, 50))
+            case 5:
+                del data[at:]
+            case 6:
+                other = random.choice(others)
+                start = random.randrange(len(other))
+                data[at : at + length] = other[start : start + length]
+            case 7:
+                numbers = list(re.finditer(rb"\d+", bytes(data[at : at + 4000])))
+                if numbers:
+                    found = random.choice(numbers)
+                    data[at + found.start() : at + found.end()] = random.choice(EXTREMES)
+            case 8:
+                data[at : at + 4] = random.choice((b"\xff" * 4, bytes(4), b"\xff\xff\xff\x7f"))
+    return bytes(data)
+
+
+def repaired(data: bytes) -> bytes:
+    """An SCP-ECG record with the CRCs that its damaged sections should have."""
+    whole = bytearray(data)
+    end = 6 + int.from_bytes(data[10:14], "little")
+    for at in range(22, min(end, 142, len(data)) - 9, 10):
+        number, length, start = struct.unpack_from("<HII", data, at)
+        if 1 <= number <= 12 and 16 <= length <= len(data) and 0 < start <= len(data) - length + 1:
+            crc = binascii.crc_hqx(bytes(whole[start + 1 : start - 1 + length]), 0xFFFF)
+            whole[start - 1 : start + 1] = crc.to_bytes(2, "little")
+    return bytes(whole)
+
+
+def packed(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The files in an archive of each kind."""
+    tar, zipped = io.BytesIO(), io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as archive:
+        for name, content in files.items():
+            item = tarfile.TarInfo(name)
+            item.size = len(content)
+            archive.addfile(item, io.BytesIO(content))
+    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    whole = tar.getvalue()
+    return {"a.tar": whole, "a.tar.gz": gzip.compress(whole), "a.zip": zipped.getvalue()}
+
+
+def outcome(name: str, content: bytes, companions: dict[str, bytes]) -> str:
+    """What came of an input: `read`, or the reason why not."""
+    try:
+        if archives.is_archive(name):
+            n = sum(1 for _ in archives.recordings(io.BytesIO(content), name))
+            return f"{n} members"
+        read_recording(content, companions=companions)
+    except RecordingError as error:
+        return error.reason.value
+    return "read"
+
+
+def main() -> int:
+    """Run the fuzz and print what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--inputs", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    samples = small_files()
+    header, companions = samples["wfdb"]
+    pair = {"r.hea": header, **companions, "x.scp": samples["scp"][0]}
+    samples |= {name: (content, {}) for name, content in packed(pair).items()}
+    samples["gzip"] = (gzip.compress(samples["muse"][0]), {})
+    contents = [content for content, _ in samples.values()]
+    for name, (content, beside) in samples.items():
+        outcome(name, content, beside)  # whatever is imported late is imported now
+    sys.addaudithook(audit)
+
+    counts: dict[str, Counter[str]] = {name: Counter() for name in samples}
+    slowest, broken = 0.0, []
+    names = sorted(samples)
+    started = time.perf_counter()
+    for number in range(options.inputs):
+        random = Random(f"{options.seed} {number}")
+        name = names[number % len(names)]
+        content, beside = samples[name]
+        if beside and random.random() < 0.5:
+            chosen = random.choice(sorted(beside))
+            beside = beside | {chosen: damaged(random, beside[chosen], contents)}
+        else:
+            inside = name.endswith("gz") or name == "gzip"
+            if inside and random.random() < 0.7:
+                content = gzip.compress(damaged(random, gzip.decompress(content), contents), 1)
+            else:
+                content = damaged(random, content, contents)
+            if name.startswith("scp") and random.random() < 0.8:
+                content = repaired(content)
+        events.clear()
+        before = time.perf_counter()
+        try:
+            counts[name][outcome(name, content, beside)] += 1
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            broken.append(f"{name} {number}: {type(error).__name__} {error}")
+        seconds = time.perf_counter() - before
+        slowest = max(slowest, seconds)
+        if seconds > SECONDS:
+            broken.append(f"{name} {number}: {seconds:.1f} s")
+        if events:
+            broken.append(f"{name} {number}: {events[0]}")
+    summary = {
+        "inputs": options.inputs,
+        "seconds": round(time.perf_counter() - started),
+        "slowest_seconds": round(slowest, 2),
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+        "read": sum(count["read"] for count in counts.values()),
+        "outcomes": {name: dict(count.most_common(4)) for name, count in counts.items()},
+        "broken": broken[:20],
+        "n_broken": len(broken),
+    }
+    print(json.dumps(summary))
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
