@@ -16,6 +16,7 @@ from ecg_spark.ecg import quality
 from ecg_spark.ecg.beat import BEAT_RATE_HZ, BEAT_SAMPLES, R_INDEX, Beat
 from ecg_spark.ecg.fiducials import qrs_onset
 from ecg_spark.ecg.filtering import band_pass, resample
+from ecg_spark.ecg.pacing import remove_pacing_spikes
 from ecg_spark.ecg.recording import INDEPENDENT_LEADS, LEADS, Reason, Recording, RecordingError
 from ecg_spark.ecg.rpeaks import detect_r_peaks
 from ecg_spark.ecg.windows import align, cut, r_position, same_shape
@@ -64,6 +65,7 @@ def average_beat(recording: Recording) -> Beat:
     `RecordingError`: too_few_beats below `MIN_BEATS`, arm_electrodes_swapped.
     """
     signals = resample(recording.signal_mv[_ROWS], recording.sampling_rate_hz, BEAT_RATE_HZ)
+    signals, n_spikes = remove_pacing_spikes(signals)
     signals = signals - np.median(signals, axis=1, keepdims=True)
     humless = signals - _interference(signals, wander=False)
     peaks = detect_r_peaks(humless, BEAT_RATE_HZ)

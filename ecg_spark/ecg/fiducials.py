@@ -30,6 +30,8 @@ _MIN_QRS = int(0.030 * BEAT_RATE_HZ)
 _MAX_QRS_BEFORE = int(0.110 * BEAT_RATE_HZ)
 _MAX_QRS_AFTER = int(0.150 * BEAT_RATE_HZ)
 _P_LEVEL = 0.15
+_T_TAIL, _T_SIGMA = 0.13, 5.0
+_T_CAP, _T_CAPMIN = 1.6, 12
 
 
 def qrs_onset(eight: NDArray[np.floating]) -> int:
@@ -80,25 +82,34 @@ def _quiet(slope: NDArray[np.float64], direction: int, reach: int) -> int:
 def _t_wave(
     signals: NDArray[np.float64], qrs_offset: int, end: int
 ) -> tuple[float | None, float | None]:
-    """Return peak and end of T: the steepest tangent of its descent meets the level behind it.
+    """Return peak and end of T: after its steepest fall the slope of all leads dies away.
 
-    The tangent ends T some 20 ms before a reader who follows its tail to the end.
+    The slope does not depend on the level before or behind T. `_T_TAIL` of the steepest slope is
+    where a reader's eye and GE's 12SL end T; a tangent ends it some 20 ms earlier.
     """
     start = qrs_offset + int(0.060 * BEAT_RATE_HZ)
     if end - start < int(0.100 * BEAT_RATE_HZ):
         return None, None
-    level = signals[:, end - 8 : end + 1].mean(axis=1, keepdims=True)
-    smooth = gaussian_filter1d(signals - level, 4.0, axis=1)
+    tail = signals[:, qrs_offset : end + 1]
+    smooth = gaussian_filter1d(tail, 4.0, axis=1)[:, start - qrs_offset :]
     magnitude = np.sqrt(np.mean(smooth**2, axis=0))
-    peak = start + int(magnitude[start:end].argmax())
-    fall = np.diff(magnitude[peak : end + 1])
-    if fall.size < 10 or magnitude[peak] < 0.02:
+    slope = gaussian_filter1d(tail, _T_SIGMA, axis=1, order=1)[:, start - qrs_offset :]
+    slope = np.sqrt(np.mean(slope**2, axis=0))
+    peak = int(magnitude[: magnitude.size - 10].argmax())
+    after = slope[peak : peak + int(0.160 * BEAT_RATE_HZ)]
+    if magnitude[peak] < 0.02 or after.size < 10:
         return None, None
-    steepest = int(fall[: int(0.160 * BEAT_RATE_HZ)].argmin())
-    if fall[steepest] >= 0:
-        return None, None
-    crossing = peak + steepest + 0.5 - magnitude[peak + steepest] / fall[steepest]
-    return float(peak), float(min(crossing, end))
+    steepest = peak + int(after.argmax())
+    floor = float(slope[steepest:].min())
+    limit = floor + _T_TAIL * (slope[steepest] - floor)
+    below = np.flatnonzero(slope[steepest:] < limit)
+    if slope[steepest] <= 0.0 or below.size == 0:
+        return float(start + peak), float(end) if slope[steepest] > 0.0 else None
+    i = steepest + int(below[0])
+    share = (slope[i - 1] - limit) / max(slope[i - 1] - slope[i], 1e-12)
+    at = i - 1 + min(share, 1.0)
+    at = min(at, steepest + _T_CAP * max(steepest - peak, _T_CAPMIN))
+    return float(start + peak), float(start + at)
 
 
 def _p_wave(
