@@ -103,20 +103,23 @@ def read_source(path: str, files: list[str]) -> Iterator[Row]:
         yield from _read_archive(path)
         return
     contents: dict[str, bytes] = {}
+    room = MAX_FILE_BYTES
     try:
         for file in [path, *(name for name in files if name != path)]:
-            contents[file] = _content(file)
+            contents[file] = _content(file, room)
+            room -= len(contents[file])
     except RecordingError as error:
         yield _refused(path, error, b"".join(contents.values()))
         return
     yield _row(path, contents)
 
 
-def _content(path: str) -> bytes:
+def _content(path: str, room: int) -> bytes:
+    """Return a file's content, of which there may be `room` bytes."""
     fs, base = fsspec.core.url_to_fs(path)
     with fs.open(base, "rb") as file:
-        content: bytes = file.read(MAX_FILE_BYTES + 1)
-    if len(content) > MAX_FILE_BYTES:
+        content: bytes = file.read(room + 1)
+    if len(content) > room:
         raise RecordingError(Reason.TOO_LARGE, f"more than {MAX_FILE_BYTES >> 20} MiB")
     return content
 

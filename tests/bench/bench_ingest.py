@@ -6,13 +6,12 @@ The recordings are those of a simulated biobank (GE CardioSoft, GE MUSE, WFDB). 
 same work without Spark, on one core in a process of its own: list, read, hash, write Parquet, a
 file every 500 recordings. Both are given in CPU seconds, of all processes of a run, since another's
 work on the machine does not change those much. The second run takes over the first one's
-recordings; the third adds a tenth. Prints one line of JSON a size.
+recordings; the third adds a twentieth. Prints one line of JSON a size.
 """
 
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -90,38 +89,47 @@ def bare(folder: Path, out: Path) -> int:
     return n
 
 
-def measure(size: int, scratch: Path, memory: str) -> dict:
-    """The figures of one size."""
-    spark = spark_session("bench ingest", memory, progress=False)
-    biobank = scratch / "biobank"
-    simulate_biobank(spark, biobank, participants=round(size / 1.17), variants=1000, seed=3)
-    ecg, later = biobank / "ecg", scratch / "later"
-    later.mkdir()
-    stems = sorted({path.stem for path in ecg.iterdir()})
-    for path in list(ecg.iterdir()):
-        if path.stem in set(stems[::10]):
-            shutil.move(path, later / path.name)
-    n_bytes = sum(path.stat().st_size for path in ecg.iterdir())
+def make(scratch: Path, size: int) -> None:
+    """Simulate at least `size` recordings: 1.15 a participant."""
+    spark = spark_session("bench simulate", progress=False)
+    participants = round(size / 1.1)
+    simulate_biobank(spark, scratch / "biobank", participants=participants, variants=1000, seed=3)
 
-    def run(number, previous=None):
+
+def link(scratch: Path, folder: Path, first: int, last: int) -> int:
+    """Fill a folder with the recordings numbered `first` to `last`; returns their bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    together: dict[str, list[Path]] = {}
+    for path in sorted((scratch / "biobank" / "ecg").iterdir()):
+        together.setdefault(path.stem, []).append(path)
+    files = [path for group in list(together.values())[first:last] for path in group]
+    for path in files:
+        os.link(path, folder / path.name)
+    return sum(path.stat().st_size for path in files)
+
+
+def measure(scratch: Path, size: int, memory: str) -> dict:
+    """The figures of one size with Spark."""
+    spark = spark_session("bench ingest", memory, progress=False)
+    out, ecg = scratch / f"out{size}", scratch / f"ecg{size}"
+
+    def run(number, folder=ecg, previous=None):
         with Watch() as watch:
             summary = ingest(
-                spark, str(ecg), None, r"^([^.]+)\.", lambda name: f"{scratch}/{number}/{name}",
-                previous=previous and (lambda name: f"{scratch}/{previous}/{name}"),
+                spark, str(folder), None, r"^([^.]+)\.", lambda name: f"{out}/{number}/{name}",
+                previous=previous and (lambda name: f"{out}/{previous}/{name}"),
             )  # fmt: skip
         return summary, watch
 
-    small = scratch / "small"
-    small.mkdir()
-    for path in sorted(later.iterdir())[:20]:
-        shutil.copy(path, small)
-    ingest(spark, str(small), None, r"^([^.]+)\.", lambda name: f"{scratch}/warm/{name}")
+    # The JVM and its Python workers are warm before anything is measured.
+    link(scratch, scratch / f"warm{size}", 0, 50)
+    run("warm", scratch / f"warm{size}")
+    n_bytes = link(scratch, ecg, 0, size)
     first, cost = run("first")
-    same, again = run("again", "first")
-    for path in list(later.iterdir()):
-        shutil.move(path, ecg / path.name)
-    grown, more = run("grown", "again")
-    written = sum(p.stat().st_size for p in (scratch / "first" / "recordings").iterdir())
+    same, again = run("again", previous="first")
+    link(scratch, ecg, size, size + size // 20)
+    grown, more = run("grown", previous="again")
+    written = sum(path.stat().st_size for path in (out / "first" / "recordings").iterdir())
     return {
         "recordings": first["n_in"],
         "input_mib": round(n_bytes / (1 << 20)),
@@ -138,42 +146,48 @@ def measure(size: int, scratch: Path, memory: str) -> dict:
     }
 
 
+def without_spark(scratch: Path, size: int) -> dict:
+    """The peer's figures, on the grown folder of a size."""
+    with Watch() as watch:
+        n = bare(scratch / f"ecg{size}", scratch / f"out{size}" / "bare")
+    return {
+        "bare_cpu_ms_a_recording": round(1000 * watch.cpu / n, 2),
+        "bare_peak_mib": round(watch.peak["python"]),
+    }
+
+
 def main() -> None:
-    """Measure each size in a process of its own."""
+    """Measure each size, everything in processes of its own."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000])
     parser.add_argument("--memory", default="2g", help="of the JVM")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--phase", help=argparse.SUPPRESS)
+    parser.add_argument("--scratch", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.one:
-        scratch = Path(options.one)
-        if (scratch / "biobank").exists():
-            with Watch() as watch:
-                n = bare(scratch / "biobank" / "ecg", scratch / "bare")
-            figures = {"bare_n": n, "bare_cpu_seconds": watch.cpu, "bare_peak": watch.peak}
-        else:
-            figures = measure(options.sizes[0], scratch, options.memory)
+    if options.phase:
+        scratch, size = Path(options.scratch), options.sizes[0]
+        if options.phase == "make":
+            make(scratch, size)
+            return
+        spark = options.phase == "spark"
+        figures = measure(scratch, size, options.memory) if spark else without_spark(scratch, size)
         print(json.dumps(figures), flush=True)
         return
-    for size in options.sizes:
-        with tempfile.TemporaryDirectory(prefix="bench-ingest-") as scratch:
-            command = [sys.executable, __file__, "--one", scratch, "--sizes", str(size)]
-            answers = []
-            for _ in ("with Spark", "bare"):
-                done = subprocess.run(
-                    [*command, "--memory", options.memory],
-                    stdout=subprocess.PIPE, text=True, check=True, env=os.environ,
-                )  # fmt: skip
-                answers.append(json.loads(done.stdout.splitlines()[-1]))
-            figures, peer = answers
-            # The bare run reads the grown folder.
-            ms = 1000 * peer["bare_cpu_seconds"] / (peer["bare_n"] or 1)
-            figures |= {
-                "bare_cpu_ms_a_recording": round(ms, 2),
-                "bare_peak_mib": round(peer["bare_peak"]["python"]),
-                "overhead": round(figures["cpu_ms_a_recording"] / ms - 1, 2),
-            }
-            print(json.dumps(figures), flush=True)
+    with tempfile.TemporaryDirectory(prefix="bench-ingest-") as scratch:
+
+        def phase(name, size):
+            command = [sys.executable, __file__, "--phase", name, "--scratch", scratch]
+            done = subprocess.run(
+                [*command, "--sizes", str(size), "--memory", options.memory],
+                stdout=subprocess.PIPE, text=True, check=True,
+            )  # fmt: skip
+            return json.loads(done.stdout.splitlines()[-1]) if name != "make" else {}
+
+        phase("make", round(max(options.sizes) * 1.05))
+        for size in options.sizes:
+            figures = phase("spark", size) | phase("bare", size)
+            ratio = figures["cpu_ms_a_recording"] / figures["bare_cpu_ms_a_recording"]
+            print(json.dumps(figures | {"overhead": round(ratio - 1, 2)}), flush=True)
 
 
 if __name__ == "__main__":
