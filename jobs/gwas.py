@@ -5,6 +5,7 @@ from typing import Any
 
 from ecg_spark.genetics.gwas import run_gwas
 from ecg_spark.participants import read_participants
+from ecg_spark.pipeline.latent_quality import linear_probes
 from ecg_spark.pipeline.phenotypes import participant_phenotypes
 from ecg_spark.session import start_hail
 from ecg_spark.store import file_stamp
@@ -14,6 +15,8 @@ from jobs.average import STEP as AVERAGE
 from jobs.encode import STEP as ENCODE
 from jobs.genotypes import STEP as GENOTYPES
 from jobs.step import Context, Step, Summary, main
+from jobs.train import STEP as TRAIN
+from models.tracking import log_back
 
 
 def settings(study: Study) -> Any:
@@ -40,7 +43,7 @@ def work(context: Context) -> Summary:
         read_table(spark, LATENTS, inputs["encode"].path("latents")),
         read_table(spark, TRAITS, inputs["average"].path("traits")),
     )
-    return run_gwas(
+    summary = run_gwas(
         spark,
         inputs["genotypes"].folder,
         phenotypes,
@@ -51,9 +54,21 @@ def work(context: Context) -> Summary:
         context.run.folder,
         study.seed,
     )
+    probes = linear_probes(
+        phenotypes[groups["vae"]].to_numpy(),
+        phenotypes[groups["traits"]].join(covariates),
+        study.seed,
+    )
+    found = {
+        "gwas/mean_lambda": summary["mean_lambda"]["vae"],
+        "gwas/loci": summary["loci"]["vae"],
+        "gwas/loci_omnibus": summary["loci"]["vae omnibus"],
+    } | {f"probe/{name}": value for name, value in probes.items()}
+    log_back(inputs["train"].summary["run_id"], found, study.tracking_uri)
+    return summary | {"probes": {name: round(value, 4) for name, value in probes.items()}}
 
 
-STEP = Step("gwas", (AVERAGE, ENCODE, GENOTYPES), settings, work, files)
+STEP = Step("gwas", (AVERAGE, TRAIN, ENCODE, GENOTYPES), settings, work, files)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

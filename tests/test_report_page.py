@@ -143,6 +143,18 @@ def test_held_out_figures_are_those_of_the_training(planted):
     assert float(row.iloc[1]) == pytest.approx(metrics["pca/mae_uv"], rel=5e-3)
 
 
+def test_what_latents_carry_is_what_the_steps_measured(planted):
+    carried = planted.table("KL (nats)")
+    assert len(carried) > 1
+    assert (carried.iloc[:, 2].astype(float) == 0.9).all()
+    kl = carried["KL (nats)"].astype(float).tolist()
+    assert kl == sorted(kl, reverse=True)
+    probes = planted.table("measure").set_index("of")
+    assert list(probes.index) == ["PR (ms)", "sex", "age"]
+    assert float(probes.loc["PR (ms)", "value"]) == 0.81
+    assert probes.loc["sex", "measure"] == "area under the ROC curve"
+
+
 def test_lambda_agrees_with_the_associations(planted):
     rows = pd.read_parquet(planted.store.require("gwas").path("associations"))
     vae = rows[rows["phenotype"].str.startswith("vae_")]

@@ -127,19 +127,35 @@ def model(material: Material) -> Section:
 def latents(material: Material) -> Section:
     """What each latent does to the beat, and which conventional trait it follows."""
     names = list(material.latents.columns)
+    agreement = material.summary("encode")["icc"]["vae"] or [None] * len(names)
+    rows = {
+        "latent_rows": list(zip(names, material.encoder.kl, agreement, strict=True)),
+        "probe_rows": _probe_rows(material.summary("gwas")["probes"]),
+    }
     if len(material.latents) < evidence.FEWEST:
-        return {"figures": {"traversals": None, "correlations": None}}
+        return {**rows, "figures": {"traversals": None, "correlations": None}}
     moved = [(name, material.explainer.traversal(k)) for k, name in enumerate(names)]
     table = evidence.correlations(material.latents, material.traits)
     titles = [evidence.TRAIT_TITLES[name] for name in table.columns]
     return {
+        **rows,
         "figures": {
             "traversals": figures.embed(waveforms.traversals(moved), "png"),
             "correlations": figures.embed(
                 figures.heat_map(table.to_numpy().T, titles, names, "Spearman correlation", 1.0)
             ),
-        }
+        },
     }
+
+
+def _probe_rows(probes: Mapping[str, float]) -> list[list[Any]]:
+    """What a straight line reads from all latents, by falling certainty."""
+    rows = []
+    for key, value in sorted(probes.items(), key=lambda item: -item[1]):
+        name, _, measure = key.rpartition("_")
+        title = evidence.TRAIT_TITLES.get(name, name)
+        rows.append([title, {"r2": "R²", "auc": "area under the ROC curve"}[measure], value])
+    return rows
 
 
 def _held_out_beats(material: Material) -> NDArray[np.float32]:
