@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 from scipy.interpolate import PchipInterpolator
+from scipy.ndimage import gaussian_filter1d
+from scipy.signal import detrend
 
-from ecg_spark.ecg import quality
 from ecg_spark.ecg.beat import BEAT_RATE_HZ, BEAT_SAMPLES, R_INDEX, Beat
-from ecg_spark.ecg.fiducials import qrs_onset
+from ecg_spark.ecg.fiducials import fiducials_of, qrs_onset
 from ecg_spark.ecg.filtering import band_pass, resample
 from ecg_spark.ecg.pacing import remove_pacing_spikes
+from ecg_spark.ecg.quality import Findings, Limits, assess, check_arm_electrodes, saturated_share
 from ecg_spark.ecg.recording import INDEPENDENT_LEADS, LEADS, Reason, Recording, RecordingError
 from ecg_spark.ecg.rpeaks import detect_r_peaks
 from ecg_spark.ecg.windows import align, cut, r_position, same_shape
@@ -57,13 +59,14 @@ class _Beats:
     rr: float
 
 
-def average_beat(recording: Recording) -> Beat:
+def average_beat(recording: Recording, limits: Limits | None = None) -> Beat:
     """Return the average beat of a recording's dominant beats.
 
     The eight independent leads are averaged at 500 Hz; III, aVR, aVL and aVF follow from I and II.
-    Beats of another shape, premature or much noisier than the others are left out. Raises
-    `RecordingError`: too_few_beats below `MIN_BEATS`, arm_electrodes_swapped.
+    Beats of another shape, premature or much noisier than the others are left out. `limits` are
+    the thresholds of the flags. Raises `RecordingError`: too_few_beats below `MIN_BEATS`, arm_electrodes_swapped.
     """
+    limits = limits or Limits()
     signals = resample(recording.signal_mv[_ROWS], recording.sampling_rate_hz, BEAT_RATE_HZ)
     signals, n_spikes = remove_pacing_spikes(signals)
     signals = signals - np.median(signals, axis=1, keepdims=True)
@@ -76,22 +79,57 @@ def average_beat(recording: Recording) -> Beat:
     beats = _centred(clean, beats)
     mean, noise_mv, quiet = _robust_mean(clean, beats)
     for _ in range(_ROUNDS):
-        clean = signals - _artefacts(signals, mean, replace(beats, used=quiet))
+        artefacts = _artefacts(signals, mean, replace(beats, used=quiet))
+        clean = signals - artefacts
         mean, noise_mv, quiet = _robust_mean(clean, beats, start=mean)
     eight = band_pass(mean, BEAT_RATE_HZ, 0.0, _SMOOTH_HZ)
     onset = qrs_onset(eight)
     eight = _fade(eight - eight[:, onset - 8 : onset + 1].mean(axis=1, keepdims=True), beats.rr)
-    noise_uv = 1000.0 * float(np.median(noise_mv))
+    mains = signals - humless
+    findings = Findings(
+        peaks_s=peaks / BEAT_RATE_HZ,
+        ectopic=ectopic,
+        n_used=int(quiet.sum()),
+        noise_uv=1000.0 * float(np.median(noise_mv)),
+        mains_uv=1000.0 * float(mains.std(axis=1).max()),
+        wander_uv=1000.0 * float((artefacts - mains).std(axis=1).max()),
+        saturated_share=saturated_share(recording.samples),
+        smallest_lead_uv=1000.0 * float(np.ptp(eight, axis=1).min()),
+        paced=n_spikes > 0,
+    )
+    flags, score = assess(findings, limits)
     beat = Beat(
         signal_mv=_twelve(eight).astype(np.float32),
-        n_beats=int(quiet.sum()),
+        n_beats=findings.n_used,
         n_detected=int(peaks.size),
-        rr_ms=float(np.median(np.diff(peaks))) * 1000.0 / BEAT_RATE_HZ,
-        noise_uv=noise_uv,
-        flags=quality.flags(peaks / BEAT_RATE_HZ, ectopic, noise_uv),
+        rr_ms=_usual_rr_ms(beats.positions),
+        noise_uv=findings.noise_uv,
+        flags=flags,
+        quality=score,
+        p_agreement=_p_agreement(clean, replace(beats, used=quiet), onset),
     )
-    quality.check_arm_electrodes(beat)
+    check_arm_electrodes(beat, fiducials_of(beat), limits)
     return beat
+
+
+def _usual_rr_ms(positions: NDArray[np.float64]) -> float:
+    """Return the median interval between R peaks, aligned to a fraction of a sample, in ms."""
+    return float(np.median(np.diff(positions))) * 1000.0 / BEAT_RATE_HZ
+
+
+def _p_agreement(clean: NDArray[np.float64], beats: _Beats, onset: int) -> float:
+    """Return the correlation, over all leads, of the time before QRS in every other beat with that
+    in the rest; 1 where the beats are too few or too fast to say."""
+    first = max(R_INDEX - int(BEFORE_R * beats.rr), onset - int(0.26 * BEAT_RATE_HZ))
+    length = onset - int(0.010 * BEAT_RATE_HZ) - first
+    positions = beats.positions[beats.used]
+    if positions.size < 4 or length < int(0.060 * BEAT_RATE_HZ):
+        return 1.0
+    windows = gaussian_filter1d(cut(clean, positions, R_INDEX - first, length), 4.0, axis=2)
+    windows = detrend(windows, axis=2)
+    return float(
+        np.corrcoef(windows[::2].mean(axis=0).ravel(), windows[1::2].mean(axis=0).ravel())[0, 1]
+    )
 
 
 def _dominant(
