@@ -45,8 +45,13 @@ def qrs_onset(eight: NDArray[np.floating]) -> int:
     Going back from the R peak, the first place where the signal of all leads is quiet, its slope
     below a small part of the largest in the QRS, for 8 ms.
     """
+    return round(_quiet(_slope(eight), -1, _MAX_QRS_BEFORE))
+
+
+def qrs_bounds(eight: NDArray[np.floating]) -> tuple[float, float]:
+    """Return on- and offset of QRS in a beat [leads, 600], found as `qrs_onset` is."""
     slope = _slope(eight)
-    return round(_quiet(slope, -1, _MAX_QRS_BEFORE))
+    return _quiet(slope, -1, _MAX_QRS_BEFORE), _quiet(slope, +1, _MAX_QRS_AFTER)
 
 
 def fiducials_of(beat: Beat) -> Fiducials:
@@ -65,9 +70,7 @@ def find_fiducials(eight: NDArray[np.floating], rr_ms: float, noise_mv: float) -
     exceed four times of it and `MIN_P_MV`.
     """
     signals = np.asarray(eight, dtype=np.float64)
-    slope = _slope(signals)
-    onset = _quiet(slope, -1, _MAX_QRS_BEFORE)
-    offset = _quiet(slope, +1, _MAX_QRS_AFTER)
+    onset, offset = qrs_bounds(signals)
     rr = rr_ms * BEAT_RATE_HZ / 1000.0
     t_peak, t_offset = _t_wave(
         signals, round(offset), min(R_INDEX + int(0.58 * rr), BEAT_SAMPLES - 1)
