@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from ecg_spark.ecg.quality import Limits
 from ecg_spark.errors import UsageError
 
 
@@ -73,6 +74,50 @@ class Ecg(Section):
         if self.path is None and self.manifest is None:
             raise ValueError("needs a path, or a manifest that says where the files are")
         return self
+
+
+class Quality(Section):
+    """Thresholds above which (or below which) a recording gets a warning."""
+
+    irregular_rr: Annotated[float, Field(gt=0)] = Field(
+        Limits.irregular_rr, description="median change of RR, as a part of the median RR"
+    )
+    noisy_uv: Annotated[float, Field(gt=0)] = Field(
+        Limits.noisy_uv, description="standard error of the average beat"
+    )
+    muscle_uv: Annotated[float, Field(gt=0)] = Field(
+        Limits.muscle_uv, description="standard deviation of a single beat about the average"
+    )
+    mains_uv: Annotated[float, Field(gt=0)] = Field(
+        Limits.mains_uv, description="root mean square of the mains, largest lead"
+    )
+    wander_uv: Annotated[float, Field(gt=0)] = Field(
+        Limits.wander_uv, description="root mean square of the baseline wander, largest lead"
+    )
+    saturated_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        Limits.saturated_share, description="part of a lead's samples that is clipped"
+    )
+    flat_uv: Annotated[float, Field(ge=0)] = Field(
+        Limits.flat_uv, description="peak-to-peak of a lead of the average beat"
+    )
+    few_beats: Annotated[int, Field(ge=0)] = Field(
+        Limits.few_beats, description="an average of fewer beats is flagged"
+    )
+    inverted_p_uv: Annotated[float, Field(lt=0)] = Field(
+        Limits.inverted_p_uv, description="mean of P in lead I: swapped arm electrodes"
+    )
+    opposite_qrs: Annotated[float, Field(ge=-1, le=0)] = Field(
+        Limits.opposite_qrs, description="correlation of QRS in I and V6: swapped arm electrodes"
+    )
+
+
+class Beats(Section):
+    """Whose average beat is used, and when a recording gets a warning."""
+
+    source: Literal["computed", "vendor", "vendor_else_computed"] = Field(
+        "computed", description="our average, the device's median, or that where there is one"
+    )
+    quality: Quality = Quality()
 
 
 class Participants(Section):
@@ -162,6 +207,7 @@ class Study(Section):
     ecg: Ecg
     participants: Participants
     genotypes: Genotypes
+    beats: Beats = Beats()
     model: Model = Model()
     gwas: Gwas = Gwas()
     mlflow: Mlflow = Mlflow()

@@ -93,17 +93,38 @@ BEATS = Table(
         n_beats=_WHOLE,
         n_detected=_WHOLE,
         noise_uv=_REAL,
+        source=_TEXT,  # "computed", or "vendor": the device's own median beat
+        quality=_REAL,  # 0 to 1, see ecg.quality.assess
         flags=ArrayType(_TEXT, False),
     ),
 )
 
 TRAIT_NAMES = ("heart_rate_bpm", "pr_ms", "p_ms", "qrs_ms", "qt_ms", "qtc_ms", "axis_deg")
-"""The conventional traits of a beat, missing where they cannot be measured."""
+"""The conventional traits that are phenotypes, missing where they cannot be measured."""
+
+OTHER_TRAIT_NAMES = (
+    "rr_ms",
+    "qtcf_ms",
+    "p_axis_deg",
+    "t_axis_deg",
+    "sokolov_lyon_mv",
+    "cornell_mv",
+)
+"""Traits for comparison with other studies: measured, not tested."""
+
+LEAD_TRAIT_NAMES = ("r_mv", "s_mv", "t_mv", "st_mv")
+"""Amplitudes, twelve in the order of the leads."""
 
 TRAITS = Table(
     "traits",
     ("ecg_id",),
-    _schema(ecg_id=_TEXT, participant_id=_TEXT, **dict.fromkeys(TRAIT_NAMES, (_REAL, None))),
+    _schema(
+        ecg_id=_TEXT,
+        participant_id=_TEXT,
+        **dict.fromkeys(TRAIT_NAMES + OTHER_TRAIT_NAMES, (_REAL, None)),
+        **dict.fromkeys(LEAD_TRAIT_NAMES, (ArrayType(_REAL, False), None)),
+        vendor=MapType(_TEXT, _REAL, False),  # the device's own values, by the same names
+    ),
 )
 
 LATENTS = Table(

@@ -283,7 +283,7 @@ def test_ectopic_beats_are_left_out():
     plain = average_beat(recording(signal))
     t = np.arange(5000) / 500
     early = np.cumsum(rr)[4] - 0.6 + 0.5
-    wide = np.exp(-0.5 * ((t - early) / 0.04) ** 2) - 0.6 * np.exp(
+    wide = np.exp(-0.5 * ((t - early) / 0.03) ** 2) - 0.6 * np.exp(
         -0.5 * ((t - early - 0.2) / 0.06) ** 2
     )
     beat = average_beat(recording(signal + 1.5 * GAINS[::-1, None] * wide))

@@ -341,6 +341,17 @@ def test_a_record_of_several_segments(tmp_path):
         assert reason_of_path(tmp_path / "s.hea") == reason
 
 
+def test_segments_without_names_or_signals(tmp_path):
+    written(tmp_path, "s_1", heart(), "16")
+    (tmp_path / "s.hea").write_text("s/1 8 500 3000\ns_1 3000\n")
+    header = (tmp_path / "s_1.hea").read_text()
+    (tmp_path / "s_1.hea").write_text(re.sub(r" (\d+) 0 (I|II|V\d)\n", r" \1 0\n", header))
+    assert reason_of_path(tmp_path / "s.hea") == Reason.MISSING_LEAD
+    (tmp_path / "s_1.hea").write_text("s_1 0 500 3000\n")
+    (tmp_path / "s.hea").write_text("s/1 0 500 3000\ns_1 3000\n")
+    assert reason_of_path(tmp_path / "s.hea") in (Reason.MISSING_LEAD, Reason.MALFORMED)
+
+
 def reason_of_path(path) -> Reason:
     with pytest.raises(RecordingError) as error:
         read_recording(path)

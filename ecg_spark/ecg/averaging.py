@@ -6,17 +6,20 @@ segment, and may cut off far above the usual 0.05 Hz.
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 from scipy.interpolate import PchipInterpolator
+from scipy.ndimage import gaussian_filter1d
+from scipy.signal import detrend
 
-from ecg_spark.ecg import quality
 from ecg_spark.ecg.beat import BEAT_RATE_HZ, BEAT_SAMPLES, R_INDEX, Beat
-from ecg_spark.ecg.fiducials import qrs_onset
+from ecg_spark.ecg.fiducials import fiducials_of, qrs_bounds, qrs_onset
 from ecg_spark.ecg.filtering import band_pass, resample
 from ecg_spark.ecg.pacing import remove_pacing_spikes
+from ecg_spark.ecg.quality import Findings, Limits, assess, check_arm_electrodes, saturated_share
 from ecg_spark.ecg.recording import INDEPENDENT_LEADS, LEADS, Reason, Recording, RecordingError
 from ecg_spark.ecg.rpeaks import detect_r_peaks
 from ecg_spark.ecg.windows import align, cut, r_position, same_shape
@@ -36,6 +39,7 @@ MAINS_HZ = (50.0, 60.0)
 _MAINS_WIDTH_HZ = 0.4
 _BAND_HZ = (1.0, 40.0)
 _SMOOTH_HZ = 130.0
+_SMOOTH_BESIDE_HZ = 80.0
 _ROUNDS = 2
 _FADE = int(0.040 * BEAT_RATE_HZ)
 _OUTLIER = 3.0
@@ -57,17 +61,18 @@ class _Beats:
     rr: float
 
 
-def average_beat(recording: Recording) -> Beat:
+def average_beat(recording: Recording, limits: Limits | None = None) -> Beat:
     """Return the average beat of a recording's dominant beats.
 
     The eight independent leads are averaged at 500 Hz; III, aVR, aVL and aVF follow from I and II.
-    Beats of another shape, premature or much noisier than the others are left out. Raises
-    `RecordingError`: too_few_beats below `MIN_BEATS`, arm_electrodes_swapped.
+    Beats of another shape, premature or much noisier than the others are left out. `limits` are
+    the thresholds of the flags. Raises `RecordingError`: too_few_beats below `MIN_BEATS`, arm_electrodes_swapped.
     """
+    limits = limits or Limits()
     signals = resample(recording.signal_mv[_ROWS], recording.sampling_rate_hz, BEAT_RATE_HZ)
     signals, n_spikes = remove_pacing_spikes(signals)
     signals = signals - np.median(signals, axis=1, keepdims=True)
-    humless = signals - _interference(signals, wander=False)
+    humless = signals - _interference(signals, wander=False)[0]
     peaks = detect_r_peaks(humless, BEAT_RATE_HZ)
     if peaks.size < MIN_BEATS:
         raise RecordingError(Reason.TOO_FEW_BEATS, f"{peaks.size} beats found")
@@ -76,22 +81,69 @@ def average_beat(recording: Recording) -> Beat:
     beats = _centred(clean, beats)
     mean, noise_mv, quiet = _robust_mean(clean, beats)
     for _ in range(_ROUNDS):
-        clean = signals - _artefacts(signals, mean, replace(beats, used=quiet))
+        disturbed, wander_mv, mains_mv = _artefacts(signals, mean, replace(beats, used=quiet))
+        clean = signals - disturbed
         mean, noise_mv, quiet = _robust_mean(clean, beats, start=mean)
-    eight = band_pass(mean, BEAT_RATE_HZ, 0.0, _SMOOTH_HZ)
-    onset = qrs_onset(eight)
+    eight, onset = _smoothed(mean)
     eight = _fade(eight - eight[:, onset - 8 : onset + 1].mean(axis=1, keepdims=True), beats.rr)
-    noise_uv = 1000.0 * float(np.median(noise_mv))
+    findings = Findings(
+        peaks_s=peaks / BEAT_RATE_HZ,
+        ectopic=ectopic,
+        n_used=int(quiet.sum()),
+        noise_uv=1000.0 * float(np.median(noise_mv)),
+        mains_uv=1000.0 * mains_mv,
+        wander_uv=1000.0 * wander_mv,
+        saturated_share=saturated_share(recording.samples),
+        smallest_lead_uv=1000.0 * float(np.ptp(eight, axis=1).min()),
+        paced=n_spikes > 0,
+    )
+    flags, score = assess(findings, limits)
     beat = Beat(
         signal_mv=_twelve(eight).astype(np.float32),
-        n_beats=int(quiet.sum()),
+        n_beats=findings.n_used,
         n_detected=int(peaks.size),
-        rr_ms=float(np.median(np.diff(peaks))) * 1000.0 / BEAT_RATE_HZ,
-        noise_uv=noise_uv,
-        flags=quality.flags(peaks / BEAT_RATE_HZ, ectopic, noise_uv),
+        rr_ms=_usual_rr_ms(beats.positions),
+        noise_uv=findings.noise_uv,
+        flags=flags,
+        quality=score,
+        p_agreement=_p_agreement(clean, replace(beats, used=quiet), onset),
     )
-    quality.check_arm_electrodes(beat)
+    check_arm_electrodes(beat, fiducials_of(beat), limits)
     return beat
+
+
+def _smoothed(mean: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
+    """Return the mean beat without noise above 130 Hz in QRS and 80 Hz elsewhere, and QRS's onset.
+
+    P, ST and T hold nothing above 40 Hz, and the filter must not touch them; the change takes 20 ms on both sides of QRS.
+    """
+    sharp = band_pass(mean, BEAT_RATE_HZ, 0.0, _SMOOTH_HZ)
+    smooth = band_pass(mean, BEAT_RATE_HZ, 0.0, _SMOOTH_BESIDE_HZ)
+    onset, offset = qrs_bounds(sharp)
+    time = np.arange(mean.shape[1])
+    outside = np.maximum(np.maximum(onset - time, time - offset), 0.0) / (0.02 * BEAT_RATE_HZ)
+    share = 0.5 * (1.0 + np.cos(np.pi * np.minimum(outside, 1.0)))
+    return share * sharp + (1.0 - share) * smooth, round(onset)
+
+
+def _usual_rr_ms(positions: NDArray[np.float64]) -> float:
+    """Return the median interval between R peaks, aligned to a fraction of a sample, in ms."""
+    return float(np.median(np.diff(positions))) * 1000.0 / BEAT_RATE_HZ
+
+
+def _p_agreement(clean: NDArray[np.float64], beats: _Beats, onset: int) -> float:
+    """Return the correlation, over all leads, of the time before QRS in every other beat with that
+    in the rest; 1 where the beats are too few or too fast to say."""
+    first = max(R_INDEX - int(BEFORE_R * beats.rr), onset - int(0.26 * BEAT_RATE_HZ))
+    length = onset - int(0.010 * BEAT_RATE_HZ) - first
+    positions = beats.positions[beats.used]
+    if positions.size < 4 or length < int(0.060 * BEAT_RATE_HZ):
+        return 1.0
+    windows = gaussian_filter1d(cut(clean, positions, R_INDEX - first, length), 4.0, axis=2)
+    windows = detrend(windows, axis=2)
+    return float(
+        np.corrcoef(windows[::2].mean(axis=0).ravel(), windows[1::2].mean(axis=0).ravel())[0, 1]
+    )
 
 
 def _dominant(
@@ -182,32 +234,50 @@ def _robust_mean(
 
 def _artefacts(
     signals: NDArray[np.float64], mean: NDArray[np.float64], beats: _Beats
-) -> NDArray[np.float64]:
-    """Return wander and mains, [8, n]: the slow and the mains part of the signal without its beats.
+) -> tuple[NDArray[np.float64], float, float]:
+    """Return wander and mains, [8, n]: the slow and the mains part of the signal without its beats;
+    and the root mean square of each in the largest lead.
 
     Beats that were not averaged have no model; a straight line takes their place.
     """
-    rest = signals - _sequence(mean, beats, signals.shape[1])
+    n = signals.shape[1]
+    rest = signals - _sequence(mean, beats, n)
     for i in np.flatnonzero(~beats.used):
         start = int(max(beats.positions[i] - beats.before[i], 0))
-        end = int(min(beats.positions[i] + beats.after[i] + 1, rest.shape[1]))
+        end = int(min(beats.positions[i] + beats.after[i] + 1, n))
         _bridge(rest, start, end)
     return _interference(rest, wander=True)
 
 
-def _interference(rest: NDArray[np.float64], *, wander: bool) -> NDArray[np.float64]:
-    """Return the mains part of `rest` [8, n] and, if asked for, the part below `WANDER_HZ`."""
+def _interference(
+    rest: NDArray[np.float64], *, wander: bool
+) -> tuple[NDArray[np.float64], float, float]:
+    """Return the mains part of `rest` [8, n], with what is below `WANDER_HZ` if asked for; and the
+    root mean square of wander and mains in the largest lead."""
     n = rest.shape[1]
     pad = min(n - 1, int(2 * BEAT_RATE_HZ))
     extended = np.pad(rest, ((0, 0), (pad, pad)), mode="reflect", reflect_type="odd")
     size = fft.next_fast_len(extended.shape[1], real=True)
+    slow, hum = _gains(size)
+    spectrum = fft.rfft(extended, size, axis=1)
+    # By Parseval; the mean of a lead is nobody's disturbance.
+    power = (2.0 / (size * extended.shape[1])) * (spectrum.real**2 + spectrum.imag**2)
+    wander_rms, mains_rms = (
+        float(np.sqrt((power[:, 1:] @ gain[1:] ** 2).max())) for gain in (slow, hum)
+    )
+    both = fft.irfft(spectrum * (slow + hum if wander else hum), size, axis=1)
+    return both[:, pad : pad + n], wander_rms, mains_rms
+
+
+@lru_cache(maxsize=16)
+def _gains(size: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the gains of wander and of mains at the frequencies of a transform of `size`."""
     hz = fft.rfftfreq(size, 1.0 / BEAT_RATE_HZ)
-    gain = 1.0 / (1.0 + (hz / WANDER_HZ) ** 8) if wander else np.zeros(hz.size)
+    hum = np.zeros(hz.size)
     for mains in MAINS_HZ:
         for harmonic in range(1, 4):
-            gain += np.exp(-0.5 * ((hz - harmonic * mains) / _MAINS_WIDTH_HZ) ** 2)
-    spectrum = fft.rfft(extended, size, axis=1)
-    return fft.irfft(spectrum * gain, size, axis=1)[:, pad : pad + n]
+            hum += np.exp(-0.5 * ((hz - harmonic * mains) / _MAINS_WIDTH_HZ) ** 2)
+    return 1.0 / (1.0 + (hz / WANDER_HZ) ** 8), hum
 
 
 def _sequence(mean: NDArray[np.float64], beats: _Beats, n: int) -> NDArray[np.float64]:

@@ -23,7 +23,10 @@ class Beat:
     onset of the QRS complex, with R (the centre of the QRS complex's power, see `r_position`) at
     `R_INDEX`. Where the neighbouring beats reach into the window, it fades to zero. `n_beats` of
     `n_detected` beats were averaged, `rr_ms` is the median interval between detected beats,
-    `noise_uv` the standard error of the average (median lead). `flags` are warnings of `quality`.
+    `noise_uv` the standard error of the average (median lead). `flags` and the score `quality` (0 to
+    1) are those of `quality.assess`. `p_agreement` is the correlation of the time before QRS between
+    two halves of the beats: near 1 where a P wave repeats, low where the atria fibrillate. `source`
+    is `computed`, or `vendor` where the signal is the device's own median beat.
     """
 
     signal_mv: NDArray[np.float32]
@@ -32,3 +35,6 @@ class Beat:
     rr_ms: float
     noise_uv: float
     flags: tuple[str, ...] = ()
+    quality: float = 1.0
+    p_agreement: float = 1.0
+    source: str = "computed"

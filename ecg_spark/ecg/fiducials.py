@@ -1,12 +1,13 @@
 """On- and offsets of P, QRS and T on an average beat, over all leads together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from ecg_spark.ecg.beat import BEAT_RATE_HZ, BEAT_SAMPLES, R_INDEX
+from ecg_spark.ecg.beat import BEAT_RATE_HZ, BEAT_SAMPLES, R_INDEX, Beat
+from ecg_spark.ecg.recording import INDEPENDENT_LEADS, LEADS
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,16 @@ class Fiducials:
 MIN_P_MV = 0.010
 """Smallest P wave: magnitude over all leads at its peak. Below it is atrial noise or flutter."""
 
+MIN_P_AGREEMENT = 0.75
+"""Below this `Beat.p_agreement` what precedes QRS is not the same in every beat: no P wave."""
+
 _QUIET = 0.05
 _QUIET_SAMPLES = int(0.008 * BEAT_RATE_HZ)
 _MIN_QRS = int(0.030 * BEAT_RATE_HZ)
 _MAX_QRS_BEFORE = int(0.110 * BEAT_RATE_HZ)
 _MAX_QRS_AFTER = int(0.150 * BEAT_RATE_HZ)
 _P_LEVEL = 0.15
+_ROWS = [LEADS.index(lead) for lead in INDEPENDENT_LEADS]
 _T_TAIL, _T_SIGMA = 0.13, 5.0
 _T_CAP, _T_CAPMIN = 1.6, 12
 
@@ -40,8 +45,22 @@ def qrs_onset(eight: NDArray[np.floating]) -> int:
     Going back from the R peak, the first place where the signal of all leads is quiet, its slope
     below a small part of the largest in the QRS, for 8 ms.
     """
+    return round(_quiet(_slope(eight), -1, _MAX_QRS_BEFORE))
+
+
+def qrs_bounds(eight: NDArray[np.floating]) -> tuple[float, float]:
+    """Return on- and offset of QRS in a beat [leads, 600], found as `qrs_onset` is."""
     slope = _slope(eight)
-    return _quiet(slope, -1, _MAX_QRS_BEFORE)
+    return _quiet(slope, -1, _MAX_QRS_BEFORE), _quiet(slope, +1, _MAX_QRS_AFTER)
+
+
+def fiducials_of(beat: Beat) -> Fiducials:
+    """Return the fiducials of a beat; no P wave where its beats do not agree about one."""
+    eight = beat.signal_mv[_ROWS].astype(np.float64)
+    at = find_fiducials(eight, beat.rr_ms, beat.noise_uv / 1000.0)
+    if beat.p_agreement < MIN_P_AGREEMENT:
+        return replace(at, p_onset=None, p_offset=None)
+    return at
 
 
 def find_fiducials(eight: NDArray[np.floating], rr_ms: float, noise_mv: float) -> Fiducials:
@@ -51,13 +70,13 @@ def find_fiducials(eight: NDArray[np.floating], rr_ms: float, noise_mv: float) -
     exceed four times of it and `MIN_P_MV`.
     """
     signals = np.asarray(eight, dtype=np.float64)
-    slope = _slope(signals)
-    onset = _quiet(slope, -1, _MAX_QRS_BEFORE)
-    offset = _quiet(slope, +1, _MAX_QRS_AFTER)
+    onset, offset = qrs_bounds(signals)
     rr = rr_ms * BEAT_RATE_HZ / 1000.0
-    t_peak, t_offset = _t_wave(signals, offset, min(R_INDEX + int(0.58 * rr), BEAT_SAMPLES - 1))
-    p_onset, p_offset = _p_wave(signals, onset, max(R_INDEX - int(0.42 * rr), 0), noise_mv)
-    return Fiducials(p_onset, p_offset, float(onset), float(offset), t_peak, t_offset)
+    t_peak, t_offset = _t_wave(
+        signals, round(offset), min(R_INDEX + int(0.58 * rr), BEAT_SAMPLES - 1)
+    )
+    p_onset, p_offset = _p_wave(signals, round(onset), max(R_INDEX - int(0.42 * rr), 0), noise_mv)
+    return Fiducials(p_onset, p_offset, onset, offset, t_peak, t_offset)
 
 
 def _slope(signals: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -66,8 +85,8 @@ def _slope(signals: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.sqrt(np.mean(change**2, axis=0))
 
 
-def _quiet(slope: NDArray[np.float64], direction: int, reach: int) -> int:
-    """Return the first sample from R in `direction` from which the slope stays small."""
+def _quiet(slope: NDArray[np.float64], direction: int, reach: int) -> float:
+    """Return where, from R in `direction`, the slope becomes small and stays it for 8 ms."""
     near = slope[R_INDEX - _MIN_QRS * 2 : R_INDEX + _MIN_QRS * 2]
     far = slope[R_INDEX + direction * np.arange(_MIN_QRS // 2, reach + _QUIET_SAMPLES)]
     floor = float(np.percentile(far, 10))
@@ -75,8 +94,9 @@ def _quiet(slope: NDArray[np.float64], direction: int, reach: int) -> int:
     loud = far > limit
     for i in range(reach - _MIN_QRS // 2):
         if not loud[i : i + _QUIET_SAMPLES].any():
-            return R_INDEX + direction * (i + _MIN_QRS // 2)
-    return R_INDEX + direction * reach
+            share = (far[i - 1] - limit) / (far[i - 1] - far[i]) if i else 1.0
+            return float(R_INDEX + direction * (i - 1 + share + _MIN_QRS // 2))
+    return float(R_INDEX + direction * reach)
 
 
 def _t_wave(

@@ -1,61 +1,128 @@
-"""What is said about a recording: warnings that stay with the beat, and one error."""
+"""What is said about a recording: warnings that stay with the beat, a score, and one error."""
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_spark.ecg.beat import Beat
-from ecg_spark.ecg.fiducials import find_fiducials
-from ecg_spark.ecg.recording import INDEPENDENT_LEADS, LEADS, Reason, RecordingError
-
-IRREGULAR = 0.1
-"""Median change between successive RR intervals, as a part of the median RR, from which the rhythm
-is called irregular: sinus arrhythmia stays below 0.07, atrial fibrillation lies about 0.2."""
-
-NOISY_UV = 10.0
-"""Standard error of the average, in µV, from which a P wave of 50 µV is no longer measurable."""
-
-INVERTED_P_MV = -0.010
-"""Mean of the P wave in lead I below which it is upside down: 25 µV at its peak."""
-
-OPPOSITE_QRS = -0.3
-"""Correlation of the QRS complexes of I and V6 below which they are each other's mirror image."""
-
-_ROWS = [LEADS.index(lead) for lead in INDEPENDENT_LEADS]
+from ecg_spark.ecg.beat import BEAT_RATE_HZ, Beat
+from ecg_spark.ecg.fiducials import Fiducials
+from ecg_spark.ecg.recording import LEADS, Reason, RecordingError
 
 
-def flags(
-    peaks_s: NDArray[np.float64], ectopic: NDArray[np.bool_], noise_uv: float
-) -> tuple[str, ...]:
-    """Return the warnings that apply: rhythm_irregular, ectopic_beats, noisy."""
-    interval = np.diff(peaks_s)
-    sinus = interval[~(ectopic[:-1] | ectopic[1:])]
+@dataclass(frozen=True)
+class Limits:
+    """Every threshold of the quality checks; the study file's `beats.quality` sets them."""
+
+    irregular_rr: float = 0.1
+    """Median change between successive RR intervals, as a part of the median RR, from which the
+    rhythm is irregular: sinus arrhythmia stays below 0.07, atrial fibrillation lies about 0.2."""
+
+    noisy_uv: float = 10.0
+    """Standard error of the average from which a P wave of 50 µV is no longer measurable."""
+
+    muscle_uv: float = 30.0
+    """Noise of a single beat, its standard deviation about the average, median lead."""
+
+    mains_uv: float = 25.0
+    """Root mean square of the mains and its harmonics, largest lead."""
+
+    wander_uv: float = 250.0
+    """Root mean square of the baseline wander, largest lead."""
+
+    saturated_share: float = 0.002
+    """Part of a lead's samples that lie in runs of 5 or more at its largest or smallest value."""
+
+    flat_uv: float = 50.0
+    """Peak-to-peak of the average beat below which one of the measured leads is flat."""
+
+    few_beats: int = 5
+    """An average of fewer beats is said to be of few beats."""
+
+    inverted_p_uv: float = -10.0
+    """Mean of the P wave in lead I below which it is upside down: 25 µV at its peak."""
+
+    opposite_qrs: float = -0.3
+    """Correlation of the QRS complexes of I and V6 below which they are mirror images."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What averaging saw: leads are the eight independent ones, amplitudes in µV."""
+
+    peaks_s: NDArray[np.float64]
+    ectopic: NDArray[np.bool_]
+    n_used: int
+    noise_uv: float
+    mains_uv: float
+    wander_uv: float
+    saturated_share: float
+    smallest_lead_uv: float
+    paced: bool
+
+
+def assess(found: Findings, limits: Limits) -> tuple[tuple[str, ...], float]:
+    """Return the warnings that apply and the score, 0 to 1.
+
+    The score is the part of the detected beats that was averaged, times, for each disturbance above
+    its limit, limit / size. A recording without any scores 1.
+    """
+    interval = np.diff(found.peaks_s)
+    sinus = interval[~(found.ectopic[:-1] | found.ectopic[1:])]
     change = np.abs(np.diff(sinus)) if sinus.size >= 3 else np.abs(np.diff(interval))
-    irregular = change.size > 0 and np.median(change) > IRREGULAR * np.median(interval)
-    found = {
-        "rhythm_irregular": irregular,
-        "ectopic_beats": bool(ectopic.any()),
-        "noisy": noise_uv > NOISY_UV,
+    irregular = change.size > 0 and np.median(change) > limits.irregular_rr * np.median(interval)
+    sizes = {
+        "noisy": (found.noise_uv, limits.noisy_uv),
+        "muscle_noise": (found.noise_uv * np.sqrt(found.n_used), limits.muscle_uv),
+        "mains": (found.mains_uv, limits.mains_uv),
+        "baseline_wander": (found.wander_uv, limits.wander_uv),
+        "saturated": (found.saturated_share, limits.saturated_share),
     }
-    return tuple(name for name, applies in found.items() if applies)
+    applies = {
+        "rhythm_irregular": bool(irregular),
+        "ectopic_beats": bool(found.ectopic.any()),
+        "few_beats": found.n_used < limits.few_beats,
+        "flat_lead": found.smallest_lead_uv < limits.flat_uv,
+        "paced": found.paced,
+    } | {name: bool(size > limit) for name, (size, limit) in sizes.items()}
+    score = min(found.n_used / max(found.peaks_s.size, 1), 1.0)
+    for size, limit in sizes.values():
+        score *= min(1.0, limit / size) if size > 0 else 1.0
+    if applies["flat_lead"]:
+        score *= found.smallest_lead_uv / limits.flat_uv
+    return tuple(name for name, applied in applies.items() if applied), float(score)
 
 
-def check_arm_electrodes(beat: Beat) -> None:
+def saturated_share(samples: NDArray[np.integer]) -> float:
+    """Return the largest part of a lead's samples [leads, n] that is clipped.
+
+    Clipped is a run of 5 or more equal samples at the lead's largest or smallest value; a lead that
+    never moves is flat, not clipped.
+    """
+    top, bottom = samples.max(axis=1, keepdims=True), samples.min(axis=1, keepdims=True)
+    extreme = ((samples == top) | (samples == bottom)) & (top > bottom)
+    inner = extreme[:, 2:-2] & extreme[:, :-4] & extreme[:, 1:-3] & extreme[:, 3:-1]
+    runs = inner & extreme[:, 4:]
+    counts = runs.sum(axis=1)
+    return float(np.where(counts > 0, counts + 4, 0).max() / samples.shape[1])
+
+
+def check_arm_electrodes(beat: Beat, at: Fiducials, limits: Limits) -> None:
     """Raise `RecordingError` (arm_electrodes_swapped) where the arms' electrodes changed places.
 
     Lead I is then upside down while V6, which looks the same way, is as ever: P is negative in I,
     and QRS and T there are opposite to those of V6. A right axis or an inverted T wave alone is
     not enough, nor is dextrocardia, where V6 turns over with I. Without a P wave nothing is said.
     """
-    signals = beat.signal_mv.astype(np.float64)
-    at = find_fiducials(signals[_ROWS], beat.rr_ms, beat.noise_uv / 1000.0)
     if at.p_onset is None or at.p_offset is None or at.t_peak is None:
         return
-    one, v6 = signals[LEADS.index("I")], signals[LEADS.index("V6")]
+    one, v6 = beat.signal_mv[[LEADS.index("I"), LEADS.index("V6")]].astype(np.float64)
+    reach = int(0.060 * BEAT_RATE_HZ)
     p = one[int(at.p_onset) : int(at.p_offset) + 1]
     qrs = slice(int(at.qrs_onset) - 3, int(at.qrs_offset) + 4)
-    t = slice(int(at.t_peak) - 30, int(at.t_peak) + 31)
-    p_inverted = p.mean() - 0.5 * (p[0] + p[-1]) < INVERTED_P_MV
-    qrs_opposite = np.corrcoef(one[qrs], v6[qrs])[0, 1] < OPPOSITE_QRS
+    t = slice(int(at.t_peak) - reach, int(at.t_peak) + reach + 1)
+    p_inverted = 1000.0 * (p.mean() - 0.5 * (p[0] + p[-1])) < limits.inverted_p_uv
+    qrs_opposite = np.corrcoef(one[qrs], v6[qrs])[0, 1] < limits.opposite_qrs
     t_opposite = one[t].mean() * v6[t].mean() < 0.0
     if p_inverted and qrs_opposite and t_opposite:
         raise RecordingError(

@@ -31,6 +31,7 @@ class Reason(StrEnum):
     DUPLICATE = "duplicate"
     NO_PARTICIPANT = "no_participant"
     TOO_FEW_BEATS = "too_few_beats"
+    NO_VENDOR_BEAT = "no_vendor_beat"
     ARM_ELECTRODES_SWAPPED = "arm_electrodes_swapped"
 
 

@@ -32,7 +32,10 @@ def cut(
     kernel /= kernel.sum(axis=1, keepdims=True)
     index = whole[:, None] - before + 1 - half + np.arange(length + _TAPS - 1)
     pieces = signals[:, np.clip(index, 0, signals.shape[1] - 1)]
-    return np.einsum("lbst,bt->bls", sliding_window_view(pieces, _TAPS, axis=2), kernel)
+    beats = kernel[:, :1] * pieces[:, :, :length]
+    for tap in range(1, _TAPS):
+        beats += kernel[:, tap : tap + 1] * pieces[:, :, tap : tap + length]
+    return np.ascontiguousarray(beats.transpose(1, 0, 2))
 
 
 def same_shape(band: NDArray[np.float64], peaks: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -77,9 +80,16 @@ def align(band: NDArray[np.float64], positions: NDArray[np.float64]) -> NDArray[
     for _ in range(2):
         windows = cut(band, positions, _QRS_REACH + _LAG_REACH, length)
         template = np.median(windows, axis=0)[:, _LAG_REACH:-_LAG_REACH]
-        slides = sliding_window_view(windows, template.shape[1], axis=2)
-        covariance = np.einsum("blgs,ls->bg", slides, template, optimize=True)
-        energy = np.einsum("blgs,blgs->bg", slides, slides, optimize=True)
+        width = template.shape[1]
+        covariance = np.stack(
+            [
+                np.tensordot(windows[:, :, lag : lag + width], template, 2)
+                for lag in range(2 * _LAG_REACH + 1)
+            ],
+            axis=1,
+        )
+        power = np.cumsum(np.pad(np.sum(windows**2, axis=1), ((0, 0), (1, 0))), axis=1)
+        energy = power[:, width:] - power[:, :-width]
         match = covariance / np.sqrt(np.maximum(energy, 1e-12))
         moves = _peak(match) - _LAG_REACH
         positions = positions + moves - np.median(moves)

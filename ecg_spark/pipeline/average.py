@@ -11,11 +11,29 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StringType, StructField, StructType
 
-from ecg_spark.ecg import LEADS, Reason, Recording, RecordingError, average_beat, measure_traits
+from ecg_spark.ecg import (
+    LEADS,
+    Limits,
+    Reason,
+    Recording,
+    RecordingError,
+    beat_of,
+    measure_traits,
+)
+from ecg_spark.ecg.vendor import Source
 from ecg_spark.errors import DataError
 from ecg_spark.pipeline.counts import check_counts, value_counts
 from ecg_spark.store import remove_folder
-from ecg_spark.tables import BEATS, QUARANTINE, TRAIT_NAMES, TRAITS, write_table
+from ecg_spark.study import Beats
+from ecg_spark.tables import (
+    BEATS,
+    LEAD_TRAIT_NAMES,
+    OTHER_TRAIT_NAMES,
+    QUARANTINE,
+    TRAIT_NAMES,
+    TRAITS,
+    write_table,
+)
 
 RECORDINGS_PER_BATCH = 128
 
@@ -31,14 +49,19 @@ _INPUT = (
     "sampling_rate_hz",
     "microvolts_per_unit",
     "signal",
+    "vendor",
+    "vendor_median",
+    "vendor_median_rate_hz",
 )
+
+_MEASURED = TRAIT_NAMES + OTHER_TRAIT_NAMES + LEAD_TRAIT_NAMES
 
 _AVERAGED = StructType(
     [
         StructField(field.name, field.dataType, True)
         for field in [
             *BEATS.schema,
-            *[TRAITS.schema[name] for name in TRAIT_NAMES],
+            *[TRAITS.schema[name] for name in (*_MEASURED, "vendor")],
             *[StructField(name, StringType()) for name in ("path", "reason", "detail")],
         ]
     ]
@@ -46,16 +69,20 @@ _AVERAGED = StructType(
 
 
 def average(
-    spark: SparkSession, recordings: DataFrame, target: Callable[[str], str]
+    spark: SparkSession,
+    recordings: DataFrame,
+    target: Callable[[str], str],
+    settings: Beats | None = None,
 ) -> dict[str, Any]:
     """Write the tables `beats`, `traits` and `quarantine` of a recordings table.
 
-    `target(name)` is the folder to write a table to. Returns the counts; n_in = n_out +
+    `target(name)` is the folder to write a table to; `settings` say whose beat is used and when a
+    recording gets a warning. Returns the counts; n_in = n_out +
     n_quarantined always holds. Raises `DataError` where not one recording can be averaged.
     """
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", RECORDINGS_PER_BATCH)
     staged = target("_staged")
-    averaged = recordings.select(*_INPUT).mapInArrow(_average_batches, _AVERAGED)
+    averaged = recordings.select(*_INPUT).mapInArrow(_averager(settings or Beats()), _AVERAGED)
     averaged.write.option("parquet.block.size", ROW_GROUP_BYTES).parquet(staged)
     averaged = spark.read.parquet(staged)
     good = averaged.where(F.col("reason").isNull())
@@ -88,25 +115,41 @@ def average(
         "n_quarantined": n_quarantined,
         "reasons": reasons,
         "flags": flags,
+        "sources": value_counts(written, "source"),
         "median_beats": written.approxQuantile("n_beats", [0.5], 0.01)[0],
     }
 
 
-def _average_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    schema = to_arrow_schema(_AVERAGED)
-    for batch in batches:
-        rows = [_average_row(row) for row in batch.to_pylist()]
-        yield pa.RecordBatch.from_pylist(rows, schema=schema)
+def _averager(
+    settings: Beats,
+) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    source, limits = settings.source, Limits(**settings.quality.model_dump())
+
+    def average_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        schema = to_arrow_schema(_AVERAGED)
+        for batch in batches:
+            rows = [_average_row(row, source, limits) for row in batch.to_pylist()]
+            yield pa.RecordBatch.from_pylist(rows, schema=schema)
+
+    return average_batches
 
 
-def _average_row(row: dict[str, Any]) -> dict[str, Any]:
-    samples = np.frombuffer(row.pop("signal"), "<i2").reshape(len(LEADS), -1)
+def _average_row(row: dict[str, Any], source: Source, limits: Limits) -> dict[str, Any]:
+    samples = np.frombuffer(row["signal"], "<i2").reshape(len(LEADS), -1)
+    median = row["vendor_median"]
     kept = {name: row[name] for name in ("ecg_id", "participant_id", "path", "acquired_at")}
     recording = Recording(
-        samples, row["microvolts_per_unit"], row["sampling_rate_hz"], row["source_format"]
+        samples,
+        row["microvolts_per_unit"],
+        row["sampling_rate_hz"],
+        row["source_format"],
+        vendor_median=None
+        if median is None
+        else np.frombuffer(median, "<i2").reshape(len(LEADS), -1),
+        vendor_median_rate_hz=row["vendor_median_rate_hz"],
     )
     try:
-        beat = average_beat(recording)
+        beat = beat_of(recording, source, limits)
         traits = measure_traits(beat)
     except RecordingError as error:
         return kept | {"reason": error.reason.value, "detail": error.detail}
@@ -123,9 +166,12 @@ def _average_row(row: dict[str, Any]) -> dict[str, Any]:
             "n_beats": beat.n_beats,
             "n_detected": beat.n_detected,
             "noise_uv": beat.noise_uv,
+            "source": beat.source,
+            "quality": beat.quality,
             "flags": list(beat.flags),
+            "vendor": row["vendor"],
         }
-        | {name: traits[name] for name in TRAIT_NAMES}
+        | {name: traits[name] for name in _MEASURED}
     )
 
 

@@ -1,6 +1,7 @@
 """The WFDB records that the package wfdb decodes, from bytes, in a folder of their own."""
 
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -31,22 +32,28 @@ def read(files: dict[str, bytes], steps: dict[str, float]) -> dict[str, StoredLe
         for name, content in files.items():
             (Path(folder) / name).write_bytes(content)
         try:
-            record = wfdb.rdrecord(str(Path(folder) / RECORD), return_res=64)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                record = wfdb.rdrecord(str(Path(folder) / RECORD), return_res=64)
         except Exception as error:  # the package lets through whatever a damaged file provokes
             raise RecordingError(
                 Reason.MALFORMED, f"the package wfdb cannot read it ({type(error).__name__})"
             ) from None
     leads: dict[str, StoredLead] = {}
+    if record.p_signal is None:
+        return leads
     for name, unit, signal in zip(record.sig_name, record.units, record.p_signal.T, strict=True):
-        canonical = lead_name(name)
+        canonical = lead_name(name or "")
         if canonical is None:
             continue
-        volts = MICROVOLTS.get(unit.lower())
+        volts = MICROVOLTS.get((unit or "").lower())
         if volts is None or canonical not in steps:
             raise RecordingError(Reason.MALFORMED, "a lead's unit is not a voltage")
         if not np.isfinite(signal).all():
             raise RecordingError(Reason.NOT_FINITE, "a sample is marked as missing")
         step = steps[canonical]
-        samples = np.rint(signal * (volts / step)).astype(np.int64)
-        add_lead(leads, canonical, StoredLead(samples, step))
+        samples = np.rint(signal * (volts / step))
+        if np.abs(samples).max(initial=0) > 1 << 32:
+            raise RecordingError(Reason.MALFORMED, "a sample exceeds 32 bits")
+        add_lead(leads, canonical, StoredLead(samples.astype(np.int64), step))
     return leads
