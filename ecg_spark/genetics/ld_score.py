@@ -119,9 +119,9 @@ def heritability(chi2: Reals, n: float, scores: Reals, blocks: int = BLOCKS) -> 
     blocks = min(blocks, int(low.sum()))
     if blocks < 10:
         return Heritability(float(chi2.mean()), *[float("nan")] * 4)
-    before = np.cumsum(low) - low
+    before: NDArray[np.int64] = np.cumsum(low) - low
     cuts = np.floor(np.arange(blocks + 1) * (low.sum() / blocks)).astype(int)
-    block = np.searchsorted(cuts, before, "right") - 1
+    block: NDArray[np.int64] = np.searchsorted(cuts, before, "right") - 1
     block = np.clip(block - (~low & np.isin(before, cuts)), 0, blocks - 1)
     design = np.column_stack([np.ones(m), scores])
     start = np.array([1.0, (chi2.mean() - 1) / scores.mean()])
