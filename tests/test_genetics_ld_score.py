@@ -86,3 +86,9 @@ def test_ancestry_makes_no_ld(spark, tmp_path):
     assert adjusted.mean() == pytest.approx(1, abs=0.1)
     far = ld_scores(spark, packed, everything, everybody, np.empty((600, 0)), window_bp=1)
     assert far == pytest.approx(1, abs=1e-4)
+
+
+def test_variants_that_all_tag_alike_tell_nothing(statistics):
+    z, n, _ = statistics
+    assert np.isnan(heritability(z[:, 0] ** 2, n[0], np.ones(len(z))).h2)
+    assert genetic_correlations(z, n, np.ones(len(z))) == {}
