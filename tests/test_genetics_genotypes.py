@@ -135,6 +135,10 @@ def test_genotypes_that_cannot_be_read_are_refused_in_one_sentence(hail, tmp_pat
     with pytest.raises(DataError, match=r"more than once|not named once") as caught:
         _import(twice)
     assert "secret" not in str(caught.value)
+    (tmp_path / "spaced.vcf").write_text(VCF.replace("\tP\t", "\tsecret P\t"))
+    with pytest.raises(DataError, match="1 samples with white space") as caught:
+        _import(tmp_path / "spaced.vcf", scratch=tmp_path / "spaced")
+    assert "secret" not in str(caught.value)
 
 
 @pytest.fixture(scope="module")
