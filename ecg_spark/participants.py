@@ -13,27 +13,48 @@ log = logging.getLogger(__name__)
 def read_participants(settings: Participants, path: str) -> pd.DataFrame:
     """The covariates of every participant, indexed by participant id (text).
 
+    A covariate is a column, its square (`age^2`) or a product (`age:sex`).
     Values that are no numbers become missing; a participant with several rows keeps the first.
     Raises `DataError` where the table cannot be read, has no id column or lacks a covariate.
     """
-    frame = _read(path, "participant table")
+    frame = read_text_table(path, "participant table")
     _require(frame, path, "participant table", [settings.id], "participants.id")
-    _require(frame, path, "participant table", settings.covariates, "participants.covariates")
+    columns = list(dict.fromkeys(part for term in settings.covariates for part in _parts(term)))
+    _require(frame, path, "participant table", columns, "participants.covariates")
     frame = frame[frame[settings.id].notna()]
     repeated = int(frame[settings.id].duplicated().sum())
     if repeated:
         log.info("participant table: %d rows repeat a participant; the first is used", repeated)
         frame = frame.drop_duplicates(settings.id)
-    values = frame.set_index(settings.id)[list(settings.covariates)]
+    values = frame.set_index(settings.id)[columns]
     values.index.name = "participant_id"
-    numbers = values.apply(pd.to_numeric, errors="coerce")
-    for name in settings.covariates:
+    numbers = values.apply(pd.to_numeric, errors="coerce").astype("float64")
+    for name in columns:
         if numbers[name].isna().all():
             raise DataError(
                 f"The covariate {name} in the participant table {path} holds no number: "
                 f"code it as numbers or take it out of participants.covariates."
             )
-    return numbers.astype("float64")
+    # About their means, so that a square or product is not almost the column itself.
+    centred = numbers - numbers.mean()
+    return pd.DataFrame(
+        {
+            term: numbers[term]
+            if term in numbers
+            else centred[_parts(term)].prod(axis=1, skipna=False)
+            for term in settings.covariates
+        },
+        index=numbers.index,
+    )
+
+
+def _parts(term: str) -> list[str]:
+    """The columns that a term multiplies: age, `age^2`, `age:sex`."""
+    return [
+        name
+        for factor in term.split(":")
+        for name in ([factor.removesuffix("^2")] * (2 if factor.endswith("^2") else 1))
+    ]
 
 
 def read_manifest(settings: Manifest, path: str) -> pd.DataFrame:
@@ -41,7 +62,7 @@ def read_manifest(settings: Manifest, path: str) -> pd.DataFrame:
 
     Raises `DataError` where it cannot be read, lacks a column or names a file twice.
     """
-    frame = _read(path, "manifest")
+    frame = read_text_table(path, "manifest")
     _require(frame, path, "manifest", [settings.uri], "ecg.manifest.uri")
     _require(frame, path, "manifest", [settings.participant_id], "ecg.manifest.participant_id")
     columns = {settings.uri: "uri", settings.participant_id: "participant_id"}
@@ -59,7 +80,7 @@ def read_manifest(settings: Manifest, path: str) -> pd.DataFrame:
     return frame
 
 
-def _read(path: str, what: str) -> pd.DataFrame:
+def read_text_table(path: str, what: str) -> pd.DataFrame:
     """A CSV, TSV or Parquet table with every column as text, so that ids stay as written."""
     try:
         if path.endswith(".parquet"):

@@ -7,7 +7,7 @@ every problem at once, each with its key and what would be right.
 import re
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
@@ -37,6 +37,9 @@ def _compiles(pattern: str) -> str:
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Location = Annotated[str, Field(min_length=1, description="a path or URI")]
+
+
+AnySection = TypeVar("AnySection", bound="Section")
 
 
 class Section(BaseModel):
@@ -126,7 +129,8 @@ class Participants(Section):
     path: Location
     id: str = Field("participant_id", description="column: the participant")
     covariates: tuple[str, ...] = Field(
-        ("age", "sex"), description="numeric columns used as covariates of the GWAS"
+        ("age", "sex"),
+        description="numeric columns, their squares (age^2) and products (age:sex)",
     )
 
 
@@ -140,9 +144,27 @@ class Genotypes(Section):
         description="id: sample id = participant id; random: paired by chance, "
         "a GWAS whose truth is null",
     )
+    id_map: Location | None = Field(
+        None,
+        description="a table with sample_id and participant_id, where the two differ; a sample "
+        "that it lacks belongs to nobody",
+    )
+    exclude: Location | None = Field(
+        None, description="a file of sample ids, one a line, that are left out (withdrawn)"
+    )
+    keep: Location | None = Field(
+        None, description="a file of sample ids, one a line: nobody else is used (ancestry)"
+    )
     min_sample_call_rate: Share = 0.95
+    max_heterozygosity_sd: Annotated[float, Field(gt=0)] = Field(
+        6.0, description="standard deviations of the samples' heterozygosity about its mean"
+    )
     min_variant_call_rate: Share = 0.95
     min_maf: Annotated[float, Field(ge=0, le=0.5)] = 0.01
+    min_mac: Annotated[int, Field(ge=0)] = Field(0, description="minor alleles in all samples")
+    min_info: Share = Field(
+        0.3, description="variance of the dosages over that of calls in Hardy-Weinberg equilibrium"
+    )
     min_hwe_p: Share = 1e-8
     components: Annotated[int, Field(ge=0, le=50)] = Field(
         10, description="principal components, used as covariates"
@@ -176,6 +198,19 @@ class Mlflow(Section):
     model_name: str = "ecg-vae"
 
 
+class Rare(Section):
+    """Tests of rare variants, gene by gene."""
+
+    genes: Location = Field(
+        description="a table with contig, position, ref, alt, gene, and optionally consequence "
+        "and weight (of SKAT)"
+    )
+    consequences: tuple[str, ...] | None = Field(
+        None, description="the values of the column consequence that count; null: every row"
+    )
+    max_maf: Annotated[float, Field(gt=0, le=0.5)] = 0.01
+
+
 class Gwas(Section):
     """The association study: its null model and its thresholds."""
 
@@ -190,6 +225,11 @@ class Gwas(Section):
     )
     clump_window_bp: Annotated[int, Field(gt=0)] = 500_000
     clump_r2: Share = 0.1
+    genes: Location | None = Field(None, description="a GTF, for the nearest gene of a locus")
+    published: Location | None = Field(
+        None, description="a table of published loci, such as the GWAS Catalog's"
+    )
+    rare: Rare | None = None
 
 
 class Spark(Section):
@@ -228,6 +268,13 @@ class Study(Section):
     def locate(self, path: str) -> str:
         """A path of the study file as an absolute path; a URI is returned as it is."""
         return path if "://" in path else str((self._folder / path).resolve())
+
+    def absolute(self, section: AnySection, *keys: str) -> AnySection:
+        """A section with the paths under `keys`, where given, as absolute paths."""
+        given = {key: getattr(section, key) for key in keys}
+        return section.model_copy(
+            update={key: self.locate(path) for key, path in given.items() if path}
+        )
 
     @property
     def output_path(self) -> str:

@@ -13,22 +13,24 @@ from jobs.step import Context, Step, Summary, main
 
 def settings(study: Study) -> Any:
     """The genotype set, its filters, and the seed of the choice of variants."""
-    return [study.genotypes.model_dump(exclude={"pairing"}), study.seed]
+    return [study.genotypes.model_dump(exclude={"pairing", "id_map"}), study.seed]
 
 
 def files(study: Study) -> Any:
-    """Every file of the genotype set."""
-    return [file_stamp(file) for file in genotype_files(study.locate(study.genotypes.path))]
+    """Every file of the genotype set, and the lists of samples."""
+    lists = [path for path in (study.genotypes.exclude, study.genotypes.keep) if path]
+    found = [*genotype_files(study.locate(study.genotypes.path)), *map(study.locate, lists)]
+    return [file_stamp(file) for file in found]
 
 
 def work(context: Context) -> Summary:
     """Publish genotypes.mt and the samples' scores."""
-    genotypes = context.study.genotypes
+    genotypes = context.study.absolute(context.study.genotypes, "path", "exclude", "keep")
     start_hail(context.spark, context.store.root)
     return prepare_genotypes(
         context.spark,
         genotypes,
-        context.study.locate(genotypes.path),
+        genotypes.path,
         context.run.folder,
         context.study.seed,
     )

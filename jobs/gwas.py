@@ -25,17 +25,26 @@ def settings(study: Study) -> Any:
         study.gwas.model_dump(),
         study.participants.model_dump(),
         study.genotypes.pairing,
+        study.genotypes.id_map,
         study.seed,
     ]
 
 
 def files(study: Study) -> Any:
-    """The participant table."""
-    return file_stamp(study.locate(study.participants.path))
+    """The participant table, and the other tables that the study names."""
+    rare = study.gwas.rare
+    tables = [
+        study.participants.path,
+        study.genotypes.id_map,
+        study.gwas.genes,
+        study.gwas.published,
+        rare and rare.genes,
+    ]
+    return [file_stamp(study.locate(path)) for path in tables if path]
 
 
 def work(context: Context) -> Summary:
-    """Publish associations, omnibus, loci and the files of summary statistics."""
+    """Publish associations, loci and what else `run_gwas` writes."""
     study, spark, inputs = context.study, context.spark, context.inputs
     start_hail(spark, context.store.root)
     covariates = read_participants(study.participants, study.locate(study.participants.path))
@@ -49,10 +58,11 @@ def work(context: Context) -> Summary:
         phenotypes,
         groups,
         covariates,
-        study.genotypes,
-        study.gwas,
+        study.absolute(study.genotypes, "id_map"),
+        study.absolute(study.gwas, "genes", "published"),
         context.run.folder,
         study.seed,
+        study.gwas.rare and study.locate(study.gwas.rare.genes),
     )
     probes = linear_probes(
         phenotypes[groups["vae"]].to_numpy(),

@@ -293,6 +293,10 @@ def loci_of(method, phenotype, where, neg_log10_p, threshold, test=None) -> list
             "phenotypes": [phenotype],
             "n_variants": 1,
             "n_clumps": 1,
+            "n_signals": 1 if test else None,
+            "nearest_gene": HOSTILE,
+            "gene_distance_bp": 1_200,
+            "published": False,
         }
         for k in np.flatnonzero(neg_log10_p > threshold)
     ]

@@ -135,6 +135,10 @@ def test_genotypes_that_cannot_be_read_are_refused_in_one_sentence(hail, tmp_pat
     with pytest.raises(DataError, match=r"more than once|not named once") as caught:
         _import(twice)
     assert "secret" not in str(caught.value)
+    (tmp_path / "spaced.vcf").write_text(VCF.replace("\tP\t", "\tsecret P\t"))
+    with pytest.raises(DataError, match="1 samples with white space") as caught:
+        _import(tmp_path / "spaced.vcf", scratch=tmp_path / "spaced")
+    assert "secret" not in str(caught.value)
 
 
 @pytest.fixture(scope="module")
@@ -162,13 +166,44 @@ def test_each_filter_is_counted(hail, flawed, tmp_path):
     settings = Genotypes(path=flawed, reference_genome="GRCh37", min_sample_call_rate=0.9)
     genotypes, left = quality_control(_import(flawed), settings, str(tmp_path))
     assert [(one.samples, one.variants) for one in left] == [
-        (100, 60), (99, 60), (99, 59), (99, 58), (99, 57), (99, 56), (99, 55)
+        (100, 60), (99, 60), (99, 60), (99, 59), (99, 58), (99, 57), (99, 56), (99, 56), (99, 55),
+        (99, 55),
     ]  # fmt: skip
-    assert genotypes.count() == (55, 99)
+    assert genotypes.count() == (56, 99)
     kept = set(genotypes.rsid.collect())
-    assert {"rs4", "rs7", "rs10", "rs19"}.isdisjoint(kept)
+    assert {"rs4", "rs10", "rs19"}.isdisjoint(kept)
+    assert genotypes.filter_rows(~genotypes.is_common).rsid.collect() == ["rs7"]
     assert "rs13" in kept
     assert binom.sf(99, 100, 0.5) < 1e-8  # what the Hardy-Weinberg filter judged of rs10
+
+
+def test_lists_heterozygosity_counts_and_imputation_quality_are_filters(hail, tmp_path):
+    from ecg_spark.genetics.qc import quality_control, read_ids
+
+    calls, _ = people(100, 400, seed=6)
+    calls[:, 9] = 1  # two people's DNA in one tube
+    path = write_plink(tmp_path / "set", calls, [f"S{i}" for i in range(100)])
+    (tmp_path / "out.txt").write_text("S1 because\nS2\n\nX9\n")
+    (tmp_path / "keep.txt").write_text("".join(f"S{i}\n" for i in range(80)))
+    genotypes = _import(path)
+    # As imputed from hardly anything: dosages near the mean.
+    poor = genotypes.rsid == "rs5"
+    genotypes = genotypes.annotate_entries(n_alt=hail.if_else(poor, 1 + 0.05 * genotypes.n_alt,
+                                                              genotypes.n_alt))  # fmt: skip
+    settings = Genotypes(
+        path=path, reference_genome="GRCh37", exclude=str(tmp_path / "out.txt"), min_mac=30,
+        keep=str(tmp_path / "keep.txt"), max_heterozygosity_sd=5,
+    )  # fmt: skip
+    kept, left = quality_control(genotypes, settings, str(tmp_path))
+    assert [one.samples for one in left[:5]] == [100, 98, 78, 78, 77]
+    assert left[-2].variants - left[-1].variants == 1
+    assert "rs5" not in kept.rsid.collect()
+    own = calls[:, [i for i in range(80) if i not in (1, 2, 9)]]
+    counts = np.minimum(own.sum(axis=1), 2 * 77 - own.sum(axis=1))
+    named = {one.filter: one.variants for one in left}
+    assert named["minor allele count ≥ 30"] == np.sum(np.delete(counts, 4) >= 30) + 1
+    with pytest.raises(DataError, match="cannot be read"):
+        read_ids(str(tmp_path / "nothing.txt"))
 
 
 def test_the_filter_that_leaves_nothing_is_named(hail, tmp_path):

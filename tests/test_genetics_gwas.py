@@ -15,7 +15,7 @@ import yaml
 from genetics_data import people, write_plink
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.gwas import run_gwas
+from ecg_spark.genetics.gwas import read_id_map, run_gwas
 from ecg_spark.genetics.prepare import prepare_genotypes
 from ecg_spark.study import Genotypes, Gwas
 
@@ -73,8 +73,14 @@ def studied(spark, biobank, prepared, tmp_path_factory):
     shuffled = pd.concat(
         [table.sample(frac=1, random_state=1), table.iloc[:3].set_axis(list("xyz"))]
     )
+    position = 500_000 + 20_000 * (CAUSAL % 1_100)
+    (folder / "genes.gtf").write_text(
+        f'chr1\tx\tgene\t{position + 1_000}\t{position + 9_000}\t.\t+\t.\tgene_id "NEAR";\n'
+    )
+    (folder / "known.tsv").write_text(f"Chr_id\tChr_pos\n1\t{position - 9_000}\n")
+    gwas = Gwas(genes=str(folder / "genes.gtf"), published=str(folder / "known.tsv"))
     summary = run_gwas(
-        spark, str(prepared[0]), shuffled, groups, covariates, settings, Gwas(), str(folder), 1
+        spark, str(prepared[0]), shuffled, groups, covariates, settings, gwas, str(folder), 1
     )
     return folder, summary
 
@@ -130,6 +136,28 @@ def test_tables_hold_every_test(studied):
     # An omnibus test of one phenotype is the test of that phenotype.
     assert joint["neg_log10_p"].loc[alone.index].to_numpy() == pytest.approx(
         alone["neg_log10_p"].to_numpy(), rel=1e-9
+    )
+
+
+def test_a_locus_tells_its_signals_its_gene_and_what_is_published(studied):
+    folder, _ = studied
+    loci = pd.read_parquet(folder / "loci").set_index("method")
+    lead = loci.loc["vae"]
+    assert (lead["n_signals"], lead["nearest_gene"], lead["gene_distance_bp"]) == (1, "NEAR", 1_000)
+    assert lead["published"]
+    assert not loci.loc[["vae omnibus"], "published"].all()
+    assert loci.loc[["vae omnibus"], "n_signals"].isna().all()
+    signals = pd.read_parquet(folder / "signals")
+    assert signals[["method", "step", "position"]].to_numpy().tolist() == [
+        ["vae", 1, lead["position"]]
+    ]
+    single = pd.read_parquet(folder / "associations").query(
+        "phenotype == 'vae_00' and contig == '1' and position == @lead.position"
+    )
+    # The first step is the test itself, on hard calls.
+    assert signals["beta"].to_numpy() == pytest.approx(single["beta"].to_numpy(), rel=1e-5)
+    assert signals["neg_log10_p"].to_numpy() == pytest.approx(
+        single["neg_log10_p"].to_numpy(), rel=1e-5
     )
 
 
@@ -210,17 +238,34 @@ def test_whole_genome_regression_keeps_relatives_and_finds_the_planted_variant(
     spark, biobank, prepared, tmp_path
 ):
     settings, table, groups, covariates = biobank
+    (tmp_path / "ids.csv").write_text(
+        "sample_id,participant_id\n" + "".join(f"{s},E{s}\n" for s in SAMPLES[1:])
+    )
+    settings = settings.model_copy(update={"id_map": str(tmp_path / "ids.csv")})
+    table, covariates = (frame.rename(index=lambda s: f"E{s}") for frame in (table, covariates))
     summary = run_gwas(
         spark, str(prepared[0]), table, {"vae": groups["vae"]}, covariates, settings,
         Gwas(null_model="whole_genome"), str(tmp_path), 5,
     )  # fmt: skip
-    assert summary["analysed"] == N
+    assert summary["analysed"] == N - 1  # one sample is not in the map
     assert set(summary["predicted_by_genome"]) == set(groups["vae"])
     loci = pd.read_parquet(tmp_path / "loci").query("method == 'vae'")
     position = 500_000 + 20_000 * (CAUSAL % 1_100)
     assert ("1", position) in set(zip(loci["contig"], loci["position"], strict=True))
     assert 0.9 < summary["mean_lambda"]["vae"] < 1.12
     assert not (tmp_path / ".model").exists()
+
+
+def test_an_id_map_is_read_or_refused(tmp_path):
+    path = tmp_path / "ids.tsv"
+    path.write_text("sample_id\tparticipant_id\n0012\tP1\n7\tP2\n")
+    assert read_id_map(str(path)) == {"0012": "P1", "7": "P2"}
+    path.write_text("sample_id\tparticipant_id\n7\tP1\n7\tP2\n")
+    with pytest.raises(DataError, match="names 1 samples more than once"):
+        read_id_map(str(path))
+    path.write_text("sample\tparticipant_id\n7\tP1\n")
+    with pytest.raises(DataError, match="no column sample_id"):
+        read_id_map(str(path))
 
 
 def test_ids_that_match_no_sample_are_refused(spark, biobank, prepared, tmp_path):

@@ -55,3 +55,16 @@ def test_a_manifest_that_names_a_file_twice_is_refused(tmp_path):
     path = written(tmp_path, "uri,participant_id\n1.xml,a\n1.xml,b\n")
     with pytest.raises(DataError, match="names 1 files more than once"):
         read_manifest(Manifest(path="x"), path)
+
+
+def test_squares_and_products_are_covariates_too(tmp_path):
+    path = tmp_path / "people.csv"
+    path.write_text("participant_id,age,sex\na,40,0\nb,50,1\nc,60,1\nd,70,\n")
+    settings = Participants(path=str(path), covariates=("age", "age^2", "age:sex"))
+    found = read_participants(settings, str(path))
+    assert list(found.columns) == ["age", "age^2", "age:sex"]
+    assert found["age^2"].tolist() == [225.0, 25.0, 25.0, 225.0]
+    assert found["age:sex"].tolist()[:3] == pytest.approx([10.0, -5 / 3, 5 / 3])
+    assert found["age:sex"].isna().tolist() == [False, False, False, True]
+    with pytest.raises(DataError, match="no column bmi"):
+        read_participants(Participants(path=str(path), covariates=("age:bmi",)), str(path))

@@ -166,6 +166,10 @@ def locus(method: str, contig: str, start: int, end: int, p: float, **more: obje
         "neg_log10_p": p,
         "af": 0.2,
         "n": 100,
+        "n_signals": 2,
+        "nearest_gene": "SCN5A",
+        "gene_distance_bp": 12_000,
+        "published": True,
         **more,
     }
 
@@ -184,6 +188,9 @@ def test_loci_of_all_methods_are_merged_by_place():
                 beta=np.nan,
                 se=np.nan,
                 phenotype="vae omnibus",
+                n_signals=None,
+                nearest_gene=None,
+                published=None,
             ),
             locus("vae", "chr10", 5_100_000, 5_200_000, 8.0),
         ]
@@ -197,6 +204,9 @@ def test_loci_of_all_methods_are_merged_by_place():
     assert regions[1].methods == ("vae", "traits")
     assert regions[1].name == "rs7"
     assert regions[1].row()["phenotypes"] == "qt_ms, vae_00"
+    told = ("gene", "published", "signals")
+    assert [regions[1].row()[key] for key in told] == ["SCN5A (12 kb)", "known", 2]
+    assert [regions[0].row()[key] for key in told] == ["–", "–", "–"]
     assert regions[0].row()["beta"] == "–"
     assert regions[0].phenotypes == ()
     assert regions[2].name == "chr10:5100000:A:G"

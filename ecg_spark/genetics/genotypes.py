@@ -38,7 +38,7 @@ def import_genotypes(
     index of a BGEN and a copy of a VCF, never the folder of the user's file.
 
     Raises `DataError` where the set is missing, is not of the format of its name, lies on another
-    reference genome or names a sample twice.
+    reference genome, names a sample twice or with white space.
     """
     kind = next((suffix for suffix in reversed(FORMATS) if path.rstrip("/").endswith(suffix)), None)
     if kind is None:
@@ -76,6 +76,11 @@ def import_genotypes(
             f"The genotypes {path} name {len(samples) - len(set(samples))} samples more than once: "
             f"keep one of each."
         )
+    if spaced := sum(any(sign.isspace() for sign in name) for name in samples):
+        raise DataError(
+            f"The genotypes {path} name {spaced} samples with white space, which the formats of "
+            f"the field do not allow: rename them."
+        )
     return genotypes
 
 
@@ -88,7 +93,7 @@ def write_packed(genotypes: hl.MatrixTable, stem: str) -> None:
         stem,
         fam_id="0",
         ind_id=calls.s,
-        varid=hl.or_else(calls.rsid, "."),
+        varid=hl.or_else(calls.rsid, ".").replace(r"\s+", "_"),
     )
 
 

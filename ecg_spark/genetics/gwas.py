@@ -10,15 +10,16 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from scipy.stats import chi2
 
-from ecg_spark.genetics.loci import find_loci, significant_variants
+from ecg_spark.errors import DataError
+from ecg_spark.genetics.catalogue import Tests, read_annotation, write_loci
 from ecg_spark.genetics.outputs import (
-    LOCI,
+    GENES,
     SCORES,
     write_associations,
     write_omnibus,
     write_rows,
 )
-from ecg_spark.genetics.packed import VARIANT, read_packed, standardised
+from ecg_spark.genetics.packed import read_packed
 from ecg_spark.genetics.phenotypes import (
     correlation_of,
     effective_number,
@@ -30,6 +31,7 @@ from ecg_spark.genetics.polygenic import write_polygenic
 from ecg_spark.genetics.structure import AUTOSOMES
 from ecg_spark.genetics.sumstats import Context, export_sumstats
 from ecg_spark.genetics.whole_genome import predict_by_genome
+from ecg_spark.participants import read_text_table
 from ecg_spark.session import start_hail
 from ecg_spark.store import remove_folder
 from ecg_spark.study import Genotypes, Gwas
@@ -51,6 +53,7 @@ def run_gwas(
     settings: Gwas,
     folder: str,
     seed: int,
+    gene_table: str | None = None,
 ) -> dict[str, Any]:
     """Test every variant of a prepared genotype set against every phenotype, and find the loci.
 
@@ -59,24 +62,26 @@ def run_gwas(
     `phenotypes` by group: `vae` and `pca` (also tested together) and `traits`. Everybody is
     analysed who has every covariate and, unless the null model is whole_genome, is in the unrelated
     set; phenotypes are rank-inverse-normal transformed, covariates and principal components are
-    terms of the regression.
+    terms of the regression. `gene_table` is where `settings.rare.genes` lies.
 
-    Writes `folder`/associations.ht (Hail), the tables associations, omnibus, loci, heritability and
-    genetic_correlation, and sumstats/ (GWAS-SSF). A locus of a single phenotype passes
-    `settings.p_threshold` divided by the effective number of phenotypes in its group, one of the
-    omnibus test `p_threshold`. Returns the summary: who was analysed, thresholds as -log10 p,
-    lambda and heritability of every phenotype, loci found.
+    Writes `folder`/associations.ht (Hail), the tables associations, omnibus, loci, signals,
+    heritability, genetic_correlation and genes, and sumstats/ (GWAS-SSF). A locus of a single
+    phenotype passes `settings.p_threshold` divided by the effective number of phenotypes in its
+    group, one of the omnibus test `p_threshold`. Returns the summary: who was analysed, thresholds
+    as -log10 p, lambda and heritability of every phenotype, loci found.
 
     Raises `DataError` where ids do not match or nothing can be tested.
     """
     hl = start_hail(spark)
     from ecg_spark.genetics.association import associate
+    from ecg_spark.genetics.rare import gene_tests, read_genes
 
-    scores = read_table(spark, SCORES, f"{genotypes_folder}/scores").toPandas().set_index("s")
-    n_genotyped = len(scores)
+    table_of_scores = read_table(spark, SCORES, f"{genotypes_folder}/scores")
+    scores = pd.DataFrame(table_of_scores.toPandas()).set_index("s")
+    n_genotyped, unrelated = len(scores), scores.index[scores["unrelated"]]
     if settings.null_model == "none":
         scores = scores[scores["unrelated"]]
-    people, analysed = _people(scores, phenotypes, covariates, genotype_settings.pairing, seed)
+    people, analysed = _people(scores, phenotypes, covariates, genotype_settings, seed)
     terms, notes = usable_covariates(analysed)
     values = phenotypes.loc[people[terms.index]].set_axis(terms.index)
     names = [name for members in groups.values() for name in members]
@@ -84,6 +89,13 @@ def run_gwas(
     present = {key: [name for name in groups[key] if name in tested] for key in groups}
     present = {key: members for key, members in present.items() if members}
     together = {key: present[key] for key in LATENT_GROUPS if key in present}
+
+    # Tables that the study names are read, and refused, before the hours of computing.
+    annotation = read_annotation(settings)
+    chosen = None
+    if gene_table is not None and settings.rare is not None:
+        genome = genotype_settings.reference_genome
+        chosen = read_genes(gene_table, genome, settings.rare.consequences)
 
     genotypes = hl.read_matrix_table(f"{genotypes_folder}/genotypes.mt")
     packed = read_packed(f"{genotypes_folder}/packed")
@@ -95,8 +107,8 @@ def run_gwas(
             spark, packed, model, tested.iloc[order], terms.iloc[order], f"{folder}/.model", seed
         )
         log.info("gwas: the whole genome predicts up to %.3f", max(offsets.r2.values()))
-    table = associate(spark, genotypes, tested, terms, together, folder, offsets)
-    remove_folder(f"{folder}/.model")
+    common = genotypes.filter_rows(genotypes.is_common)
+    table = associate(spark, common, tested, terms, together, folder, offsets)
     rows = _wide_rows(hl, table)
     associations = write_associations(rows, folder)
     omnibus = write_omnibus(rows, folder)
@@ -107,23 +119,11 @@ def run_gwas(
         effective[key] = effective_number(correlation_of(tested[members], terms))
         thresholds[key] = -np.log10(settings.p_threshold / effective[key])
     thresholds |= {f"{key} omnibus": -np.log10(settings.p_threshold) for key in together}
-    hits = {
-        method: _hits(associations, omnibus, method, present, threshold)
-        for method, threshold in thresholds.items()
-    }
-    variants = significant_variants(list(hits.values()))
-    dosages = {}
-    if len(variants):
-        places = packed.rows(variants)
-        calls = packed.calls.read(places, packed.places(list(terms.index)))
-        keys = packed.sites.iloc[places][VARIANT].itertuples(index=False, name=None)
-        dosages = dict(zip(keys, standardised(calls), strict=True))
-    found = {
-        method: find_loci(rows, dosages, settings.clump_window_bp, settings.clump_r2)
-        for method, rows in hits.items()
-    }
-    records = [{"method": method, **locus} for method, loci in found.items() for locus in loci]
-    write_rows(spark, records, LOCI, folder)
+    found = write_loci(
+        spark, packed, Tests(associations, omnibus, present), thresholds, tested, terms, offsets,
+        settings, annotation, folder,
+    )  # fmt: skip
+    remove_folder(f"{folder}/.model")
     notes_on_pairing = (
         "Samples and participants were paired at random: there is no association to find."
         if genotype_settings.pairing == "random"
@@ -141,6 +141,14 @@ def run_gwas(
         spark, packed, rows, terms, list(tested.columns),
         [name for key in ("vae", "traits") for name in present.get(key, [])], folder,
     )  # fmt: skip
+    genes: list[dict[str, Any]] = []
+    if chosen is not None and settings.rare is not None:
+        # An offset is for one chromosome; relatives are left out of these tests instead.
+        alone = terms.index.isin(unrelated)
+        genes = gene_tests(
+            spark, genotypes, chosen, settings.rare.max_maf, tested[alone], terms[alone]
+        )
+    write_rows(spark, genes, GENES, folder)
     return {
         "participants": len(phenotypes),
         "genotyped_samples": n_genotyped,
@@ -158,11 +166,12 @@ def run_gwas(
             key: round(float(np.mean([lambdas[name] for name in members])), 4)
             for key, members in present.items()
         },
-        "loci": {method: len(loci) for method, loci in found.items()},
+        "loci": found,
         "sumstats": len(files),
         "null_model": settings.null_model,
         "predicted_by_genome": offsets.r2 if offsets else {},
         **polygenic,
+        "genes": len({one["gene"] for one in genes}),
     }
 
 
@@ -183,17 +192,35 @@ def _people(
     scores: pd.DataFrame,
     phenotypes: pd.DataFrame,
     covariates: pd.DataFrame,
-    pairing: str,
+    settings: Genotypes,
     seed: int,
 ) -> tuple[pd.Series, pd.DataFrame]:
     """The participant of each matched sample, and its covariates and components."""
-    matching = match(list(scores.index), list(phenotypes.index), pairing, seed)
-    people = pd.Series(matching.participants, index=matching.samples)
+    owners = read_id_map(settings.id_map) if settings.id_map else {}
+    samples = {owners.get(s, s): s for s in scores.index if not owners or s in owners}
+    named = [owners.get(s, s) for s in scores.index if not owners or s in owners]
+    matching = match(named, list(phenotypes.index), settings.pairing, seed)
+    people = pd.Series(matching.participants, index=[samples[name] for name in matching.samples])
     terms = covariates.reindex(people.to_numpy()).set_axis(people.index)
     components = np.array(scores.loc[people.index, "pc"].tolist(), float)
     for i in range(components.shape[1]):
         terms[f"pc_{i + 1}"] = components[:, i]
     return people, terms
+
+
+def read_id_map(path: str) -> dict[str, str]:
+    """The participant of each sample, from a table with sample_id and participant_id.
+
+    Raises `DataError` where it cannot be read, lacks a column or names a sample twice.
+    """
+    table = read_text_table(path, "id map")
+    columns = ["sample_id", "participant_id"]
+    if missing := [name for name in columns if name not in table.columns]:
+        raise DataError(f"The id map {path} has no column {', '.join(missing)}: add it.")
+    table = table[columns].dropna()
+    if repeated := int(table["sample_id"].duplicated().sum()):
+        raise DataError(f"The id map {path} names {repeated} samples more than once: keep one row.")
+    return dict(table.itertuples(index=False, name=None))
 
 
 def _wide_rows(hl: Any, table: Any) -> DataFrame:
@@ -215,24 +242,3 @@ def _wide_rows(hl: Any, table: Any) -> DataFrame:
         omnibus=jointly,
     )
     return plain.select_globals().to_spark(flatten=False)
-
-
-def _hits(
-    associations: DataFrame,
-    omnibus: DataFrame,
-    method: str,
-    present: Mapping[str, Sequence[str]],
-    threshold: float,
-) -> pd.DataFrame:
-    """The tests of a method that pass its threshold."""
-    if method in present:
-        rows = associations.filter(F.col("phenotype").isin(list(present[method])))
-    else:
-        rows = (
-            omnibus.filter(F.col("model") == method.removesuffix(" omnibus"))
-            .withColumn("phenotype", F.lit(method))
-            .withColumn("beta", F.lit(None).cast("double"))
-            .withColumn("se", F.lit(None).cast("double"))
-            .select(associations.columns)
-        )
-    return rows.filter(F.col("neg_log10_p") >= threshold).toPandas()

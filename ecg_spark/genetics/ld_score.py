@@ -113,15 +113,15 @@ def heritability(chi2: Reals, n: float, scores: Reals, blocks: int = BLOCKS) -> 
 
     The intercept comes from variants with a chi-squared below `TWO_STEP`, the slope from all with
     the intercept held. Both by three rounds of reweighting. NaN where fewer than ten variants
-    are in the first step.
+    are in the first step, or all tag alike.
     """
     m, floor, low = len(chi2), np.maximum(scores, 1), chi2 < TWO_STEP
     blocks = min(blocks, int(low.sum()))
-    if blocks < 10:
+    if blocks < 10 or not _informative(scores):
         return Heritability(float(chi2.mean()), *[float("nan")] * 4)
-    before = np.cumsum(low) - low
+    before: NDArray[np.int64] = np.cumsum(low) - low
     cuts = np.floor(np.arange(blocks + 1) * (low.sum() / blocks)).astype(int)
-    block = np.searchsorted(cuts, before, "right") - 1
+    block: NDArray[np.int64] = np.searchsorted(cuts, before, "right") - 1
     block = np.clip(block - (~low & np.isin(before, cuts)), 0, blocks - 1)
     design = np.column_stack([np.ones(m), scores])
     start = np.array([1.0, (chi2.mean() - 1) / scores.mean()])
@@ -163,9 +163,12 @@ def genetic_correlations(
 
     `n` [p]: the people behind each column. The intercept takes what shared people make. Both
     heritabilities and the covariance are estimated over the same blocks, whose jackknife carries
-    their common error into that of the correlation.
+    their common error into that of the correlation. Nothing is told where there are fewer than 50
+    variants, or all tag alike.
     """
     m, p = z.shape
+    if m < 50 or not _informative(scores):
+        return {}
     blocks = min(blocks, m // 5)
     block = np.arange(m) * blocks // m
     x = scores / m
@@ -219,6 +222,11 @@ def _jackknifed(
     beta = np.linalg.solve(gram, cross)
     deleted = np.linalg.solve(gram - grams, (cross - crosses)[:, :, None])[:, :, 0]
     return beta, deleted
+
+
+def _informative(scores: Reals) -> bool:
+    """Whether variants differ in what they tag, without which no slope can be told."""
+    return bool(scores.std() > 1e-3 * np.abs(scores).mean())
 
 
 def _spread(whole: float, deleted: Reals) -> float:

@@ -75,10 +75,32 @@ LOCI = Table(
             StructField("phenotypes", ArrayType(StringType(), False), False),
             StructField("n_variants", IntegerType(), False),
             StructField("n_clumps", IntegerType(), False),
+            StructField("n_signals", IntegerType(), True),  # null for an omnibus test
+            StructField("nearest_gene", StringType(), True),  # null without a table of genes
+            StructField("gene_distance_bp", IntegerType(), True),
+            StructField("published", BooleanType(), True),  # null without a table of such loci
         ]
     ),
 )
 """A locus that a method has found, and its lead variant."""
+
+SIGNALS = Table(
+    "signals",
+    ("method", "contig", "lead", "step"),
+    StructType(
+        [
+            StructField("method", StringType(), False),
+            StructField("lead", IntegerType(), False),  # the position of the locus's lead variant
+            StructField("step", IntegerType(), False),  # from 1
+            *_VARIANT,
+            StructField("phenotype", StringType(), False),
+            StructField("beta", DoubleType(), False),  # given the signals of the steps before
+            StructField("se", DoubleType(), False),
+            StructField("neg_log10_p", DoubleType(), False),
+        ]
+    ),
+)
+"""An independent signal of a locus, by stepwise conditional regression."""
 
 
 HERITABILITY = Table(
@@ -115,6 +137,27 @@ GENETIC_CORRELATION = Table(
     ),
 )
 """How far two phenotypes share their genetic causes, by LD-score regression."""
+
+
+GENES = Table(
+    "genes",
+    ("gene", "phenotype"),
+    StructType(
+        [
+            StructField("gene", StringType(), False),
+            StructField("phenotype", StringType(), False),
+            StructField("n_variants", IntegerType(), False),
+            StructField("alleles", DoubleType(), False),  # minor alleles in all people
+            StructField("n", IntegerType(), False),
+            StructField("burden_beta", DoubleType(), True),  # per minor allele
+            StructField("burden_se", DoubleType(), True),
+            StructField("burden_neg_log10_p", DoubleType(), True),
+            StructField("skat_q", DoubleType(), True),
+            StructField("skat_neg_log10_p", DoubleType(), True),
+        ]
+    ),
+)
+"""The rare variants of a gene against a phenotype; empty where no gene table is given."""
 
 
 def write_associations(rows: DataFrame, folder: str) -> DataFrame:

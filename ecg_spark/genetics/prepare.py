@@ -21,10 +21,10 @@ def prepare_genotypes(
 ) -> dict[str, Any]:
     """Import, quality control, principal components and relatives of the genotypes at `path`.
 
-    Writes `folder`/genotypes.mt (entry `n_alt`; rows with rsid, call_rate, af), its hard calls as
-    packed.bed, .bim and .fam, and the table `folder`/scores (see `outputs.SCORES`). Returns the
-    summary: counts at each filter, how many variants the structure stands on, related pairs, the
-    size of the unrelated set, notes.
+    Writes `folder`/genotypes.mt (entry `n_alt`; rows with rsid, call_rate, af, is_common), the hard
+    calls of its common variants as packed.bed, .bim and .fam, and the table `folder`/scores (see
+    `outputs.SCORES`). Returns the summary: counts at each filter, how many variants the structure
+    stands on, related pairs, the size of the unrelated set, notes.
 
     Raises `DataError` for genotypes that cannot be read or of which nothing is left.
     """
@@ -39,11 +39,12 @@ def prepare_genotypes(
     genotypes, left = quality_control(genotypes, settings, scratch)
     genotypes = genotypes.checkpoint(f"{folder}/genotypes.mt", overwrite=True)
     log.info("genotypes: %d samples, %d variants pass", left[-1].samples, left[-1].variants)
-    write_packed(genotypes, f"{folder}/packed")
+    common = genotypes.filter_rows(genotypes.is_common)
+    write_packed(common, f"{folder}/packed")
     found = structure(
         spark,
         read_packed(f"{folder}/packed"),
-        np.array(genotypes.af.collect()),
+        np.array(common.af.collect()),
         settings.reference_genome,
         settings.components,
         settings.max_kinship,

@@ -1,9 +1,12 @@
 """Quality control of samples and variants, with what each filter left."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import fsspec
 import hail as hl
+import pandas as pd
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.genotypes import called
@@ -28,49 +31,58 @@ class Left:
 def quality_control(
     genotypes: hl.MatrixTable, settings: Genotypes, scratch: str
 ) -> tuple[hl.MatrixTable, list[Left]]:
-    """Leave out poorly genotyped samples, then poor variants; count at each filter.
+    """Leave out poor samples, then poor variants; count at each filter.
 
-    Samples by call rate; variants by unknown or repeated alleles, call rate, minor allele
-    frequency and Hardy-Weinberg. The Hardy-Weinberg test (exact, Wigginton et al. 2005) is for an
-    excess of heterozygotes alone: genotyping errors make one, while several populations in one
-    sample make a lack of them (`--hwe keep-fewhet` of plink2). Variants keep `call_rate` and `af`
-    (of the alternate allele), samples `sample_call_rate`.
+    Samples by the lists `settings.exclude` and `settings.keep`, call rate and heterozygosity;
+    variants by unknown or repeated alleles, call rate, minor allele frequency and count,
+    imputation quality and Hardy-Weinberg. The Hardy-Weinberg test (exact, Wigginton et al. 2005) is
+    for an excess of heterozygotes alone: genotyping errors make one, while several populations in
+    one sample make a lack of them (`--hwe keep-fewhet` of plink2). Variants that fail the frequency
+    or count alone stay, for the tests of rare variants, with `is_common` false. Variants keep
+    `call_rate` and `af` (of the alternate allele), samples `sample_call_rate`.
 
     Raises `DataError` that names the filter which left no sample or no variant.
     """
+    call = called(genotypes.n_alt)
     genotypes = genotypes.annotate_cols(
-        call_rate=hl.agg.fraction(hl.is_defined(genotypes.n_alt)), n_rows=hl.agg.count()
+        call_rate=hl.agg.fraction(hl.is_defined(genotypes.n_alt)),
+        n_rows=hl.agg.count(),
+        heterozygosity=hl.agg.filter(hl.is_defined(call), hl.agg.fraction(call == 1)),
     )
     samples = genotypes.cols().checkpoint(f"{scratch}/samples.ht", overwrite=True)
-    n_samples = samples.count()
-    n_variants = samples.aggregate(hl.agg.max(samples.n_rows)) or 0
-    left = [Left("as imported", n_samples, n_variants)]
+    table = samples.select("call_rate", "n_rows", "heterozygosity").to_pandas().set_index("s")
+    n_variants = int(table["n_rows"].max()) if len(table) else 0
+    left = [Left("as imported", len(table), n_variants)]
     _require(left, settings)
-    good = samples.filter(samples.call_rate >= settings.min_sample_call_rate)
-    left.append(
-        Left(f"sample call rate ≥ {settings.min_sample_call_rate:g}", good.count(), n_variants)
-    )
-    _require(left, settings)
-    genotypes = genotypes.drop("call_rate", "n_rows")
+    good = table
+    for name, chosen in _sample_filters(settings):
+        good = good[chosen(good)]
+        left.append(Left(name, len(good), n_variants))
+        _require(left, settings)
+    n_samples = len(table)
+    genotypes = genotypes.drop("call_rate", "n_rows", "heterozygosity")
     if left[-1].samples < n_samples:
-        genotypes = genotypes.semi_join_cols(good)
+        chosen = hl.literal(set(good.index), hl.tset(hl.tstr))
+        genotypes = genotypes.filter_cols(chosen.contains(genotypes.s))
     genotypes = genotypes.distinct_by_row()
 
     call = called(genotypes.n_alt)
     counted = genotypes.select_rows(
         "rsid",
         call_rate=hl.agg.fraction(hl.is_defined(genotypes.n_alt)),
-        af=hl.agg.mean(genotypes.n_alt) / 2,
+        dosages=hl.agg.stats(genotypes.n_alt),
         n_calls=hl.struct(
             hom_ref=hl.int32(hl.agg.count_where(call == 0)),
             het=hl.int32(hl.agg.count_where(call == 1)),
             hom_alt=hl.int32(hl.agg.count_where(call == 2)),
         ),
     ).rows()
+    counted = counted.annotate(af=counted.dosages.mean / 2)
     counted = counted.checkpoint(f"{scratch}/variants.ht", overwrite=True)
     n = counted.n_calls
     hwe_p = hl.hardy_weinberg_test(n.hom_ref, n.het, n.hom_alt, one_sided=True).p_value
     unknown = hl.literal(set(UNKNOWN_ALLELES))
+    p, d = counted.af, counted.dosages
     filters = {
         "no repeated variant": True,
         "known alleles": ~counted.alleles.any(unknown.contains),
@@ -82,22 +94,78 @@ def quality_control(
             & (counted.af > 0)
             & (counted.af < 1)
         ),
+        f"minor allele count ≥ {settings.min_mac}": (
+            hl.min(d.sum, 2 * d.n - d.sum) >= settings.min_mac
+        ),
         f"Hardy-Weinberg p ≥ {settings.min_hwe_p:g} (excess of heterozygotes)": (
             hwe_p >= settings.min_hwe_p
         ),
+        f"imputation quality ≥ {settings.min_info:g}": (
+            d.stdev**2 >= settings.min_info * 2 * p * (1 - p)
+        ),
     }
     passed = hl.bool(True)
+    but_for_frequency = (counted.af > 0) & (counted.af < 1)
     counts = []
-    for condition in filters.values():
+    for name, condition in filters.items():
         passed = passed & hl.coalesce(condition, False)
+        if not name.startswith("minor allele"):
+            but_for_frequency = but_for_frequency & hl.coalesce(condition, False)
         counts.append(hl.agg.count_where(passed))
     for name, count in zip(filters, counted.aggregate(tuple(counts)), strict=True):
         left.append(Left(name, left[-1].samples, count))
     _require(left, settings)
-    kept = counted.filter(passed).select("call_rate", "af")
+    kept = counted.select("call_rate", "af", is_common=passed, is_kept=but_for_frequency)
+    kept = kept.filter(kept.is_kept).drop("is_kept")
     genotypes = genotypes.semi_join_rows(kept)
     genotypes = genotypes.annotate_rows(**kept[genotypes.row_key])
     return genotypes.annotate_cols(sample_call_rate=samples[genotypes.s].call_rate), left
+
+
+def _sample_filters(
+    settings: Genotypes,
+) -> list[tuple[str, Callable[[pd.DataFrame], pd.Series]]]:
+    """Names of the filters of samples, and what each keeps of those left."""
+    filters: list[tuple[str, Callable[[pd.DataFrame], pd.Series]]] = []
+    if settings.exclude:
+        withdrawn = read_ids(settings.exclude)
+        filters.append(("not in the list of the excluded", lambda t: ~t.index.isin(withdrawn)))
+    if settings.keep:
+        wanted = read_ids(settings.keep)
+        filters.append(("in the list of those to keep", lambda t: t.index.isin(wanted)))
+    limit = settings.max_heterozygosity_sd
+    filters += [
+        (
+            f"sample call rate ≥ {settings.min_sample_call_rate:g}",
+            lambda t: t["call_rate"] >= settings.min_sample_call_rate,
+        ),
+        (
+            f"heterozygosity within {limit:g} standard deviations",
+            lambda t: (
+                (t["heterozygosity"] - t["heterozygosity"].mean()).abs()
+                <= limit * t["heterozygosity"].std(ddof=0) + 1e-12
+            ),
+        ),
+    ]
+    return filters
+
+
+def read_ids(path: str) -> set[str]:
+    """The first word of each line of a file.
+
+    Raises `DataError` where the file cannot be read or names nobody.
+    """
+    try:
+        with fsspec.open(path, "rt", encoding="utf-8") as file:
+            ids = {line.split()[0] for line in file if line.split()}
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"The list of samples {path} cannot be read ({type(error).__name__}): correct it "
+            f"under genotypes in the study file."
+        ) from None
+    if not ids:
+        raise DataError(f"The list of samples {path} is empty: fill it or take it out.")
+    return ids
 
 
 def _require(left: list[Left], settings: Genotypes) -> None:

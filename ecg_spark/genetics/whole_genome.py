@@ -11,7 +11,7 @@ Level 0 runs in Spark over blocks, level 1 over phenotypes and folds, in NumPy. 
 calls of one block, or the predictors of one phenotype and fold.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -98,7 +98,7 @@ def predict_by_genome(
         (packed.calls, samples, basis, y, known, bounds, blocks, penalties)
     )
 
-    def level_0(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def level_0(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         calls, samples, basis, y, known, bounds, blocks, penalties = shared.value
         for number in (i for batch in batches for i in batch.column(0).to_pylist()):
             contig, places = blocks[number]
@@ -309,7 +309,7 @@ def _ridge(gram: NDArray[Any], cross: NDArray[Any], penalty: float) -> NDArray[A
 
 
 def _predictor_rows(
-    found: Floats, phenotype: int, block: int, contig: str, bounds: Sequence[int]
+    found: Floats, phenotype: int, block: int, contig: str, bounds: NDArray[np.int64]
 ) -> pa.RecordBatch:
     """The predictors of a phenotype and block [n, penalties] as a row a fold."""
     parts = [found[a:b].tobytes() for a, b in pairwise(bounds)]

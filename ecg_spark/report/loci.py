@@ -50,12 +50,22 @@ class Region:
             f"{self.end / 1e6:.2f} Mb",
             "methods": ", ".join(self.methods),
             "phenotypes": ", ".join(self.phenotypes) or "all together",
+            "gene": _gene(lead["nearest_gene"], lead["gene_distance_bp"]),
+            "published": {True: "known", False: "novel"}.get(lead["published"], "–"),
+            "signals": "–" if pd.isna(lead["n_signals"]) else int(lead["n_signals"]),
             "beta": f"{lead['beta']:+.3f}" if tested else "–",
             "se": f"{lead['se']:.3f}" if tested else "–",
             "neg_log10_p": f"{lead['neg_log10_p']:.1f}",
             "af": f"{lead['af']:.3f}",
             "n": int(lead["n"]),
         }
+
+
+def _gene(name: str | None, distance_bp: float | None) -> str:
+    """The nearest gene, with its distance where the locus lies outside of it."""
+    if not name:
+        return "–"
+    return name if not distance_bp else f"{name} ({distance_bp / 1e3:,.0f} kb)"
 
 
 def merge(loci: pd.DataFrame) -> list[Region]:

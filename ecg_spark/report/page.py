@@ -128,7 +128,11 @@ def _settings(study: Study) -> list[tuple[str, str]]:
     """The settings that decide the result, by key; places of files are left out."""
     parts = study.model_dump(
         include={"seed", "model", "gwas", "genotypes", "participants"},
-        exclude={"genotypes": {"path"}, "participants": {"path"}},
+        exclude={
+            "genotypes": {"path", "id_map", "exclude", "keep"},
+            "participants": {"path"},
+            "gwas": {"genes": True, "published": True, "rare": {"genes"}},
+        },
     )
     rows = []
     for key, value in parts.items():

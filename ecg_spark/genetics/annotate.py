@@ -1,0 +1,82 @@
+"""What is known about a locus: the nearest gene, and whether it has been published."""
+
+import re
+
+import numpy as np
+import pandas as pd
+
+from ecg_spark.errors import DataError
+from ecg_spark.participants import read_text_table
+
+_CATALOG = {"Chr_id": "contig", "CHR_ID": "contig", "Chr_pos": "position", "CHR_POS": "position"}
+_SEX = {"23": "X", "24": "Y"}
+
+
+def read_gene_positions(path: str) -> pd.DataFrame:
+    """Genes of a GTF (.gtf, .gtf.gz): contig (bare: 1 … 22, X), start, end in bp, gene.
+
+    Contigs may be named 1, chr1 or by RefSeq's accession (NC_000001). Raises `DataError` where the
+    file cannot be read or holds no gene.
+    """
+    try:
+        table = pd.read_csv(
+            path, sep="\t", comment="#", header=None, usecols=[0, 2, 3, 4, 8], dtype=str,
+            names=list("abcdefghi"),
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"The genes {path} cannot be read as GTF ({type(error).__name__}): correct gwas.genes."
+        ) from None
+    table = table[table["c"] == "gene"]
+    names = table["i"].str.extract(r'(?:gene_name|gene|gene_id) "([^"]+)"')[0]
+    starts, ends = (pd.to_numeric(table[key], errors="coerce") for key in "de")
+    genes = pd.DataFrame(
+        {"contig": table["a"].map(_bare), "start": starts, "end": ends, "gene": names}
+    ).dropna()
+    if genes.empty:
+        raise DataError(f"The genes {path} hold no line of a gene: correct gwas.genes.")
+    return genes.astype({"start": int, "end": int}).reset_index(drop=True)
+
+
+def read_published(path: str) -> pd.DataFrame:
+    """Published loci: contig (bare) and position, from a table of the GWAS Catalog or any other.
+
+    Columns contig and position, or the Catalog's Chr_id and Chr_pos; rows without a position are
+    left out. Raises `DataError` where it cannot be read or lacks them.
+    """
+    table = read_text_table(path, "table of published loci").rename(columns=_CATALOG)
+    if missing := [name for name in ("contig", "position") if name not in table.columns]:
+        raise DataError(
+            f"The table of published loci {path} has no column {', '.join(missing)} "
+            f"(or the GWAS Catalog's Chr_id, Chr_pos): correct gwas.published."
+        )
+    position = pd.to_numeric(table["position"], errors="coerce")
+    known = table.assign(position=position)[["contig", "position"]].dropna()
+    known["contig"] = known["contig"].map(_bare)
+    return known.dropna().astype({"position": int}).reset_index(drop=True)
+
+
+def nearest_gene(genes: pd.DataFrame, contig: str, position: int) -> tuple[str, int] | None:
+    """The gene that is nearest to a place, with the distance in bp: 0 within it."""
+    own = genes[genes["contig"] == contig.removeprefix("chr")]
+    if own.empty:
+        return None
+    before, after = own["start"].to_numpy() - position, position - own["end"].to_numpy()
+    distance = np.maximum(np.maximum(before, after), 0)
+    # Of several genes around a place, the shortest says most.
+    best = np.lexsort([(own["end"] - own["start"]).to_numpy(), distance])[0]
+    return str(own["gene"].iloc[best]), int(distance[best])
+
+
+def is_published(known: pd.DataFrame, contig: str, start: int, end: int, window_bp: int) -> bool:
+    """Whether a published place lies within `window_bp` of a locus."""
+    own = known.loc[known["contig"] == contig.removeprefix("chr"), "position"]
+    return bool(own.between(start - window_bp, end + window_bp).any())
+
+
+def _bare(contig: str) -> str | None:
+    """The chromosome of a contig's name; None for what is no chromosome."""
+    refseq = re.match(r"NC_0+(\d+)\.", contig)
+    name = refseq[1] if refseq else contig.removeprefix("chr")
+    name = _SEX.get(name, name)
+    return name if re.fullmatch(r"[1-9]|1\d|2[0-2]|X|Y", name) else None

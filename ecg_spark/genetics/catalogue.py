@@ -1,0 +1,155 @@
+"""The loci of every method, with their independent signals, nearest genes and what is published."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from ecg_spark.genetics.annotate import (
+    is_published,
+    nearest_gene,
+    read_gene_positions,
+    read_published,
+)
+from ecg_spark.genetics.loci import find_loci, significant_variants
+from ecg_spark.genetics.outputs import LOCI, SIGNALS, write_rows
+from ecg_spark.genetics.packed import VARIANT, Packed, centred, standardised
+from ecg_spark.genetics.signals import independent_signals
+from ecg_spark.genetics.whole_genome import Loco
+from ecg_spark.study import Gwas
+
+MAX_NEIGHBOURS = 4_000
+"""Signals are looked for among so many variants about a lead variant."""
+
+
+@dataclass(frozen=True)
+class Tests:
+    """The published tests, and the phenotypes of each group."""
+
+    associations: DataFrame
+    omnibus: DataFrame
+    groups: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """Genes and published loci, where the study names tables of them."""
+
+    genes: pd.DataFrame | None
+    published: pd.DataFrame | None
+
+
+def read_annotation(settings: Gwas) -> Annotation:
+    """Read the tables of genes and of published loci; `DataError` where they cannot be used."""
+    return Annotation(
+        read_gene_positions(settings.genes) if settings.genes else None,
+        read_published(settings.published) if settings.published else None,
+    )
+
+
+def write_loci(
+    spark: SparkSession,
+    packed: Packed,
+    tests: Tests,
+    thresholds: Mapping[str, float],
+    phenotypes: pd.DataFrame,
+    covariates: pd.DataFrame,
+    offsets: Loco | None,
+    settings: Gwas,
+    annotation: Annotation,
+    folder: str,
+) -> dict[str, int]:
+    """Write the tables loci and signals; return the number of loci of each method.
+
+    A method is a key of `thresholds` (-log10 p): a group of phenotypes, or a group's omnibus test.
+    Signals are those of a locus's best phenotype, by conditional regression at the method's
+    threshold, and are not looked for behind an omnibus test.
+    """
+    hits = {method: _hits(tests, method, threshold) for method, threshold in thresholds.items()}
+    dosages = _dosages(packed, significant_variants(list(hits.values())), covariates.index)
+    genes, published = annotation.genes, annotation.published
+    window = settings.clump_window_bp
+    loci, signals, counts = [], [], {}
+    for method, rows in hits.items():
+        found = find_loci(rows, dosages, window, settings.clump_r2)
+        counts[method] = len(found)
+        for locus in found:
+            own: list[dict[str, Any]] | None = None
+            if locus["phenotype"] in phenotypes:
+                own = _signals(packed, locus, thresholds[method], phenotypes, covariates, offsets)
+                signals += [{"method": method, "lead": locus["position"], **one} for one in own]
+            near = genes is not None and nearest_gene(genes, locus["contig"], locus["position"])
+            place = (locus["contig"], locus["start"], locus["end"])
+            loci.append(
+                {
+                    "method": method,
+                    **locus,
+                    "n_signals": None if own is None else len(own),
+                    "nearest_gene": near[0] if near else None,
+                    "gene_distance_bp": near[1] if near else None,
+                    "published": None
+                    if published is None
+                    else is_published(published, *place, window),
+                }
+            )
+    write_rows(spark, loci, LOCI, folder)
+    write_rows(spark, signals, SIGNALS, folder)
+    return counts
+
+
+def _hits(tests: Tests, method: str, threshold: float) -> pd.DataFrame:
+    """The tests of a method that pass its threshold."""
+    if method in tests.groups:
+        rows = tests.associations.filter(F.col("phenotype").isin(list(tests.groups[method])))
+    else:
+        rows = (
+            tests.omnibus.filter(F.col("model") == method.removesuffix(" omnibus"))
+            .withColumn("phenotype", F.lit(method))
+            .withColumn("beta", F.lit(None).cast("double"))
+            .withColumn("se", F.lit(None).cast("double"))
+            .select(tests.associations.columns)
+        )
+    return rows.filter(F.col("neg_log10_p") >= threshold).toPandas()
+
+
+def _dosages(packed: Packed, variants: pd.DataFrame, samples: pd.Index) -> dict[Any, Any]:
+    """Genotypes of significant variants by their key, centred and of length 1."""
+    if variants.empty:
+        return {}
+    places = packed.rows(variants)
+    calls = packed.calls.read(places, packed.places(list(samples)))
+    keys = packed.sites.iloc[places][VARIANT].itertuples(index=False, name=None)
+    return dict(zip(keys, standardised(calls), strict=True))
+
+
+def _signals(
+    packed: Packed,
+    locus: Mapping[str, Any],
+    threshold: float,
+    phenotypes: pd.DataFrame,
+    covariates: pd.DataFrame,
+    offsets: Loco | None,
+) -> list[dict[str, Any]]:
+    """The independent signals of a locus, the lead variant's first as a rule."""
+    name, sites = locus["phenotype"], packed.sites
+    start, end = locus["start"], locus["end"]
+    inside = (sites["contig"] == locus["contig"]) & sites["position"].between(start, end)
+    places = np.flatnonzero(inside)
+    if len(places) > MAX_NEIGHBOURS:
+        far = np.abs(sites["position"].to_numpy()[places] - locus["position"])
+        places = np.sort(places[np.argsort(far, kind="stable")[:MAX_NEIGHBOURS]])
+    y = phenotypes[name].dropna()
+    if offsets is not None:
+        y = y - offsets.without(locus["contig"]).loc[y.index, name]
+    genotypes = centred(packed.calls.read(places, packed.places(list(y.index))))
+    terms = covariates.loc[y.index].to_numpy(float)
+    found = []
+    for order, one in enumerate(independent_signals(genotypes, y.to_numpy(), terms, threshold), 1):
+        site = sites.iloc[places[one.variant]]
+        numbers = {"beta": one.beta, "se": one.se, "neg_log10_p": one.neg_log10_p}
+        found.append({**site.to_dict(), "phenotype": name, "step": order, **numbers})
+    return found

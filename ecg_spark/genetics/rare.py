@@ -1,0 +1,176 @@
+"""Rare variants, gene by gene: burden and SKAT.
+
+A single rare variant has too few carriers to be tested. The burden test regresses the phenotype on
+the number of rare alleles in a gene, which finds variants that act in one direction; SKAT (Wu et
+al. 2011, Am J Hum Genet 89:82) asks whether they act at all, in whatever directions.
+"""
+
+import math
+from typing import Any
+
+import hail as hl
+import numpy as np
+import pandas as pd
+from pyspark.sql import SparkSession
+
+from ecg_spark.errors import DataError
+from ecg_spark.genetics.association import neg_log10_p_of_t
+from ecg_spark.genetics.packed import VARIANT
+from ecg_spark.genetics.phenotypes import by_missingness
+from ecg_spark.participants import read_text_table
+
+ACCURACY = 1e-9
+"""SKAT's p-values are exact to this; smaller ones are given as this."""
+
+_ITERATIONS = 100_000
+_MAX_VARIANTS = 10_000
+
+
+def read_genes(
+    path: str, reference_genome: str, consequences: tuple[str, ...] | None
+) -> pd.DataFrame:
+    """Which variants count for which gene: contig, position, ref, alt, gene, weight (or NaN).
+
+    A table (CSV, TSV or Parquet) with these columns, of which weight may be absent, and
+    consequence, by which rows are chosen where `consequences` are given. Contigs may be named with
+    or without chr. A variant may be in several genes.
+
+    Raises `DataError` where it cannot be read, lacks a column or nothing is chosen.
+    """
+    table = read_text_table(path, "gene table")
+    needed = [*VARIANT, "gene", *(["consequence"] if consequences else [])]
+    missing = [name for name in needed if name not in table.columns]
+    if missing:
+        raise DataError(f"The gene table {path} has no column {', '.join(missing)}: add it.")
+    if consequences:
+        table = table[table["consequence"].isin(consequences)]
+    table = table.dropna(subset=[*VARIANT, "gene"])
+    numbers = {"position": pd.to_numeric(table["position"], errors="coerce")}
+    numbers["weight"] = (
+        pd.to_numeric(table["weight"], errors="coerce")
+        if "weight" in table
+        else pd.Series(np.nan, table.index)
+    )
+    bare = table["contig"].str.removeprefix("chr")
+    prefix = "chr" if reference_genome == "GRCh38" else ""
+    table = table.assign(**numbers, contig=prefix + bare).dropna(subset=["position"])
+    if table.empty:
+        raise DataError(
+            f"No row of the gene table {path} is a variant"
+            f"{' of the chosen consequences' if consequences else ''}: correct gwas.rare."
+        )
+    table["position"] = table["position"].astype(int)
+    return table[[*VARIANT, "gene", "weight"]].drop_duplicates([*VARIANT, "gene"])
+
+
+def gene_tests(
+    spark: SparkSession,
+    genotypes: hl.MatrixTable,
+    genes: pd.DataFrame,
+    max_maf: float,
+    phenotypes: pd.DataFrame,
+    covariates: pd.DataFrame,
+) -> list[dict[str, Any]]:
+    """Burden and SKAT of every gene and phenotype, a record each (see `outputs.GENES`).
+
+    `genes` as from `read_genes`. Counted are the minor alleles of variants with a minor allele
+    frequency of at most `max_maf` among the samples analysed. SKAT weighs variants by the given
+    weight, else by the squared Beta(1, 25) density of the minor allele frequency, the default of
+    the R package; the burden is the plain count. Missing dosages are at the variant's mean.
+    Phenotypes (NaN where missing) and covariates are indexed by sample id.
+    """
+    rows = hl.Table.from_spark(spark.createDataFrame(genes))
+    genome = genotypes.locus.dtype.reference_genome
+    rows = rows.select(
+        "gene",
+        weight=hl.or_missing(hl.is_finite(rows.weight), rows.weight),
+        locus=hl.locus(rows.contig, hl.int32(rows.position), reference_genome=genome),
+        alleles=[rows.ref, rows.alt],
+    )
+    rows = rows.key_by("locus", "alleles").collect_by_key("genes")
+    used = genotypes.semi_join_rows(rows)
+    used = used.annotate_rows(genes=rows[used.row_key].genes)
+    records = []
+    for names in by_missingness(phenotypes):
+        known = phenotypes[names[0]].notna()
+        design = _design(spark, phenotypes.loc[known, names], covariates[known])
+        part = used.semi_join_cols(design)
+        part = part.annotate_cols(**design[part.s])
+        part = part.annotate_rows(af=hl.agg.mean(part.n_alt) / 2)
+        part = part.annotate_rows(maf=hl.min(part.af, 1 - part.af))
+        part = part.filter_rows((part.maf > 0) & (part.maf <= max_maf))
+        filled = hl.or_else(part.n_alt, 2 * part.af)
+        part = part.select_entries(x=hl.if_else(part.af > 0.5, 2 - filled, filled))
+        part = part.explode_rows("genes")
+        part = part.annotate_rows(
+            gene=part.genes.gene,
+            weight=hl.or_else(part.genes.weight, hl.dbeta(part.maf, 1, 25) ** 2),
+        )
+        part = part.checkpoint(hl.utils.new_temp_file("genes", "mt"))
+        records += _tests(part, names, covariates.shape[1], int(known.sum()))
+    return records
+
+
+def _design(spark: SparkSession, phenotypes: pd.DataFrame, covariates: pd.DataFrame) -> hl.Table:
+    """Phenotypes `y` and terms `c` by sample."""
+    frame = pd.DataFrame(
+        {
+            "s": phenotypes.index.astype(str),
+            "y": phenotypes.to_numpy(float).tolist(),
+            "c": covariates.to_numpy(float).tolist(),
+        }
+    )
+    rows = spark.createDataFrame(frame, "s string, y array<double>, c array<double>")
+    return hl.Table.from_spark(rows).key_by("s").checkpoint(hl.utils.new_temp_file("design", "ht"))
+
+
+def _tests(
+    part: hl.MatrixTable, names: list[str], n_covariates: int, n: int
+) -> list[dict[str, Any]]:
+    """The records of phenotypes that the same people have."""
+    terms = [1.0, *(part.c[i] for i in range(n_covariates))]
+    counts = part.group_rows_by(part.gene).aggregate(burden=hl.agg.sum(part.x))
+    sizes = part.rows().group_by("gene").aggregate(n_variants=hl.agg.count())
+    size = {row.gene: row.n_variants for row in sizes.collect()}
+    tested = hl.linear_regression_rows(
+        y=[counts.y[i] for i in range(len(names))],
+        x=counts.burden,
+        covariates=[1.0, *(counts.c[i] for i in range(n_covariates))],
+    )
+    tested = tested.annotate(
+        p=tested.t_stat.map(lambda t: neg_log10_p_of_t(t, n - n_covariates - 2))
+    )
+    burden = {row.gene: row for row in tested.collect()}
+    records = []
+    for i, name in enumerate(names):
+        found = hl.skat(
+            key_expr=part.gene,
+            weight_expr=part.weight,
+            y=part.y[i],
+            x=part.x + 0,  # hl.skat loses an entry that is a field as it stands
+            covariates=terms,
+            max_size=_MAX_VARIANTS,
+            accuracy=ACCURACY,
+            iterations=_ITERATIONS,
+        )
+        for row in found.collect():
+            own = burden[row.id]
+            sound = math.isfinite(own.t_stat[i] or math.nan)
+            p = row.p_value
+            records.append(
+                {
+                    "gene": row.id,
+                    "phenotype": name,
+                    "n_variants": size[row.id],
+                    "alleles": own.sum_x,
+                    "n": n,
+                    "burden_beta": own.beta[i] if sound else None,
+                    "burden_se": own.standard_error[i] if sound else None,
+                    "burden_neg_log10_p": own.p[i] if sound else None,
+                    "skat_q": row.q_stat,
+                    "skat_neg_log10_p": None
+                    if p is None or math.isnan(p) or row.fault
+                    else -math.log10(max(p, ACCURACY)),
+                }
+            )
+    return records

@@ -1,0 +1,126 @@
+"""Association and whole-genome regression against plink2 --glm on the same data and machine.
+
+    python tests/bench/bench_gwas.py [--samples 5000] [--variants 10000] [--phenotypes 1 20]
+        [--missing 0 0.01] [--repeats 3]
+
+Genotypes come from plink2 --dummy. Prints a line of JSON a setting: seconds (medians) and variants
+x phenotypes a second of plink2 from BED, of Hail's test from a published MatrixTable, and of the
+whole-genome regression from packed calls, with the ratios to plink2; and the one-off costs of
+import and packing.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+
+import numpy as np
+import pandas as pd
+
+from ecg_spark.genetics.packed import read_packed
+from ecg_spark.genetics.whole_genome import predict_by_genome
+from ecg_spark.session import spark_session, start_hail
+
+
+def timed(action, repeats):
+    """The median seconds of an action, the first run (warming up) left out where there are more."""
+    seconds = []
+    for number in range(repeats + (repeats > 1)):
+        started = time.monotonic()
+        action(number)
+        seconds.append(time.monotonic() - started)
+    return statistics.median(seconds[repeats > 1 :])
+
+
+def measure(spark, samples, variants, count, missing, repeats):
+    """Time one setting."""
+    from ecg_spark.genetics.association import associate
+    from ecg_spark.genetics.genotypes import import_genotypes, write_packed
+
+    folder = tempfile.mkdtemp(prefix="bench-gwas-")
+    threads = str(os.cpu_count())
+    subprocess.run(
+        f"plink2 --dummy {samples} {variants} {missing} --seed 1 --make-bed "
+        f"--out {folder}/set".split(),
+        check=True,
+        capture_output=True,
+    )
+    fam = pd.read_csv(f"{folder}/set.fam", sep=r"\s+", header=None, dtype=str)
+    rng = np.random.default_rng(1)
+    ids = list(fam[1])
+    names = [f"y{i}" for i in range(count)]
+    phenotypes = pd.DataFrame(rng.normal(size=(samples, count)), ids, names)
+    covariates = pd.DataFrame(rng.normal(size=(samples, 5)), ids, list("abcde"))
+    for name, frame in (("pheno", phenotypes), ("covar", covariates)):
+        frame = frame.rename_axis("IID").reset_index()
+        frame.insert(0, "#FID", fam[0])
+        frame.to_csv(f"{folder}/{name}.txt", sep="\t", index=False)
+    command = (
+        f"plink2 --bfile {folder}/set --pheno {folder}/pheno.txt --covar {folder}/covar.txt "
+        f"--glm hide-covar omit-ref --threads {threads} --out {folder}/out"
+    )
+
+    def plink(_):
+        subprocess.run(command.split(), check=True, capture_output=True)
+
+    started = time.monotonic()
+    genotypes = import_genotypes(f"{folder}/set.bed", "GRCh37", folder, 4)
+    genotypes = genotypes.checkpoint(f"{folder}/set.mt")
+    imported = time.monotonic() - started
+    started = time.monotonic()
+    write_packed(genotypes, f"{folder}/packed")
+    packing = time.monotonic() - started
+    packed = read_packed(f"{folder}/packed")
+
+    def hail(_):
+        associate(spark, genotypes, phenotypes, covariates, {}, folder)
+
+    def whole_genome(number):
+        predict_by_genome(
+            spark, packed, np.arange(len(packed.sites)), phenotypes, covariates,
+            f"{folder}/model-{number}", 1,
+        )  # fmt: skip
+
+    seconds = {
+        "plink2": timed(plink, repeats),
+        "hail": timed(hail, repeats),
+        "whole_genome": timed(whole_genome, repeats),
+    }
+    shutil.rmtree(folder)
+    return {
+        "samples": samples,
+        "variants": variants,
+        "phenotypes": count,
+        "missing": missing,
+        "import_s": round(imported, 1),
+        "packing_s": round(packing, 1),
+        "seconds": {key: round(value, 2) for key, value in seconds.items()},
+        "tests_a_second": {key: round(variants * count / value) for key, value in seconds.items()},
+        "to_plink2": {key: round(value / seconds["plink2"], 2) for key, value in seconds.items()},
+    }
+
+
+def main():
+    """Run every setting that is asked for."""
+    parser = argparse.ArgumentParser(description="association against plink2")
+    parser.add_argument("--samples", type=int, nargs="+", default=[5_000])
+    parser.add_argument("--variants", type=int, default=10_000)
+    parser.add_argument("--phenotypes", type=int, nargs="+", default=[1, 20])
+    parser.add_argument("--missing", type=float, nargs="+", default=[0, 0.01])
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    spark = spark_session("bench gwas", progress=False)
+    start_hail(spark)
+    for samples in options.samples:
+        for count in options.phenotypes:
+            for missing in options.missing:
+                row = measure(spark, samples, options.variants, count, missing, options.repeats)
+                print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Burden and SKAT against least squares, the mixture of chi-squares behind SKAT, and R's SKAT."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from genetics_data import least_squares, people, write_plink
+
+from ecg_spark.errors import DataError
+from ecg_spark.genetics.packed import VARIANT
+
+
+def _genes(rows):
+    return pd.DataFrame(rows, columns=[*VARIANT, "gene", "weight"])
+
+
+def _tested(spark, path, genes, max_maf, phenotypes, covariates, scratch):
+    from ecg_spark.genetics.genotypes import import_genotypes
+    from ecg_spark.genetics.rare import gene_tests
+
+    genotypes = import_genotypes(path, "GRCh37", str(scratch), 2)
+    found = gene_tests(spark, genotypes, genes, max_maf, phenotypes, covariates)
+    return pd.DataFrame(found).set_index(["gene", "phenotype"])
+
+
+def test_genes_agree_with_least_squares_and_the_mixture(spark, hail, tmp_path):
+    rng = np.random.default_rng(3)
+    n, ids = 400, [f"S{i}" for i in range(400)]
+    calls = rng.binomial(2, np.r_[np.full(12, 0.012), 0.3][:, None], (13, n)).astype(np.int8)
+    calls[2] = 2 - calls[2]  # the alternate allele is the common one
+    path = write_plink(tmp_path / "set", calls, ids)
+    genes = _genes(
+        [("1", 1_000_000 + 10_000 * j, "G", "A", "one" if j < 6 else "two", np.nan)
+         for j in range(13)]
+    )  # fmt: skip
+    covariates = pd.DataFrame(rng.normal(size=(n, 2)), ids, ["age", "sex"])
+    minor = np.where(np.arange(13)[:, None] == 2, 2 - calls, calls).astype(float)
+    phenotypes = pd.DataFrame({"y": rng.normal(size=n) + covariates["age"]}, ids)
+    phenotypes["y"] += 0.8 * minor[:6].sum(axis=0)
+    phenotypes.loc[ids[::8], "y"] = np.nan
+    found = _tested(spark, path, genes, 0.05, phenotypes, covariates, tmp_path)
+    assert len(found) == 2
+    for gene, rows in (("one", minor[:6]), ("two", minor[6:12])):
+        known = phenotypes["y"].notna().to_numpy()
+        y, c = phenotypes["y"].to_numpy()[known], covariates.to_numpy()[known]
+        g = rows[:, known]
+        one = found.loc[gene, "y"]
+        assert (one["n"], one["n_variants"]) == (known.sum(), 6)
+        beta, se, _, _ = least_squares(y, g.sum(axis=0), c)
+        assert one["burden_beta"] == pytest.approx(beta, rel=1e-6)
+        assert one["burden_se"] == pytest.approx(se, rel=1e-6)
+        design = np.column_stack([np.ones(len(y)), c])
+        basis = np.linalg.qr(design)[0]
+        left = y - basis @ (basis.T @ y)
+        variance = left @ left / (len(y) - 3)
+        maf = g.mean(axis=1) / 2
+        root = 25 * (1 - maf) ** 24  # of the weights
+        inner = root[:, None] * (g - (g @ basis) @ basis.T)
+        q = np.sum((inner @ left) ** 2) / variance / 2
+        assert one["skat_q"] == pytest.approx(q, rel=1e-6)
+        shares = np.linalg.eigvalsh(inner @ inner.T)
+        drawn = rng.chisquare(1, (200_000, 6)) @ shares / 2
+        p = np.mean(drawn >= q)
+        spread = 4 * np.sqrt(p * (1 - p) / 200_000) + 1e-5
+        assert 10 ** -one["skat_neg_log10_p"] == pytest.approx(p, abs=spread)
+    assert found.loc[("one", "y"), "burden_neg_log10_p"] > 4
+
+
+def test_skat_is_that_of_the_r_package(spark, hail, shared_data, tmp_path):
+    folder = shared_data / "genotypes/hail"
+    calls = np.loadtxt(folder / "skat_genotype_matrix.csv", delimiter=",", dtype=np.int8).T
+    ids = [f"S{i}" for i in range(2_000)]
+    path = write_plink(tmp_path / "set", calls, ids)
+    genes = _genes([("1", 1_000_000 + 10_000 * j, "G", "A", "all", 1.0) for j in range(100)])
+    y = np.loadtxt(folder / "skat_phenotypes.csv")
+    found = _tested(
+        spark, path, genes, 0.5, pd.DataFrame({"y": y}, ids), pd.DataFrame(index=ids), tmp_path
+    )
+    one = found.loc["all", "y"]
+    # R: SKAT(G, SKAT_Null_Model(y ~ 1, out_type = "C"), method = "davies", weights = 1), whose Q
+    # and p-value are in the tests of Hail.
+    assert one["skat_q"] == pytest.approx(125_247, abs=0.5)
+    assert one["skat_neg_log10_p"] == pytest.approx(9)  # 4.1e-57, below the accuracy
+
+
+def test_the_gene_table_is_read_by_consequence_and_refused_where_it_is_none(hail, tmp_path):
+    from ecg_spark.genetics.rare import read_genes
+
+    path = tmp_path / "genes.tsv"
+    rows = ["contig\tposition\tref\talt\tgene\tconsequence", "chr1\t5\tA\tG\tX\tlof",
+            "1\t6\tA\tG\tX\tsynonymous", "2\t7\tA\tG\tY\tlof", "2\t7\tA\tG\tY\tlof"]  # fmt: skip
+    path.write_text("\n".join(rows))
+    everything = read_genes(str(path), "GRCh38", None)
+    assert list(everything["contig"]) == ["chr1", "chr1", "chr2"]
+    chosen = read_genes(str(path), "GRCh37", ("lof",))
+    assert list(chosen["position"]) == [5, 7]
+    assert chosen["weight"].isna().all()
+    with pytest.raises(DataError, match="of the chosen consequences"):
+        read_genes(str(path), "GRCh37", ("missense",))
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match="has no column contig"):
+        read_genes(str(tmp_path / "other.csv"), "GRCh37", None)
+
+
+def test_rare_variants_stay_beside_the_common_ones(hail, tmp_path):
+    from ecg_spark.genetics.genotypes import import_genotypes
+    from ecg_spark.genetics.qc import quality_control
+    from ecg_spark.study import Genotypes
+
+    calls, _ = people(200, 20)
+    calls[3] = 0
+    calls[3, 5] = 1
+    calls[4] = 0
+    path = write_plink(tmp_path / "set", calls, [f"S{i}" for i in range(200)])
+    kept, left = quality_control(
+        import_genotypes(path, "GRCh37", str(tmp_path), 2), Genotypes(path=path), str(tmp_path)
+    )
+    common = kept.is_common.collect()
+    assert len(common) == 19
+    assert sum(common) == left[-1].variants == 18
