@@ -9,7 +9,7 @@ from ecg_spark.ecg import LEADS, average_beat, measure_traits, read_recording
 from ecg_spark.participants import read_manifest
 from ecg_spark.pipeline.average import average, participant_hash
 from ecg_spark.pipeline.ingest import ingest
-from ecg_spark.study import Manifest
+from ecg_spark.study import Beats, Manifest
 from ecg_spark.tables import BEATS, RECORDINGS, TRAIT_NAMES, read_table
 
 
@@ -57,6 +57,18 @@ def test_partitions_and_order_change_nothing(spark, recordings, averaged, tmp_pa
     before = table("beats").sort_values("ecg_id")
     assert again["ecg_id"].tolist() == before["ecg_id"].tolist()
     np.testing.assert_array_equal(np.stack(again["signal"]), np.stack(before["signal"]))
+
+
+def test_the_devices_beat_and_the_limits_come_from_the_study(spark, recordings, tmp_path):
+    settings = Beats(source="vendor_else_computed", quality={"noisy_uv": 0.001})
+    few = recordings.where("source_format != 'wfdb'").limit(12)
+    summary = average(spark, few, lambda name: f"{tmp_path}/{name}", settings)
+    beats = read_table(spark, BEATS, f"{tmp_path}/beats").toPandas()
+    carried = {row.ecg_id for row in few.where("vendor_median is not null").collect()}
+    from_device = set(beats.loc[beats["source"] == "vendor", "ecg_id"])
+    assert from_device == carried & set(beats["ecg_id"])
+    assert summary["sources"].get("vendor", 0) == len(from_device)
+    assert all("noisy" in flags for flags in beats["flags"])
 
 
 def test_swapped_arm_electrodes_do_not_reach_the_beats(biobank, averaged):

@@ -66,7 +66,8 @@ def average_beat(recording: Recording, limits: Limits | None = None) -> Beat:
 
     The eight independent leads are averaged at 500 Hz; III, aVR, aVL and aVF follow from I and II.
     Beats of another shape, premature or much noisier than the others are left out. `limits` are
-    the thresholds of the flags. Raises `RecordingError`: too_few_beats below `MIN_BEATS`, arm_electrodes_swapped.
+    the thresholds of the flags. Raises `RecordingError`: too_few_beats below `MIN_BEATS`,
+    arm_electrodes_swapped.
     """
     limits = limits or Limits()
     signals = resample(recording.signal_mv[_ROWS], recording.sampling_rate_hz, BEAT_RATE_HZ)
@@ -106,6 +107,7 @@ def average_beat(recording: Recording, limits: Limits | None = None) -> Beat:
         noise_uv=findings.noise_uv,
         flags=flags,
         quality=score,
+        r_samples=beats.positions[quiet],
         p_agreement=_p_agreement(clean, replace(beats, used=quiet), onset),
     )
     check_arm_electrodes(beat, fiducials_of(beat), limits)
@@ -115,7 +117,8 @@ def average_beat(recording: Recording, limits: Limits | None = None) -> Beat:
 def _smoothed(mean: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
     """Return the mean beat without noise above 130 Hz in QRS and 80 Hz elsewhere, and QRS's onset.
 
-    P, ST and T hold nothing above 40 Hz, and the filter must not touch them; the change takes 20 ms on both sides of QRS.
+    P, ST and T hold nothing above 40 Hz, and the filter must not touch them; the change takes
+    20 ms on both sides of QRS.
     """
     sharp = band_pass(mean, BEAT_RATE_HZ, 0.0, _SMOOTH_HZ)
     smooth = band_pass(mean, BEAT_RATE_HZ, 0.0, _SMOOTH_BESIDE_HZ)

@@ -1,6 +1,6 @@
 """The Beat: the average of a recording's dominant beats, what the VAE sees and traits measure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +19,16 @@ R_INDEX = 248
 class Beat:
     """The average beat of one recording.
 
-    `signal_mv` is float32 of shape [12, 600] in the order of `LEADS`, in mV at 500 Hz, zero at the
-    onset of the QRS complex, with R (the centre of the QRS complex's power, see `r_position`) at
-    `R_INDEX`. Where the neighbouring beats reach into the window, it fades to zero. `n_beats` of
-    `n_detected` beats were averaged, `rr_ms` is the median interval between detected beats,
-    `noise_uv` the standard error of the average (median lead). `flags` and the score `quality` (0 to
-    1) are those of `quality.assess`. `p_agreement` is the correlation of the time before QRS between
-    two halves of the beats: near 1 where a P wave repeats, low where the atria fibrillate. `source`
-    is `computed`, or `vendor` where the signal is the device's own median beat.
+    `signal_mv` is float32 of shape [12, 600] in the order of `LEADS`, in mV at 500 Hz, zero at
+    the onset of the QRS complex, with R (the centre of the QRS complex's power, see
+    `r_position`) at `R_INDEX`. Where the neighbouring beats reach into the window, it fades to
+    zero. `n_beats` of `n_detected` beats were averaged, `rr_ms` is the median interval between
+    detected beats, `noise_uv` the standard error of the average (median lead). `flags` and the
+    score `quality` (0 to 1) are those of `quality.assess`. `p_agreement` is the correlation of
+    the time before QRS between two halves of the beats: near 1 where a P wave repeats, low
+    where the atria fibrillate. `source` is `computed`, or `vendor`: the signal is then the
+    device's own median beat. `r_samples` are the positions of `R_INDEX` in the recording of the
+    beats that were averaged, in samples at 500 Hz, with fraction.
     """
 
     signal_mv: NDArray[np.float32]
@@ -38,3 +40,4 @@ class Beat:
     quality: float = 1.0
     p_agreement: float = 1.0
     source: str = "computed"
+    r_samples: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))

@@ -152,11 +152,15 @@ def _p_wave(
     floor = float(np.percentile(magnitude, 20))
     if magnitude[peak] < max(MIN_P_MV, 4.0 * noise_mv, 2.0 * floor):
         return None, None
-    limit = floor + _P_LEVEL * (magnitude[peak] - floor)
-    below = magnitude < limit
-    rising = np.flatnonzero(below[:peak])
-    falling = np.flatnonzero(below[peak:])
-    onset = float(start + (rising[-1] if rising.size else 0))
-    offset = float(start + peak + (falling[0] if falling.size else magnitude.size - 1 - peak))
-    width_ms = (offset - onset) * 1000.0 / BEAT_RATE_HZ
-    return (onset, offset) if 40.0 <= width_ms <= 220.0 else (None, None)
+    # Where T runs into P, little of the time before QRS is flat: then only the lowest is the floor.
+    for level in (floor, float(np.percentile(magnitude, 5))):
+        limit = level + _P_LEVEL * (magnitude[peak] - level)
+        below = magnitude < limit
+        rising = np.flatnonzero(below[:peak])
+        falling = np.flatnonzero(below[peak:])
+        onset = float(start + (rising[-1] if rising.size else 0))
+        offset = float(start + peak + (falling[0] if falling.size else magnitude.size - 1 - peak))
+        width_ms = (offset - onset) * 1000.0 / BEAT_RATE_HZ
+        if 40.0 <= width_ms <= 220.0:
+            return onset, offset
+    return None, None

@@ -96,11 +96,14 @@ def assess(found: Findings, limits: Limits) -> tuple[tuple[str, ...], float]:
 def saturated_share(samples: NDArray[np.integer]) -> float:
     """Return the largest part of a lead's samples [leads, n] that is clipped.
 
-    Clipped is a run of 5 or more equal samples at the lead's largest or smallest value; a lead that
-    never moves is flat, not clipped.
+    Clipped is a run of 5 or more equal samples at the lead's largest or smallest value, far from
+    its baseline.
     """
     top, bottom = samples.max(axis=1, keepdims=True), samples.min(axis=1, keepdims=True)
-    extreme = ((samples == top) | (samples == bottom)) & (top > bottom)
+    middle, quarter = np.median(samples, axis=1, keepdims=True), 0.25 * (top - 1.0 * bottom)
+    extreme = ((samples == top) & (top - middle > quarter)) | (
+        (samples == bottom) & (middle - bottom > quarter)
+    )
     inner = extreme[:, 2:-2] & extreme[:, :-4] & extreme[:, 1:-3] & extreme[:, 3:-1]
     runs = inner & extreme[:, 4:]
     counts = runs.sum(axis=1)

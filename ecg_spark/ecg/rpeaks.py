@@ -4,7 +4,8 @@ QRS energy of the leads, each as trustworthy as it is quiet between its beats, i
 curve whose peaks are candidates. A candidate's evidence is its height, its likeness to the clear
 beats around it, and how little else stands out nearby. The beats are the chain of candidates with
 the most evidence in all: an early beat, one on the heels of a higher one as a T wave is, and a long
-pause all cost evidence. The weights were fitted on half of the MIT-BIH records and hold on the rest.
+pause all cost evidence. The weights were fitted on annotated beats of MIT-BIH by logistic
+regression, rounded, and checked on odd and even records apart.
 """
 
 from math import log
@@ -40,7 +41,8 @@ _NEIGHBOURS = 6
 _LOOK_BACK = 16
 _BIAS, _HEIGHT, _LIKENESS, _CLUTTER = 1.0, 3.3, 7.0, 8.0
 _LOW, _LOW_HEIGHT, _ALONE, _ALONE_SLOPE = 3.0, 0.35, 0.9, 1.0
-_PAUSE, _EARLY, _SHADOW, _MOST = 4.0, 4.0, 4.5, 6.0
+_CLUTTERED, _LEAST_SUSPECT = 0.3, 0.4
+_PAUSE, _EARLY, _SHADOW, _MOST = 4.0, 5.0, 4.5, 6.0
 
 
 def detect_r_peaks(signal_mv: NDArray[np.floating], sampling_rate_hz: float) -> NDArray[np.int64]:
@@ -168,7 +170,9 @@ def _choose(
         # Where little else stands out, a beat need not be like the others.
         like = np.maximum(likeness, _ALONE - _ALONE_SLOPE * clutter)
         total = np.clip(tall + _LIKENESS * like - _CLUTTER * clutter, -_MOST, _MOST)
-        chosen = _best_chain(time, height, total, usual, regular)
+        # An early beat is suspect where other things stand out too.
+        suspect = regular * np.clip(clutter / _CLUTTERED, _LEAST_SUSPECT, 1.0)
+        chosen = _best_chain(time, height, total, usual, suspect)
         rest = np.setdiff1d(np.arange(time.size), chosen)
         if rest.size:
             near = np.searchsorted(rest, np.arange(time.size))[:, None] + np.arange(-8, 8)

@@ -10,6 +10,7 @@ from ecg_spark.ecg.fiducials import Fiducials, fiducials_of
 from ecg_spark.ecg.recording import LEADS
 
 _MS = 1000.0 / BEAT_RATE_HZ
+_SMALLEST_R_MV = 0.02  # below it the complex is QS, whose depth is S
 _ST_AFTER_J = int(0.060 * BEAT_RATE_HZ)
 _ONE, _AVL, _AVF = (LEADS.index(lead) for lead in ("I", "aVL", "aVF"))
 _V1, _V3, _V5, _V6 = (LEADS.index(lead) for lead in ("V1", "V3", "V5", "V6"))
@@ -27,11 +28,11 @@ def measure_traits(beat: Beat) -> Traits:
     Frontal axes of the waves' net areas, 0 towards lead I and 90 towards aVF: `p_axis_deg`,
     `axis_deg` (QRS), `t_axis_deg`.
 
-    Amplitudes against the onset of QRS in mV, a list of twelve in the order of `LEADS`: `r_mv` (0
-    where there is no R), `s_mv` (after R, 0 or negative), `t_mv` (the largest, signed, None without
-    a T wave), `st_mv` (60 ms after the end of QRS). `sokolov_lyon_mv` is S of V1 and the larger R of
-    V5 and V6 (Am Heart J 1949; 37:161), `cornell_mv` R of aVL and S of V3 (J Am Coll Cardiol 1985;
-    6:572).
+    Amplitudes against the onset of QRS in mV, a list of twelve in the order of `LEADS`: `r_mv`
+    (0 where there is no R), `s_mv` (after R, 0 or negative), `t_mv` (the largest, signed, None
+    without a T wave), `st_mv` (60 ms after the end of QRS). `sokolov_lyon_mv` is S of V1 and
+    the larger R of V5 and V6 (Am Heart J 1949; 37:161), `cornell_mv` R of aVL and S of V3 (J Am
+    Coll Cardiol 1985; 6:572).
     """
     at = fiducials_of(beat)
     signals = beat.signal_mv.astype(np.float64)
@@ -40,7 +41,8 @@ def measure_traits(beat: Beat) -> Traits:
     first, last = round(at.qrs_onset), round(at.qrs_offset)
     qrs = signals[:, first : last + 1]
     r = np.maximum(qrs.max(axis=1), 0.0)
-    after_r = np.arange(qrs.shape[1]) >= qrs.argmax(axis=1)[:, None]
+    top = np.where(r > _SMALLEST_R_MV, qrs.argmax(axis=1), 0)
+    after_r = np.arange(qrs.shape[1]) >= top[:, None]
     s = np.minimum(np.where(after_r, qrs, 0.0).min(axis=1), 0.0)
     st = signals[:, min(last + _ST_AFTER_J, signals.shape[1] - 1)]
     traits: Traits = {
