@@ -69,11 +69,10 @@ def work(context: Context) -> Summary:
         phenotypes[groups["traits"]].join(covariates),
         study.seed,
     )
-    found = {
-        "gwas/mean_lambda": summary["mean_lambda"]["vae"],
-        "gwas/loci": summary["loci"]["vae"],
-        "gwas/loci_omnibus": summary["loci"]["vae omnibus"],
-    } | {f"probe/{name}": value for name, value in probes.items()}
+    found = {f"probe/{name}": value for name, value in probes.items()}
+    for figure in ("mean_lambda", "loci"):
+        for method, value in summary[figure].items():
+            found[f"gwas/{figure}_{method.replace(' ', '_')}"] = float(value)
     log_back(inputs["train"].summary["run_id"], found, study.tracking_uri)
     return summary | {"probes": {name: round(value, 4) for name, value in probes.items()}}
 

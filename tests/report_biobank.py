@@ -326,6 +326,7 @@ def publish_ecg(store: Store, bank: Biobank) -> None:
             "ecg_id": ecg_ids, "participant_id": bank.ids, "participant_hash": bank.hashes,
             "signal": list(bank.signals.reshape(people, -1)), "n_beats": whole,
             "n_detected": whole, "noise_uv": np.ones(people), "flags": [[]] * people,
+            "source": ["computed"] * people, "quality": np.full(people, 0.9),
         })  # fmt: skip
         write(run, "traits", TRAITS, {"ecg_id": ecg_ids, "participant_id": bank.ids, **bank.traits})
         run.publish(

@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 
@@ -198,22 +197,6 @@ def test_summary_statistics_are_sorted_and_have_their_metadata(studied):
     assert sidecar["genome_assembly"] == "GRCh37"
     assert sidecar["samples"][0]["sample_size"] == 299
     assert not list((folder / "sumstats").glob(".*"))
-
-
-def _validator():
-    """The command gwas-ssf, which needs an environment of its own (it pins pandas 1)."""
-    found = os.environ.get("GWAS_SSF") or shutil.which("gwas-ssf") or ".venv-ssf/bin/gwas-ssf"
-    return found if shutil.which(found) else None
-
-
-@pytest.mark.skipif(_validator() is None, reason="gwas-ssf is not installed (set GWAS_SSF)")
-def test_the_fields_own_validator_accepts_the_files(studied):
-    for name in ("vae_00", "pr_ms"):
-        path = studied[0] / f"sumstats/{name}.tsv.gz"
-        done = subprocess.run(
-            [_validator(), "validate", path, "--min-rows", "1000"], capture_output=True, text=True
-        )
-        assert "Validation status: True" in done.stdout, done.stdout + done.stderr
 
 
 def test_pairing_at_random_has_no_association_and_says_so(spark, biobank, prepared, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -82,6 +83,22 @@ def test_the_run_in_mlflow_has_what_a_researcher_compares(done, small_study):
         assert steps == set(range(1, SMALL_MODEL["epochs"] + 1))
     assert run.inputs.dataset_inputs[0].dataset.name == "beats"
     assert "candidate" in client.get_registered_model("ecg-vae").aliases
+
+
+def _validator():
+    """The command gwas-ssf, which needs an environment of its own (it pins pandas 1)."""
+    found = os.environ.get("GWAS_SSF") or shutil.which("gwas-ssf") or ".venv-ssf/bin/gwas-ssf"
+    return found if shutil.which(found) else None
+
+
+@pytest.mark.skipif(_validator() is None, reason="gwas-ssf is not installed (set GWAS_SSF)")
+@pytest.mark.parametrize("phenotype", ["vae_00", "pr_ms"])
+def test_the_fields_own_validator_accepts_the_summary_statistics(done, phenotype):
+    path = done.require("gwas").path(f"sumstats/{phenotype}.tsv.gz")
+    answer = subprocess.run(
+        [_validator(), "validate", path, "--min-rows", "1000"], capture_output=True, text=True
+    )
+    assert "Validation status: True" in answer.stdout, answer.stdout + answer.stderr
 
 
 def test_no_participant_id_leaves_the_tables(done, biobank):
