@@ -77,7 +77,7 @@ def work(context: Context) -> Summary:
     return summary | {"probes": {name: round(value, 4) for name, value in probes.items()}}
 
 
-STEP = Step("gwas", (AVERAGE, TRAIN, ENCODE, GENOTYPES), settings, work, files)
+STEP = Step("gwas", (AVERAGE, TRAIN, ENCODE, GENOTYPES), settings, work, files, version=2)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))
