@@ -194,5 +194,7 @@ def test_real_recordings_walk_the_whole_line(hail, shared_data, tmp_path, capsys
     ingested = lines["ingest"]
     assert ingested["n_in"] == len(list((shared_data / "ptbxl").glob("*_hr.hea")))
     assert set(ingested["reasons"]) <= {"duplicate"}  # PTB-XL holds two recordings twice
+    assert set(lines["gwas"]["loci"].values()) == {0}
+    assert 0.9 < lines["gwas"]["mean_lambda"]["vae"] < 1.1
     page = Path(tmp_path / "out" / "report.html").read_text()
     assert "random" in page
