@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from ecg_spark.ecg.quality import Limits
+from ecg_spark.ecg import Limits, Source
 from ecg_spark.errors import UsageError
 
 
@@ -117,7 +117,7 @@ class Quality(Section):
 class Beats(Section):
     """Whose average beat is used, and when a recording gets a warning."""
 
-    source: Literal["computed", "vendor", "vendor_else_computed"] = Field(
+    source: Source = Field(
         "computed", description="our average, the device's median, or that where there is one"
     )
     quality: Quality = Quality()

@@ -26,10 +26,14 @@ class State:
 
     identity: str
     run_id: str
-    epoch: int
     step: int
     history: list[dict[str, float]]
     parts: dict[str, Any]
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs are done."""
+        return len(self.history)
 
 
 class Checkpoint:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from torch import Tensor
 
-from ecg_spark.ecg.recording import INDEPENDENT_LEADS, LEADS
+from ecg_spark.ecg import INDEPENDENT_ROWS, LEADS
 from ecg_spark.errors import DataError
 from models.factors import Factors
 from models.pca import Components
@@ -26,7 +26,6 @@ from models.vae import VAE, twelve_leads
 
 FOLDER, WEIGHTS, CONFIG = "encoder", "weights.safetensors", "model.json"
 BATCH = 512
-_INDEPENDENT = [LEADS.index(lead) for lead in INDEPENDENT_LEADS]
 
 Array = NDArray[np.float64]
 Signals = NDArray[np.float32]
@@ -173,8 +172,8 @@ def _group(arrays: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[An
 def independent_leads(signal: Signals) -> Signals:
     """The eight independent leads, float32 [n, 8, 600], of beats [n, 12, 600]."""
     signal = np.asarray(signal, np.float32)
-    return np.ascontiguousarray(signal.reshape(len(signal), len(LEADS), -1)[:, _INDEPENDENT])
+    return np.ascontiguousarray(signal.reshape(len(signal), len(LEADS), -1)[:, INDEPENDENT_ROWS])
 
 
 def _as_beats(flat: NDArray[np.float32]) -> Tensor:
-    return torch.from_numpy(flat).reshape(len(flat), len(_INDEPENDENT), -1)
+    return torch.from_numpy(flat).reshape(len(flat), len(INDEPENDENT_ROWS), -1)

@@ -16,14 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ecg_spark.ecg import BEAT_SAMPLES, INDEPENDENT_LEADS, LEADS
+from ecg_spark.ecg import BEAT_SAMPLES, INDEPENDENT_ROWS, LEADS
 from ecg_spark.errors import DataError
 from models.petastorm_compat import batch_reader, parquet_files, table_files
 from models.processes import Shard, largest, shared, total
 
 ALL = Shard()
-INDEPENDENT = [LEADS.index(lead) for lead in INDEPENDENT_LEADS]
-BYTES_PER_BEAT = 4 * len(INDEPENDENT) * BEAT_SAMPLES
+BYTES_PER_BEAT = 4 * len(INDEPENDENT_ROWS) * BEAT_SAMPLES
 SHUFFLE_BEATS = 16_384
 """Beats that are held and mixed at a time where the training set is streamed."""
 
@@ -84,7 +83,7 @@ def read_epoch(
                     f"{BEAT_SAMPLES} finite values: run the average step again."
                 )
             rows += len(signal)
-            signal = signal.reshape(-1, len(LEADS), BEAT_SAMPLES)[:, INDEPENDENT]
+            signal = signal.reshape(-1, len(LEADS), BEAT_SAMPLES)[:, INDEPENDENT_ROWS]
             yield np.ascontiguousarray(signal), np.asarray(batch.participant_hash, np.int64)
     if rows != expected:
         raise DataError(
@@ -100,9 +99,7 @@ def is_held_out(hashes: Hashes, seed: int, share: float) -> NDArray[np.bool_]:
     is uniform in [0, 1); those below `share` are held out.
     """
     with np.errstate(over="ignore"):
-        x = hashes.astype(np.int64).view(np.uint64) + np.uint64(seed) * np.uint64(
-            0x9E3779B97F4A7C15
-        )
+        x = hashes.astype(np.int64).view(np.uint64) + np.uint64(seed) * _GOLDEN
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         x ^= x >> np.uint64(31)

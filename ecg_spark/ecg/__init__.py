@@ -4,15 +4,23 @@ from ecg_spark.ecg.averaging import average_beat
 from ecg_spark.ecg.beat import BEAT_RATE_HZ, BEAT_SAMPLES, R_INDEX, Beat
 from ecg_spark.ecg.formats import read_recording
 from ecg_spark.ecg.quality import Limits
-from ecg_spark.ecg.recording import INDEPENDENT_LEADS, LEADS, Reason, Recording, RecordingError
+from ecg_spark.ecg.recording import (
+    INDEPENDENT_LEADS,
+    INDEPENDENT_ROWS,
+    LEADS,
+    Reason,
+    Recording,
+    RecordingError,
+)
 from ecg_spark.ecg.rpeaks import detect_r_peaks
 from ecg_spark.ecg.traits import measure_traits
-from ecg_spark.ecg.vendor import beat_of
+from ecg_spark.ecg.vendor import Source, beat_of
 
 __all__ = [
     "BEAT_RATE_HZ",
     "BEAT_SAMPLES",
     "INDEPENDENT_LEADS",
+    "INDEPENDENT_ROWS",
     "LEADS",
     "R_INDEX",
     "Beat",
@@ -20,6 +28,7 @@ __all__ = [
     "Reason",
     "Recording",
     "RecordingError",
+    "Source",
     "average_beat",
     "beat_of",
     "detect_r_peaks",

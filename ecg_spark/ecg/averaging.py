@@ -20,7 +20,7 @@ from ecg_spark.ecg.fiducials import fiducials_of, qrs_bounds, qrs_onset
 from ecg_spark.ecg.filtering import band_pass, resample
 from ecg_spark.ecg.pacing import remove_pacing_spikes
 from ecg_spark.ecg.quality import Findings, Limits, assess, check_arm_electrodes, saturated_share
-from ecg_spark.ecg.recording import INDEPENDENT_LEADS, LEADS, Reason, Recording, RecordingError
+from ecg_spark.ecg.recording import INDEPENDENT_ROWS, Reason, Recording, RecordingError
 from ecg_spark.ecg.rpeaks import detect_r_peaks
 from ecg_spark.ecg.windows import align, cut, r_position, same_shape
 
@@ -44,7 +44,6 @@ _ROUNDS = 2
 _FADE = int(0.040 * BEAT_RATE_HZ)
 _OUTLIER = 3.0
 _LEAST_NOISE_MV = 0.003
-_ROWS = [LEADS.index(lead) for lead in INDEPENDENT_LEADS]
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,9 @@ def average_beat(recording: Recording, limits: Limits | None = None) -> Beat:
     arm_electrodes_swapped.
     """
     limits = limits or Limits()
-    signals = resample(recording.signal_mv[_ROWS], recording.sampling_rate_hz, BEAT_RATE_HZ)
+    signals = resample(
+        recording.signal_mv[INDEPENDENT_ROWS], recording.sampling_rate_hz, BEAT_RATE_HZ
+    )
     signals, n_spikes = remove_pacing_spikes(signals)
     signals = signals - np.median(signals, axis=1, keepdims=True)
     humless = signals - _interference(signals, wander=False)[0]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from ecg_spark.ecg.beat import BEAT_RATE_HZ, BEAT_SAMPLES, R_INDEX, Beat
-from ecg_spark.ecg.recording import INDEPENDENT_LEADS, LEADS
+from ecg_spark.ecg.recording import INDEPENDENT_ROWS
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,6 @@ _MIN_QRS = int(0.030 * BEAT_RATE_HZ)
 _MAX_QRS_BEFORE = int(0.110 * BEAT_RATE_HZ)
 _MAX_QRS_AFTER = int(0.150 * BEAT_RATE_HZ)
 _P_LEVEL = 0.15
-_ROWS = [LEADS.index(lead) for lead in INDEPENDENT_LEADS]
 _T_TAIL, _T_SIGMA = 0.13, 5.0
 _T_CAP, _T_CAPMIN = 1.6, 12
 
@@ -56,7 +55,7 @@ def qrs_bounds(eight: NDArray[np.floating]) -> tuple[float, float]:
 
 def fiducials_of(beat: Beat) -> Fiducials:
     """Return the fiducials of a beat; no P wave where its beats do not agree about one."""
-    eight = beat.signal_mv[_ROWS].astype(np.float64)
+    eight = beat.signal_mv[INDEPENDENT_ROWS].astype(np.float64)
     at = find_fiducials(eight, beat.rr_ms, beat.noise_uv / 1000.0)
     if beat.p_agreement < MIN_P_AGREEMENT:
         return replace(at, p_onset=None, p_offset=None)

@@ -13,6 +13,9 @@ LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V
 INDEPENDENT_LEADS = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 """The eight leads that are measured; III, aVR, aVL and aVF follow from I and II."""
 
+INDEPENDENT_ROWS = [LEADS.index(lead) for lead in INDEPENDENT_LEADS]
+"""Where they stand among the twelve."""
+
 
 class Reason(StrEnum):
     """Why a recording is set aside instead of read or averaged."""
