@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ecg_spark.ecg import (
     BEAT_SAMPLES,
+    INDEPENDENT_ROWS,
     LEADS,
     R_INDEX,
     Beat,
@@ -23,6 +24,7 @@ from ecg_spark.ecg import (
     measure_traits,
     read_recording,
 )
+from ecg_spark.ecg.fiducials import find_fiducials
 from tests.bench.bench_accuracy import against_vendor, ludb_errors
 
 GAINS = np.array([0.9, 1.2, 0.3, -1.05, 0.3, 0.75, -0.5, 0.4, 0.8, 1.4, 1.3, 1.0])
@@ -60,7 +62,7 @@ def rms_uv(a: np.ndarray, b: np.ndarray) -> float:
     ("file", "least_r", "tolerance_ms"),
     [
         ("cardiosoft/*.xml", 0.98, {"pr_ms": 10, "p_ms": 10, "qrs_ms": 10, "qt_ms": 10}),
-        ("muse/example1.xml", 0.988, {"pr_ms": 20, "p_ms": 10, "qrs_ms": 10, "qt_ms": 10}),
+        ("muse/example1.xml", 0.987, {"pr_ms": 20, "p_ms": 10, "qrs_ms": 10, "qt_ms": 10}),
         # Paced: GE takes the spikes out, as we do.
         ("muse/example4.xml", 0.985, {"qrs_ms": 15, "qt_ms": 10}),
     ],
@@ -95,8 +97,9 @@ def test_the_devices_own_beat_is_used_where_asked_for(shared_data, real):
 
 def test_fiducials_of_ludb(shared_data):
     """Against the marks in lead II of every second record; see the benchmark for all of them."""
-    errors, missed, _ = ludb_errors(shared_data / "ludb", range(1, 101, 2))
-    limits = {"p_onset": 16, "p_offset": 18, "qrs_onset": 14, "qrs_offset": 15, "t_offset": 35}
+    errors, missed, invented = ludb_errors(shared_data / "ludb", range(1, 101, 2))
+    assert invented[0] <= 0.05 * invented[1]
+    limits = {"p_onset": 16, "p_offset": 18, "qrs_onset": 12, "qrs_offset": 14, "t_offset": 35}
     for name, most_ms in limits.items():
         assert np.std(errors[name]) < most_ms
         assert abs(np.mean(errors[name])) < 12
@@ -203,7 +206,7 @@ def test_a_shift_of_the_recording_hardly_matters(real):
         assert rms_uv(beat.signal_mv, later.signal_mv) < 1.5 * beat.noise_uv
         alike.append(np.corrcoef(beat.signal_mv.ravel(), later.signal_mv.ravel())[0, 1])
     assert min(alike) > 0.9995
-    assert np.median(alike) > 0.9998
+    assert np.median(alike) > 0.9999
 
 
 def test_added_mains_wander_and_noise_hardly_matter(real):
@@ -212,7 +215,7 @@ def test_added_mains_wander_and_noise_hardly_matter(real):
     mains = 0.1 * np.sin(2 * np.pi * 50.03 * t + 1)
     wander = 0.5 * np.sin(2 * np.pi * 0.3 * t + 2)
     muscle = rng.normal(0, 0.05, (12, 5000))
-    for added, limit_uv in ((mains, 10), (wander, 10), (muscle, 15)):
+    for added, limit_uv in ((mains, 10), (wander, 10), (muscle, 12)):
         changes = []
         for example in real:
             changed = example.samples + np.rint(1000 * added / example.microvolts_per_unit)
@@ -369,7 +372,9 @@ def test_without_a_p_wave_there_is_no_pr():
 
 
 def test_a_beat_of_nothing_has_no_waves():
-    nothing = Beat(np.zeros((12, BEAT_SAMPLES), np.float32), 5, 5, 1000.0, 0.0)
+    empty = np.zeros((12, BEAT_SAMPLES), np.float32)
+    at = find_fiducials(empty[INDEPENDENT_ROWS], 1000.0, 0.0, 1.0)
+    nothing = Beat(empty, at, 5, 5, 1000.0, 0.0)
     traits = measure_traits(nothing)
     assert traits["heart_rate_bpm"] == 60
     assert [traits[name] for name in ("pr_ms", "p_ms", "qt_ms", "axis_deg")] == [None] * 4
@@ -420,6 +425,13 @@ def test_amplitudes_and_corrected_qt():
     assert traits["qtcf_ms"] == pytest.approx(traits["qt_ms"] / np.cbrt(0.9), rel=1e-3)
     for name in ("p_axis_deg", "t_axis_deg"):
         assert traits[name] == pytest.approx(traits["axis_deg"], abs=3)
+
+
+def test_atrial_flutter_has_no_p_wave(shared_data):
+    """The recordings among the first 40 of PTB-XL that its cardiologists called flutter."""
+    for number in range(1, 41):
+        beat = average_beat(read_recording(shared_data / "ptbxl" / f"{number:05d}_hr.hea"))
+        assert (measure_traits(beat)["pr_ms"] is None) == (number in (17, 18, 20, 23, 34))
 
 
 def test_atrial_fibrillation_has_no_p_wave():

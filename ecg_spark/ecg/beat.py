@@ -16,22 +16,35 @@ R_INDEX = 248
 
 
 @dataclass(frozen=True)
+class Fiducials:
+    """Sample indices, with fraction, in an average beat; None where a wave is not there."""
+
+    p_onset: float | None
+    p_offset: float | None
+    qrs_onset: float
+    qrs_offset: float
+    t_peak: float | None
+    t_offset: float | None
+
+
+@dataclass(frozen=True)
 class Beat:
     """The average beat of one recording.
 
-    `signal_mv` is float32 of shape [12, 600] in the order of `LEADS`, in mV at 500 Hz, zero at
-    the onset of the QRS complex, with R (the centre of the QRS complex's power, see
+    `signal_mv` is float32 of shape [12, 600] in the order of `LEADS`, in mV at 500 Hz, zero
+    before the onset of the QRS complex, with R (the centre of the QRS complex's power, see
     `r_position`) at `R_INDEX`. Where the neighbouring beats reach into the window, it fades to
-    zero. `n_beats` of `n_detected` beats were averaged, `rr_ms` is the median interval between
-    detected beats, `noise_uv` the standard error of the average (median lead). `flags` and the
-    score `quality` (0 to 1) are those of `quality.assess`. `p_agreement` is the correlation of
-    the time before QRS between two halves of the beats: near 1 where a P wave repeats, low
-    where the atria fibrillate. `source` is `computed`, or `vendor`: the signal is then the
-    device's own median beat. `r_samples` are the positions of `R_INDEX` in the recording of the
-    beats that were averaged, in samples at 500 Hz, with fraction.
+    zero. `fiducials` bound its waves. `n_beats` of `n_detected` beats were averaged, `rr_ms` is
+    the median interval between detected beats, `noise_uv` the standard error of the average
+    (median lead). `flags` and the score `quality` (0 to 1) are those of `quality.assess`.
+    `p_agreement` is the correlation of the time before QRS between two halves of the beats: near
+    1 where a P wave repeats, low where the atria fibrillate. `source` is `computed`, or `vendor`:
+    the signal is then the device's own median beat. `r_samples` are the positions of `R_INDEX` in
+    the recording of the beats that were averaged, in samples at 500 Hz, with fraction.
     """
 
     signal_mv: NDArray[np.float32]
+    fiducials: Fiducials
     n_beats: int
     n_detected: int
     rr_ms: float

@@ -1,26 +1,11 @@
 """On- and offsets of P, QRS and T on an average beat, over all leads together."""
 
-from dataclasses import dataclass, replace
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from ecg_spark.ecg.beat import BEAT_RATE_HZ, BEAT_SAMPLES, R_INDEX, Beat
-from ecg_spark.ecg.recording import INDEPENDENT_ROWS
-
-
-@dataclass(frozen=True)
-class Fiducials:
-    """Sample indices, with fraction, in an average beat; None where a wave is not there."""
-
-    p_onset: float | None
-    p_offset: float | None
-    qrs_onset: float
-    qrs_offset: float
-    t_peak: float | None
-    t_offset: float | None
-
+from ecg_spark.ecg.beat import BEAT_RATE_HZ, BEAT_SAMPLES, R_INDEX, Fiducials
+from ecg_spark.ecg.recording import INDEPENDENT_LEADS
 
 MIN_P_MV = 0.010
 """Smallest P wave: magnitude over all leads at its peak. Below it is atrial noise or flutter."""
@@ -28,6 +13,11 @@ MIN_P_MV = 0.010
 MIN_P_AGREEMENT = 0.75
 """Below this `Beat.p_agreement` what precedes QRS is not the same in every beat: no P wave."""
 
+FLUTTER_MS = (150.0, 250.0)
+"""Periods of atrial flutter: 240 to 400 waves a minute."""
+
+_SAME_WAVE, _SAME_SIZE = 0.93, 1.45
+_V1 = INDEPENDENT_LEADS.index("V1")
 _QUIET = 0.05
 _QUIET_SAMPLES = int(0.008 * BEAT_RATE_HZ)
 _MIN_QRS = int(0.030 * BEAT_RATE_HZ)
@@ -53,20 +43,14 @@ def qrs_bounds(eight: NDArray[np.floating]) -> tuple[float, float]:
     return _quiet(slope, -1, _MAX_QRS_BEFORE), _quiet(slope, +1, _MAX_QRS_AFTER)
 
 
-def fiducials_of(beat: Beat) -> Fiducials:
-    """Return the fiducials of a beat; no P wave where its beats do not agree about one."""
-    eight = beat.signal_mv[INDEPENDENT_ROWS].astype(np.float64)
-    at = find_fiducials(eight, beat.rr_ms, beat.noise_uv / 1000.0)
-    if beat.p_agreement < MIN_P_AGREEMENT:
-        return replace(at, p_onset=None, p_offset=None)
-    return at
-
-
-def find_fiducials(eight: NDArray[np.floating], rr_ms: float, noise_mv: float) -> Fiducials:
+def find_fiducials(
+    eight: NDArray[np.floating], rr_ms: float, noise_mv: float, p_agreement: float
+) -> Fiducials:
     """Return the fiducials of a beat [8, 600] in mV, R at `R_INDEX`.
 
     `rr_ms` bounds where P and T may lie, `noise_mv` is the beat's standard error: a P wave must
-    exceed four times of it and `MIN_P_MV`.
+    exceed four times of it and `MIN_P_MV`. There is none where the beats do not agree about one
+    (`p_agreement`, see `Beat`), nor where the atria flutter.
     """
     signals = np.asarray(eight, dtype=np.float64)
     onset, offset = qrs_bounds(signals)
@@ -74,7 +58,10 @@ def find_fiducials(eight: NDArray[np.floating], rr_ms: float, noise_mv: float) -
     t_peak, t_offset = _t_wave(
         signals, round(offset), min(R_INDEX + int(0.58 * rr), BEAT_SAMPLES - 1)
     )
-    p_onset, p_offset = _p_wave(signals, round(onset), max(R_INDEX - int(0.42 * rr), 0), noise_mv)
+    p_onset, p_offset = None, None
+    if p_agreement >= MIN_P_AGREEMENT and not _flutters(signals[_V1], onset, offset, rr):
+        earliest = max(R_INDEX - int(0.42 * rr), 0)
+        p_onset, p_offset = _p_wave(signals, round(onset), earliest, noise_mv)
     return Fiducials(p_onset, p_offset, onset, offset, t_peak, t_offset)
 
 
@@ -88,7 +75,7 @@ def _quiet(slope: NDArray[np.float64], direction: int, reach: int) -> float:
     """Return where, from R in `direction`, the slope becomes small and stays it for 8 ms."""
     near = slope[R_INDEX - _MIN_QRS * 2 : R_INDEX + _MIN_QRS * 2]
     far = slope[R_INDEX + direction * np.arange(_MIN_QRS // 2, reach + _QUIET_SAMPLES)]
-    floor = float(np.percentile(far, 10))
+    floor = float(np.sort(far)[far.size // 10])
     limit = max(_QUIET * float(near.max()), 1.5 * floor)
     loud = far > limit
     for i in range(reach - _MIN_QRS // 2):
@@ -131,6 +118,36 @@ def _t_wave(
     return float(start + peak), float(start + at)
 
 
+def _flutters(v1: NDArray[np.float64], onset: float, offset: float, rr: float) -> bool:
+    """Say whether what precedes QRS in V1 is one of a train of equal waves.
+
+    Atrial flutter is seen best in V1. Another of its waves stands out before the first, or, where
+    every second one is conducted, half an interval after it, beyond QRS.
+    """
+    end = int(onset) - int(0.012 * BEAT_RATE_HZ)
+    first, last = max(R_INDEX - 0.42 * rr, 0.0), min(R_INDEX + 0.58 * rr, BEAT_SAMPLES)
+    length = min(int(0.120 * BEAT_RATE_HZ), int(end - first))
+    if length < int(0.080 * BEAT_RATE_HZ):
+        return False
+    periods = [int(ms * BEAT_RATE_HZ / 1000.0) for ms in FLUTTER_MS]
+    lags = [-lag for lag in range(periods[0], periods[1] + 1)]
+    half = round(rr / 2)
+    lags += [lag for lag in range(half - 4, half + 5) if periods[0] <= lag <= periods[1]]
+    starts = end - length + np.array([0, *lags])
+    clear = (starts + length <= onset) | (starts >= offset - 0.040 * BEAT_RATE_HZ)
+    starts = starts[(starts >= first) & (starts + length <= last) & clear]
+    if starts.size < 2:
+        return False
+    waves = gaussian_filter1d(v1, 3.0)[starts[:, None] + np.arange(length)]
+    line = np.linspace(-1.0, 1.0, length)
+    waves -= waves.mean(axis=1, keepdims=True)
+    waves -= np.outer(waves @ line, line / (line @ line))
+    size = np.linalg.norm(waves, axis=1)
+    alike = waves[1:] @ waves[0] > _SAME_WAVE * size[1:] * size[0]
+    larger, smaller = np.maximum(size[1:], size[0]), np.minimum(size[1:], size[0])
+    return bool((alike & (larger < _SAME_SIZE * smaller)).any())
+
+
 def _p_wave(
     signals: NDArray[np.float64], qrs_onset: int, start: int, noise_mv: float
 ) -> tuple[float | None, float | None]:
@@ -148,11 +165,12 @@ def _p_wave(
     magnitude = np.sqrt(np.mean(hump**2, axis=0))
     inner = slice(int(0.020 * BEAT_RATE_HZ), magnitude.size - int(0.024 * BEAT_RATE_HZ))
     peak = inner.start + int(magnitude[inner].argmax())
-    floor = float(np.percentile(magnitude, 20))
+    ordered = np.sort(magnitude)
+    floor = float(ordered[magnitude.size // 5])
     if magnitude[peak] < max(MIN_P_MV, 4.0 * noise_mv, 2.0 * floor):
         return None, None
     # Where T runs into P, little of the time before QRS is flat: then only the lowest is the floor.
-    for level in (floor, float(np.percentile(magnitude, 5))):
+    for level in (floor, float(ordered[magnitude.size // 20])):
         limit = level + _P_LEVEL * (magnitude[peak] - level)
         below = magnitude < limit
         rising = np.flatnonzero(below[:peak])

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_spark.ecg.beat import BEAT_RATE_HZ, Beat
-from ecg_spark.ecg.fiducials import Fiducials
 from ecg_spark.ecg.recording import LEADS, Reason, RecordingError
 
 
@@ -99,24 +98,26 @@ def saturated_share(samples: NDArray[np.integer]) -> float:
     Clipped is a run of 5 or more equal samples at the lead's largest or smallest value, far from
     its baseline.
     """
-    top, bottom = samples.max(axis=1, keepdims=True), samples.min(axis=1, keepdims=True)
-    middle, quarter = np.median(samples, axis=1, keepdims=True), 0.25 * (top - 1.0 * bottom)
-    extreme = ((samples == top) & (top - middle > quarter)) | (
-        (samples == bottom) & (middle - bottom > quarter)
-    )
-    inner = extreme[:, 2:-2] & extreme[:, :-4] & extreme[:, 1:-3] & extreme[:, 3:-1]
-    runs = inner & extreme[:, 4:]
-    counts = runs.sum(axis=1)
-    return float(np.where(counts > 0, counts + 4, 0).max() / samples.shape[1])
+    share = 0.0
+    for lead in samples:
+        for extreme in (lead == lead.max(), lead == lead.min()):
+            at = np.flatnonzero(extreme)
+            runs = at[4:][at[4:] - at[:-4] == 4]
+            if runs.size:
+                far = abs(float(lead[at[0]]) - float(np.median(lead)))
+                if far > 0.25 * (float(lead.max()) - float(lead.min())):
+                    share = max(share, (runs.size + 4) / lead.size)
+    return share
 
 
-def check_arm_electrodes(beat: Beat, at: Fiducials, limits: Limits) -> None:
+def check_arm_electrodes(beat: Beat, limits: Limits) -> None:
     """Raise `RecordingError` (arm_electrodes_swapped) where the arms' electrodes changed places.
 
     Lead I is then upside down while V6, which looks the same way, is as ever: P is negative in I,
     and QRS and T there are opposite to those of V6. A right axis or an inverted T wave alone is
     not enough, nor is dextrocardia, where V6 turns over with I. Without a P wave nothing is said.
     """
+    at = beat.fiducials
     if at.p_onset is None or at.p_offset is None or at.t_peak is None:
         return
     one, v6 = beat.signal_mv[[LEADS.index("I"), LEADS.index("V6")]].astype(np.float64)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 from scipy.signal import find_peaks
 
-from ecg_spark.ecg.filtering import band_pass_at
+from ecg_spark.ecg.filtering import Spectrum
 
 QRS_BAND_HZ = (5.0, 30.0)
 """Where QRS complexes stand out most from P and T waves below, muscle and mains above."""
@@ -55,7 +55,12 @@ def detect_r_peaks(signal_mv: NDArray[np.floating], sampling_rate_hz: float) -> 
     signals = np.atleast_2d(np.asarray(signal_mv, dtype=np.float64))
     if signals.shape[1] < int(sampling_rate_hz):
         return np.zeros(0, dtype=np.int64)
-    band, rate, start = band_pass_at(signals, sampling_rate_hz, *QRS_BAND_HZ, _WORK_HZ)
+    return find_r_peaks(Spectrum.of(signals, sampling_rate_hz))
+
+
+def find_r_peaks(whole: Spectrum) -> NDArray[np.int64]:
+    """Return the R peaks as `detect_r_peaks` does, of signals whose transform is at hand."""
+    band, rate, start = whole.band_at(*QRS_BAND_HZ, _WORK_HZ)
     beating = np.ptp(band, axis=1) > 1e-9 * max(float(np.ptp(band)), 1e-12)
     if not beating.any():
         return np.zeros(0, dtype=np.int64)
@@ -70,8 +75,8 @@ def detect_r_peaks(signal_mv: NDArray[np.floating], sampling_rate_hz: float) -> 
     likeness = _likeness(scaled * np.sqrt(weight), candidates, height, rate)
     chosen = candidates[_choose(candidates / rate, height, likeness)]
     centre = _centres(np.einsum("ln,ln->n", weight, scaled**2), chosen, rate)
-    peaks = np.rint((centre + start) * (sampling_rate_hz / rate)).astype(np.int64)
-    return np.unique(np.clip(peaks, 0, signals.shape[1] - 1))
+    peaks = np.rint((centre + start) * (whole.rate_hz / rate)).astype(np.int64)
+    return np.unique(np.clip(peaks, 0, whole.n - 1))
 
 
 def _scaled(
@@ -119,9 +124,12 @@ def _usual_height(envelope: NDArray[np.float64], rate: float) -> NDArray[np.floa
 
 def _rolling_median(rows: NDArray[np.float64], half: int) -> NDArray[np.float64]:
     """Return the median over `half` values on both sides, [rows, n]."""
-    mode = "reflect" if rows.shape[1] > half else "edge"
-    padded = np.pad(rows, ((0, 0), (half, half)), mode=mode)  # type: ignore[call-overload]
-    return np.median(sliding_window_view(padded, 2 * half + 1, axis=1), axis=2)
+    if rows.shape[1] > half:
+        ends = rows[:, half:0:-1], rows[:, -2 : -2 - half : -1]
+    else:
+        ends = (np.repeat(rows[:, :1], half, axis=1), np.repeat(rows[:, -1:], half, axis=1))
+    padded = np.concatenate([ends[0], rows, ends[1]], axis=1)
+    return np.sort(sliding_window_view(padded, 2 * half + 1, axis=1), axis=2)[:, :, half]
 
 
 def _likeness(
@@ -177,7 +185,7 @@ def _choose(
         if rest.size:
             near = np.searchsorted(rest, np.arange(time.size))[:, None] + np.arange(-8, 8)
             around = np.minimum(height[rest], 0.6)[np.clip(near, 0, rest.size - 1)]
-            clutter = np.quantile(around, 0.75, axis=1)
+            clutter = np.sort(around, axis=1)[:, 12]
         else:
             clutter = np.zeros(time.size)
     return chosen

@@ -5,8 +5,7 @@ from math import atan2, cbrt, degrees, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_spark.ecg.beat import BEAT_RATE_HZ, Beat
-from ecg_spark.ecg.fiducials import Fiducials, fiducials_of
+from ecg_spark.ecg.beat import BEAT_RATE_HZ, Beat, Fiducials
 from ecg_spark.ecg.recording import LEADS
 
 _MS = 1000.0 / BEAT_RATE_HZ
@@ -34,7 +33,7 @@ def measure_traits(beat: Beat) -> Traits:
     the larger R of V5 and V6 (Am Heart J 1949; 37:161), `cornell_mv` R of aVL and S of V3 (J Am
     Coll Cardiol 1985; 6:572).
     """
-    at = fiducials_of(beat)
+    at = beat.fiducials
     signals = beat.signal_mv.astype(np.float64)
     rr_s = beat.rr_ms / 1000.0
     qt = None if at.t_offset is None else (at.t_offset - at.qrs_onset) * _MS

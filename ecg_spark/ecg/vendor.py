@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from ecg_spark.ecg.averaging import average_beat
 from ecg_spark.ecg.beat import BEAT_RATE_HZ, BEAT_SAMPLES, R_INDEX, Beat
-from ecg_spark.ecg.fiducials import qrs_onset
+from ecg_spark.ecg.fiducials import find_fiducials, qrs_onset
 from ecg_spark.ecg.filtering import resample
 from ecg_spark.ecg.quality import Limits
-from ecg_spark.ecg.recording import Reason, Recording, RecordingError
+from ecg_spark.ecg.recording import INDEPENDENT_ROWS, Reason, Recording, RecordingError
 from ecg_spark.ecg.windows import cut, r_position
 
 Source = Literal["computed", "vendor", "vendor_else_computed"]
@@ -33,7 +33,11 @@ def beat_of(
     beat = average_beat(recording, limits)
     if source == "computed" or not has_one:
         return beat
-    return replace(beat, signal_mv=_vendor_signal(recording), source="vendor")
+    signal = _vendor_signal(recording)
+    at = find_fiducials(
+        signal[INDEPENDENT_ROWS], beat.rr_ms, beat.noise_uv / 1000.0, beat.p_agreement
+    )
+    return replace(beat, signal_mv=signal, fiducials=at, source="vendor")
 
 
 def _vendor_signal(recording: Recording) -> NDArray[np.float32]:

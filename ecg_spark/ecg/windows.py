@@ -5,21 +5,19 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from ecg_spark.ecg.beat import BEAT_RATE_HZ
+from ecg_spark.ecg.filtering import Floats
 
 SAME_SHAPE = 0.85
 """Correlation of two QRS complexes over all leads from which they are of one shape. Ventricular
 beats stay below 0.7, beats of one origin above 0.95 unless noise is as large as the QRS."""
 
-_QRS_REACH = int(0.080 * BEAT_RATE_HZ)
-_LAG_REACH = int(0.030 * BEAT_RATE_HZ)
+_QRS_REACH_S, _LAG_REACH_S = 0.080, 0.030
 _R_REACH = int(0.070 * BEAT_RATE_HZ)
 _TAPS = 12
 _MAX_COMPARED = 40
 
 
-def cut(
-    signals: NDArray[np.float64], positions: NDArray[np.float64], before: int, length: int
-) -> NDArray[np.float64]:
+def cut(signals: Floats, positions: NDArray[np.float64], before: int, length: int) -> Floats:
     """Return windows [beats, leads, length] that start `before` samples before each position.
 
     Positions between samples are interpolated by a windowed sinc, exact up to 0.8 of the Nyquist
@@ -29,35 +27,44 @@ def cut(
     whole = np.floor(positions).astype(np.int64)
     offsets = np.arange(1 - half, half + 1) - (positions - whole)[:, None]
     kernel = np.sinc(offsets) * np.cos(np.pi * offsets / (_TAPS + 2)) ** 2
-    kernel /= kernel.sum(axis=1, keepdims=True)
+    kernel = (kernel / kernel.sum(axis=1, keepdims=True)).astype(signals.dtype)
     index = whole[:, None] - before + 1 - half + np.arange(length + _TAPS - 1)
-    pieces = signals[:, np.clip(index, 0, signals.shape[1] - 1)]
-    beats = kernel[:, :1] * pieces[:, :, :length]
+    pieces = np.take(signals, index, axis=1, mode="clip").transpose(1, 0, 2)
+    beats = np.empty((len(positions), len(signals), length), signals.dtype)
+    product = np.empty_like(beats)
+    np.multiply(pieces[:, :, :length], kernel[:, :1, None], out=beats)
     for tap in range(1, _TAPS):
-        beats += kernel[:, tap : tap + 1] * pieces[:, :, tap : tap + length]
-    return np.ascontiguousarray(beats.transpose(1, 0, 2))
+        np.multiply(pieces[:, :, tap : tap + length], kernel[:, tap, None, None], out=product)
+        beats += product
+    return beats
 
 
-def same_shape(band: NDArray[np.float64], peaks: NDArray[np.int64]) -> NDArray[np.bool_]:
+def middle(rows: Floats) -> Floats:
+    """Return the median over the first axis; by sorting, which is three times faster here."""
+    ordered = np.sort(rows, axis=0)
+    half = len(rows) // 2
+    return ordered[half] if len(rows) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def same_shape(band: Floats, rate_hz: float, peaks: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Say which beats have the shape of the most common QRS complex, over all leads together.
 
     `band` is the signal [leads, n] without wander. Every beat is compared with every other at its
     best lag; the beat with most equals, then with the largest correlations, leads the class.
     """
     chosen = np.unique(np.linspace(0, peaks.size - 1, _MAX_COMPARED).round().astype(np.int64))
-    correlation = _correlation(band, peaks[chosen], peaks)
+    correlation = _correlation(band, rate_hz, peaks[chosen], peaks)
     alike = np.minimum((correlation > SAME_SHAPE).sum(axis=1), peaks.size)
     leader = np.lexsort((correlation.sum(axis=1), alike))[-1]
     return correlation[leader] > SAME_SHAPE
 
 
 def _correlation(
-    band: NDArray[np.float64], first: NDArray[np.int64], second: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Return the largest correlation over small lags, [first, second], at half the rate."""
-    reach, lags, step = _QRS_REACH // 2, _LAG_REACH // 2, 2
-    inner = step * np.arange(-reach, reach + 1)
-    outer = step * np.arange(-reach - lags, reach + lags + 1)
+    band: Floats, rate_hz: float, first: NDArray[np.int64], second: NDArray[np.int64]
+) -> Floats:
+    """Return the largest correlation over small lags, [first, second]."""
+    reach, lags = int(_QRS_REACH_S * rate_hz), int(_LAG_REACH_S * rate_hz)
+    inner, outer = np.arange(-reach, reach + 1), np.arange(-reach - lags, reach + lags + 1)
     last = band.shape[1] - 1
     reference = band[:, np.clip(first[:, None] + inner, 0, last)].transpose(1, 0, 2)
     reference = reference.reshape(first.size, -1)
@@ -70,43 +77,37 @@ def _correlation(
     return product.reshape(first.size, second.size, -1).max(axis=2)
 
 
-def align(band: NDArray[np.float64], positions: NDArray[np.float64]) -> NDArray[np.float64]:
+def align(band: Floats, rate_hz: float, positions: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the positions moved so that the QRS complexes coincide, to a fraction of a sample.
 
-    Each beat is moved to the largest covariance with the mean of all, twice; the mean move is
+    Each beat is moved to the largest correlation with the mean of all, twice; the mean move is
     nil, so that the beats do not wander off together.
     """
-    length = 2 * (_QRS_REACH + _LAG_REACH) + 1
+    reach, lags = int(_QRS_REACH_S * rate_hz), int(_LAG_REACH_S * rate_hz)
+    width = 2 * reach + 1
     for _ in range(2):
-        windows = cut(band, positions, _QRS_REACH + _LAG_REACH, length)
-        template = np.median(windows, axis=0)[:, _LAG_REACH:-_LAG_REACH]
-        width = template.shape[1]
-        covariance = np.stack(
-            [
-                np.tensordot(windows[:, :, lag : lag + width], template, 2)
-                for lag in range(2 * _LAG_REACH + 1)
-            ],
-            axis=1,
-        )
+        windows = cut(band, positions, reach + lags, width + 2 * lags)
+        template = middle(windows)[:, lags : lags + width]
+        slides = sliding_window_view(windows, width, axis=2)
+        covariance = np.einsum("blkw,lw->bk", slides, template)
         power = np.cumsum(np.pad(np.sum(windows**2, axis=1), ((0, 0), (1, 0))), axis=1)
         energy = power[:, width:] - power[:, :-width]
-        match = covariance / np.sqrt(np.maximum(energy, 1e-12))
-        moves = _peak(match) - _LAG_REACH
+        moves = _peak(covariance / np.sqrt(np.maximum(energy, 1e-12))) - lags
         positions = positions + moves - np.median(moves)
     return positions
 
 
-def _peak(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+def _peak(rows: Floats) -> NDArray[np.float64]:
     """Return where each row is largest, between the samples by a parabola."""
     top = np.clip(rows.argmax(axis=1), 1, rows.shape[1] - 2)
     index = np.arange(len(rows))
-    left, middle, right = rows[index, top - 1], rows[index, top], rows[index, top + 1]
-    bend = left - 2 * middle + right
+    left, centre, right = (rows[index, top + k].astype(np.float64) for k in (-1, 0, 1))
+    bend = left - 2 * centre + right
     shift = np.where(bend < 0, 0.5 * (left - right) / np.minimum(bend, -1e-300), 0.0)
     return top + np.clip(shift, -1.0, 1.0)
 
 
-def r_position(beat: NDArray[np.float64], near: int) -> float:
+def r_position(beat: Floats, near: int) -> float:
     """Return where R is in `beat` [leads, n], zero before the QRS complex: a sample, with fraction.
 
     It is the centre of the fourth power of the magnitude over the leads, which a single R peak

@@ -29,7 +29,6 @@ from ecg_spark.ecg import (
     measure_traits,
     read_recording,
 )
-from ecg_spark.ecg.fiducials import fiducials_of
 from ecg_spark.ecg.windows import cut
 
 BEATS = set("NLRBAaJSVrFejnE/fQ?")
@@ -122,7 +121,7 @@ def ludb_errors(folder, numbers):
             beat = average_beat(recording)
         except RecordingError:
             continue
-        at = fiducials_of(beat)
+        at = beat.fiducials
         marks = marks_of(folder / str(number))
         qrs = [mark for mark in marks if mark[0] == "N"]
         peaks = beat.r_samples

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from ecg_spark.ecg import average_beat, detect_r_peaks, measure_traits, read_recording
-from ecg_spark.ecg.filtering import band_pass
+from ecg_spark.ecg.filtering import Spectrum
 from ecg_spark.simulate.biobank import simulate_biobank
 
 
@@ -30,7 +30,7 @@ def floor(data):
     root = ET.fromstring(data)
     waves = root.find("StripData").iterfind("WaveformData")
     rows = [np.fromstring(wave.text.strip(), dtype=np.int64, sep=",") for wave in waves]
-    signals = band_pass(np.stack(rows).astype(np.float64), 500.0, 0.5, 130.0)
+    signals = Spectrum.of(np.stack(rows).astype(np.float64), 500.0).band(0.5, 130.0)
     return np.median([signals[:, start : start + 600] for start in range(100, 4400, 400)], axis=0)
 
 

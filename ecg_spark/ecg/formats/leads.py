@@ -216,9 +216,8 @@ def _twelve(stored: Mapping[str, StoredLead], unit: float) -> NDArray[np.int16]:
         solve = np.linalg.inv(np.array([_LIMB[first], _LIMB[second]]))
         for name in absent:
             one, two = np.array(_LIMB[name]) @ solve
-            scaled[name] = one * scaled[first] + two * scaled[second]
-    rows = np.stack([np.rint(scaled[lead]) for lead in LEADS])
-    return rows.astype(np.int16)
+            scaled[name] = np.rint(one * scaled[first] + two * scaled[second])
+    return np.stack([scaled[lead].astype(np.int16) for lead in LEADS])
 
 
 def _check_amplitudes(recording: Recording) -> None:

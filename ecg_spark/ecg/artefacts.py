@@ -1,0 +1,53 @@
+"""Baseline wander and mains, estimated from what remains of a signal without its beats.
+
+A filter therefore never sees a QRS complex or a T wave: it can neither ring nor bend the ST
+segment, and may cut off far above the usual 0.05 Hz.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from ecg_spark.ecg.beat import BEAT_RATE_HZ
+from ecg_spark.ecg.filtering import Floats, Spectrum
+
+WANDER_HZ = 0.7
+MAINS_HZ = (50.0, 60.0)
+_MAINS_WIDTH_HZ = 0.4
+_NONE = 1e-3
+
+
+def without_mains(whole: Spectrum) -> Floats:
+    """Return the signals without mains; their QRS complexes ring by some µV."""
+    return whole.times(1.0 - _gains(whole.size)[1])
+
+
+def artefacts(rest: Floats) -> tuple[Floats, float, float]:
+    """Return wander and mains in `rest` [leads, n] at 500 Hz: signals without their beats.
+
+    Also returns the root mean square of each, in the largest lead.
+    """
+    spectrum = Spectrum.of(rest, BEAT_RATE_HZ)
+    slow, hum = _gains(spectrum.size)
+    scale = 2.0 / (spectrum.size * (spectrum.n + 2 * spectrum.pad))
+    sizes = []
+    for gain in (slow, hum):
+        at = np.flatnonzero(gain > _NONE)
+        at = at[at > 0]  # the mean of a lead is nobody's disturbance
+        part = np.abs(spectrum.values[:, at]) * gain[at]
+        sizes.append(float(np.sqrt(scale * (part**2).sum(axis=1).max())))  # by Parseval
+    return spectrum.times(slow + hum), sizes[0], sizes[1]
+
+
+@lru_cache(maxsize=16)
+def _gains(size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the gains of wander and of mains at the frequencies of a transform of `size`."""
+    hz = fft.rfftfreq(size, 1.0 / BEAT_RATE_HZ)
+    hum = np.zeros(hz.size)
+    for mains in MAINS_HZ:
+        for harmonic in range(1, 4):
+            hum += np.exp(-0.5 * ((hz - harmonic * mains) / _MAINS_WIDTH_HZ) ** 2)
+    slow = 1.0 / (1.0 + (hz / WANDER_HZ) ** 8)
+    return slow.astype(np.float32), hum.astype(np.float32)
