@@ -337,7 +337,7 @@ def test_swapped_arm_electrodes_are_told(shared_data):
             average_beat(replace(example, samples=swapped(example.samples)))
         except RecordingError as error:
             told += error.reason == Reason.ARM_ELECTRODES_SWAPPED
-    assert told > 0.75 * len(headers)
+    assert told > 0.9 * len(headers)
 
 
 def test_a_right_axis_or_an_inverted_t_is_no_swap():

@@ -1,6 +1,6 @@
 """Resampling and zero-phase filters that neither shift nor ring."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -55,10 +55,9 @@ class Spectrum:
         size = 4 * fft.next_fast_len(-(-extended.shape[1] // 4), real=True)
         return cls(fft.rfft(extended, size, axis=1), rate_hz, n, pad, size)
 
-    @property
-    def frequencies_hz(self) -> NDArray[np.float64]:
-        """The frequency of every value of a lead."""
-        return fft.rfftfreq(self.size, 1.0 / self.rate_hz)
+    def lead(self, row: int) -> "Spectrum":
+        """Return the transform of one of the leads."""
+        return replace(self, values=self.values[row : row + 1])
 
     def times(self, gain: Floats) -> Floats:
         """Return the signals [leads, n] with every frequency multiplied by its gain."""

@@ -114,8 +114,9 @@ def check_arm_electrodes(beat: Beat, limits: Limits) -> None:
     """Raise `RecordingError` (arm_electrodes_swapped) where the arms' electrodes changed places.
 
     Lead I is then upside down while V6, which looks the same way, is as ever: P is negative in I,
-    and QRS and T there are opposite to those of V6. A right axis or an inverted T wave alone is
-    not enough, nor is dextrocardia, where V6 turns over with I. Without a P wave nothing is said.
+    and QRS and T there are opposite to those of V6. Two of the three must be seen, and P must not
+    be upright: a right axis and an inverted T wave are not enough, nor is dextrocardia, where V6
+    turns over with I. Without a P wave nothing is said.
     """
     at = beat.fiducials
     if at.p_onset is None or at.p_offset is None or at.t_peak is None:
@@ -125,10 +126,13 @@ def check_arm_electrodes(beat: Beat, limits: Limits) -> None:
     p = one[int(at.p_onset) : int(at.p_offset) + 1]
     qrs = slice(int(at.qrs_onset) - 3, int(at.qrs_offset) + 4)
     t = slice(int(at.t_peak) - reach, int(at.t_peak) + reach + 1)
-    p_inverted = 1000.0 * (p.mean() - 0.5 * (p[0] + p[-1])) < limits.inverted_p_uv
-    qrs_opposite = np.corrcoef(one[qrs], v6[qrs])[0, 1] < limits.opposite_qrs
-    t_opposite = one[t].mean() * v6[t].mean() < 0.0
-    if p_inverted and qrs_opposite and t_opposite:
+    p_uv = 1000.0 * (p.mean() - 0.5 * (p[0] + p[-1]))
+    signs = (
+        p_uv < limits.inverted_p_uv,
+        np.corrcoef(one[qrs], v6[qrs])[0, 1] < limits.opposite_qrs,
+        one[t].mean() * v6[t].mean() < 0.0,
+    )
+    if p_uv < 0.3 * limits.inverted_p_uv and sum(signs) >= 2:
         raise RecordingError(
-            Reason.ARM_ELECTRODES_SWAPPED, "P, QRS and T are inverted in lead I but not in V6"
+            Reason.ARM_ELECTRODES_SWAPPED, "P and QRS or T are inverted in lead I but not in V6"
         )

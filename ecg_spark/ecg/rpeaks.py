@@ -36,10 +36,11 @@ _ENVELOPE_S = 0.06
 _CHUNK_S = 1.5
 _BLOCK_S = 0.25
 _QRS_REACH_S, _LAG_S = 0.08, 0.024
+_PLACE_BAND_HZ, _PLACE_REACH_S, _LOST = (3.0, 30.0), 0.07, 0.1
 _CLEAR = 0.5
 _NEIGHBOURS = 6
 _LOOK_BACK = 16
-_BIAS, _HEIGHT, _LIKENESS, _CLUTTER = 1.0, 3.3, 7.0, 8.0
+_BIAS, _HEIGHT, _LIKENESS, _CLUTTER = 0.8, 3.3, 7.0, 8.0
 _LOW, _LOW_HEIGHT, _ALONE, _ALONE_SLOPE = 3.0, 0.35, 0.9, 1.0
 _CLUTTERED, _LEAST_SUSPECT = 0.3, 0.4
 _PAUSE, _EARLY, _SHADOW, _MOST = 4.0, 5.0, 4.5, 6.0
@@ -48,9 +49,10 @@ _PAUSE, _EARLY, _SHADOW, _MOST = 4.0, 5.0, 4.5, 6.0
 def detect_r_peaks(signal_mv: NDArray[np.floating], sampling_rate_hz: float) -> NDArray[np.int64]:
     """Return the samples of the R peaks in `signal_mv` [leads, samples], ascending.
 
-    A peak is placed at the centre of the QRS complex's energy over all leads, which in a narrow
-    complex is R. Empty where nothing beats. The unit of amplitude does not matter, nor does the
-    order of the leads; missing samples are not allowed.
+    Beats are found in all leads together, whatever their order. A peak is placed on the first
+    lead, as readers do: at the centre of the QRS complex's power, which a single R decides alone;
+    where that lead is lost in noise, on all of them. Empty where nothing beats. The unit of
+    amplitude does not matter; missing samples are not allowed.
     """
     signals = np.atleast_2d(np.asarray(signal_mv, dtype=np.float64))
     if signals.shape[1] < int(sampling_rate_hz):
@@ -74,7 +76,10 @@ def find_r_peaks(whole: Spectrum) -> NDArray[np.int64]:
     height = fused[candidates]
     likeness = _likeness(scaled * np.sqrt(weight), candidates, height, rate)
     chosen = candidates[_choose(candidates / rate, height, likeness)]
-    centre = _centres(np.einsum("ln,ln->n", weight, scaled**2), chosen, rate)
+    all_leads = _centres(np.einsum("ln,ln->n", weight, scaled**2), chosen, rate)
+    first = whole.lead(np.flatnonzero(beating)[0]).band_at(*_PLACE_BAND_HZ, _WORK_HZ)[0][0]
+    lost = weight[0, chosen] < _LOST / len(weight)
+    centre = np.where(lost, all_leads, _centres(first**4, chosen, rate))
     peaks = np.rint((centre + start) * (whole.rate_hz / rate)).astype(np.int64)
     return np.unique(np.clip(peaks, 0, whole.n - 1))
 
@@ -254,7 +259,7 @@ def _centres(
     power: NDArray[np.float64], peaks: NDArray[np.int64], rate: float
 ) -> NDArray[np.float64]:
     """Return the centres of power within the reach of a QRS complex around each peak."""
-    reach = int(_QRS_REACH_S * rate)
+    reach = int(_PLACE_REACH_S * rate)
     centre = peaks.astype(np.float64)
     for _ in range(3):
         index = np.rint(centre).astype(np.int64)[:, None] + np.arange(-reach, reach + 1)

@@ -1,13 +1,15 @@
 """Accuracy on hand-annotated records and against GE's 12SL, beside XQRS and NeuroKit2.
 
-    python tests/bench/bench_accuracy.py DATA [--peers] [--neurokit SITE_PACKAGES]
+    python tests/bench/bench_accuracy.py [DATA] [--peers] [--neurokit SITE_PACKAGES]
 
-DATA holds mitdb/, ludb/, cardiosoft/ and muse/. Prints a line of JSON for each part:
+DATA (../shared/data) holds mitdb/, ludb/, cardiosoft/, muse/. Prints a line of JSON for each part:
 
 - mitdb: R peaks of whole records, both channels (peers: first channel), one-to-one within 150 and
   50 ms, all records, the odd and the even ones; ventricular flutter is left out, as is usual.
 - ludb: fiducials of the average beat carried to every averaged beat against the marks in lead II:
-  mean and standard deviation of the error in ms, the part missed, and P waves invented.
+  mean and standard deviation of the error in ms, the part missed, and P waves invented; and
+  `t_offset_of_leads`, against the median of the marks in all leads, since ours is the end of T in
+  all of them.
 - ge: r and RMSE by lead of more than 0.2 mV against the device's median beat, intervals.
 """
 
@@ -31,6 +33,7 @@ from ecg_spark.ecg import (
 )
 from ecg_spark.ecg.windows import cut
 
+SHARED_DATA = Path(__file__).parents[3] / "shared" / "data"
 BEATS = set("NLRBAaJSVrFejnE/fQ?")
 
 
@@ -94,9 +97,9 @@ def mitdb(folder, detectors):
         print(json.dumps(line), flush=True)
 
 
-def marks_of(path):
-    """[(kind, onset or None, peak, offset or None)] in lead II."""
-    marks = wfdb.rdann(str(path), "ii")
+def marks_of(path, lead="ii"):
+    """[(kind, onset or None, peak, offset or None)] in a lead."""
+    marks = wfdb.rdann(str(path), lead)
     sample, symbol = [None, *marks.sample, None], ["", *marks.symbol, ""]
     return [
         (
@@ -112,7 +115,8 @@ def marks_of(path):
 
 def ludb_errors(folder, numbers):
     """Errors in ms by fiducial, waves missed and marked, P waves invented and beats without P."""
-    errors = {name: [] for name in ("p_onset", "p_offset", "qrs_onset", "qrs_offset", "t_offset")}
+    names = ("p_onset", "p_offset", "qrs_onset", "qrs_offset", "t_offset", "t_offset_of_leads")
+    errors = {name: [] for name in names}
     missed = {name: [0, 0] for name in errors}
     invented = [0, 0]
     for number in numbers:
@@ -123,6 +127,12 @@ def ludb_errors(folder, numbers):
             continue
         at = beat.fiducials
         marks = marks_of(folder / str(number))
+        t_ends = [
+            mark[3]
+            for lead in LEADS
+            for mark in marks_of(folder / str(number), lead.lower())
+            if mark[0] == "t" and mark[3] is not None
+        ]
         qrs = [mark for mark in marks if mark[0] == "N"]
         peaks = beat.r_samples
         for k, mark in enumerate(qrs):
@@ -142,11 +152,13 @@ def ludb_errors(folder, numbers):
                 invented[1] += 1
             if ts:
                 pairs["t_offset"] = ts[0][3]
+                near = [end for end in t_ends if abs(end - ts[0][2]) < 100]
+                pairs["t_offset_of_leads"] = np.median(near) if len(near) >= 6 else None
             for name, reference in pairs.items():
                 if reference is None:
                     continue
                 missed[name][1] += 1
-                ours = getattr(at, name)
+                ours = getattr(at, name.removesuffix("_of_leads"))
                 if ours is None:
                     missed[name][0] += 1
                 else:
@@ -213,10 +225,13 @@ def ge(files):
 def main():
     """Print every part."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, nargs="?", default=SHARED_DATA)
     parser.add_argument("--peers", action="store_true")
     parser.add_argument("--neurokit")
     options = parser.parse_args()
+    if not options.data.is_dir():
+        print(f"skipped: there are no recordings at {options.data}")
+        return
     detectors = {"ecg-spark": lambda signal: detect_r_peaks(signal, 360.0)}
     if options.peers:
         from wfdb.processing import xqrs_detect
