@@ -1,12 +1,14 @@
-"""Ingest: cost and peak memory by the number of recordings, and Spark's part of the cost.
+"""From files to beats: cost and peak memory by the number of recordings, and Spark's part of it.
 
     python tests/bench/bench_ingest.py --sizes 1000 10000
 
 The recordings are those of a simulated biobank (GE CardioSoft, GE MUSE, WFDB). The peer does the
-same work without Spark, on one core in a process of its own: list, read, hash, write Parquet, a
-file every 500 recordings. Both are given in CPU seconds, of all processes of a run, since another's
-work on the machine does not change those much. The second run takes over the first one's
-recordings; the third adds a twentieth. Prints one line of JSON a size.
+same work by the bare functions, on one core in a process of its own: list, read, hash, write
+Parquet, a file every 500 recordings; then read that, average, measure the traits, write Parquet.
+Both are given in CPU seconds, of all processes of a run, since another's work on the machine does
+not change those much. The second ingest takes over the first one's recordings; the third adds a
+twentieth. Prints one line of JSON a size, and one of what each further recording costs from the
+smallest size to the largest: a job's start, some 30 CPU seconds, is then no part of it.
 """
 
 import argparse
@@ -21,11 +23,13 @@ from pathlib import Path
 
 import psutil
 
+from ecg_spark.pipeline.average import average
 from ecg_spark.pipeline.ingest import ingest
 from ecg_spark.pipeline.reading import READ, read_source
 from ecg_spark.pipeline.sources import group, list_files
 from ecg_spark.session import spark_session
 from ecg_spark.simulate.biobank import simulate_biobank
+from ecg_spark.tables import RECORDINGS, read_table
 
 
 class Watch:
@@ -70,8 +74,8 @@ class Watch:
             self.peak[kind] = max(self.peak[kind], value)
 
 
-def bare(folder: Path, out: Path) -> int:
-    """The same work by the bare functions; returns the number of recordings written."""
+def bare_ingest(folder: Path, out: Path) -> int:
+    """Ingest by the bare functions; returns the number of recordings written."""
     import pyarrow as pa
     import pyarrow.parquet as pq
     from pyspark.sql.pandas.types import to_arrow_schema
@@ -86,6 +90,32 @@ def bare(folder: Path, out: Path) -> int:
             table = pa.Table.from_pylist(rows, schema=schema)
             pq.write_table(table, out / f"{number}.parquet")
             n, rows = n + len(rows), []
+    return n
+
+
+def bare_average(recordings: Path, out: Path) -> int:
+    """Average by the bare functions; returns the number of beats written."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from ecg_spark.ecg import LEADS, Recording, RecordingError, average_beat, measure_traits
+
+    out.mkdir(parents=True)
+    n = 0
+    for path in sorted(recordings.iterdir()):
+        rows = []
+        for row in pq.read_table(path).to_pylist():
+            samples = np.frombuffer(row["signal"], "<i2").reshape(len(LEADS), -1)
+            unit, rate = row["microvolts_per_unit"], row["sampling_rate_hz"]
+            try:
+                beat = average_beat(Recording(samples, unit, rate, row["source_format"]))
+            except RecordingError:
+                continue
+            signal = {"signal": beat.signal_mv.ravel(), "flags": list(beat.flags)}
+            rows.append({"ecg_id": row["ecg_id"]} | signal | measure_traits(beat))
+        pq.write_table(pa.Table.from_pylist(rows), out / path.name)
+        n += len(rows)
     return n
 
 
@@ -126,6 +156,9 @@ def measure(scratch: Path, size: int, memory: str) -> dict:
     run("warm", scratch / f"warm{size}")
     n_bytes = link(scratch, ecg, 0, size)
     first, cost = run("first")
+    with Watch() as averaging:
+        recordings = read_table(spark, RECORDINGS, f"{out}/first/recordings")
+        average(spark, recordings, lambda name: f"{out}/average/{name}")
     same, again = run("again", previous="first")
     link(scratch, ecg, size, size + size // 20)
     grown, more = run("grown", previous="again")
@@ -136,7 +169,9 @@ def measure(scratch: Path, size: int, memory: str) -> dict:
         "output_mib": round(written / (1 << 20)),
         "wall_seconds": round(cost.wall, 1),
         "cpu_seconds": round(cost.cpu, 1),
-        "cpu_ms_a_recording": round(1000 * cost.cpu / first["n_in"], 2),
+        "ingest_ms": round(1000 * cost.cpu / first["n_in"], 2),
+        "average_ms": round(1000 * averaging.cpu / first["n_out"], 2),
+        "average_peak_python_mib": round(averaging.peak["python"]),
         "peak_jvm_mib": round(cost.peak["jvm"]),
         "peak_python_mib": round(cost.peak["python"]),
         "unchanged_cpu_seconds": round(again.cpu, 1),
@@ -148,10 +183,14 @@ def measure(scratch: Path, size: int, memory: str) -> dict:
 
 def without_spark(scratch: Path, size: int) -> dict:
     """The peer's figures, on the grown folder of a size."""
+    out = scratch / f"out{size}"
     with Watch() as watch:
-        n = bare(scratch / f"ecg{size}", scratch / f"out{size}" / "bare")
+        n = bare_ingest(scratch / f"ecg{size}", out / "bare")
+    with Watch() as averaging:
+        bare_average(out / "bare", out / "bare_beats")
     return {
-        "bare_cpu_ms_a_recording": round(1000 * watch.cpu / n, 2),
+        "bare_ingest_ms": round(1000 * watch.cpu / n, 2),
+        "bare_average_ms": round(1000 * averaging.cpu / n, 2),
         "bare_peak_mib": round(watch.peak["python"]),
     }
 
@@ -183,11 +222,29 @@ def main() -> None:
             )  # fmt: skip
             return json.loads(done.stdout.splitlines()[-1]) if name != "make" else {}
 
+        lines: list[dict] = []
         phase("make", round(max(options.sizes) * 1.05))
         for size in options.sizes:
             figures = phase("spark", size) | phase("bare", size)
-            ratio = figures["cpu_ms_a_recording"] / figures["bare_cpu_ms_a_recording"]
-            print(json.dumps(figures | {"overhead": round(ratio - 1, 2)}), flush=True)
+            lines.append(figures)
+            print(json.dumps(figures), flush=True)
+        if len(lines) > 1:
+            print(json.dumps(further(lines[0], lines[-1])), flush=True)
+
+
+def further(small: dict, large: dict) -> dict:
+    """CPU ms of each further recording, with Spark and without, and the part that is Spark's."""
+
+    def cost(name):
+        seconds = [line[name] * line["recordings"] for line in (small, large)]
+        return (seconds[1] - seconds[0]) / (large["recordings"] - small["recordings"])
+
+    parts = ("ingest_ms", "average_ms", "bare_ingest_ms", "bare_average_ms")
+    costs = {name: round(cost(name), 2) for name in parts}
+    spark = costs["ingest_ms"] + costs["average_ms"]
+    overhead = spark / (costs["bare_ingest_ms"] + costs["bare_average_ms"]) - 1
+    hours = {"core_hours_for_1.2_million": round(spark * 1.2e6 / 3.6e6, 1)}
+    return {"each_further": costs, "overhead": round(overhead, 2)} | hours
 
 
 if __name__ == "__main__":
