@@ -49,6 +49,9 @@ def _schema(**columns: DataType | tuple[DataType, None]) -> StructType:
 
 _TEXT, _REAL, _WHOLE = StringType(), DoubleType(), IntegerType()
 
+RECORDING_GROUP_BYTES = 32 << 20
+"""A row group of recordings waits in an executor's memory until it is whole."""
+
 RECORDINGS = Table(
     "recordings",
     ("ecg_id",),

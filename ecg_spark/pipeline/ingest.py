@@ -1,13 +1,11 @@
 """Ingest: raw ECG files become the recordings table; what cannot be read is quarantined.
 
-Signals are written once, by the pass that reads the files. Whatever concerns all recordings, such
-as finding copies, looks at narrow columns, and writes anew only the files that lose a row.
+Signals are written once, by the pass that reads the files.
 """
 
 import functools
 import logging
 import operator
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -15,22 +13,30 @@ import fsspec
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from ecg_spark.ecg.formats import FORMAT_NAMES
 from ecg_spark.ecg.formats.archives import SUFFIXES
-from ecg_spark.ecg.recording import Reason
 from ecg_spark.errors import DataError
 from ecg_spark.pipeline import sources as listing
 from ecg_spark.pipeline.counts import check_counts, value_counts
 from ecg_spark.pipeline.progress import progress
 from ecg_spark.pipeline.reading import READ, reader, write_plan
-from ecg_spark.pipeline.sources import INSIDE, Source
+from ecg_spark.pipeline.sources import Source
+from ecg_spark.pipeline.takeover import (
+    drop_rows,
+    kept_sources,
+    parquet_files,
+    source_of_row,
+    stamps_to_keep,
+    take_over,
+)
 from ecg_spark.store import fingerprint, remove_folder
 from ecg_spark.tables import (
     QUARANTINE,
+    RECORDING_GROUP_BYTES,
     RECORDINGS,
     SOURCES,
     check_table,
@@ -46,13 +52,7 @@ PART_BYTES = 128 << 20
 OPEN_BYTES = 64 << 10
 """What opening a file costs, as bytes: a task does not get a thousand empty ones."""
 
-ROW_GROUP_BYTES = 32 << 20
-"""A row group waits in an executor's memory until it is whole."""
-
 PLAN = "plan.parquet"
-
-KEPT = "kept-"
-"""Marks the Parquet files that a run took over from the run before it."""
 
 
 def listing_digest(path: str | None, manifest: pd.DataFrame | None = None, folder: str = "") -> str:
@@ -83,7 +83,7 @@ def ingest(
     holds, every source being accounted for. Raises `DataError` where no recording can be used.
     """
     found = listing.group(listing.list_files(path, manifest, folder), path, manifest, folder)
-    stamps = {} if previous is None else _stamps_to_keep(spark, found, previous)
+    stamps = {} if previous is None else stamps_to_keep(spark, found, previous)
     new = [source for source in found if stamps.get(source.path) != source.stamp]
     recordings, staged = target("recordings"), target("_staged")
     _write_sources(found, target("sources"))
@@ -95,15 +95,15 @@ def ingest(
         with progress(spark, log, "ingest"):
             _read(spark, f"{target('_plan')}/{PLAN}", len(parts), staged, id_pattern, manifest)
         _move_files(f"{staged}/accepted=true", recordings)
-    kept = _kept(spark, target, bool(new))
+    kept = kept_sources(spark, target, bool(new))
     rejected = _rejected(spark, staged)
     if previous is not None:
-        _take_over(previous("recordings"), recordings)
+        take_over(previous("recordings"), recordings)
         before = read_table(spark, QUARANTINE, previous("quarantine"))
-        before = before.join(kept, _source() == kept["source"], "left_semi")
+        before = before.join(kept, source_of_row() == kept["source"], "left_semi")
         rejected = rejected.union(before)
-    if _parquet_files(recordings):
-        rejected = rejected.union(_drop_rows(spark, target, kept))
+    if parquet_files(recordings):
+        rejected = rejected.union(drop_rows(spark, target, kept))
     n_quarantined = write_table(rejected.coalesce(1), QUARANTINE, target("quarantine"))
     n_out = check_table(spark, RECORDINGS, recordings, without=("signal", "vendor"))
     n_in = _count_sources(spark, target, found)
@@ -127,31 +127,6 @@ def ingest(
         "formats": value_counts(written, "source_format"),
         "participants": written.select("participant_id").distinct().count(),
     }
-
-
-def _stamps_to_keep(
-    spark: SparkSession, found: list[Source], previous: Callable[[str], str]
-) -> dict[str, str]:
-    """Return the stamps of the sources that the run before has read and that may be kept.
-
-    Where a source is gone or has changed, a copy of what it held may be needed after all: copies
-    are read again then.
-    """
-    rows = read_table(spark, SOURCES, previous("sources")).toLocalIterator()
-    stamps = {row["path"]: row["stamp"] for row in rows}
-    present = {source.path: source.stamp for source in found}
-    if any(present.get(path) != stamp for path, stamp in stamps.items()):
-        copies = read_table(spark, QUARANTINE, previous("quarantine")).where(
-            F.col("reason") == Reason.DUPLICATE.value
-        )
-        for row in copies.select(_source().alias("path")).distinct().toLocalIterator():
-            stamps.pop(row["path"], None)
-    return stamps
-
-
-def _source() -> Column:
-    """The source of a row: its path, without a member's inside an archive."""
-    return F.substring_index("path", INSIDE, 1)
 
 
 def _write_sources(found: list[Source], folder: str) -> None:
@@ -193,7 +168,9 @@ def _read(
     rows = spark.range(0, n_parts, 1, n_parts).mapInArrow(
         reader(plan, id_pattern, manifest is not None), READ
     )
-    rows.write.partitionBy("accepted").option("parquet.block.size", ROW_GROUP_BYTES).parquet(staged)
+    rows.write.partitionBy("accepted").option("parquet.block.size", RECORDING_GROUP_BYTES).parquet(
+        staged
+    )
 
 
 def _rejected(spark: SparkSession, staged: str) -> DataFrame:
@@ -216,86 +193,11 @@ def _make_folder(folder: str) -> None:
     fs.makedirs(base, exist_ok=True)
 
 
-def _parquet_files(folder: str) -> list[str]:
-    """The names of the data files in a table's folder."""
-    fs, base = fsspec.core.url_to_fs(folder)
-    names = (
-        (path.rpartition("/")[2] for path in fs.ls(base, detail=False)) if fs.exists(base) else ()
-    )
-    return sorted(name for name in names if name.endswith(".parquet"))
-
-
 def _move_files(folder: str, to: str) -> None:
     fs, base = fsspec.core.url_to_fs(folder)
     goal = fs._strip_protocol(to)
-    for name in _parquet_files(folder):
+    for name in parquet_files(folder):
         fs.mv(f"{base}/{name}", f"{goal}/{name}")
-
-
-def _take_over(folder: str, to: str) -> None:
-    """Bring the files of an earlier run's table into this one: by links where there are any."""
-    fs, base = fsspec.core.url_to_fs(folder)
-    goal = fs._strip_protocol(to)
-    for name in _parquet_files(folder):
-        new = f"{goal}/{KEPT}{name.removeprefix(KEPT)}"
-        try:
-            if "file" not in fs.protocol:
-                raise OSError
-            os.link(f"{base}/{name}", new)
-        except OSError:
-            fs.copy(f"{base}/{name}", new)
-
-
-def _kept(spark: SparkSession, target: Callable[[str], str], has_new: bool) -> DataFrame:
-    """The paths of the sources whose recordings were taken over."""
-    paths = read_table(spark, SOURCES, target("sources")).select("path")
-    if has_new:
-        paths = paths.join(spark.read.parquet(target("_plan")).select("path"), "path", "left_anti")
-    return paths.select(F.col("path").alias("source"))
-
-
-def _drop_rows(spark: SparkSession, target: Callable[[str], str], kept: DataFrame) -> DataFrame:
-    """Take out of the recordings what is gone, changed or a copy; return the copies.
-
-    Of equal recordings the one with the first path stays, whenever it came in. Only narrow columns
-    are read, and only files that lose a row are written again.
-    """
-    recordings, dropped = target("recordings"), target("_dropped")
-    index = _with_file(spark, recordings).select(
-        "ecg_id", "path", "file", _source().alias("source")
-    )
-    index = index.join(kept.withColumn("is_kept", F.lit(True)), "source", "left")
-    is_stale = F.col("file").startswith(KEPT) & F.col("is_kept").isNull()
-    index = index.select("ecg_id", "path", "file", is_stale.alias("is_stale"))
-    live = index.where(~F.col("is_stale"))
-    several = live.groupBy("ecg_id").agg(F.min("path").alias("first"), F.count("*").alias("n"))
-    copies = live.join(several.where("n > 1"), "ecg_id").where(F.col("path") != F.col("first"))
-    columns = ("ecg_id", "path", "file", "is_stale")
-    gone = index.where("is_stale").select(*columns)
-    gone.union(copies.select(*columns)).coalesce(1).write.parquet(dropped)
-    gone = spark.read.parquet(dropped)
-    names = [row["file"] for row in gone.select("file").distinct().collect()]
-    if names:
-        rows = _with_file(spark, *(f"{recordings}/{name}" for name in names))
-        rest = rows.join(F.broadcast(gone), ["path", "file"], "left_anti")
-        rest.select(RECORDINGS.schema.names).write.mode("append").option(
-            "parquet.block.size", ROW_GROUP_BYTES
-        ).parquet(recordings)
-        fs, base = fsspec.core.url_to_fs(recordings)
-        for name in names:
-            fs.rm_file(f"{base}/{name}")
-    return gone.where(~F.col("is_stale")).select(
-        "ecg_id",
-        "path",
-        F.lit("ingest").alias("step"),
-        F.lit(Reason.DUPLICATE.value).alias("reason"),
-        F.lit("the same recording is there under another name").alias("detail"),
-    )
-
-
-def _with_file(spark: SparkSession, *paths: str) -> DataFrame:
-    rows = spark.read.schema(RECORDINGS.schema).parquet(*paths)
-    return rows.withColumn("file", F.col("_metadata.file_name"))
 
 
 def _count_sources(spark: SparkSession, target: Callable[[str], str], found: list[Source]) -> int:
@@ -304,7 +206,7 @@ def _count_sources(spark: SparkSession, target: Callable[[str], str], found: lis
     Every source must be there, among the recordings or in quarantine.
     """
     rows = [
-        read_table(spark, table, target(table.name)).select("path", _source().alias("source"))
+        read_table(spark, table, target(table.name)).select("path", source_of_row().alias("source"))
         for table in (RECORDINGS, QUARANTINE)
     ]
     together = rows[0].union(rows[1])
