@@ -1,7 +1,8 @@
 """Pacing spikes: found by their sharpness, and taken out before anything is filtered."""
 
 import numpy as np
-from numpy.typing import NDArray
+
+from ecg_spark.ecg.filtering import Floats
 
 PACING_SPIKE_MV = 0.25
 """How far a sample at 500 Hz must stick out from the mean of its neighbours, in three leads at
@@ -14,9 +15,7 @@ _BEFORE, _AFTER = 2, 6
 _LEADS = 3
 
 
-def remove_pacing_spikes(
-    signals: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], int]:
+def remove_pacing_spikes(signals: Floats) -> tuple[Floats, int]:
     """Return `signals` [leads, n] in mV at 500 Hz without pacing spikes, and how many there were.
 
     A straight line bridges 4 ms before to 12 ms after each spike. With fewer than `MIN_SPIKES` the
