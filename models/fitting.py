@@ -79,10 +79,10 @@ class Fitting:
             "schedule": self.schedule,
         }
 
-    def state(self, identity: str, run_id: str) -> State:
+    def state(self, identity: str, run_id: str, whole_run_id: str, fold: int) -> State:
         """What a later process needs to go on from here."""
         parts = {name: part.state_dict() for name, part in self._parts().items()}
-        return State(identity, run_id, self.step, list(self.history), parts)
+        return State(identity, run_id, whole_run_id, fold, self.step, list(self.history), parts)
 
     def result(self) -> VAE:
         """The trained network: the mean of its last weights, on the CPU."""

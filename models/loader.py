@@ -20,16 +20,14 @@ from ecg_spark.ecg import BEAT_SAMPLES, INDEPENDENT_ROWS, LEADS
 from ecg_spark.errors import DataError
 from models.petastorm_compat import batch_reader, parquet_files, table_files
 from models.processes import Shard, largest, shared, total
+from models.split import OWN, TRAINING, VALIDATION, Hashes, Split
 
 ALL = Shard()
 BYTES_PER_BEAT = 4 * len(INDEPENDENT_ROWS) * BEAT_SAMPLES
 SHUFFLE_BEATS = 16_384
 """Beats that are held and mixed at a time where the training set is streamed."""
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
 Signals = NDArray[np.float32]
-Hashes = NDArray[np.int64]
 
 
 def count_rows(path: str, shard: Shard = ALL) -> int:
@@ -92,20 +90,6 @@ def read_epoch(
         )
 
 
-def is_held_out(hashes: Hashes, seed: int, share: float) -> NDArray[np.bool_]:
-    """Which rows are of held-out participants: all rows of a person, or none.
-
-    The hash and the seed are mixed by splitmix64 (Steele et al., OOPSLA 2014) into a number that
-    is uniform in [0, 1); those below `share` are held out.
-    """
-    with np.errstate(over="ignore"):
-        x = hashes.astype(np.int64).view(np.uint64) + np.uint64(seed) * _GOLDEN
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        x ^= x >> np.uint64(31)
-    return (x >> np.uint64(11)).astype(np.float64) / 2.0**53 < share
-
-
 @dataclass(frozen=True)
 class Resident:
     """Beats that are kept on the device, [n, 8, 600], and shuffled there."""
@@ -150,9 +134,8 @@ class Streamed:
     """
 
     path: str
-    seed: int
-    share: float
-    held_out: bool
+    split: Split
+    side: int
     n: int
     most: int
     device: torch.device
@@ -167,7 +150,7 @@ class Streamed:
 
     def _read(self, seed: int) -> Iterator[Signals]:
         for signals, hashes in read_epoch(self.path, seed, self.shard):
-            kept = signals[is_held_out(hashes, self.seed, self.share) == self.held_out]
+            kept = signals[self.split.side(hashes) == self.side]
             if len(kept):
                 yield kept
 
@@ -186,9 +169,9 @@ class Streamed:
                     return
 
     def _pass(self, number: int, batch_size: int) -> Iterator[Tensor]:
-        random = np.random.default_rng([self.seed, number])
+        random = np.random.default_rng([self.split.seed, number])
         held: list[Signals] = []
-        with closing(self._read(self.seed + number)) as groups:
+        with closing(self._read(self.split.seed + number)) as groups:
             for group in groups:
                 held.append(group)
                 if sum(map(len, held)) >= SHUFFLE_BEATS:
@@ -200,7 +183,7 @@ class Streamed:
 
     def once(self, batch_size: int) -> Iterator[Tensor]:
         """All beats exactly once over all processes."""
-        with closing(self._read(self.seed)) as groups:
+        with closing(self._read(self.split.seed)) as groups:
             for group in groups:
                 yield from self._batches(group, batch_size)
 
@@ -214,7 +197,7 @@ class Streamed:
     def sample(self, at_most: int) -> Signals:
         """Up to so many beats in memory: the first of a shuffled epoch."""
         found: list[Signals] = []
-        with closing(self._read(self.seed)) as groups:
+        with closing(self._read(self.split.seed)) as groups:
             for group in groups:
                 found.append(group)
                 if sum(map(len, found)) >= at_most:
@@ -227,47 +210,49 @@ Beats = Resident | Streamed
 
 def open_beats(
     path: str,
-    seed: int,
-    share: float,
+    split: Split,
     device: torch.device,
     shard: Shard = ALL,
     room_bytes: int | None = None,
-) -> tuple[Beats, Beats]:
-    """Training and held-out beats of a table, split by participant.
+) -> tuple[Beats, Beats, Beats]:
+    """Beats of a table by participant: for training, for validation, and those to be judged on.
 
-    They are read once and kept on the device where they take at most `room_bytes`, by default a
-    third of its free memory, shared by the processes; else each process streams its row groups
-    every epoch. Raises `DataError` where either side of the split is empty, also for one process.
+    The last are of the network's own fold; with one fold they are those for validation. All are
+    read once and kept on the device where they take at most `room_bytes`, by default a third of
+    its free memory, shared by the processes; else each process streams its row groups every epoch.
+    Raises `DataError` where a side of the split is empty, also for one process.
     """
     if room_bytes is None:
         room_bytes = _free_bytes(device) // 3 // (1 if device.type == "cuda" else shard.world)
     fits = shared(count_rows(path) * BYTES_PER_BEAT <= room_bytes)
-    kept: tuple[list[Signals], list[Signals]] = ([], [])
-    own = [0, 0]
-    for signals, hashes in read_epoch(path, seed, ALL if fits else shard):
-        held_out = is_held_out(hashes, seed, share)
-        for side, rows in enumerate((~held_out, held_out)):
+    sides = (TRAINING, VALIDATION) if split.folds == 1 else (TRAINING, VALIDATION, OWN)
+    kept: list[list[Signals]] = [[] for _ in sides]
+    own = [0 for _ in sides]
+    for signals, hashes in read_epoch(path, split.seed, ALL if fits else shard):
+        side_of_row = split.side(hashes)
+        for side in sides:
+            rows = side_of_row == side
             own[side] += int(rows.sum())
             if fits:
                 kept[side].append(signals[rows])
     if min(own) == 0:
+        names = ("for training", "for validation", "in the fold")
+        counts = ", ".join(f"{n} {name}" for n, name in zip(own, names, strict=False))
         raise DataError(
-            f"Of {sum(own)} beats, {own[0]} are left for training and {own[1]} held out: "
-            f"both are needed; add participants or change model.validation_share."
+            f"Of {sum(own)} beats, {counts} are left: none may be empty; add participants or "
+            f"change model.validation_share or model.folds."
         )
+    opened: list[Beats]
     if fits:
-        training, validation = (
-            Resident(torch.from_numpy(np.concatenate(side)).to(device), seed, shard)
+        opened = [
+            Resident(torch.from_numpy(np.concatenate(side)).to(device), split.seed, shard)
             for side in kept
-        )
-        return training, validation
-    n = total(torch.tensor(own, device=device)).tolist()
-    most = [largest(count, device) for count in own]
-    training, validation = (
-        Streamed(path, seed, share, held_out, n[held_out], most[held_out], device, shard)
-        for held_out in (False, True)
-    )
-    return training, validation
+        ]
+    else:
+        n = total(torch.tensor(own, device=device)).tolist()
+        most = [largest(count, device) for count in own]
+        opened = [Streamed(path, split, side, n[side], most[side], device, shard) for side in sides]
+    return opened[TRAINING], opened[VALIDATION], opened[-1]
 
 
 def _free_bytes(device: torch.device) -> int:

@@ -20,7 +20,7 @@ from ecg_spark.store import Store
 from jobs.cli import STEPS, main
 
 STUDIES = Path(__file__).parents[1] / "infra" / "studies"
-SMALL_MODEL = {"latents": 8, "epochs": 4}
+SMALL_MODEL = {"latents": 8, "epochs": 4, "folds": 2}
 
 
 def study_in(folder, content, **changes):
@@ -72,6 +72,15 @@ def test_latents_are_one_row_a_participant_and_model(done):
         found = rows.set_index("participant_id")["n_ecgs"]
         assert (found == expected[found.index]).all()
     assert np.isfinite(np.stack(latents["z"])).all()
+
+
+def test_people_are_encoded_by_their_fold_s_network_and_the_fold_is_a_covariate(done):
+    latents = pd.read_parquet(done.require("encode").path("latents"))
+    assert latents.groupby("participant_id")["fold"].nunique().eq(1).all()
+    assert set(latents["fold"]) == {0, 1}
+    assert "fold_1" in done.require("gwas").summary["covariates"]
+    assert done.require("train").summary["metrics"]["folds/mean_abs_r"] > 0.3
+    assert "agreement of the folds" in Path(done.require("report").path("report.html")).read_text()
 
 
 def test_the_run_in_mlflow_has_what_a_researcher_compares(done, small_study):
