@@ -181,6 +181,9 @@ class Model(Section):
     channels: Annotated[int, Field(ge=4, le=1024)] = 16
     kl_weight: Annotated[float, Field(gt=0)] = 1.0
     epochs: Annotated[int, Field(ge=1)] = 100
+    patience: Annotated[int, Field(ge=1)] | None = Field(
+        20, description="epochs without a better validation ELBO that end training; null: none"
+    )
     batch_size: Annotated[int, Field(ge=2)] = 64
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     validation_share: Annotated[float, Field(gt=0, lt=1)] = Field(

@@ -69,14 +69,14 @@ def work(context: Context) -> Summary:
         study.seed,
     )
     found = {f"probe/{name}": value for name, value in probes.items()}
-    for figure in ("mean_lambda", "loci"):
+    for figure in ("mean_lambda", "mean_chi2", "loci"):
         for method, value in summary[figure].items():
             found[f"gwas/{figure}_{method.replace(' ', '_')}"] = float(value)
     log_back(inputs["train"].summary["run_id"], found, study.tracking_uri)
     return summary | {"probes": {name: round(value, 4) for name, value in probes.items()}}
 
 
-STEP = Step("gwas", (AVERAGE, TRAIN, ENCODE, GENOTYPES), settings, work, files, version=3)
+STEP = Step("gwas", (AVERAGE, TRAIN, ENCODE, GENOTYPES), settings, work, files, version=4)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

@@ -170,7 +170,7 @@ def _fit_fold(
     progress = Progress(settings.epochs, f"fold {fold}, " if settings.folds > 1 else "")
     for metrics in fitting.epochs(validation):
         done = len(fitting.history)
-        kept.save(fitting.state(plan.identity, *ids, fold), now=done == settings.epochs)
+        kept.save(fitting.state(plan.identity, *ids, fold), now=fitting.done)
         curves.send()
         progress.show(done, metrics)
     curves.flush()

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import mlflow
@@ -58,10 +59,12 @@ def run(table, folder, tracking_uri, settings=SETTINGS):
 
 @pytest.fixture(scope="module")
 def trained(table, tmp_path_factory):
-    """A finished run: its result, its folder and its store."""
+    """A finished run: its result, its folder and its store; MLflow asks for no type hints."""
     folder = tmp_path_factory.mktemp("trained")
     uri = f"sqlite:///{folder}/store/mlflow.db"
-    return run(table, folder / "run", uri), folder / "run", uri
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*type hints")
+        return run(table, folder / "run", uri), folder / "run", uri
 
 
 def test_training_reduces_the_loss(trained):
