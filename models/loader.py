@@ -5,7 +5,7 @@ The columns read are `signal` (7,200 floats: 12 leads x 600 samples in C order, 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -28,6 +28,7 @@ SHUFFLE_BEATS = 16_384
 """Beats that are held and mixed at a time where the training set is streamed."""
 
 Signals = NDArray[np.float32]
+Wanted = Callable[[Hashes], NDArray[np.bool_]]
 
 
 def count_rows(path: str, shard: Shard = ALL) -> int:
@@ -52,21 +53,22 @@ def count_rows(path: str, shard: Shard = ALL) -> int:
 
 
 def read_epoch(
-    path: str, seed: int, shard: Shard = ALL, *, shuffle: bool = True
+    path: str, seed: int, shard: Shard = ALL, wanted: Wanted | None = None
 ) -> Iterator[tuple[Signals, Hashes]]:
     """Every beat of the table, or of a shard's row groups, once, a row group at a time.
 
-    Signals [n, 8, 600] in mV and participant hashes [n]. One Petastorm reader an epoch; equal
-    seeds (1 or more) give an equal order. Raises `DataError` where the rows read are not those
-    that the footers announce, or a signal is not 12 x 600 finite values.
+    Signals [n, 8, 600] in mV and participant hashes [n], of those whose hashes are `wanted`. Row
+    groups come in an order that the seed decides, and so do the rows within each. One Petastorm
+    reader an epoch; equal seeds (1 or more) give an equal order. Raises `DataError` where the rows
+    read are not those that the footers announce, or a signal is not 12 x 600 finite values.
     """
-    expected, rows = count_rows(path, shard), 0
+    expected, rows, random = count_rows(path, shard), 0, np.random.default_rng(seed)
     reader = batch_reader(
         path,
         ("signal", "participant_hash"),
         seed=seed,
-        shuffle_row_groups=shuffle,
-        shuffle_rows=shuffle,
+        shuffle_row_groups=True,
+        shuffle_rows=False,  # they are when the leads are picked, in one copy
         workers_count=1,  # with more, the order of an epoch is a race
         num_epochs=1,
         cur_shard=shard.rank,
@@ -74,15 +76,19 @@ def read_epoch(
     )
     with reader:
         for batch in reader:
-            signal = np.asarray(batch.signal, np.float32)
-            if signal.shape[1] != len(LEADS) * BEAT_SAMPLES or not np.isfinite(signal).all():
+            signal, hashes = np.asarray(batch.signal, np.float32), batch.participant_hash
+            # A sum is finite where all its terms are, and costs a tenth of looking at each.
+            if signal.shape[1] != len(LEADS) * BEAT_SAMPLES or not np.isfinite(signal.sum()):
                 raise DataError(
                     f"The beats table {path} holds a signal that is not {len(LEADS)} x "
                     f"{BEAT_SAMPLES} finite values: run the average step again."
                 )
             rows += len(signal)
-            signal = signal.reshape(-1, len(LEADS), BEAT_SAMPLES)[:, INDEPENDENT_ROWS]
-            yield np.ascontiguousarray(signal), np.asarray(batch.participant_hash, np.int64)
+            order = random.permutation(len(signal))
+            if wanted is not None:
+                order = order[wanted(hashes[order])]
+            signal = signal.reshape(-1, len(LEADS), BEAT_SAMPLES)
+            yield signal[order[:, None], INDEPENDENT_ROWS], hashes[order]
     if rows != expected:
         raise DataError(
             f"An epoch over the beats table {path} gave {rows} rows of {expected}: "
@@ -149,10 +155,12 @@ class Streamed:
         return math.ceil(self.most / batch_size)
 
     def _read(self, seed: int) -> Iterator[Signals]:
-        for signals, hashes in read_epoch(self.path, seed, self.shard):
-            kept = signals[self.split.side(hashes) == self.side]
-            if len(kept):
-                yield kept
+        def wanted(hashes: Hashes) -> NDArray[np.bool_]:
+            return np.asarray(self.split.side(hashes) == self.side)
+
+        for signals, _ in read_epoch(self.path, seed, self.shard, wanted):
+            if len(signals):
+                yield signals
 
     def epoch(self, number: int, batch_size: int) -> Iterator[Tensor]:
         """All beats once, in an order that the seed and the epoch's number decide.
@@ -169,30 +177,41 @@ class Streamed:
                     return
 
     def _pass(self, number: int, batch_size: int) -> Iterator[Tensor]:
+        """One pass: a full buffer gives beats from anywhere in it, and takes the next instead."""
         random = np.random.default_rng([self.split.seed, number])
-        held: list[Signals] = []
+        size = max(SHUFFLE_BEATS, batch_size)
+        held = np.empty((size, len(INDEPENDENT_ROWS), BEAT_SAMPLES), np.float32)
+        filled, waiting = 0, held[:0]
         with closing(self._read(self.split.seed + number)) as groups:
             for group in groups:
-                held.append(group)
-                if sum(map(len, held)) >= SHUFFLE_BEATS:
-                    mixed = random.permutation(np.concatenate(held))
-                    whole = len(mixed) // 2 // batch_size * batch_size  # the rest mixes on
-                    yield from self._batches(mixed[:whole], batch_size)
-                    held = [mixed[whole:]]
-        yield from self._batches(random.permutation(np.concatenate(held)), batch_size)
+                fits = min(size - filled, len(group))
+                held[filled : filled + fits] = group[:fits]
+                filled += fits
+                waiting = np.concatenate([waiting, group[fits:]])
+                while len(waiting) >= batch_size:
+                    places = random.choice(size, batch_size, replace=False)
+                    yield self._on_device(held[places])
+                    held[places], waiting = waiting[:batch_size], waiting[batch_size:]
+        left = np.concatenate([np.arange(filled), -1 - np.arange(len(waiting))])
+        random.shuffle(left)
+        for start in range(0, len(left), batch_size):
+            places = left[start : start + batch_size]
+            batch = held[np.maximum(places, 0)]
+            batch[places < 0] = waiting[-1 - places[places < 0]]
+            yield self._on_device(batch)
 
     def once(self, batch_size: int) -> Iterator[Tensor]:
         """All beats exactly once over all processes."""
         with closing(self._read(self.split.seed)) as groups:
             for group in groups:
-                yield from self._batches(group, batch_size)
+                for start in range(0, len(group), batch_size):
+                    yield self._on_device(group[start : start + batch_size])
 
-    def _batches(self, beats: Signals, batch_size: int) -> Iterator[Tensor]:
-        for start in range(0, len(beats), batch_size):
-            batch = torch.from_numpy(beats[start : start + batch_size])
-            if self.device.type == "cuda":  # copied while the step before is computed
-                batch = batch.pin_memory()
-            yield batch.to(self.device, non_blocking=True)
+    def _on_device(self, beats: Signals) -> Tensor:
+        batch = torch.from_numpy(beats)
+        if self.device.type == "cuda":  # copied while the step before is computed
+            batch = batch.pin_memory()
+        return batch.to(self.device, non_blocking=True)
 
     def sample(self, at_most: int) -> Signals:
         """Up to so many beats in memory: the first of a shuffled epoch."""

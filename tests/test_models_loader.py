@@ -179,6 +179,14 @@ def test_a_signal_of_another_length_is_refused(tmp_path):
         list(read_epoch(str(tmp_path), 1))
 
 
+@pytest.mark.parametrize("values", [[[0.0] * 7200, [0.0] * 7199], [[0.0] * 7200, [np.nan] * 7200]])
+def test_ragged_and_missing_values_are_refused(tmp_path, values):
+    bad = pa.table({"participant_hash": [1, 2], "signal": pa.array(values, pa.list_(pa.float32()))})
+    pq.write_table(bad, tmp_path / "part.parquet")
+    with pytest.raises(DataError, match=r"different lengths|finite values"):
+        list(read_epoch(str(tmp_path), 1))
+
+
 def test_an_empty_table_is_refused(tmp_path):
     with pytest.raises(DataError, match="no row"):
         count_rows(str(tmp_path))

@@ -16,32 +16,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from populations import simulated
 from scipy import stats
-from scipy.ndimage import gaussian_filter1d
 
-from ecg_spark.simulate.heart import PARAMETERS, beat_mv, hearts_from_scores, to_twelve_leads
 from ecg_spark.study import Model
 from models.encoder import load_encoder
 from models.factors import varimax
 from models.fold_encoder import independent_leads
 from models.job import Plan
 from models.train import train
-
-SHARE = 0.07
-NOISE_MV = 0.007
-
-
-def population(seed, people):
-    """Beats with smooth residual noise, each person's scores and dosages, one ECG a person."""
-    rng = np.random.default_rng(seed)
-    shape = (people, len(PARAMETERS))
-    dosages = rng.binomial(2, rng.uniform(0.1, 0.5, shape[1]), shape).astype(float)
-    dosages = (dosages - dosages.mean(axis=0)) / dosages.std(axis=0)
-    scores = np.sqrt(SHARE) * dosages + np.sqrt(1 - SHARE) * rng.standard_normal(shape)
-    beats = independent_leads(beat_mv(hearts_from_scores(scores)))
-    noise = gaussian_filter1d(rng.standard_normal(beats.shape), 2.0, axis=-1)
-    beats = to_twelve_leads(beats + noise * NOISE_MV / noise.std()).astype(np.float32)
-    return beats, scores, dosages
 
 
 def figures(z, scores, dosages):
@@ -98,7 +81,7 @@ def main():
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     logging.getLogger("models").setLevel(logging.INFO)
-    beats, scores, dosages = population(options.seed, options.people)
+    beats, scores, dosages = simulated(options.seed, options.people)
     with tempfile.TemporaryDirectory() as scratch:
         table = Path(scratch) / "beats"
         table.mkdir()
