@@ -181,9 +181,19 @@ class Model(Section):
     channels: Annotated[int, Field(ge=4, le=1024)] = 16
     kl_weight: Annotated[float, Field(gt=0)] = 1.0
     epochs: Annotated[int, Field(ge=1)] = 100
+    patience: Annotated[int, Field(ge=1)] | None = Field(
+        20, description="epochs without a better validation ELBO that end training; null: none"
+    )
     batch_size: Annotated[int, Field(ge=2)] = 64
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
-    validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    validation_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.15, description="participants who are held out; with several folds, in each"
+    )
+    folds: Annotated[int, Field(ge=1, le=20)] = Field(
+        1,
+        description="networks, each trained on the participants of all other folds: with two or "
+        "more everybody is encoded by one that was not trained on them",
+    )
     min_active_kl: Annotated[float, Field(ge=0)] = Field(
         0.05, description="nats: a latent with less mean KL carries nothing and is left out"
     )
@@ -249,6 +259,9 @@ class Study(Section):
     genotypes: Genotypes
     beats: Beats = Beats()
     model: Model = Model()
+    sweep: dict[str, list[Any]] = Field(
+        {}, description="settings of the model, each with values to try: ecg-spark sweep"
+    )
     gwas: Gwas = Gwas()
     mlflow: Mlflow = Mlflow()
     spark: Spark = Spark()
@@ -264,6 +277,24 @@ class Study(Section):
         if isinstance(value, bool):
             raise ValueError("must be a whole number")
         return value
+
+    @field_validator("sweep")
+    @classmethod
+    def _may_be_tried(cls, grid: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        for key, values in grid.items():
+            if key not in Model.model_fields:
+                raise ValueError(
+                    f"{key} is not a setting of the model; known are "
+                    f"{', '.join(Model.model_fields)}"
+                )
+            if not values:
+                raise ValueError(f"{key} needs values to try")
+            for value in values:
+                try:
+                    Model.model_validate({key: value})
+                except ValidationError as error:
+                    raise ValueError(f"{key}: {_problem(dict(error.errors()[0]))}") from None
+        return grid
 
     def locate(self, path: str) -> str:
         """A path of the study file as an absolute path; a URI is returned as it is."""

@@ -136,6 +136,7 @@ LATENTS = Table(
     _schema(
         participant_id=_TEXT,
         model=_TEXT,  # "vae", or "pca": the peer with as many components
+        fold=_WHOLE,  # of the network that made them, which was not trained on the participant
         z=ArrayType(_REAL, False),
         z_sd=ArrayType(_REAL, False),
         n_ecgs=_WHOLE,

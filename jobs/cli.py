@@ -1,4 +1,4 @@
-"""The `ecg-spark` command: init, simulate, run, and every step by its name."""
+"""The `ecg-spark` command: init, simulate, run, sweep, and every step by its name."""
 
 import argparse
 import sys
@@ -46,6 +46,9 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.choices[name]
         command.add_argument("study", type=Path, help="the study file")
         command.add_argument("--force", action="store_true", help="redo what is published already")
+    sweep = commands.add_parser("sweep", help="train a grid of models to choose from")
+    sweep.add_argument("study", type=Path, help="the study file")
+    sweep.set_defaults(action=_sweep)
     return parser
 
 
@@ -67,6 +70,12 @@ def _init(options: argparse.Namespace) -> None:
 
 def _simulate(options: argparse.Namespace) -> None:
     print_line(simulate(options.out, options.participants, options.variants, options.seed))
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    from jobs.sweep import run_sweep  # PyTorch and MLflow take seconds to import
+
+    print_line(run_sweep(load_study(options.study)))
 
 
 def _run(options: argparse.Namespace) -> None:

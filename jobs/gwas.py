@@ -6,7 +6,7 @@ from typing import Any
 from ecg_spark.genetics.gwas import run_gwas
 from ecg_spark.participants import read_participants
 from ecg_spark.pipeline.latent_quality import linear_probes
-from ecg_spark.pipeline.phenotypes import participant_phenotypes
+from ecg_spark.pipeline.phenotypes import fold_indicators, participant_phenotypes
 from ecg_spark.session import start_hail
 from ecg_spark.store import file_stamp
 from ecg_spark.study import Study
@@ -48,16 +48,15 @@ def work(context: Context) -> Summary:
     study, spark, inputs = context.study, context.spark, context.inputs
     start_hail(spark, context.store.root)
     covariates = read_participants(study.participants, study.locate(study.participants.path))
-    phenotypes, groups = participant_phenotypes(
-        read_table(spark, LATENTS, inputs["encode"].path("latents")),
-        read_table(spark, TRAITS, inputs["average"].path("traits")),
-    )
+    latents = read_table(spark, LATENTS, inputs["encode"].path("latents"))
+    traits = read_table(spark, TRAITS, inputs["average"].path("traits"))
+    phenotypes, groups = participant_phenotypes(latents, traits)
     summary = run_gwas(
         spark,
         inputs["genotypes"].folder,
         phenotypes,
         groups,
-        covariates,
+        covariates.join(fold_indicators(latents)),
         study.absolute(study.genotypes, "id_map"),
         study.absolute(study.gwas, "genes", "published"),
         context.run.folder,
@@ -70,14 +69,14 @@ def work(context: Context) -> Summary:
         study.seed,
     )
     found = {f"probe/{name}": value for name, value in probes.items()}
-    for figure in ("mean_lambda", "loci"):
+    for figure in ("mean_lambda", "mean_chi2", "loci"):
         for method, value in summary[figure].items():
             found[f"gwas/{figure}_{method.replace(' ', '_')}"] = float(value)
     log_back(inputs["train"].summary["run_id"], found, study.tracking_uri)
     return summary | {"probes": {name: round(value, 4) for name, value in probes.items()}}
 
 
-STEP = Step("gwas", (AVERAGE, TRAIN, ENCODE, GENOTYPES), settings, work, files, version=2)
+STEP = Step("gwas", (AVERAGE, TRAIN, ENCODE, GENOTYPES), settings, work, files, version=4)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

@@ -8,12 +8,13 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from ecg_spark.store import Store
+from ecg_spark.store import Publication, Store
 from ecg_spark.study import Study, load_study
 from jobs.average import STEP as AVERAGE
 from jobs.step import Context, Step, Summary, guarded, main, origin, parse
+from models.job import Plan, assist, choose_device
 from models.tracking import tracked
-from models.train import assist, choose_device, train
+from models.train import train
 
 
 def settings(study: Study) -> Any:
@@ -23,19 +24,22 @@ def settings(study: Study) -> Any:
 
 def work(context: Context) -> Summary:
     """Train on the published beats and register the model."""
-    study, beats = context.study, context.inputs["average"]
-    result = train(
+    study = context.study
+    plan = plan_of(study, context.store, context.inputs["average"], "train")
+    return asdict(train(plan, study.mlflow.model_name, context.run.folder))
+
+
+def plan_of(study: Study, store: Store, beats: Publication, name: str) -> Plan:
+    """What the study trains on its beats; `name` is that of the folder of its checkpoints."""
+    return Plan(
         beats.path("beats"),
         study.model,
-        seed=study.seed,
-        tracking_uri=study.tracking_uri,
-        experiment=study.mlflow.experiment,
-        model_name=study.mlflow.model_name,
-        table_version=beats.run,
-        folder=context.run.folder,
-        checkpoint=f"{context.store.root}/checkpoints/train.pt",
+        study.seed,
+        beats.run,
+        study.tracking_uri,
+        study.mlflow.experiment,
+        f"{store.root}/checkpoints/{name}",
     )
-    return asdict(result)
 
 
 def check(study: Study) -> None:
@@ -63,7 +67,7 @@ def join(step: Step, arguments: list[str] | None = None) -> int:
     return guarded(act)
 
 
-STEP = Step("train", (AVERAGE,), settings, work, version=2, check=check)
+STEP = Step("train", (AVERAGE,), settings, work, version=3, check=check)
 
 if __name__ == "__main__":
     first = os.environ.get("RANK", "0") == "0"

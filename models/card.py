@@ -25,8 +25,23 @@ def model_card(encoder: Encoder, metrics: Metrics, beats_training: int, beats_he
     independence = (
         f"Absolute correlation between two factors on held-out beats: "
         f"{metrics['val/max_abs_r']:.2f} at most, {metrics['val/mean_abs_r']:.2f} on average.\n\n"
-        if "val/max_abs_r" in metrics
+        if encoder.n_active > 1
         else ""
+    )
+    networks = (
+        f"It holds {len(encoder.folds)} networks, each trained on all people but those of its fold "
+        f"(by a hash of the participant and the seed; relatives may be in different folds). A "
+        f"participant is encoded by the network that was not trained on them. Factors of the other "
+        f"networks are turned to those of the first: mean absolute correlation "
+        f"{metrics['folds/mean_abs_r']:.3f}. **A person on whom none was trained**, which is how "
+        f"the model answers when loaded from MLflow, gets the mean over all networks.\n\n"
+        if len(encoder.folds) > 1
+        else ""
+    )
+    whose = (
+        "of every participant, by the network not trained on them,"
+        if len(encoder.folds) > 1
+        else "of them"
     )
     return f"""\
 ## What it is
@@ -39,10 +54,10 @@ such that the largest deflection that they cause points up.
 ## What it was trained on
 
 {beats_training} average beats (table version `{encoder.config["table_version"]}`); people, not
-ECGs, were held out: {beats_held_out} beats of them give the figures below. Seed
+ECGs, were held out: {beats_held_out} beats {whose} give the figures below. Seed
 {encoder.config["seed"]}.
 
-## How good it is, on held-out people
+{networks}## How good it is, on held-out people
 
 | | this model | PCA, as many components |
 | --- | --- | --- |

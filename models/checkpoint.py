@@ -1,4 +1,4 @@
-"""The state of a training run between two epochs: one file, written whole or not at all."""
+"""The state of a training run between two epochs: files written whole or not at all."""
 
 import io
 import logging
@@ -9,7 +9,7 @@ from typing import Any
 import fsspec
 import torch
 
-from ecg_spark.store import write_whole
+from ecg_spark.store import remove_folder, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -21,11 +21,15 @@ SECONDS_APART = 20.0
 class State:
     """What training goes on from: the parts' state dictionaries, and where it stands.
 
-    `identity` says what is trained on what: another run's state is not gone on from.
+    `identity` says what is trained on what: another run's state is not gone on from. `run_id` is
+    the fold's own run in MLflow, `whole_run_id` that of the model, the same where there is one
+    fold only.
     """
 
     identity: str
     run_id: str
+    whole_run_id: str
+    fold: int
     step: int
     history: list[dict[str, float]]
     parts: dict[str, Any]
@@ -36,16 +40,19 @@ class State:
         return len(self.history)
 
 
-class Checkpoint:
-    """The one checkpoint of a study, at a path or URI; nothing in it is unpickled but tensors."""
+class Checkpoints:
+    """The states of one study's training, a file a fold, in a folder: a path or URI.
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    Nothing in them is unpickled but tensors.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
         self._saved_at = 0.0
 
-    def load(self) -> State | None:
-        """The state that was saved last; None where there is none that can be read."""
-        files, path = fsspec.core.url_to_fs(self.path)
+    def load(self, fold: int) -> State | None:
+        """The state that a fold saved last; None where there is none that can be read."""
+        files, path = fsspec.core.url_to_fs(self._file(fold))
         try:
             content = files.cat_file(path)
         except FileNotFoundError:
@@ -57,15 +64,16 @@ class Checkpoint:
             return None
 
     def save(self, state: State, *, now: bool = False) -> None:
-        """Replace the saved state, at most every `SECONDS_APART` unless `now`."""
+        """Replace the fold's state, at most every `SECONDS_APART` unless `now`."""
         if now or time.monotonic() - self._saved_at > SECONDS_APART:
             content = io.BytesIO()
             torch.save(asdict(state), content)
-            write_whole(self.path, content.getvalue())
+            write_whole(self._file(state.fold), content.getvalue())
             self._saved_at = time.monotonic()
 
     def remove(self) -> None:
-        """Remove the saved state, if there is one."""
-        files, path = fsspec.core.url_to_fs(self.path)
-        if files.exists(path):
-            files.rm_file(path)
+        """Remove the saved states, if there are any."""
+        remove_folder(self.folder)
+
+    def _file(self, fold: int) -> str:
+        return f"{self.folder}/fold_{fold}.pt"

@@ -1,106 +1,80 @@
-"""The encoder of a registered model: beats to active latents and back, with its PCA peer beside.
-
-A model is two files, and nothing in them is unpickled: `weights.safetensors` (the network, the
-rotation of its latents to factors, the components) and `model.json` (shapes and how it was made).
-"""
+"""The encoder of a registered model: one network, or one a fold, and which of them sees whom."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
-from torch import Tensor
 
-from ecg_spark.ecg import INDEPENDENT_ROWS, LEADS
+from ecg_spark.ecg import BEAT_SAMPLES, LEADS
 from ecg_spark.errors import DataError
-from models.factors import Factors
-from models.pca import Components
+from models.fold_encoder import Array, Encoding, FoldEncoder, Signals, read_fold
+from models.split import Hashes, fold_of, uniform
 from models.tracking import tracked
-from models.vae import VAE, twelve_leads
 
-FOLDER, WEIGHTS, CONFIG = "encoder", "weights.safetensors", "model.json"
-BATCH = 512
-
-Array = NDArray[np.float64]
-Signals = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """Latents of n beats: `z` [n, k], posterior mean, and `z_sd` [n, k], posterior SD."""
-
-    z: Array
-    z_sd: Array
+FOLDER, MODEL = "encoder", "folds.json"
 
 
 class Encoder:
-    """A trained model as bytes; small, picklable, to be broadcast to Spark's workers.
+    """The networks of a model, whose factors are the same in all: as many as there are folds.
 
-    Latents are the active ones only, by falling KL, in units of their standard deviation over the
-    training beats. The network is built at the first call in each process. Where it was unpickled,
-    which is on a worker, PyTorch keeps to one thread: other tasks have the other cores.
+    Calls take the hashes of the beats' participants: a person is then encoded by the network of
+    their fold, which was not trained on them. Without hashes the beats are of people on whom no
+    network was trained, and get the mean over all networks. Small and picklable, to be broadcast
+    to Spark's workers.
     """
 
-    def __init__(self, weights: bytes, config: dict[str, Any]) -> None:
-        self.weights, self.config = weights, config
-        self._built: tuple[VAE, Factors, Components] | None = None
+    def __init__(self, folds: Sequence[FoldEncoder], match: Sequence[float]) -> None:
+        self.folds = tuple(folds)
+        self.match = [float(value) for value in match]
+        """Of each factor, the mean absolute correlation of the folds' with the first fold's."""
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"weights": self.weights, "config": self.config}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _built=None)
-        torch.set_num_threads(1)
+    @property
+    def config(self) -> dict[str, Any]:
+        """How the first network was made."""
+        return self.folds[0].config
 
     @property
     def n_active(self) -> int:
         """How many latents are active; as many components has the PCA peer."""
-        return int(self.config["n_active"])
+        return self.folds[0].n_active
 
     @property
     def kl(self) -> list[float]:
-        """Mean KL of each active latent over training beats, in nats, falling."""
-        return list(self.config["kl"])
+        """Mean KL of each active latent of the first network, in nats, falling."""
+        return self.folds[0].kl
 
-    def encode(self, signal: Signals) -> Encoding:
-        """Active latents of beats, float32 [n, 12, 600] in mV."""
-        network, factors, _ = self._build()
-        parts = []
-        with torch.inference_mode():
-            for rows in torch.from_numpy(independent_leads(signal)).split(BATCH):
-                parts.append([part.numpy() for part in network.encode(rows)])
-        mean, log_variance = (np.concatenate(part) for part in zip(*parts, strict=True))
-        z, z_sd = factors.of_posterior(mean, log_variance)
-        return Encoding(z.astype(np.float64), z_sd.astype(np.float64))
+    def fold_of(self, hashes: Hashes) -> NDArray[np.int64]:
+        """The fold of each participant, whose network was not trained on them."""
+        return fold_of(hashes, int(self.config["seed"]), len(self.folds))
 
-    def encode_pca(self, signal: Signals) -> Encoding:
-        """Scores of beats [n, 12, 600] on the principal components, in standard deviations.
+    @property
+    def held_out_share(self) -> float:
+        """The share of the participants whose beats the figures were taken from."""
+        return 1.0 if len(self.folds) > 1 else float(self.config["validation_share"])
 
-        `z_sd` is the posterior SD under probabilistic PCA (Tipping and Bishop, 1999): the noise's
-        SD over the component's.
-        """
-        components = self._build()[2]
-        z = components.scores(independent_leads(signal)).astype(np.float64)
-        return Encoding(z, np.broadcast_to(components.noise_sd / components.sd, z.shape).copy())
+    def held_out(self, hashes: Hashes) -> NDArray[np.bool_]:
+        """Whose beats the figures were taken from: with several folds everybody's."""
+        return uniform(hashes, int(self.config["seed"])) < self.held_out_share
 
-    def decode(self, z: NDArray[np.floating[Any]]) -> Signals:
+    def encode(self, signal: Signals, hashes: Hashes | None = None) -> Encoding:
+        """Active latents of beats, float32 [n, 12, 600] in mV; posterior SDs are averaged."""
+        return self._encoding(FoldEncoder.encode, signal, hashes)
+
+    def encode_pca(self, signal: Signals, hashes: Hashes | None = None) -> Encoding:
+        """Scores of beats on the principal components, in standard deviations."""
+        return self._encoding(FoldEncoder.encode_pca, signal, hashes)
+
+    def decode(self, z: NDArray[np.floating[Any]], hashes: Hashes | None = None) -> Signals:
         """Beats [n, 12, 600] in mV of active latents [n, k]."""
-        network, factors, _ = self._build()
-        latents = torch.from_numpy(factors.to_latents(np.asarray(z, np.float32)))
-        with torch.inference_mode():
-            beats = [twelve_leads(network.decode(rows)) for rows in latents.split(BATCH)]
-        return torch.cat(beats).numpy()
+        return self._beats(FoldEncoder.decode, z, hashes)
 
-    def decode_pca(self, z: NDArray[np.floating[Any]]) -> Signals:
+    def decode_pca(self, z: NDArray[np.floating[Any]], hashes: Hashes | None = None) -> Signals:
         """Beats [n, 12, 600] in mV of scores [n, k] on the principal components."""
-        beats = self._build()[2].rebuild(np.asarray(z, np.float32))
-        return twelve_leads(_as_beats(beats)).numpy()
+        return self._beats(FoldEncoder.decode_pca, z, hashes)
 
     def traverse(self, latent: int, sds: NDArray[np.floating[Any]]) -> Signals:
         """Beats [m, 12, 600] in mV as one latent takes the values `sds` [m], the others zero."""
@@ -109,49 +83,66 @@ class Encoder:
         return self.decode(z)
 
     def save(self, folder: Path) -> None:
-        """Write the model's two files."""
-        (folder / WEIGHTS).write_bytes(self.weights)
-        (folder / CONFIG).write_text(json.dumps(self.config, indent=1), encoding="utf-8")
+        """Write the model: a folder a network, and what they have in common."""
+        for number, fold in enumerate(self.folds):
+            own = folder / f"fold_{number}"
+            own.mkdir()
+            fold.save(own)
+        common = {"folds": len(self.folds), "match": [round(value, 4) for value in self.match]}
+        (folder / MODEL).write_text(json.dumps(common, indent=1), encoding="utf-8")
 
-    def _build(self) -> tuple[VAE, Factors, Components]:
-        if self._built is None:
-            arrays = load(self.weights)
-            network = VAE(self.config["latents"], self.config["channels"])
-            state = {name: torch.from_numpy(v) for name, v in _group(arrays, "vae").items()}
-            network.load_state_dict(state)
-            components = _group(arrays, "pca")
-            noise_sd = float(components.pop("noise_sd")[0])
-            self._built = (
-                network.eval(),
-                Factors(**_group(arrays, "factors")),
-                Components(**components, noise_sd=noise_sd),
-            )
-        return self._built
+    def _encoding(
+        self,
+        encode: Callable[[FoldEncoder, Signals], Encoding],
+        signal: Signals,
+        hashes: Hashes | None,
+    ) -> Encoding:
+        def both(fold: FoldEncoder, rows: Signals) -> Array:
+            encoding = encode(fold, rows)
+            return np.concatenate([encoding.z, encoding.z_sd], axis=1)
 
+        z, z_sd = np.split(self._each(both, signal, hashes, (2 * self.n_active,)), 2, axis=1)
+        return Encoding(z, z_sd)
 
-def pack(network: VAE, factors: Factors, components: Components, config: dict[str, Any]) -> Encoder:
-    """An Encoder of a trained network, its factors and its peer."""
-    state = network.state_dict()
-    arrays = {f"vae.{name}": value.cpu().numpy().copy() for name, value in state.items()}
-    arrays |= {f"factors.{name}": value for name, value in vars(factors).items()}
-    arrays |= {f"pca.{name}": np.atleast_1d(value) for name, value in vars(components).items()}
-    arrays = {name: np.array(value, np.float32, order="C") for name, value in arrays.items()}
-    return Encoder(save(arrays), config)
+    def _beats(
+        self,
+        decode: Callable[[FoldEncoder, Array], Signals],
+        z: NDArray[np.floating[Any]],
+        hashes: Hashes | None,
+    ) -> Signals:
+        shape = (len(LEADS), BEAT_SAMPLES)
+        return self._each(decode, z, hashes, shape).astype(np.float32, copy=False)
+
+    def _each(
+        self,
+        apply: Callable[[FoldEncoder, Any], NDArray[Any]],
+        rows: NDArray[Any],
+        hashes: Hashes | None,
+        shape: tuple[int, ...],
+    ) -> NDArray[Any]:
+        """What the network of each row's fold makes of it, or the mean over all."""
+        if len(self.folds) == 1:
+            return apply(self.folds[0], rows)
+        if hashes is None:
+            return np.mean([apply(fold, rows) for fold in self.folds], axis=0)
+        folds = self.fold_of(hashes)
+        made: NDArray[Any] = np.empty((len(rows), *shape))
+        for number in np.unique(folds):
+            made[folds == number] = apply(self.folds[number], rows[folds == number])
+        return made
 
 
 def read_encoder(folder: Path) -> Encoder:
     """The Encoder of a folder that `Encoder.save` wrote. Raises `DataError` where it is damaged."""
     try:
-        encoder = Encoder(
-            (folder / WEIGHTS).read_bytes(), json.loads((folder / CONFIG).read_text("utf-8"))
-        )
-        encoder._build()
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        common = json.loads((folder / MODEL).read_text("utf-8"))
+        names, match = [f"fold_{k}" for k in range(common["folds"])], common["match"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"The model in {folder} is damaged or not one of ecg-spark "
             f"({type(error).__name__}): train it again."
         ) from None
-    return encoder
+    return Encoder([read_fold(folder / name) for name in names], match)
 
 
 def load_encoder(model_uri: str, tracking_uri: str) -> Encoder:
@@ -162,18 +153,3 @@ def load_encoder(model_uri: str, tracking_uri: str) -> Encoder:
     with tracked(tracking_uri):
         folder = mlflow.artifacts.download_artifacts(artifact_uri=model_uri)
     return read_encoder(Path(folder) / "artifacts" / FOLDER)
-
-
-def _group(arrays: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
-    start = f"{prefix}."
-    return {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
-
-
-def independent_leads(signal: Signals) -> Signals:
-    """The eight independent leads, float32 [n, 8, 600], of beats [n, 12, 600]."""
-    signal = np.asarray(signal, np.float32)
-    return np.ascontiguousarray(signal.reshape(len(signal), len(LEADS), -1)[:, INDEPENDENT_ROWS])
-
-
-def _as_beats(flat: NDArray[np.float32]) -> Tensor:
-    return torch.from_numpy(flat).reshape(len(flat), len(INDEPENDENT_ROWS), -1)

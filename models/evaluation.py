@@ -1,12 +1,14 @@
 """How well a model rebuilds held-out beats, beside PCA with as many components."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from ecg_spark.ecg import BEAT_RATE_HZ, LEADS, R_INDEX
 from ecg_spark.study import Model
-from models.encoder import Encoder, independent_leads
+from models.fold_encoder import Array, FoldEncoder, Signals, independent_leads
 from models.loader import Beats
 from models.loss import gaussian_nll, kl_divergence
 from models.processes import total
@@ -55,18 +57,17 @@ def agreement(beats: Tensor, rebuilt: Tensor) -> tuple[Tensor, Tensor]:
     return error, r.mean(dim=1)
 
 
-def compare(encoder: Encoder, held_out: Beats) -> Metrics:
-    """Figures of the registered model and of its PCA peer on the same held-out beats.
+def compare(judged: Sequence[tuple[FoldEncoder, Signals]]) -> Metrics:
+    """Figures of a model and of its PCA peer on beats [n, 8, 600] that each network has not seen.
 
     `val/` is the model, `pca/` the peer: mean absolute error in µV over all leads, by lead and by
     part of the beat, and Pearson r. `val/max_abs_r` and `val/mean_abs_r` are of the correlations
-    between two active latents.
+    between two active latents, about the means of each network's people; 0 where there is one.
     """
-    beats = held_out.sample(AT_MOST)
+    beats = np.concatenate([own for _, own in judged])
     signal = twelve_leads(torch.from_numpy(beats)).numpy()
-    z = encoder.encode(signal).z
-    rebuilt = {"val": encoder.decode(z), "pca": encoder.decode_pca(encoder.encode_pca(signal).z)}
-    metrics: Metrics = {"val/active_units": float(encoder.n_active)}
+    z, rebuilt = rebuild(judged)
+    metrics: Metrics = {"val/active_units": float(z.shape[1])}
     for name, twelve in rebuilt.items():
         independent = torch.from_numpy(independent_leads(twelve))
         error, r = agreement(torch.from_numpy(beats), independent)
@@ -77,7 +78,21 @@ def compare(encoder: Encoder, held_out: Beats) -> Metrics:
         for part, (start, end) in SEGMENTS_MS.items():
             inside = slice(*(R_INDEX + int(ms * BEAT_RATE_HZ) // 1000 for ms in (start, end)))
             metrics[f"{name}/mae_uv/part_{part}"] = float(off_uv[:, inside].mean())
-    if encoder.n_active > 1 and len(z) > 2:
-        r = np.abs(np.corrcoef(z, rowvar=False)[np.triu_indices(encoder.n_active, 1)])
-        metrics |= {"val/max_abs_r": float(r.max()), "val/mean_abs_r": float(r.mean())}
-    return metrics
+    r = np.zeros(1)
+    if z.shape[1] > 1 and len(z) > 2:
+        r = np.abs(np.corrcoef(z, rowvar=False)[np.triu_indices(z.shape[1], 1)])
+    return metrics | {"val/max_abs_r": float(r.max()), "val/mean_abs_r": float(r.mean())}
+
+
+def rebuild(judged: Sequence[tuple[FoldEncoder, Signals]]) -> tuple[Array, dict[str, Signals]]:
+    """Latents of all beats, centred by network, and the beats rebuilt, [n, 12, 600] in mV."""
+    latents: list[Array] = []
+    rebuilt: dict[str, list[Signals]] = {"val": [], "pca": []}
+    for encoder, beats in judged:
+        signal = twelve_leads(torch.from_numpy(beats)).numpy()
+        z = encoder.encode(signal).z
+        latents.append(z - z.mean(axis=0))
+        rebuilt["val"].append(encoder.decode(z))
+        rebuilt["pca"].append(encoder.decode_pca(encoder.encode_pca(signal).z))
+    together = {name: np.concatenate(parts) for name, parts in rebuilt.items()}
+    return np.concatenate(latents), together

@@ -98,5 +98,9 @@ def varimax(loadings: Array) -> Array:
 
 def factor_kl(factors: Factors, mean: Array, log_variance: Array) -> Array:
     """Mean KL in nats of each factor's posterior from the standard normal, [k]."""
-    z, z_sd = factors.of_posterior(mean, log_variance)
-    return (0.5 * (z**2 + z_sd**2 - 1) - np.log(z_sd)).mean(axis=0)
+    return mean_kl(*factors.of_posterior(mean, log_variance))
+
+
+def mean_kl(z: Array, z_sd: Array) -> Array:
+    """Mean KL in nats of posteriors of factors, means and SDs [n, k], from the normal, [k]."""
+    return np.asarray((0.5 * (z**2 + z_sd**2 - 1) - np.log(z_sd)).mean(axis=0))

@@ -5,7 +5,7 @@ The columns read are `signal` (7,200 floats: 12 leads x 600 samples in C order, 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -20,16 +20,15 @@ from ecg_spark.ecg import BEAT_SAMPLES, INDEPENDENT_ROWS, LEADS
 from ecg_spark.errors import DataError
 from models.petastorm_compat import batch_reader, parquet_files, table_files
 from models.processes import Shard, largest, shared, total
+from models.split import OWN, TRAINING, VALIDATION, Hashes, Split
 
 ALL = Shard()
 BYTES_PER_BEAT = 4 * len(INDEPENDENT_ROWS) * BEAT_SAMPLES
 SHUFFLE_BEATS = 16_384
 """Beats that are held and mixed at a time where the training set is streamed."""
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
 Signals = NDArray[np.float32]
-Hashes = NDArray[np.int64]
+Wanted = Callable[[Hashes], NDArray[np.bool_]]
 
 
 def count_rows(path: str, shard: Shard = ALL) -> int:
@@ -54,21 +53,22 @@ def count_rows(path: str, shard: Shard = ALL) -> int:
 
 
 def read_epoch(
-    path: str, seed: int, shard: Shard = ALL, *, shuffle: bool = True
+    path: str, seed: int, shard: Shard = ALL, wanted: Wanted | None = None
 ) -> Iterator[tuple[Signals, Hashes]]:
     """Every beat of the table, or of a shard's row groups, once, a row group at a time.
 
-    Signals [n, 8, 600] in mV and participant hashes [n]. One Petastorm reader an epoch; equal
-    seeds (1 or more) give an equal order. Raises `DataError` where the rows read are not those
-    that the footers announce, or a signal is not 12 x 600 finite values.
+    Signals [n, 8, 600] in mV and participant hashes [n], of those whose hashes are `wanted`. Row
+    groups come in an order that the seed decides, and so do the rows within each. One Petastorm
+    reader an epoch; equal seeds (1 or more) give an equal order. Raises `DataError` where the rows
+    read are not those that the footers announce, or a signal is not 12 x 600 finite values.
     """
-    expected, rows = count_rows(path, shard), 0
+    expected, rows, random = count_rows(path, shard), 0, np.random.default_rng(seed)
     reader = batch_reader(
         path,
         ("signal", "participant_hash"),
         seed=seed,
-        shuffle_row_groups=shuffle,
-        shuffle_rows=shuffle,
+        shuffle_row_groups=True,
+        shuffle_rows=False,  # they are when the leads are picked, in one copy
         workers_count=1,  # with more, the order of an epoch is a race
         num_epochs=1,
         cur_shard=shard.rank,
@@ -76,34 +76,24 @@ def read_epoch(
     )
     with reader:
         for batch in reader:
-            signal = np.asarray(batch.signal, np.float32)
-            if signal.shape[1] != len(LEADS) * BEAT_SAMPLES or not np.isfinite(signal).all():
+            signal, hashes = np.asarray(batch.signal, np.float32), batch.participant_hash
+            # A sum is finite where all its terms are, and costs a tenth of looking at each.
+            if signal.shape[1] != len(LEADS) * BEAT_SAMPLES or not np.isfinite(signal.sum()):
                 raise DataError(
                     f"The beats table {path} holds a signal that is not {len(LEADS)} x "
                     f"{BEAT_SAMPLES} finite values: run the average step again."
                 )
             rows += len(signal)
-            signal = signal.reshape(-1, len(LEADS), BEAT_SAMPLES)[:, INDEPENDENT_ROWS]
-            yield np.ascontiguousarray(signal), np.asarray(batch.participant_hash, np.int64)
+            order = random.permutation(len(signal))
+            if wanted is not None:
+                order = order[wanted(hashes[order])]
+            signal = signal.reshape(-1, len(LEADS), BEAT_SAMPLES)
+            yield signal[order[:, None], INDEPENDENT_ROWS], hashes[order]
     if rows != expected:
         raise DataError(
             f"An epoch over the beats table {path} gave {rows} rows of {expected}: "
             f"it changed while it was read, or its files are damaged."
         )
-
-
-def is_held_out(hashes: Hashes, seed: int, share: float) -> NDArray[np.bool_]:
-    """Which rows are of held-out participants: all rows of a person, or none.
-
-    The hash and the seed are mixed by splitmix64 (Steele et al., OOPSLA 2014) into a number that
-    is uniform in [0, 1); those below `share` are held out.
-    """
-    with np.errstate(over="ignore"):
-        x = hashes.astype(np.int64).view(np.uint64) + np.uint64(seed) * _GOLDEN
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        x ^= x >> np.uint64(31)
-    return (x >> np.uint64(11)).astype(np.float64) / 2.0**53 < share
 
 
 @dataclass(frozen=True)
@@ -150,9 +140,8 @@ class Streamed:
     """
 
     path: str
-    seed: int
-    share: float
-    held_out: bool
+    split: Split
+    side: int
     n: int
     most: int
     device: torch.device
@@ -166,10 +155,12 @@ class Streamed:
         return math.ceil(self.most / batch_size)
 
     def _read(self, seed: int) -> Iterator[Signals]:
-        for signals, hashes in read_epoch(self.path, seed, self.shard):
-            kept = signals[is_held_out(hashes, self.seed, self.share) == self.held_out]
-            if len(kept):
-                yield kept
+        def wanted(hashes: Hashes) -> NDArray[np.bool_]:
+            return np.asarray(self.split.side(hashes) == self.side)
+
+        for signals, _ in read_epoch(self.path, seed, self.shard, wanted):
+            if len(signals):
+                yield signals
 
     def epoch(self, number: int, batch_size: int) -> Iterator[Tensor]:
         """All beats once, in an order that the seed and the epoch's number decide.
@@ -186,35 +177,46 @@ class Streamed:
                     return
 
     def _pass(self, number: int, batch_size: int) -> Iterator[Tensor]:
-        random = np.random.default_rng([self.seed, number])
-        held: list[Signals] = []
-        with closing(self._read(self.seed + number)) as groups:
+        """One pass: a full buffer gives beats from anywhere in it, and takes the next instead."""
+        random = np.random.default_rng([self.split.seed, number])
+        size = max(SHUFFLE_BEATS, batch_size)
+        held = np.empty((size, len(INDEPENDENT_ROWS), BEAT_SAMPLES), np.float32)
+        filled, waiting = 0, held[:0]
+        with closing(self._read(self.split.seed + number)) as groups:
             for group in groups:
-                held.append(group)
-                if sum(map(len, held)) >= SHUFFLE_BEATS:
-                    mixed = random.permutation(np.concatenate(held))
-                    whole = len(mixed) // 2 // batch_size * batch_size  # the rest mixes on
-                    yield from self._batches(mixed[:whole], batch_size)
-                    held = [mixed[whole:]]
-        yield from self._batches(random.permutation(np.concatenate(held)), batch_size)
+                fits = min(size - filled, len(group))
+                held[filled : filled + fits] = group[:fits]
+                filled += fits
+                waiting = np.concatenate([waiting, group[fits:]])
+                while len(waiting) >= batch_size:
+                    places = random.choice(size, batch_size, replace=False)
+                    yield self._on_device(held[places])
+                    held[places], waiting = waiting[:batch_size], waiting[batch_size:]
+        left = np.concatenate([np.arange(filled), -1 - np.arange(len(waiting))])
+        random.shuffle(left)
+        for start in range(0, len(left), batch_size):
+            places = left[start : start + batch_size]
+            batch = held[np.maximum(places, 0)]
+            batch[places < 0] = waiting[-1 - places[places < 0]]
+            yield self._on_device(batch)
 
     def once(self, batch_size: int) -> Iterator[Tensor]:
         """All beats exactly once over all processes."""
-        with closing(self._read(self.seed)) as groups:
+        with closing(self._read(self.split.seed)) as groups:
             for group in groups:
-                yield from self._batches(group, batch_size)
+                for start in range(0, len(group), batch_size):
+                    yield self._on_device(group[start : start + batch_size])
 
-    def _batches(self, beats: Signals, batch_size: int) -> Iterator[Tensor]:
-        for start in range(0, len(beats), batch_size):
-            batch = torch.from_numpy(beats[start : start + batch_size])
-            if self.device.type == "cuda":  # copied while the step before is computed
-                batch = batch.pin_memory()
-            yield batch.to(self.device, non_blocking=True)
+    def _on_device(self, beats: Signals) -> Tensor:
+        batch = torch.from_numpy(beats)
+        if self.device.type == "cuda":  # copied while the step before is computed
+            batch = batch.pin_memory()
+        return batch.to(self.device, non_blocking=True)
 
     def sample(self, at_most: int) -> Signals:
         """Up to so many beats in memory: the first of a shuffled epoch."""
         found: list[Signals] = []
-        with closing(self._read(self.seed)) as groups:
+        with closing(self._read(self.split.seed)) as groups:
             for group in groups:
                 found.append(group)
                 if sum(map(len, found)) >= at_most:
@@ -227,47 +229,49 @@ Beats = Resident | Streamed
 
 def open_beats(
     path: str,
-    seed: int,
-    share: float,
+    split: Split,
     device: torch.device,
     shard: Shard = ALL,
     room_bytes: int | None = None,
-) -> tuple[Beats, Beats]:
-    """Training and held-out beats of a table, split by participant.
+) -> tuple[Beats, Beats, Beats]:
+    """Beats of a table by participant: for training, for validation, and those to be judged on.
 
-    They are read once and kept on the device where they take at most `room_bytes`, by default a
-    third of its free memory, shared by the processes; else each process streams its row groups
-    every epoch. Raises `DataError` where either side of the split is empty, also for one process.
+    The last are of the network's own fold; with one fold they are those for validation. All are
+    read once and kept on the device where they take at most `room_bytes`, by default a third of
+    its free memory, shared by the processes; else each process streams its row groups every epoch.
+    Raises `DataError` where a side of the split is empty, also for one process.
     """
     if room_bytes is None:
         room_bytes = _free_bytes(device) // 3 // (1 if device.type == "cuda" else shard.world)
     fits = shared(count_rows(path) * BYTES_PER_BEAT <= room_bytes)
-    kept: tuple[list[Signals], list[Signals]] = ([], [])
-    own = [0, 0]
-    for signals, hashes in read_epoch(path, seed, ALL if fits else shard):
-        held_out = is_held_out(hashes, seed, share)
-        for side, rows in enumerate((~held_out, held_out)):
+    sides = (TRAINING, VALIDATION) if split.folds == 1 else (TRAINING, VALIDATION, OWN)
+    kept: list[list[Signals]] = [[] for _ in sides]
+    own = [0 for _ in sides]
+    for signals, hashes in read_epoch(path, split.seed, ALL if fits else shard):
+        side_of_row = split.side(hashes)
+        for side in sides:
+            rows = side_of_row == side
             own[side] += int(rows.sum())
             if fits:
                 kept[side].append(signals[rows])
     if min(own) == 0:
+        names = ("for training", "for validation", "in the fold")
+        counts = ", ".join(f"{n} {name}" for n, name in zip(own, names, strict=False))
         raise DataError(
-            f"Of {sum(own)} beats, {own[0]} are left for training and {own[1]} held out: "
-            f"both are needed; add participants or change model.validation_share."
+            f"Of {sum(own)} beats, {counts} are left: none may be empty; add participants or "
+            f"change model.validation_share or model.folds."
         )
+    opened: list[Beats]
     if fits:
-        training, validation = (
-            Resident(torch.from_numpy(np.concatenate(side)).to(device), seed, shard)
+        opened = [
+            Resident(torch.from_numpy(np.concatenate(side)).to(device), split.seed, shard)
             for side in kept
-        )
-        return training, validation
-    n = total(torch.tensor(own, device=device)).tolist()
-    most = [largest(count, device) for count in own]
-    training, validation = (
-        Streamed(path, seed, share, held_out, n[held_out], most[held_out], device, shard)
-        for held_out in (False, True)
-    )
-    return training, validation
+        ]
+    else:
+        n = total(torch.tensor(own, device=device)).tolist()
+        most = [largest(count, device) for count in own]
+        opened = [Streamed(path, split, side, n[side], most[side], device, shard) for side in sides]
+    return opened[TRAINING], opened[VALIDATION], opened[-1]
 
 
 def _free_bytes(device: torch.device) -> int:

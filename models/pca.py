@@ -13,21 +13,28 @@ Array = NDArray[np.float32]
 class Components:
     """A fitted PCA: `mean` [d], orthonormal `axes` [k, d], `sd` [k] of the scores, all in mV.
 
-    `noise_sd` is the standard deviation in mV of what the components leave, a dimension.
+    `noise_sd` is the standard deviation in mV of what the components leave, a dimension. `turn`
+    [k, m], whose columns are orthonormal, turns standardised scores to those of another fit.
     """
 
     mean: Array
     axes: Array
     sd: Array
     noise_sd: float
+    turn: Array
 
     def scores(self, beats: Array) -> Array:
-        """Scores in standard deviations, [n, k], of beats [n, ...] that flatten to d values."""
-        return (beats.reshape(len(beats), -1) - self.mean) @ self.axes.T / self.sd
+        """Scores in standard deviations, [n, m], of beats [n, ...] that flatten to d values."""
+        return (beats.reshape(len(beats), -1) - self.mean) @ self.axes.T / self.sd @ self.turn
+
+    @property
+    def score_sd(self) -> Array:
+        """Posterior SD of the scores under probabilistic PCA (Tipping and Bishop, 1999), [m]."""
+        return np.sqrt((self.noise_sd / self.sd) ** 2 @ self.turn**2)
 
     def rebuild(self, scores: Array) -> Array:
-        """Beats [n, d] in mV of scores [n, k]."""
-        return self.mean + (scores * self.sd) @ self.axes
+        """Beats [n, d] in mV of scores [n, m]."""
+        return self.mean + (scores @ self.turn.T * self.sd) @ self.axes
 
 
 def fit_components(beats: Array, k: int) -> Components:
@@ -51,4 +58,5 @@ def fit_components(beats: Array, k: int) -> Components:
         axes.astype(np.float32),
         (singular / np.sqrt(len(flat))).astype(np.float32),
         float(np.sqrt(left / flat.size)),
+        np.eye(k, dtype=np.float32),
     )

@@ -16,6 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.dirfs import DirFileSystem
+from fsspec.implementations.local import LocalFileSystem
+from numpy.typing import NDArray
+
+from ecg_spark.errors import DataError
 
 
 def _module(name: str, **content: Any) -> None:
@@ -35,6 +39,7 @@ for _old, _new in (("unicode_", np.str_), ("string_", np.bytes_)):
 _reader = import_module("petastorm.reader")
 _worker = import_module("petastorm.arrow_reader_worker")
 _metadata = import_module("petastorm.etl.dataset_metadata")
+EmptyResultError = import_module("petastorm.workers_pool").EmptyResultError
 
 
 class _Piece:
@@ -52,12 +57,10 @@ class _Piece:
         self.path, self.row_group, self._open = path, row_group, open_file_func
 
     def get_metadata(self) -> pq.FileMetaData:
-        with self._open(self.path) as file:
-            return pq.ParquetFile(file).metadata
+        return self._open(self.path).metadata
 
     def read(self, columns: set[str], partitions: None) -> pa.Table:
-        with self._open(self.path) as file:
-            return pq.ParquetFile(file).read_row_group(self.row_group, columns=sorted(columns))
+        return self._open(self.path).read_row_group(self.row_group, columns=sorted(columns))
 
 
 class _Dataset:
@@ -66,12 +69,56 @@ class _Dataset:
     partitions = metadata = common_metadata = None
 
     def __init__(self, path: str, filesystem: Any, **_: Any) -> None:
-        self.paths, self.fs = path, filesystem
-        self.pieces = [_Piece(name, filesystem.open) for name in parquet_files(filesystem)]
+        self.paths, self.fs = path, _Opened(filesystem)
+        self.pieces = [_Piece(name, self.fs.open) for name in parquet_files(filesystem)]
+
+
+class _Opened:
+    """The Parquet files of a file system, each opened once: its footer is read once, too."""
+
+    def __init__(self, filesystem: DirFileSystem) -> None:
+        self._fs = filesystem
+        self._open: dict[str, pq.ParquetFile] = {}
+
+    def open(self, name: str) -> pq.ParquetFile:
+        """The open file; a local one without Python between Arrow and the disk."""
+        if name not in self._open:
+            local = isinstance(self._fs.fs, LocalFileSystem)
+            source = f"{self._fs.path}/{name}" if local else self._fs.open(name)
+            self._open[name] = pq.ParquetFile(source)
+        return self._open[name]
+
+
+class _Flat(_worker.ArrowReaderWorkerResultsQueueReader):
+    """Row groups as NumPy; a column of lists of one length as a view, not a copy of each list."""
+
+    def read_next(self, workers_pool: Any, schema: Any, ngram: None) -> Any:
+        """The next row group, a namedtuple of arrays."""
+        try:
+            table = workers_pool.get_results()
+        except EmptyResultError:
+            raise StopIteration from None
+        columns = {name: _as_numpy(table.column(name), name) for name in table.column_names}
+        return schema.make_namedtuple(**columns)
+
+
+def _as_numpy(column: pa.ChunkedArray, name: str) -> NDArray[Any]:
+    array = column.combine_chunks()
+    if not pa.types.is_list(array.type):
+        return np.asarray(array)
+    lengths = np.diff(array.offsets.to_numpy())
+    if len(set(lengths.tolist())) > 1:
+        raise DataError(
+            f"The values of the column {name} have different lengths: "
+            f"run the step that made the table again."
+        )
+    return np.asarray(array.flatten()).reshape(len(array), -1)
 
 
 for _user in (_reader, _worker, _metadata):
     vars(_user)["pq"] = SimpleNamespace(ParquetDataset=_Dataset, ParquetDatasetPiece=_Piece)
+vars(_worker)["ParquetFile"] = lambda file: file  # it opens what a piece has open already
+_worker.ArrowReaderWorker.new_results_queue_reader = staticmethod(_Flat)
 
 
 def parquet_files(filesystem: Any) -> list[str]:

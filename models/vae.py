@@ -128,10 +128,12 @@ class VAE(nn.Module):
     def encode(self, beats: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the posterior, each [n, latents], of beats [n, 8, 600] in mV."""
         around = beats - self.centre
-        scores = around.flatten(1) @ self.axes.T
+        with torch.autocast(beats.device.type, enabled=False):  # of µV in mV: full precision
+            scores = around.flatten(1) @ self.axes.T
+            straight = self.linear(scores / self.sd)
         seen = torch.cat([self.waves(around), scores / (self.sd + SMALLEST_SCORE_MV)], dim=1)
-        mean, log_variance = self.curved(seen).chunk(2, dim=1)
-        return mean + self.linear(scores / self.sd), log_variance.clamp(-12, 4)
+        mean, log_variance = self.curved(seen).float().chunk(2, dim=1)
+        return mean + straight, log_variance.clamp(-12, 4)
 
     def decode(self, z: Tensor) -> Tensor:
         """Beats [n, 8, 600] in mV of latents [n, latents]."""

@@ -22,6 +22,7 @@ from ecg_spark.store import Run, Store
 from ecg_spark.study import Study
 from ecg_spark.tables import ASSOCIATIONS, BEATS, LATENTS, QUARANTINE, TRAITS, Table
 from models.encoder import load_encoder
+from models.job import Plan
 from models.train import train
 
 HOSTILE = "<script>alert('rs1')</script>"
@@ -134,17 +135,16 @@ def publish(study: Study, bank: Biobank) -> None:
     store = Store(study.output_path)
     publish_ecg(store, bank)
     with store.run("train", {}) as run:
-        result = train(
+        plan = Plan(
             store.require("average").path("beats"),
             study.model,
-            seed=study.seed,
-            tracking_uri=study.tracking_uri,
-            experiment="ecg-spark",
-            model_name="ecg-vae",
-            table_version="1",
-            folder=run.folder,
-            checkpoint=f"{store.root}/train.pt",
+            study.seed,
+            "1",
+            study.tracking_uri,
+            "ecg-spark",
+            f"{store.root}/checkpoints",
         )
+        result = train(plan, "ecg-vae", run.folder)
         run.publish(asdict(result))
     scores = scores_of(study, bank)
     with store.run("encode", {}) as run:
@@ -152,6 +152,7 @@ def publish(study: Study, bank: Biobank) -> None:
         write(run, "latents", LATENTS, {
             "participant_id": bank.ids * 2,
             "model": np.repeat(["vae", "pca"], people),
+            "fold": np.zeros(2 * people, np.int32),
             "z": [*scores["vae"], *scores["pca"]],
             "z_sd": [np.ones(result.n_latents)] * (2 * people),
             "n_ecgs": np.ones(2 * people, np.int32),

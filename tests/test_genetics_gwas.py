@@ -110,6 +110,10 @@ def test_planted_variants_are_found_each_by_its_method(studied):
     assert summary["thresholds"]["vae omnibus"] == pytest.approx(-np.log10(5e-8), abs=1e-4)
     assert summary["thresholds"]["vae"] == pytest.approx(-np.log10(5e-8 / 8), abs=0.1)
     assert 0.9 < summary["mean_lambda"]["vae"] < 1.12
+    tests = pd.read_parquet(folder / "associations").query("phenotype == 'pr_ms'")
+    expected = ((tests["beta"] / tests["se"]) ** 2).mean()
+    assert summary["mean_chi2"]["traits"] == pytest.approx(expected, abs=1e-4)
+    assert 0.9 < summary["mean_chi2"]["traits"] < 1.1
     loci = pd.read_parquet(folder / "loci")
     single, joint = (loci[loci["method"] == name] for name in ("vae", "vae omnibus"))
     causal = ("1", 500_000 + 20_000 * (CAUSAL % 1_100), "vae_00")

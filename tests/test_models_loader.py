@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 
 from ecg_spark.ecg.recording import INDEPENDENT_LEADS, LEADS
 from ecg_spark.errors import DataError
-from models.loader import Streamed, count_rows, is_held_out, open_beats, read_epoch
+from models.loader import Streamed, count_rows, open_beats, read_epoch
 from models.processes import Shard
+from models.split import OWN, TRAINING, VALIDATION, Split, fold_of
 
 CPU = torch.device("cpu")
+SPLIT = Split(seed=5, share=0.3)
 INDEPENDENT = [LEADS.index(lead) for lead in INDEPENDENT_LEADS]
 
 
@@ -99,11 +101,11 @@ def test_more_processes_than_row_groups_are_refused(table):
 
 def test_every_process_takes_as_many_batches_from_memory(table):
     """Every beat, and some twice where they do not divide."""
-    parts = [open_beats(str(table), 5, 0.3, CPU, Shard(rank, 3))[0] for rank in range(3)]
+    parts = [open_beats(str(table), SPLIT, CPU, Shard(rank, 3))[0] for rank in range(3)]
     batches = [list(part.epoch(1, 16)) for part in parts]
     assert {len(one) for one in batches} == {parts[0].steps(16)}
     rows = np.concatenate([rows_of(one) for one in batches])
-    whole = rows_of(open_beats(str(table), 5, 0.3, CPU)[0].once(9))
+    whole = rows_of(open_beats(str(table), SPLIT, CPU)[0].once(9))
     assert set(rows) == set(whole)
     assert len(whole) == len(parts[0]) <= len(rows) < len(whole) + 3
 
@@ -113,11 +115,11 @@ def test_every_process_takes_as_many_batches_from_a_stream(table):
     own = []
     for rank in range(3):
         groups = read_epoch(str(table), 1, Shard(rank, 3))
-        own.append(sum(int((~is_held_out(hashes, 5, 0.3)).sum()) for _, hashes in groups))
+        own.append(sum(int((SPLIT.side(hashes) == TRAINING).sum()) for _, hashes in groups))
     assert -(-min(own) // 4) < -(-max(own) // 4)
     for rank, n in enumerate(own):
         shard = Shard(rank, 3)
-        part = Streamed(str(table), 5, 0.3, False, sum(own), max(own), CPU, shard)
+        part = Streamed(str(table), SPLIT, TRAINING, sum(own), max(own), CPU, shard)
         assert len(list(part.epoch(1, 4))) == part.steps(4) == -(-max(own) // 4)
         assert len(set(rows_of(part.epoch(1, 4)))) == n
         assert len(rows_of(part.once(16))) == n
@@ -133,12 +135,13 @@ from ecg_spark.study import Model
 from models.fitting import Fitting
 from models.loader import open_beats
 from models.processes import processes, total
+from models.split import Split
 
 settings = Model(latents=3, channels=4, epochs=2, batch_size=16)
 cpu = torch.device("cpu")
 with processes(cpu) as shard:
     room = int(sys.argv[2])
-    training, held_out = open_beats(sys.argv[1], 5, 0.3, cpu, shard, room)
+    training, held_out, _ = open_beats(sys.argv[1], Split(5, 0.3), cpu, shard, room)
     fitting = Fitting(training, settings, 5, cpu, None)
     losses = [metrics["val/loss"] for metrics in fitting.epochs(held_out)]
     weights = torch.cat([value.flatten() for value in fitting.result().state_dict().values()])
@@ -176,13 +179,21 @@ def test_a_signal_of_another_length_is_refused(tmp_path):
         list(read_epoch(str(tmp_path), 1))
 
 
+@pytest.mark.parametrize("values", [[[0.0] * 7200, [0.0] * 7199], [[0.0] * 7200, [np.nan] * 7200]])
+def test_ragged_and_missing_values_are_refused(tmp_path, values):
+    bad = pa.table({"participant_hash": [1, 2], "signal": pa.array(values, pa.list_(pa.float32()))})
+    pq.write_table(bad, tmp_path / "part.parquet")
+    with pytest.raises(DataError, match=r"different lengths|finite values"):
+        list(read_epoch(str(tmp_path), 1))
+
+
 def test_an_empty_table_is_refused(tmp_path):
     with pytest.raises(DataError, match="no row"):
         count_rows(str(tmp_path))
 
 
 def test_people_are_held_out_whole(table):
-    training, held_out = open_beats(str(table), seed=5, share=0.3, device=CPU)
+    training, held_out, _ = open_beats(str(table), SPLIT, CPU)
     people = np.asarray(ds.dataset(table / "part-0.parquet").to_table()["participant_hash"])
     people = np.r_[people, ds.dataset(table / "part-1.parquet").to_table()["participant_hash"]]
     inside, outside = (rows_of(side.epoch(1, 64)) for side in (training, held_out))
@@ -199,23 +210,33 @@ def test_people_are_held_out_whole(table):
 )
 def test_the_split_depends_on_person_and_seed_alone(hashes, seed, share):
     hashes = np.array(hashes, np.int64)
-    split = is_held_out(hashes, seed, share)
-    np.testing.assert_array_equal(is_held_out(hashes[::-1], seed, share), split[::-1])
-    assert (split <= is_held_out(hashes, seed, min(1.0, share + 0.1))).all()
+    split = Split(seed, share).side(hashes)
+    np.testing.assert_array_equal(Split(seed, share).side(hashes[::-1]), split[::-1])
+    assert (split <= Split(seed, min(1.0, share + 0.1)).side(hashes)).all()
 
 
 def test_the_split_has_the_share_asked_for():
     hashes = np.arange(100_000)  # consecutive numbers are the worst case for a hash
     for seed in (1, 2, 3):
-        assert is_held_out(hashes, seed, 0.15).mean() == pytest.approx(0.15, abs=0.005)
-    both = is_held_out(hashes, 1, 0.15) & is_held_out(hashes, 2, 0.15)
+        assert Split(seed, 0.15).side(hashes).mean() == pytest.approx(0.15, abs=0.005)
+    both = Split(1, 0.15).side(hashes) & Split(2, 0.15).side(hashes)
     assert both.mean() == pytest.approx(0.15**2, abs=0.005)
+
+
+def test_every_person_is_left_out_of_one_fold():
+    hashes = np.arange(50_000)
+    sides = np.array([Split(3, 0.15, 5, fold).side(hashes) for fold in range(5)])
+    np.testing.assert_array_equal((sides == OWN).sum(axis=0), 1)
+    np.testing.assert_array_equal(np.argmax(sides == OWN, axis=0), fold_of(hashes, 3, 5))
+    assert (sides == OWN).mean(axis=1) == pytest.approx([0.2] * 5, abs=0.01)
+    assert (sides == VALIDATION).mean(axis=1) == pytest.approx([0.8 * 0.15] * 5, abs=0.01)
+    assert (fold_of(hashes, 3, 5) != fold_of(hashes, 4, 5)).mean() == pytest.approx(0.8, abs=0.01)
 
 
 def test_streaming_and_memory_give_the_same_beats(table, monkeypatch):
     monkeypatch.setattr("models.loader.SHUFFLE_BEATS", 50)  # several fills of the buffer
-    resident = open_beats(str(table), seed=5, share=0.3, device=CPU)
-    streamed = open_beats(str(table), seed=5, share=0.3, device=CPU, room_bytes=0)
+    resident = open_beats(str(table), SPLIT, CPU)
+    streamed = open_beats(str(table), SPLIT, CPU, room_bytes=0)
     for kept, read in zip(resident, streamed, strict=True):
         assert isinstance(read, Streamed)
         assert len(kept) == len(read)
@@ -228,5 +249,5 @@ def test_streaming_and_memory_give_the_same_beats(table, monkeypatch):
 
 
 def test_a_split_with_an_empty_side_is_refused(table):
-    with pytest.raises(DataError, match="both are needed"):
-        open_beats(str(table), seed=5, share=1e-9, device=CPU)
+    with pytest.raises(DataError, match="none may be empty"):
+        open_beats(str(table), Split(5, 1e-9), CPU)

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import mlflow
@@ -15,14 +16,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.numpy import load
 
 from ecg_spark.errors import DataError, InfrastructureError
 from ecg_spark.simulate.heart import beat_mv, sample_hearts
 from ecg_spark.study import Model
 from models import tracking
-from models.encoder import independent_leads, load_encoder, read_encoder
+from models.encoder import load_encoder, read_encoder
 from models.fitting import enough_memory, kl_weight
+from models.fold_encoder import independent_leads
+from models.job import Plan
 from models.registry import read_history
+from models.split import fold_of
 from models.train import train
 
 N = 160
@@ -47,24 +52,19 @@ def table(beats, tmp_path_factory):
     return str(folder)
 
 
-def run(table, folder, tracking_uri, settings=SETTINGS, **changed):
-    return train(
-        table,
-        settings,
-        **{"seed": 3, "experiment": "test", "model_name": "ecg-vae", "table_version": "v1"}
-        | changed,
-        tracking_uri=tracking_uri,
-        folder=str(folder),
-        checkpoint=f"{folder}.pt",
-    )
+def run(table, folder, tracking_uri, settings=SETTINGS):
+    plan = Plan(table, settings, 3, "v1", tracking_uri, "test", f"{folder}.kept")
+    return train(plan, "ecg-vae", str(folder))
 
 
 @pytest.fixture(scope="module")
 def trained(table, tmp_path_factory):
-    """A finished run: its result, its folder and its store."""
+    """A finished run: its result, its folder and its store; MLflow asks for no type hints."""
     folder = tmp_path_factory.mktemp("trained")
     uri = f"sqlite:///{folder}/store/mlflow.db"
-    return run(table, folder / "run", uri), folder / "run", uri
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*type hints")
+        return run(table, folder / "run", uri), folder / "run", uri
 
 
 def test_training_reduces_the_loss(trained):
@@ -155,7 +155,11 @@ def test_no_participant_and_no_single_beat_is_in_mlflow(trained, table):
 def test_a_damaged_model_is_refused(trained, tmp_path):
     encoder = load_encoder(trained[0].model_uri, trained[2])
     encoder.save(tmp_path)
-    (tmp_path / "weights.safetensors").write_bytes(encoder.weights[:-1000])
+    weights = tmp_path / "fold_0" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(DataError, match="damaged"):
+        read_encoder(tmp_path)
+    (tmp_path / "folds.json").write_text("{")
     with pytest.raises(DataError, match="damaged"):
         read_encoder(tmp_path)
 
@@ -212,31 +216,29 @@ def test_the_kl_weight_rises_and_then_stays():
 KILLED = """
 import os, signal, sys
 from models import checkpoint
+from models.job import Plan
 from models.train import train
 from ecg_spark.study import Model
 
 checkpoint.SECONDS_APART = 0.0
-saved = checkpoint.Checkpoint.save
+saved = checkpoint.Checkpoints.save
 def save(self, state, **how):
     saved(self, state, **how)
-    if state.epoch == 2:
+    if (state.fold, state.epoch) == (int(folds) - 1, 2):
         os.kill(os.getpid(), signal.SIGKILL)
-checkpoint.Checkpoint.save = save
-table, folder, uri = sys.argv[1:]
-train(
-    table, Model(latents=6, channels=4, epochs=4, batch_size=16, kl_weight=0.5), seed=3,
-    tracking_uri=uri, experiment="test", model_name="ecg-vae", table_version="v1",
-    folder=folder, checkpoint=f"{folder}.pt",
-)
+checkpoint.Checkpoints.save = save
+table, folder, uri, folds = sys.argv[1:]
+settings = Model(latents=6, channels=4, epochs=4, batch_size=16, kl_weight=0.5, folds=folds)
+train(Plan(table, settings, 3, "v1", uri, "test", f"{folder}.kept"), "ecg-vae", folder)
 """
 
 
 def test_killed_training_goes_on_in_its_run_as_if_it_had_not_stopped(trained, table, tmp_path):
     """`kill -9` after the second epoch; the same losses, each once, as the run that was not."""
     uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "run"
-    killed = subprocess.run([sys.executable, "-c", KILLED, table, str(folder), uri])
+    killed = subprocess.run([sys.executable, "-c", KILLED, table, str(folder), uri, "1"])
     assert killed.returncode == -signal.SIGKILL
-    assert Path(f"{folder}.pt").is_file()
+    assert Path(f"{folder}.kept/fold_0.pt").is_file()
     client = mlflow.MlflowClient(uri)
     (before,) = client.search_runs(["1"])
     assert before.info.status == "RUNNING"
@@ -249,19 +251,115 @@ def test_killed_training_goes_on_in_its_run_as_if_it_had_not_stopped(trained, ta
     steps = [m.step for m in client.get_metric_history(result.run_id, "train/loss")]
     assert sorted(steps) == [1, 2, 3, 4]
     assert result.metrics == pytest.approx(trained[0].metrics, rel=1e-3)
-    assert not Path(f"{folder}.pt").exists()
+    assert not Path(f"{folder}.kept").exists()
 
 
 def test_another_training_ends_the_killed_run(table, tmp_path):
     uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "run"
-    subprocess.run([sys.executable, "-c", KILLED, table, str(folder), uri])
+    subprocess.run([sys.executable, "-c", KILLED, table, str(folder), uri, "1"])
     run(table, folder, uri, TINY)
     runs = mlflow.MlflowClient(uri).search_runs(["1"], order_by=["attributes.start_time"])
     assert [item.info.status for item in runs] == ["KILLED", "FINISHED"]
 
 
+FOLDED = SETTINGS.model_copy(update={"folds": 2})
+
+
+@pytest.fixture(scope="module")
+def folded(table, tmp_path_factory):
+    """A run with two folds that was killed in the second and went on: result, folder, store."""
+    folder = tmp_path_factory.mktemp("folded")
+    uri = f"sqlite:///{folder}/mlflow.db"
+    killed = subprocess.run([sys.executable, "-c", KILLED, table, str(folder / "run"), uri, "2"])
+    assert killed.returncode == -signal.SIGKILL
+    return run(table, folder / "run", uri, FOLDED), folder / "run", uri
+
+
+def test_a_fold_s_network_knows_nothing_of_its_people(folded, beats, table, tmp_path):
+    """Other beats of the second fold's people: its network is the same, the first one is not."""
+    columns = pq.read_table(table)
+    hashes = columns["participant_hash"].to_numpy()
+    theirs = fold_of(hashes, 3, 2) == 1
+    assert 0.3 < theirs.mean() < 0.7
+    other = np.where(theirs[:, None, None], 2 * beats[:, :, ::-1], beats)
+    signal = pa.array(list(other.reshape(N, -1)), pa.list_(pa.float32()))
+    (tmp_path / "beats").mkdir()
+    changed = pa.table({"participant_hash": hashes, "signal": signal})
+    pq.write_table(changed, tmp_path / "beats" / "part.parquet", row_group_size=64)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    result = run(str(tmp_path / "beats"), tmp_path / "run", uri, FOLDED)
+    before, after = (
+        load_encoder(folded[0].model_uri, folded[2]),
+        load_encoder(result.model_uri, uri),
+    )
+    first, second = ([load(item.folds[k].weights) for item in (before, after)] for k in (0, 1))
+    for name in [name for name in second[0] if name.startswith("vae.")]:
+        np.testing.assert_array_equal(second[0][name], second[1][name])
+    assert any((first[0][name] != first[1][name]).any() for name in first[0])
+
+
+def test_everybody_is_encoded_by_the_network_of_their_fold(folded, beats, table):
+    encoder = load_encoder(folded[0].model_uri, folded[2])
+    hashes = pq.read_table(table)["participant_hash"].to_numpy()
+    folds = encoder.fold_of(hashes)
+    z, alone = encoder.encode(beats, hashes).z, [own.encode(beats) for own in encoder.folds]
+    for k in (0, 1):
+        np.testing.assert_allclose(z[folds == k], alone[k].z[folds == k], atol=1e-4)
+        with_own = encoder.decode(z, hashes)[folds == k]
+        np.testing.assert_allclose(with_own, encoder.folds[k].decode(z)[folds == k], atol=1e-5)
+    # Of somebody new, the mean; also as MLflow loads the model.
+    new = encoder.encode(beats)
+    np.testing.assert_allclose(new.z, (alone[0].z + alone[1].z) / 2, atol=1e-6)
+    np.testing.assert_allclose(new.z_sd, (alone[0].z_sd + alone[1].z_sd) / 2, atol=1e-6)
+    mlflow.set_tracking_uri(folded[2])
+    mlflow.set_registry_uri(folded[2])
+    loaded = mlflow.pyfunc.load_model("models:/ecg-vae@champion")
+    np.testing.assert_allclose(loaded.predict(beats[:9]), new.z[:9], atol=1e-5)
+
+
+def test_factors_of_the_folds_are_the_same(folded, beats):
+    result, _, uri = folded
+    encoder = load_encoder(result.model_uri, uri)
+    first, second = (own.encode(beats) for own in encoder.folds)
+    r = np.corrcoef(first.z.T, second.z.T)[: encoder.n_active, encoder.n_active :]
+    assert (np.diag(r) > 0.3).all()
+    np.testing.assert_allclose(np.diag(r), encoder.match, atol=1e-3)
+    assert result.metrics["folds/mean_abs_r"] == pytest.approx(np.diag(r).mean(), abs=1e-3)
+    peer = np.corrcoef(*(own.encode_pca(beats).z.T for own in encoder.folds))
+    assert (np.diag(peer[: encoder.n_active, encoder.n_active :]) > 0.8).all()
+    for encode, decode in (("encode", "decode"), ("encode_pca", "decode_pca")):
+        own = encoder.folds[1]
+        rebuilt = getattr(own, decode)(getattr(own, encode)(beats).z)
+        assert np.abs(rebuilt - beats).mean() < 0.03
+
+
+def test_the_folds_runs_lie_in_the_model_s_and_have_its_metrics(folded, trained):
+    result, _, uri = folded
+    client = mlflow.MlflowClient(uri)
+    whole = client.get_run(result.run_id)
+    children = client.search_runs(
+        ["1"], f"tags.`mlflow.parentRunId` = '{result.run_id}'", order_by=["start_time"]
+    )
+    assert [child.info.run_name for child in children] == ["fold 0", "fold 1"]
+    assert {child.info.status for child in (whole, *children)} == {"FINISHED"}
+    alone = mlflow.MlflowClient(trained[2]).get_run(trained[0].run_id)
+    for child in children:
+        assert set(child.data.metrics) == set(whole.data.metrics) == set(alone.data.metrics)
+        steps = [m.step for m in client.get_metric_history(child.info.run_id, "train/loss")]
+        assert sorted(steps) == [1, 2, 3, 4]
+    sizes = [int(child.data.params["beats_held_out"]) for child in children]
+    assert sum(sizes) == int(whole.data.params["beats_held_out"]) == N
+    mean = np.average([child.data.metrics["val/mae_uv"] for child in children], weights=sizes)
+    assert whole.data.metrics["val/mae_uv"] == pytest.approx(mean, rel=1e-4)
+    version = client.get_model_version("ecg-vae", "1")
+    assert "holds 2 networks" in version.description
+    assert not Path(f"{folded[1]}.kept").exists()
+
+
 def test_a_damaged_checkpoint_is_no_reason_to_stop(table, tmp_path):
-    Path(f"{tmp_path}/run.pt").write_bytes(b"PK\x03\x04 not a checkpoint")
+    kept = Path(f"{tmp_path}/run.kept/fold_0.pt")
+    kept.parent.mkdir()
+    kept.write_bytes(b"PK\x03\x04 not a checkpoint")
     result = run(table, tmp_path / "run", f"sqlite:///{tmp_path}/mlflow.db", TINY)
     assert result.version == 1
 

@@ -8,10 +8,16 @@ from torch.distributions import kl_divergence as torch_kl
 
 from ecg_spark.ecg.recording import LEADS
 from ecg_spark.errors import DataError
+from ecg_spark.study import Model
+from models.evaluation import evaluate
 from models.factors import factor_kl, fit_factors, varimax
+from models.fitting import Fitting, compiled
+from models.loader import Resident
 from models.loss import gaussian_nll, kl_divergence, sample
 from models.pca import fit_components
 from models.vae import VAE, resample, twelve_leads
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -89,6 +95,66 @@ def test_a_warp_reads_the_beat_at_the_shifted_time():
     torch.testing.assert_close(warped[..., inside], expected[..., inside])
     torch.testing.assert_close(resample(ramp, torch.zeros(2, 600))[..., :-1], ramp[..., :-1])
     assert torch.isfinite(resample(ramp, torch.full((2, 600), 1e6))).all()
+
+
+def fitting(beats, **settings):
+    """A fitting of 48 beats, and twelve to be held out."""
+    training, held_out = (Resident(torch.from_numpy(part), 1) for part in np.split(beats, [48]))
+    chosen = Model(**{"latents": 3, "channels": 4, "epochs": 3, "batch_size": 16} | settings)
+    return Fitting(training, chosen, 1, CPU, None), held_out
+
+
+def test_training_on_a_cpu_repeats_bit_for_bit(beats):
+    histories, weights = [], []
+    for _ in range(2):
+        one, held_out = fitting(beats)
+        histories.append(list(one.epochs(held_out)))
+        weights.append(one.result().state_dict())
+    assert histories[0] == histories[1]
+    for name, value in weights[0].items():
+        assert torch.equal(value, weights[1][name])
+
+
+def test_training_stops_without_a_better_elbo_and_keeps_the_best_weights(beats):
+    other = np.concatenate([beats[:48] * 0.01, beats[48:]])  # the noise learned is too small
+    one, held_out = fitting(other, epochs=50, patience=2)
+    losses = [metrics["val/loss"] for metrics in one.epochs(held_out)]
+    assert len(losses) == np.argmin(losses) + 1 + 2 < 10
+    kept = evaluate(one.result(), held_out, one.settings)
+    assert kept["val/loss"] == pytest.approx(min(losses), rel=1e-7)
+    patient, held_out = fitting(other, epochs=5, patience=None)
+    assert len(list(patient.epochs(held_out))) == 5
+
+
+def test_half_precision_is_kept_away_from_millivolts(beats):
+    """As on a GPU, on a CPU: the scores and the decoder stay in float32, the rest is near."""
+    torch.manual_seed(1)
+    network, x = VAE(4, 4), torch.from_numpy(beats)
+    network.start_from(beats)
+    whole, _ = network.encode(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        half, log_variance = network.encode(x)
+    assert half.dtype == log_variance.dtype == torch.float32
+    assert 0 < (half - whole).abs().max() < 0.02
+    torch.nn.init.zeros_(network.curved[-1].weight)
+    straight, _ = network.encode(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(network.encode(x)[0], straight, rtol=0, atol=0)
+
+
+def test_the_network_can_be_compiled_whole(beats):
+    """No part of it leaves the graph that torch.compile captures."""
+    torch.manual_seed(1)
+    network, x = VAE(4, 4), torch.from_numpy(beats)
+    network.start_from(beats)
+    assert compiled(network.encode, CPU) == network.encode
+    encode, decode = (
+        torch.compile(part, backend="eager", fullgraph=True)
+        for part in (network.encode, network.decode)
+    )
+    z = network.encode(x)[0]
+    torch.testing.assert_close(encode(x)[0], z)
+    torch.testing.assert_close(decode(z), network.decode(z))
 
 
 MIXED = np.array([[1, 0.4, 0], [0, 1, 0.3], [0, 0, 0.8]])

@@ -8,9 +8,11 @@ from sklearn.metrics import roc_auc_score
 
 from ecg_spark.pipeline.encode import encode
 from ecg_spark.pipeline.latent_quality import intraclass_correlation, linear_probes
+from ecg_spark.pipeline.phenotypes import fold_indicators
 from ecg_spark.simulate.heart import beat_mv, sample_hearts
-from models.encoder import pack
+from models.encoder import Encoder
 from models.factors import Factors
+from models.fold_encoder import independent_leads, pack
 from models.pca import fit_components
 from models.vae import VAE
 
@@ -27,35 +29,62 @@ def beats():
 
 @pytest.fixture(scope="module")
 def encoder(beats):
-    """A network as it starts, which is a PCA, and three of its latents."""
-    independent = beats[:, [0, 1, 6, 7, 8, 9, 10, 11]]
-    network = VAE(LATENTS, 4)
-    network.start_from(independent)
+    """Two networks as they start, which is a PCA, of other beats each, and three latents."""
+    independent, folds = independent_leads(beats), []
     turn = np.eye(LATENTS, dtype=np.float32)
     factors = Factors(turn, turn, np.zeros(LATENTS, np.float32))
     config = {"latents": LATENTS, "channels": 4, "n_active": LATENTS, "kl": [1.0] * LATENTS}
-    return pack(network, factors, fit_components(independent, LATENTS), config)
+    for start in (0, 10):
+        network = VAE(LATENTS, 4)
+        network.start_from(independent[start:])
+        components = fit_components(independent[start:], LATENTS)
+        folds.append(pack(network, factors, components, config | {"seed": 1}))
+    return Encoder(folds, [1.0] * LATENTS)
 
 
 @pytest.fixture(scope="module")
-def encoded(spark, beats, encoder, tmp_path_factory):
+def hashes():
+    """Participants' hashes, of both folds."""
+    return np.repeat(np.arange(PEOPLE + 1), 2)[:-1]
+
+
+@pytest.fixture(scope="module")
+def encoded(spark, beats, encoder, hashes, tmp_path_factory):
     folder = tmp_path_factory.mktemp("encoded")
     rows = pd.DataFrame(
         {
             "participant_id": [f"p{i // 2}" for i in range(len(beats))],
+            "participant_hash": hashes,
             "signal": list(beats.reshape(len(beats), -1)),
         }
     )
-    table = spark.createDataFrame(rows, "participant_id string, signal array<float>")
+    schema = "participant_id string, participant_hash long, signal array<float>"
+    table = spark.createDataFrame(rows, schema)
     summary = encode(spark, table.repartition(3), encoder, lambda name: f"{folder}/{name}")
     return summary, pd.read_parquet(folder / "latents")
 
 
-def test_several_ecgs_of_a_person_are_averaged(encoded, encoder, beats):
+def test_the_fold_stands_beside_the_latents_and_becomes_a_covariate(
+    spark, encoded, encoder, hashes
+):
+    _, table = encoded
+    expected = dict(zip((f"p{k}" for k in hashes), encoder.fold_of(hashes), strict=True))
+    assert set(expected.values()) == {0, 1}
+    for row in table.itertuples():
+        assert row.fold == expected[row.participant_id]
+    indicators = fold_indicators(spark.createDataFrame(table[["participant_id", "fold"]]))
+    assert list(indicators.columns) == ["fold_1"]
+    assert indicators["fold_1"].to_dict() == {person: float(k) for person, k in expected.items()}
+    second = table.query("fold == 1")[["participant_id", "fold"]]
+    alone = fold_indicators(spark.createDataFrame(second))
+    assert alone.shape == (sum(expected.values()), 0)
+
+
+def test_several_ecgs_of_a_person_are_averaged(encoded, encoder, beats, hashes):
     summary, table = encoded
     assert summary["participants"] == PEOPLE + 1
     assert summary["participants_with_several_ecgs_averaged"] == PEOPLE
-    direct = encoder.encode(beats)
+    direct = encoder.encode(beats, hashes)
     rows = table[table["model"] == "vae"].set_index("participant_id")
     for person in (0, 7, PEOPLE):
         own = slice(2 * person, 2 * person + 2)
@@ -67,9 +96,14 @@ def test_several_ecgs_of_a_person_are_averaged(encoded, encoder, beats):
         np.testing.assert_allclose(row["z_sd"], expected, rtol=1e-4)
 
 
-def test_agreement_between_ecgs_is_that_of_the_analysis_of_variance(encoded, encoder, beats):
+def test_agreement_between_ecgs_is_that_of_the_analysis_of_variance(
+    encoded, encoder, beats, hashes
+):
     summary, _ = encoded
-    for model, direct in (("vae", encoder.encode(beats)), ("pca", encoder.encode_pca(beats))):
+    for model, direct in (
+        ("vae", encoder.encode(beats, hashes)),
+        ("pca", encoder.encode_pca(beats, hashes)),
+    ):
         pairs = direct.z[: 2 * PEOPLE].reshape(PEOPLE, 2, LATENTS)
         for latent in range(LATENTS):
             f = f_oneway(*pairs[:, :, latent]).statistic

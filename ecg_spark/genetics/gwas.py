@@ -136,7 +136,7 @@ def run_gwas(
         notes_on_pairing,
     )
     files = export_sumstats(associations, f"{folder}/sumstats", context)
-    lambdas = lambda_gc(associations)
+    lambdas, chi_squared = lambda_gc(associations), mean_chi2(associations)
     polygenic = write_polygenic(
         spark, packed, rows, terms, list(tested.columns),
         [name for key in ("vae", "traits") for name in present.get(key, [])], folder,
@@ -162,10 +162,8 @@ def run_gwas(
         "thresholds": {key: round(float(value), 4) for key, value in thresholds.items()},
         "effective_phenotypes": {key: round(value, 2) for key, value in effective.items()},
         "lambda": {name: round(value, 4) for name, value in lambdas.items()},
-        "mean_lambda": {
-            key: round(float(np.mean([lambdas[name] for name in members])), 4)
-            for key, members in present.items()
-        },
+        "mean_lambda": _group_means(lambdas, present),
+        "mean_chi2": _group_means(chi_squared, present),
         "loci": found,
         "sumstats": len(files),
         "null_model": settings.null_model,
@@ -185,6 +183,23 @@ def lambda_gc(associations: DataFrame) -> dict[str, float]:
         row["phenotype"]: float(chi2.isf(10 ** -row["median"], 1) / expected)
         for row in medians.orderBy("phenotype").collect()
         if row["median"] is not None
+    }
+
+
+def mean_chi2(associations: DataFrame) -> dict[str, float]:
+    """The mean chi-squared, (beta / se)², of each phenotype: 1 where there is nothing to find."""
+    square = F.pow(F.col("beta") / F.col("se"), 2)
+    means = associations.where("se > 0").groupBy("phenotype").agg(F.avg(square).alias("mean"))
+    return {row["phenotype"]: float(row["mean"]) for row in means.collect()}
+
+
+def _group_means(
+    values: Mapping[str, float], groups: Mapping[str, Sequence[str]]
+) -> dict[str, float]:
+    """The mean over the phenotypes of each group."""
+    return {
+        key: round(float(np.mean([values[name] for name in members])), 4)
+        for key, members in groups.items()
     }
 
 

@@ -9,7 +9,14 @@ from pyspark import Broadcast, StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
-from pyspark.sql.types import ArrayType, DoubleType, StringType, StructField, StructType
+from pyspark.sql.types import (
+    ArrayType,
+    DoubleType,
+    IntegerType,
+    StringType,
+    StructField,
+    StructType,
+)
 
 from ecg_spark.ecg import BEAT_SAMPLES, LEADS
 from ecg_spark.pipeline.latent_quality import intraclass_correlation
@@ -22,6 +29,7 @@ _ENCODED = StructType(
     [
         StructField("participant_id", StringType()),
         StructField("model", StringType()),
+        StructField("fold", IntegerType()),
         StructField("z", ArrayType(DoubleType(), False)),
         StructField("z_sd", ArrayType(DoubleType(), False)),
     ]
@@ -33,13 +41,15 @@ def encode(
 ) -> dict[str, Any]:
     """Write the table `latents`: the active latents of every participant, and the PCA peer's.
 
+    Where the model has a network a fold, a participant's is the one that was not trained on them.
     A participant with several ECGs gets the mean of their latents; `n_ecgs` says of how many, and
     the posterior standard deviation becomes that of the mean. The summary holds the intraclass
     correlation of each latent between several ECGs of a person.
     """
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", BEATS_PER_BATCH)
     shared = spark.sparkContext.broadcast(encoder)
-    encoded = beats.select("participant_id", "signal").mapInArrow(_encoder_of(shared), _ENCODED)
+    columns = beats.select("participant_id", "participant_hash", "signal")
+    encoded = columns.mapInArrow(_encoder_of(shared), _ENCODED)
     n_latents = encoder.n_active
     mean = F.array(*[F.avg(F.col("z")[i]) for i in range(n_latents)])
     sd = F.array(
@@ -49,7 +59,7 @@ def encode(
         ]
     )
     squares = F.array(*[F.avg(F.col("z")[i] * F.col("z")[i]) for i in range(n_latents)])
-    latents = encoded.groupBy("participant_id", "model").agg(
+    latents = encoded.groupBy("participant_id", "model", "fold").agg(
         mean.alias("z"),
         sd.alias("z_sd"),
         F.count(F.lit(1)).cast("int").alias("n_ecgs"),
@@ -67,6 +77,7 @@ def encode(
     return {
         "participants": written.count(),
         "n_latents": n_latents,
+        "folds": len(encoder.folds),
         "participants_with_several_ecgs_averaged": several.count(),
         "icc": {
             model: None if values is None else [round(float(value), 4) for value in values]
@@ -87,14 +98,17 @@ def _encoder_of(
             values = batch.column("signal").flatten().to_numpy()
             signal = np.asarray(values, np.float32).reshape(-1, len(LEADS), BEAT_SAMPLES)
             people = batch.column("participant_id")
+            hashes = batch.column("participant_hash").to_numpy()
+            folds = pa.array(encoder.fold_of(hashes), pa.int32())
             for model, encoding in (
-                ("vae", encoder.encode(signal)),
-                ("pca", encoder.encode_pca(signal)),
+                ("vae", encoder.encode(signal, hashes)),
+                ("pca", encoder.encode_pca(signal, hashes)),
             ):
                 yield pa.RecordBatch.from_arrays(
                     [
                         people,
                         pa.array([model] * len(people)),
+                        folds,
                         pa.array(list(encoding.z), schema.field("z").type),
                         pa.array(list(encoding.z_sd), schema.field("z_sd").type),
                     ],

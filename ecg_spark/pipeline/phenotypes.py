@@ -28,3 +28,17 @@ def participant_phenotypes(
     together = pd.concat(frames, axis=1).sort_index()
     together.index.name = "participant_id"
     return together, groups
+
+
+def fold_indicators(latents: DataFrame) -> pd.DataFrame:
+    """A column `fold_1`, `fold_2`, ... for each fold but the first: 1 for its people, else 0.
+
+    Indexed by participant id; without columns where one network has encoded everybody. They are
+    covariates: networks differ, also where their factors have been made as alike as can be.
+    """
+    rows = latents.select("participant_id", "fold").distinct().toPandas()
+    folds = rows.set_index("participant_id")["fold"].sort_index()
+    return pd.DataFrame(
+        {f"fold_{fold}": (folds == fold).astype(float) for fold in sorted(folds.unique())[1:]},
+        index=folds.index,
+    )

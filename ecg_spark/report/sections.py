@@ -18,7 +18,6 @@ from ecg_spark.store import Publication
 from ecg_spark.study import Study
 from ecg_spark.tables import TRAIT_NAMES
 from models.encoder import Encoder
-from models.loader import is_held_out
 
 Section = dict[str, Any]
 """Values for the template; those under `figures` are data URIs."""
@@ -102,11 +101,12 @@ def model(material: Material) -> Section:
     with fsspec.open(material.published["train"].path("history.json"), "rt") as file:
         history = json.load(file)
     encoder = material.encoder
+    signals, hashes = _held_out_beats(material)
     rebuilt = reconstruct(
-        _held_out_beats(material),
+        signals,
         {
-            "VAE": lambda signal: encoder.decode(encoder.encode(signal).z),
-            "PCA": lambda signal: encoder.decode_pca(encoder.encode_pca(signal).z),
+            "VAE": lambda beats: encoder.decode(encoder.encode(beats, hashes).z, hashes),
+            "PCA": lambda beats: encoder.decode_pca(encoder.encode_pca(beats, hashes).z, hashes),
         },
     )
     return {
@@ -128,8 +128,14 @@ def latents(material: Material) -> Section:
     """What each latent does to the beat, and which conventional trait it follows."""
     names = list(material.latents.columns)
     agreement = material.summary("encode")["icc"]["vae"] or [None] * len(names)
+    columns = [names, material.encoder.kl, agreement]
+    headings = ["latent", "KL (nats)", "agreement of two ECGs (ICC)"]
+    if len(material.encoder.folds) > 1:
+        columns.append(material.encoder.match)
+        headings.append("agreement of the folds (mean |r|)")
     rows = {
-        "latent_rows": list(zip(names, material.encoder.kl, agreement, strict=True)),
+        "latent_headings": headings,
+        "latent_rows": list(zip(*columns, strict=True)),
         "probe_rows": _probe_rows(material.summary("gwas")["probes"]),
     }
     if len(material.latents) < evidence.FEWEST:
@@ -158,17 +164,15 @@ def _probe_rows(probes: Mapping[str, float]) -> list[list[Any]]:
     return rows
 
 
-def _held_out_beats(material: Material) -> NDArray[np.float32]:
-    """A sample of the beats that the model was judged on, [n, 12, 600] in mV."""
-    made_with = material.encoder.config
-    share = float(made_with["validation_share"])
+def _held_out_beats(material: Material) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """A sample of the beats that the model was judged on, [n, 12, 600] in mV, and whose."""
     rows = evidence.sample_rows(
         material.table("average", "beats"),
         ["signal", "participant_hash"],
-        int(HELD_OUT_SHOWN / share),
+        int(HELD_OUT_SHOWN / material.encoder.held_out_share),
     )
-    held_out = is_held_out(rows["participant_hash"].to_numpy(), int(made_with["seed"]), share)
-    return evidence.signals_of(rows.filter(held_out))
+    rows = rows.filter(material.encoder.held_out(rows["participant_hash"].to_numpy()))
+    return evidence.signals_of(rows), rows["participant_hash"].to_numpy()
 
 
 def _metric_rows(metrics: Mapping[str, float]) -> list[list[Any]]:

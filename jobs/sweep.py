@@ -1,0 +1,75 @@
+"""spark-submit jobs/sweep.py --study study.yaml: models to choose from, none of them published."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from ecg_spark.errors import UsageError
+from ecg_spark.store import Store
+from ecg_spark.study import Study, load_study
+from jobs.step import Summary, guarded, origin, print_line
+from jobs.train import STEP as TRAIN
+from jobs.train import check, plan_of
+from models.sweep import SORTED_BY, Trial, sweep
+
+COLUMNS = {
+    SORTED_BY: ("µV", "{:.2f}"),
+    "pca/mae_uv": ("PCA µV", "{:.2f}"),
+    "val/pearson_r": ("r", "{:.4f}"),
+    "val/active_units": ("active", "{:.0f}"),
+    "val/mean_abs_r": ("mean |r|", "{:.3f}"),
+    "val/max_abs_r": ("max |r|", "{:.3f}"),
+}
+"""What the table shows of each combination; all other metrics are in MLflow."""
+
+
+def run_sweep(study: Study) -> Summary:
+    """Train every combination of the study's grid, print the table, and return the summary."""
+    if not study.sweep:
+        raise UsageError(
+            "The study file has no grid: name settings of the model with values to try, as in "
+            "'sweep: {latents: [16, 20, 32], kl_weight: [0.5, 1.0]}'."
+        )
+    check(study)
+    store = Store(study.output_path)
+    inputs, _ = origin(TRAIN, study, store)
+    run_id, trials = sweep(plan_of(study, store, inputs["average"], "sweep"), study.sweep)
+    print(table(list(study.sweep), trials), flush=True)
+    return {
+        "step": "sweep",
+        "run_id": run_id,
+        "combinations": len(trials),
+        "trained": sum(trial.trained_now for trial in trials),
+        "failed": sum(not trial.metrics for trial in trials),
+        "best": trials[0].values,
+        "best_run_id": trials[0].run_id,
+        "metrics": {key: round(trials[0].metrics[key], 4) for key in COLUMNS},
+    }
+
+
+def table(names: Sequence[str], trials: Sequence[Trial]) -> str:
+    """The trials as lines of text, best first."""
+    rows = [[*names, *(title for title, _ in COLUMNS.values()), "run"]]
+    for trial in trials:
+        shown = [
+            form.format(trial.metrics[key]) if trial.metrics else "failed"
+            for key, (_, form) in COLUMNS.items()
+        ]
+        rows.append([*(str(trial.values[name]) for name in names), *shown, trial.run_id or ""])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The entry of `jobs/sweep.py --study study.yaml`."""
+    parser = argparse.ArgumentParser(prog="jobs/sweep.py", description="Train the study's grid.")
+    parser.add_argument("--study", required=True, help="the study file")
+    options = parser.parse_args(arguments)
+    return guarded(lambda: print_line(run_sweep(load_study(options.study))))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""One trained network: beats to active latents and back, with its PCA peer beside.
+
+It is two files, and nothing in them is unpickled: `weights.safetensors` (the network, the
+rotation of its latents to factors, the components) and `model.json` (shapes and how it was made).
+"""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+from torch import Tensor
+
+from ecg_spark.ecg import INDEPENDENT_ROWS, LEADS
+from ecg_spark.errors import DataError
+from models.factors import Factors
+from models.pca import Components
+from models.vae import VAE, twelve_leads
+
+WEIGHTS, CONFIG = "weights.safetensors", "model.json"
+BATCH = 512
+
+Array = NDArray[np.float64]
+Signals = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Latents of n beats: `z` [n, k], posterior mean, and `z_sd` [n, k], posterior SD."""
+
+    z: Array
+    z_sd: Array
+
+
+class FoldEncoder:
+    """A trained network as bytes; small, picklable, to be broadcast to Spark's workers.
+
+    Latents are the active ones only, by falling KL, in units of their standard deviation over the
+    training beats. The network is built at the first call in each process. Where it was unpickled,
+    which is on a worker, PyTorch keeps to one thread: other tasks have the other cores.
+    """
+
+    def __init__(self, weights: bytes, config: dict[str, Any]) -> None:
+        self.weights, self.config = weights, config
+        self._built: tuple[VAE, Factors, Components] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"weights": self.weights, "config": self.config}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _built=None)
+        torch.set_num_threads(1)
+
+    @property
+    def n_active(self) -> int:
+        """How many latents are active; as many components has the PCA peer."""
+        return int(self.config["n_active"])
+
+    @property
+    def kl(self) -> list[float]:
+        """Mean KL of each active latent over training beats, in nats, falling."""
+        return list(self.config["kl"])
+
+    def encode(self, signal: Signals) -> Encoding:
+        """Active latents of beats, float32 [n, 12, 600] in mV."""
+        network, factors, _ = self._build()
+        parts = []
+        with torch.inference_mode():
+            for rows in torch.from_numpy(independent_leads(signal)).split(BATCH):
+                parts.append([part.numpy() for part in network.encode(rows)])
+        mean, log_variance = (np.concatenate(part) for part in zip(*parts, strict=True))
+        z, z_sd = factors.of_posterior(mean, log_variance)
+        return Encoding(z.astype(np.float64), z_sd.astype(np.float64))
+
+    def encode_pca(self, signal: Signals) -> Encoding:
+        """Scores of beats [n, 12, 600] on the principal components, in standard deviations.
+
+        `z_sd` is the posterior SD under probabilistic PCA (Tipping and Bishop, 1999): the noise's
+        SD over the component's.
+        """
+        components = self._build()[2]
+        z = components.scores(independent_leads(signal)).astype(np.float64)
+        return Encoding(z, np.broadcast_to(components.score_sd, z.shape).copy())
+
+    def decode(self, z: NDArray[np.floating[Any]]) -> Signals:
+        """Beats [n, 12, 600] in mV of active latents [n, k]."""
+        network, factors, _ = self._build()
+        latents = torch.from_numpy(factors.to_latents(np.asarray(z, np.float32)))
+        with torch.inference_mode():
+            beats = [twelve_leads(network.decode(rows)) for rows in latents.split(BATCH)]
+        return torch.cat(beats).numpy()
+
+    def decode_pca(self, z: NDArray[np.floating[Any]]) -> Signals:
+        """Beats [n, 12, 600] in mV of scores [n, k] on the principal components."""
+        beats = self._build()[2].rebuild(np.asarray(z, np.float32))
+        return twelve_leads(_as_beats(beats)).numpy()
+
+    def turned(self, turn: Array, peer_turn: Array, kl: Array) -> "FoldEncoder":
+        """The same network with other factors, z @ turn, whose mean KL is `kl` [m].
+
+        `turn` and `peer_turn`, of the components, are [n_active, m] with orthonormal columns.
+        """
+        network, factors, components = self._build()
+        mapped = Factors(turn.T @ factors.turn, factors.back @ turn, factors.offset)
+        peer = replace(components, turn=components.turn @ peer_turn)
+        config = self.config | {"n_active": len(kl), "kl": [round(float(x), 4) for x in kl]}
+        return pack(network, mapped, peer, config)
+
+    def save(self, folder: Path) -> None:
+        """Write the model's two files."""
+        (folder / WEIGHTS).write_bytes(self.weights)
+        (folder / CONFIG).write_text(json.dumps(self.config, indent=1), encoding="utf-8")
+
+    def _build(self) -> tuple[VAE, Factors, Components]:
+        if self._built is None:
+            arrays = load(self.weights)
+            network = VAE(self.config["latents"], self.config["channels"])
+            state = {name: torch.from_numpy(v) for name, v in _group(arrays, "vae").items()}
+            network.load_state_dict(state)
+            components = _group(arrays, "pca")
+            noise_sd = float(components.pop("noise_sd")[0])
+            self._built = (
+                network.eval(),
+                Factors(**_group(arrays, "factors")),
+                Components(**components, noise_sd=noise_sd),
+            )
+        return self._built
+
+
+def pack(
+    network: VAE, factors: Factors, components: Components, config: dict[str, Any]
+) -> FoldEncoder:
+    """The encoder of a trained network, its factors and its peer."""
+    state = network.state_dict()
+    arrays = {f"vae.{name}": value.cpu().numpy().copy() for name, value in state.items()}
+    arrays |= {f"factors.{name}": value for name, value in vars(factors).items()}
+    arrays |= {f"pca.{name}": np.atleast_1d(value) for name, value in vars(components).items()}
+    arrays = {name: np.array(value, np.float32, order="C") for name, value in arrays.items()}
+    return FoldEncoder(save(arrays), config)
+
+
+def read_fold(folder: Path) -> FoldEncoder:
+    """What `FoldEncoder.save` wrote into a folder. Raises `DataError` where it is damaged."""
+    try:
+        encoder = FoldEncoder(
+            (folder / WEIGHTS).read_bytes(), json.loads((folder / CONFIG).read_text("utf-8"))
+        )
+        encoder._build()
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise DataError(
+            f"The model in {folder} is damaged or not one of ecg-spark "
+            f"({type(error).__name__}): train it again."
+        ) from None
+    return encoder
+
+
+def _group(arrays: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    start = f"{prefix}."
+    return {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
+
+
+def independent_leads(signal: Signals) -> Signals:
+    """The eight independent leads, float32 [n, 8, 600], of beats [n, 12, 600]."""
+    signal = np.asarray(signal, np.float32)
+    return np.ascontiguousarray(signal.reshape(len(signal), len(LEADS), -1)[:, INDEPENDENT_ROWS])
+
+
+def _as_beats(flat: NDArray[np.float32]) -> Tensor:
+    return torch.from_numpy(flat).reshape(len(flat), len(INDEPENDENT_ROWS), -1)

@@ -1,0 +1,94 @@
+"""From trained networks to an encoder: factors of each, and those of several folds made the same.
+
+What the factors of one network are, its own decoder decides (models/factors.py). Two networks find
+nearly the same space and other axes in it, so that the best pairing by sign and order leaves much
+of their agreement out; the orthogonal map that brings a fold's factors closest to those of the
+first fold (Schönemann, Psychometrika 1966; 31:1) keeps them uncorrelated and takes their order,
+sign and meaning from the first. tests/bench/bench_folds.py measures both.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ecg_spark.study import Model
+from models.encoder import Encoder
+from models.evaluation import AT_MOST
+from models.factors import Factors, fit_factors, mean_kl
+from models.fold_encoder import Array, FoldEncoder, Signals, pack
+from models.loader import Beats
+from models.pca import fit_components
+from models.vae import VAE, twelve_leads
+
+
+def finish(
+    network: VAE, training: Beats, settings: Model, seed: int, table_version: str
+) -> FoldEncoder:
+    """The encoder of a trained network: its active factors, and PCA with as many components."""
+    beats = training.sample(AT_MOST)
+    with torch.inference_mode():
+        parts = [network.encode(rows) for rows in torch.from_numpy(beats).split(512)]
+    mean, log_variance = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
+
+    def effect(factors: Factors) -> NDArray[np.float32]:
+        around = np.eye(len(factors.turn), dtype=np.float32) * 0.5
+        with torch.inference_mode():
+            up, down = (
+                network.decode(torch.from_numpy(factors.to_latents(z))) for z in (around, -around)
+            )
+        return (up - down).flatten(1).numpy()
+
+    factors, kl = fit_factors(mean, log_variance, settings.min_active_kl, effect)
+    components = fit_components(beats, len(kl))
+    config = {
+        "latents": settings.latents,
+        "channels": settings.channels,
+        "n_active": len(kl),
+        "kl": [round(float(value), 4) for value in kl],
+        "seed": seed,
+        "validation_share": settings.validation_share,
+        "table_version": table_version,
+    }
+    return pack(network, factors, components, config)
+
+
+def align(folds: Sequence[FoldEncoder], beats: Signals) -> tuple[Encoder, Array]:
+    """The folds' encoders with the factors of the first, and the match of each, [folds, k].
+
+    `beats` [n, 8, 600] are of all people. As many factors are kept as the fold with the fewest
+    active ones has. The match is the absolute correlation between a fold's factor and the first
+    fold's over those beats; it is 1 for the first.
+    """
+    if len(folds) == 1:
+        match = np.ones((1, folds[0].n_active))
+        return Encoder(folds, match[0]), match
+    signal = twelve_leads(torch.from_numpy(beats)).numpy()
+    encoded = [(fold.encode(signal), fold.encode_pca(signal).z) for fold in folds]
+    kept = min(fold.n_active for fold in folds)
+    first, first_pca = encoded[0][0].z[:, :kept], encoded[0][1][:, :kept]
+    turned, match = [], np.ones((len(folds), kept))
+    for number, (fold, (own, own_pca)) in enumerate(zip(folds, encoded, strict=True)):
+        if number:
+            turn, peer_turn = closest(own.z, first), closest(own_pca, first_pca)
+        else:
+            turn = peer_turn = np.eye(fold.n_active, kept)
+        z, z_sd = own.z @ turn, np.sqrt(own.z_sd**2 @ turn**2)
+        match[number] = matched(z, first)
+        turned.append(fold.turned(turn, peer_turn, mean_kl(z, z_sd)))
+    return Encoder(turned, match[1:].mean(axis=0)), match
+
+
+def closest(z: Array, target: Array) -> Array:
+    """The map [a, m] with orthonormal columns that brings z [n, a] closest to `target` [n, m]."""
+    z, target = z - z.mean(axis=0), target - target.mean(axis=0)
+    left, _, right = np.linalg.svd(z.T @ target, full_matrices=False)
+    return np.asarray(left @ right)
+
+
+def matched(z: Array, target: Array) -> Array:
+    """The absolute correlation of each column of z [n, m] with that of `target` [n, m]."""
+    z, target = z - z.mean(axis=0), target - target.mean(axis=0)
+    lengths = np.linalg.norm(z, axis=0) * np.linalg.norm(target, axis=0)
+    return np.asarray(np.abs((z * target).sum(axis=0) / lengths))

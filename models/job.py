@@ -1,0 +1,279 @@
+"""A training run in MLflow: one network, or one a fold, that goes on where it was stopped."""
+
+import itertools
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import mlflow
+import numpy as np
+import torch
+from mlflow.exceptions import MlflowException
+
+from ecg_spark.errors import InfrastructureError
+from ecg_spark.store import fingerprint
+from ecg_spark.study import Model
+from models import registry
+from models.checkpoint import Checkpoints, State
+from models.encoder import Encoder
+from models.evaluation import AT_MOST, Metrics, compare
+from models.fitting import Fitting
+from models.fold_encoder import FoldEncoder, Signals
+from models.folds import align, finish
+from models.loader import open_beats
+from models.processes import Shard, local_rank, processes, shared
+from models.split import Split
+from models.tracking import Curves, experiment_id, tracked
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained on what, where it is tracked, and the folder of its checkpoints."""
+
+    beats_path: str
+    settings: Model
+    seed: int
+    table_version: str
+    tracking_uri: str
+    experiment: str
+    checkpoints: str
+    tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> str:
+        """A digest of all that decides the result."""
+        return fingerprint(self.settings.model_dump(), self.seed, self.table_version)
+
+    def split(self, fold: int) -> Split:
+        """Who is held out of a fold's training."""
+        return Split(self.seed, self.settings.validation_share, self.settings.folds, fold)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A trained fold: its run, and beats that it was not trained on, [n, 8, 600]."""
+
+    run_id: str
+    encoder: FoldEncoder
+    history: list[Metrics]
+    held_out: Signals
+    n_training: int
+    n_held_out: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A trained model in its run, with the figures that were logged there."""
+
+    run_id: str
+    encoder: Encoder
+    history: list[Metrics]
+    metrics: Metrics
+    judged: Sequence[tuple[FoldEncoder, Signals]]
+    n_training: int
+    n_held_out: int
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device to train on. Raises `InfrastructureError` where CUDA is wanted and absent."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise InfrastructureError(
+            "model.device is 'cuda', but PyTorch finds no usable NVIDIA GPU on this machine: "
+            "set it to 'auto' or 'cpu', or install a GPU build of PyTorch."
+        )
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", local_rank())
+
+
+@contextmanager
+def fitted(plan: Plan) -> Iterator[Outcome]:
+    """Train what is planned, and work with it while its run of MLflow is still open.
+
+    The run is nested in the active one, if there is one, and the folds' runs in it; all have the
+    same metrics. Its state is kept after epochs; planned again, it goes on from there in the same
+    runs. It is removed when all is done. A run that fails is marked so.
+    """
+    device, folds = choose_device(plan.settings.device), plan.settings.folds
+    kept = Checkpoints(plan.checkpoints)
+    with tracked(plan.tracking_uri), processes(device) as shard:
+        whole_run_id = _continued(kept, plan.identity)
+        where = experiment_id(plan.experiment, plan.tracking_uri)
+        nested = mlflow.active_run() is not None
+        with mlflow.start_run(
+            whole_run_id,
+            experiment_id=where,
+            nested=nested,
+            log_system_metrics=True,
+            tags=plan.tags,
+        ) as whole:
+            if whole_run_id is None:
+                _log_parameters(plan, device, shard)
+            trained = []
+            for fold in range(folds):
+                before = shared(kept.load(fold))
+                own = (
+                    nullcontext(whole)
+                    if folds == 1
+                    else mlflow.start_run(
+                        before and before.run_id,
+                        experiment_id=where,
+                        nested=True,
+                        run_name=f"fold {fold}",
+                        log_system_metrics=True,
+                    )
+                )
+                with own as run:
+                    ids = run.info.run_id, whole.info.run_id
+                    trained.append(_fit_fold(plan, fold, ids, before, kept, device, shard))
+            yield _together(plan, trained, whole.info.run_id)
+    kept.remove()
+
+
+def assist(beats_path: str, settings: Model, *, seed: int) -> None:
+    """Train along with the first of several processes, which alone calls `fitted`."""
+    device = choose_device(settings.device)
+    with processes(device) as shard:
+        for fold in range(settings.folds):
+            before = shared(None)
+            split = Split(seed, settings.validation_share, settings.folds, fold)
+            training, validation, _ = open_beats(beats_path, split, device, shard)
+            for _ in Fitting(training, settings, seed, device, before).epochs(validation):
+                pass
+
+
+def _fit_fold(
+    plan: Plan,
+    fold: int,
+    ids: tuple[str, str],
+    before: State | None,
+    kept: Checkpoints,
+    device: torch.device,
+    shard: Shard,
+) -> Fold:
+    """Train the network of one fold; its epochs' metrics go to the run `ids[0]`."""
+    settings = plan.settings
+    split = plan.split(fold)
+    training, validation, own = open_beats(plan.beats_path, split, device, shard)
+    fitting = Fitting(training, settings, plan.seed, device, before)
+    if settings.folds > 1 and before is None:
+        _log_parameters(plan, device, shard)
+    sizes = len(training), len(own)
+    _log_sizes(ids[0], *sizes)
+    curves = Curves(ids[0], fitting.history)
+    kept.save(fitting.state(plan.identity, *ids, fold), now=True)
+    progress = Progress(settings.epochs, f"fold {fold}, " if settings.folds > 1 else "")
+    for metrics in fitting.epochs(validation):
+        done = len(fitting.history)
+        kept.save(fitting.state(plan.identity, *ids, fold), now=fitting.done)
+        curves.send()
+        progress.show(done, metrics)
+    curves.flush()
+    encoder = finish(fitting.result(), training, settings, plan.seed, plan.table_version)
+    seen = own.sample(AT_MOST // settings.folds)
+    return Fold(ids[0], encoder, fitting.history, seen, *sizes)
+
+
+def _together(plan: Plan, trained: list[Fold], run_id: str) -> Outcome:
+    """Bring the folds' factors into one order, and log the figures of each and of all."""
+    epochs = plan.settings.epochs
+    beats = np.concatenate([fold.held_out for fold in trained])
+    encoder, match = align([fold.encoder for fold in trained], beats)
+    judged = [(own, fold.held_out) for own, fold in zip(encoder.folds, trained, strict=True)]
+    history = mean_history([fold.history for fold in trained])
+    if len(trained) > 1:
+        for fold, pair, agreed in zip(trained, judged, match, strict=True):
+            metrics = compare([pair]) | match_metrics(agreed)
+            mlflow.log_metrics(metrics, step=epochs, run_id=fold.run_id)
+        Curves(run_id, history).flush()
+    metrics = compare(judged) | match_metrics(match[1:] if len(match) > 1 else match)
+    mlflow.log_metrics(metrics, step=epochs, run_id=run_id)
+    sizes = trained[0].n_training, sum(fold.n_held_out for fold in trained)
+    if len(trained) > 1:
+        _log_sizes(run_id, *sizes)
+    registry.log_history(history)
+    return Outcome(run_id, encoder, history, metrics, judged, *sizes)
+
+
+def match_metrics(match: np.ndarray) -> Metrics:
+    """How well folds' factors match the first fold's: mean and lowest absolute correlation."""
+    return {"folds/mean_abs_r": float(match.mean()), "folds/lowest_abs_r": float(match.min())}
+
+
+def mean_history(histories: Sequence[list[Metrics]]) -> list[Metrics]:
+    """The mean of the folds' metrics in each epoch; a fold that has ended counts with its last."""
+    longest = max(map(len, histories))
+    return [
+        {
+            name: float(np.mean([history[min(k, len(history) - 1)][name] for history in histories]))
+            if name != "epoch"
+            else k + 1
+            for name in histories[0][0]
+        }
+        for k in range(longest)
+    ]
+
+
+class Progress:
+    """A line now and then that says how training goes."""
+
+    def __init__(self, epochs: int, of: str) -> None:
+        self._epochs, self._of, self._said = epochs, of, 0.0
+
+    def show(self, epoch: int, metrics: Metrics) -> None:
+        """Say what an epoch reached, of the last and where five seconds have passed."""
+        if time.monotonic() - self._said < 5 and epoch < self._epochs:
+            return
+        self._said = time.monotonic()
+        log.info(
+            "train: %sepoch %d of %d, held out %.1f µV, r %.4f, %d active latents, KL %.1f nats",
+            *(self._of, epoch, self._epochs, metrics["val/mae_uv"], metrics["val/pearson_r"]),
+            *(metrics["val/active_units"], metrics["val/kl"]),
+        )
+
+
+def _log_parameters(plan: Plan, device: torch.device, shard: Shard) -> None:
+    """Say in the active run what it is made from."""
+    about: dict[str, Any] = plan.settings.model_dump()
+    about |= {"seed": plan.seed, "device": device.type, "processes": shard.world}
+    mlflow.log_params(about | {"table_version": plan.table_version})
+    registry.log_table(plan.beats_path, plan.table_version)
+
+
+def _log_sizes(run_id: str, training: int, held_out: int) -> None:
+    """Say how many beats the first network was trained on, and of how many the figures are."""
+    client = mlflow.MlflowClient()
+    client.log_param(run_id, "beats_training", training)
+    client.log_param(run_id, "beats_held_out", held_out)
+
+
+def _continued(kept: Checkpoints, identity: str) -> str | None:
+    """The run to go on in. Another training's state is dropped, and its runs marked as killed."""
+    client, state = mlflow.MlflowClient(), kept.load(0)
+    if state is not None and _is_known(client, state.whole_run_id):
+        if state.identity == identity:
+            log.info("train: goes on after epoch %d", state.epoch)
+            return state.whole_run_id
+        client.set_terminated(state.whole_run_id, "KILLED")
+        for fold in itertools.count():
+            own = kept.load(fold)
+            if own is None:
+                break
+            client.set_terminated(own.run_id, "KILLED")
+    kept.remove()
+    return None
+
+
+def _is_known(client: mlflow.MlflowClient, run_id: str) -> bool:
+    try:
+        client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
+    return True

@@ -1,0 +1,95 @@
+"""A grid of settings: each combination a run nested in one parent, to choose a model from."""
+
+import itertools
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import mlflow
+
+from ecg_spark.errors import DataError
+from ecg_spark.study import Model
+from models.evaluation import Metrics
+from models.job import Plan, fitted
+from models.tracking import experiment_id, tracked
+from models.train import log_pictures
+
+log = logging.getLogger(__name__)
+
+SWEEP, COMBINATION = "ecg_spark.sweep", "ecg_spark.combination"
+"""Tags by which the parent and the finished combinations are found again."""
+SORTED_BY = "val/mae_uv"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One combination: what it sets, its run and metrics; without metrics it failed."""
+
+    values: dict[str, Any]
+    run_id: str | None
+    metrics: Metrics
+    trained_now: bool
+
+
+def combinations(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Every combination of the grid's values, as settings of the model."""
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def sweep(plan: Plan, grid: Mapping[str, Sequence[Any]]) -> tuple[str, list[Trial]]:
+    """Train every combination of a grid and return the parent's run, and the trials, best first.
+
+    Each has the metrics of any other training. A combination that has finished on the same table
+    is not trained again, one that was stopped goes on, one that diverges is marked as failed and
+    the next is taken. Nothing is registered. All sweeps on a table share one parent.
+
+    Raises `DataError` where every combination fails, and what `fitted` raises.
+    """
+    trials = []
+    with tracked(plan.tracking_uri):
+        where = experiment_id(plan.experiment, plan.tracking_uri)
+        parent = _found(where, SWEEP, plan.table_version, "")
+        with mlflow.start_run(
+            parent, experiment_id=where, run_name="sweep", tags={SWEEP: plan.table_version}
+        ) as whole:
+            for number, values in enumerate(every := combinations(grid)):
+                said = ", ".join(f"{key} {value}" for key, value in values.items())
+                log.info("sweep: %d of %d, %s", number + 1, len(every), said)
+                trials.append(_trial(plan, values, said, where))
+            if not any(trial.metrics for trial in trials):
+                raise DataError(
+                    "Every combination of the sweep failed: the lines above say why; lower "
+                    "sweep.learning_rate, or look for extreme beats in the beats table."
+                )
+    order = sorted(trials, key=lambda trial: trial.metrics.get(SORTED_BY, float("inf")))
+    return whole.info.run_id, order
+
+
+def _trial(plan: Plan, values: dict[str, Any], said: str, where: str) -> Trial:
+    """Train one combination, unless that is done."""
+    own = replace(plan, settings=Model.model_validate(plan.settings.model_dump() | values))
+    identity = own.identity
+    finished = _found(where, COMBINATION, identity, "and attributes.status = 'FINISHED'")
+    if finished is not None:
+        return Trial(values, finished, _metrics(finished), trained_now=False)
+    tags = {COMBINATION: identity, "mlflow.runName": said}
+    try:
+        with fitted(replace(own, tags=tags, checkpoints=f"{plan.checkpoints}/{identity}")) as made:
+            log_pictures(made)
+    except DataError as error:
+        log.warning("sweep: %s failed. %s", said, error)
+        return Trial(values, None, {}, trained_now=True)
+    return Trial(values, made.run_id, _metrics(made.run_id), trained_now=True)
+
+
+def _found(where: str, tag: str, value: str, condition: str) -> str | None:
+    """The newest run with a tag of this value."""
+    runs = mlflow.MlflowClient().search_runs(
+        [where], f"tags.`{tag}` = '{value}' {condition}", max_results=1
+    )
+    return str(runs[0].info.run_id) if runs else None
+
+
+def _metrics(run_id: str) -> Metrics:
+    return dict(mlflow.MlflowClient().get_run(run_id).data.metrics)

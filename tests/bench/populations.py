@@ -1,0 +1,70 @@
+"""The populations of the model's benchmarks: average beats, float32 [n, 8, 600] in mV."""
+
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from ecg_spark.ecg import Recording, RecordingError, average_beat, read_recording
+from ecg_spark.simulate.heart import PARAMETERS, beat_mv, hearts_from_scores, to_twelve_leads
+from models.fold_encoder import independent_leads
+
+SHARE = 0.07
+"""Of the variance of each parameter of a simulated heart, what its one variant explains."""
+NOISE_MV = 0.007
+PTBXL = Path(__file__).parents[3] / "shared" / "data" / "ptbxl"
+
+
+def simulated(seed, people):
+    """Beats [n, 12, 600] with smooth residual noise, each person's scores and dosages."""
+    rng = np.random.default_rng(seed)
+    shape = (people, len(PARAMETERS))
+    dosages = rng.binomial(2, rng.uniform(0.1, 0.5, shape[1]), shape).astype(float)
+    dosages = (dosages - dosages.mean(axis=0)) / dosages.std(axis=0)
+    scores = np.sqrt(SHARE) * dosages + np.sqrt(1 - SHARE) * rng.standard_normal(shape)
+    beats = independent_leads(beat_mv(hearts_from_scores(scores)))
+    noise = gaussian_filter1d(rng.standard_normal(beats.shape), 2.0, axis=-1)
+    beats = to_twelve_leads(beats + noise * NOISE_MV / noise.std()).astype(np.float32)
+    return beats, scores, dosages
+
+
+def deepfake(folder, at_most, workers=1):
+    """Beats of the recordings that generate_deepfake.py left in a folder, averaged once."""
+    parts = []
+    for path in sorted(Path(folder).glob("*.npy")):
+        kept = path.with_suffix(".beats.npz")
+        if not kept.exists():
+            recordings = np.load(path)
+            with ProcessPoolExecutor(workers) as pool:
+                beats = [b for b in pool.map(_average, recordings, chunksize=16) if b is not None]
+            with kept.open("wb") as file:
+                np.savez(file, beats=np.array(beats, np.float32))
+        parts.append(np.load(kept)["beats"])
+        if sum(map(len, parts)) >= at_most:
+            break
+    if not parts:
+        raise SystemExit(f"{folder} holds no recordings: run tests/bench/generate_deepfake.py.")
+    return np.concatenate(parts)[:at_most]
+
+
+def ptbxl(folder=PTBXL):
+    """Beats of the real recordings of PTB-XL in a folder, one of each that can be averaged."""
+    beats = []
+    for header in sorted(Path(folder).glob("*_hr.hea")):
+        try:
+            beats.append(average_beat(read_recording(str(header))).signal_mv)
+        except RecordingError:
+            continue
+    return independent_leads(np.array(beats, np.float32))
+
+
+def _average(uv):
+    """The eight leads of one recording's average beat; None where it cannot be averaged."""
+    samples = np.round(to_twelve_leads(uv[None].astype(float))[0]).astype("<i2")
+    try:
+        return independent_leads(
+            average_beat(Recording(samples, 1.0, 500.0, "deepfake")).signal_mv[None]
+        )[0]
+    except RecordingError:
+        return None
