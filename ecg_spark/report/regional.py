@@ -16,6 +16,9 @@ SHOWN = 9
 FLANK_BP = 250_000
 COLUMNS = 3
 GENES_SHOWN = 14
+CROWDED = 6
+"""Of more genes than this, those without a name of their own are left out."""
+LETTER_BP = 11_000  # as wide as a letter of a gene's name is drawn
 
 # From linked hardly at all to linked fully, told apart with any kind of colour vision.
 COLOURS = ("#46327e", "#365c8d", "#1fa187", "#a0da39", "#fde725")
@@ -101,19 +104,25 @@ def _genes(axes: Axes, region: Region, genes: pd.DataFrame) -> None:
     start, end = centre - FLANK_BP, centre + FLANK_BP
     own = genes[(genes["contig"] == region.contig) & (genes["end"] >= start)]
     own = own[own["start"] <= end].sort_values("start")
+    named = ~own["gene"].str.fullmatch(r"LOC\d+")
+    if len(own) > CROWDED and named.any():
+        own = own[named]
     if len(own) > GENES_SHOWN:  # the nearest
         away = np.maximum(np.maximum(own["start"] - centre, centre - own["end"]), 0)
         own = own.loc[away.sort_values().index[:GENES_SHOWN]].sort_values("start")
     lanes: list[float] = []
     for gene in own.itertuples():
         left, right = max(gene.start, start), min(gene.end, end)
-        width = max(right - left, 16_000 * len(gene.gene))  # of the name in the figure
-        lane = next((k for k, taken in enumerate(lanes) if taken < left), len(lanes))
-        lanes[lane : lane + 1] = [left + width + 8_000]
+        right = max(right, left + 2_000)  # that it can be seen
+        width = LETTER_BP * len(gene.gene)
+        at_the_end = left + width > end
+        taken_from = min(left, right - width) if at_the_end else left
+        lane = next((k for k, taken in enumerate(lanes) if taken < taken_from), len(lanes))
+        lanes[lane : lane + 1] = [max(right, taken_from + width) + 8_000]
         axes.plot([left / 1e6, right / 1e6], [-lane, -lane], color=figures.BLUE, lw=3,
                   solid_capstyle="butt")  # fmt: skip
-        axes.text(left / 1e6, -lane - 0.22, gene.gene, fontsize=6.5, va="top", style="italic",
-                  clip_on=True)  # fmt: skip
+        axes.text((right if at_the_end else left) / 1e6, -lane - 0.22, gene.gene, fontsize=6.5,
+                  ha="right" if at_the_end else "left", va="top", style="italic")  # fmt: skip
     axes.set_ylim(-max(len(lanes), 1) + 0.1, 0.5)
     axes.set_xlim(start / 1e6, end / 1e6)
     axes.set_yticks([])
