@@ -9,6 +9,8 @@ from ecg_spark.study import Manifest, Participants
 
 log = logging.getLogger(__name__)
 
+_SEXES = {"1": 1, "m": 1, "male": 1, "0": 0, "2": 0, "f": 0, "female": 0}
+
 
 def read_participants(settings: Participants, path: str) -> pd.DataFrame:
     """The covariates of every participant, indexed by participant id (text).
@@ -46,6 +48,19 @@ def read_participants(settings: Participants, path: str) -> pd.DataFrame:
         },
         index=numbers.index,
     )
+
+
+def read_sex(settings: Participants, path: str) -> pd.Series | None:
+    """Whether each participant is a man (1.0) or a woman (0.0), NaN where it is told as neither.
+
+    None where the table has no such column. Raises `DataError` where the table cannot be read.
+    """
+    frame = read_text_table(path, "participant table")
+    if settings.sex not in frame.columns or settings.id not in frame.columns:
+        return None
+    frame = frame[frame[settings.id].notna()].drop_duplicates(settings.id)
+    codes = frame.set_index(settings.id)[settings.sex].astype(str).str.strip().str.lower()
+    return codes.str.removesuffix(".0").map(_SEXES).astype(float)
 
 
 def _parts(term: str) -> list[str]:

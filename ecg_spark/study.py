@@ -132,6 +132,11 @@ class Participants(Section):
         ("age", "sex"),
         description="numeric columns, their squares (age^2) and products (age:sex)",
     )
+    sex: str = Field(
+        "sex",
+        description="column, if there is one, that the X chromosome is held against: "
+        "1, M or male; 0, 2, F or female",
+    )
 
 
 class Genotypes(Section):

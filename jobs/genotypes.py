@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from ecg_spark.genetics.genotypes import genotype_files
+from ecg_spark.genetics.genotype_files import genotype_files
 from ecg_spark.genetics.prepare import prepare_genotypes
 from ecg_spark.session import start_hail
 from ecg_spark.store import file_stamp
@@ -36,7 +36,7 @@ def work(context: Context) -> Summary:
     )
 
 
-STEP = Step("genotypes", (), settings, work, files)
+STEP = Step("genotypes", (), settings, work, files, version=2)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 from ecg_spark.genetics.gwas import run_gwas
-from ecg_spark.participants import read_participants
+from ecg_spark.participants import read_participants, read_sex
 from ecg_spark.pipeline.latent_quality import linear_probes
 from ecg_spark.pipeline.phenotypes import fold_indicators, participant_phenotypes
 from ecg_spark.session import start_hail
@@ -47,7 +47,8 @@ def work(context: Context) -> Summary:
     """Publish associations, loci and what else `run_gwas` writes."""
     study, spark, inputs = context.study, context.spark, context.inputs
     start_hail(spark, context.store.root)
-    covariates = read_participants(study.participants, study.locate(study.participants.path))
+    participants = study.locate(study.participants.path)
+    covariates = read_participants(study.participants, participants)
     latents = read_table(spark, LATENTS, inputs["encode"].path("latents"))
     traits = read_table(spark, TRAITS, inputs["average"].path("traits"))
     phenotypes, groups = participant_phenotypes(latents, traits)
@@ -62,6 +63,7 @@ def work(context: Context) -> Summary:
         context.run.folder,
         study.seed,
         study.gwas.rare and study.locate(study.gwas.rare.genes),
+        read_sex(study.participants, participants),
     )
     probes = linear_probes(
         phenotypes[groups["vae"]].to_numpy(),

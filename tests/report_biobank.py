@@ -11,9 +11,12 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from scipy import stats
 
 from ecg_spark.genetics.outputs import (
+    GENES,
     GENETIC_CORRELATION,
     HERITABILITY,
+    LD,
     LOCI,
+    NEARBY_GENES,
     OMNIBUS,
     SCORES,
 )
@@ -185,7 +188,7 @@ def publish_genetics(
         components = rng.normal(size=(people, 10)) + 4 * (rng.random((people, 1)) < 0.15)
         write(run, "scores", SCORES, {
             "s": bank.ids, "call_rate": np.ones(people), "unrelated": np.ones(people, bool),
-            "pc": list(components),
+            "pc": list(components), "x_f": np.full(people, np.nan),
         })  # fmt: skip
         run.publish(
             {
@@ -253,9 +256,32 @@ def publish_genetics(
             "rg": [0.5, None], "rg_se": [0.1, None], "covariance": [0.1, 0.2],
             "covariance_se": [0.1, 0.1], "intercept": [0.0, 0.1],
         })  # fmt: skip
+        leads = [(row["contig"], row["position"], row["ref"], row["alt"]) for row in found]
+        leads = list(dict.fromkeys(leads))
+        contigs, positions, refs, alts = ([lead[k] for lead in leads] for k in range(4))
+        write(run, "ld", LD, {
+            "contig": contigs, "lead": positions, "lead_ref": refs, "lead_alt": alts,
+            "position": positions, "ref": refs, "alt": alts, "r2": np.ones(len(contigs)),
+        })  # fmt: skip
+        write(run, "nearby_genes", NEARBY_GENES, {
+            "contig": contigs[:1], "start": [place - 9_000 for place in positions[:1]],
+            "end": [place + 500_000 for place in positions[:1]], "gene": [HOSTILE][: len(leads)],
+        })  # fmt: skip
+        write(run, "genes", GENES, {
+            "gene": ["MYH6", HOSTILE], "phenotype": ["vae_00", "pr_ms"],
+            "n_variants": np.array([4, 2], np.int32), "alleles": [31.0, 12.0],
+            "n": np.array([people, people], np.int32), "burden_beta": [0.41, None],
+            "burden_se": [0.1, None], "burden_neg_log10_p": [4.5, None], "skat_q": [9.0, 1.0],
+            "skat_neg_log10_p": [5.25, 0.5],
+        })  # fmt: skip
         run.publish(
             {
                 "null_model": "none",
+                "people": [
+                    {"filter": "in the checked genotype set", "samples": people},
+                    {"filter": "paired with a participant", "samples": people},
+                    {"filter": "every covariate", "samples": people - 2},
+                ],
                 "probes": {"pr_ms_r2": 0.81, "age_r2": 0.12, "sex_auc": 0.77},
                 "ld_score_variants": variants,
                 "thresholds": {

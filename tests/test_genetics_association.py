@@ -7,6 +7,7 @@ import mpmath
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.api
 from genetics_data import least_squares, people, read_plink, write_plink
 from scipy import stats
 
@@ -87,6 +88,20 @@ def test_every_test_agrees_with_least_squares(tested, study):
             assert found.loc[j].to_numpy() == pytest.approx(expected, rel=1e-6)
 
 
+def test_a_sample_of_variants_agrees_with_statsmodels(tested, study):
+    calls, table, covariates = study
+    for name in ("vae_00", "pr_ms"):
+        known = table[name].notna().to_numpy()
+        for j in (0, 7, 31, 64, 119):
+            x = np.where(calls[j] == 3, np.nan, calls[j].astype(float))[known]
+            x = np.where(np.isnan(x), np.nanmean(x), x)
+            design = np.column_stack([x, np.ones(len(x)), covariates[known]])
+            fit = statsmodels.api.OLS(table[name].to_numpy()[known], design).fit()
+            expected = [fit.params[0], fit.bse[0], fit.tvalues[0], -np.log10(fit.pvalues[0])]
+            found = tested[0][name].loc[j, ["beta", "se", "t", "neg_log10_p"]]
+            assert found.to_numpy() == pytest.approx(expected, rel=1e-8)
+
+
 def test_the_omnibus_test_is_the_f_test_of_the_variant_on_all_latents(tested, study):
     calls, table, covariates = study
     y = table[[f"vae_{i:02d}" for i in range(4)]].to_numpy()
@@ -124,6 +139,17 @@ def test_results_do_not_depend_on_partitions_or_on_the_order_of_people(
     assert again[1]["vae"]["neg_log10_p"].to_numpy(float) == pytest.approx(
         tested[1]["vae"]["neg_log10_p"].to_numpy(float), rel=1e-9, nan_ok=True
     )
+
+
+def test_small_chromosomes_share_a_pass_and_large_ones_do_not():
+    from ecg_spark.genetics.association import MAX_COLUMNS, shared_passes
+
+    small = dict.fromkeys(map(str, range(1, 23)), 800)
+    runs = shared_passes(small, 2_000, 40)
+    assert [contig for run in runs for contig in run] == list(small)
+    assert max(map(len, runs)) == MAX_COLUMNS // 40
+    assert shared_passes(small, 2_000, 1) == [list(small)]
+    assert all(len(run) == 1 for run in shared_passes({"1": 40_000, "2": 40_000}, 400_000, 2))
 
 
 def test_p_values_do_not_underflow(hail):

@@ -219,6 +219,3 @@ def test_the_filter_that_leaves_nothing_is_named(hail, tmp_path):
     empty = write_plink(tmp_path / "empty", calls, list("abcd"))
     with pytest.raises(DataError, match=r"No sample .*sample call rate ≥ 1"):
         quality_control(_import(empty), settings, str(tmp_path))
-    far = write_plink(tmp_path / "far", calls, list("abcd"), ["22"] * 6, 90_000_000 + np.arange(6))
-    with pytest.raises(DataError, match=r"No variant .* 'as imported'.*GRCh37"):
-        quality_control(_import(far), settings, str(tmp_path))

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from genetics_data import people, write_plink
+from genetics_data import people, region, write_plink
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.gwas import read_id_map, run_gwas
@@ -205,7 +205,43 @@ def test_summary_statistics_are_sorted_and_have_their_metadata(studied):
     assert sidecar["data_file_md5sum"] == hashlib.md5(path.read_bytes()).hexdigest()
     assert sidecar["genome_assembly"] == "GRCh37"
     assert sidecar["samples"][0]["sample_size"] == 299
+    assert sidecar["analysis_software"].endswith("linear_regression_rows")
     assert not list((folder / "sumstats").glob(".*"))
+
+
+def test_regenie_reads_what_it_needs_and_its_own_format_is_written(studied, prepared):
+    folder, summary = studied
+    for name, count in (("phenotypes", 10), ("covariates", 4)):
+        table = pd.read_csv(folder / f"regenie/{name}.txt", sep=" ", dtype={"IID": str})
+        assert list(table.columns[:2]) == ["FID", "IID"]
+        assert table.shape == (299, 2 + count)
+        fam = pd.read_csv(prepared[0] / "packed.fam", sep=r"\s+", header=None, dtype=str)
+        assert set(table["IID"]) <= set(fam[1])
+        assert set(table["FID"].astype(str)) == set(fam[0])
+    assert pd.read_csv(folder / "regenie/phenotypes.txt", sep=" ")["pr_ms"].isna().sum() == 30
+    theirs = pd.read_csv(folder / "sumstats/regenie/vae_00.regenie.gz", sep=" ")
+    assert " ".join(theirs.columns) == (
+        "CHROM GENPOS ID ALLELE0 ALLELE1 A1FREQ N TEST BETA SE CHISQ LOG10P EXTRA"
+    )
+    ours = pd.read_csv(folder / "sumstats/vae_00.tsv.gz", sep="\t")
+    assert len(theirs) == len(ours) == summary["variants"]
+    assert theirs["ALLELE1"].tolist() == ours["effect_allele"].tolist()
+    assert theirs["LOG10P"].to_numpy() == pytest.approx(ours["neg_log_10_p_value"], rel=1e-6)
+    assert theirs["CHISQ"].to_numpy() == pytest.approx((ours["beta"] / ours["standard_error"]) ** 2,
+                                                       rel=1e-5)  # fmt: skip
+
+
+def test_a_region_can_be_read_alone(studied):
+    path = studied[0] / "sumstats/vae_00.tsv.gz"
+    table = pd.read_csv(path, sep="\t")
+    places = [("3", 3_000_000, 3_500_000), ("1", 1, 700_000), ("4", 22_000_000, 30_000_000)]
+    for contig, start, end in places:
+        rows = table[(table["chromosome"] == int(contig))
+                     & table["base_pair_location"].between(start, end)]  # fmt: skip
+        assert len(rows) > 5
+        found, read = region(path, contig, start, end)
+        assert [int(line[1]) for line in found] == rows["base_pair_location"].tolist()
+        assert read < path.stat().st_size
 
 
 def test_pairing_at_random_has_no_association_and_says_so(spark, biobank, prepared, tmp_path):

@@ -1,5 +1,7 @@
 """Relatives, unrelated sets, pruning and principal components, on people with known ancestry."""
 
+import gzip
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.packed import MISSING, standardised
+from ecg_spark.genetics.packed import MISSING, read_packed, standardised
 from ecg_spark.genetics.structure import (
     chance_relatives,
     king_robust,
@@ -43,6 +45,19 @@ def test_kinship_is_that_of_the_pedigree(families):
         assert kinship[a, b] == pytest.approx(0.25, abs=0.03)
     assert kinship[198, 199] == pytest.approx(0.125, abs=0.04)
     assert np.allclose(kinship, kinship.T)
+
+
+def test_kinship_is_that_of_the_program_king(shared_data):
+    """KING 2.2.5 --kinship on 250 people, whose output has four decimals."""
+    folder = shared_data / "genotypes/hail"
+    packed = read_packed(str(folder / "fastlmmTest"))
+    calls = packed.calls.read(np.arange(len(packed.sites)))
+    kinship = king_robust(calls.T, calls.T)
+    with gzip.open(folder / "fastlmmTest.kin0.bgz", "rt") as file:
+        table = pd.read_csv(file, sep="\t", dtype={"ID1": str, "ID2": str})
+    ours = kinship[packed.places(list(table["ID1"])), packed.places(list(table["ID2"]))]
+    assert len(table) == 250 * 249 // 2
+    assert np.abs(ours - table["Kinship"]).max() < 6e-5
 
 
 def test_relatives_are_found_and_strangers_of_one_population_are_not(spark, families):

@@ -1,5 +1,6 @@
 """Whole-genome regression against its formulas, REGENIE's published output and planted effects."""
 
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 from genetics_data import people, write_plink
 
 from ecg_spark.genetics.packed import MISSING, centred, read_packed
-from ecg_spark.genetics.whole_genome import block_predictors, predict_by_genome, ridge_by_fold
+from ecg_spark.genetics.ridge import block_predictors, parts_of, ridge_by_fold
+from ecg_spark.genetics.whole_genome import predict_by_genome
 
 N, M = 400, 600
 
@@ -47,7 +49,8 @@ def test_calls_are_read_back_by_variant_and_sample(families):
     assert packed.rows(chosen).tolist() == [3, 599]
 
 
-def test_a_block_predicts_each_fold_by_the_ridge_of_the_others(families):
+@pytest.mark.parametrize("size", [33, 1_000])
+def test_a_block_predicts_each_fold_by_the_ridge_of_the_others(families, size):
     packed, phenotypes, covariates, _ = families
     design = np.column_stack([np.ones(N), covariates])
     basis = np.linalg.qr(design)[0]
@@ -57,7 +60,7 @@ def test_a_block_predicts_each_fold_by_the_ridge_of_the_others(families):
     bounds, penalties = np.array([0, 80, 160, 240, 320, 400]), np.array([30.0, 1_000.0])
     found = block_predictors(
         packed.calls, variants, samples, basis.astype(np.float32), y.astype(np.float32),
-        np.ones(y.shape, bool), bounds, penalties,
+        np.ones(y.shape, bool), parts_of(N, size=size), penalties,
     )  # fmt: skip
     x = centred(packed.calls.read(variants, samples)).T.astype(float)
     x -= basis @ (basis.T @ x)
@@ -70,6 +73,37 @@ def test_a_block_predicts_each_fold_by_the_ridge_of_the_others(families):
             expected[a:b] = x[a:b] @ np.linalg.solve(gram, x[rest].T @ y[rest])
         expected = (expected - expected.mean(axis=0)) / expected.std(axis=0)
         assert np.abs(found[:, :, j].T - expected).max() < 2e-3
+
+
+@pytest.mark.parametrize(("people", "size"), [(5, 8), (1_003, 64), (500_000, 8_192)])
+def test_parts_are_small_and_each_of_one_fold(people, size):
+    parts = parts_of(people, size=size)
+    assert (parts.bounds[0], parts.bounds[-1]) == (0, people)
+    lengths = np.diff(parts.bounds)
+    assert lengths.min() >= 1
+    assert lengths.max() <= size
+    by_fold = np.bincount(parts.fold, lengths)
+    assert len(by_fold) == 5
+    assert by_fold.max() - by_fold.min() <= 1
+
+
+def test_the_memory_of_a_block_does_not_grow_with_variants_times_people(tmp_path):
+    n, m = 100_000, 80
+    calls = np.random.default_rng(0).integers(0, 3, (m, n), np.int8)
+    write_plink(tmp_path / "many", calls, range(n))
+    packed = read_packed(str(tmp_path / "many"))
+    y = np.random.default_rng(1).normal(size=(n, 1)).astype(np.float32)
+    basis = np.full((n, 1), n**-0.5, np.float32)
+    del calls
+    tracemalloc.start()
+    found = block_predictors(
+        packed.calls, np.arange(m), np.arange(n), basis, y, np.ones(y.shape, bool), parts_of(n),
+        np.array([10.0]),
+    )  # fmt: skip
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak - found.nbytes < 4 * m * n / 2  # half of the genotypes as single floats
+    assert np.isfinite(found).all()
 
 
 def test_the_error_of_level_one_is_that_of_predicting_each_fold():

@@ -165,6 +165,15 @@ def test_lambda_agrees_with_the_associations(planted):
     assert shown["phenotypes"] == vae["phenotype"].nunique()
 
 
+def test_genes_are_those_of_the_table(planted):
+    shown = planted.table("SKAT −log₁₀ p").set_index("gene")
+    assert shown.index[0] == "MYH6"
+    assert shown.loc["MYH6", "SKAT −log₁₀ p"] == 5.25
+    assert shown.loc["MYH6", "burden β"] == "+0.410"
+    assert shown["burden −log₁₀ p"].iloc[1] == "–"
+    assert "The strongest regions" in planted.text
+
+
 def test_planted_variants_are_found_where_they_are(planted):
     assert planted.summary["planted"] == len(PLANTED)
     assert planted.summary["planted_large"] == 3

@@ -68,6 +68,12 @@ def nearest_gene(genes: pd.DataFrame, contig: str, position: int) -> tuple[str, 
     return str(own["gene"].iloc[best]), int(distance[best])
 
 
+def genes_within(genes: pd.DataFrame, contig: str, start: int, end: int) -> pd.DataFrame:
+    """The genes of a stretch, or that reach into it, with `contig` as given."""
+    own = genes[genes["contig"] == contig.removeprefix("chr")]
+    return own[(own["end"] >= start) & (own["start"] <= end)].assign(contig=contig)
+
+
 def is_published(known: pd.DataFrame, contig: str, start: int, end: int, window_bp: int) -> bool:
     """Whether a published place lies within `window_bp` of a locus."""
     own = known.loc[known["contig"] == contig.removeprefix("chr"), "position"]

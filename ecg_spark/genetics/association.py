@@ -12,7 +12,7 @@ decorrelated z-scores; F is exact also where samples are few.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import hail as hl
 import numpy as np
@@ -24,6 +24,10 @@ from ecg_spark.genetics.phenotypes import by_missingness, residuals
 from ecg_spark.genetics.whole_genome import Loco
 
 BLOCK_SIZE = 256
+MAX_COLUMNS = 150
+MAX_PRODUCTS = 4e9
+"""Chromosomes share a pass up to so many phenotypes in it, and products of a genotype with one."""
+
 _SINGULAR = 1e-8
 
 
@@ -42,7 +46,7 @@ def associate(
     row a sample, indexed by sample id. `together` names groups of phenotypes, known for the same
     samples, for the omnibus test. Phenotypes known for the same samples share one pass. With
     `offsets`, what the other chromosomes predict of a phenotype is taken off it before its tests
-    on each chromosome, which then share one pass each.
+    on each chromosome; small chromosomes share a pass.
 
     Rows are keyed by locus and alleles (the second is the effect allele), with
 
@@ -54,20 +58,16 @@ def associate(
       `neg_log10_p`, `n`, `af`
     """
     passes = by_missingness(phenotypes)
+    sizes = _sizes(genotypes) if offsets else {}
     tables = []
-    for number, names in enumerate(passes):
+    for names in passes:
         known = phenotypes[names[0]].notna()
         complete, terms = phenotypes.loc[known, names], covariates[known]
         groups = {key: list(members) for key, members in together.items() if members[0] in names}
         for key, members in groups.items():
             if not set(members) <= set(names):
                 raise ValueError(f"the phenotypes of {key} are known for different samples")
-        parts = [
-            _one_pass(spark, part, complete - offset, terms, groups)
-            for part, offset in _by_offset(genotypes, complete, offsets)
-        ]
-        found = parts[0] if len(parts) == 1 else parts[0].union(*parts[1:])
-        tables.append(found.checkpoint(f"{folder}/.pass-{number}.ht", overwrite=True))
+        tables.append(_one_pattern(spark, genotypes, complete, terms, groups, offsets, sizes))
     first, *others = tables
     parts = [first.row_value, *(other[first.key] for other in others)]
     joined = first.select(
@@ -81,8 +81,6 @@ def associate(
         together=hl.literal(order, hl.tarray(hl.tstr)),
     )
     result: hl.Table = joined.checkpoint(f"{folder}/associations.ht", overwrite=True)
-    for number in range(len(passes)):
-        hl.current_backend().fs.rmtree(f"{folder}/.pass-{number}.ht")
     return result
 
 
@@ -92,7 +90,9 @@ def neg_log10_p_of_t(t: hl.Float64Expression, df: int) -> hl.Float64Expression:
     return hl.max(0.0, -log_p / math.log(10))
 
 
-def neg_log10_p_of_f(f: hl.Float64Expression, df1: int, df2: int) -> hl.Float64Expression:
+def neg_log10_p_of_f(
+    f: hl.Float64Expression, df1: hl.Int32Expression | int, df2: hl.Int32Expression | int
+) -> hl.Float64Expression:
     """-log10 of the upper tail of F, without underflow."""
     return hl.max(0.0, -hl.pF(f, df1, df2, lower_tail=False, log_p=True) / math.log(10))
 
@@ -108,55 +108,70 @@ def whitening(phenotypes: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray((vectors[:, held] / np.sqrt(values[held])).T)
 
 
-def _by_offset(
-    genotypes: hl.MatrixTable, phenotypes: pd.DataFrame, offsets: Loco | None
-) -> Iterator[tuple[hl.MatrixTable, pd.DataFrame | float]]:
-    """Parts of the genome, each with what is to be taken off the phenotypes there."""
-    if offsets is None:
-        yield genotypes, 0.0
-        return
-    genome = genotypes.locus.dtype.reference_genome
-    present = genotypes.aggregate_rows(hl.agg.collect_as_set(genotypes.locus.contig))
-    for contig in (name for name in genome.contigs if name in present):
-        whole = hl.parse_locus_interval(contig, reference_genome=genome)
-        part = hl.filter_intervals(genotypes, [hl.eval(whole)])
-        yield part, offsets.without(contig).loc[phenotypes.index, list(phenotypes.columns)]
+def _sizes(genotypes: hl.MatrixTable) -> dict[str, int]:
+    """The number of variants of each contig that has any, in the order of the genome."""
+    found = genotypes.aggregate_rows(hl.agg.counter(genotypes.locus.contig))
+    return {name: found[name] for name in genotypes.locus.dtype.reference_genome.contigs
+            if name in found}  # fmt: skip
 
 
-def _one_pass(
+def shared_passes(sizes: Mapping[str, int], samples: int, phenotypes: int) -> list[list[str]]:
+    """Contigs, with their numbers of variants, in runs that are worth testing in one pass.
+
+    A pass tests its variants against the phenotypes of all its contigs, of which one contig's are
+    of use; a pass on its own takes a second whatever it holds.
+    """
+    runs: list[list[str]] = []
+    for contig, size in sizes.items():
+        if runs:
+            columns = phenotypes * (len(runs[-1]) + 1)
+            variants = size + sum(sizes[one] for one in runs[-1])
+            if columns <= MAX_COLUMNS and variants * samples * columns <= MAX_PRODUCTS:
+                runs[-1].append(contig)
+                continue
+        runs.append([contig])
+    return runs
+
+
+def _one_pattern(
     spark: SparkSession,
     genotypes: hl.MatrixTable,
     phenotypes: pd.DataFrame,
     covariates: pd.DataFrame,
     together: Mapping[str, Sequence[str]],
+    offsets: Loco | None,
+    sizes: Mapping[str, int],
 ) -> hl.Table:
     """The tests of complete phenotypes."""
-    n, names = len(phenotypes), list(phenotypes.columns)
-    df = n - covariates.shape[1] - 2
-    rows = pd.DataFrame(
-        {
-            "s": phenotypes.index.astype(str),
-            "y": phenotypes.to_numpy(float).tolist(),
-            "c": covariates.to_numpy(float).tolist(),
-        }
-    )
-    design = hl.Table.from_spark(
-        spark.createDataFrame(rows, "s string, y array<double>, c array<double>")
-    ).key_by("s")
-    design = design.checkpoint(hl.utils.new_temp_file("design", "ht"))
-    used = genotypes.semi_join_cols(design)
-    used = used.annotate_cols(**design[used.s])
-    tested = hl.linear_regression_rows(
-        y=[used.y[i] for i in range(len(names))],
-        x=used.n_alt,
-        covariates=[1.0, *(used.c[i] for i in range(covariates.shape[1]))],
-        block_size=BLOCK_SIZE,
-        pass_through=["rsid"],
-    )
+    names = list(phenotypes.columns)
+    df = len(phenotypes) - covariates.shape[1] - 2
+    whiten: dict[str, dict[str, NDArray[np.float64]]] = {key: {} for key in together}
+
+    def left_on(contig: str) -> pd.DataFrame:
+        """The phenotypes to be tested on a contig; how its omnibus tests are decorrelated."""
+        y = phenotypes
+        if offsets is not None:
+            y = y - offsets.without(contig).loc[y.index, names]
+        for key, members in together.items():
+            left = residuals(y[list(members)].to_numpy(float), covariates.to_numpy(float))
+            whiten[key][contig] = whitening(left)
+        return y
+
+    if offsets is None:
+        tested = _linear_regression(spark, genotypes, {"": left_on("")}, covariates)
+    else:
+        genome = genotypes.locus.dtype.reference_genome
+        parts = []
+        for contigs in shared_passes(sizes, *phenotypes.shape):
+            places = [hl.eval(hl.parse_locus_interval(one, genome)) for one in contigs]
+            part = hl.filter_intervals(genotypes, places)
+            y = {contig: left_on(contig) for contig in contigs}
+            parts.append(_linear_regression(spark, part, y, covariates))
+        tested = parts[0] if len(parts) == 1 else parts[0].union(*parts[1:])
     af = tested.sum_x / (2 * tested.n)
 
     def result(i: int) -> hl.StructExpression:
-        beta, se, t = tested.beta[i], tested.standard_error[i], tested.t_stat[i]
+        beta, se, t = tested.beta[i], tested.se[i], tested.t[i]
         sound = hl.is_finite(beta) & hl.is_finite(t) & (se > 0)
         return hl.struct(
             beta=hl.or_missing(sound, beta),
@@ -170,15 +185,60 @@ def _one_pass(
     numbers = hl.range(len(names))
     tested = tested.select("rsid", n=tested.n, af=af, results=numbers.map(result))
     omnibus = []
-    for members in together.values():
+    for key, members in together.items():
         places = [names.index(name) for name in members]
-        left = residuals(phenotypes[list(members)].to_numpy(float), covariates.to_numpy(float))
-        omnibus.append(_omnibus(tested, places, whitening(left), df))
+        weights = {contig: matrix.tolist() for contig, matrix in whiten[key].items()}
+        own = hl.literal(weights, hl.tdict(hl.tstr, hl.tarray(hl.tarray(hl.tfloat64))))
+        omnibus.append(_omnibus(tested, places, own[tested.locus.contig if offsets else ""], df))
     empty = hl.empty_array(hl.tstruct(**_OMNIBUS))
     found: hl.Table = tested.select(
         "rsid", "results", omnibus=hl.array(omnibus) if omnibus else empty
     ).select_globals()
     return found
+
+
+def _linear_regression(
+    spark: SparkSession,
+    genotypes: hl.MatrixTable,
+    phenotypes: Mapping[str, pd.DataFrame],
+    covariates: pd.DataFrame,
+) -> hl.Table:
+    """Hail's regression of the phenotypes of each contig, or of all under "", on its variants:
+    rsid, n, sum_x, and beta, se and t of every phenotype."""
+    values = np.column_stack([one.to_numpy(float) for one in phenotypes.values()])
+    rows = pd.DataFrame(
+        {
+            "s": covariates.index.astype(str),
+            "y": values.tolist(),
+            "c": covariates.to_numpy(float).tolist(),
+        }
+    )
+    design = hl.Table.from_spark(
+        spark.createDataFrame(rows, "s string, y array<double>, c array<double>")
+    ).key_by("s")
+    design = design.checkpoint(hl.utils.new_temp_file("design", "ht"))
+    used = genotypes.semi_join_cols(design)
+    used = used.annotate_cols(**design[used.s])
+    # Several lists of phenotypes in one call (chained) took ten times as long.
+    tested = hl.linear_regression_rows(
+        y=[used.y[i] for i in range(values.shape[1])],
+        x=used.n_alt,
+        covariates=[1.0, *(used.c[i] for i in range(covariates.shape[1]))],
+        block_size=BLOCK_SIZE,
+        pass_through=["rsid"],
+    )
+    found = tested.select(
+        "rsid", "n", "sum_x", beta=tested.beta, se=tested.standard_error, t=tested.t_stat
+    )
+    if len(phenotypes) > 1:
+        count = values.shape[1] // len(phenotypes)
+        start = hl.literal({contig: i * count for i, contig in enumerate(phenotypes)})
+        first = start[found.locus.contig]
+        found = found.annotate(
+            **{key: found[key][first : first + count] for key in ("beta", "se", "t")}
+        )
+    raw: hl.Table = found.select_globals()
+    return raw
 
 
 _OMNIBUS = {
@@ -191,12 +251,13 @@ _OMNIBUS = {
 
 
 def _omnibus(
-    tested: hl.Table, places: Sequence[int], whiten: NDArray[np.float64], df: int
+    tested: hl.Table, places: Sequence[int], weights: hl.ArrayExpression, df: int
 ) -> hl.StructExpression:
-    k, df2 = len(whiten), df + 1 - len(whiten)
+    """The omnibus test of the phenotypes at `places`, decorrelated by `weights` [k, phenotypes]."""
+    k = hl.len(weights)
+    df2 = df + 1 - k
     t = hl.literal(list(places), hl.tarray(hl.tint32)).map(lambda i: tested.results[i].t)
     r = t.map(lambda one: one / hl.sqrt(df + one**2))
-    weights = hl.literal(whiten.tolist(), hl.tarray(hl.tarray(hl.tfloat64)))
     r2 = hl.sum(
         weights.map(lambda row: hl.sum(hl.zip(row, r).map(lambda pair: pair[0] * pair[1])) ** 2)
     )

@@ -6,17 +6,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ecg_spark.genetics.annotate import (
+    genes_within,
     is_published,
     nearest_gene,
     read_gene_positions,
     read_published,
 )
 from ecg_spark.genetics.loci import find_loci, significant_variants
-from ecg_spark.genetics.outputs import LOCI, SIGNALS, write_rows
+from ecg_spark.genetics.outputs import LD, LOCI, NEARBY_GENES, SIGNALS, write_rows
 from ecg_spark.genetics.packed import VARIANT, Packed, centred, standardised
 from ecg_spark.genetics.signals import independent_signals
 from ecg_spark.genetics.whole_genome import Loco
@@ -24,6 +26,9 @@ from ecg_spark.study import Gwas
 
 MAX_NEIGHBOURS = 4_000
 """Signals are looked for among so many variants about a lead variant."""
+
+NEIGHBOUR_BP = 250_000
+"""The linkage of a lead variant is told of variants this near."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ def write_loci(
     annotation: Annotation,
     folder: str,
 ) -> dict[str, int]:
-    """Write the tables loci and signals; return the number of loci of each method.
+    """Write the tables loci, signals, ld and nearby_genes; return each method's number of loci.
 
     A method is a key of `thresholds` (-log10 p): a group of phenotypes, or a group's omnibus test.
     Signals are those of a locus's best phenotype, by conditional regression at the method's
@@ -98,7 +103,44 @@ def write_loci(
             )
     write_rows(spark, loci, LOCI, folder)
     write_rows(spark, signals, SIGNALS, folder)
+    leads = pd.DataFrame(loci, columns=VARIANT).drop_duplicates()
+    linked = [one for lead in leads.itertuples() for one in _ld(packed, lead, covariates.index)]
+    write_rows(spark, linked, LD, folder)
+    nearby: list[dict[str, Any]] = []
+    if genes is not None and len(leads):
+        stretches = [
+            genes_within(genes, lead.contig, *_stretch(lead.position))
+            for lead in leads.itertuples()
+        ]
+        nearby = pd.concat(stretches).drop_duplicates().to_dict("records")
+    write_rows(spark, nearby, NEARBY_GENES, folder)
     return counts
+
+
+def _stretch(position: int) -> tuple[int, int]:
+    return position - NEIGHBOUR_BP, position + NEIGHBOUR_BP
+
+
+def _ld(packed: Packed, lead: Any, samples: pd.Index) -> list[dict[str, Any]]:
+    """r² of a lead variant (contig, position, ref, alt) with each neighbour, itself among them."""
+    sites = packed.sites
+    near = (sites["contig"] == lead.contig) & sites["position"].between(*_stretch(lead.position))
+    places = _nearest(np.flatnonzero(near), sites, lead.position)
+    genotypes = standardised(packed.calls.read(places, packed.places(list(samples))))
+    found = sites.iloc[places]
+    own = (found[["position", "ref", "alt"]] == [lead.position, lead.ref, lead.alt]).all(axis=1)
+    r2 = (genotypes @ genotypes[np.flatnonzero(own)[0]]) ** 2
+    names = {"lead": lead.position, "lead_ref": lead.ref, "lead_alt": lead.alt}
+    return [
+        {**site, **names, "r2": min(float(value), 1.0)}
+        for site, value in zip(found[VARIANT].to_dict("records"), r2, strict=True)
+    ]
+
+
+def _nearest(places: NDArray[np.int64], sites: pd.DataFrame, position: int) -> NDArray[np.int64]:
+    """At most `MAX_NEIGHBOURS` of the places, those nearest to a position, in order."""
+    far = np.abs(sites["position"].to_numpy()[places] - position)
+    return np.sort(places[np.argsort(far, kind="stable")[:MAX_NEIGHBOURS]])
 
 
 def _hits(tests: Tests, method: str, threshold: float) -> pd.DataFrame:
@@ -138,10 +180,7 @@ def _signals(
     name, sites = locus["phenotype"], packed.sites
     start, end = locus["start"], locus["end"]
     inside = (sites["contig"] == locus["contig"]) & sites["position"].between(start, end)
-    places = np.flatnonzero(inside)
-    if len(places) > MAX_NEIGHBOURS:
-        far = np.abs(sites["position"].to_numpy()[places] - locus["position"])
-        places = np.sort(places[np.argsort(far, kind="stable")[:MAX_NEIGHBOURS]])
+    places = _nearest(np.flatnonzero(inside), sites, locus["position"])
     y = phenotypes[name].dropna()
     if offsets is not None:
         y = y - offsets.without(locus["contig"]).loc[y.index, name]

@@ -5,23 +5,23 @@ one entry `n_alt`, the number of alternate (effect) alleles as a float: 0, 1, 2,
 between, or missing.
 """
 
-import zlib
 from typing import Any
 
-import fsspec
 import hail as hl
 
 from ecg_spark.errors import DataError
+from ecg_spark.genetics.genotype_files import (
+    check,
+    exists,
+    expand,
+    format_of,
+    is_bgzf,
+    other_genome,
+)
 
-FORMATS = (".bed", ".bgen", ".vcf", ".vcf.gz", ".vcf.bgz", ".mt")
 CALL_TOLERANCE = 0.1
 """A dosage this close to a whole number counts as a call, as in plink2."""
 
-_SIGNATURES = {
-    ".bed": (0, b"\x6c\x1b\x01"),
-    ".bgen": (16, b"bgen"),
-    ".vcf": (0, b"##fileformat=VCF"),
-}
 _CHROMOSOMES = (*map(str, range(1, 23)), "X", "Y", "MT")
 _OTHER_NAMES = {"23": "X", "24": "Y", "25": "X", "26": "MT", "XY": "X", "M": "MT"}
 
@@ -34,22 +34,18 @@ def import_genotypes(
     `path` is a .bed (its .bim and .fam beside it), a .bgen (its .sample beside it, where it has
     one), a .vcf, .vcf.gz or .vcf.bgz, or a Hail .mt; all but .mt may be a glob of several files,
     one a chromosome. Contigs may be named with or without chr. Multi-allelic variants are split,
-    variants at positions that the genome does not have are left out. `scratch` receives the
+    variants on contigs that the genome does not have are left out. `scratch` receives the
     index of a BGEN and a copy of a VCF, never the folder of the user's file.
 
     Raises `DataError` where the set is missing, is not of the format of its name, lies on another
     reference genome, names a sample twice or with white space.
     """
-    kind = next((suffix for suffix in reversed(FORMATS) if path.rstrip("/").endswith(suffix)), None)
-    if kind is None:
-        raise DataError(
-            f"The genotypes {path} have no known format: name a file that ends in "
-            f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}."
-        )
-    files = _expand(path.rstrip("/"))
+    path = path.rstrip("/")
+    kind, files = format_of(path), expand(path)
     if kind != ".mt":
+        lengths = contig_lengths(reference_genome)
         for file in files:
-            _check_signature(file, kind)
+            check(file, kind, lengths, reference_genome)
     options: dict[str, Any] = {
         "reference_genome": reference_genome,
         "contig_recoding": contig_recoding(reference_genome),
@@ -97,25 +93,17 @@ def write_packed(genotypes: hl.MatrixTable, stem: str) -> None:
     )
 
 
-def genotype_files(path: str) -> list[str]:
-    """Every file of the genotype set that `path` names: those that it or its glob stands for, with
-    the .bim and .fam or the .sample beside them; for a MatrixTable, its metadata.
-
-    Raises `DataError` where there is none.
-    """
-    found = []
-    for file in _expand(path.rstrip("/")):
-        stem, _, suffix = file.rpartition(".")
-        companions = {"bed": ("bim", "fam"), "bgen": ("sample",)}.get(suffix, ())
-        found += [f"{file}/metadata.json.gz"] if suffix == "mt" else [file]
-        found += [f"{stem}.{other}" for other in companions if _exists(f"{stem}.{other}")]
-    return found
-
-
 def called(n_alt: hl.Float64Expression) -> hl.Int32Expression:
     """The hard call behind a dosage: 0, 1 or 2; missing where the dosage is far from all three."""
     nearest = hl.int32(hl.floor(n_alt + 0.5))
     return hl.or_missing(hl.abs(n_alt - nearest) <= CALL_TOLERANCE, nearest)
+
+
+def contig_lengths(reference_genome: str) -> dict[str, int]:
+    """Contig names found in files -> their length in bp on GRCh37 or GRCh38."""
+    lengths = hl.get_reference(reference_genome).lengths
+    named = {name: lengths[target] for name, target in contig_recoding(reference_genome).items()}
+    return lengths | named
 
 
 def contig_recoding(reference_genome: str) -> dict[str, str]:
@@ -132,45 +120,10 @@ def contig_recoding(reference_genome: str) -> dict[str, str]:
     return {name: named(target) for name, target in aliases.items() if name != named(target)}
 
 
-def _expand(path: str) -> list[str]:
-    """The files that a path or glob stands for, in the order of their names."""
-    files, base = fsspec.core.url_to_fs(path)
-    if any(sign in path for sign in "*?["):
-        found = [files.unstrip_protocol(name) for name in sorted(files.glob(base))]
-    else:
-        found = [path] if files.exists(base) else []
-    if not found:
-        raise DataError(f"The genotypes {path} do not exist: correct genotypes.path.")
-    return found
-
-
-def _exists(file: str) -> bool:
-    files, base = fsspec.core.url_to_fs(file)
-    return bool(files.exists(base))
-
-
-def _check_signature(file: str, kind: str) -> None:
-    start, expected = _SIGNATURES[".vcf" if kind.startswith(".vcf") else kind]
-    compression = "gzip" if kind in (".vcf.gz", ".vcf.bgz") else None
-    try:
-        with fsspec.open(file, "rb", compression=compression) as stream:
-            head = stream.read(start + len(expected))
-    except (OSError, EOFError, zlib.error):
-        head = b""
-    if head[start:] != expected:
-        raise DataError(
-            f"The genotypes {file} are not in the format that their name says ({kind[1:]}): "
-            f"correct the file or genotypes.path."
-        )
-
-
 def _read_plink(files: list[str], min_partitions: int, options: dict[str, Any]) -> hl.MatrixTable:
     parts = []
     for bed in files:
         stem = bed.removesuffix(".bed")
-        for suffix in (".bim", ".fam"):
-            if not _exists(stem + suffix):
-                raise DataError(f"The genotypes {bed} lack the file {stem}{suffix}: put it there.")
         parts.append(
             hl.import_plink(
                 bed, f"{stem}.bim", f"{stem}.fam", min_partitions=min_partitions, **options
@@ -185,12 +138,17 @@ def _read_bgen(
     files: list[str], min_partitions: int, options: dict[str, Any], scratch: str
 ) -> hl.MatrixTable:
     indexes = {file: f"{scratch}/bgen-{i:03d}.idx2" for i, file in enumerate(files)}
-    hl.index_bgen(files, index_file_map=indexes, **options)
+    try:
+        hl.index_bgen(files, index_file_map=indexes, **options | {"skip_invalid_loci": False})
+    except (hl.utils.java.FatalError, hl.utils.HailUserError) as error:
+        if "osition" in str(error):
+            raise other_genome(files[0], options["reference_genome"]) from None
+        hl.index_bgen(files, index_file_map=indexes, **options)  # without contigs that are no such
     sample = files[0].removesuffix(".bgen") + ".sample"
     genotypes = hl.import_bgen(
         files,
         entry_fields=["dosage"],
-        sample_file=sample if _exists(sample) else None,
+        sample_file=sample if exists(sample) else None,
         n_partitions=min_partitions,
         index_file_map=indexes,
     )
@@ -205,8 +163,8 @@ def _read_vcf(
     genotypes = hl.import_vcf(
         files,
         # Plain gzip cannot be split: Hail reads such a file in one piece, and must be told to.
-        force=any(file.endswith(".gz") and not _is_bgzf(file) for file in files),
-        force_bgz=all(file.endswith(".gz") and _is_bgzf(file) for file in files),
+        force=any(file.endswith(".gz") and not is_bgzf(file) for file in files),
+        force_bgz=all(file.endswith(".gz") and is_bgzf(file) for file in files),
         min_partitions=min_partitions,
         array_elements_required=False,
         **options,
@@ -242,14 +200,9 @@ def _split(genotypes: hl.MatrixTable, path: str) -> hl.MatrixTable:
     elif "dosage" in entry:
         n_alt = hl.float64(genotypes.dosage)
     elif "GT" in entry:
-        n_alt = hl.float64(hl.downcode(genotypes.GT, genotypes.a_index).n_alt_alleles())
+        call = hl.downcode(genotypes.GT, genotypes.a_index)
+        # A man has his X once; as in PLINK's files it counts as two alleles alike.
+        n_alt = hl.float64(call.n_alt_alleles() * hl.if_else(call.ploidy == 1, 2, 1))
     else:
         raise DataError(f"The genotypes {path} hold neither calls (GT) nor dosages (DS).")
     return genotypes.select_entries(n_alt=n_alt).select_rows("rsid")
-
-
-def _is_bgzf(file: str) -> bool:
-    """True where a gzip file is made of blocks, by the extra field of its header."""
-    with fsspec.open(file, "rb") as stream:
-        head = stream.read(14)
-    return len(head) == 14 and bool(head[3] & 4) and head[12:14] == b"BC"

@@ -21,6 +21,7 @@ from ecg_spark.genetics.outputs import (
 )
 from ecg_spark.genetics.packed import read_packed
 from ecg_spark.genetics.phenotypes import (
+    contradicts,
     correlation_of,
     effective_number,
     match,
@@ -29,7 +30,7 @@ from ecg_spark.genetics.phenotypes import (
 )
 from ecg_spark.genetics.polygenic import write_polygenic
 from ecg_spark.genetics.structure import AUTOSOMES
-from ecg_spark.genetics.sumstats import Context, export_sumstats
+from ecg_spark.genetics.sumstats import Context, export_sumstats, write_regenie_inputs
 from ecg_spark.genetics.whole_genome import predict_by_genome
 from ecg_spark.participants import read_text_table
 from ecg_spark.session import start_hail
@@ -54,6 +55,7 @@ def run_gwas(
     folder: str,
     seed: int,
     gene_table: str | None = None,
+    is_male: pd.Series | None = None,
 ) -> dict[str, Any]:
     """Test every variant of a prepared genotype set against every phenotype, and find the loci.
 
@@ -62,13 +64,15 @@ def run_gwas(
     `phenotypes` by group: `vae` and `pca` (also tested together) and `traits`. Everybody is
     analysed who has every covariate and, unless the null model is whole_genome, is in the unrelated
     set; phenotypes are rank-inverse-normal transformed, covariates and principal components are
-    terms of the regression. `gene_table` is where `settings.rare.genes` lies.
+    terms of the regression. `gene_table` is where `settings.rare.genes` lies. People whose X
+    chromosome contradicts `is_male` (1, 0 or NaN, by participant) are left out.
 
-    Writes `folder`/associations.ht (Hail), the tables associations, omnibus, loci, signals,
-    heritability, genetic_correlation and genes, and sumstats/ (GWAS-SSF). A locus of a single
-    phenotype passes `settings.p_threshold` divided by the effective number of phenotypes in its
-    group, one of the omnibus test `p_threshold`. Returns the summary: who was analysed, thresholds
-    as -log10 p, lambda and heritability of every phenotype, loci found.
+    Writes `folder`/associations.ht (Hail), the tables associations, omnibus, loci, signals, ld,
+    nearby_genes, heritability, genetic_correlation and genes, sumstats/ (GWAS-SSF, and REGENIE's
+    format) and regenie/ (the phenotypes as tested and the covariates, for its runs on packed.bed).
+    A locus of a single phenotype passes `settings.p_threshold` divided by the effective number of
+    phenotypes in its group, one of the omnibus test `p_threshold`. Returns the summary: who was
+    analysed, thresholds as -log10 p, lambda and heritability of every phenotype, loci found.
 
     Raises `DataError` where ids do not match or nothing can be tested.
     """
@@ -78,13 +82,25 @@ def run_gwas(
 
     table_of_scores = read_table(spark, SCORES, f"{genotypes_folder}/scores")
     scores = pd.DataFrame(table_of_scores.toPandas()).set_index("s")
-    n_genotyped, unrelated = len(scores), scores.index[scores["unrelated"]]
+    unrelated = scores.index[scores["unrelated"]]
+    left = [("in the checked genotype set", len(scores))]
     if settings.null_model == "none":
         scores = scores[scores["unrelated"]]
-    people, analysed = _people(scores, phenotypes, covariates, genotype_settings, seed)
-    terms, notes = usable_covariates(analysed)
+        left.append(("no close relative kept", len(scores)))
+    people = _people(scores, phenotypes, genotype_settings, seed)
+    left.append(("paired with a participant", len(people)))
+    matched = len(people)
+    if genotype_settings.pairing == "id" and is_male is not None and scores["x_f"].notna().any():
+        reported = is_male.reindex(people.to_numpy()).set_axis(people.index)
+        people = people[~contradicts(scores.loc[people.index, "x_f"], reported)]
+        left.append(("reported sex agrees with the X chromosome", len(people)))
+    terms, notes = usable_covariates(_covariates(scores, covariates, people))
+    if is_male is None:
+        notes.append("no column of the participant table tells the sex: it was not checked")
+    left.append(("every covariate", len(terms)))
     values = phenotypes.loc[people[terms.index]].set_axis(terms.index)
     names = [name for members in groups.values() for name in members]
+    left.append(("at least one phenotype", int(values[names].notna().any(axis=1).sum())))
     tested, more_notes = usable_phenotypes(values[names], terms.shape[1])
     present = {key: [name for name in groups[key] if name in tested] for key in groups}
     present = {key: members for key, members in present.items() if members}
@@ -133,9 +149,11 @@ def run_gwas(
         genotype_settings.reference_genome,
         list(terms.columns),
         genotype_settings.min_maf,
+        offsets is not None,
         notes_on_pairing,
     )
     files = export_sumstats(associations, f"{folder}/sumstats", context)
+    write_regenie_inputs(tested, terms, f"{folder}/regenie")
     lambdas, chi_squared = lambda_gc(associations), mean_chi2(associations)
     polygenic = write_polygenic(
         spark, packed, rows, terms, list(tested.columns),
@@ -151,8 +169,9 @@ def run_gwas(
     write_rows(spark, genes, GENES, folder)
     return {
         "participants": len(phenotypes),
-        "genotyped_samples": n_genotyped,
-        "matched": len(people),
+        "genotyped_samples": left[0][1],
+        "matched": matched,
+        "people": [{"filter": name, "samples": count} for name, count in left],
         "analysed": len(terms),
         "pairing": genotype_settings.pairing,
         "variants": table.count(),
@@ -204,23 +223,23 @@ def _group_means(
 
 
 def _people(
-    scores: pd.DataFrame,
-    phenotypes: pd.DataFrame,
-    covariates: pd.DataFrame,
-    settings: Genotypes,
-    seed: int,
-) -> tuple[pd.Series, pd.DataFrame]:
-    """The participant of each matched sample, and its covariates and components."""
+    scores: pd.DataFrame, phenotypes: pd.DataFrame, settings: Genotypes, seed: int
+) -> pd.Series:
+    """The participant of each matched sample."""
     owners = read_id_map(settings.id_map) if settings.id_map else {}
     samples = {owners.get(s, s): s for s in scores.index if not owners or s in owners}
     named = [owners.get(s, s) for s in scores.index if not owners or s in owners]
     matching = match(named, list(phenotypes.index), settings.pairing, seed)
-    people = pd.Series(matching.participants, index=[samples[name] for name in matching.samples])
+    return pd.Series(matching.participants, index=[samples[name] for name in matching.samples])
+
+
+def _covariates(scores: pd.DataFrame, covariates: pd.DataFrame, people: pd.Series) -> pd.DataFrame:
+    """The covariates and components of each matched sample."""
     terms = covariates.reindex(people.to_numpy()).set_axis(people.index)
     components = np.array(scores.loc[people.index, "pc"].tolist(), float)
     for i in range(components.shape[1]):
         terms[f"pc_{i + 1}"] = components[:, i]
-    return people, terms
+    return terms
 
 
 def read_id_map(path: str) -> dict[str, str]:

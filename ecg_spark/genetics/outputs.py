@@ -35,10 +35,12 @@ SCORES = Table(
             StructField("call_rate", DoubleType(), False),
             StructField("unrelated", BooleanType(), False),
             StructField("pc", ArrayType(DoubleType(), False), False),
+            StructField("x_f", DoubleType(), True),  # inbreeding on X; null with too few variants
         ]
     ),
 )
-"""A genotyped sample: is it in the unrelated set, its scores on the principal components."""
+"""A genotyped sample: is it in the unrelated set, its scores on the principal components, and
+what tells its sex."""
 
 FEWEST_TOGETHER = 40
 """Minor alleles in the people tested, below which latents are not tested together: with real
@@ -106,6 +108,39 @@ SIGNALS = Table(
     ),
 )
 """An independent signal of a locus, by stepwise conditional regression."""
+
+
+LD = Table(
+    "ld",
+    ("contig", "lead", "lead_ref", "lead_alt", "position", "ref", "alt"),
+    StructType(
+        [
+            StructField("contig", StringType(), False),
+            StructField("lead", IntegerType(), False),  # the position of a locus's lead variant
+            StructField("lead_ref", StringType(), False),
+            StructField("lead_alt", StringType(), False),
+            StructField("position", IntegerType(), False),
+            StructField("ref", StringType(), False),
+            StructField("alt", StringType(), False),
+            StructField("r2", DoubleType(), False),  # of the calls of the people analysed
+        ]
+    ),
+)
+"""The linkage of lead variants with their neighbours."""
+
+NEARBY_GENES = Table(
+    "nearby_genes",
+    ("contig", "start", "end", "gene"),
+    StructType(
+        [
+            StructField("contig", StringType(), False),  # named as in the loci
+            StructField("start", IntegerType(), False),  # bp, inclusive
+            StructField("end", IntegerType(), False),
+            StructField("gene", StringType(), False),
+        ]
+    ),
+)
+"""The genes about the loci; empty where no table of genes is given."""
 
 
 HERITABILITY = Table(

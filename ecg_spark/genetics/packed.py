@@ -36,6 +36,11 @@ class Calls:
         self, variants: NDArray[np.int64], samples: NDArray[np.int64] | None = None
     ) -> NDArray[np.int8]:
         """Calls int8 [variants, samples] by their places in the set; all samples by default."""
+        calls = _DECODED[self.packed(variants)].reshape(len(variants), -1)
+        return calls[:, : self.n_samples] if samples is None else calls[:, samples]
+
+    def packed(self, variants: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The bytes of variants, four samples in each; see `decode`."""
         width = -(-self.n_samples // 4)
         rows = np.empty((len(variants), width), np.uint8)
         ends = np.flatnonzero(np.diff(variants, prepend=-2, append=-2) != 1)
@@ -44,8 +49,7 @@ class Calls:
                 file.seek(_HEADER + int(variants[start]) * width)
                 part = file.read(int(stop - start) * width)
                 rows[start:stop] = np.frombuffer(part, np.uint8).reshape(-1, width)
-        calls = _DECODED[rows].reshape(len(rows), -1)
-        return calls[:, : self.n_samples] if samples is None else calls[:, samples]
+        return rows
 
 
 @dataclass(frozen=True)
@@ -83,12 +87,21 @@ def read_packed(stem: str) -> Packed:
     return Packed(Calls(f"{stem}.bed", len(samples)), pd.Index(samples), sites[[*VARIANT, "rsid"]])
 
 
-def centred(calls: NDArray[np.int8]) -> NDArray[np.float32]:
-    """Each variant minus its mean, missing calls at the mean."""
+def decode(rows: NDArray[np.uint8], samples: NDArray[np.int64]) -> NDArray[np.int8]:
+    """Calls int8 [variants, samples] of some samples from the bytes of variants."""
+    shifts = (2 * (samples & 3)).astype(np.uint8)
+    return np.asarray(_CODES[(rows[:, samples >> 2] >> shifts) & 3])
+
+
+def centred(
+    calls: NDArray[np.int8], mean: NDArray[np.float64] | None = None
+) -> NDArray[np.float32]:
+    """Each variant minus its mean (over these samples by default), missing calls at the mean."""
     known = calls != MISSING
-    count = np.maximum(known.sum(axis=1, keepdims=True), 1)
-    mean = np.where(known, calls, 0).sum(axis=1, keepdims=True, dtype=np.float32) / count
-    return np.where(known, calls - mean.astype(np.float32), np.float32(0))
+    if mean is None:
+        count = np.maximum(known.sum(axis=1), 1)
+        mean = np.where(known, calls, 0).sum(axis=1, dtype=np.float32) / count
+    return np.where(known, calls - mean[:, None].astype(np.float32), np.float32(0))
 
 
 def standardised(calls: NDArray[np.int8]) -> NDArray[np.float32]:

@@ -61,6 +61,16 @@ def match(
     return Matching(left, right, len(samples), len(participants))
 
 
+MALE_F, FEMALE_F = 0.8, 0.2
+"""Inbreeding on X above which a sample is a man's, below which a woman's (plink's limits)."""
+
+
+def contradicts(x_f: pd.Series, is_male: pd.Series) -> pd.Series:
+    """Whether the X chromosome contradicts the sex, by its inbreeding F; never where one lacks."""
+    as_man = (is_male == 1) & (x_f < FEMALE_F)
+    return as_man | ((is_male == 0) & (x_f > MALE_F))
+
+
 def rank_inverse_normal(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Ranks as normal quantiles, Φ⁻¹((r - 3/8) / (n + 1/4)); ties share a rank, NaN stays.
 

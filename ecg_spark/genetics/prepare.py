@@ -32,6 +32,7 @@ def prepare_genotypes(
     # These import Hail, which takes seconds and must come after its start.
     from ecg_spark.genetics.genotypes import import_genotypes, write_packed
     from ecg_spark.genetics.qc import quality_control
+    from ecg_spark.genetics.sex import x_inbreeding
 
     scratch = f"{folder}/.scratch"
     partitions = max(4, 2 * spark.sparkContext.defaultParallelism)
@@ -52,12 +53,17 @@ def prepare_genotypes(
     )
     # Unkeyed: a keyed table of columns is sorted by id, which is not the order of the calls.
     samples = genotypes.key_cols_by().cols().collect()
+    x_f = x_inbreeding(genotypes)
+    notes = list(found.notes)
+    if x_f is None:
+        notes.append("chromosome X holds too few variants to check anybody's sex")
     records = [
         {
             "s": sample.s,
             "call_rate": sample.sample_call_rate,
             "unrelated": bool(unrelated),
             "pc": scores.tolist(),
+            "x_f": x_f and x_f[sample.s],
         }
         for sample, unrelated, scores in zip(samples, found.unrelated, found.scores, strict=True)
     ]
@@ -71,7 +77,7 @@ def prepare_genotypes(
         "structure_variants": found.n_variants,
         "components": found.scores.shape[1],
         "filters": [one.row() for one in left],
-        "notes": list(found.notes),
+        "notes": notes,
         "reference_genome": settings.reference_genome,
         "hail": hl.version(),
     }

@@ -47,7 +47,9 @@ def quality_control(
     genotypes = genotypes.annotate_cols(
         call_rate=hl.agg.fraction(hl.is_defined(genotypes.n_alt)),
         n_rows=hl.agg.count(),
-        heterozygosity=hl.agg.filter(hl.is_defined(call), hl.agg.fraction(call == 1)),
+        heterozygosity=hl.agg.filter(
+            hl.is_defined(call) & genotypes.locus.in_autosome(), hl.agg.fraction(call == 1)
+        ),
     )
     samples = genotypes.cols().checkpoint(f"{scratch}/samples.ht", overwrite=True)
     table = samples.select("call_rate", "n_rows", "heterozygosity").to_pandas().set_index("s")
@@ -142,8 +144,11 @@ def _sample_filters(
         (
             f"heterozygosity within {limit:g} standard deviations",
             lambda t: (
-                (t["heterozygosity"] - t["heterozygosity"].mean()).abs()
-                <= limit * t["heterozygosity"].std(ddof=0) + 1e-12
+                (
+                    (t["heterozygosity"] - t["heterozygosity"].mean()).abs()
+                    <= limit * t["heterozygosity"].std(ddof=0) + 1e-12
+                )
+                | t["heterozygosity"].isna()  # no autosome
             ),
         ),
     ]

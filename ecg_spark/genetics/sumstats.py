@@ -1,22 +1,23 @@
-"""Summary statistics as the field exchanges them: GWAS-SSF v1 files with their metadata.
+"""Summary statistics as the field exchanges them: GWAS-SSF v1 with metadata, and REGENIE's.
 
-The format: https://github.com/EBISPOT/gwas-summary-statistics-standard. One gzipped, tab separated
-file a phenotype, sorted by position, `#NA` for missing, p-values as -log10, and a sidecar
-`<file>-meta.yaml`. Spark formats and sorts the rows; the driver joins the compressed parts, which
-gzip allows, and takes their checksum on the way.
+GWAS-SSF: https://github.com/EBISPOT/gwas-summary-statistics-standard. One tab separated file a
+phenotype in blocked gzip, sorted by position, `#NA` for missing, p-values as -log10, with a tabix
+index and a sidecar `<file>-meta.yaml`. REGENIE: the columns of its step 2. Spark formats, sorts and
+compresses the rows; a task a phenotype joins the parts.
 """
 
-import hashlib
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 
 import fsspec
+import pandas as pd
 import yaml
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+
+from ecg_spark.genetics import bgzf
 
 COLUMNS = (
     "chromosome",
@@ -31,6 +32,10 @@ COLUMNS = (
     "rsid",
     "n",
 )
+REGENIE = (
+    "CHROM", "GENPOS", "ID", "ALLELE0", "ALLELE1", "A1FREQ", "N", "TEST", "BETA", "SE", "CHISQ",
+    "LOG10P", "EXTRA",
+)  # fmt: skip
 MISSING = "#NA"
 _CHROMOSOMES = {"X": "23", "Y": "24", "MT": "25", "M": "25"}
 
@@ -42,21 +47,22 @@ class Context:
     genome_assembly: str
     covariates: Sequence[str]
     min_maf: float
+    whole_genome: bool = False
     notes: str | None = None
 
 
 def export_sumstats(associations: DataFrame, folder: str, context: Context) -> list[str]:
-    """Write `folder`/<phenotype>.tsv.gz and its -meta.yaml; return the names of the data files.
+    """Write `folder`/<phenotype>.tsv.gz, its .tbi and -meta.yaml; return the data files' names.
 
     `associations`: contig, position, ref, alt, rsid, phenotype, beta, se, neg_log10_p, n, af with
     alt as the effect allele. Tests without a result are left out, as are alleles that are not
-    sequences, for which the format has no word.
+    sequences, for which the format has no word. `folder`/regenie receives the same in REGENIE's
+    format, as <phenotype>.regenie.gz.
     """
     sizes = {
         row["phenotype"]: row["n"]
         for row in associations.groupBy("phenotype").agg(F.max("n").alias("n")).collect()
     }
-    parts = f"{folder}/.parts"
     sequence = r"^[ACGT]+$"
     rows = associations.filter(
         F.col("neg_log10_p").isNotNull()
@@ -65,26 +71,66 @@ def export_sumstats(associations: DataFrame, folder: str, context: Context) -> l
     ).withColumn("chromosome", _chromosome())
     order = [F.col("phenotype"), F.col("chromosome").cast("int"), F.col("position"), F.col("alt")]
     count = max(2, associations.sparkSession.sparkContext.defaultParallelism)
-    (
-        rows.repartitionByRange(count, *order)
-        .sortWithinPartitions(*order)
-        .select("phenotype", F.concat_ws("\t", *_fields()).alias("value"))
-        .write.partitionBy("phenotype")
-        .option("compression", "gzip")
-        .text(parts)
-    )
+    rows = rows.repartitionByRange(count, *order).sortWithinPartitions(*order)
+    sums = _write(rows, _fields(), COLUMNS, "\t", sizes, folder, ".tsv.gz")
+    _write(rows, _regenie_fields(), REGENIE, " ", sizes, f"{folder}/regenie", ".regenie.gz")
     files, base = fsspec.core.url_to_fs(folder)
     names = []
     for phenotype, size in sorted(sizes.items()):
         name = f"{phenotype}.tsv.gz"
-        checksum = _join(files, f"{base}/.parts/phenotype={phenotype}", f"{base}/{name}")
         sidecar = yaml.safe_dump(
-            _metadata(name, checksum, phenotype, size, context), sort_keys=False
+            _metadata(name, sums[phenotype], phenotype, size, context), sort_keys=False
         )
         files.pipe_file(f"{base}/{name}-meta.yaml", sidecar.encode())
         names.append(name)
-    files.rm(f"{base}/.parts", recursive=True)
     return names
+
+
+def write_regenie_inputs(phenotypes: pd.DataFrame, covariates: pd.DataFrame, folder: str) -> None:
+    """Write `folder`/phenotypes.txt and covariates.txt, by FID (0, as in packed.fam) and IID."""
+    for name, table in (("phenotypes", phenotypes), ("covariates", covariates)):
+        table = table.rename_axis("IID").reset_index()
+        table.insert(0, "FID", "0")
+        text = table.to_csv(sep=" ", index=False, na_rep="NA", float_format="%.10g")
+        files, base = fsspec.core.url_to_fs(folder)
+        files.makedirs(base, exist_ok=True)
+        files.pipe_file(f"{base}/{name}.txt", text.encode())
+
+
+def _write(
+    rows: DataFrame,
+    fields: Sequence[Column],
+    header: Sequence[str],
+    separator: str,
+    phenotypes: Iterable[str],
+    folder: str,
+    suffix: str,
+) -> dict[str, str]:
+    """Write sorted rows as `folder`/<phenotype><suffix>, with an index; the MD5 of each file."""
+    (
+        rows.select("phenotype", F.concat_ws(separator, *fields).alias("value"))
+        .write.partitionBy("phenotype")
+        .option("compression", bgzf.CODEC)
+        .text(f"{folder}/.parts")
+    )
+
+    def join(phenotype: str) -> tuple[str, str]:
+        files, base = fsspec.core.url_to_fs(folder)
+        parts = f"{base}/.parts/phenotype={phenotype}"
+        found = sorted(files.ls(parts, detail=False)) if files.exists(parts) else []
+        found = [name for name in found if not name.rpartition("/")[2].startswith((".", "_"))]
+        target = f"{base}/{phenotype}{suffix}"
+        first = (separator.join(header) + "\n").encode()
+        digest, index = bgzf.join(files, found, first, target, separator.encode())
+        if separator == "\t":  # tabix knows no other
+            files.pipe_file(f"{target}.tbi", index.encode(1))
+        return phenotype, digest
+
+    names = sorted(phenotypes)
+    sums = rows.sparkSession.sparkContext.parallelize(names, len(names)).map(join).collect()
+    files, base = fsspec.core.url_to_fs(folder)
+    files.rm(f"{base}/.parts", recursive=True)
+    return dict(sums)
 
 
 def _chromosome() -> Column:
@@ -112,29 +158,30 @@ def _fields() -> list[Column]:
     ]
 
 
-def _join(files: fsspec.AbstractFileSystem, parts: str, target: str) -> str:
-    """Header and parts as one gzip file; its MD5, which the format asks for."""
-    digest = hashlib.md5(usedforsecurity=False)
-    compressor = zlib.compressobj(wbits=31)
-    header = compressor.compress(("\t".join(COLUMNS) + "\n").encode()) + compressor.flush()
-    names = sorted(files.ls(parts, detail=False)) if files.exists(parts) else []
-    with files.open(target, "wb") as out:
-        out.write(header)
-        digest.update(header)
-        for name in names:
-            if not name.endswith(".gz"):
-                continue
-            with files.open(name, "rb") as part:
-                while block := part.read(2**20):
-                    out.write(block)
-                    digest.update(block)
-    return digest.hexdigest()
+def _regenie_fields() -> list[Column]:
+    z = F.col("beta") / F.col("se")
+    numbers = {
+        name: F.format_string("%.7g", column)
+        for name, column in {
+            "af": F.col("af"), "beta": F.col("beta"), "se": F.col("se"), "chi2": z * z,
+            "p": F.col("neg_log10_p"),
+        }.items()
+    }  # fmt: skip
+    place = [F.col("chromosome"), F.col("position").cast("string")]
+    alleles = [F.upper("ref"), F.upper("alt")]
+    name = F.coalesce("rsid", F.concat_ws(":", *place, *alleles))
+    return [
+        *place, name, *alleles, numbers["af"], F.col("n").cast("string"), F.lit("ADD"),
+        numbers["beta"], numbers["se"], numbers["chi2"], numbers["p"], F.lit("NA"),
+    ]  # fmt: skip
 
 
 def _metadata(
     name: str, checksum: str, phenotype: str, size: int, context: Context
 ) -> Mapping[str, object]:
     software = f"ecg-spark {version('ecg-spark')}, Hail {version('hail')} linear_regression_rows"
+    if context.whole_genome:
+        software += " of what whole-genome ridge regression without the chromosome leaves"
     content = {
         "author_notes": context.notes,
         "date_metadata_last_modified": datetime.now(UTC).date(),

@@ -7,13 +7,14 @@ the people of a fold from the others. The prediction without a chromosome (leave
 out, LOCO) is the offset of the tests on that chromosome: it holds relatives, structure and the
 polygenic background.
 
-Level 0 runs in Spark over blocks, level 1 over phenotypes and folds, in NumPy. A task holds the
-calls of one block, or the predictors of one phenotype and fold.
+Level 0 runs in Spark over blocks, level 1 over phenotypes and parts of the people, in NumPy. With
+500,000 people, 500 blocks and 20 phenotypes a task of level 0 holds 125 MB of packed calls, as much
+again of one part's genotypes and 200 MB of predictors; one of level 1 holds the predictors of a
+phenotype for one part (80 MB), and where the shrinkage is chosen their products (25 MB a fold).
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,23 +22,26 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
-from scipy.linalg import cho_factor, cho_solve
 
-from ecg_spark.genetics.packed import Calls, Packed, centred
+from ecg_spark.genetics.packed import Packed
+from ecg_spark.genetics.ridge import (
+    SHRINKAGES,
+    Floats,
+    Parts,
+    basis_of,
+    block_predictors,
+    parts_of,
+    residual_phenotypes,
+    ridge_by_fold,
+)
 from ecg_spark.store import remove_folder
 
 BLOCK_VARIANTS = 1_000
 MAX_VARIANTS = 500_000
-FOLDS = 5
-SHRINKAGES = (0.01, 0.25, 0.5, 0.75, 0.99)
-"""Shares of variance for which the ridges shrink, at both levels."""
 
-Floats = NDArray[np.float32]
-
-_PREDICTORS = "phenotype int, fold int, block int, contig string, values binary"
+_PREDICTORS = "phenotype int, part int, block int, contig string, values binary"
 _MOMENTS = "phenotype int, fold int, gram binary, cross binary, total double"
-_CHOICES = "phenotype int, shrinkage int, r2 double, weights binary"
-_LOCO = "phenotype int, fold int, contig string, values binary"
+_LOCO = "phenotype int, part int, contig string, values binary"
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Loco:
         """
         wanted = contig if contig in self.contigs else ""
         rows = pd.read_parquet(self.folder, filters=[("contig", "=", wanted)])
-        rows = rows.sort_values(["phenotype", "fold"])
+        rows = rows.sort_values(["phenotype", "part"])
         parts = [np.frombuffer(part, np.float32) for part in rows["values"]]
         values = np.concatenate(parts).reshape(len(self.phenotypes), -1).T.astype(float)
         return pd.DataFrame(values, self.samples, list(self.phenotypes))
@@ -87,33 +91,33 @@ def predict_by_genome(
     if len(variants) > MAX_VARIANTS:
         rng = np.random.default_rng(seed)
         variants = np.sort(rng.choice(variants, MAX_VARIANTS, replace=False))
-    basis = _basis(covariates.to_numpy(float))
-    y, known, scale = _residual_phenotypes(phenotypes.to_numpy(float), basis)
+    basis = basis_of(covariates.to_numpy(float))
+    y, known, scale = residual_phenotypes(phenotypes.to_numpy(float), basis)
     samples = packed.places(list(phenotypes.index))
-    bounds = np.linspace(0, len(phenotypes), FOLDS + 1).astype(int)
+    parts = parts_of(len(phenotypes))
     contigs = packed.sites["contig"].to_numpy()[variants]
     blocks = _blocks(variants, contigs, block_variants)
     penalties = [len(variants) * (1 - h2) / h2 for h2 in SHRINKAGES]
     shared = spark.sparkContext.broadcast(
-        (packed.calls, samples, basis, y, known, bounds, blocks, penalties)
+        (packed.calls, samples, basis, y, known, parts, blocks, penalties)
     )
 
     def level_0(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
-        calls, samples, basis, y, known, bounds, blocks, penalties = shared.value
+        calls, samples, basis, y, known, parts, blocks, penalties = shared.value
         for number in (i for batch in batches for i in batch.column(0).to_pylist()):
             contig, places = blocks[number]
             found = block_predictors(
-                calls, places, samples, basis, y, known, bounds, np.array(penalties)
+                calls, places, samples, basis, y, known, parts, np.array(penalties)
             )
             for phenotype in range(y.shape[1]):
-                yield _predictor_rows(found[phenotype], phenotype, number, contig, bounds)
+                yield _predictor_rows(found[phenotype], phenotype, number, contig, parts)
 
     numbers = spark.range(0, len(blocks), 1, len(blocks))
     scratch = f"{folder}/level-0"
     numbers.mapInArrow(level_0, _PREDICTORS).write.parquet(scratch)
     predictors = spark.read.schema(_PREDICTORS).parquet(scratch)
-    weights, chosen = _level_1(spark, predictors, y, bounds, len(blocks))
-    _predict(spark, predictors, weights, scale, f"{folder}/loco")
+    weights, chosen = _level_1(spark, predictors, y, parts, len(blocks))
+    _predict(spark, predictors, weights, parts, scale, f"{folder}/loco")
     shared.unpersist()
     remove_folder(scratch)
     names = [str(name) for name in phenotypes.columns]
@@ -126,63 +130,18 @@ def predict_by_genome(
     )
 
 
-def block_predictors(
-    calls: Calls,
-    variants: NDArray[np.int64],
-    samples: NDArray[np.int64],
-    basis: Floats,
-    y: Floats,
-    known: NDArray[np.bool_],
-    bounds: NDArray[np.int64],
-    penalties: NDArray[np.float64],
-) -> Floats:
-    """Level 0 for one block: predictors [p, n, penalties] of mean 0 and variance 1.
-
-    `samples`: places in the set, fold by fold (`bounds` [folds + 1]); `basis` [n, c]: orthonormal
-    columns of intercept and covariates; `y` [n, p]: residual phenotypes, 0 where not `known`.
-    Genotypes are residuals on the basis, scaled to variance 1. The people of a fold are predicted
-    from the other folds.
-    """
-    n, p = y.shape
-    values = centred(calls.read(variants, samples))
-    on_basis = values @ basis
-    length = np.maximum((values**2).sum(axis=1) - (on_basis**2).sum(axis=1), 0)
-    spread = np.sqrt(length / (n - basis.shape[1]))
-    varies = spread > 1e-4
-    values, on_basis = values[varies], on_basis[varies]
-    values -= on_basis @ basis.T
-    values /= spread[varies, None]
-    folds = [slice(a, b) for a, b in pairwise(bounds)]
-    grams = [values[:, fold] @ values[:, fold].T for fold in folds]
-    crosses = [values[:, fold] @ y[fold] for fold in folds]
-    gram, cross = sum(grams), sum(crosses)
-    found = np.zeros((p, n, len(penalties)), np.float32)
-    for fold, own_gram, own_cross in zip(folds, grams, crosses, strict=True):
-        rest = gram - own_gram
-        weights = [_ridge(rest, cross - own_cross, penalty) for penalty in penalties]
-        predicted = values[:, fold].T @ np.concatenate(weights, axis=1)
-        found[:, fold] = predicted.reshape(-1, len(penalties), p).transpose(2, 0, 1)
-    found *= known.T[:, :, None]
-    count = known.sum(axis=0)[:, None]
-    mean = found.sum(axis=1) / count
-    variance = (found**2).sum(axis=1) / count - mean**2
-    found -= mean[:, None]
-    found /= np.sqrt(np.maximum(variance, 1e-12))[:, None]
-    found *= known.T[:, :, None]
-    return found
-
-
 def _level_1(
-    spark: SparkSession, predictors: DataFrame, y: Floats, bounds: NDArray[np.int64], n_blocks: int
+    spark: SparkSession, predictors: DataFrame, y: Floats, parts: Parts, n_blocks: int
 ) -> tuple[dict[int, Any], list[float]]:
     """Weights of every phenotype's predictors [folds, predictors], and its cross-validated R²."""
-    shared = spark.sparkContext.broadcast((y, bounds))
+    shared = spark.sparkContext.broadcast((y, parts))
     penalties = np.array([n_blocks * len(SHRINKAGES) * (1 - h2) / h2 for h2 in SHRINKAGES])
 
     def moments(rows: pd.DataFrame) -> pd.DataFrame:
-        y, bounds = shared.value
-        phenotype, fold = int(rows["phenotype"].iloc[0]), int(rows["fold"].iloc[0])
-        x, own = _matrix(rows), y[bounds[fold] : bounds[fold + 1], phenotype]
+        y, parts = shared.value
+        phenotype, part = int(rows["phenotype"].iloc[0]), int(rows["part"].iloc[0])
+        fold = int(parts.fold[part])
+        x, own = _matrix(rows), y[parts.bounds[part] : parts.bounds[part + 1], phenotype]
         gram, cross = x.T @ x, x.T @ own
         total = float(own @ own)
         return pd.DataFrame(
@@ -190,83 +149,67 @@ def _level_1(
             columns=["phenotype", "fold", "gram", "cross", "total"],
         )
 
-    def choose(rows: pd.DataFrame) -> pd.DataFrame:
-        rows = rows.sort_values("fold")
-        crosses = np.stack([np.frombuffer(one, np.float32) for one in rows["cross"]])
+    def arrays(row: Any) -> tuple[tuple[int, int], tuple[Any, Any, float]]:
+        gram, cross = (np.frombuffer(row[key], np.float32) for key in ("gram", "cross"))
+        return (row["phenotype"], row["fold"]), (gram, cross, row["total"])
+
+    def add(one: tuple[Any, Any, float], other: tuple[Any, Any, float]) -> tuple[Any, Any, float]:
+        return one[0] + other[0], one[1] + other[1], one[2] + other[2]
+
+    def choose(item: tuple[int, Iterable[tuple[int, Any]]]) -> tuple[int, float, Floats]:
+        phenotype, folds = item
+        ordered = [sums for _, sums in sorted(folds, key=lambda one: one[0])]
+        crosses = np.stack([cross for _, cross, _ in ordered])
         size = crosses.shape[1]
-        grams = np.stack([np.frombuffer(one, np.float32).reshape(size, size) for one in rows.gram])
-        weights, left = ridge_by_fold(grams, crosses, rows["total"].to_numpy(), penalties)
+        grams = np.stack([gram.reshape(size, size) for gram, _, _ in ordered])
+        totals = np.array([total for _, _, total in ordered])
+        weights, left = ridge_by_fold(grams, crosses, totals, penalties)
         best = int(left.argmin())
-        r2 = 1 - float(left[best] / rows["total"].sum())
-        return pd.DataFrame(
-            [[int(rows["phenotype"].iloc[0]), best, r2, weights[best].tobytes()]],
-            columns=["phenotype", "shrinkage", "r2", "weights"],
-        )
+        return phenotype, 1 - float(left[best] / totals.sum()), weights[best]
 
     found = (
-        predictors.groupBy("phenotype", "fold")
+        predictors.groupBy("phenotype", "part")
         .applyInPandas(moments, _MOMENTS)
-        .groupBy("phenotype")
-        .applyInPandas(choose, _CHOICES)
-        .orderBy("phenotype")
+        .rdd.map(arrays)
+        .reduceByKey(add)
+        .map(lambda item: (item[0][0], (item[0][1], item[1])))
+        .groupByKey()
+        .map(choose)
         .collect()
     )
     shared.unpersist()
-    weights = {
-        row["phenotype"]: np.frombuffer(row["weights"], np.float32).reshape(FOLDS, -1)
-        for row in found
-    }
-    return weights, [round(float(row["r2"]), 5) for row in found]
-
-
-def ridge_by_fold(
-    grams: NDArray[Any], crosses: NDArray[Any], totals: NDArray[Any], penalties: NDArray[np.float64]
-) -> tuple[Floats, NDArray[np.float64]]:
-    """Level 1: weights [penalties, folds, q] and their squared error [penalties].
-
-    `grams` [folds, q, q], `crosses` [folds, q] and `totals` [folds] are the predictors' products
-    with themselves, those with the phenotype, and the phenotype's with itself, within each fold.
-    The weights of a fold come from the others.
-    """
-    grams, crosses = grams.astype(np.float64), crosses.astype(np.float64)
-    weights = np.empty((len(penalties), *crosses.shape))
-    left = np.zeros(len(penalties))
-    for k, (gram, cross, total) in enumerate(zip(grams, crosses, totals, strict=True)):
-        rest, rest_cross = grams.sum(axis=0) - gram, crosses.sum(axis=0) - cross
-        for j, penalty in enumerate(penalties):
-            own = weights[j, k] = _ridge(rest, rest_cross, penalty)
-            left[j] += total - 2 * own @ cross + own @ gram @ own
-    return weights.astype(np.float32), left
+    weights = {phenotype: one for phenotype, _, one in found}
+    return weights, [round(r2, 5) for _, r2, _ in sorted(found, key=lambda one: one[0])]
 
 
 def _predict(
     spark: SparkSession,
     predictors: DataFrame,
     weights: dict[int, Any],
+    parts: Parts,
     scale: NDArray[np.float64],
     folder: str,
 ) -> None:
     """Write the predictions of every phenotype without each contig; contig "" is without none."""
-    shared = spark.sparkContext.broadcast((weights, scale))
+    shared = spark.sparkContext.broadcast((weights, parts, scale))
 
     def loco(rows: pd.DataFrame) -> pd.DataFrame:
-        weights, scale = shared.value
-        phenotype, fold = int(rows["phenotype"].iloc[0]), int(rows["fold"].iloc[0])
+        weights, parts, scale = shared.value
+        phenotype, part = int(rows["phenotype"].iloc[0]), int(rows["part"].iloc[0])
         rows = rows.sort_values("block")
-        parts, contigs = _matrix(rows), rows["contig"].to_numpy()
-        each = parts.reshape(len(parts), len(rows), -1) * weights[phenotype][fold].reshape(
-            len(rows), -1
-        )
+        x, contigs = _matrix(rows), rows["contig"].to_numpy()
+        own = weights[phenotype][parts.fold[part]].reshape(len(rows), -1)
+        each = x.reshape(len(x), len(rows), -1) * own
         by_block = each.sum(axis=2) * scale[phenotype]
         total = by_block.sum(axis=1)
         out = [("", total)]
         out += [(c, total - by_block[:, contigs == c].sum(axis=1)) for c in np.unique(contigs)]
         return pd.DataFrame(
-            [[phenotype, fold, c, v.astype(np.float32).tobytes()] for c, v in out],
-            columns=["phenotype", "fold", "contig", "values"],
+            [[phenotype, part, c, v.astype(np.float32).tobytes()] for c, v in out],
+            columns=["phenotype", "part", "contig", "values"],
         )
 
-    found = predictors.groupBy("phenotype", "fold").applyInPandas(loco, _LOCO)
+    found = predictors.groupBy("phenotype", "part").applyInPandas(loco, _LOCO)
     found.write.parquet(folder)
     shared.unpersist()
 
@@ -283,49 +226,24 @@ def _blocks(
     return blocks
 
 
-def _basis(covariates: NDArray[np.float64]) -> Floats:
-    """Orthonormal columns [n, c + 1] that span the intercept and the covariates."""
-    design = np.column_stack([np.ones(len(covariates)), covariates])
-    return np.asarray(np.linalg.qr(design)[0], np.float32)
-
-
-def _residual_phenotypes(
-    phenotypes: NDArray[np.float64], basis: Floats
-) -> tuple[Floats, NDArray[np.bool_], NDArray[np.float64]]:
-    """Residual phenotypes [n, p] of variance 1, 0 where missing; what is known; their spreads."""
-    known = np.isfinite(phenotypes)
-    count = known.sum(axis=0)
-    y = np.where(known, phenotypes - np.nanmean(phenotypes, axis=0), 0)
-    y = (y - basis @ (basis.T @ y)) * known
-    scale = np.sqrt((y**2).sum(axis=0) / (count - basis.shape[1]))
-    return (y / scale).astype(np.float32), known, scale
-
-
-def _ridge(gram: NDArray[Any], cross: NDArray[Any], penalty: float) -> NDArray[Any]:
-    """(gram + penalty I)⁻¹ cross, in the precision of gram."""
-    shrunk = gram.copy()
-    shrunk.flat[:: len(gram) + 1] += penalty
-    return np.asarray(cho_solve(cho_factor(shrunk, overwrite_a=True, check_finite=False), cross))
-
-
 def _predictor_rows(
-    found: Floats, phenotype: int, block: int, contig: str, bounds: NDArray[np.int64]
+    found: Floats, phenotype: int, block: int, contig: str, parts: Parts
 ) -> pa.RecordBatch:
-    """The predictors of a phenotype and block [n, penalties] as a row a fold."""
-    parts = [found[a:b].tobytes() for a, b in pairwise(bounds)]
-    k = len(parts)
+    """The predictors of a phenotype and block [n, penalties] as a row a part."""
+    values = [found[own].tobytes() for _, own in parts]
+    k = len(values)
     columns = [
         pa.array([phenotype] * k, pa.int32()),
         pa.array(range(k), pa.int32()),
         pa.array([block] * k, pa.int32()),
         pa.array([contig] * k),
-        pa.array(parts, pa.binary()),
+        pa.array(values, pa.binary()),
     ]
-    return pa.record_batch(columns, ["phenotype", "fold", "block", "contig", "values"])
+    return pa.record_batch(columns, ["phenotype", "part", "block", "contig", "values"])
 
 
 def _matrix(rows: pd.DataFrame) -> Floats:
-    """The predictors [n, q] of one phenotype and fold, block by block."""
+    """The predictors [n, q] of one phenotype and part, block by block."""
     ordered = rows.sort_values("block")["values"]
     n_shrinkages = len(SHRINKAGES)
     return np.concatenate(

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ecg_spark.report import evidence, figures, loci, waveforms
+from ecg_spark.report import regional as plots
 from ecg_spark.report.associations import FLOOR, group_of, survey
 from ecg_spark.report.comparison import (
     FALSE_BP,
@@ -38,7 +39,10 @@ def genotypes(material: Material) -> Section:
     summary = material.summary("genotypes")
     return {
         "genotypes": summary,
-        "qc_rows": [[row["filter"], row["samples"], row["variants"]] for row in summary["filters"]],
+        "qc_rows": [
+            [row["filter"], row["samples"], row.get("variants", "–")]
+            for row in [*summary["filters"], *material.summary("gwas")["people"][1:]]
+        ],
         "figures": {
             "ancestry": scores.shape[1] > 1 and figures.embed(figures.ancestry(scores), "png")
         },
@@ -139,6 +143,7 @@ def found_loci(material: Material, table: pd.DataFrame, planted: list[Planted]) 
     )
     heat = loci.z_scores(shown, effects, [*names, *traits])
     counts = table["method"].value_counts()
+    regional = plots.regional(material, shown, material.summary("gwas")["thresholds"])
     return {
         "regions": len(regions),
         "loci": [{**region.row(), "acting": acting[region.variant]} for region in shown],
@@ -151,6 +156,7 @@ def found_loci(material: Material, table: pd.DataFrame, planted: list[Planted]) 
         "the change per allele with its 95 % confidence band. As many alleles are drawn as it "
         "takes to see something.",
         "figures": {
+            "regional": regional and figures.embed(regional, "png"),
             "heat": len(heat) > 0
             and figures.embed(
                 figures.heat_map(heat.to_numpy(), list(heat.index), list(heat.columns), "z", 12)

@@ -10,7 +10,7 @@ import fsspec
 import jinja2
 import numpy as np
 
-from ecg_spark.report import findings, loci, polygenic, sections
+from ecg_spark.report import findings, loci, polygenic, rare, sections
 from ecg_spark.report.comparison import METHODS, read_planted
 from ecg_spark.report.sections import Material
 from ecg_spark.store import Store
@@ -54,6 +54,7 @@ def build(material: Material) -> tuple[str, dict[str, Any]]:
         associated,
         polygenic.heritability(material),
         found,
+        rare.rare_variants(material),
     ]
     summary |= {"regions": found["regions"]}
     summary |= {"loci": {name: int((table["method"] == name).sum()) for name in METHODS}}
