@@ -24,7 +24,8 @@ def model_card(encoder: Encoder, metrics: Metrics, beats_training: int, beats_he
     )
     independence = (
         f"Absolute correlation between two factors on held-out beats: "
-        f"{metrics['val/max_abs_r']:.2f} at most, {metrics['val/mean_abs_r']:.2f} on average.\n\n"
+        f"{metrics['val/max_abs_r']:.2f} at most, {metrics['val/mean_abs_r']:.2f} on average; at "
+        f"most {metrics['val/max_abs_r_by_chance']:.2f} would be chance.\n\n"
         if encoder.n_active > 1
         else ""
     )

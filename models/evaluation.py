@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy.stats import norm
 from torch import Tensor
 
 from ecg_spark.ecg import BEAT_RATE_HZ, LEADS, R_INDEX
@@ -63,6 +64,8 @@ def compare(judged: Sequence[tuple[FoldEncoder, Signals]]) -> Metrics:
     `val/` is the model, `pca/` the peer: mean absolute error in µV over all leads, by lead and by
     part of the beat, and Pearson r. `val/max_abs_r` and `val/mean_abs_r` are of the correlations
     between two active latents, about the means of each network's people; 0 where there is one.
+    With few people the largest of many correlations is far from 0 by chance alone:
+    `val/max_abs_r_by_chance` is its median where all are 0.
     """
     beats = np.concatenate([own for _, own in judged])
     signal = twelve_leads(torch.from_numpy(beats)).numpy()
@@ -81,7 +84,23 @@ def compare(judged: Sequence[tuple[FoldEncoder, Signals]]) -> Metrics:
     r = np.zeros(1)
     if z.shape[1] > 1 and len(z) > 2:
         r = np.abs(np.corrcoef(z, rowvar=False)[np.triu_indices(z.shape[1], 1)])
-    return metrics | {"val/max_abs_r": float(r.max()), "val/mean_abs_r": float(r.mean())}
+    return metrics | {
+        "val/max_abs_r": float(r.max()),
+        "val/mean_abs_r": float(r.mean()),
+        "val/max_abs_r_by_chance": largest_by_chance(z.shape[1], len(z)),
+    }
+
+
+def largest_by_chance(k: int, n: int) -> float:
+    """The median of the largest absolute correlation among k independent columns of n rows.
+
+    A correlation of independent normal columns has SD 1 / sqrt(n - 1); k (k - 1) / 2 of them are
+    all below x with probability one half.
+    """
+    pairs = k * (k - 1) // 2
+    if not pairs or n < 3:
+        return 0.0
+    return min(float(norm.ppf((1 + 0.5 ** (1 / pairs)) / 2) / np.sqrt(n - 1)), 1.0)
 
 
 def rebuild(judged: Sequence[tuple[FoldEncoder, Signals]]) -> tuple[Array, dict[str, Signals]]:

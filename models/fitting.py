@@ -7,8 +7,11 @@ part chosen by measurement (tests/bench/bench_vae.py compares with PCA):
   in it the latents rebuild beats as well, but find fewer variants: the traits lie on curves.
 - The network starts as a PCA, so that the factors start uncorrelated.
 - The weight of the KL term rises from zero, or many latents would never become active.
-- Weights are averaged over the last steps (EMA), and what correlation is left between the active
-  latents is taken off by the whitening that moves them least (models/factors.py).
+- Weights are averaged over the last steps (EMA), and those of the epoch with the best validation
+  ELBO are kept: on 2,000 simulated people they lose 0.06 % of the last ones' ELBO on other people,
+  on as many beats of a network trained on real ECGs they gain 0.09 %, and training ends earlier.
+- What correlation is left between the active latents is taken off by the whitening that moves them
+  least (models/factors.py).
 - Of all uncorrelated factors those are taken that act on as little of the beat as can be (varimax,
   same place): one is a part of the heart's work more often, and its variants are found singly.
 """
@@ -38,7 +41,8 @@ WARMED_UP = 0.3
 """The share of the steps over which the KL weight rises."""
 MAX_GRADIENT = 0.02
 """Norm to which the gradient of the loss (nats a sample of the beat) is clipped."""
-EMA_DECAY = 0.99
+AVERAGED = 0.01
+"""The share of the steps over whose weights the mean goes: a longer one lags in short trainings."""
 
 
 class Fitting:
@@ -58,9 +62,10 @@ class Fitting:
         network.start_from(training.sample(AT_MOST))
         self.network = network.to(device)
         share_parameters(self.network)
-        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY))
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=settings.learning_rate)
         self.steps = settings.epochs * training.steps(settings.batch_size)
+        decay = 1 - 1 / max(AVERAGED * self.steps, 1)
+        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(decay))
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimiser,
             settings.learning_rate,

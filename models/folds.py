@@ -4,7 +4,7 @@ What the factors of one network are, its own decoder decides (models/factors.py)
 nearly the same space and other axes in it, so that the best pairing by sign and order leaves much
 of their agreement out; the orthogonal map that brings a fold's factors closest to those of the
 first fold (Schönemann, Psychometrika 1966; 31:1) keeps them uncorrelated and takes their order,
-sign and meaning from the first. tests/bench/bench_folds.py measures both.
+sign and meaning from the first. tests/bench/bench_peers.py measures both.
 """
 
 from collections.abc import Sequence

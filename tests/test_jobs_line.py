@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import mlflow
@@ -19,7 +18,6 @@ import yaml
 
 from ecg_spark.store import Store
 from jobs.cli import STEPS, main
-from models.encoder import load_encoder
 
 STUDIES = Path(__file__).parents[1] / "infra" / "studies"
 SMALL_MODEL = {"latents": 8, "epochs": 4, "folds": 2}
@@ -97,24 +95,6 @@ def test_the_run_in_mlflow_has_what_a_researcher_compares(done, small_study):
     for group in ("vae", "pca", "traits"):
         for figure in ("mean_lambda", "mean_chi2", "loci"):
             assert run.data.metrics[f"gwas/{figure}_{group}"] >= 0
-
-
-def test_the_champion_is_a_spark_udf(done, spark):
-    """As MLflow makes it, without this project's steps: the mean over the folds of anybody."""
-    uri = f"sqlite:///{done.root}/mlflow.db"
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        udf = mlflow.pyfunc.spark_udf(
-            spark, "models:/ecg-vae@champion", result_type="array<double>", env_manager="local"
-        )
-    assert not [w for w in caught if "type hints" in str(w.message)]
-    beats = spark.read.parquet(done.require("average").path("beats")).limit(20)
-    rows = beats.select("signal", udf("signal").alias("z")).toPandas()
-    signal = np.stack(rows["signal"]).astype(np.float32).reshape(-1, 12, 600)
-    expected = load_encoder("models:/ecg-vae@champion", uri).encode(signal).z
-    np.testing.assert_allclose(np.stack(rows["z"]), expected, atol=1e-4)
 
 
 def _validator():

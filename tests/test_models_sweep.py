@@ -78,12 +78,7 @@ def test_a_sweep_trains_each_combination_once_and_registers_none(published, caps
     assert main(["sweep", str(path)]) == 0
     (head, *rows), line = swept(capsys)
     assert head[:2] == ["latents", "kl_weight"]
-    assert {tuple(row[:2]) for row in rows} == {
-        ("2", "0.5"),
-        ("2", "1.0"),
-        ("3", "0.5"),
-        ("3", "1.0"),
-    }
+    assert {tuple(row[:2]) for row in rows} == {("2", "0.5"), ("3", "0.5")}
     errors = [float(row[2]) for row in rows]
     assert errors == sorted(errors)
     assert (line["combinations"], line["trained"], line["failed"]) == (2, 2, 0)
@@ -96,7 +91,8 @@ def test_a_sweep_trains_each_combination_once_and_registers_none(published, caps
     experiment = client.get_experiment_by_name("ecg-spark").experiment_id
     nested = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{line['run_id']}'")
     assert {run.info.run_id for run in nested} == {row[-1] for row in rows}
-    assert len({frozenset(run.data.metrics) for run in nested}) == 1
+    keys = [{key for key in run.data.metrics if key[:7] != "system/"} for run in nested]
+    assert keys[0] == keys[1]
     for run in nested:
         assert run.info.status == "FINISHED"
         assert int(run.data.params["latents"]) in GRID["latents"]

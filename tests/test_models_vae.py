@@ -9,7 +9,7 @@ from torch.distributions import kl_divergence as torch_kl
 from ecg_spark.ecg.recording import LEADS
 from ecg_spark.errors import DataError
 from ecg_spark.study import Model
-from models.evaluation import evaluate
+from models.evaluation import evaluate, largest_by_chance
 from models.factors import factor_kl, fit_factors, varimax
 from models.fitting import Fitting, compiled
 from models.loader import Resident
@@ -155,6 +155,14 @@ def test_the_network_can_be_compiled_whole(beats):
     z = network.encode(x)[0]
     torch.testing.assert_close(encode(x)[0], z)
     torch.testing.assert_close(decode(z), network.decode(z))
+
+
+@pytest.mark.parametrize(("k", "n"), [(20, 300), (20, 2000), (5, 100)])
+def test_the_largest_correlation_by_chance_is_that_of_independent_columns(k, n):
+    rng, pairs = np.random.default_rng(1), np.triu_indices(k, 1)
+    largest = [np.abs(np.corrcoef(rng.standard_normal((k, n)))[pairs]).max() for _ in range(200)]
+    assert largest_by_chance(k, n) == pytest.approx(np.median(largest), rel=0.04)
+    assert largest_by_chance(1, n) == largest_by_chance(k, 2) == 0
 
 
 MIXED = np.array([[1, 0.4, 0], [0, 1, 0.3], [0, 0, 0.8]])

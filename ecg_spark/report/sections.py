@@ -183,6 +183,7 @@ def _metric_rows(metrics: Mapping[str, float]) -> list[list[Any]]:
     independence = {
         "val/mean_abs_r": "mean |r| between two latents",
         "val/max_abs_r": "largest |r| between two latents",
+        "val/max_abs_r_by_chance": "the same by chance in so few people, were all zero",
     }
     rows += [[title, metrics[key], None] for key, title in independence.items() if key in metrics]
     return rows
