@@ -19,12 +19,13 @@ found.
 import argparse
 import json
 import shutil
+import sys
 import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from genetics_data import write_plink
 from scipy import stats
 
 from ecg_spark.genetics.packed import read_packed
@@ -32,6 +33,9 @@ from ecg_spark.genetics.phenotypes import residuals
 from ecg_spark.genetics.structure import principal_components
 from ecg_spark.genetics.whole_genome import predict_by_genome
 from ecg_spark.session import spark_session, start_hail
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from genetics_data import write_plink  # noqa: E402
 
 NULLS, POWERED, ACTED_ON, PLANTED, SHARE, H2, FST = 20, 10, 5, 20, 0.003, 0.5, 0.05
 GENOME_WIDE = -np.log10(5e-8)
