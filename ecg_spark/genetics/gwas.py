@@ -43,6 +43,10 @@ log = logging.getLogger(__name__)
 LATENT_GROUPS = ("vae", "pca")
 """Groups of phenotypes that are also tested together."""
 
+MANY_RELATIVES = 0.2
+"""Above this share of people beyond the unrelated set the job warns: out-of-fold predictions know
+siblings' phenotypes, so that what they leave of siblings is negatively correlated."""
+
 
 def run_gwas(
     spark: SparkSession,
@@ -98,6 +102,12 @@ def run_gwas(
     if is_male is None:
         notes.append("no column of the participant table tells the sex: it was not checked")
     left.append(("every covariate", len(terms)))
+    share = 1 - float(terms.index.isin(unrelated).mean())
+    if share > MANY_RELATIVES:
+        notes.append(
+            f"{share:.0%} of the people have a closer relative among the others: the tests after "
+            f"whole-genome regression are then conservative (lambda below 1)"
+        )
     values = phenotypes.loc[people[terms.index]].set_axis(terms.index)
     names = [name for members in groups.values() for name in members]
     left.append(("at least one phenotype", int(values[names].notna().any(axis=1).sum())))
