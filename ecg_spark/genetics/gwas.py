@@ -14,6 +14,7 @@ from ecg_spark.errors import DataError
 from ecg_spark.genetics.catalogue import Tests, read_annotation, write_loci
 from ecg_spark.genetics.outputs import (
     GENES,
+    RELATIVES,
     SCORES,
     write_associations,
     write_omnibus,
@@ -42,10 +43,6 @@ log = logging.getLogger(__name__)
 
 LATENT_GROUPS = ("vae", "pca")
 """Groups of phenotypes that are also tested together."""
-
-MANY_RELATIVES = 0.2
-"""Above this share of people beyond the unrelated set the job warns: out-of-fold predictions know
-siblings' phenotypes, so that what they leave of siblings is negatively correlated."""
 
 
 def run_gwas(
@@ -102,12 +99,6 @@ def run_gwas(
     if is_male is None:
         notes.append("no column of the participant table tells the sex: it was not checked")
     left.append(("every covariate", len(terms)))
-    share = 1 - float(terms.index.isin(unrelated).mean())
-    if share > MANY_RELATIVES:
-        notes.append(
-            f"{share:.0%} of the people have a closer relative among the others: the tests after "
-            f"whole-genome regression are then conservative (lambda below 1)"
-        )
     values = phenotypes.loc[people[terms.index]].set_axis(terms.index)
     names = [name for members in groups.values() for name in members]
     left.append(("at least one phenotype", int(values[names].notna().any(axis=1).sum())))
@@ -125,8 +116,10 @@ def run_gwas(
 
     genotypes = hl.read_matrix_table(f"{genotypes_folder}/genotypes.mt")
     packed = read_packed(f"{genotypes_folder}/packed")
-    offsets = None
+    offsets = relatives = None
     if settings.null_model == "whole_genome":
+        pairs = read_table(spark, RELATIVES, f"{genotypes_folder}/relatives")
+        relatives = pd.DataFrame(pairs.toPandas())
         order = np.random.default_rng(seed).permutation(len(terms))  # tears families apart
         model = np.flatnonzero(packed.sites["contig"].str.removeprefix("chr").isin(AUTOSOMES))
         offsets = predict_by_genome(
@@ -134,7 +127,7 @@ def run_gwas(
         )
         log.info("gwas: the whole genome predicts up to %.3f", max(offsets.r2.values()))
     common = genotypes.filter_rows(genotypes.is_common)
-    table = associate(spark, common, tested, terms, together, folder, offsets)
+    table = associate(spark, common, tested, terms, together, folder, offsets, relatives)
     rows = _wide_rows(hl, table)
     associations = write_associations(rows, folder)
     omnibus = write_omnibus(rows, folder)
