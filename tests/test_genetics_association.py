@@ -11,7 +11,7 @@ import statsmodels.api
 from genetics_data import least_squares, people, read_plink, write_plink
 from scipy import stats
 
-from ecg_spark.genetics.phenotypes import rank_inverse_normal
+from ecg_spark.genetics.phenotypes import rank_inverse_normal, residuals
 
 N, M = 240, 120
 
@@ -139,6 +139,30 @@ def test_results_do_not_depend_on_partitions_or_on_the_order_of_people(
     assert again[1]["vae"]["neg_log10_p"].to_numpy(float) == pytest.approx(
         tested[1]["vae"]["neg_log10_p"].to_numpy(float), rel=1e-9, nan_ok=True
     )
+
+
+def test_relatives_widen_standard_errors_as_their_residuals_are_alike(
+    spark, genotypes, study, tested, tmp_path
+):
+    from ecg_spark.genetics.association import associate
+
+    _, table, covariates = study
+    one, other = table.index[: N // 2], table.index[N // 2 :]
+    pairs = pd.DataFrame({"s1": one, "s2": other, "kinship": 0.25})
+    pairs.loc[len(pairs)] = ["nobody", one[0], 0.25]  # a relative who is not tested
+    name, phenotypes = "vae_00", table[["vae_00"]]
+    found = associate(
+        spark, genotypes, phenotypes, covariates, {}, str(tmp_path), relatives=pairs
+    ).results.collect()
+    left = residuals(phenotypes.to_numpy(), covariates.to_numpy())[:, 0]
+    factor = np.sqrt(1 + left[: N // 2] @ left[N // 2 :] / (left @ left))
+    assert abs(factor - 1) > 1e-3
+    alone = tested[0][name]
+    for j in (0, 7, 40):
+        assert found[j][0].beta == pytest.approx(alone.loc[j, "beta"])
+        assert found[j][0].se == pytest.approx(alone.loc[j, "se"] * factor)
+        p = 2 * stats.t.sf(abs(alone.loc[j, "t"] / factor), N - 5)
+        assert found[j][0].neg_log10_p == pytest.approx(-np.log10(p))
 
 
 def test_small_chromosomes_share_a_pass_and_large_ones_do_not():

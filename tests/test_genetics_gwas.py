@@ -92,10 +92,14 @@ def test_prepared_genotypes_tell_who_is_related_and_from_where(prepared):
     assert summary["filters"][0] == {"filter": "as imported", "samples": N, "variants": M}
     assert summary["variants"] == summary["filters"][-1]["variants"]
     assert sorted(p.name for p in folder.glob("[!.]*")) == [
-        "genotypes.mt", "packed.bed", "packed.bim", "packed.fam", "scores",
+        "genotypes.mt", "packed.bed", "packed.bim", "packed.fam", "relatives",
+        "scores",
     ]  # fmt: skip
     scores = pd.read_parquet(folder / "scores").set_index("s")
     assert scores.index[~scores["unrelated"]][0] in (SAMPLES[297], SAMPLES[299])
+    pairs = pd.read_parquet(folder / "relatives")
+    assert set(pairs[["s1", "s2"]].iloc[0]) == {SAMPLES[297], SAMPLES[299]}
+    assert pairs["kinship"].tolist() == pytest.approx([0.5], abs=0.01)
     components = np.array(scores.loc[SAMPLES, "pc"].tolist())
     assert abs(np.corrcoef(components[:, 0], np.arange(N) % 2)[0, 1]) > 0.95
 

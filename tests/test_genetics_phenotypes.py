@@ -17,6 +17,7 @@ from ecg_spark.genetics.phenotypes import (
     residuals,
     usable_covariates,
     usable_phenotypes,
+    variance_by_relatives,
 )
 
 values = st.lists(st.floats(-1e6, 1e6) | st.just(float("nan")), min_size=1, max_size=60)
@@ -107,6 +108,29 @@ def test_residuals_agree_with_least_squares():
     design = np.column_stack([np.ones(40), c])
     expected = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
     assert residuals(y, c) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("shared", [0.6, -0.4])
+def test_the_variance_of_a_test_among_siblings_is_as_foreseen(shared):
+    rng = np.random.default_rng(0)
+    families, variants = 300, 6_000
+    parents = rng.integers(0, 2, (variants, families, 2, 2))
+    child = [
+        np.take_along_axis(parents, rng.integers(0, 2, (variants, families, 2, 1)), 3).sum((2, 3))
+        for _ in range(2)
+    ]
+    x = np.concatenate(child, axis=1) - 1.0
+    common = rng.normal(size=families)
+    own = rng.normal(size=(2, families))
+    y = np.sqrt(abs(shared)) * common * np.array([[1], [np.sign(shared)]])
+    y = (y + np.sqrt(1 - abs(shared)) * own).reshape(-1, 1)
+    pairs = np.arange(families)
+    found = variance_by_relatives(y, pairs, pairs + families, np.full(families, 0.25))
+    chi2 = (x @ y)[:, 0] ** 2 / (x.var() * (y**2).sum())
+    assert found[0] == pytest.approx(chi2.mean(), abs=4 * np.sqrt(2 / variants))
+    assert abs(found[0] - 1) > 0.15
+    nobody = np.empty(0, np.int64)
+    assert variance_by_relatives(y, nobody, nobody, np.empty(0)) == pytest.approx([1.0])
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
-from ecg_spark.genetics.phenotypes import by_missingness, residuals
+from ecg_spark.genetics.phenotypes import by_missingness, residuals, variance_by_relatives
 from ecg_spark.genetics.whole_genome import Loco
 
 BLOCK_SIZE = 256
@@ -29,6 +29,8 @@ MAX_PRODUCTS = 4e9
 """Chromosomes share a pass up to so many phenotypes in it, and products of a genotype with one."""
 
 _SINGULAR = 1e-8
+LEAST_VARIANCE = 0.5
+"""No relatives make a test more certain than this times what independent people make it."""
 
 
 def associate(
@@ -39,6 +41,7 @@ def associate(
     together: Mapping[str, Sequence[str]],
     folder: str,
     offsets: Loco | None = None,
+    relatives: pd.DataFrame | None = None,
 ) -> hl.Table:
     """Test every variant; write and return the table `folder`/associations.ht.
 
@@ -46,7 +49,9 @@ def associate(
     row a sample, indexed by sample id. `together` names groups of phenotypes, known for the same
     samples, for the omnibus test. Phenotypes known for the same samples share one pass. With
     `offsets`, what the other chromosomes predict of a phenotype is taken off it before its tests
-    on each chromosome; small chromosomes share a pass.
+    on each chromosome; small chromosomes share a pass. With
+    `relatives` (s1, s2, kinship) standard errors are those of a test among such people (see
+    `variance_by_relatives`); without, those of independent people.
 
     Rows are keyed by locus and alleles (the second is the effect allele), with
 
@@ -67,7 +72,9 @@ def associate(
         for key, members in groups.items():
             if not set(members) <= set(names):
                 raise ValueError(f"the phenotypes of {key} are known for different samples")
-        tables.append(_one_pattern(spark, genotypes, complete, terms, groups, offsets, sizes))
+        tables.append(
+            _one_pattern(spark, genotypes, complete, terms, groups, offsets, sizes, relatives)
+        )
     first, *others = tables
     parts = [first.row_value, *(other[first.key] for other in others)]
     joined = first.select(
@@ -141,20 +148,30 @@ def _one_pattern(
     together: Mapping[str, Sequence[str]],
     offsets: Loco | None,
     sizes: Mapping[str, int],
+    relatives: pd.DataFrame | None,
 ) -> hl.Table:
     """The tests of complete phenotypes."""
     names = list(phenotypes.columns)
     df = len(phenotypes) - covariates.shape[1] - 2
     whiten: dict[str, dict[str, NDArray[np.float64]]] = {key: {} for key in together}
+    wider: dict[str, list[float]] = {}  # by contig, the factor of each phenotype's standard error
+    first = second = kinship = np.empty(0, np.int64)
+    if relatives is not None:
+        first, second = (phenotypes.index.get_indexer(relatives[key]) for key in ("s1", "s2"))
+        both = (first >= 0) & (second >= 0)
+        first, second = first[both], second[both]
+        kinship = relatives["kinship"].to_numpy(float)[both]
 
     def left_on(contig: str) -> pd.DataFrame:
         """The phenotypes to be tested on a contig; how its omnibus tests are decorrelated."""
         y = phenotypes
         if offsets is not None:
             y = y - offsets.without(contig).loc[y.index, names]
+        left = residuals(y.to_numpy(float), covariates.to_numpy(float))
+        variance = variance_by_relatives(left, first, second, kinship)
+        wider[contig] = np.sqrt(np.maximum(variance, LEAST_VARIANCE)).tolist()
         for key, members in together.items():
-            left = residuals(y[list(members)].to_numpy(float), covariates.to_numpy(float))
-            whiten[key][contig] = whitening(left)
+            whiten[key][contig] = whitening(left[:, [names.index(name) for name in members]])
         return y
 
     if offsets is None:
@@ -169,9 +186,11 @@ def _one_pattern(
             parts.append(_linear_regression(spark, part, y, covariates))
         tested = parts[0] if len(parts) == 1 else parts[0].union(*parts[1:])
     af = tested.sum_x / (2 * tested.n)
+    place = tested.locus.contig if offsets else ""
+    factor = hl.literal(wider, hl.tdict(hl.tstr, hl.tarray(hl.tfloat64)))[place]
 
     def result(i: int) -> hl.StructExpression:
-        beta, se, t = tested.beta[i], tested.se[i], tested.t[i]
+        beta, se, t = tested.beta[i], tested.se[i] * factor[i], tested.t[i] / factor[i]
         sound = hl.is_finite(beta) & hl.is_finite(t) & (se > 0)
         return hl.struct(
             beta=hl.or_missing(sound, beta),

@@ -14,6 +14,7 @@ from ecg_spark.errors import DataError
 from ecg_spark.genetics.catalogue import Tests, read_annotation, write_loci
 from ecg_spark.genetics.outputs import (
     GENES,
+    RELATIVES,
     SCORES,
     write_associations,
     write_omnibus,
@@ -115,8 +116,10 @@ def run_gwas(
 
     genotypes = hl.read_matrix_table(f"{genotypes_folder}/genotypes.mt")
     packed = read_packed(f"{genotypes_folder}/packed")
-    offsets = None
+    offsets = relatives = None
     if settings.null_model == "whole_genome":
+        pairs = read_table(spark, RELATIVES, f"{genotypes_folder}/relatives")
+        relatives = pd.DataFrame(pairs.toPandas())
         order = np.random.default_rng(seed).permutation(len(terms))  # tears families apart
         model = np.flatnonzero(packed.sites["contig"].str.removeprefix("chr").isin(AUTOSOMES))
         offsets = predict_by_genome(
@@ -124,7 +127,7 @@ def run_gwas(
         )
         log.info("gwas: the whole genome predicts up to %.3f", max(offsets.r2.values()))
     common = genotypes.filter_rows(genotypes.is_common)
-    table = associate(spark, common, tested, terms, together, folder, offsets)
+    table = associate(spark, common, tested, terms, together, folder, offsets, relatives)
     rows = _wide_rows(hl, table)
     associations = write_associations(rows, folder)
     omnibus = write_omnibus(rows, folder)

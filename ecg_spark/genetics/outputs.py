@@ -42,6 +42,19 @@ SCORES = Table(
 """A genotyped sample: is it in the unrelated set, its scores on the principal components, and
 what tells its sex."""
 
+RELATIVES = Table(
+    "relatives",
+    ("s1", "s2"),
+    StructType(
+        [
+            StructField("s1", StringType(), False),
+            StructField("s2", StringType(), False),
+            StructField("kinship", DoubleType(), False),  # 0.25 for siblings
+        ]
+    ),
+)
+"""Pairs of samples related more closely than the study's limit."""
+
 FEWEST_TOGETHER = 40
 """Minor alleles in the people tested, below which latents are not tested together: with real
 beats and 165 people p < 0.001 came 3 times as often as it should from 16 to 33 of them, 30 times

@@ -164,6 +164,24 @@ def residuals(
     return np.asarray(phenotypes - basis @ (basis.T @ phenotypes))
 
 
+def variance_by_relatives(
+    left: NDArray[np.float64],
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    kinship: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """The variance of a test of a variant with no effect, over that among independent people [k].
+
+    `left` [n, k]: residual phenotypes; the pairs `first`, `second` are places in it. A variant's
+    covariance among two people is twice their kinship times its variance, so that the variance of
+    its product with the residuals r is Σ r² + 2 Σ 2φ r₁r₂ in place of Σ r². Siblings whose
+    residuals are alike make it larger than 1, and those whose residuals out-of-fold predictions
+    have driven apart smaller.
+    """
+    products = (4 * kinship[:, None] * left[first] * left[second]).sum(axis=0)
+    return np.asarray(1 + products / (left**2).sum(axis=0))
+
+
 def effective_number(correlation: NDArray[np.float64]) -> float:
     """The effective number of independent tests from a correlation matrix (Li & Ji 2005).
 

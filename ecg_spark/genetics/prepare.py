@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from pyspark.sql import SparkSession
 
-from ecg_spark.genetics.outputs import SCORES, write_rows
+from ecg_spark.genetics.outputs import RELATIVES, SCORES, write_rows
 from ecg_spark.genetics.packed import read_packed
 from ecg_spark.genetics.structure import structure
 from ecg_spark.session import start_hail
@@ -22,9 +22,9 @@ def prepare_genotypes(
     """Import, quality control, principal components and relatives of the genotypes at `path`.
 
     Writes `folder`/genotypes.mt (entry `n_alt`; rows with rsid, call_rate, af, is_common), the hard
-    calls of its common variants as packed.bed, .bim and .fam, and the table `folder`/scores (see
-    `outputs.SCORES`). Returns the summary: counts at each filter, how many variants the structure
-    stands on, related pairs, the size of the unrelated set, notes.
+    calls of its common variants as packed.bed, .bim and .fam, and the tables `folder`/scores and
+    relatives (see `outputs`). Returns the summary: counts at each filter, how many variants the
+    structure stands on, related pairs, the size of the unrelated set, notes.
 
     Raises `DataError` for genotypes that cannot be read or of which nothing is left.
     """
@@ -68,12 +68,17 @@ def prepare_genotypes(
         for sample, unrelated, scores in zip(samples, found.unrelated, found.scores, strict=True)
     ]
     write_rows(spark, records, SCORES, folder)
+    pairs = [
+        {"s1": samples[a].s, "s2": samples[b].s, "kinship": kinship}
+        for (a, b), kinship in zip(found.related, found.kinship, strict=True)
+    ]
+    write_rows(spark, pairs, RELATIVES, folder)
     remove_folder(scratch)
     return {
         "samples": left[-1].samples,
         "variants": left[-1].variants,
         "unrelated": int(found.unrelated.sum()),
-        "related_pairs": found.n_related_pairs,
+        "related_pairs": len(pairs),
         "structure_variants": found.n_variants,
         "components": found.scores.shape[1],
         "filters": [one.row() for one in left],

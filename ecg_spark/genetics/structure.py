@@ -47,12 +47,14 @@ LONG_RANGE_LD = {
 
 @dataclass(frozen=True)
 class Structure:
-    """Scores on the principal components [samples, k], who is in the unrelated set, and notes."""
+    """Scores on the principal components [samples, k], who is in the unrelated set, related pairs
+    [pairs, 2] with their kinship, and notes."""
 
     scores: NDArray[np.float64]
     unrelated: NDArray[np.bool_]
     n_variants: int
-    n_related_pairs: int
+    related: NDArray[np.int64]
+    kinship: NDArray[np.float64]
     notes: tuple[str, ...]
 
 
@@ -83,13 +85,13 @@ def structure(
     notes = []
     expected = chance_relatives(calls, max_kinship)
     if expected > 0.01 * n_samples:
-        pairs = np.empty((0, 2), np.int64)
+        pairs, kinship = np.empty((0, 2), np.int64), np.empty(0)
         notes.append(
             f"{len(calls)} independent variants are too few to tell a kinship of {max_kinship:g} "
             f"from chance: relatives were not looked for"
         )
     else:
-        pairs = related_pairs(spark, calls, max_kinship)
+        pairs, kinship = related_pairs(spark, calls, max_kinship)
     unrelated = unrelated_set(n_samples, pairs)
     if components and len(calls) <= 2 * components:
         raise DataError(
@@ -97,7 +99,7 @@ def structure(
             f"principal components: lower genotypes.components."
         )
     scores = principal_components(calls, unrelated, components)
-    return Structure(scores, unrelated, len(calls), len(pairs), tuple(notes))
+    return Structure(scores, unrelated, len(calls), pairs, kinship, tuple(notes))
 
 
 def prune(calls: NDArray[np.int8], sites: pd.DataFrame, seed: int) -> NDArray[np.int64]:
@@ -145,8 +147,8 @@ def chance_relatives(calls: NDArray[np.int8], max_kinship: float) -> float:
 
 def related_pairs(
     spark: SparkSession, calls: NDArray[np.int8], max_kinship: float
-) -> NDArray[np.int64]:
-    """Pairs of samples [pairs, 2] whose KING-robust kinship exceeds `max_kinship`.
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Pairs of samples [pairs, 2] whose KING-robust kinship exceeds `max_kinship`, and theirs.
 
     The between-family estimate of Manichaikul et al. (2010, Bioinformatics 26:2867), eq. 11, which
     holds with several populations in the sample. Blocks of samples are spread over Spark.
@@ -156,17 +158,18 @@ def related_pairs(
     tasks = [(i, j) for i in starts for j in starts if i <= j]
     shared = spark.sparkContext.broadcast(by_sample)
 
-    def compare(blocks: Iterable[tuple[int, int]]) -> Iterable[tuple[int, int]]:
+    def compare(blocks: Iterable[tuple[int, int]]) -> Iterable[tuple[int, int, float]]:
         for i, j in blocks:
             kinship = king_robust(shared.value[i : i + _BLOCK], shared.value[j : j + _BLOCK])
             if i == j:
                 kinship = np.triu(kinship, 1)
             for a, b in np.argwhere(kinship > max_kinship):
-                yield int(a) + i, int(b) + j
+                yield int(a) + i, int(b) + j, float(kinship[a, b])
 
     found = spark.sparkContext.parallelize(tasks, len(tasks)).mapPartitions(compare).collect()
     shared.unpersist()
-    return np.array(sorted(found), np.int64).reshape(-1, 2)
+    table = np.array(sorted(found), float).reshape(-1, 3)
+    return table[:, :2].astype(np.int64), table[:, 2]
 
 
 def king_robust(left: NDArray[np.int8], right: NDArray[np.int8]) -> NDArray[np.float32]:
@@ -206,6 +209,14 @@ def unrelated_set(n_samples: int, pairs: NDArray[np.int64]) -> NDArray[np.bool_]
             relatives[other].discard(worst)
             if not relatives[other]:
                 del relatives[other]
+    # One may have gone for relatives that went after it.
+    partners: dict[int, list[int]] = {}
+    for a, b in pairs.tolist():
+        partners.setdefault(a, []).append(b)
+        partners.setdefault(b, []).append(a)
+    for sample in sorted(partners):
+        if not kept[partners[sample]].any():
+            kept[sample] = True
     return kept
 
 

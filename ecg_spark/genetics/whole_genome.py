@@ -13,6 +13,8 @@ again of one part's genotypes and 200 MB of predictors; one of level 1 holds the
 phenotype for one part (80 MB), and where the shrinkage is chosen their products (25 MB a fold).
 """
 
+import logging
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +37,8 @@ from ecg_spark.genetics.ridge import (
     ridge_by_fold,
 )
 from ecg_spark.store import remove_folder
+
+log = logging.getLogger(__name__)
 
 BLOCK_VARIANTS = 1_000
 MAX_VARIANTS = 500_000
@@ -114,10 +118,16 @@ def predict_by_genome(
 
     numbers = spark.range(0, len(blocks), 1, len(blocks))
     scratch = f"{folder}/level-0"
+    clock = [time.monotonic()]
     numbers.mapInArrow(level_0, _PREDICTORS).write.parquet(scratch)
+    clock.append(time.monotonic())
     predictors = spark.read.schema(_PREDICTORS).parquet(scratch)
     weights, chosen = _level_1(spark, predictors, y, parts, len(blocks))
+    clock.append(time.monotonic())
     _predict(spark, predictors, weights, parts, scale, f"{folder}/loco")
+    clock.append(time.monotonic())
+    took = np.diff(clock)
+    log.info("whole genome: level 0 %.1f s, level 1 %.1f s, predictions %.1f s", *took)
     shared.unpersist()
     remove_folder(scratch)
     names = [str(name) for name in phenotypes.columns]

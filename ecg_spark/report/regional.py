@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
@@ -25,6 +26,7 @@ COLOURS = ("#46327e", "#365c8d", "#1fa187", "#a0da39", "#fde725")
 _LEVELS = (0.2, 0.4, 0.6, 0.8)
 
 
+@mpl.rc_context(figures.STYLE)
 def regional(
     material: Material, regions: Sequence[Region], thresholds: dict[str, float]
 ) -> Figure | None:
