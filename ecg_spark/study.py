@@ -232,7 +232,8 @@ class Gwas(Section):
     null_model: Literal["none", "whole_genome"] = Field(
         "none",
         description="none: plain regression on the unrelated; whole_genome: on everybody, after "
-        "what the other chromosomes predict is taken off",
+        "what the other chromosomes predict is taken off, with standard errors that allow for "
+        "relatives",
     )
     p_threshold: Annotated[float, Field(gt=0, lt=1)] = Field(
         5e-8,
