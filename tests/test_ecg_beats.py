@@ -427,6 +427,17 @@ def test_amplitudes_and_corrected_qt():
         assert traits[name] == pytest.approx(traits["axis_deg"], abs=3)
 
 
+def test_both_halves_of_a_biphasic_p_wave_are_measured():
+    t = np.arange(5000) / 500
+    signal = heart(np.full(12, 0.9))
+    plain = measure_traits(average_beat(recording(signal)))["p_ms"]
+    for r in np.cumsum(np.full(12, 0.9)) - 0.6:
+        at = (t - r + 0.16) / 0.022
+        signal += GAINS[:, None] * 0.12 * (-1.5 * at - 1.0) * np.exp(-0.5 * at**2)
+    traits = measure_traits(average_beat(recording(signal)))
+    assert traits["p_ms"] == pytest.approx(1.2 * plain, rel=0.25)
+
+
 def test_atrial_flutter_has_no_p_wave(shared_data):
     """The recordings among the first 40 of PTB-XL that its cardiologists called flutter."""
     for number in range(1, 41):

@@ -2,7 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import binary_opening, gaussian_filter1d
 
 from ecg_spark.ecg.beat import BEAT_RATE_HZ, BEAT_SAMPLES, R_INDEX, Fiducials
 from ecg_spark.ecg.recording import INDEPENDENT_LEADS
@@ -24,6 +24,10 @@ _MIN_QRS = int(0.030 * BEAT_RATE_HZ)
 _MAX_QRS_BEFORE = int(0.110 * BEAT_RATE_HZ)
 _MAX_QRS_AFTER = int(0.150 * BEAT_RATE_HZ)
 _P_LEVEL = 0.15
+_SHORTEST_P, _SHORT_P, _LONG_P, _LONGEST_P = (
+    int(ms * BEAT_RATE_HZ / 1000.0) for ms in (40.0, 70.0, 140.0, 220.0)
+)
+_P_NOTCH = int(0.032 * BEAT_RATE_HZ)
 _T_TAIL, _T_SIGMA = 0.13, 5.0
 _T_CAP, _T_CAPMIN = 1.6, 12
 
@@ -171,13 +175,23 @@ def _p_wave(
         return None, None
     # Where T runs into P, little of the time before QRS is flat: then only the lowest is the floor.
     for level in (floor, float(ordered[magnitude.size // 20])):
-        limit = level + _P_LEVEL * (magnitude[peak] - level)
-        below = magnitude < limit
-        rising = np.flatnonzero(below[:peak])
-        falling = np.flatnonzero(below[peak:])
-        onset = float(start + (rising[-1] if rising.size else 0))
-        offset = float(start + peak + (falling[0] if falling.size else magnitude.size - 1 - peak))
-        width_ms = (offset - onset) * 1000.0 / BEAT_RATE_HZ
-        if 40.0 <= width_ms <= 220.0:
-            return onset, offset
+        quiet = magnitude < level + _P_LEVEL * (magnitude[peak] - level)
+        wave = _around(quiet, peak)
+        if wave[1] - wave[0] < _SHORT_P:
+            # It may be half of a biphasic wave, which is quiet where it crosses zero.
+            whole = _around(binary_opening(quiet, np.ones(_P_NOTCH, bool)), peak)
+            if whole[0] >= 0 and whole[1] < quiet.size and whole[1] - whole[0] <= _LONG_P:
+                wave = whole
+        onset, offset = max(wave[0], 0), min(wave[1], quiet.size - 1)
+        if _SHORTEST_P <= offset - onset <= _LONGEST_P:
+            return float(start + onset), float(start + offset)
     return None, None
+
+
+def _around(quiet: NDArray[np.bool_], peak: int) -> tuple[int, int]:
+    """Return the last quiet sample before `peak` and the first after it; -1 and n where none is."""
+    before, after = np.flatnonzero(quiet[:peak]), np.flatnonzero(quiet[peak:])
+    return (
+        int(before[-1]) if before.size else -1,
+        peak + int(after[0]) if after.size else quiet.size,
+    )
