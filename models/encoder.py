@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_spark.ecg import BEAT_SAMPLES, LEADS
-from ecg_spark.errors import DataError
-from models.fold_encoder import Array, Encoding, FoldEncoder, Signals, read_fold
+from models.fold_encoder import Array, Encoding, FoldEncoder, Signals, damaged, read_fold
 from models.split import Hashes, fold_of, uniform
 from models.tracking import tracked
 
@@ -138,10 +137,7 @@ def read_encoder(folder: Path) -> Encoder:
         common = json.loads((folder / MODEL).read_text("utf-8"))
         names, match = [f"fold_{k}" for k in range(common["folds"])], common["match"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"The model in {folder} is damaged or not one of ecg-spark "
-            f"({type(error).__name__}): train it again."
-        ) from None
+        raise damaged(folder, error) from None
     return Encoder([read_fold(folder / name) for name in names], match)
 
 

@@ -152,11 +152,16 @@ def read_fold(folder: Path) -> FoldEncoder:
         )
         encoder._build()
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise DataError(
-            f"The model in {folder} is damaged or not one of ecg-spark "
-            f"({type(error).__name__}): train it again."
-        ) from None
+        raise damaged(folder, error) from None
     return encoder
+
+
+def damaged(folder: Path, error: Exception) -> DataError:
+    """What to raise where a model's files cannot be read."""
+    return DataError(
+        f"The model in {folder} is damaged or not one of ecg-spark "
+        f"({type(error).__name__}): train it again."
+    )
 
 
 def _group(arrays: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:

@@ -26,6 +26,7 @@ from ecg_spark.ecg import (
 )
 from ecg_spark.ecg.fiducials import find_fiducials
 from tests.bench.bench_accuracy import against_vendor, ludb_errors
+from tests.bench.bench_invariance import swapped
 
 GAINS = np.array([0.9, 1.2, 0.3, -1.05, 0.3, 0.75, -0.5, 0.4, 0.8, 1.4, 1.3, 1.0])
 
@@ -320,12 +321,6 @@ def test_nothing_that_beats_is_too_few_beats():
         with pytest.raises(RecordingError) as error:
             average_beat(recording(signal))
         assert error.value.reason == Reason.TOO_FEW_BEATS
-
-
-def swapped(samples: np.ndarray) -> np.ndarray:
-    """What the device stores when the electrodes of the arms change places."""
-    one, two, three, right, left, foot = samples[:6]
-    return np.concatenate([np.stack([-one, three, two, left, right, foot]), samples[6:]])
 
 
 def test_swapped_arm_electrodes_are_told(shared_data):

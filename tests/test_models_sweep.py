@@ -19,6 +19,7 @@ from jobs.ingest import STEP as INGEST
 from jobs.step import origin
 from jobs.sweep import main as sweep_job
 from models.sweep import combinations
+from tests.test_study import MINIMAL
 
 N = 60
 GRID = {"latents": [2, 3], "kl_weight": [0.5]}
@@ -26,15 +27,8 @@ GRID = {"latents": [2, 3], "kl_weight": [0.5]}
 
 def study_file(folder, grid):
     path = folder / "study.yaml"
-    content = {
-        "name": "sweep",
-        "output": "out",
-        "ecg": {"path": "ecg"},
-        "participants": {"path": "people.csv"},
-        "genotypes": {"path": "g.bed"},
-        "model": {"channels": 4, "epochs": 1, "batch_size": 16},
-        "sweep": grid,
-    }
+    model = {"channels": 4, "epochs": 1, "batch_size": 16}
+    content = MINIMAL | {"model": model, "sweep": grid}
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
 

@@ -16,7 +16,7 @@ from ecg_spark.ecg.pacing import remove_pacing_spikes
 from ecg_spark.ecg.quality import Findings, Limits, assess, check_arm_electrodes, saturated_share
 from ecg_spark.ecg.recording import INDEPENDENT_ROWS, Reason, Recording, RecordingError
 from ecg_spark.ecg.rpeaks import find_r_peaks
-from ecg_spark.ecg.windows import align, cut, middle, r_position, same_shape
+from ecg_spark.ecg.windows import align, cut, middle, r_position, same_shape, without_line
 
 MIN_BEATS = 3
 """An average of fewer beats shows one beat's noise."""
@@ -140,10 +140,7 @@ def _p_agreement(windows: Floats, rr: float, onset: int) -> float:
     if len(windows) < 4 or last - first < int(0.060 * BEAT_RATE_HZ):
         return 1.0
     halves = np.stack([windows[start::2, :, first:last].mean(axis=0) for start in (0, 1)])
-    halves = gaussian_filter1d(halves.astype(np.float64), 4.0, axis=2)
-    line = np.linspace(-1.0, 1.0, halves.shape[2])
-    halves -= halves.mean(axis=2, keepdims=True)
-    halves -= (halves @ line)[:, :, None] * (line / (line @ line))
+    halves = without_line(gaussian_filter1d(halves.astype(np.float64), 4.0, axis=2))
     return float(np.corrcoef(halves[0].ravel(), halves[1].ravel())[0, 1])
 
 

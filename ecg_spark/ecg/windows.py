@@ -46,6 +46,13 @@ def middle(rows: Floats) -> Floats:
     return ordered[half] if len(rows) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
+def without_line(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return `rows` [..., n] without the straight line that fits each best."""
+    line = np.linspace(-1.0, 1.0, rows.shape[-1])
+    rows = rows - rows.mean(axis=-1, keepdims=True)
+    return rows - (rows @ line)[..., None] * (line / (line @ line))
+
+
 def same_shape(band: Floats, rate_hz: float, peaks: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Say which beats have the shape of the most common QRS complex, over all leads together.
 

@@ -49,9 +49,9 @@ def associate(
     row a sample, indexed by sample id. `together` names groups of phenotypes, known for the same
     samples, for the omnibus test. Phenotypes known for the same samples share one pass. With
     `offsets`, what the other chromosomes predict of a phenotype is taken off it before its tests
-    on each chromosome; small chromosomes share a pass. With
-    `relatives` (s1, s2, kinship) standard errors are those of a test among such people (see
-    `variance_by_relatives`); without, those of independent people.
+    on each chromosome; small chromosomes share a pass. With `relatives` (s1, s2, kinship)
+    standard errors are those of a test among such people (see `variance_by_relatives`); without,
+    those of independent people.
 
     Rows are keyed by locus and alleles (the second is the effect allele), with
 

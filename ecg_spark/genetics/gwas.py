@@ -157,7 +157,7 @@ def run_gwas(
     )
     files = export_sumstats(associations, f"{folder}/sumstats", context)
     write_regenie_inputs(tested, terms, f"{folder}/regenie")
-    lambdas, chi_squared = lambda_gc(associations), mean_chi2(associations)
+    lambdas, chi_squared = inflation(associations)
     polygenic = write_polygenic(
         spark, packed, rows, terms, list(tested.columns),
         [name for key in ("vae", "traits") for name in present.get(key, [])], folder,
@@ -195,24 +195,29 @@ def run_gwas(
     }
 
 
-def lambda_gc(associations: DataFrame) -> dict[str, float]:
-    """The median chi-squared of each phenotype over its expectation (genomic control)."""
-    medians = associations.groupBy("phenotype").agg(
-        F.percentile_approx("neg_log10_p", 0.5, 100_000).alias("median")
+def inflation(associations: DataFrame) -> tuple[dict[str, float], dict[str, float]]:
+    """Two figures of each phenotype, in one pass over its tests: lambda, the median chi-squared
+    over its expectation (genomic control), and the mean chi-squared, (beta / se)².
+
+    Both are 1 where there is nothing to find.
+    """
+    square = F.when(F.col("se") > 0, F.pow(F.col("beta") / F.col("se"), 2))
+    rows = (
+        associations.groupBy("phenotype")
+        .agg(
+            F.percentile_approx("neg_log10_p", 0.5, 100_000).alias("median"),
+            F.avg(square).alias("mean"),
+        )
+        .orderBy("phenotype")
+        .collect()
     )
     expected = chi2.ppf(0.5, 1)
-    return {
+    lambdas = {
         row["phenotype"]: float(chi2.isf(10 ** -row["median"], 1) / expected)
-        for row in medians.orderBy("phenotype").collect()
+        for row in rows
         if row["median"] is not None
     }
-
-
-def mean_chi2(associations: DataFrame) -> dict[str, float]:
-    """The mean chi-squared, (beta / se)², of each phenotype: 1 where there is nothing to find."""
-    square = F.pow(F.col("beta") / F.col("se"), 2)
-    means = associations.where("se > 0").groupBy("phenotype").agg(F.avg(square).alias("mean"))
-    return {row["phenotype"]: float(row["mean"]) for row in means.collect()}
+    return lambdas, {row["phenotype"]: row["mean"] for row in rows if row["mean"] is not None}
 
 
 def _group_means(
