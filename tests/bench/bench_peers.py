@@ -1,14 +1,15 @@
 """The VAE against PCA and the designs of FactorECG and M-REGLE, on simulated and real beats.
 
     python tests/bench/bench_peers.py [--deepfake FOLDER] [--updates 1500] [--beats 4000]
-        [--models pca,ours,mregle,factorecg] [--latents 20,32] [--seeds 3]
+        [--models pca,ours,mregle,factorecg] [--latents 20,32] [--seeds 3] [--batch 64]
 
-Every network gets the same beats, batches of 64 and as many updates. Mean absolute error in µV and
-Pearson r on held-out people, and on beats of PTB-XL where its records lie beside the checkout:
-those are never trained on. `stability` is the mean absolute correlation of the factors of two
-seeds, paired by the best assignment, `stability_turned` after the orthogonal map that brings them
-closest; the mean over pairs. FOLDER is what generate_deepfake.py wrote; without it that population
-is left out. The published reference is 15.7 µV (annealed beta-VAE, Harvey et al.).
+Every network gets the same beats in batches of the same size, and as many updates. Mean absolute
+error in µV and Pearson r on held-out people, and on beats of PTB-XL where its records lie beside
+the checkout: those are never trained on. `stability` is the mean absolute correlation of the
+factors of two seeds, paired by the best assignment, `stability_turned` after the orthogonal map
+that brings them closest; the mean over pairs. FOLDER is what generate_deepfake.py wrote; without
+it that population is left out. The published reference is 15.7 µV (annealed beta-VAE, Harvey et
+al.).
 """
 
 import argparse
@@ -32,15 +33,14 @@ from models.loader import Resident
 from models.pca import fit_components
 from models.vae import twelve_leads
 
-BATCH = 64
 ACTIVE_KL = 0.05
 
 
-def ours(training, validation, latents, updates, seed):
+def ours(training, validation, latents, updates, batch, seed):
     """The product's own training and factors, as beats -> (latents, rebuilt)."""
     beats = Resident(torch.from_numpy(training), seed)
-    epochs = math.ceil(updates / beats.steps(BATCH))
-    settings = Model(latents=latents, epochs=epochs, batch_size=BATCH)
+    epochs = math.ceil(updates / beats.steps(batch))
+    settings = Model(latents=latents, epochs=epochs, batch_size=batch)
     held_out = Resident(torch.from_numpy(validation), seed)
     fitting = Fitting(beats, settings, seed, torch.device("cpu"), None)
     for _ in fitting.epochs(held_out):
@@ -57,9 +57,9 @@ def ours(training, validation, latents, updates, seed):
 def peer(kind):
     """A peer's training, in the same form."""
 
-    def train(training, validation, latents, updates, seed):
+    def train(training, validation, latents, updates, batch, seed):
         torch.manual_seed(seed)
-        network = fit(kind(latents), torch.from_numpy(training), updates, BATCH, seed)
+        network = fit(kind(latents), torch.from_numpy(training), updates, batch, seed)
 
         def encoded(rows):
             with torch.inference_mode():
@@ -80,7 +80,7 @@ def peer(kind):
     return train
 
 
-def pca(training, validation, latents, updates, seed):
+def pca(training, validation, latents, updates, batch, seed):
     """The linear peer, in the same form."""
     components = fit_components(training, latents)
 
@@ -135,6 +135,7 @@ def main():
     parser.add_argument("--deepfake", help="the folder that generate_deepfake.py wrote")
     parser.add_argument("--only", default="simulated,deepfake", help="these populations")
     parser.add_argument("--updates", type=int, default=1500)
+    parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--beats", type=int, default=4000, help="of each population")
     parser.add_argument("--models", default="pca,ours,mregle")
     parser.add_argument("--latents", default="20,32")
@@ -152,7 +153,9 @@ def main():
             for name in options.models.split(","):
                 lines, z, started = [], [], time.time()
                 for seed in range(1, 2 if name == "pca" else options.seeds + 1):
-                    apply = MODELS[name](training, validation, latents, options.updates, seed)
+                    apply = MODELS[name](
+                        training, validation, latents, options.updates, options.batch, seed
+                    )
                     line, own = figures(apply, held_out, real)
                     lines.append(line)
                     z.append(own)
