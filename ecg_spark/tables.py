@@ -35,7 +35,7 @@ class Table:
     schema: StructType
 
 
-def _schema(**columns: DataType | tuple[DataType, None]) -> StructType:
+def schema(**columns: DataType | tuple[DataType, None]) -> StructType:
     """A schema from name=type; `(type, None)` is a column in which values may be missing."""
     return StructType(
         [
@@ -47,7 +47,7 @@ def _schema(**columns: DataType | tuple[DataType, None]) -> StructType:
     )
 
 
-_TEXT, _REAL, _WHOLE = StringType(), DoubleType(), IntegerType()
+TEXT, REAL, WHOLE = StringType(), DoubleType(), IntegerType()
 
 RECORDING_GROUP_BYTES = 32 << 20
 """A row group of recordings waits in an executor's memory until it is whole."""
@@ -55,50 +55,50 @@ RECORDING_GROUP_BYTES = 32 << 20
 RECORDINGS = Table(
     "recordings",
     ("ecg_id",),
-    _schema(
-        ecg_id=_TEXT,  # SHA-256 of the file's content
-        participant_id=_TEXT,
-        path=_TEXT,
+    schema(
+        ecg_id=TEXT,  # SHA-256 of the file's content
+        participant_id=TEXT,
+        path=TEXT,
         acquired_at=(TimestampType(), None),
-        source_format=_TEXT,
-        device=(_TEXT, None),
-        sampling_rate_hz=_REAL,
-        microvolts_per_unit=_REAL,
+        source_format=TEXT,
+        device=(TEXT, None),
+        sampling_rate_hz=REAL,
+        microvolts_per_unit=REAL,
         signal=BinaryType(),  # int16, little-endian, [12, n] in C order
-        vendor=MapType(_TEXT, _REAL, False),
+        vendor=MapType(TEXT, REAL, False),
         vendor_median=(BinaryType(), None),  # the device's median beat, as `signal`, [12, m]
-        vendor_median_rate_hz=(_REAL, None),
+        vendor_median_rate_hz=(REAL, None),
     ),
 )
 
 SOURCES = Table(
     "sources",
     ("path",),
-    _schema(path=_TEXT, stamp=_TEXT),  # stamp: changes with the files' content and owner
+    schema(path=TEXT, stamp=TEXT),  # stamp: changes with the files' content and owner
 )
 """What ingest has read: files, WFDB records and archives, so that a later run reads what is new."""
 
 QUARANTINE = Table(
     "quarantine",
     ("ecg_id", "path"),
-    _schema(ecg_id=_TEXT, path=_TEXT, step=_TEXT, reason=_TEXT, detail=_TEXT),
+    schema(ecg_id=TEXT, path=TEXT, step=TEXT, reason=TEXT, detail=TEXT),
 )
 
 BEATS = Table(
     "beats",
     ("ecg_id",),
-    _schema(
-        ecg_id=_TEXT,
-        participant_id=_TEXT,
+    schema(
+        ecg_id=TEXT,
+        participant_id=TEXT,
         participant_hash=LongType(),  # splits people without showing their ids to the loader
         acquired_at=(TimestampType(), None),
         signal=ArrayType(FloatType(), False),  # mV, [12, 600] at 500 Hz in C order
-        n_beats=_WHOLE,
-        n_detected=_WHOLE,
-        noise_uv=_REAL,
-        source=_TEXT,  # "computed", or "vendor": the device's own median beat
-        quality=_REAL,  # 0 to 1, see ecg.quality.assess
-        flags=ArrayType(_TEXT, False),
+        n_beats=WHOLE,
+        n_detected=WHOLE,
+        noise_uv=REAL,
+        source=TEXT,  # "computed", or "vendor": the device's own median beat
+        quality=REAL,  # 0 to 1, see ecg.quality.assess
+        flags=ArrayType(TEXT, False),
     ),
 )
 
@@ -121,43 +121,47 @@ LEAD_TRAIT_NAMES = ("r_mv", "s_mv", "t_mv", "st_mv")
 TRAITS = Table(
     "traits",
     ("ecg_id",),
-    _schema(
-        ecg_id=_TEXT,
-        participant_id=_TEXT,
-        **dict.fromkeys(TRAIT_NAMES + OTHER_TRAIT_NAMES, (_REAL, None)),
-        **dict.fromkeys(LEAD_TRAIT_NAMES, (ArrayType(_REAL, False), None)),
-        vendor=MapType(_TEXT, _REAL, False),  # the device's own values, by the same names
+    schema(
+        ecg_id=TEXT,
+        participant_id=TEXT,
+        **dict.fromkeys(TRAIT_NAMES + OTHER_TRAIT_NAMES, (REAL, None)),
+        **dict.fromkeys(LEAD_TRAIT_NAMES, (ArrayType(REAL, False), None)),
+        vendor=MapType(TEXT, REAL, False),  # the device's own values, by the same names
     ),
 )
 
 LATENTS = Table(
     "latents",
     ("participant_id", "model"),
-    _schema(
-        participant_id=_TEXT,
-        model=_TEXT,  # "vae", or "pca": the peer with as many components
-        fold=_WHOLE,  # of the network that made them, which was not trained on the participant
-        z=ArrayType(_REAL, False),
-        z_sd=ArrayType(_REAL, False),
-        n_ecgs=_WHOLE,
+    schema(
+        participant_id=TEXT,
+        model=TEXT,  # "vae", or "pca": the peer with as many components
+        fold=WHOLE,  # of the network that made them, which was not trained on the participant
+        z=ArrayType(REAL, False),
+        z_sd=ArrayType(REAL, False),
+        n_ecgs=WHOLE,
     ),
 )
+
+VARIANT_COLUMNS: dict[str, DataType | tuple[DataType, None]] = {
+    "contig": TEXT,
+    "position": WHOLE,
+    "ref": TEXT,
+    "alt": TEXT,  # the effect allele
+    "rsid": (TEXT, None),
+}
 
 ASSOCIATIONS = Table(
     "associations",
     ("contig", "position", "ref", "alt", "phenotype"),
-    _schema(
-        contig=_TEXT,
-        position=_WHOLE,
-        ref=_TEXT,
-        alt=_TEXT,  # the effect allele
-        rsid=(_TEXT, None),
-        phenotype=_TEXT,
-        beta=(_REAL, None),
-        se=(_REAL, None),
-        neg_log10_p=(_REAL, None),
-        n=_WHOLE,
-        af=_REAL,
+    schema(
+        **VARIANT_COLUMNS,
+        phenotype=TEXT,
+        beta=(REAL, None),
+        se=(REAL, None),
+        neg_log10_p=(REAL, None),
+        n=WHOLE,
+        af=REAL,
     ),
 )
 

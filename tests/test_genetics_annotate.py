@@ -1,6 +1,7 @@
 """Nearest genes, published loci, and independent signals within a locus."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from genetics_data import least_squares
 
@@ -59,7 +60,7 @@ def test_two_signals_are_told_from_one_and_its_shadows():
     shadow = np.where(rng.random(n) < 0.9, first, rng.binomial(2, 0.3, n))
     genotypes = np.stack([shadow, first, rng.binomial(2, 0.5, n), second, first]).astype(np.float32)
     covariates = rng.normal(size=(n, 2))
-    y = 0.5 * first + 0.25 * second + covariates[:, 0] + rng.normal(size=n)
+    y = pd.Series(0.5 * first + 0.25 * second + covariates[:, 0] + rng.normal(size=n))
     found = independent_signals(genotypes, y, covariates, 7.3)
     assert [one.variant for one in found] == [1, 3]
     beta, se, t, _ = least_squares(y, second.astype(float), np.column_stack([covariates, first]))
@@ -67,4 +68,18 @@ def test_two_signals_are_told_from_one_and_its_shadows():
     assert found[1].se == pytest.approx(se, rel=1e-6)
     assert found[0].neg_log10_p > found[1].neg_log10_p > 7.3
     assert abs(t) > 5
-    assert independent_signals(genotypes, rng.normal(size=n), covariates, 7.3) == []
+    assert independent_signals(genotypes, pd.Series(rng.normal(size=n)), covariates, 7.3) == []
+
+
+def test_relatives_who_are_alike_make_a_signal_less_certain():
+    rng = np.random.default_rng(1)
+    n = 2_000
+    genotypes = rng.binomial(2, 0.3, (2, n)).astype(np.float32)
+    shared = np.tile(rng.normal(size=n // 2), 2)
+    y = pd.Series(0.3 * genotypes[0] + shared + 0.3 * rng.normal(size=n))
+    nothing = np.zeros((n, 0))
+    twins = pd.DataFrame({"s1": y.index[: n // 2], "s2": y.index[n // 2 :], "kinship": 0.5})
+    (alone,) = independent_signals(genotypes, y, nothing, 7.3)
+    (among_twins,) = independent_signals(genotypes, y, nothing, 7.3, twins)
+    assert among_twins.beta == alone.beta
+    assert among_twins.se / alone.se == pytest.approx(np.sqrt(1 + 1 / 1.09), rel=0.03)

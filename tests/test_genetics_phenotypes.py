@@ -124,13 +124,15 @@ def test_the_variance_of_a_test_among_siblings_is_as_foreseen(shared):
     own = rng.normal(size=(2, families))
     y = np.sqrt(abs(shared)) * common * np.array([[1], [np.sign(shared)]])
     y = (y + np.sqrt(1 - abs(shared)) * own).reshape(-1, 1)
-    pairs = np.arange(families)
-    found = variance_by_relatives(y, pairs, pairs + families, np.full(families, 0.25))
+    samples = pd.Index([f"S{i}" for i in range(2 * families)])
+    pairs = pd.DataFrame({"s1": samples[:families], "s2": samples[families:], "kinship": 0.25})
+    strangers = pd.DataFrame({"s1": ["S0"], "s2": ["nobody"], "kinship": [0.25]})
+    found = variance_by_relatives(y, samples, pd.concat([pairs, strangers]))
     chi2 = (x @ y)[:, 0] ** 2 / (x.var() * (y**2).sum())
     assert found[0] == pytest.approx(chi2.mean(), abs=4 * np.sqrt(2 / variants))
     assert abs(found[0] - 1) > 0.15
-    nobody = np.empty(0, np.int64)
-    assert variance_by_relatives(y, nobody, nobody, np.empty(0)) == pytest.approx([1.0])
+    assert variance_by_relatives(y, samples, None) == pytest.approx([1.0])
+    assert variance_by_relatives(y, samples, strangers) == pytest.approx([1.0])
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,6 @@ MAX_PRODUCTS = 4e9
 """Chromosomes share a pass up to so many phenotypes in it, and products of a genotype with one."""
 
 _SINGULAR = 1e-8
-LEAST_VARIANCE = 0.5
-"""No relatives make a test more certain than this times what independent people make it."""
 
 
 def associate(
@@ -155,12 +153,6 @@ def _one_pattern(
     df = len(phenotypes) - covariates.shape[1] - 2
     whiten: dict[str, dict[str, NDArray[np.float64]]] = {key: {} for key in together}
     wider: dict[str, list[float]] = {}  # by contig, the factor of each phenotype's standard error
-    first = second = kinship = np.empty(0, np.int64)
-    if relatives is not None:
-        first, second = (phenotypes.index.get_indexer(relatives[key]) for key in ("s1", "s2"))
-        both = (first >= 0) & (second >= 0)
-        first, second = first[both], second[both]
-        kinship = relatives["kinship"].to_numpy(float)[both]
 
     def left_on(contig: str) -> pd.DataFrame:
         """The phenotypes to be tested on a contig; how its omnibus tests are decorrelated."""
@@ -168,8 +160,7 @@ def _one_pattern(
         if offsets is not None:
             y = y - offsets.without(contig).loc[y.index, names]
         left = residuals(y.to_numpy(float), covariates.to_numpy(float))
-        variance = variance_by_relatives(left, first, second, kinship)
-        wider[contig] = np.sqrt(np.maximum(variance, LEAST_VARIANCE)).tolist()
+        wider[contig] = np.sqrt(variance_by_relatives(left, y.index, relatives)).tolist()
         for key, members in together.items():
             whiten[key][contig] = whitening(left[:, [names.index(name) for name in members]])
         return y

@@ -64,6 +64,7 @@ def write_loci(
     phenotypes: pd.DataFrame,
     covariates: pd.DataFrame,
     offsets: Loco | None,
+    relatives: pd.DataFrame | None,
     settings: Gwas,
     annotation: Annotation,
     folder: str,
@@ -85,7 +86,9 @@ def write_loci(
         for locus in found:
             own: list[dict[str, Any]] | None = None
             if locus["phenotype"] in phenotypes:
-                own = _signals(packed, locus, thresholds[method], phenotypes, covariates, offsets)
+                own = _signals(
+                    packed, locus, thresholds[method], phenotypes, covariates, offsets, relatives
+                )
                 signals += [{"method": method, "lead": locus["position"], **one} for one in own]
             near = genes is not None and nearest_gene(genes, locus["contig"], locus["position"])
             place = (locus["contig"], locus["start"], locus["end"])
@@ -175,6 +178,7 @@ def _signals(
     phenotypes: pd.DataFrame,
     covariates: pd.DataFrame,
     offsets: Loco | None,
+    relatives: pd.DataFrame | None,
 ) -> list[dict[str, Any]]:
     """The independent signals of a locus, the lead variant's first as a rule."""
     name, sites = locus["phenotype"], packed.sites
@@ -186,8 +190,9 @@ def _signals(
         y = y - offsets.without(locus["contig"]).loc[y.index, name]
     genotypes = centred(packed.calls.read(places, packed.places(list(y.index))))
     terms = covariates.loc[y.index].to_numpy(float)
+    chosen = independent_signals(genotypes, y, terms, threshold, relatives)
     found = []
-    for order, one in enumerate(independent_signals(genotypes, y.to_numpy(), terms, threshold), 1):
+    for order, one in enumerate(chosen, 1):
         site = sites.iloc[places[one.variant]]
         numbers = {"beta": one.beta, "se": one.se, "neg_log10_p": one.neg_log10_p}
         found.append({**site.to_dict(), "phenotype": name, "step": order, **numbers})

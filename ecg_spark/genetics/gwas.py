@@ -140,7 +140,7 @@ def run_gwas(
     thresholds |= {f"{key} omnibus": -np.log10(settings.p_threshold) for key in together}
     found = write_loci(
         spark, packed, Tests(associations, omnibus, present), thresholds, tested, terms, offsets,
-        settings, annotation, folder,
+        relatives, settings, annotation, folder,
     )  # fmt: skip
     remove_folder(f"{folder}/.model")
     notes_on_pairing = (

@@ -6,37 +6,29 @@ from typing import Any
 import numpy as np
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import (
-    ArrayType,
-    BooleanType,
-    DoubleType,
-    IntegerType,
-    StringType,
-    StructField,
-    StructType,
+from pyspark.sql.types import ArrayType, BooleanType
+
+from ecg_spark.tables import (
+    ASSOCIATIONS,
+    REAL,
+    TEXT,
+    VARIANT_COLUMNS,
+    WHOLE,
+    Table,
+    read_table,
+    schema,
+    write_table,
 )
-
-from ecg_spark.tables import ASSOCIATIONS, Table, read_table, write_table
-
-_VARIANT = [
-    StructField("contig", StringType(), False),
-    StructField("position", IntegerType(), False),
-    StructField("ref", StringType(), False),
-    StructField("alt", StringType(), False),
-    StructField("rsid", StringType(), True),
-]
 
 SCORES = Table(
     "scores",
     ("s",),
-    StructType(
-        [
-            StructField("s", StringType(), False),
-            StructField("call_rate", DoubleType(), False),
-            StructField("unrelated", BooleanType(), False),
-            StructField("pc", ArrayType(DoubleType(), False), False),
-            StructField("x_f", DoubleType(), True),  # inbreeding on X; null with too few variants
-        ]
+    schema(
+        s=TEXT,
+        call_rate=REAL,
+        unrelated=BooleanType(),
+        pc=ArrayType(REAL, False),
+        x_f=(REAL, None),  # inbreeding on X; null with too few variants
     ),
 )
 """A genotyped sample: is it in the unrelated set, its scores on the principal components, and
@@ -45,12 +37,10 @@ what tells its sex."""
 RELATIVES = Table(
     "relatives",
     ("s1", "s2"),
-    StructType(
-        [
-            StructField("s1", StringType(), False),
-            StructField("s2", StringType(), False),
-            StructField("kinship", DoubleType(), False),  # 0.25 for siblings
-        ]
+    schema(
+        s1=TEXT,
+        s2=TEXT,
+        kinship=REAL,  # 0.25 for siblings
     ),
 )
 """Pairs of samples related more closely than the study's limit."""
@@ -63,16 +53,14 @@ from fewer than 7."""
 OMNIBUS = Table(
     "omnibus",
     ("contig", "position", "ref", "alt", "model"),
-    StructType(
-        [
-            *_VARIANT,
-            StructField("model", StringType(), False),
-            StructField("chi2", DoubleType(), True),
-            StructField("df", IntegerType(), False),
-            StructField("neg_log10_p", DoubleType(), True),
-            StructField("n", IntegerType(), False),
-            StructField("af", DoubleType(), False),
-        ]
+    schema(
+        **VARIANT_COLUMNS,
+        model=TEXT,
+        chi2=(REAL, None),
+        df=WHOLE,
+        neg_log10_p=(REAL, None),
+        n=WHOLE,
+        af=REAL,
     ),
 )
 """A variant against all latents of a model together."""
@@ -80,26 +68,24 @@ OMNIBUS = Table(
 LOCI = Table(
     "loci",
     ("method", "contig", "position", "ref", "alt"),
-    StructType(
-        [
-            StructField("method", StringType(), False),  # vae, vae omnibus, pca, …, traits
-            *_VARIANT,  # of the lead variant
-            StructField("start", IntegerType(), False),  # of the variants in it, bp, inclusive
-            StructField("end", IntegerType(), False),
-            StructField("phenotype", StringType(), False),
-            StructField("beta", DoubleType(), True),  # null for an omnibus test
-            StructField("se", DoubleType(), True),
-            StructField("neg_log10_p", DoubleType(), False),
-            StructField("n", IntegerType(), False),
-            StructField("af", DoubleType(), False),
-            StructField("phenotypes", ArrayType(StringType(), False), False),
-            StructField("n_variants", IntegerType(), False),
-            StructField("n_clumps", IntegerType(), False),
-            StructField("n_signals", IntegerType(), True),  # null for an omnibus test
-            StructField("nearest_gene", StringType(), True),  # null without a table of genes
-            StructField("gene_distance_bp", IntegerType(), True),
-            StructField("published", BooleanType(), True),  # null without a table of such loci
-        ]
+    schema(
+        method=TEXT,  # vae, vae omnibus, pca, …, traits
+        **VARIANT_COLUMNS,  # of the lead variant
+        start=WHOLE,  # of the variants in it, bp, inclusive
+        end=WHOLE,
+        phenotype=TEXT,
+        beta=(REAL, None),  # null for an omnibus test
+        se=(REAL, None),
+        neg_log10_p=REAL,
+        n=WHOLE,
+        af=REAL,
+        phenotypes=ArrayType(TEXT, False),
+        n_variants=WHOLE,
+        n_clumps=WHOLE,
+        n_signals=(WHOLE, None),  # null for an omnibus test
+        nearest_gene=(TEXT, None),  # null without a table of genes
+        gene_distance_bp=(WHOLE, None),
+        published=(BooleanType(), None),  # null without a table of such loci
     ),
 )
 """A locus that a method has found, and its lead variant."""
@@ -107,17 +93,15 @@ LOCI = Table(
 SIGNALS = Table(
     "signals",
     ("method", "contig", "lead", "step"),
-    StructType(
-        [
-            StructField("method", StringType(), False),
-            StructField("lead", IntegerType(), False),  # the position of the locus's lead variant
-            StructField("step", IntegerType(), False),  # from 1
-            *_VARIANT,
-            StructField("phenotype", StringType(), False),
-            StructField("beta", DoubleType(), False),  # given the signals of the steps before
-            StructField("se", DoubleType(), False),
-            StructField("neg_log10_p", DoubleType(), False),
-        ]
+    schema(
+        method=TEXT,
+        lead=WHOLE,  # the position of the locus's lead variant
+        step=WHOLE,  # from 1
+        **VARIANT_COLUMNS,
+        phenotype=TEXT,
+        beta=REAL,  # given the signals of the steps before
+        se=REAL,
+        neg_log10_p=REAL,
     ),
 )
 """An independent signal of a locus, by stepwise conditional regression."""
@@ -126,17 +110,15 @@ SIGNALS = Table(
 LD = Table(
     "ld",
     ("contig", "lead", "lead_ref", "lead_alt", "position", "ref", "alt"),
-    StructType(
-        [
-            StructField("contig", StringType(), False),
-            StructField("lead", IntegerType(), False),  # the position of a locus's lead variant
-            StructField("lead_ref", StringType(), False),
-            StructField("lead_alt", StringType(), False),
-            StructField("position", IntegerType(), False),
-            StructField("ref", StringType(), False),
-            StructField("alt", StringType(), False),
-            StructField("r2", DoubleType(), False),  # of the calls of the people analysed
-        ]
+    schema(
+        contig=TEXT,
+        lead=WHOLE,  # the position of a locus's lead variant
+        lead_ref=TEXT,
+        lead_alt=TEXT,
+        position=WHOLE,
+        ref=TEXT,
+        alt=TEXT,
+        r2=REAL,  # of the calls of the people analysed
     ),
 )
 """The linkage of lead variants with their neighbours."""
@@ -144,13 +126,11 @@ LD = Table(
 NEARBY_GENES = Table(
     "nearby_genes",
     ("contig", "start", "end", "gene"),
-    StructType(
-        [
-            StructField("contig", StringType(), False),  # named as in the loci
-            StructField("start", IntegerType(), False),  # bp, inclusive
-            StructField("end", IntegerType(), False),
-            StructField("gene", StringType(), False),
-        ]
+    schema(
+        contig=TEXT,  # named as in the loci
+        start=WHOLE,  # bp, inclusive
+        end=WHOLE,
+        gene=TEXT,
     ),
 )
 """The genes about the loci; empty where no table of genes is given."""
@@ -159,17 +139,15 @@ NEARBY_GENES = Table(
 HERITABILITY = Table(
     "heritability",
     ("phenotype",),
-    StructType(
-        [
-            StructField("phenotype", StringType(), False),
-            StructField("n", IntegerType(), False),
-            StructField("variants", IntegerType(), False),  # in the regression
-            StructField("mean_chi2", DoubleType(), False),
-            StructField("h2", DoubleType(), True),  # null where there are too few variants
-            StructField("h2_se", DoubleType(), True),
-            StructField("intercept", DoubleType(), True),
-            StructField("intercept_se", DoubleType(), True),
-        ]
+    schema(
+        phenotype=TEXT,
+        n=WHOLE,
+        variants=WHOLE,  # in the regression
+        mean_chi2=REAL,
+        h2=(REAL, None),  # null where there are too few variants
+        h2_se=(REAL, None),
+        intercept=(REAL, None),
+        intercept_se=(REAL, None),
     ),
 )
 """The share of a phenotype's variance that the variants explain, by LD-score regression."""
@@ -177,16 +155,14 @@ HERITABILITY = Table(
 GENETIC_CORRELATION = Table(
     "genetic_correlation",
     ("phenotype_1", "phenotype_2"),
-    StructType(
-        [
-            StructField("phenotype_1", StringType(), False),
-            StructField("phenotype_2", StringType(), False),
-            StructField("rg", DoubleType(), True),  # null where one has no heritability
-            StructField("rg_se", DoubleType(), True),
-            StructField("covariance", DoubleType(), False),
-            StructField("covariance_se", DoubleType(), False),
-            StructField("intercept", DoubleType(), False),
-        ]
+    schema(
+        phenotype_1=TEXT,
+        phenotype_2=TEXT,
+        rg=(REAL, None),  # null where one has no heritability
+        rg_se=(REAL, None),
+        covariance=REAL,
+        covariance_se=REAL,
+        intercept=REAL,
     ),
 )
 """How far two phenotypes share their genetic causes, by LD-score regression."""
@@ -195,19 +171,17 @@ GENETIC_CORRELATION = Table(
 GENES = Table(
     "genes",
     ("gene", "phenotype"),
-    StructType(
-        [
-            StructField("gene", StringType(), False),
-            StructField("phenotype", StringType(), False),
-            StructField("n_variants", IntegerType(), False),
-            StructField("alleles", DoubleType(), False),  # minor alleles in all people
-            StructField("n", IntegerType(), False),
-            StructField("burden_beta", DoubleType(), True),  # per minor allele
-            StructField("burden_se", DoubleType(), True),
-            StructField("burden_neg_log10_p", DoubleType(), True),
-            StructField("skat_q", DoubleType(), True),
-            StructField("skat_neg_log10_p", DoubleType(), True),
-        ]
+    schema(
+        gene=TEXT,
+        phenotype=TEXT,
+        n_variants=WHOLE,
+        alleles=REAL,  # minor alleles in all people
+        n=WHOLE,
+        burden_beta=(REAL, None),  # per minor allele
+        burden_se=(REAL, None),
+        burden_neg_log10_p=(REAL, None),
+        skat_q=(REAL, None),
+        skat_neg_log10_p=(REAL, None),
     ),
 )
 """The rare variants of a gene against a phenotype; empty where no gene table is given."""
@@ -215,8 +189,8 @@ GENES = Table(
 
 def write_associations(rows: DataFrame, folder: str) -> DataFrame:
     """Write `folder`/associations, a row a variant and phenotype, from Hail's wide rows."""
-    long = rows.select(*_columns(), F.explode("results").alias("one")).select(
-        *[field.name for field in _VARIANT],
+    long = rows.select(*VARIANT_COLUMNS, F.explode("results").alias("one")).select(
+        *VARIANT_COLUMNS,
         *[F.col(f"one.{name}") for name in ("phenotype", "beta", "se", "neg_log10_p", "n", "af")],
     )
     write_table(long, ASSOCIATIONS, f"{folder}/associations")
@@ -229,8 +203,8 @@ def write_omnibus(rows: DataFrame, folder: str) -> DataFrame:
     A variant with fewer than `FEWEST_TOGETHER` minor alleles among the people has no result: the
     sum of squares over many latents is chi-squared for many carriers, not for one odd heartbeat.
     """
-    long = rows.select(*_columns(), F.explode("omnibus").alias("one")).select(
-        *[field.name for field in _VARIANT],
+    long = rows.select(*VARIANT_COLUMNS, F.explode("omnibus").alias("one")).select(
+        *VARIANT_COLUMNS,
         *[F.col(f"one.{name}") for name in ("model", "chi2", "df", "neg_log10_p", "n", "af")],
     )
     minor = 2 * F.col("n") * F.least("af", 1 - F.col("af"))
@@ -253,7 +227,3 @@ def _plain(value: Any) -> Any:
     """A NumPy scalar as Python's own, NaN as None."""
     value = value.item() if isinstance(value, np.generic) else value
     return None if isinstance(value, float) and np.isnan(value) else value
-
-
-def _columns() -> list[str]:
-    return [field.name for field in _VARIANT]

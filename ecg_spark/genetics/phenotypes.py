@@ -16,6 +16,9 @@ from ecg_spark.errors import DataError
 COLLINEAR = 1e-6
 """A covariate is redundant if less than this share of its length is new (within rounding)."""
 
+LEAST_VARIANCE = 0.5
+"""No relatives make a test more certain than this times what independent people make it."""
+
 
 @dataclass(frozen=True)
 class Matching:
@@ -165,21 +168,24 @@ def residuals(
 
 
 def variance_by_relatives(
-    left: NDArray[np.float64],
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
-    kinship: NDArray[np.float64],
+    left: NDArray[np.float64], samples: pd.Index, relatives: pd.DataFrame | None
 ) -> NDArray[np.float64]:
     """The variance of a test of a variant with no effect, over that among independent people [k].
 
-    `left` [n, k]: residual phenotypes; the pairs `first`, `second` are places in it. A variant's
-    covariance among two people is twice their kinship times its variance, so that the variance of
-    its product with the residuals r is Σ r² + 2 Σ 2φ r₁r₂ in place of Σ r². Siblings whose
-    residuals are alike make it larger than 1, and those whose residuals out-of-fold predictions
-    have driven apart smaller.
+    `left` [n, k]: residual phenotypes of the samples; `relatives`: pairs (s1, s2, kinship), of
+    which those among the samples count; without any, 1. A variant's covariance among two people is
+    twice their kinship times its variance, so that the variance of its product with the residuals r
+    is Σ r² + 2 Σ 2φ r₁r₂ in place of Σ r². Siblings whose residuals are alike make it larger than
+    1, and those whose residuals out-of-fold predictions have driven apart smaller, but never
+    smaller than `LEAST_VARIANCE`.
     """
-    products = (4 * kinship[:, None] * left[first] * left[second]).sum(axis=0)
-    return np.asarray(1 + products / (left**2).sum(axis=0))
+    if relatives is None:
+        return np.ones(left.shape[1])
+    first, second = (samples.get_indexer(relatives[key]) for key in ("s1", "s2"))
+    both = (first >= 0) & (second >= 0)
+    kinship = relatives["kinship"].to_numpy(float)[both, None]
+    products = (4 * kinship * left[first[both]] * left[second[both]]).sum(axis=0)
+    return np.maximum(1 + products / (left**2).sum(axis=0), LEAST_VARIANCE)
 
 
 def effective_number(correlation: NDArray[np.float64]) -> float:

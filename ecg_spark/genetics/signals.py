@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from ecg_spark.genetics.phenotypes import residuals
+from ecg_spark.genetics.phenotypes import residuals, variance_by_relatives
 
 Reals = NDArray[np.float64]
 
@@ -26,16 +27,20 @@ class Signal:
 
 
 def independent_signals(
-    genotypes: NDArray[np.float32], phenotype: Reals, covariates: Reals, threshold: float
+    genotypes: NDArray[np.float32],
+    phenotype: pd.Series,
+    covariates: Reals,
+    threshold: float,
+    relatives: pd.DataFrame | None = None,
 ) -> list[Signal]:
     """The variants [m, n] chosen one after the other while the best conditional p passes.
 
-    `phenotype` [n] is complete, `covariates` [n, c] without the intercept; `threshold` is -log10 p.
-    At each step the variant with the smallest p, given covariates and the variants before it, is
-    chosen, as in GCTA-COJO's stepwise selection on individual data. Missing genotypes are at the
-    mean already.
+    `phenotype` [n], by sample, is complete, `covariates` [n, c] without the intercept; `threshold`
+    is -log10 p. Standard errors allow for `relatives` as those of `associate` do. At each step the
+    variant with the smallest p, given covariates and the variants before it, is chosen, as in GCTA-
+    COJO's stepwise selection on individual data. Missing genotypes are at the mean already.
     """
-    left = residuals(phenotype[:, None], covariates)[:, 0]
+    left = residuals(phenotype.to_numpy(float)[:, None], covariates)[:, 0]
     x = residuals(genotypes.T.astype(float), covariates)
     own = (x**2).sum(axis=0)
     found: list[Signal] = []
@@ -46,7 +51,8 @@ def independent_signals(
         if not usable.any() or df < 1:
             break
         beta = np.divide(left @ x, length, out=np.zeros_like(length), where=usable)
-        error = np.maximum(left @ left - beta**2 * length, 1e-12) / df
+        wider = variance_by_relatives(left[:, None], phenotype.index, relatives)[0]
+        error = wider * np.maximum(left @ left - beta**2 * length, 1e-12) / df
         se = np.sqrt(np.divide(error, length, out=np.full_like(length, np.inf), where=usable))
         best = int(np.abs(beta / se).argmax())
         log_p = np.log(2) + stats.t.logsf(abs(beta[best] / se[best]), df)

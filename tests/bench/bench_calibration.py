@@ -120,11 +120,7 @@ def measure(spark, seed, n, m, share, siblings):
         if offsets is not None:
             left = left - offsets.without("2").loc[left.index, left.columns]
         left = residuals(left[people].to_numpy(), covariates[people].to_numpy())
-        index = phenotypes.index[people]
-        first, second = (index.get_indexer(relatives[key]) for key in ("s1", "s2"))
-        both = (first >= 0) & (second >= 0)
-        kinship = relatives["kinship"].to_numpy(float)[both]
-        factor = variance_by_relatives(left, first[both], second[both], kinship)
+        factor = variance_by_relatives(left, phenotypes.index[people], relatives)
         strong = t[planted][:, NULLS:][acts] ** 2
         best = log_p[planted, NULLS:].max(axis=1)
         found[method] = {
