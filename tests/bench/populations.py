@@ -4,6 +4,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from scipy import stats
 from scipy.ndimage import gaussian_filter1d
 
 from ecg_spark.ecg import Recording, RecordingError, average_beat, read_recording
@@ -27,6 +28,39 @@ def simulated(seed, people):
     noise = gaussian_filter1d(rng.standard_normal(beats.shape), 2.0, axis=-1)
     beats = to_twelve_leads(beats + noise * NOISE_MV / noise.std()).astype(np.float32)
     return beats, scores, dosages
+
+
+def power(z, scores, dosages):
+    """What latents [n, k] of a simulated population find of its planted variants.
+
+    Of single latents at p < 5e-8 / k, by chi-squared over all decorrelated latents at 5e-8, or by
+    either; how much of the hearts' parameters the latents hold; how far they are correlated.
+    """
+    n, k = z.shape
+    z = stats.norm.ppf((stats.rankdata(z, axis=0) - 0.375) / (n + 0.25))
+    z = (z - z.mean(axis=0)) / z.std(axis=0)
+    r = dosages.T @ z / n
+    t = r * np.sqrt((n - 2) / (1 - r**2))
+    p = 2 * stats.t.sf(np.abs(t), n - 2)
+    normal = np.sign(t) * stats.norm.isf(np.clip(p, 1e-300, 1) / 2)
+    correlation = np.corrcoef(z, rowvar=False)
+    chi2 = np.einsum("vi,ij,vj->v", normal, np.linalg.inv(correlation), normal)
+    single, omnibus = p.min(axis=1) < 5e-8 / k, stats.chi2.sf(chi2, k) < 5e-8
+    design = np.column_stack([z, np.ones(n)])
+    left = scores - design @ np.linalg.lstsq(design, scores, rcond=None)[0]
+    off = np.abs(correlation[np.triu_indices(k, 1)])
+    return {
+        "latents": k,
+        "found_single": int(single.sum()),
+        "found_omnibus": int(omnibus.sum()),
+        "found": int((single | omnibus).sum()),
+        "planted": len(single),
+        "mean_r2_of_parameters": round(
+            float((1 - left.var(axis=0) / scores.var(axis=0)).mean()), 3
+        ),
+        "max_abs_r": round(float(off.max()), 3),
+        "mean_abs_r": round(float(off.mean()), 3),
+    }
 
 
 def deepfake(folder, at_most, workers=1):
