@@ -132,3 +132,34 @@ def test_rare_variants_stay_beside_the_common_ones(hail, tmp_path):
     common = kept.is_common.collect()
     assert len(common) == 19
     assert sum(common) == left[-1].variants == 18
+
+
+def test_a_gene_table_may_name_alleles_otherwise(spark, hail, tmp_path):
+    from ecg_spark.genetics.genotypes import import_genotypes
+    from ecg_spark.genetics.rare import matched_genes
+
+    calls, _ = people(60, 6)
+    path = write_plink(tmp_path / "set", calls, [f"S{i}" for i in range(60)])  # G to A
+    genotypes = import_genotypes(path, "GRCh37", str(tmp_path), 2)
+    at = 1_000_000 + 10_000 * np.arange(6)
+    genes = _genes(
+        [
+            ["1", at[0], "G", "A", "X", 1.0],
+            ["1", at[1], "A", "G", "X", 2.0],
+            ["1", at[2], "C", "T", "X", 3.0],
+            ["1", at[3], "T", "C", "X", 4.0],
+            ["1", at[4], "G", "T", "X", 5.0],
+            ["1", 999_999_999, "G", "A", "X", 6.0],
+            ["no contig", 5, "G", "A", "X", 7.0],
+        ]
+    )
+    found, note = matched_genes(spark, genotypes, genes)
+    assert found[VARIANT].to_numpy().tolist() == [["1", place, "G", "A"] for place in at[:4]]
+    assert found["weight"].tolist() == [1, 2, 3, 4]
+    assert note == (
+        "4 of the 7 rows of the gene table are variants of the genotype set: 1 as written, 1 with "
+        "the alleles the other way round, 1 on the other strand, 1 on the other strand and the "
+        "other way round"
+    )
+    with pytest.raises(DataError, match="Not one of the 3 variants of the gene table"):
+        matched_genes(spark, genotypes, genes[4:])

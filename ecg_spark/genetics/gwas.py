@@ -79,7 +79,7 @@ def run_gwas(
     """
     hl = start_hail(spark)
     from ecg_spark.genetics.association import associate
-    from ecg_spark.genetics.rare import gene_tests, read_genes
+    from ecg_spark.genetics.rare import gene_tests, matched_genes, read_genes
 
     table_of_scores = read_table(spark, SCORES, f"{genotypes_folder}/scores")
     scores = pd.DataFrame(table_of_scores.toPandas()).set_index("s")
@@ -107,14 +107,16 @@ def run_gwas(
     present = {key: members for key, members in present.items() if members}
     together = {key: present[key] for key in LATENT_GROUPS if key in present}
 
+    genotypes = hl.read_matrix_table(f"{genotypes_folder}/genotypes.mt")
     # Tables that the study names are read, and refused, before the hours of computing.
     annotation = read_annotation(settings)
     chosen = None
     if gene_table is not None and settings.rare is not None:
         genome = genotype_settings.reference_genome
         chosen = read_genes(gene_table, genome, settings.rare.consequences)
+        chosen, note = matched_genes(spark, genotypes, chosen)
+        notes.append(note)
 
-    genotypes = hl.read_matrix_table(f"{genotypes_folder}/genotypes.mt")
     packed = read_packed(f"{genotypes_folder}/packed")
     offsets = relatives = None
     if settings.null_model == "whole_genome":

@@ -22,6 +22,7 @@ from ecg_spark.participants import read_text_table
 ACCURACY = 1e-9
 """SKAT's p-values are exact to this; smaller ones are given as this."""
 
+_OTHER_STRAND = str.maketrans("ACGT", "TGCA")
 _ITERATIONS = 100_000
 _MAX_VARIANTS = 10_000
 
@@ -63,6 +64,60 @@ def read_genes(
     return table[[*VARIANT, "gene", "weight"]].drop_duplicates([*VARIANT, "gene"])
 
 
+def matched_genes(
+    spark: SparkSession, genotypes: hl.MatrixTable, genes: pd.DataFrame
+) -> tuple[pd.DataFrame, str]:
+    """The rows of a gene table that are variants of the set, by its alleles, and a note of them.
+
+    A variant that is not there as written is looked for with its alleles the other way round, then
+    on the other strand: the tests count the rarer allele, whichever is called the reference. A and
+    T, or C and G, are each other on the other strand, so there the two are the same.
+
+    Raises `DataError` where none is in the set.
+    """
+    rows = genotypes.rows().key_by()
+    sites = rows.select(
+        contig=rows.locus.contig,
+        position=rows.locus.position,
+        ref=rows.alleles[0],
+        alt=rows.alleles[1],
+    )
+    places = spark.createDataFrame(genes[["contig", "position"]].drop_duplicates())
+    near = sites.select_globals().to_spark().join(places, ["contig", "position"], "left_semi")
+    known = pd.MultiIndex.from_frame(near.select(*VARIANT).toPandas())
+    other_strand = genes.assign(**{key: genes[key].map(_complement) for key in ("ref", "alt")})
+    swapped = {"ref": "alt", "alt": "ref"}
+    ways = {
+        "as written": genes,
+        "with the alleles the other way round": genes.rename(columns=swapped),
+        "on the other strand": other_strand,
+        "on the other strand and the other way round": other_strand.rename(columns=swapped),
+    }
+    left = np.ones(len(genes), bool)
+    found, counts = [], []
+    for way, table in ways.items():
+        here = left & pd.MultiIndex.from_frame(table[VARIANT]).isin(known)
+        left &= ~here
+        found.append(table.loc[here, genes.columns])
+        if here.any():
+            counts.append(f"{here.sum()} {way}")
+    if left.all():
+        raise DataError(
+            f"Not one of the {len(genes)} variants of the gene table is among the genotypes: "
+            f"compare their build and alleles, and correct gwas.rare."
+        )
+    note = (
+        f"{len(genes) - left.sum()} of the {len(genes)} rows of the gene table are variants of the "
+        f"genotype set: {', '.join(counts)}"
+    )
+    return pd.concat(found).drop_duplicates([*VARIANT, "gene"]), note
+
+
+def _complement(allele: str) -> str:
+    """The allele on the other strand, which is read from the other end."""
+    return allele.translate(_OTHER_STRAND)[::-1]
+
+
 def gene_tests(
     spark: SparkSession,
     genotypes: hl.MatrixTable,
@@ -73,7 +128,7 @@ def gene_tests(
 ) -> list[dict[str, Any]]:
     """Burden and SKAT of every gene and phenotype, a record each (see `outputs.GENES`).
 
-    `genes` as from `read_genes`. Counted are the minor alleles of variants with a minor allele
+    `genes` as from `matched_genes`. Counted are the minor alleles of variants with a minor allele
     frequency of at most `max_maf` among the samples analysed. SKAT weighs variants by the given
     weight, else by the squared Beta(1, 25) density of the minor allele frequency, the default of
     the R package; the burden is the plain count. Missing dosages are at the variant's mean.
