@@ -52,6 +52,8 @@ def work(context: Context) -> Summary:
     latents = read_table(spark, LATENTS, inputs["encode"].path("latents"))
     traits = read_table(spark, TRAITS, inputs["average"].path("traits"))
     phenotypes, groups = participant_phenotypes(latents, traits)
+    tables = study.absolute(study.gwas, "genes", "published")
+    rare = study.gwas.rare and study.absolute(study.gwas.rare, "genes")
     summary = run_gwas(
         spark,
         inputs["genotypes"].folder,
@@ -59,10 +61,9 @@ def work(context: Context) -> Summary:
         groups,
         covariates.join(fold_indicators(latents)),
         study.absolute(study.genotypes, "id_map"),
-        study.absolute(study.gwas, "genes", "published"),
+        tables.model_copy(update={"rare": rare}),
         context.run.folder,
         study.seed,
-        study.gwas.rare and study.locate(study.gwas.rare.genes),
         read_sex(study.participants, participants),
     )
     probes = linear_probes(

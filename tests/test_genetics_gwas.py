@@ -17,7 +17,7 @@ from ecg_spark.errors import DataError
 from ecg_spark.genetics.gwas import read_id_map, run_gwas
 from ecg_spark.genetics.outputs import FEWEST_TOGETHER
 from ecg_spark.genetics.prepare import prepare_genotypes
-from ecg_spark.study import Genotypes, Gwas
+from ecg_spark.study import Genotypes, Gwas, Rare
 
 N, M = 300, 4_400
 SAMPLES = [f"P{7 * i % N:03d}" for i in range(N)]  # not in the order of their ids
@@ -78,7 +78,14 @@ def studied(spark, biobank, prepared, tmp_path_factory):
         f'chr1\tx\tgene\t{position + 1_000}\t{position + 9_000}\t.\t+\t.\tgene_id "NEAR";\n'
     )
     (folder / "known.tsv").write_text(f"Chr_id\tChr_pos\n1\t{position - 9_000}\n")
-    gwas = Gwas(genes=str(folder / "genes.gtf"), published=str(folder / "known.tsv"))
+    places = [position, position + 20_000, position + 40_000]
+    rows = [f"1,{place},{alleles},NEAR,1" for place in places for alleles in ("A,G", "A,C")]
+    (folder / "variants.csv").write_text("\n".join(["contig,position,ref,alt,gene,weight", *rows]))
+    gwas = Gwas(
+        genes=str(folder / "genes.gtf"),
+        published=str(folder / "known.tsv"),
+        rare=Rare(genes=str(folder / "variants.csv"), max_maf=0.5),
+    )
     summary = run_gwas(
         spark, str(prepared[0]), shuffled, groups, covariates, settings, gwas, str(folder), 1
     )
@@ -128,6 +135,19 @@ def test_planted_variants_are_found_each_by_its_method(studied):
     assert joint["beta"].isna().all()
     assert set(loci["method"]) == {"vae", "vae omnibus"}
     assert summary["loci"]["traits"] == 0
+
+
+def test_a_gene_is_tested_by_its_variants_however_their_alleles_are_called(studied):
+    folder, summary = studied
+    genes = pd.read_parquet(folder / "genes").set_index("phenotype")
+    assert summary["genes"] == 1
+    assert set(genes["gene"]) == {"NEAR"}
+    assert genes.loc["vae_00", "n_variants"] == 3
+    assert genes["burden_neg_log10_p"].idxmax() == genes["skat_neg_log10_p"].idxmax() == "vae_00"
+    assert any(
+        note.startswith("3 of the 6 rows of the gene table") and note.endswith("other way round")
+        for note in summary["notes"]
+    )
 
 
 def test_tables_hold_every_test(studied):

@@ -55,7 +55,6 @@ def run_gwas(
     settings: Gwas,
     folder: str,
     seed: int,
-    gene_table: str | None = None,
     is_male: pd.Series | None = None,
 ) -> dict[str, Any]:
     """Test every variant of a prepared genotype set against every phenotype, and find the loci.
@@ -65,8 +64,8 @@ def run_gwas(
     `phenotypes` by group: `vae` and `pca` (also tested together) and `traits`. Everybody is
     analysed who has every covariate and, unless the null model is whole_genome, is in the unrelated
     set; phenotypes are rank-inverse-normal transformed, covariates and principal components are
-    terms of the regression. `gene_table` is where `settings.rare.genes` lies. People whose X
-    chromosome contradicts `is_male` (1, 0 or NaN, by participant) are left out.
+    terms of the regression. People whose X chromosome contradicts `is_male` (1, 0 or NaN, by
+    participant) are left out.
 
     Writes `folder`/associations.ht (Hail), the tables associations, omnibus, loci, signals, ld,
     nearby_genes, heritability, genetic_correlation and genes, sumstats/ (GWAS-SSF, and REGENIE's
@@ -111,9 +110,9 @@ def run_gwas(
     # Tables that the study names are read, and refused, before the hours of computing.
     annotation = read_annotation(settings)
     chosen = None
-    if gene_table is not None and settings.rare is not None:
+    if settings.rare is not None:
         genome = genotype_settings.reference_genome
-        chosen = read_genes(gene_table, genome, settings.rare.consequences)
+        chosen = read_genes(settings.rare.genes, genome, settings.rare.consequences)
         chosen, note = matched_genes(spark, genotypes, chosen)
         notes.append(note)
 
