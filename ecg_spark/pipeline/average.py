@@ -87,7 +87,9 @@ def average(
     averaged = spark.read.parquet(staged)
     good = averaged.where(F.col("reason").isNull())
     # In an order that has nothing to do with the files': neighbours in a row group are strangers.
-    beats = good.select(BEATS.schema.names).sort("participant_hash", "ecg_id")
+    # By hash, since `sort` over all of them would read every beat once more to share them out.
+    beats = good.select(BEATS.schema.names).repartition("participant_hash")
+    beats = beats.sortWithinPartitions("participant_hash", "ecg_id")
     traits = good.select(TRAITS.schema.names)
     rejected = averaged.where(F.col("reason").isNotNull()).select(
         "ecg_id", "path", F.lit("average").alias("step"), "reason", "detail"
