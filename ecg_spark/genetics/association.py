@@ -207,6 +207,22 @@ def _one_pattern(
     return found
 
 
+def design_table(
+    spark: SparkSession, phenotypes: NDArray[np.float64], covariates: pd.DataFrame
+) -> hl.Table:
+    """Complete phenotypes `y` [samples, p] and covariates `c`, as arrays by sample `s`."""
+    rows = pd.DataFrame(
+        {
+            "s": covariates.index.astype(str),
+            "y": phenotypes.tolist(),
+            "c": covariates.to_numpy(float).tolist(),
+        }
+    )
+    frame = spark.createDataFrame(rows, "s string, y array<double>, c array<double>")
+    table = hl.Table.from_spark(frame).key_by("s")
+    return table.checkpoint(hl.utils.new_temp_file("design", "ht"))
+
+
 def _linear_regression(
     spark: SparkSession,
     genotypes: hl.MatrixTable,
@@ -216,17 +232,7 @@ def _linear_regression(
     """Hail's regression of the phenotypes of each contig, or of all under "", on its variants:
     rsid, n, sum_x, and beta, se and t of every phenotype."""
     values = np.column_stack([one.to_numpy(float) for one in phenotypes.values()])
-    rows = pd.DataFrame(
-        {
-            "s": covariates.index.astype(str),
-            "y": values.tolist(),
-            "c": covariates.to_numpy(float).tolist(),
-        }
-    )
-    design = hl.Table.from_spark(
-        spark.createDataFrame(rows, "s string, y array<double>, c array<double>")
-    ).key_by("s")
-    design = design.checkpoint(hl.utils.new_temp_file("design", "ht"))
+    design = design_table(spark, values, covariates)
     used = genotypes.semi_join_cols(design)
     used = used.annotate_cols(**design[used.s])
     # Several lists of phenotypes in one call (chained) took ten times as long.

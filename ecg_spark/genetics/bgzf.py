@@ -25,6 +25,26 @@ class Index:
 
     def __init__(self) -> None:
         self.contigs: dict[bytes, dict[int, list[int]]] = {}
+        self._begun, self._start = b"", 0  # a line that goes on in the next block
+
+    def add_block(self, text: bytes, place: int, size: int) -> None:
+        """The lines of a block of `size` bytes at `place`: contig, tab, position, tab, the rest."""
+        lines = text.split(b"\n")
+        at = 0
+        for number, line in enumerate(lines[:-1]):
+            own = place << 16 | at
+            at += len(line) + 1
+            # The last line of a block ends where the next block begins.
+            whole = number == len(lines) - 2 and at == len(text)
+            end = (place + size) << 16 if whole else place << 16 | at
+            if self._begun:
+                line, own, self._begun = self._begun + line, self._start, b""
+            contig, position, _ = line.split(b"\t", 2)
+            self.add(contig, int(position), own, end)
+        if lines[-1]:
+            if not self._begun:
+                self._start = place << 16 | at
+            self._begun += lines[-1]
 
     def add(self, contig: bytes, position: int, start: int, end: int) -> None:
         """A record at `position` (from 1) between two virtual offsets."""
@@ -61,15 +81,13 @@ def pack(content: bytes) -> bytes:
 
 
 def join(
-    files: Any, parts: Sequence[str], header: bytes, target: str, separator: bytes = b"\t"
-) -> tuple[str, Index]:
-    """Write header and parts, BGZF files of whole lines, as one file; its MD5 and index.
+    files: Any, parts: Sequence[str], header: bytes, target: str, index: Index | None = None
+) -> str:
+    """Write header and parts, BGZF files of whole lines, as one file; its MD5.
 
-    `files`: the fsspec file system of all. Lines begin with the contig and the position; the header
-    is one line.
+    `files`: the fsspec file system of all. The lines of the parts are added to `index`, if given.
     """
     digest = hashlib.md5(usedforsecurity=False)
-    index = Index()
     place = 0
     with files.open(target, "wb") as out:
 
@@ -80,29 +98,14 @@ def join(
             place += len(block)
 
         write(_block(header))
-        begun, start = b"", 0  # a line that goes on in the next block
         for name in parts:
             with files.open(name, "rb") as part:
                 for block, text in _blocks(part):
-                    lines = text.split(b"\n")
-                    at = 0
-                    for number, line in enumerate(lines[:-1]):
-                        own = place << 16 | at
-                        at += len(line) + 1
-                        # The last line of a block ends where the next block begins.
-                        whole = number == len(lines) - 2 and at == len(text)
-                        end = (place + len(block)) << 16 if whole else place << 16 | at
-                        if begun:
-                            line, own, begun = begun + line, start, b""
-                        contig, position, _ = line.split(separator, 2)
-                        index.add(contig, int(position), own, end)
-                    if lines[-1]:
-                        if not begun:
-                            start = place << 16 | at
-                        begun += lines[-1]
+                    if index is not None:
+                        index.add_block(text, place, len(block))
                     write(block)
         write(END)
-    return digest.hexdigest(), index
+    return digest.hexdigest()
 
 
 def _blocks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:

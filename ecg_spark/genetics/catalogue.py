@@ -76,7 +76,8 @@ def write_loci(
     threshold, and are not looked for behind an omnibus test.
     """
     hits = {method: _hits(tests, method, threshold) for method, threshold in thresholds.items()}
-    dosages = _dosages(packed, significant_variants(list(hits.values())), covariates.index)
+    people = packed.places(list(covariates.index))
+    dosages = _dosages(packed, significant_variants(list(hits.values())), people)
     genes, published = annotation.genes, annotation.published
     window = settings.clump_window_bp
     loci, signals, counts = [], [], {}
@@ -107,7 +108,7 @@ def write_loci(
     write_rows(spark, loci, LOCI, folder)
     write_rows(spark, signals, SIGNALS, folder)
     leads = pd.DataFrame(loci, columns=VARIANT).drop_duplicates()
-    linked = [one for lead in leads.itertuples() for one in _ld(packed, lead, covariates.index)]
+    linked = [one for lead in leads.itertuples() for one in _ld(packed, lead, people)]
     write_rows(spark, linked, LD, folder)
     nearby: list[dict[str, Any]] = []
     if genes is not None and len(leads):
@@ -124,12 +125,12 @@ def _stretch(position: int) -> tuple[int, int]:
     return position - NEIGHBOUR_BP, position + NEIGHBOUR_BP
 
 
-def _ld(packed: Packed, lead: Any, samples: pd.Index) -> list[dict[str, Any]]:
+def _ld(packed: Packed, lead: Any, people: NDArray[np.int64]) -> list[dict[str, Any]]:
     """r² of a lead variant (contig, position, ref, alt) with each neighbour, itself among them."""
     sites = packed.sites
     near = (sites["contig"] == lead.contig) & sites["position"].between(*_stretch(lead.position))
     places = _nearest(np.flatnonzero(near), sites, lead.position)
-    genotypes = standardised(packed.calls.read(places, packed.places(list(samples))))
+    genotypes = standardised(packed.calls.read(places, people))
     found = sites.iloc[places]
     own = (found[["position", "ref", "alt"]] == [lead.position, lead.ref, lead.alt]).all(axis=1)
     r2 = (genotypes @ genotypes[np.flatnonzero(own)[0]]) ** 2
@@ -161,12 +162,12 @@ def _hits(tests: Tests, method: str, threshold: float) -> pd.DataFrame:
     return rows.filter(F.col("neg_log10_p") >= threshold).toPandas()
 
 
-def _dosages(packed: Packed, variants: pd.DataFrame, samples: pd.Index) -> dict[Any, Any]:
+def _dosages(packed: Packed, variants: pd.DataFrame, people: NDArray[np.int64]) -> dict[Any, Any]:
     """Genotypes of significant variants by their key, centred and of length 1."""
     if variants.empty:
         return {}
     places = packed.rows(variants)
-    calls = packed.calls.read(places, packed.places(list(samples)))
+    calls = packed.calls.read(places, people)
     keys = packed.sites.iloc[places][VARIANT].itertuples(index=False, name=None)
     return dict(zip(keys, standardised(calls), strict=True))
 

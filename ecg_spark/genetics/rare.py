@@ -14,7 +14,7 @@ import pandas as pd
 from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.association import neg_log10_p_of_t
+from ecg_spark.genetics.association import design_table, neg_log10_p_of_t
 from ecg_spark.genetics.packed import VARIANT
 from ecg_spark.genetics.phenotypes import by_missingness
 from ecg_spark.participants import read_text_table
@@ -148,7 +148,8 @@ def gene_tests(
     records = []
     for names in by_missingness(phenotypes):
         known = phenotypes[names[0]].notna()
-        design = _design(spark, phenotypes.loc[known, names], covariates[known])
+        y = phenotypes.loc[known, names].to_numpy(float)
+        design = design_table(spark, y, covariates[known])
         part = used.semi_join_cols(design)
         part = part.annotate_cols(**design[part.s])
         part = part.annotate_rows(af=hl.agg.mean(part.n_alt) / 2)
@@ -164,19 +165,6 @@ def gene_tests(
         part = part.checkpoint(hl.utils.new_temp_file("genes", "mt"))
         records += _tests(part, names, covariates.shape[1], int(known.sum()))
     return records
-
-
-def _design(spark: SparkSession, phenotypes: pd.DataFrame, covariates: pd.DataFrame) -> hl.Table:
-    """Phenotypes `y` and terms `c` by sample."""
-    frame = pd.DataFrame(
-        {
-            "s": phenotypes.index.astype(str),
-            "y": phenotypes.to_numpy(float).tolist(),
-            "c": covariates.to_numpy(float).tolist(),
-        }
-    )
-    rows = spark.createDataFrame(frame, "s string, y array<double>, c array<double>")
-    return hl.Table.from_spark(rows).key_by("s").checkpoint(hl.utils.new_temp_file("design", "ht"))
 
 
 def _tests(

@@ -121,8 +121,9 @@ def _write(
         found = [name for name in found if not name.rpartition("/")[2].startswith((".", "_"))]
         target = f"{base}/{phenotype}{suffix}"
         first = (separator.join(header) + "\n").encode()
-        digest, index = bgzf.join(files, found, first, target, separator.encode())
-        if separator == "\t":  # tabix knows no other
+        index = bgzf.Index() if separator == "\t" else None  # tabix knows no other
+        digest = bgzf.join(files, found, first, target, index)
+        if index is not None:
             files.pipe_file(f"{target}.tbi", index.encode(1))
         return phenotype, digest
 
