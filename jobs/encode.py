@@ -14,7 +14,7 @@ from models.tracking import log_back
 def work(context: Context) -> Summary:
     """Encode every beat with the registered model and publish the table latents."""
     trained, uri = context.inputs["train"].summary, context.study.tracking_uri
-    encoder = load_encoder(trained["model_uri"], uri)
+    encoder = load_encoder(trained["model_uri"], uri, context.study.model.device)
     beats = read_table(context.spark, BEATS, context.inputs["average"].path("beats"))
     summary = encode(context.spark, beats, encoder, context.run.path)
     metrics = {

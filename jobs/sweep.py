@@ -1,6 +1,10 @@
-"""spark-submit jobs/sweep.py --study study.yaml: models to choose from, none of them published."""
+"""spark-submit jobs/sweep.py --study study.yaml: models to choose from, none of them published.
+
+On several GPUs: torchrun --nproc-per-node 4 jobs/sweep.py --study study.yaml
+"""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -10,7 +14,8 @@ from ecg_spark.study import Study, load_study
 from jobs.step import Summary, guarded, origin, print_line
 from jobs.train import STEP as TRAIN
 from jobs.train import check, plan_of
-from models.sweep import SORTED_BY, Trial, sweep
+from models.job import Plan
+from models.sweep import SORTED_BY, Trial, assist_sweep, sweep
 
 COLUMNS = {
     SORTED_BY: ("µV", "{:.2f}"),
@@ -23,17 +28,23 @@ COLUMNS = {
 """What the table shows of each combination; all other metrics are in MLflow."""
 
 
-def run_sweep(study: Study) -> Summary:
-    """Train every combination of the study's grid, print the table, and return the summary."""
+def planned(study: Study) -> Plan:
+    """What is to be trained. Raises `UsageError` where the study has no grid or no beats."""
     if not study.sweep:
         raise UsageError(
             "The study file has no grid: name settings of the model with values to try, as in "
             "'sweep: {latents: [16, 20, 32], kl_weight: [0.5, 1.0]}'."
         )
-    check(study)
     store = Store(study.output_path)
     inputs, _ = origin(TRAIN, study, store)
-    run_id, trials = sweep(plan_of(study, store, inputs["average"], "sweep"), study.sweep)
+    return plan_of(study, store, inputs["average"], "sweep")
+
+
+def run_sweep(study: Study) -> Summary:
+    """Train every combination of the study's grid, print the table, and return the summary."""
+    plan = planned(study)
+    check(study)
+    run_id, trials = sweep(plan, study.sweep)
     print(table(list(study.sweep), trials), flush=True)
     return {
         "step": "sweep",
@@ -45,6 +56,12 @@ def run_sweep(study: Study) -> Summary:
         "best_run_id": trials[0].run_id,
         "metrics": {key: round(trials[0].metrics[key], 4) for key in COLUMNS},
     }
+
+
+def join(study: Study) -> None:
+    """What every process but the first of a sweep under torchrun does."""
+    plan = planned(study)
+    assist_sweep(plan.beats_path, study.model.device, seed=study.seed)
 
 
 def table(names: Sequence[str], trials: Sequence[Trial]) -> str:
@@ -68,6 +85,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="jobs/sweep.py", description="Train the study's grid.")
     parser.add_argument("--study", required=True, help="the study file")
     options = parser.parse_args(arguments)
+    if os.environ.get("RANK", "0") != "0":
+        return guarded(lambda: join(load_study(options.study)))
     return guarded(lambda: print_line(run_sweep(load_study(options.study))))
 
 

@@ -12,7 +12,8 @@ from ecg_spark.store import Publication, Store
 from ecg_spark.study import Study, load_study
 from jobs.average import STEP as AVERAGE
 from jobs.step import Context, Step, Summary, guarded, main, origin, parse
-from models.job import Plan, assist, choose_device
+from models.job import Plan, assist
+from models.processes import choose_device
 from models.tracking import tracked
 from models.train import train
 
@@ -67,7 +68,7 @@ def join(step: Step, arguments: list[str] | None = None) -> int:
     return guarded(act)
 
 
-STEP = Step("train", (AVERAGE,), settings, work, version=3, check=check)
+STEP = Step("train", (AVERAGE,), settings, work, version=4, check=check)
 
 if __name__ == "__main__":
     first = os.environ.get("RANK", "0") == "0"

@@ -131,21 +131,24 @@ class Encoder:
         return made
 
 
-def read_encoder(folder: Path) -> Encoder:
-    """The Encoder of a folder that `Encoder.save` wrote. Raises `DataError` where it is damaged."""
+def read_encoder(folder: Path, device: str = "cpu") -> Encoder:
+    """The Encoder of a folder that `Encoder.save` wrote, to work on 'cpu', 'cuda' or 'auto'.
+
+    Raises `DataError` where the folder is damaged.
+    """
     try:
         common = json.loads((folder / MODEL).read_text("utf-8"))
         names, match = [f"fold_{k}" for k in range(common["folds"])], common["match"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise damaged(folder, error) from None
-    return Encoder([read_fold(folder / name) for name in names], match)
+    return Encoder([read_fold(folder / name, device) for name in names], match)
 
 
-def load_encoder(model_uri: str, tracking_uri: str) -> Encoder:
-    """The Encoder of a registered model, such as 'models:/ecg-vae@champion'.
+def load_encoder(model_uri: str, tracking_uri: str, device: str = "cpu") -> Encoder:
+    """The Encoder of a registered model, such as 'models:/ecg-vae@champion', as `read_encoder`'s.
 
     Raises `InfrastructureError` where MLflow does not answer or does not know the model.
     """
     with tracked(tracking_uri):
         folder = mlflow.artifacts.download_artifacts(artifact_uri=model_uri)
-    return read_encoder(Path(folder) / "artifacts" / FOLDER)
+    return read_encoder(Path(folder) / "artifacts" / FOLDER, device)

@@ -26,10 +26,11 @@ SEGMENTS_MS = {"p": (-280, -60), "qrs": (-60, 60), "st_t": (60, 460)}
 
 @torch.inference_mode()
 def evaluate(network: VAE, held_out: Beats, settings: Model) -> Metrics:
-    """Figures on held-out beats, rebuilt from their posterior means.
+    """Figures on held-out beats, rebuilt from the means that the encoder guesses.
 
-    The loss has the final KL weight in every epoch, so that epochs can be compared. Of several
-    processes each takes its part of the beats.
+    The trained model's own (`compare`) are of the posterior's mode and better. The loss has the
+    final KL weight in every epoch, so that epochs can be compared. Of several processes each takes
+    its part of the beats.
     """
     sums = torch.zeros(4 + settings.latents, device=network.noise.device)
     for beats in held_out.once(512):

@@ -26,10 +26,13 @@ class Factors:
     back: Array
     offset: Array
 
-    def of_posterior(self, mean: Array, log_variance: Array) -> tuple[Array, Array]:
-        """Mean and SD of the factors, each [n, k], of a posterior with diagonal covariance."""
-        z = (mean - self.offset) @ self.turn.T
-        return z, np.sqrt(np.exp(log_variance) @ (self.turn**2).T)
+    def of_posterior(self, mean: Array, covariance: Array) -> tuple[Array, Array]:
+        """Mean and SD of the factors, each [n, k], of a posterior of the latents.
+
+        Its means are [n, latents], its covariances [n, latents, latents].
+        """
+        variance = ((self.turn @ covariance) * self.turn).sum(axis=2)
+        return (mean - self.offset) @ self.turn.T, np.sqrt(variance)
 
     def to_latents(self, z: Array) -> Array:
         """The VAE's latents [n, latents] of factors [n, k]."""
@@ -37,20 +40,21 @@ class Factors:
 
 
 def fit_factors(
-    mean: Array, log_variance: Array, min_active_kl: float, effect: Callable[[Factors], Array]
+    mean: Array, covariance: Array, min_active_kl: float, effect: Callable[[Factors], Array]
 ) -> tuple[Factors, Array]:
-    """Factors of training posteriors [n, latents] and the mean KL in nats of each, [k], falling.
+    """Factors of training posteriors and the mean KL in nats of each, [k], falling.
 
-    Latents whose mean KL is below `min_active_kl` are left out. The others are decorrelated over
-    the training beats by the symmetric whitening of their means, which of all decorrelations moves
-    each the least (Kessy et al., Am Stat 2018; 72:309), turned so that each factor acts on as
-    little of the beat as can be (varimax), and ordered by KL. `effect` gives what one SD more of
-    each factor does to the mean beat, [k, samples]; the sign of a factor is that which makes the
-    sum of cubes of its effect positive, so that its largest deflection points up.
+    `mean` is [n, latents], `covariance` [n, latents, latents]. Latents whose mean KL is below
+    `min_active_kl` are left out. The others are decorrelated over the training beats by the
+    symmetric whitening of their means, which of all decorrelations moves each the least (Kessy et
+    al., Am Stat 2018; 72:309), turned so that each factor acts on as little of the beat as can be
+    (varimax), and ordered by KL. `effect` gives what one SD more of each factor does to the mean
+    beat, [k, samples]; the sign of a factor is that which makes the sum of cubes of its effect
+    positive, so that its largest deflection points up.
 
     Raises `DataError` where no latent is active.
     """
-    kl = 0.5 * (mean**2 + np.exp(log_variance) - 1 - log_variance).mean(axis=0)
+    kl = mean_kl(mean, np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)))
     active = np.flatnonzero(kl >= min_active_kl)
     if not len(active):
         raise DataError(
@@ -69,13 +73,13 @@ def fit_factors(
     rotation = varimax(loadings)
     rotation *= np.where(((loadings @ rotation) ** 3).sum(axis=0) < 0, -1, 1)
     turn, back = rotation.T @ turn, back @ rotation
-    order = np.argsort(-factor_kl(Factors(turn, back, offset), mean, log_variance), kind="stable")
+    order = np.argsort(-factor_kl(Factors(turn, back, offset), mean, covariance), kind="stable")
     factors = Factors(
         turn[order].astype(np.float32),
         back[:, order].astype(np.float32),
         offset.astype(np.float32),
     )
-    return factors, factor_kl(factors, mean, log_variance)
+    return factors, factor_kl(factors, mean, covariance)
 
 
 def varimax(loadings: Array) -> Array:
@@ -96,9 +100,9 @@ def varimax(loadings: Array) -> Array:
     return rotation
 
 
-def factor_kl(factors: Factors, mean: Array, log_variance: Array) -> Array:
+def factor_kl(factors: Factors, mean: Array, covariance: Array) -> Array:
     """Mean KL in nats of each factor's posterior from the standard normal, [k]."""
-    return mean_kl(*factors.of_posterior(mean, log_variance))
+    return mean_kl(*factors.of_posterior(mean, covariance))
 
 
 def mean_kl(z: Array, z_sd: Array) -> Array:

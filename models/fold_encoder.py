@@ -20,10 +20,13 @@ from ecg_spark.ecg import INDEPENDENT_ROWS, LEADS
 from ecg_spark.errors import DataError
 from models.factors import Factors
 from models.pca import Components
+from models.posterior import posterior
+from models.processes import choose_device
 from models.vae import VAE, twelve_leads
 
 WEIGHTS, CONFIG = "weights.safetensors", "model.json"
-BATCH = 512
+BATCH = 64
+"""Beats that are encoded at a time: their derivatives by the latents take 25 MB."""
 
 Array = NDArray[np.float64]
 Signals = NDArray[np.float32]
@@ -41,16 +44,17 @@ class FoldEncoder:
     """A trained network as bytes; small, picklable, to be broadcast to Spark's workers.
 
     Latents are the active ones only, by falling KL, in units of their standard deviation over the
-    training beats. The network is built at the first call in each process. Where it was unpickled,
-    which is on a worker, PyTorch keeps to one thread: other tasks have the other cores.
+    training beats. The network is built at the first call in each process, on its GPU where
+    `device` is 'cuda', or 'auto' and there is one. Where it was unpickled, which is on a worker,
+    PyTorch keeps to one thread: other tasks have the other cores.
     """
 
-    def __init__(self, weights: bytes, config: dict[str, Any]) -> None:
-        self.weights, self.config = weights, config
+    def __init__(self, weights: bytes, config: dict[str, Any], device: str = "cpu") -> None:
+        self.weights, self.config, self.device = weights, config, device
         self._built: tuple[VAE, Factors, Components] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"weights": self.weights, "config": self.config}
+        return {"weights": self.weights, "config": self.config, "device": self.device}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _built=None)
@@ -70,12 +74,11 @@ class FoldEncoder:
         """Active latents of beats, float32 [n, 12, 600] in mV."""
         network, factors, _ = self._build()
         parts = []
-        with torch.inference_mode():
-            for rows in torch.from_numpy(independent_leads(signal)).split(BATCH):
-                parts.append([part.numpy() for part in network.encode(rows)])
-        mean, log_variance = (np.concatenate(part) for part in zip(*parts, strict=True))
-        z, z_sd = factors.of_posterior(mean, log_variance)
-        return Encoding(z.astype(np.float64), z_sd.astype(np.float64))
+        for rows in torch.from_numpy(independent_leads(signal)).split(BATCH):
+            own = (part.cpu().numpy() for part in posterior(network, rows.to(network.noise.device)))
+            parts.append(factors.of_posterior(*own))
+        z, z_sd = (np.concatenate(part).astype(np.float64) for part in zip(*parts, strict=True))
+        return Encoding(z, z_sd)
 
     def encode_pca(self, signal: Signals) -> Encoding:
         """Scores of beats [n, 12, 600] on the principal components, in standard deviations.
@@ -92,8 +95,8 @@ class FoldEncoder:
         network, factors, _ = self._build()
         latents = torch.from_numpy(factors.to_latents(np.asarray(z, np.float32)))
         with torch.inference_mode():
-            beats = [twelve_leads(network.decode(rows)) for rows in latents.split(BATCH)]
-        return torch.cat(beats).numpy()
+            parts = latents.to(network.noise.device).split(BATCH)
+            return torch.cat([twelve_leads(network.decode(rows)).cpu() for rows in parts]).numpy()
 
     def decode_pca(self, z: NDArray[np.floating[Any]]) -> Signals:
         """Beats [n, 12, 600] in mV of scores [n, k] on the principal components."""
@@ -125,7 +128,7 @@ class FoldEncoder:
             components = _group(arrays, "pca")
             noise_sd = float(components.pop("noise_sd")[0])
             self._built = (
-                network.eval(),
+                network.eval().to(choose_device(self.device)),
                 Factors(**_group(arrays, "factors")),
                 Components(**components, noise_sd=noise_sd),
             )
@@ -144,16 +147,15 @@ def pack(
     return FoldEncoder(save(arrays), config)
 
 
-def read_fold(folder: Path) -> FoldEncoder:
+def read_fold(folder: Path, device: str) -> FoldEncoder:
     """What `FoldEncoder.save` wrote into a folder. Raises `DataError` where it is damaged."""
     try:
-        encoder = FoldEncoder(
-            (folder / WEIGHTS).read_bytes(), json.loads((folder / CONFIG).read_text("utf-8"))
-        )
-        encoder._build()
+        config = json.loads((folder / CONFIG).read_text("utf-8"))
+        weights = (folder / WEIGHTS).read_bytes()
+        FoldEncoder(weights, config)._build()
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise damaged(folder, error) from None
-    return encoder
+    return FoldEncoder(weights, config, device)
 
 
 def damaged(folder: Path, error: Exception) -> DataError:

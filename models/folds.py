@@ -18,9 +18,10 @@ from ecg_spark.study import Model
 from models.encoder import Encoder
 from models.evaluation import AT_MOST
 from models.factors import Factors, fit_factors, mean_kl
-from models.fold_encoder import Array, FoldEncoder, Signals, pack
+from models.fold_encoder import BATCH, Array, FoldEncoder, Signals, pack
 from models.loader import Beats
 from models.pca import fit_components
+from models.posterior import posterior
 from models.vae import VAE, twelve_leads
 
 
@@ -29,9 +30,8 @@ def finish(
 ) -> FoldEncoder:
     """The encoder of a trained network: its active factors, and PCA with as many components."""
     beats = training.sample(AT_MOST)
-    with torch.inference_mode():
-        parts = [network.encode(rows) for rows in torch.from_numpy(beats).split(512)]
-    mean, log_variance = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
+    parts = [posterior(network, rows) for rows in torch.from_numpy(beats).split(BATCH)]
+    mean, covariance = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
 
     def effect(factors: Factors) -> NDArray[np.float32]:
         around = np.eye(len(factors.turn), dtype=np.float32) * 0.5
@@ -41,7 +41,7 @@ def finish(
             )
         return (up - down).flatten(1).numpy()
 
-    factors, kl = fit_factors(mean, log_variance, settings.min_active_kl, effect)
+    factors, kl = fit_factors(mean, covariance, settings.min_active_kl, effect)
     components = fit_components(beats, len(kl))
     config = {
         "latents": settings.latents,

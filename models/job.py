@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from mlflow.exceptions import MlflowException
 
-from ecg_spark.errors import InfrastructureError
 from ecg_spark.store import fingerprint
 from ecg_spark.study import Model
 from models import registry
@@ -24,7 +23,7 @@ from models.fitting import Fitting
 from models.fold_encoder import FoldEncoder, Signals
 from models.folds import align, finish
 from models.loader import open_beats
-from models.processes import Shard, local_rank, processes, shared
+from models.processes import Shard, choose_device, processes, shared
 from models.split import Split
 from models.tracking import Curves, experiment_id, tracked
 
@@ -77,18 +76,6 @@ class Outcome:
     judged: Sequence[tuple[FoldEncoder, Signals]]
     n_training: int
     n_held_out: int
-
-
-def choose_device(wanted: str) -> torch.device:
-    """The device to train on. Raises `InfrastructureError` where CUDA is wanted and absent."""
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise InfrastructureError(
-            "model.device is 'cuda', but PyTorch finds no usable NVIDIA GPU on this machine: "
-            "set it to 'auto' or 'cpu', or install a GPU build of PyTorch."
-        )
-    if wanted == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", local_rank())
 
 
 @contextmanager

@@ -15,6 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ecg_spark.errors import InfrastructureError
+
 PATIENCE = timedelta(minutes=10)
 
 
@@ -28,9 +30,15 @@ class Shard:
 
 @contextmanager
 def processes(device: torch.device) -> Iterator[Shard]:
-    """Join the processes that torchrun started, by NCCL on GPUs and Gloo on CPUs."""
+    """Join the processes that torchrun started, by NCCL on GPUs and Gloo on CPUs.
+
+    Within a `processes` that has joined them it does no more.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Shard()
+        return
+    if dist.is_initialized():
+        yield Shard(dist.get_rank(), dist.get_world_size())
         return
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
@@ -39,9 +47,19 @@ def processes(device: torch.device) -> Iterator[Shard]:
         dist.destroy_process_group()
 
 
-def local_rank() -> int:
-    """This process's number on its machine, which is that of its GPU."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+def choose_device(wanted: str) -> torch.device:
+    """The device to work on, of 'auto', 'cpu' and 'cuda'; of several GPUs this process's own.
+
+    Raises `InfrastructureError` where CUDA is wanted and absent.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise InfrastructureError(
+            "model.device is 'cuda', but PyTorch finds no usable NVIDIA GPU on this machine: "
+            "set it to 'auto' or 'cpu', or install a GPU build of PyTorch."
+        )
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def shared(value: Any) -> Any:

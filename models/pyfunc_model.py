@@ -14,8 +14,8 @@ class EcgVae(PythonModel):
     """Posterior means of the active latents, float64 [n, k]."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Read the weights and the configuration, the model's two artifacts."""
-        self.encoder = read_encoder(Path(context.artifacts["model"]))
+        """Read the model's folder; it works on a GPU where there is one."""
+        self.encoder = read_encoder(Path(context.artifacts["model"]), "auto")
 
     def predict(
         self, context: PythonModelContext, model_input: np.ndarray, params: Any = None

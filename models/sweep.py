@@ -3,6 +3,7 @@
 import itertools
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +12,8 @@ import mlflow
 from ecg_spark.errors import DataError
 from ecg_spark.study import Model
 from models.evaluation import Metrics
-from models.job import Plan, fitted
+from models.job import Plan, assist, fitted
+from models.processes import choose_device, processes, shared
 from models.tracking import experiment_id, tracked
 from models.train import log_pictures
 
@@ -47,16 +49,22 @@ def sweep(plan: Plan, grid: Mapping[str, Sequence[Any]]) -> tuple[str, list[Tria
     Raises `DataError` where every combination fails, and what `fitted` raises.
     """
     trials = []
-    with tracked(plan.tracking_uri):
+    with tracked(plan.tracking_uri), processes(choose_device(plan.settings.device)):
         where = experiment_id(plan.experiment, plan.tracking_uri)
+        every = [(values, _planned(plan, values)) for values in combinations(grid)]
+        finished = [_finished(where, own) for _, own in every]
+        shared([own.settings for (_, own), run in zip(every, finished, strict=True) if not run])
         parent = _found(where, SWEEP, plan.table_version, "")
         with mlflow.start_run(
             parent, experiment_id=where, run_name="sweep", tags={SWEEP: plan.table_version}
         ) as whole:
-            for number, values in enumerate(every := combinations(grid)):
+            for number, ((values, own), run_id) in enumerate(zip(every, finished, strict=True)):
                 said = ", ".join(f"{key} {value}" for key, value in values.items())
                 log.info("sweep: %d of %d, %s", number + 1, len(every), said)
-                trials.append(_trial(plan, values, said, where))
+                if run_id is None:
+                    trials.append(_train(own, values, said))
+                else:
+                    trials.append(Trial(values, run_id, _metrics(run_id), trained_now=False))
             if not any(trial.metrics for trial in trials):
                 raise DataError(
                     "Every combination of the sweep failed: the lines above say why; lower "
@@ -66,16 +74,30 @@ def sweep(plan: Plan, grid: Mapping[str, Sequence[Any]]) -> tuple[str, list[Tria
     return whole.info.run_id, order
 
 
-def _trial(plan: Plan, values: dict[str, Any], said: str, where: str) -> Trial:
-    """Train one combination, unless that is done."""
+def assist_sweep(beats_path: str, device: str, *, seed: int) -> None:
+    """Train along with the first of several processes, which alone calls `sweep`."""
+    with processes(choose_device(device)):
+        for settings in shared(None):
+            with suppress(DataError):  # the first process says it
+                assist(beats_path, settings, seed=seed)
+
+
+def _planned(plan: Plan, values: dict[str, Any]) -> Plan:
+    """The training of one combination."""
     own = replace(plan, settings=Model.model_validate(plan.settings.model_dump() | values))
-    identity = own.identity
-    finished = _found(where, COMBINATION, identity, "and attributes.status = 'FINISHED'")
-    if finished is not None:
-        return Trial(values, finished, _metrics(finished), trained_now=False)
-    tags = {COMBINATION: identity, "mlflow.runName": said}
+    return replace(own, checkpoints=f"{plan.checkpoints}/{own.identity}")
+
+
+def _finished(where: str, own: Plan) -> str | None:
+    """The run in which a combination was trained to its end."""
+    return _found(where, COMBINATION, own.identity, "and attributes.status = 'FINISHED'")
+
+
+def _train(own: Plan, values: dict[str, Any], said: str) -> Trial:
+    """Train one combination."""
+    tags = {COMBINATION: own.identity, "mlflow.runName": said}
     try:
-        with fitted(replace(own, tags=tags, checkpoints=f"{plan.checkpoints}/{identity}")) as made:
+        with fitted(replace(own, tags=tags)) as made:
             log_pictures(made)
     except DataError as error:
         log.warning("sweep: %s failed. %s", said, error)

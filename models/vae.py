@@ -137,19 +137,58 @@ class VAE(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """Beats [n, 8, 600] in mV of latents [n, latents]."""
+        return resample(self._unwarped(z), MAX_WARP * self._bent(z) @ self.knots)
+
+    def linearised(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Beats [n, 8, 600] in mV of latents [n, latents], and how each sample changes with each.
+
+        The derivatives, in mV, are [n, 600, 8, latents]: a sample's voltages lie together.
+        """
+        signal, bent = self._unwarped(z), self._bent(z)
+        left, part, inside = _places(MAX_WARP * bent @ self.knots)
+        amplitudes = (self.amplitude.weight.T @ self.axes).unflatten(1, (N_LEADS, BEAT_SAMPLES))
+        amplitudes = amplitudes.permute(2, 1, 0).contiguous()
+        before, after = (
+            amplitudes.index_select(0, places.flatten()).unflatten(0, left.shape)
+            for places in (left, left + 1)
+        )
+        slopes = before.lerp_(after, part[..., None, None])
+        bending = MAX_WARP / 3 * (1 - bent**2).unsqueeze(2) * self.warp.weight
+        moved = (self.knots.T @ bending) * inside.unsqueeze(2)
+        steepness = _at(signal, left + 1) - _at(signal, left)
+        slopes.addcmul_(steepness.transpose(1, 2).unsqueeze(3), moved.unsqueeze(2))
+        return _at(signal, left) + steepness * part.unsqueeze(1), slopes
+
+    def _unwarped(self, z: Tensor) -> Tensor:
+        """The amplitudes [n, 8, 600] in mV before the time axis is warped."""
         change = (self.amplitude(z) @ self.axes).unflatten(1, (N_LEADS, BEAT_SAMPLES))
-        shift = MAX_WARP * torch.tanh(self.warp(z) / 3) @ self.knots
-        return resample(self.template + change, shift)
+        return self.template + change
+
+    def _bent(self, z: Tensor) -> Tensor:
+        """The warp at its knots, [n, knots], as a share of the furthest."""
+        return torch.tanh(self.warp(z) / 3)
 
 
 def resample(beats: Tensor, shift: Tensor) -> Tensor:
     """Beats [n, 8, 600] read at t + shift(t), linearly; `shift` [n, 600] is in samples."""
-    at = torch.arange(BEAT_SAMPLES, device=beats.device) + shift
-    at = at.clamp(0, BEAT_SAMPLES - 1.01)
+    left, part, _ = _places(shift)
+    return torch.lerp(_at(beats, left), _at(beats, left + 1), part.unsqueeze(1))
+
+
+def _places(shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The sample before t + shift(t), the part of a sample beyond it, and whether that moves.
+
+    Each is [n, 600]. Beyond the ends of the beat its first and last values are read.
+    """
+    wanted = torch.arange(BEAT_SAMPLES, device=shift.device) + shift
+    at = wanted.clamp(0, BEAT_SAMPLES - 1.01)
     left = at.nan_to_num().long()  # a diverged network gives NaN, not an index out of range
-    part = (at - left).unsqueeze(1)
-    left = left.unsqueeze(1).expand_as(beats)
-    return beats.gather(2, left) * (1 - part) + beats.gather(2, left + 1) * part
+    return left, at - left, at == wanted
+
+
+def _at(beats: Tensor, places: Tensor) -> Tensor:
+    """Beats [n, 8, 600] at places [n, 600] of their own."""
+    return beats.gather(2, places.unsqueeze(1).expand_as(beats))
 
 
 def _smooth_basis(knots: int) -> Tensor:

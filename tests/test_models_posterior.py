@@ -1,0 +1,75 @@
+"""The posterior of a beat's latents, against automatic derivatives and a closed form."""
+
+import numpy as np
+import pytest
+import torch
+
+from ecg_spark.simulate.heart import PARAMETERS, beat_mv, hearts_from_scores
+from models.fold_encoder import independent_leads
+from models.posterior import posterior
+from models.vae import VAE
+
+
+@pytest.fixture
+def network(beats):
+    """An untrained network whose warp and curved parts do something."""
+    torch.manual_seed(1)
+    network = VAE(4, 4)
+    network.start_from(beats)
+    torch.nn.init.normal_(network.warp.weight, std=0.1)
+    torch.nn.init.normal_(network.curved[-1].weight, std=0.05)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def beats():
+    """Simulated hearts' beats, [300, 8, 600] in mV."""
+    scores = np.random.default_rng(1).standard_normal((300, len(PARAMETERS)))
+    return independent_leads(beat_mv(hearts_from_scores(scores)))
+
+
+def energy(network, beats, z):
+    off = (beats - network.decode(z)) / network.noise.exp()
+    return (off**2).flatten(1).sum(dim=1) + (z**2).sum(dim=1)
+
+
+def test_derivatives_are_those_of_automatic_differentiation(network):
+    z = torch.randn(3, 4)
+    rebuilt, slopes = network.linearised(z)
+    torch.testing.assert_close(rebuilt, network.decode(z))
+    for row, own in zip(z, slopes, strict=True):
+        expected = torch.autograd.functional.jacobian(lambda q: network.decode(q[None])[0], row)
+        torch.testing.assert_close(own, expected.transpose(0, 1), rtol=1e-4, atol=1e-6)
+
+
+def test_without_a_warp_it_is_that_of_linear_regression(network, beats):
+    """Bishop, Pattern Recognition and Machine Learning, 2006, eq. 3.50 and 3.51."""
+    torch.nn.init.zeros_(network.warp.weight)
+    mean, covariance = posterior(network, torch.from_numpy(beats[:20]))
+    design = (network.amplitude.weight.T @ network.axes).detach().double().numpy().T
+    precision = np.exp(-2 * network.noise.item())
+    expected = np.linalg.inv(np.eye(4) + precision * design.T @ design)
+    np.testing.assert_allclose(covariance, np.tile(expected, (20, 1, 1)), rtol=2e-3, atol=1e-7)
+    around = beats[:20].reshape(20, -1) - network.template.detach().numpy().ravel()
+    np.testing.assert_allclose(mean, precision * around @ design @ expected, rtol=1e-3, atol=1e-4)
+
+
+def test_no_beat_is_less_likely_than_under_the_guess(network, beats):
+    x = torch.from_numpy(beats) * torch.linspace(-8, 8, len(beats))[:, None, None]
+    with torch.inference_mode():
+        guess = network.encode(x)[0]
+        mean, _ = posterior(network, x)
+        before, after = energy(network, x, guess), energy(network, x, mean)
+    assert (after <= before).all()
+    assert after.mean() < before.mean()
+
+
+def test_a_beat_does_not_depend_on_its_neighbours(network, beats):
+    x = torch.from_numpy(beats[:6].copy())
+    alone = torch.cat([posterior(network, row[None])[0] for row in x])
+    x[3] = float("nan")
+    together, covariance = posterior(network, x)
+    assert together[3].isnan().all()
+    kept = [0, 1, 2, 4, 5]
+    torch.testing.assert_close(together[kept], alone[kept], rtol=1e-4, atol=1e-4)
+    assert covariance[kept].isfinite().all()
