@@ -143,6 +143,9 @@ LATENTS = Table(
     ),
 )
 
+VARIANT = ["contig", "position", "ref", "alt"]
+"""What tells a variant from all others."""
+
 VARIANT_COLUMNS: dict[str, DataType | tuple[DataType, None]] = {
     "contig": TEXT,
     "position": WHOLE,
@@ -153,7 +156,7 @@ VARIANT_COLUMNS: dict[str, DataType | tuple[DataType, None]] = {
 
 ASSOCIATIONS = Table(
     "associations",
-    ("contig", "position", "ref", "alt", "phenotype"),
+    (*VARIANT, "phenotype"),
     schema(
         **VARIANT_COLUMNS,
         phenotype=TEXT,

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecg_spark.genetics.loci import clump, find_loci, merge
-from ecg_spark.genetics.packed import VARIANT
+from ecg_spark.tables import VARIANT
 
 tests = st.lists(
     st.tuples(

@@ -7,7 +7,7 @@ from genetics_data import least_squares, people, write_plink
 from scipy import integrate, stats
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.packed import VARIANT
+from ecg_spark.tables import VARIANT
 
 
 def _genes(rows):

@@ -19,10 +19,11 @@ from ecg_spark.genetics.annotate import (
 )
 from ecg_spark.genetics.loci import find_loci, significant_variants
 from ecg_spark.genetics.outputs import LD, LOCI, NEARBY_GENES, SIGNALS, write_rows
-from ecg_spark.genetics.packed import VARIANT, Packed, centred, standardised
+from ecg_spark.genetics.packed import Packed, centred, standardised
 from ecg_spark.genetics.signals import independent_signals
 from ecg_spark.genetics.whole_genome import Loco
 from ecg_spark.study import Gwas
+from ecg_spark.tables import VARIANT
 
 MAX_NEIGHBOURS = 4_000
 """Signals are looked for among so many variants about a lead variant."""

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ecg_spark.genetics.packed import VARIANT
+from ecg_spark.tables import VARIANT
 
 
 def find_loci(

@@ -12,6 +12,7 @@ from ecg_spark.tables import (
     ASSOCIATIONS,
     REAL,
     TEXT,
+    VARIANT,
     VARIANT_COLUMNS,
     WHOLE,
     Table,
@@ -52,7 +53,7 @@ from fewer than 7."""
 
 OMNIBUS = Table(
     "omnibus",
-    ("contig", "position", "ref", "alt", "model"),
+    (*VARIANT, "model"),
     schema(
         **VARIANT_COLUMNS,
         model=TEXT,
@@ -67,7 +68,7 @@ OMNIBUS = Table(
 
 LOCI = Table(
     "loci",
-    ("method", "contig", "position", "ref", "alt"),
+    ("method", *VARIANT),
     schema(
         method=TEXT,  # vae, vae omnibus, pca, …, traits
         **VARIANT_COLUMNS,  # of the lead variant

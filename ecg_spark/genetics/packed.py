@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ecg_spark.tables import VARIANT
+
 MISSING = 3
 """The code of a missing call in a matrix of calls (0, 1, 2 alternate alleles)."""
-
-VARIANT = ["contig", "position", "ref", "alt"]
 
 _HEADER = 3
 _CODES = np.array([2, MISSING, 1, 0], np.int8)  # of PLINK's two bits, the first allele being alt

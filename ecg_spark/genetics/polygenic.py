@@ -12,8 +12,9 @@ from pyspark.sql import functions as F
 
 from ecg_spark.genetics.ld_score import genetic_correlations, heritability, ld_scores
 from ecg_spark.genetics.outputs import GENETIC_CORRELATION, HERITABILITY, write_rows
-from ecg_spark.genetics.packed import VARIANT, Packed
+from ecg_spark.genetics.packed import Packed
 from ecg_spark.genetics.structure import AUTOSOMES
+from ecg_spark.tables import VARIANT
 
 log = logging.getLogger(__name__)
 

@@ -15,11 +15,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import stats
 
+from ecg_spark.tables import VARIANT
+
 FLOOR = 2.0
 """Associations below this -log10 p are counted but not drawn as points."""
 
 _BIN = 0.005
-_VARIANT = ["contig", "position", "ref", "alt"]
 _MEDIAN_CHI2 = float(stats.chi2.ppf(0.5, 1))
 
 
@@ -39,7 +40,7 @@ class Survey:
 
     def points(self, group: str) -> pd.DataFrame:
         """contig, position, neg_log10_p of a group's variants from `FLOOR` up."""
-        return self.peaks.get(group, pd.DataFrame(columns=[*_VARIANT, "neg_log10_p"]))
+        return self.peaks.get(group, pd.DataFrame(columns=[*VARIANT, "neg_log10_p"]))
 
     def qq(self, phenotype: str) -> NDArray[np.float64]:
         """Expected above observed -log10 p of a phenotype, [2, m], largest last."""
@@ -118,5 +119,5 @@ def _extend(seen: Survey, table: pa.Table) -> None:
 
 def _best(parts: list[pd.DataFrame]) -> pd.DataFrame:
     rows = pd.concat(parts, ignore_index=True)
-    best = rows.groupby([*_VARIANT, "group"], sort=False, as_index=False, observed=True)
+    best = rows.groupby([*VARIANT, "group"], sort=False, as_index=False, observed=True)
     return best["neg_log10_p"].max()

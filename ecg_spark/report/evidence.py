@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from ecg_spark.tables import TRAIT_NAMES
+from ecg_spark.tables import TRAIT_NAMES, VARIANT
 
 FEWEST = 10
 """A waveform is shown only where it stands for at least so many people."""
@@ -170,6 +170,6 @@ def ancestry_scores(table: ds.Dataset, at_most: int = 100_000) -> NDArray[np.flo
 
 def omnibus_batches(table: ds.Dataset) -> Iterator[pa.RecordBatch]:
     """The omnibus tests as associations whose phenotype is `vae omnibus` or `pca omnibus`."""
-    for batch in batches(table, ["contig", "position", "ref", "alt", "model", "neg_log10_p"]):
+    for batch in batches(table, [*VARIANT, "model", "neg_log10_p"]):
         names = pc.binary_join_element_wise(batch["model"], "omnibus", " ")
         yield batch.drop_columns(["model"]).append_column("phenotype", names)

@@ -19,6 +19,7 @@ from ecg_spark.report.comparison import (
     compare,
 )
 from ecg_spark.report.sections import Material, Section
+from ecg_spark.tables import VARIANT
 
 LOCI_SHOWN = 60
 EFFECTS_SHOWN = 6
@@ -53,7 +54,7 @@ def gwas(material: Material, planted: list[Planted]) -> tuple[Section, dict[str,
     """Manhattan and QQ plots of every group of tests, with their lambdas; and counts."""
     singles = survey(
         evidence.batches(
-            material.table("gwas", "associations"), [*loci.VARIANT, "phenotype", "neg_log10_p"]
+            material.table("gwas", "associations"), [*VARIANT, "phenotype", "neg_log10_p"]
         ),
         group_of,
     )

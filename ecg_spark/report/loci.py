@@ -13,9 +13,9 @@ import pyarrow.dataset as ds
 
 from ecg_spark.report.associations import contig_order
 from ecg_spark.report.comparison import METHODS
+from ecg_spark.tables import VARIANT
 
 MERGE_BP = 500_000
-VARIANT = ["contig", "position", "ref", "alt"]
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ecg_spark.report import figures
-from ecg_spark.report.loci import VARIANT, Region
+from ecg_spark.report.loci import Region
 from ecg_spark.report.sections import Material
+from ecg_spark.tables import VARIANT
 
 SHOWN = 9
 FLANK_BP = 250_000
