@@ -202,7 +202,9 @@ class Model(Section):
     min_active_kl: Annotated[float, Field(ge=0)] = Field(
         0.05, description="nats: a latent with less mean KL carries nothing and is left out"
     )
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where train and encode work; auto: on a GPU where there is one"
+    )
 
 
 class Mlflow(Section):

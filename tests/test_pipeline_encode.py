@@ -1,18 +1,22 @@
 """Encoding: a row a participant, agreement between ECGs, what a line reads from latents."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.stats import f_oneway
 from sklearn.metrics import roc_auc_score
 
+from ecg_spark.errors import InfrastructureError
 from ecg_spark.pipeline.encode import encode
 from ecg_spark.pipeline.latent_quality import intraclass_correlation, linear_probes
 from ecg_spark.pipeline.phenotypes import fold_indicators
 from ecg_spark.simulate.heart import beat_mv, sample_hearts
 from models.encoder import Encoder
 from models.factors import Factors
-from models.fold_encoder import independent_leads, pack
+from models.fold_encoder import FoldEncoder, independent_leads, pack
 from models.pca import fit_components
 from models.vae import VAE
 
@@ -62,6 +66,18 @@ def encoded(spark, beats, encoder, hashes, tmp_path_factory):
     table = spark.createDataFrame(rows, schema)
     summary = encode(spark, table.repartition(3), encoder, lambda name: f"{folder}/{name}")
     return summary, pd.read_parquet(folder / "latents")
+
+
+def test_an_encoder_works_where_it_is_told(encoder, beats):
+    """On a worker, which gets it as bytes; 'auto' is the CPU or, but for rounding, the same."""
+    weights, config = encoder.folds[0].weights, encoder.folds[0].config
+    expected = encoder.folds[0].encode(beats)
+    wherever = pickle.loads(pickle.dumps(FoldEncoder(weights, config, "auto")))
+    np.testing.assert_allclose(wherever.encode(beats).z, expected.z, rtol=1e-3, atol=1e-3)
+    assert wherever.device == "auto"
+    if not torch.cuda.is_available():
+        with pytest.raises(InfrastructureError, match="no usable NVIDIA GPU"):
+            FoldEncoder(weights, config, "cuda").encode(beats)
 
 
 def test_the_fold_stands_beside_the_latents_and_becomes_a_covariate(

@@ -5,15 +5,19 @@
 Rows a second through Petastorm with shuffling into batches of 64, and through pyarrow.dataset into
 NumPy, in turns on the same table; the ratio of the medians. Every row of every epoch is counted.
 Memory is the process's after each epoch. On a GPU also the time of an epoch with the loader over
-that from a tensor on the device, with a training step on each batch. The encoder's figures are of
-one thread: `Encoder.encode` of [n, 12, 600] beats over the bare network's call.
+that from a tensor on the device, with a training step on each batch; how busy the GPU is meanwhile,
+as NVML says (the package nvidia-ml-py); and the hours that 50 epochs of a million beats take at
+that rate. The encoder's figures are of one thread: `Encoder.encode` of [n, 12, 600] beats over the
+bare network's call, which guesses at what the encoder then looks for; on a GPU also there.
 """
 
 import argparse
 import json
 import statistics
 import tempfile
+import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +31,7 @@ from ecg_spark.study import Model
 from models.encoder import Encoder
 from models.factors import Factors
 from models.fitting import Fitting
-from models.fold_encoder import independent_leads, pack
+from models.fold_encoder import FoldEncoder, independent_leads, pack
 from models.loader import Resident, Streamed
 from models.pca import fit_components
 from models.split import TRAINING, Split
@@ -108,13 +112,34 @@ def on_gpu(folder, rows):
         fitting.training = beats
         torch.cuda.synchronize()
         started = time.perf_counter()
-        fitting._train(1)
-        torch.cuda.synchronize()
+        with busy_percent() as busy:
+            fitting._train(1)
+            torch.cuda.synchronize()
         seconds[name] = time.perf_counter() - started
     return {
         "epoch_over_device": round(seconds["loader"] / seconds["device"], 2),
         "gpu_beats_per_second": round(rows / seconds["loader"]),
+        "gpu_busy_percent": round(statistics.mean(busy)),
+        "hours_for_a_million_beats_50_epochs": round(5e7 * seconds["loader"] / rows / 3600, 2),
     }
+
+
+@contextmanager
+def busy_percent():
+    """What NVML says of the GPU ten times a second, as a list that fills."""
+    said, over = [], threading.Event()
+
+    def ask():
+        while not over.wait(0.1):
+            said.append(torch.cuda.utilization())
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield said
+    finally:
+        over.set()
+        thread.join()
 
 
 def encoder_figures(rounds, n=2048):
@@ -128,19 +153,25 @@ def encoder_figures(rounds, n=2048):
     config = {"latents": 20, "channels": Model().channels, "n_active": 20, "kl": [1.0] * 20}
     components = fit_components(rows[:300].numpy(), 20)
     factors = Factors(turn, turn, np.zeros(20, np.float32))
-    encoder = Encoder([pack(network, factors, components, config | {"seed": 1})], [1.0] * 20)
+    fold = pack(network, factors, components, config | {"seed": 1})
+    encoder = Encoder([fold], [1.0] * 20)
 
     def bare():
         with torch.inference_mode():
             return sum(len(network.encode(part)[0]) for part in rows.split(256))
 
-    def whole():
+    def whole(encoder=encoder):
         return sum(len(encoder.encode(part).z) for part in np.split(beats, n // 256))
 
     whole(), bare()
     rates = [(rate(whole, n), rate(bare, n)) for _ in range(rounds)]
     ours, theirs = (statistics.median(column) for column in zip(*rates, strict=True))
     line = {"encoder": round(ours), "bare_network": round(theirs), "ratio": round(ours / theirs, 2)}
+    if torch.cuda.is_available():
+        there = Encoder([FoldEncoder(fold.weights, fold.config, "cuda")], [1.0] * 20)
+        whole(there)
+        rates = [rate(lambda: whole(there), n) for _ in range(rounds)]
+        line["encoder_on_gpu"] = round(statistics.median(rates))
     print(json.dumps(line), flush=True)
 
 
@@ -154,7 +185,7 @@ def main():
         loader_figures(rows, options.rounds)
     encoder_figures(options.rounds)
     if not torch.cuda.is_available():
-        print("no GPU here: epoch time over a tensor on the device was not measured")
+        print("no GPU here: its epochs, how busy it is and its encoder were not measured")
 
 
 if __name__ == "__main__":
