@@ -34,9 +34,10 @@ test: setup ## run the tests
 	@infra/setup.sh gwas-ssf
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: setup ## check style and formatting
+lint: setup ## check style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 bench: setup ## run the benchmarks in tests/bench, one by one
 	@for file in tests/bench/bench_*.py; do \

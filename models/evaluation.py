@@ -82,12 +82,13 @@ def compare(judged: Sequence[tuple[FoldEncoder, Signals]]) -> Metrics:
         for part, (start, end) in SEGMENTS_MS.items():
             inside = slice(*(R_INDEX + int(ms * BEAT_RATE_HZ) // 1000 for ms in (start, end)))
             metrics[f"{name}/mae_uv/part_{part}"] = float(off_uv[:, inside].mean())
-    r = np.zeros(1)
+    between = np.zeros(1)
     if z.shape[1] > 1 and len(z) > 2:
-        r = np.abs(np.corrcoef(z, rowvar=False)[np.triu_indices(z.shape[1], 1)])
+        correlations = np.asarray(np.corrcoef(z, rowvar=False))
+        between = np.abs(correlations[np.triu_indices(z.shape[1], 1)])
     return metrics | {
-        "val/max_abs_r": float(r.max()),
-        "val/mean_abs_r": float(r.mean()),
+        "val/max_abs_r": float(between.max()),
+        "val/mean_abs_r": float(between.mean()),
         "val/max_abs_r_by_chance": largest_by_chance(z.shape[1], len(z)),
     }
 

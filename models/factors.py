@@ -105,6 +105,7 @@ def factor_kl(factors: Factors, mean: Array, covariance: Array) -> Array:
     return mean_kl(*factors.of_posterior(mean, covariance))
 
 
-def mean_kl(z: Array, z_sd: Array) -> Array:
+def mean_kl(z: Array, z_sd: Array) -> NDArray[np.float64]:
     """Mean KL in nats of posteriors of factors, means and SDs [n, k], from the normal, [k]."""
-    return np.asarray((0.5 * (z**2 + z_sd**2 - 1) - np.log(z_sd)).mean(axis=0))
+    kl = 0.5 * (z**2 + z_sd**2 - 1) - np.log(z_sd)
+    return np.asarray(kl.mean(axis=0), np.float64)

@@ -1,6 +1,7 @@
 """Pictures for MLflow: traversals, and mean beats of groups rebuilt; never one person's beat."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -42,7 +43,7 @@ def reconstruction_figure(title: str, measured: Signals, vae: Signals, pca: Sign
     )
 
 
-def _twelve(title: str, curves: Sequence[tuple[Signals, dict[str, object]]]) -> Figure:
+def _twelve(title: str, curves: Sequence[tuple[Signals, dict[str, Any]]]) -> Figure:
     """Twelve leads in the clinical layout, in one set of axes: twelve take five times as long."""
     figure = Figure(figsize=(10, 5.6), dpi=90, layout="constrained")
     FigureCanvasAgg(figure)

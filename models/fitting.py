@@ -22,7 +22,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -75,7 +75,7 @@ class Fitting:
         self.encode, self.decode = (
             compiled(part, device) for part in (self.network.encode, self.network.decode)
         )
-        self.best = copy.deepcopy(self.average.module.state_dict())
+        self.best = copy.deepcopy(self.averaged.state_dict())
         self.history: list[Metrics] = []
         self.step = 0
         if before is not None:
@@ -100,9 +100,14 @@ class Fitting:
 
     def result(self) -> VAE:
         """The trained network, on the CPU: the mean weights of the epoch with the best ELBO."""
-        network: VAE = self.average.module.cpu().eval()
+        network = self.averaged.cpu().eval()
         network.load_state_dict(self.best)
         return network
+
+    @property
+    def averaged(self) -> VAE:
+        """The network with the mean of its last weights."""
+        return cast(VAE, self.average.module)
 
     @property
     def best_epoch(self) -> int:
@@ -122,12 +127,10 @@ class Fitting:
         while not self.done:
             epoch = len(self.history) + 1
             with enough_memory():
-                metrics = self._train(epoch) | evaluate(
-                    self.average.module, held_out, self.settings
-                )
+                metrics = self._train(epoch) | evaluate(self.averaged, held_out, self.settings)
             self.history.append({"epoch": epoch, **metrics})
             if self.best_epoch == epoch:
-                self.best = copy.deepcopy(self.average.module.state_dict())
+                self.best = copy.deepcopy(self.averaged.state_dict())
             yield metrics
 
     def _train(self, epoch: int) -> Metrics:

@@ -87,8 +87,8 @@ class FoldEncoder:
         SD over the component's.
         """
         components = self._build()[2]
-        z = components.scores(independent_leads(signal)).astype(np.float64)
-        return Encoding(z, np.broadcast_to(components.score_sd, z.shape).copy())
+        z = np.asarray(components.scores(independent_leads(signal)), np.float64)
+        return Encoding(z, np.tile(components.score_sd.astype(np.float64), (len(z), 1)))
 
     def decode(self, z: NDArray[np.floating[Any]]) -> Signals:
         """Beats [n, 12, 600] in mV of active latents [n, k]."""
@@ -110,7 +110,7 @@ class FoldEncoder:
         """
         network, factors, components = self._build()
         mapped = Factors(turn.T @ factors.turn, factors.back @ turn, factors.offset)
-        peer = replace(components, turn=components.turn @ peer_turn)
+        peer = replace(components, turn=np.asarray(components.turn @ peer_turn, np.float32))
         config = self.config | {"n_active": len(kl), "kl": [round(float(x), 4) for x in kl]}
         return pack(network, mapped, peer, config)
 

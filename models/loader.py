@@ -5,7 +5,7 @@ The columns read are `signal` (7,200 floats: 12 leads x 600 samples in C order, 
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -154,7 +154,7 @@ class Streamed:
         """Batches of an epoch, the same for every process."""
         return math.ceil(self.most / batch_size)
 
-    def _read(self, seed: int) -> Iterator[Signals]:
+    def _read(self, seed: int) -> Generator[Signals]:
         def wanted(hashes: Hashes) -> NDArray[np.bool_]:
             return np.asarray(self.split.side(hashes) == self.side)
 

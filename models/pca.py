@@ -25,16 +25,18 @@ class Components:
 
     def scores(self, beats: Array) -> Array:
         """Scores in standard deviations, [n, m], of beats [n, ...] that flatten to d values."""
-        return (beats.reshape(len(beats), -1) - self.mean) @ self.axes.T / self.sd @ self.turn
+        around: Array = beats.reshape(len(beats), -1) - self.mean
+        return np.asarray(around @ self.axes.T / self.sd @ self.turn, np.float32)
 
     @property
     def score_sd(self) -> Array:
         """Posterior SD of the scores under probabilistic PCA (Tipping and Bishop, 1999), [m]."""
-        return np.sqrt((self.noise_sd / self.sd) ** 2 @ self.turn**2)
+        return np.asarray(np.sqrt((self.noise_sd / self.sd) ** 2 @ self.turn**2), np.float32)
 
     def rebuild(self, scores: Array) -> Array:
         """Beats [n, d] in mV of scores [n, m]."""
-        return self.mean + (scores @ self.turn.T * self.sd) @ self.axes
+        around: Array = scores @ self.turn.T * self.sd
+        return self.mean + np.asarray(around @ self.axes, np.float32)
 
 
 def fit_components(beats: Array, k: int) -> Components:

@@ -89,7 +89,7 @@ class _Opened:
         return self._open[name]
 
 
-class _Flat(_worker.ArrowReaderWorkerResultsQueueReader):
+class _Flat(_worker.ArrowReaderWorkerResultsQueueReader):  # type: ignore[name-defined]
     """Row groups as NumPy; a column of lists of one length as a view, not a copy of each list."""
 
     def read_next(self, workers_pool: Any, schema: Any, ngram: None) -> Any:

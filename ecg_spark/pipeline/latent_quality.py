@@ -26,11 +26,11 @@ def intraclass_correlation(latents: DataFrame, n_latents: int) -> Array | None:
     for i in range(n_latents):
         z, square = F.col("z")[i], F.col("squares")[i]
         sums += [F.sum(n * z), F.sum(n * z * z), F.sum(n * (square - z * z))]
-    row = latents.where(F.col("n_ecgs") > 1).agg(*sums).first()
+    (row,) = latents.where(F.col("n_ecgs") > 1).agg(*sums).collect()
     people, ecgs, ecgs_squared = (float(value or 0) for value in row[:3])
     if people < 10:
         return None
-    first, second, within = np.array(row[3:], float).reshape(-1, 3).T
+    first, second, within = np.array(row[3:], np.float64).reshape(-1, 3).T
     between = (second - first**2 / ecgs) / (people - 1)
     within = within / (ecgs - people)
     size = (ecgs - ecgs_squared / ecgs) / (people - 1)

@@ -16,13 +16,14 @@ def participant_phenotypes(
     latents are.
     """
     frames, groups = [], {}
-    for model, rows in latents.select("participant_id", "model", "z").toPandas().groupby("model"):
+    encoded: pd.DataFrame = latents.select("participant_id", "model", "z").toPandas()
+    for model, rows in encoded.groupby("model"):
         values = pd.DataFrame(rows["z"].tolist(), index=rows["participant_id"].to_numpy())
         values.columns = pd.Index([f"{model}_{number:02d}" for number in values.columns])
         frames.append(values)
         groups[str(model)] = list(values.columns)
     means = [F.avg(name).alias(name) for name in TRAIT_NAMES]
-    conventional = traits.groupBy("participant_id").agg(*means).toPandas()
+    conventional: pd.DataFrame = traits.groupBy("participant_id").agg(*means).toPandas()
     frames.append(conventional.set_index("participant_id").astype("float64"))
     groups["traits"] = list(TRAIT_NAMES)
     together = pd.concat(frames, axis=1).sort_index()
@@ -36,7 +37,7 @@ def fold_indicators(latents: DataFrame) -> pd.DataFrame:
     Indexed by participant id; without columns where one network has encoded everybody. They are
     covariates: networks differ, also where their factors have been made as alike as can be.
     """
-    rows = latents.select("participant_id", "fold").distinct().toPandas()
+    rows: pd.DataFrame = latents.select("participant_id", "fold").distinct().toPandas()
     folds = rows.set_index("participant_id")["fold"].sort_index()
     return pd.DataFrame(
         {f"fold_{fold}": (folds == fold).astype(float) for fold in sorted(folds.unique())[1:]},

@@ -204,7 +204,7 @@ def _atrial(p: Hearts, t: NDArray[np.float64], onset: NDArray[np.float64]) -> ND
 def _ventricular(p: Hearts, t: NDArray[np.float64]) -> NDArray[np.float64]:
     duration = p["qrs_duration"]
     turn = _frontal_turn(p["qrs_axis"] - _QRS_AXIS) @ _horizontal_turn(p["r_progression"])
-    scale = {"q": p["septal_q"], "r": 1.0, "s": 1.0}
+    scale: dict[str, NDArray[np.float64] | float] = {"q": p["septal_q"], "r": 1.0, "s": 1.0}
     loop = sum(
         (scale[name] * _bell(t, centre * duration, width * duration))[:, None]
         * np.array(vector)[:, None]
