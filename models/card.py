@@ -50,7 +50,8 @@ def model_card(encoder: Encoder, metrics: Metrics, beats_training: int, beats_he
 A variational autoencoder of average heartbeats: 12 leads x 600 samples at 500 Hz in mV, R at a
 fixed sample. It gives {encoder.n_active} latent factors, uncorrelated over the training beats, in
 units of their standard deviation; factors are ordered by their KL divergence, and their sign is
-such that the largest deflection that they cause points up.
+such that the largest deflection that they cause points up. A beat's factors are the mode of their
+posterior under the decoder, one step from what the encoder guesses; their SD is Laplace's.
 
 ## What it was trained on
 
