@@ -4,10 +4,12 @@ The columns read are `signal` (7,200 floats: 12 leads x 600 samples in C order, 
 `participant_hash`. Only the eight independent leads are kept: a beat is float32 [8, 600] in mV.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import psutil
@@ -24,6 +26,8 @@ from models.split import OWN, TRAINING, VALIDATION, Hashes, Split
 
 ALL = Shard()
 BYTES_PER_BEAT = 4 * len(INDEPENDENT_ROWS) * BEAT_SAMPLES
+READERS, READ_AHEAD = 2, 8
+"""Readers of an epoch, and row groups (of 8 MiB) that each decodes before they are asked for."""
 SHUFFLE_BEATS = 16_384
 """Beats that are held and mixed at a time where the training set is streamed."""
 
@@ -31,8 +35,8 @@ Signals = NDArray[np.float32]
 Wanted = Callable[[Hashes], NDArray[np.bool_]]
 
 
-def count_rows(path: str, shard: Shard = ALL) -> int:
-    """Rows of a table, or of a shard's row groups, by the Parquet footers.
+def row_groups(path: str, shard: Shard = ALL) -> list[int]:
+    """Rows of each row group of a table, or of a shard's, by the Parquet footers.
 
     Raises `DataError` where there is no file or row, or a shard would have no row group.
     """
@@ -49,7 +53,7 @@ def count_rows(path: str, shard: Shard = ALL) -> int:
             f"The beats table {path} has {len(groups)} row groups, fewer than the {shard.world} "
             f"training processes: start fewer."
         )
-    return sum(groups[shard.rank :: shard.world])
+    return groups[shard.rank :: shard.world]
 
 
 def read_epoch(
@@ -58,24 +62,13 @@ def read_epoch(
     """Every beat of the table, or of a shard's row groups, once, a row group at a time.
 
     Signals [n, 8, 600] in mV and participant hashes [n], of those whose hashes are `wanted`. Row
-    groups come in an order that the seed decides, and so do the rows within each. One Petastorm
-    reader an epoch; equal seeds (1 or more) give an equal order. Raises `DataError` where the rows
-    read are not those that the footers announce, or a signal is not 12 x 600 finite values.
+    groups come in an order that the seed decides, and so do the rows within each; equal seeds (1 or
+    more) give an equal order. Raises `DataError` where the rows read are not those that the footers
+    announce, or a signal is not 12 x 600 finite values.
     """
-    expected, rows, random = count_rows(path, shard), 0, np.random.default_rng(seed)
-    reader = batch_reader(
-        path,
-        ("signal", "participant_hash"),
-        seed=seed,
-        shuffle_row_groups=True,
-        shuffle_rows=False,  # they are when the leads are picked, in one copy
-        workers_count=1,  # with more, the order of an epoch is a race
-        num_epochs=1,
-        cur_shard=shard.rank,
-        shard_count=shard.world,
-    )
-    with reader:
-        for batch in reader:
+    groups, rows, random = row_groups(path, shard), 0, np.random.default_rng(seed)
+    with _in_turn(path, seed, shard, min(READERS, len(groups))) as batches:
+        for batch in batches:
             signal, hashes = np.asarray(batch.signal, np.float32), batch.participant_hash
             # A sum is finite where all its terms are, and costs a tenth of looking at each.
             if signal.shape[1] != len(LEADS) * BEAT_SAMPLES or not np.isfinite(signal.sum()):
@@ -89,11 +82,39 @@ def read_epoch(
                 order = order[wanted(hashes[order])]
             signal = signal.reshape(-1, len(LEADS), BEAT_SAMPLES)
             yield signal[order[:, None], INDEPENDENT_ROWS], hashes[order]
-    if rows != expected:
+    if rows != sum(groups):
         raise DataError(
-            f"An epoch over the beats table {path} gave {rows} rows of {expected}: "
+            f"An epoch over the beats table {path} gave {rows} rows of {sum(groups)}: "
             f"it changed while it was read, or its files are damaged."
         )
+
+
+@contextmanager
+def _in_turn(path: str, seed: int, shard: Shard, readers: int) -> Iterator[Iterator[Any]]:
+    """A shard's row groups from several Petastorm readers: each has its own, and gives one in turn.
+
+    A reader with several workers would give them as they happen to be ready.
+    """
+    with ExitStack() as stack:
+        opened = [
+            stack.enter_context(
+                batch_reader(
+                    path,
+                    ("signal", "participant_hash"),
+                    seed=seed,
+                    shuffle_row_groups=True,
+                    shuffle_rows=False,  # they are when the leads are picked, in one copy
+                    workers_count=1,
+                    results_queue_size=READ_AHEAD,
+                    num_epochs=1,
+                    cur_shard=shard.rank + shard.world * number,
+                    shard_count=shard.world * readers,
+                )
+            )
+            for number in range(readers)
+        ]
+        turns = itertools.zip_longest(*opened)
+        yield (batch for turn in turns for batch in turn if batch is not None)
 
 
 @dataclass(frozen=True)
@@ -243,7 +264,7 @@ def open_beats(
     """
     if room_bytes is None:
         room_bytes = _free_bytes(device) // 3 // (1 if device.type == "cuda" else shard.world)
-    fits = shared(count_rows(path) * BYTES_PER_BEAT <= room_bytes)
+    fits = shared(sum(row_groups(path)) * BYTES_PER_BEAT <= room_bytes)
     sides = (TRAINING, VALIDATION) if split.folds == 1 else (TRAINING, VALIDATION, OWN)
     kept: list[list[Signals]] = [[] for _ in sides]
     own = [0 for _ in sides]
