@@ -60,8 +60,7 @@ def run_sweep(study: Study) -> Summary:
 
 def join(study: Study) -> None:
     """What every process but the first of a sweep under torchrun does."""
-    plan = planned(study)
-    assist_sweep(plan.beats_path, study.model.device, seed=study.seed)
+    assist_sweep(planned(study), study.sweep)
 
 
 def table(names: Sequence[str], trials: Sequence[Trial]) -> str:

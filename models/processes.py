@@ -37,14 +37,14 @@ def processes(device: torch.device) -> Iterator[Shard]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Shard()
         return
-    if dist.is_initialized():
-        yield Shard(dist.get_rank(), dist.get_world_size())
-        return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    outermost = not dist.is_initialized()
+    if outermost:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield Shard(dist.get_rank(), dist.get_world_size())
     finally:
-        dist.destroy_process_group()
+        if outermost:
+            dist.destroy_process_group()
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -51,20 +51,14 @@ def sweep(plan: Plan, grid: Mapping[str, Sequence[Any]]) -> tuple[str, list[Tria
     trials = []
     with tracked(plan.tracking_uri), processes(choose_device(plan.settings.device)):
         where = experiment_id(plan.experiment, plan.tracking_uri)
-        every = [(values, _planned(plan, values)) for values in combinations(grid)]
-        finished = [_finished(where, own) for _, own in every]
-        shared([own.settings for (_, own), run in zip(every, finished, strict=True) if not run])
         parent = _found(where, SWEEP, plan.table_version, "")
         with mlflow.start_run(
             parent, experiment_id=where, run_name="sweep", tags={SWEEP: plan.table_version}
         ) as whole:
-            for number, ((values, own), run_id) in enumerate(zip(every, finished, strict=True)):
+            for number, values in enumerate(every := combinations(grid)):
                 said = ", ".join(f"{key} {value}" for key, value in values.items())
                 log.info("sweep: %d of %d, %s", number + 1, len(every), said)
-                if run_id is None:
-                    trials.append(_train(own, values, said))
-                else:
-                    trials.append(Trial(values, run_id, _metrics(run_id), trained_now=False))
+                trials.append(_trial(_planned(plan, values), values, said, where))
             if not any(trial.metrics for trial in trials):
                 raise DataError(
                     "Every combination of the sweep failed: the lines above say why; lower "
@@ -74,30 +68,31 @@ def sweep(plan: Plan, grid: Mapping[str, Sequence[Any]]) -> tuple[str, list[Tria
     return whole.info.run_id, order
 
 
-def assist_sweep(beats_path: str, device: str, *, seed: int) -> None:
+def assist_sweep(plan: Plan, grid: Mapping[str, Sequence[Any]]) -> None:
     """Train along with the first of several processes, which alone calls `sweep`."""
-    with processes(choose_device(device)):
-        for settings in shared(None):
-            with suppress(DataError):  # the first process says it
-                assist(beats_path, settings, seed=seed)
+    with processes(choose_device(plan.settings.device)):
+        for values in combinations(grid):
+            if shared(None):  # the first process finds that it is to be trained
+                with suppress(DataError):  # and says where it diverges
+                    assist(plan.beats_path, _planned(plan, values).settings, seed=plan.seed)
 
 
 def _planned(plan: Plan, values: dict[str, Any]) -> Plan:
     """The training of one combination."""
     own = replace(plan, settings=Model.model_validate(plan.settings.model_dump() | values))
-    return replace(own, checkpoints=f"{plan.checkpoints}/{own.identity}")
+    tags = {COMBINATION: own.identity}
+    return replace(own, tags=tags, checkpoints=f"{plan.checkpoints}/{own.identity}")
 
 
-def _finished(where: str, own: Plan) -> str | None:
-    """The run in which a combination was trained to its end."""
-    return _found(where, COMBINATION, own.identity, "and attributes.status = 'FINISHED'")
-
-
-def _train(own: Plan, values: dict[str, Any], said: str) -> Trial:
-    """Train one combination."""
-    tags = {COMBINATION: own.identity, "mlflow.runName": said}
+def _trial(own: Plan, values: dict[str, Any], said: str, where: str) -> Trial:
+    """Train one combination, unless that is done."""
+    done = "and attributes.status = 'FINISHED'"
+    finished = _found(where, COMBINATION, own.identity, done)
+    shared(finished is None)  # for those in assist_sweep
+    if finished is not None:
+        return Trial(values, finished, _metrics(finished), trained_now=False)
     try:
-        with fitted(replace(own, tags=tags)) as made:
+        with fitted(replace(own, tags=own.tags | {"mlflow.runName": said})) as made:
             log_pictures(made)
     except DataError as error:
         log.warning("sweep: %s failed. %s", said, error)

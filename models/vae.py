@@ -155,9 +155,9 @@ class VAE(nn.Module):
         slopes = before.lerp_(after, part[..., None, None])
         bending = MAX_WARP / 3 * (1 - bent**2).unsqueeze(2) * self.warp.weight
         moved = (self.knots.T @ bending) * inside.unsqueeze(2)
-        steepness = _at(signal, left + 1) - _at(signal, left)
-        slopes.addcmul_(steepness.transpose(1, 2).unsqueeze(3), moved.unsqueeze(2))
-        return _at(signal, left) + steepness * part.unsqueeze(1), slopes
+        here, next_ = _at(signal, left), _at(signal, left + 1)
+        slopes.addcmul_((next_ - here).transpose(1, 2).unsqueeze(3), moved.unsqueeze(2))
+        return torch.lerp(here, next_, part.unsqueeze(1)), slopes
 
     def _unwarped(self, z: Tensor) -> Tensor:
         """The amplitudes [n, 8, 600] in mV before the time axis is warped."""

@@ -119,7 +119,7 @@ def on_gpu(folder, rows):
     return {
         "epoch_over_device": round(seconds["loader"] / seconds["device"], 2),
         "gpu_beats_per_second": round(rows / seconds["loader"]),
-        "gpu_busy_percent": round(statistics.mean(busy)),
+        "gpu_busy_percent": round(statistics.mean(busy)) if busy else None,
         "hours_for_a_million_beats_50_epochs": round(5e7 * seconds["loader"] / rows / 3600, 2),
     }
 
