@@ -3,7 +3,7 @@
 #
 #   make demo PARTICIPANTS=500 VARIANTS=5000 SEED=2    a smaller biobank, another seed
 #   make demo GPU=1                                    PyTorch's CUDA build instead of the CPU's
-#   make test ARGS="tests/test_ecg_peaks.py -x"        a part of the tests
+#   make test ARGS="tests/ecg/test_beats.py -x"        a part of the tests
 #   make setup PYTHON=/opt/python3.11/bin/python3.11   a Python that is not on the PATH
 
 SHELL := /bin/bash

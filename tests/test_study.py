@@ -5,14 +5,7 @@ import yaml
 
 from ecg_spark.errors import UsageError
 from ecg_spark.study import Study, load_study, study_template
-
-MINIMAL = {
-    "name": "s",
-    "output": "out",
-    "ecg": {"path": "ecg"},
-    "participants": {"path": "people.csv"},
-    "genotypes": {"path": "g.bed"},
-}
+from tests.builders.study_file import MINIMAL
 
 
 def written(tmp_path, content):

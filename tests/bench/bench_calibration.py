@@ -33,8 +33,8 @@ from ecg_spark.genetics.structure import principal_components
 from ecg_spark.genetics.whole_genome import predict_by_genome
 from ecg_spark.session import spark_session, start_hail
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from genetics_data import write_plink
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.builders.genetics_data import write_plink
 
 NULLS, POWERED, ACTED_ON, PLANTED, SHARE, H2, FST = 20, 10, 5, 20, 0.003, 0.5, 0.05
 GENOME_WIDE = -np.log10(5e-8)

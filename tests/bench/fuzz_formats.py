@@ -26,9 +26,9 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from ecg_files import small_files
+from tests.builders.ecg_files import small_files
 
 from ecg_spark.ecg import RecordingError, read_recording
 from ecg_spark.ecg.formats import archives

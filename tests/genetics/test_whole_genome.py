@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
-from genetics_data import people, write_plink
+from tests.builders.genetics_data import people, write_plink
 
 from ecg_spark.genetics.packed import MISSING, centred, read_packed
 from ecg_spark.genetics.ridge import block_predictors, parts_of, ridge_by_fold

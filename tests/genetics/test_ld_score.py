@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from genetics_data import people, write_plink
+from tests.builders.genetics_data import people, write_plink
 
 from ecg_spark.genetics.ld_score import genetic_correlations, heritability, ld_scores
 from ecg_spark.genetics.packed import read_packed

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from genetics_data import least_squares, people, write_plink
+from tests.builders.genetics_data import least_squares, people, write_plink
 from scipy import integrate, stats
 
 from ecg_spark.errors import DataError

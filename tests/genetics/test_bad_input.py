@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pandas as pd
 import pytest
-from genetics_data import people, write_plink
+from tests.builders.genetics_data import people, write_plink
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.gwas import run_gwas

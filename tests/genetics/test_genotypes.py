@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from genetics_data import people, read_plink, write_plink
+from tests.builders.genetics_data import people, read_plink, write_plink
 from scipy.stats import binom
 
 from ecg_spark.errors import DataError

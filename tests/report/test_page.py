@@ -14,7 +14,7 @@ import lxml.html
 import numpy as np
 import pandas as pd
 import pytest
-from report_biobank import (
+from tests.builders.report_biobank import (
     HOSTILE,
     PLANTED,
     Biobank,

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from genetics_data import least_squares
+from tests.builders.genetics_data import least_squares
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.annotate import (

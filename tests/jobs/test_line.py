@@ -19,7 +19,7 @@ import yaml
 from ecg_spark.store import Store
 from jobs.cli import STEPS, main
 
-STUDIES = Path(__file__).parents[1] / "infra" / "studies"
+STUDIES = Path(__file__).parents[2] / "infra" / "studies"
 SMALL_MODEL = {"latents": 8, "epochs": 4, "folds": 2}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from genetics_data import people, region, write_plink
+from tests.builders.genetics_data import people, region, write_plink
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.gwas import read_id_map, run_gwas

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import wfdb
-from ecg_files import (
+from tests.builders.ecg_files import (
     cardiosoft,
     heart_mv,
     small_cardiosoft,

@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 import wfdb
-from ecg_files import (
+from tests.builders.ecg_files import (
     OWN_TABLE,
     differences_of,
     edf,

@@ -23,7 +23,7 @@ from jobs.ingest import STEP as INGEST
 from jobs.step import origin
 from jobs.sweep import main as sweep_job
 from models.sweep import combinations
-from tests.test_study import MINIMAL
+from tests.builders.study_file import MINIMAL
 
 N = 60
 GRID = {"latents": [2, 3], "kl_weight": [0.5]}

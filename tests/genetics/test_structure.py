@@ -5,7 +5,7 @@ import gzip
 import numpy as np
 import pandas as pd
 import pytest
-from genetics_data import people
+from tests.builders.genetics_data import people
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 

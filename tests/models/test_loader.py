@@ -163,7 +163,7 @@ def test_two_processes_end_with_the_same_network(table, tmp_path, room_bytes):
         ],
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"},
         timeout=300,
     )
     assert answer.returncode == 0, answer.stderr[-2000:]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api
-from genetics_data import least_squares, people, read_plink, write_plink
+from tests.builders.genetics_data import least_squares, people, read_plink, write_plink
 from scipy import stats
 
 from ecg_spark.genetics.phenotypes import rank_inverse_normal, residuals

@@ -16,7 +16,7 @@ import yaml
 from jobs.cli import STEPS
 from jobs.cli import main as ecg_spark
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RUN = ROOT / "infra" / "local-cluster" / "run"
 
 # The Java processes of these tests live for seconds: no time for the optimising compiler to pay.
