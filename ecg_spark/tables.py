@@ -143,6 +143,19 @@ LATENTS = Table(
     ),
 )
 
+FLOW = Table(
+    "flow",
+    ("step", "unit", "reason"),
+    schema(
+        place=WHOLE,  # in the order in which a reader wants the rows of a step, from 0
+        step=TEXT,  # ingest, average, encode, genotypes, gwas
+        unit=TEXT,  # what is counted: see flow.UNITS
+        reason=TEXT,  # why the step left out n of them, or flow.CAME_IN, flow.WENT_ON
+        n=LongType(),
+    ),
+)
+"""What became of recordings, people, samples and variants in one step: see `ecg_spark.flow`."""
+
 VARIANT = ["contig", "position", "ref", "alt"]
 """What tells a variant from all others."""
 

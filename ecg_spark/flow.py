@@ -1,0 +1,56 @@
+"""What became of recordings, people and variants: a table of counts that add up, a step at a time.
+
+Every step that leaves something out writes the table `flow` (`tables.FLOW`) beside its own: what
+came in, how many were left out for which reason, what went on. In each step and unit
+
+    came in = sum of what was left out + went on
+
+and what comes into a step is what went on from the last one before it that counts the same unit.
+Each thing is left out for one reason, the first that applies, or the counts would not add up.
+
+Counts are of steps, not of groups of persons who share a value: "3 recordings were too short" says
+nothing about any person that could be looked up. They are therefore shown however small they are.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from ecg_spark.tables import FLOW, write_table
+
+CAME_IN, WENT_ON = "came in", "went on"
+"""Values of `reason` that are none: what a step was given, and what it handed on."""
+
+RECORDINGS, PEOPLE, SAMPLES, VARIANTS = UNITS = ("recordings", "people", "samples", "variants")
+"""What is counted. Samples are genotyped people before they are told to be participants."""
+
+Row = dict[str, Any]
+
+
+def flow_rows(
+    step: str, unit: str, came_in: int, left_out: Mapping[str, int], went_on: int
+) -> list[Row]:
+    """Return the rows of one step and unit, in the order of `left_out`, the reasons and counts.
+
+    Reasons are plain words ("flat lead", "no covariate"); those of a count of zero are dropped.
+    Raises `AssertionError` where the counts do not add up.
+    """
+    if unit not in UNITS:
+        raise AssertionError(f"{unit} is not a unit of the flow: take one of {', '.join(UNITS)}.")
+    if came_in != sum(left_out.values()) + went_on or min([went_on, *left_out.values()]) < 0:
+        raise AssertionError(
+            f"{step} lost count of {unit}: {came_in} came in, {sum(left_out.values())} were left "
+            f"out and {went_on} went on."
+        )
+    reasons = {CAME_IN: came_in} | {why: n for why, n in left_out.items() if n} | {WENT_ON: went_on}
+    return [
+        {"place": place, "step": step, "unit": unit, "reason": reason, "n": n}
+        for place, (reason, n) in enumerate(reasons.items())
+    ]
+
+
+def write_flow(spark: SparkSession, rows: Iterable[Row], folder: str) -> int:
+    """Write the rows of a step, of all its units, as the table `flow` into a new folder."""
+    frame = spark.createDataFrame(list(rows), FLOW.schema)
+    return write_table(frame.coalesce(1), FLOW, folder)
