@@ -14,7 +14,7 @@ def work(context: Context) -> Summary:
     return average(context.spark, recordings, context.run.path, context.study.beats)
 
 
-STEP = Step("average", (INGEST,), lambda study: study.beats.model_dump(), work)
+STEP = Step("average", (INGEST,), lambda study: study.beats.model_dump(), work, version=2)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

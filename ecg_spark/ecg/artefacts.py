@@ -27,18 +27,21 @@ def without_mains(whole: Spectrum) -> Floats:
 def artefacts(rest: Floats) -> tuple[Floats, float, float]:
     """Return wander and mains in `rest` [leads, n] at 500 Hz: signals without their beats.
 
-    Also returns the root mean square of each, in the largest lead.
+    Also returns the root mean square of each, in the largest lead; a lead's mean is nobody's
+    disturbance.
     """
     spectrum = Spectrum.of(rest, BEAT_RATE_HZ)
     slow, hum = _gains(spectrum.size)
+    # Wander is measured within the recording: where its ends are continued by point reflection, a
+    # curve that ends far from its mean would count with twice that distance. Ten samples a second
+    # hold all of it.
+    curve, _, _ = spectrum.band_at(0.0, WANDER_HZ, 10.0)
+    wander = float(curve.std(axis=1).max())
     scale = 2.0 / (spectrum.size * (spectrum.n + 2 * spectrum.pad))
-    sizes = []
-    for gain in (slow, hum):
-        at = np.flatnonzero(gain > _NONE)
-        at = at[at > 0]  # the mean of a lead is nobody's disturbance
-        part = np.abs(spectrum.values[:, at]) * gain[at]
-        sizes.append(float(np.sqrt(scale * (part**2).sum(axis=1).max())))  # by Parseval
-    return spectrum.times(slow + hum), sizes[0], sizes[1]
+    at = np.flatnonzero(hum > _NONE)
+    power = ((np.abs(spectrum.values[:, at]) * hum[at]) ** 2).sum(axis=1)  # by Parseval
+    mains = float(np.sqrt(scale * power.max()))
+    return spectrum.times(slow + hum), wander, mains
 
 
 @lru_cache(maxsize=16)

@@ -27,7 +27,8 @@ class Limits:
     """Root mean square of the mains and its harmonics, largest lead."""
 
     wander_uv: float = 250.0
-    """Root mean square of the baseline wander, largest lead."""
+    """Root mean square of the baseline wander, largest lead: of PTB-XL's first 180 recordings 8 %
+    lie above, a third of those that its annotators call drifting and 1 in 40 of the others."""
 
     saturated_share: float = 0.002
     """Part of a lead's samples that lie in runs of 5 or more at its largest or smallest value."""
