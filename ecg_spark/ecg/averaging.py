@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from ecg_spark.ecg.artefacts import artefacts, without_mains
 from ecg_spark.ecg.beat import BEAT_RATE_HZ, BEAT_SAMPLES, R_INDEX, Beat
-from ecg_spark.ecg.fiducials import find_fiducials, qrs_bounds, qrs_onset
+from ecg_spark.ecg.fiducials import conducted, find_fiducials, qrs_bounds, qrs_onset
 from ecg_spark.ecg.filtering import Floats, Spectrum, resample
 from ecg_spark.ecg.pacing import remove_pacing_spikes
 from ecg_spark.ecg.quality import Findings, Limits, assess, check_arm_electrodes, saturated_share
@@ -82,23 +82,26 @@ def average_beat(recording: Recording, limits: Limits | None = None) -> Beat:
     mean, noise_mv, quiet = _robust_mean(windows, beats, mean, rounds=1)
     eight, onset = _smoothed(mean)
     eight = _fade(eight - _level(eight, onset), beats.rr)
+    rr_ms = float(np.median(np.diff(beats.positions))) * 1000.0 / BEAT_RATE_HZ
+    noise = float(np.median(noise_mv))
+    agreement = _p_agreement(windows[quiet[beats.used]], beats.rr, onset)
+    fiducials = find_fiducials(eight, rr_ms, noise, agreement)
     findings = Findings(
         peaks_s=peaks / BEAT_RATE_HZ,
         ectopic=ectopic,
         n_used=int(quiet.sum()),
-        noise_uv=1000.0 * float(np.median(noise_mv)),
+        noise_uv=1000.0 * noise,
         mains_uv=1000.0 * mains_mv,
         wander_uv=1000.0 * wander_mv,
         saturated_share=saturated_share(recording.samples),
         smallest_lead_uv=1000.0 * float(np.ptp(eight, axis=1).min()),
         paced=n_spikes > 0,
+        ectopic_only=n_spikes == 0 and not conducted(fiducials),
     )
     flags, score = assess(findings, limits)
-    rr_ms = float(np.median(np.diff(beats.positions))) * 1000.0 / BEAT_RATE_HZ
-    agreement = _p_agreement(windows[quiet[beats.used]], beats.rr, onset)
     beat = Beat(
         signal_mv=_twelve(eight).astype(np.float32),
-        fiducials=find_fiducials(eight, rr_ms, findings.noise_uv / 1000.0, agreement),
+        fiducials=fiducials,
         n_beats=findings.n_used,
         n_detected=int(peaks.size),
         rr_ms=rr_ms,

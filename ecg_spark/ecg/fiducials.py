@@ -14,6 +14,9 @@ MIN_P_MV = 0.010
 MIN_P_AGREEMENT = 0.75
 """Below this `Beat.p_agreement` what precedes QRS is not the same in every beat: no P wave."""
 
+WIDE_QRS_MS = 120.0
+"""Duration from which a QRS complex is wide (Surawicz et al., J Am Coll Cardiol 2009; 53:976)."""
+
 FLUTTER_MS = (150.0, 250.0)
 """Periods of atrial flutter: 240 to 400 waves a minute."""
 
@@ -68,6 +71,15 @@ def find_fiducials(
         earliest = max(R_INDEX - int(0.42 * rr), 0)
         p_onset, p_offset = _p_wave(signals, round(onset), earliest, noise_mv)
     return Fiducials(p_onset, p_offset, onset, offset, t_peak, t_offset)
+
+
+def conducted(at: Fiducials) -> bool:
+    """Say whether a beat came down from the atria: its QRS is narrow, or a P wave precedes it.
+
+    120 ms is where ventricular beats begin, and where bundle branch block does: that has a P.
+    """
+    narrow = at.qrs_offset - at.qrs_onset < WIDE_QRS_MS * BEAT_RATE_HZ / 1000.0
+    return narrow or at.p_onset is not None
 
 
 def _slope(signals: NDArray[np.floating]) -> NDArray[np.float64]:

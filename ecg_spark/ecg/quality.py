@@ -8,6 +8,22 @@ from numpy.typing import NDArray
 from ecg_spark.ecg.beat import BEAT_RATE_HZ, Beat
 from ecg_spark.ecg.recording import LEADS, Reason, RecordingError
 
+FLAGS = (
+    "rhythm_irregular",
+    "ectopic_beats",
+    "ectopic_only",
+    "few_beats",
+    "flat_lead",
+    "paced",
+    "noisy",
+    "muscle_noise",
+    "mains",
+    "baseline_wander",
+    "saturated",
+)
+"""Every warning that a beat can bear. `ectopic_only`: no beat of the recording came from the sinus
+node, nor through the normal conduction; what was averaged is a ventricular beat."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -59,6 +75,7 @@ class Findings:
     saturated_share: float
     smallest_lead_uv: float
     paced: bool
+    ectopic_only: bool
 
 
 def assess(found: Findings, limits: Limits) -> tuple[tuple[str, ...], float]:
@@ -81,6 +98,7 @@ def assess(found: Findings, limits: Limits) -> tuple[tuple[str, ...], float]:
     applies = {
         "rhythm_irregular": bool(irregular),
         "ectopic_beats": bool(found.ectopic.any()),
+        "ectopic_only": found.ectopic_only,
         "few_beats": found.n_used < limits.few_beats,
         "flat_lead": found.smallest_lead_uv < limits.flat_uv,
         "paced": found.paced,
@@ -90,7 +108,7 @@ def assess(found: Findings, limits: Limits) -> tuple[tuple[str, ...], float]:
         score *= min(1.0, limit / size) if size > 0 else 1.0
     if applies["flat_lead"]:
         score *= found.smallest_lead_uv / limits.flat_uv
-    return tuple(name for name, applied in applies.items() if applied), float(score)
+    return tuple(name for name in FLAGS if applies[name]), float(score)
 
 
 def saturated_share(samples: NDArray[np.integer]) -> float:
