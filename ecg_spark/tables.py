@@ -68,6 +68,7 @@ RECORDINGS = Table(
         vendor=MapType(TEXT, REAL, False),
         vendor_median=(BinaryType(), None),  # the device's median beat, as `signal`, [12, m]
         vendor_median_rate_hz=(REAL, None),
+        notes=ArrayType(TEXT, False),  # what was wrong with the file but cost no sample
     ),
 )
 

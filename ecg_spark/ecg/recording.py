@@ -38,6 +38,19 @@ class Reason(StrEnum):
     ARM_ELECTRODES_SWAPPED = "arm_electrodes_swapped"
 
 
+class Note(StrEnum):
+    """What was wrong with a recording that was read all the same."""
+
+    MEDIAN_BEAT_DROPPED = "median_beat_dropped"
+    TIME_UNREADABLE = "time_unreadable"
+    MEASUREMENT_UNREADABLE = "measurement_unreadable"
+    CHECKSUM_SWAPPED = "checksum_swapped"
+    CHECKSUM_ABSENT = "checksum_absent"
+    TEXT_REPLACED = "text_replaced"
+    SAMPLES_FILLED = "samples_filled"
+    SAMPLES_DERIVED = "samples_derived"
+
+
 class RecordingError(ValueError):
     """A recording that cannot be used: `reason` is for counting, `detail` for a person.
 
@@ -64,7 +77,7 @@ class Recording:
     `vendor_median` is the device's median beat in the same units, [12, m] at
     `vendor_median_rate_hz`; both None where the file has none. Onsets and offsets in `vendor`
     (`p_onset_ms`, `p_offset_ms`, `qrs_onset_ms`, `qrs_offset_ms`, `t_offset_ms`) count from its
-    first sample.
+    first sample. `notes` say what was wrong with the file but cost no sample.
     """
 
     samples: NDArray[np.int16]
@@ -77,6 +90,7 @@ class Recording:
     vendor: dict[str, float] = field(default_factory=dict)
     vendor_median: NDArray[np.int16] | None = None
     vendor_median_rate_hz: float | None = None
+    notes: tuple[Note, ...] = ()
 
     @property
     def signal_mv(self) -> NDArray[np.float64]:

@@ -177,6 +177,7 @@ def _accepted(path: str, recording: Recording) -> Row:
         "vendor": recording.vendor,
         "vendor_median": None if median is None else median.astype("<i2").tobytes(),
         "vendor_median_rate_hz": recording.vendor_median_rate_hz,
+        "notes": [note.value for note in recording.notes],
         "accepted": True,
     }
 

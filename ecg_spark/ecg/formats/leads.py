@@ -1,14 +1,17 @@
 """From the leads as a file stores them, in any spelling, order and gain, to a checked Recording."""
 
 import math
-from collections.abc import Mapping
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_spark.ecg.recording import LEADS, Reason, Recording, RecordingError
+from ecg_spark.ecg.recording import LEADS, Note, Reason, Recording, RecordingError
 
 MIN_RATE_HZ, MAX_RATE_HZ = 100.0, 1000.0
 """Below 100 Hz a QRS complex has too few samples to be aligned; no resting ECG exceeds 1000 Hz."""
@@ -25,12 +28,38 @@ FLAT_PEAK_TO_PEAK_MV = 0.015
 alone is about as large."""
 
 _INT16_MAX = 32767
-_NAMES = (
-    {lead.upper(): lead for lead in LEADS}
-    | {f"C{i}": f"V{i}" for i in range(1, 7)}
-    | {f"D{lead}": lead for lead in ("I", "II", "III")}
+_LEAD_WORDS = (
+    r"LEAD|ABL(?:EITUNG|TG)?\.?|DERIVA(?:TION|CION|CAO|ZIONE)|AFLEIDING|AVLEDNING|ODPROWADZENIE|"
+    r"导联|導聯|誘導"
 )
-_PREFIXES = ("MDC_ECG_LEAD", "ECG_LEAD", "LEAD", "ECG", "EKG")
+_WORDS = rf"MDC|ECG|EKG|ELEC|POTL|LIMB|CHEST|STANDARD|PRECORDIAL|{_LEAD_WORDS}"
+_BETWEEN = r"(?:[\s_:./]*|-|\s*-\s+)"
+"""What may stand before a lead's name. Not ` -`: the hyphen of `ECG -aVR` turns the lead over."""
+
+_LEAD = (
+    r"(?P<limb>I{1,3})|A[\s_.-]*V[\s_.-]*(?P<augmented>[RLF])|[VC][\s_.-]*0?(?P<chest>[1-6])|"
+    r"[DL][\s_.-]*(?P<einthoven>I{1,3}|[1-3])"
+)
+_AFTER = (
+    rf"[\s_:./-]+(?:REF(?:ERENCE)?\d?|WCT|WILSON|CT|COMMON|AVG|AVERAGE|GND|GROUND|[U\u039cMN]?V|"
+    rf"RAW|FILT(?:ERED)?|SIGNAL|WAVE(?:FORM)?|{_WORDS})"
+)
+_REMARK = r"\s*(?:[(\[{][^)\]}]*[)\]}]?|,.*)"
+_SPELLING = re.compile(
+    rf"(?:(?:{_WORDS}){_BETWEEN})*[(\[{{]?\s*(?:{_LEAD})\s*[)\]}}]?(?:{_AFTER})*"
+    rf"(?P<remarks>(?:{_REMARK})*)\s*[.:;]?"
+)
+_COUNTED = re.compile(rf"(?:{_LEAD_WORDS}){_BETWEEN}([1-3])(?!\w)")
+_OTHERWISE = re.compile(
+    r"INVER|REVERS|NEG|MINUS|FLIP|SWAP|TURNED|MIRROR|-\s*A?V|^\W*-|DIFF|IMPED|OHM|NOIS|QUALI|STATUS|"
+    r"ANNOT|MARK|PACE|RESP|MEDIAN|POST|RIGHT CHEST|V[1-6]R|V[7-9]"
+)
+"""What a remark may say that makes the channel another than the lead that it names."""
+
+_LONGEST_NAME = 100
+_PLAIN = str.maketrans({**dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"), "\0": " "})
+"""Every hyphen and minus sign is one."""
+
 _LIMB = {
     "I": (1.0, 0.0),
     "II": (0.0, 1.0),
@@ -50,16 +79,41 @@ class StoredLead:
     microvolts_per_unit: float
 
 
+@lru_cache(maxsize=4096)
 def lead_name(name: str) -> str | None:
-    """Return the name in `LEADS` that `name` spells (`avr`, `Lead II`, `ECG_V1`), None if none.
+    """Return the name in `LEADS` that `name` spells, None where it spells none.
 
-    What follows in parentheses does not count: `Lead I (Einthoven)`. An inverted lead (`-aVR`) is
-    not the lead.
+    Any case, and any of hyphen, colon, point, underscore and white space between the parts: `avr`,
+    `Lead II`, `ECG_V1`, `EKG-I`, `ECG:I`, `ECG I-Ref`, `MDC_ECG_LEAD_I`, `C3`, `DI`, `D1`, `L1`.
+    Remarks in brackets or behind a comma do not count (`Lead I (Einthoven)`, `I [uV]`), but where
+    they say that the channel is another (`aVR (inverted)`, `V4 (V4R)`) it is none. An inverted lead
+    (`-aVR`), a difference of leads (`I-II`) and a bare number are none.
     """
-    key = name.split("(")[0].strip().upper()
-    for prefix in _PREFIXES:
-        key = key.removeprefix(prefix).lstrip(" _")
-    return _NAMES.get(key)
+    if len(name) > _LONGEST_NAME:
+        return None
+    key = unicodedata.normalize("NFKC", name).translate(_PLAIN).strip(" \t\r\n\"'")
+    plain = unicodedata.normalize("NFKD", key.upper())
+    key = "".join(sign for sign in plain if not unicodedata.combining(sign))
+    key = _COUNTED.sub(lambda counted: f"LEAD {'I' * int(counted[1])}", key)
+    found = _SPELLING.fullmatch(key)
+    if found is None:
+        return None
+    limb = found["limb"] or found["einthoven"]
+    if limb is not None:
+        lead = limb if limb.startswith("I") else "I" * int(limb)
+    elif found["augmented"] is not None:
+        lead = f"aV{found['augmented']}"
+    else:
+        lead = f"V{found['chest']}"
+    return None if _contradicts(found["remarks"], lead) else lead
+
+
+def _contradicts(remarks: str, lead: str) -> bool:
+    """Say whether what stands behind a lead's name makes the channel another one."""
+    if _OTHERWISE.search(remarks):
+        return True
+    inside = [part for part in re.split(r"[()\[\]{},;]", remarks) if part.strip()]
+    return any(other not in (None, lead) for other in map(lead_name, inside))
 
 
 def add_lead(leads: dict[str, StoredLead], name: str, lead: StoredLead) -> None:
@@ -109,6 +163,7 @@ def make_recording(
     acquired_at: datetime | None = None,
     device: str | None = None,
     vendor: dict[str, float] | None = None,
+    notes: Iterable[Note] = (),
 ) -> Recording:
     """Return the Recording of the named leads, or raise the `RecordingError` that applies.
 
@@ -116,7 +171,7 @@ def make_recording(
     Goldberger); their common unit is then half of the stored one, so that (I + II) / 2 stays
     exact. Leads of different gain are brought to the finest unit among them that int16 can hold.
     `median` is the device's median beat (`median_rate_hz`: the recording's rate where None),
-    dropped where it cannot be used: the recording is worth more than it.
+    dropped with a note where it cannot be used: the recording is worth more than it.
     """
     _check_complete(stored)
     lengths = {lead.samples.size for lead in stored.values()}
@@ -125,12 +180,13 @@ def make_recording(
     check_extent(sampling_rate_hz, lengths.pop())
     median_rate_hz = median_rate_hz or sampling_rate_hz
     unit = _common_unit(stored)
-    if median is not None and _is_usable(median, median_rate_hz):
-        unit = _unit_for_both(unit, stored, median)
-        if _largest_microvolts(median) > unit * _INT16_MAX:
+    said = dict.fromkeys(notes)  # each note once, in the order in which they were made
+    if median is not None:
+        usable = _is_usable(median, median_rate_hz)
+        unit = _unit_for_both(unit, stored, median) if usable else unit
+        if not usable or _largest_microvolts(median) > unit * _INT16_MAX:
+            said[Note.MEDIAN_BEAT_DROPPED] = None
             median = None
-    else:
-        median = None
     recording = Recording(
         samples=_twelve(stored, unit),
         microvolts_per_unit=unit,
@@ -142,6 +198,7 @@ def make_recording(
         vendor=vendor or {},
         vendor_median=None if median is None else _twelve(median, unit),
         vendor_median_rate_hz=None if median is None else median_rate_hz,
+        notes=tuple(said),
     )
     _check_amplitudes(recording)
     return recording
