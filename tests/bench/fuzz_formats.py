@@ -28,10 +28,9 @@ from random import Random
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.builders.ecg_files import small_files
-
 from ecg_spark.ecg import RecordingError, read_recording
 from ecg_spark.ecg.formats import archives
+from tests.builders.ecg_files import small_files
 
 SECONDS = 10.0
 EXTREMES = (b"0", b"-1", b"1e308", b"NaN", b"65535", b"2147483648", b"1000000000", b"99999999999")

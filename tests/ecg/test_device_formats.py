@@ -11,6 +11,10 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 import wfdb
+from wfdb.io.convert.edf import read_edf
+
+from ecg_spark.ecg import INDEPENDENT_LEADS, LEADS, Reason, RecordingError, read_recording
+from ecg_spark.ecg.formats import huffman
 from tests.builders.ecg_files import (
     OWN_TABLE,
     differences_of,
@@ -23,10 +27,6 @@ from tests.builders.ecg_files import (
     signal_section,
     table_section,
 )
-from wfdb.io.convert.edf import read_edf
-
-from ecg_spark.ecg import INDEPENDENT_LEADS, LEADS, Reason, RecordingError, read_recording
-from ecg_spark.ecg.formats import huffman
 
 
 def reason_of(source: bytes, companions: dict[str, bytes] | None = None) -> Reason:

@@ -11,6 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import wfdb
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ecg_spark.ecg import INDEPENDENT_LEADS, LEADS, Reason, RecordingError, read_recording
+from ecg_spark.ecg.formats.leads import lead_name
 from tests.builders.ecg_files import (
     cardiosoft,
     heart_mv,
@@ -21,11 +26,6 @@ from tests.builders.ecg_files import (
     text_rows,
     wfdb_record,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from ecg_spark.ecg import INDEPENDENT_LEADS, LEADS, Reason, RecordingError, read_recording
-from ecg_spark.ecg.formats.leads import lead_name
 
 DERIVED = {
     "III": lambda one, two: two - one,

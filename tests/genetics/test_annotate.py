@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from tests.builders.genetics_data import least_squares
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.annotate import (
@@ -13,6 +12,7 @@ from ecg_spark.genetics.annotate import (
     read_published,
 )
 from ecg_spark.genetics.signals import independent_signals
+from tests.builders.genetics_data import least_squares
 
 
 @pytest.mark.parametrize("contig", ["3", "chr3", "NC_000003.12"])

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api
-from tests.builders.genetics_data import least_squares, people, read_plink, write_plink
 from scipy import stats
 
 from ecg_spark.genetics.phenotypes import rank_inverse_normal, residuals
+from tests.builders.genetics_data import least_squares, people, read_plink, write_plink
 
 N, M = 240, 120
 

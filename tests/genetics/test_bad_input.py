@@ -7,7 +7,6 @@ import zlib
 import numpy as np
 import pandas as pd
 import pytest
-from tests.builders.genetics_data import people, write_plink
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.gwas import run_gwas
@@ -15,6 +14,7 @@ from ecg_spark.genetics.phenotypes import contradicts
 from ecg_spark.genetics.prepare import prepare_genotypes
 from ecg_spark.participants import read_sex
 from ecg_spark.study import Genotypes, Gwas, Participants
+from tests.builders.genetics_data import people, write_plink
 
 N, M, ON_X = 150, 700, 260
 SAMPLES = [f"P{i:03d}" for i in range(N)]

@@ -5,11 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
-from tests.builders.genetics_data import people, read_plink, write_plink
 from scipy.stats import binom
 
 from ecg_spark.errors import DataError
 from ecg_spark.study import Genotypes
+from tests.builders.genetics_data import people, read_plink, write_plink
 
 
 def _dosages(genotypes):

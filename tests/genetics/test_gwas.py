@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from tests.builders.genetics_data import people, region, write_plink
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.gwas import read_id_map, run_gwas
 from ecg_spark.genetics.outputs import FEWEST_TOGETHER
 from ecg_spark.genetics.prepare import prepare_genotypes
 from ecg_spark.study import Genotypes, Gwas, Rare
+from tests.builders.genetics_data import people, region, write_plink
 
 N, M = 300, 4_400
 SAMPLES = [f"P{7 * i % N:03d}" for i in range(N)]  # not in the order of their ids

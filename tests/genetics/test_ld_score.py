@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from tests.builders.genetics_data import people, write_plink
 
 from ecg_spark.genetics.ld_score import genetic_correlations, heritability, ld_scores
 from ecg_spark.genetics.packed import read_packed
+from tests.builders.genetics_data import people, write_plink
 
 
 @pytest.fixture(scope="module")

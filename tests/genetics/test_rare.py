@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from tests.builders.genetics_data import least_squares, people, write_plink
 from scipy import integrate, stats
 
 from ecg_spark.errors import DataError
 from ecg_spark.tables import VARIANT
+from tests.builders.genetics_data import least_squares, people, write_plink
 
 
 def _genes(rows):

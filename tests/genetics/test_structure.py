@@ -5,7 +5,6 @@ import gzip
 import numpy as np
 import pandas as pd
 import pytest
-from tests.builders.genetics_data import people
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +18,7 @@ from ecg_spark.genetics.structure import (
     related_pairs,
     unrelated_set,
 )
+from tests.builders.genetics_data import people
 
 
 @pytest.fixture(scope="module")

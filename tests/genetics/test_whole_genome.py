@@ -6,11 +6,11 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
-from tests.builders.genetics_data import people, write_plink
 
 from ecg_spark.genetics.packed import MISSING, centred, read_packed
 from ecg_spark.genetics.ridge import block_predictors, parts_of, ridge_by_fold
 from ecg_spark.genetics.whole_genome import predict_by_genome
+from tests.builders.genetics_data import people, write_plink
 
 N, M = 400, 600
 

@@ -14,6 +14,11 @@ import lxml.html
 import numpy as np
 import pandas as pd
 import pytest
+
+from ecg_spark.errors import UsageError
+from ecg_spark.report import write_report
+from ecg_spark.report.page import number
+from ecg_spark.store import Store
 from tests.builders.report_biobank import (
     HOSTILE,
     PLANTED,
@@ -25,11 +30,6 @@ from tests.builders.report_biobank import (
     scores_of,
     study_of,
 )
-
-from ecg_spark.errors import UsageError
-from ecg_spark.report import write_report
-from ecg_spark.report.page import number
-from ecg_spark.store import Store
 
 
 @dataclass(frozen=True)
