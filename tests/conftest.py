@@ -1,20 +1,58 @@
-"""What every test shares: one Spark session with Hail for the suite, and the real recordings."""
+"""What every test shares: one Spark session with Hail for the suite, and the real recordings.
 
+A test is marked by what it needs, as its fixtures say (`NEEDS`): `make check` runs those that need
+nothing but Python.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from ecg_spark.session import spark_session, start_hail
-from jobs.simulate import simulate
-
 PARTICIPANTS = 120
-SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+ROOT = Path(__file__).parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+NEEDS = {
+    "hail": {"hail"},
+    "spark": {"spark"},
+    "programs": {"other_python", "torchrun", "browser", "local_cluster"},
+}
+"""Each mark, and the fixtures that bring it."""
+
+# The suite's Java processes live for minutes: the optimising compiler and a parallel collector
+# cost more of two cores than they give back.
+os.environ["JAVA_TOOL_OPTIONS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests by what they need, and begin with those that need most.
+
+    With two workers the long files start first, so that neither waits for the other at the end.
+    """
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        for mark, bring in NEEDS.items():
+            if fixtures & bring:
+                item.add_marker(mark)
+    weight = {}
+    for item in items:
+        needs = [mark.name for mark in item.iter_markers() if mark.name in NEEDS]
+        weight[item.path] = weight.get(item.path, 0) + len(needs)
+    items.sort(key=lambda item: -weight[item.path])  # stable: a file's order is kept
 
 
 @pytest.fixture(scope="session")
 def spark():
     """The one Spark session of the suite."""
+    from ecg_spark.session import spark_session
+
     session = spark_session("ecg-spark tests", driver_memory="3g", progress=False)
+    session.conf.set("spark.sql.shuffle.partitions", "2")
     yield session
     session.stop()
 
@@ -22,15 +60,61 @@ def spark():
 @pytest.fixture(scope="session")
 def hail(spark, tmp_path_factory):
     """Hail, started in the suite's Spark session."""
+    from ecg_spark.session import start_hail
+
     return start_hail(spark, str(tmp_path_factory.mktemp("hail")))
 
 
 @pytest.fixture(scope="session")
 def biobank(spark, tmp_path_factory):
     """A small simulated biobank: its folder, with the study file beside the data."""
+    from jobs.simulate import simulate
+
     out = tmp_path_factory.mktemp("simulated") / "biobank"
     simulate(out, participants=PARTICIPANTS, variants=1500, seed=11)
     return out
+
+
+@pytest.fixture(scope="session")
+def other_python() -> Callable[..., subprocess.CompletedProcess]:
+    """A function that runs Python with these arguments in a process of its own, on one thread."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def torchrun(other_python) -> Callable[..., subprocess.CompletedProcess]:
+    """A function that runs a script or `-m` a module in two processes under torchrun."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess:
+        launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+        return other_python(*launcher, *arguments)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def browser() -> str:
+    """The path of a Chromium."""
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("no chromium or google-chrome on this machine")
+    return found
+
+
+@pytest.fixture(scope="session")
+def local_cluster() -> Path:
+    """The command that runs every step on a Spark cluster of this machine."""
+    return ROOT / "infra" / "local-cluster" / "run"
 
 
 @pytest.fixture(scope="session")

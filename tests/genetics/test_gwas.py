@@ -4,8 +4,6 @@ import gzip
 import hashlib
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -332,8 +330,7 @@ def test_ids_that_match_no_sample_are_refused(spark, biobank, prepared, tmp_path
     assert os.listdir(tmp_path) == []
 
 
-def test_importing_the_steps_does_not_import_hail():
+def test_importing_the_steps_does_not_import_hail(other_python):
     modules = "ecg_spark.genetics.gwas, ecg_spark.genetics.prepare"
     code = f"import sys, {modules}; print('hail' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert other_python("-c", code).stdout.strip() == "False"

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import tempfile
 import time
-from pathlib import Path
 
 import psutil
 import pytest
@@ -15,12 +14,6 @@ import yaml
 
 from jobs.cli import STEPS
 from jobs.cli import main as ecg_spark
-
-ROOT = Path(__file__).parents[2]
-RUN = ROOT / "infra" / "local-cluster" / "run"
-
-# The Java processes of these tests live for seconds: no time for the optimising compiler to pay.
-SHORT_LIVED_JAVA = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
 
 WHERE_JOB = '''
 """Says where driver and executors import ecg_spark from."""
@@ -61,15 +54,15 @@ sys.exit(int(sys.argv[2]))
 
 
 @pytest.fixture(scope="module")
-def cluster_module():
-    spec = importlib.util.spec_from_file_location("cluster", RUN.with_name("cluster.py"))
+def cluster_module(local_cluster):
+    spec = importlib.util.spec_from_file_location("cluster", local_cluster.with_name("cluster.py"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
+def study(spark, tmp_path_factory):
     """The study file of a small simulated biobank, with a short training."""
     folder = tmp_path_factory.mktemp("cluster") / "biobank"
     size = ["--participants", "80", "--variants", "600", "--seed", "11"]
@@ -100,14 +93,14 @@ def await_end_of_processes(folder, seconds=20):
     return processes_of(folder)
 
 
-def run_on_cluster(study, scratch):
+def run_on_cluster(command, study, scratch):
     scratch.mkdir()
     answer = subprocess.run(
-        [RUN, study, "--executor-memory", "1500m"],
+        [command, study, "--executor-memory", "1500m"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | SHORT_LIVED_JAVA | {"TMPDIR": str(scratch)},
+        env=os.environ | {"TMPDIR": str(scratch)},
     )
     lines = [json.loads(line) for line in answer.stdout.splitlines()]
     return answer.returncode, {line["step"]: line for line in lines}
@@ -115,8 +108,6 @@ def run_on_cluster(study, scratch):
 
 def test_driver_and_executors_import_from_the_wheel_alone(tmp_path, cluster_module, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    for name, value in SHORT_LIVED_JAVA.items():
-        monkeypatch.setenv(name, value)
     job = tmp_path / "where.py"
     job.write_text(WHERE_JOB)
     events = tmp_path / "events"
@@ -133,8 +124,10 @@ def test_driver_and_executors_import_from_the_wheel_alone(tmp_path, cluster_modu
     assert not await_end_of_processes(cluster.folder)
 
 
-def test_every_job_runs_on_the_cluster_and_then_skips_itself(study, tmp_path, capsys):
-    code, lines = run_on_cluster(study, tmp_path / "scratch")
+def test_every_job_runs_on_the_cluster_and_then_skips_itself(
+    study, local_cluster, tmp_path, capsys
+):
+    code, lines = run_on_cluster(local_cluster, study, tmp_path / "scratch")
     assert code == 0
     assert tuple(lines) == STEPS
     assert not [step for step, line in lines.items() if "skipped" in line]
@@ -151,20 +144,20 @@ def test_every_job_runs_on_the_cluster_and_then_skips_itself(study, tmp_path, ca
     assert [line["step"] for line in second if "skipped" in line] == list(STEPS)
 
 
-def test_a_failing_job_gives_its_exit_code_and_ends_the_run(study, tmp_path):
+def test_a_failing_job_gives_its_exit_code_and_ends_the_run(study, local_cluster, tmp_path):
     bad = study.with_name("bad.yaml")
     content = yaml.safe_load(study.read_text())
     (study.parent / "empty").mkdir()
     content |= {"output": "bad-results", "ecg": {"path": "empty"}}
     bad.write_text(yaml.safe_dump(content))
-    code, lines = run_on_cluster(bad, tmp_path / "scratch")
+    code, lines = run_on_cluster(local_cluster, bad, tmp_path / "scratch")
     assert code == 3
     assert not lines
     assert not await_end_of_processes(tmp_path / "scratch")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_leaves_nothing_running(number, tmp_path):
+def test_an_interrupt_leaves_nothing_running(number, local_cluster, tmp_path):
     study = tmp_path / "study.yaml"
     study.write_text(
         "{name: s, output: out, ecg: {path: ecg}, participants: {path: p.csv},"
@@ -172,7 +165,7 @@ def test_an_interrupt_leaves_nothing_running(number, tmp_path):
     )
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    running = subprocess.Popen([RUN, study], env=os.environ | {"TMPDIR": str(scratch)})
+    running = subprocess.Popen([local_cluster, study], env=os.environ | {"TMPDIR": str(scratch)})
     try:
         deadline = time.monotonic() + 60
         while len(processes_of(scratch)) < 3 and time.monotonic() < deadline:
@@ -185,10 +178,10 @@ def test_an_interrupt_leaves_nothing_running(number, tmp_path):
     assert not await_end_of_processes(scratch)
 
 
-def test_a_wrong_study_file_starts_nothing(tmp_path):
+def test_a_wrong_study_file_starts_nothing(local_cluster, tmp_path):
     study = tmp_path / "study.yaml"
     study.write_text("name: s\n")
-    answer = subprocess.run([RUN, study], capture_output=True, text=True)
+    answer = subprocess.run([local_cluster, study], capture_output=True, text=True)
     assert answer.returncode == 2
     assert "4 problems" in answer.stderr
     assert not answer.stdout

@@ -1,8 +1,6 @@
 """The command line: usage, exit codes, steps that skip themselves."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -160,7 +158,7 @@ def test_errors_become_a_sentence_and_an_exit_code(error, code, says, capsys):
     assert captured.out == ""
 
 
-def test_a_full_disk_ends_in_one_sentence(tmp_path):
+def test_a_full_disk_ends_in_one_sentence(tmp_path, other_python):
     """A real full disk: a process that may write only a few kilobytes."""
     code = (
         "import resource, signal, sys\n"
@@ -169,7 +167,7 @@ def test_a_full_disk_ends_in_one_sentence(tmp_path):
         "from jobs.cli import main\n"
         f"sys.exit(main(['init', {str(tmp_path / 'study.yaml')!r}]))\n"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    ended = other_python("-c", code)
     assert ended.returncode == 4
     assert ended.stderr.startswith("ecg-spark: The disk is full")
     assert "Traceback" not in ended.stderr

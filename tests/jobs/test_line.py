@@ -155,17 +155,10 @@ def test_a_killed_job_leaves_nothing_and_the_next_goes_on(done, small_study, tmp
     assert count == done.require("average").summary["n_out"]
 
 
-def test_two_processes_train_one_model_or_find_that_it_is_there(done, small_study):
+def test_two_processes_train_one_model_or_find_that_it_is_there(done, small_study, torchrun):
     """Under torchrun the first process does the step and the other trains along, or ends."""
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-        *("-m", "jobs.train", "--study", str(small_study)),
-    ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     for options, skipped in (([], True), (["--force"], False)):
-        answer = subprocess.run(
-            [*command, *options], env=environment, capture_output=True, text=True, timeout=300
-        )
+        answer = torchrun("-m", "jobs.train", "--study", small_study, *options)
         assert answer.returncode == 0, answer.stderr[-2000:]
         (line,) = answer.stdout.splitlines()  # one of the processes speaks
         assert ("skipped" in json.loads(line)) == skipped

@@ -1,10 +1,6 @@
 """The Petastorm loader against pyarrow: every row of every epoch, repeatable, split by person."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -153,19 +149,10 @@ with processes(cpu) as shard:
 
 
 @pytest.mark.parametrize("room_bytes", [10**9, 0])
-def test_two_processes_end_with_the_same_network(table, tmp_path, room_bytes):
+def test_two_processes_end_with_the_same_network(table, tmp_path, torchrun, room_bytes):
     script = tmp_path / "together.py"
     script.write_text(TOGETHER)
-    answer = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *("--nproc-per-node", "2", str(script), str(table), str(room_bytes), str(tmp_path)),
-        ],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"},
-        timeout=300,
-    )
+    answer = torchrun(script, table, room_bytes, tmp_path)
     assert answer.returncode == 0, answer.stderr[-2000:]
     losses = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert len(losses[0]) == 2

@@ -1,10 +1,7 @@
 """A grid of models: each a run with the metrics of any training, none of them published."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import mlflow
@@ -105,20 +102,11 @@ def test_a_sweep_trains_each_combination_once_and_registers_none(published, caps
     assert (len(rows), again["trained"], again["run_id"]) == (3, 1, line["run_id"])
 
 
-def test_two_processes_sweep_together(published, tmp_path):
+def test_two_processes_sweep_together(published, tmp_path, torchrun):
     """Under torchrun one trains along with the other, past a combination that diverges."""
     shutil.copytree(published, tmp_path, dirs_exist_ok=True)
     path = study_file(tmp_path, {"latents": [2, 3, 5], "learning_rate": [1e12, 1e-3]})
-    answer = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *("--nproc-per-node", "2", "-m", "jobs.sweep", "--study", str(path)),
-        ],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    answer = torchrun("-m", "jobs.sweep", "--study", path)
     assert answer.returncode == 0, answer.stderr[-2000:]
     line = json.loads(answer.stdout.splitlines()[-1])
     assert (line["combinations"], line["trained"], line["failed"]) == (6, 6, 3)

@@ -4,8 +4,6 @@ import json
 import pickle
 import signal
 import socket
-import subprocess
-import sys
 import time
 import warnings
 from pathlib import Path
@@ -233,10 +231,12 @@ train(Plan(table, settings, 3, "v1", uri, "test", f"{folder}.kept"), "ecg-vae", 
 """
 
 
-def test_killed_training_goes_on_in_its_run_as_if_it_had_not_stopped(trained, table, tmp_path):
+def test_killed_training_goes_on_in_its_run_as_if_it_had_not_stopped(
+    trained, table, tmp_path, other_python
+):
     """`kill -9` after the second epoch; the same losses, each once, as the run that was not."""
     uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "run"
-    killed = subprocess.run([sys.executable, "-c", KILLED, table, str(folder), uri, "1"])
+    killed = other_python("-c", KILLED, table, folder, uri, "1")
     assert killed.returncode == -signal.SIGKILL
     assert Path(f"{folder}.kept/fold_0.pt").is_file()
     client = mlflow.MlflowClient(uri)
@@ -254,9 +254,9 @@ def test_killed_training_goes_on_in_its_run_as_if_it_had_not_stopped(trained, ta
     assert not Path(f"{folder}.kept").exists()
 
 
-def test_another_training_ends_the_killed_run(table, tmp_path):
+def test_another_training_ends_the_killed_run(table, tmp_path, other_python):
     uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "run"
-    subprocess.run([sys.executable, "-c", KILLED, table, str(folder), uri, "1"])
+    other_python("-c", KILLED, table, folder, uri, "1")
     run(table, folder, uri, TINY)
     runs = mlflow.MlflowClient(uri).search_runs(["1"], order_by=["attributes.start_time"])
     assert [item.info.status for item in runs] == ["KILLED", "FINISHED"]
@@ -266,11 +266,11 @@ FOLDED = SETTINGS.model_copy(update={"folds": 2})
 
 
 @pytest.fixture(scope="module")
-def folded(table, tmp_path_factory):
+def folded(table, tmp_path_factory, other_python):
     """A run with two folds that was killed in the second and went on: result, folder, store."""
     folder = tmp_path_factory.mktemp("folded")
     uri = f"sqlite:///{folder}/mlflow.db"
-    killed = subprocess.run([sys.executable, "-c", KILLED, table, str(folder / "run"), uri, "2"])
+    killed = other_python("-c", KILLED, table, folder / "run", uri, "2")
     assert killed.returncode == -signal.SIGKILL
     return run(table, folder / "run", uri, FOLDED), folder / "run", uri
 

@@ -195,11 +195,8 @@ def test_random_pairing_says_that_the_truth_is_null(planted, null):
     assert "planted" not in null.summary
 
 
-def browse(page: Path, folder: Path) -> tuple[str, list[str], list[str]]:
+def browse(browser: str, page: Path, folder: Path) -> tuple[str, list[str], list[str]]:
     """Open a page in a browser: its document, the console's lines, the addresses it asked for."""
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no chromium or google-chrome on this machine")
     net_log = folder / "net.json"
     done = subprocess.run(
         [
@@ -225,18 +222,18 @@ def browse(page: Path, folder: Path) -> tuple[str, list[str], list[str]]:
     return done.stdout, console, foreign
 
 
-def test_the_page_opens_in_a_browser_without_a_network(planted, tmp_path):
-    document, console, foreign = browse(planted.path, tmp_path)
+def test_the_page_opens_in_a_browser_without_a_network(planted, browser, tmp_path):
+    document, console, foreign = browse(browser, planted.path, tmp_path)
     assert console == []
     assert foreign == []
     assert "What a locus does to the heartbeat" in document
     assert "<script" not in document
 
 
-def test_the_browser_would_notice_a_request_and_an_error(tmp_path):
+def test_the_browser_would_notice_a_request_and_an_error(browser, tmp_path):
     page = tmp_path / "page.html"
     page.write_text("<img src='http://127.0.0.1:9/x.png'><script>console.error('no')</script>")
-    _, console, foreign = browse(page, tmp_path)
+    _, console, foreign = browse(browser, page, tmp_path)
     assert foreign == ["http://127.0.0.1:9/x.png"]
     assert any("no" in line for line in console)
 
