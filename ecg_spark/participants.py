@@ -4,72 +4,89 @@ import logging
 
 import pandas as pd
 
+from ecg_spark.covariates import columns_of, covariate_terms
 from ecg_spark.errors import DataError
+from ecg_spark.ids import id_column
 from ecg_spark.study import Manifest, Participants
+from ecg_spark.text_tables import read_text_table, required
 
 log = logging.getLogger(__name__)
 
-_SEXES = {"1": 1, "m": 1, "male": 1, "0": 0, "2": 0, "f": 0, "female": 0}
+TABLE = "participant table (participants.path)"
+MANIFEST = "manifest (ecg.manifest.path)"
+
+_MEN, _WOMEN = {"1", "m", "male", "man", "men"}, {"0", "2", "f", "female", "woman", "women", "w"}
+_CODES_TOLD = 6
 
 
-def read_participants(settings: Participants, path: str) -> pd.DataFrame:
-    """The covariates of every participant, indexed by participant id (text).
+def read_participants(
+    settings: Participants, path: str, notes: list[str] | None = None
+) -> pd.DataFrame:
+    """The covariates of every participant, indexed by participant id in normal form.
 
-    A covariate is a column, its square (`age^2`) or a product (`age:sex`).
-    Values that are no numbers become missing; a participant with several rows keeps the first.
-    Raises `DataError` where the table cannot be read, has no id column or lacks a covariate.
+    A covariate is a column, its square (`age^2`) or a product (`age:sex`); texts and declared
+    categories become indicators (see `covariate_terms`). A participant with several rows keeps the
+    first. What a reader of the report should know is added to `notes`.
+
+    Raises `DataError` where the table cannot be read, has no id column or lacks a covariate, and
+    where a covariate is not what its numbers or texts seem to say.
     """
-    frame = read_text_table(path, "participant table")
-    _require(frame, path, "participant table", [settings.id], "participants.id")
-    columns = list(dict.fromkeys(part for term in settings.covariates for part in _parts(term)))
-    _require(frame, path, "participant table", columns, "participants.covariates")
-    frame = frame[frame[settings.id].notna()]
-    repeated = int(frame[settings.id].duplicated().sum())
-    if repeated:
-        log.info("participant table: %d rows repeat a participant; the first is used", repeated)
-        frame = frame.drop_duplicates(settings.id)
-    values = frame.set_index(settings.id)[columns]
-    values.index.name = "participant_id"
-    numbers = values.apply(pd.to_numeric, errors="coerce").astype("float64")
-    for name in columns:
-        if numbers[name].isna().all():
-            raise DataError(
-                f"The covariate {name} in the participant table {path} holds no number: "
-                f"code it as numbers or take it out of participants.covariates."
-            )
-    # About their means, so that a square or product is not almost the column itself.
-    centred = numbers - numbers.mean()
-    return pd.DataFrame(
-        {
-            term: numbers[term]
-            if term in numbers
-            else centred[_parts(term)].prod(axis=1, skipna=False)
-            for term in settings.covariates
-        },
-        index=numbers.index,
-    )
+    told: list[str] = [] if notes is None else notes
+    frame = _by_participant(settings, path, told)
+    columns = columns_of(settings.covariates, frame.columns)
+    required(frame, TABLE, columns, "participants.covariates")
+    terms, more = covariate_terms(frame[columns], settings, TABLE)
+    told += more
+    return terms
 
 
-def read_sex(settings: Participants, path: str) -> pd.Series | None:
+def read_sex(settings: Participants, path: str, notes: list[str] | None = None) -> pd.Series | None:
     """Whether each participant is a man (1.0) or a woman (0.0), NaN where it is told as neither.
 
-    None where the table has no such column. Raises `DataError` where the table cannot be read.
+    1, M or male is a man; 2, F or female a woman, and so is 0, but where there is a 2: then 0 is
+    nobody's sex, as in PLINK's files. Codes that are neither are added to `notes` with their
+    counts. None where the table has no such column.
+
+    Raises `DataError` where the table cannot be read, or lacks a column that the study file names.
     """
-    frame = read_text_table(path, "participant table")
-    if settings.sex not in frame.columns or settings.id not in frame.columns:
+    frame = _by_participant(settings, path, [])
+    if settings.sex not in frame.columns:
+        if "sex" in settings.model_fields_set:
+            required(frame, TABLE, [settings.sex], "participants.sex")
         return None
-    frame = frame[frame[settings.id].notna()].drop_duplicates(settings.id)
-    codes = frame.set_index(settings.id)[settings.sex].astype(str).str.strip().str.lower()
-    return codes.str.removesuffix(".0").map(_SEXES).astype(float)
+    codes = frame[settings.sex].str.lower().str.replace(r"^(-?\d+)\.0*$", r"\1", regex=True)
+    women = _WOMEN - {"0"} if (codes == "2").any() else _WOMEN
+    sex = codes.map({**dict.fromkeys(_MEN, 1.0), **dict.fromkeys(women, 0.0)}).astype(float)
+    unknown = frame.loc[sex.isna(), settings.sex].dropna()
+    if len(unknown) and notes is not None:
+        counts = unknown.value_counts()
+        shown = {code: n for code, n in counts.head(_CODES_TOLD).items() if len(str(code)) <= 12}
+        listed = [f"{code}: {count}" for code, count in shown.items()]
+        if (others := len(unknown) - sum(shown.values())) > 0:
+            listed.append(f"others: {others}")
+        note = (
+            f"{len(unknown)} values of the column {settings.sex} are no known sex "
+            f"({', '.join(listed)}): these people are not held against the X chromosome"
+        )
+        log.warning("participants: %s", note)
+        notes.append(note)
+    return sex
 
 
-def _parts(term: str) -> list[str]:
-    """The columns that a term multiplies: age, `age^2`, `age:sex`."""
-    return [
-        name
-        for factor in term.split(":")
-        for name in ([factor.removesuffix("^2")] * (2 if factor.endswith("^2") else 1))
-    ]
+def _by_participant(settings: Participants, path: str, notes: list[str]) -> pd.DataFrame:
+    """The table as text by participant id, one row each; repeated and nameless rows are noted."""
+    frame = read_text_table(path, TABLE)
+    required(frame, TABLE, [settings.id], "participants.id")
+    ids = id_column(frame[settings.id], TABLE)
+    if nameless := int(ids.isna().sum()):
+        notes.append(f"{nameless} rows of the participant table name nobody and are left out")
+    if repeated := int(ids.dropna().duplicated().sum()):
+        notes.append(
+            f"{repeated} rows of the participant table repeat a participant, whose first row counts"
+        )
+        log.warning("participants: %s", notes[-1])
+    frame = frame.set_index(ids.rename("participant_id"))
+    return frame[frame.index.notna() & ~frame.index.duplicated()]
 
 
 def read_manifest(settings: Manifest, path: str) -> pd.DataFrame:
@@ -77,49 +94,22 @@ def read_manifest(settings: Manifest, path: str) -> pd.DataFrame:
 
     Raises `DataError` where it cannot be read, lacks a column or names a file twice.
     """
-    frame = read_text_table(path, "manifest")
-    _require(frame, path, "manifest", [settings.uri], "ecg.manifest.uri")
-    _require(frame, path, "manifest", [settings.participant_id], "ecg.manifest.participant_id")
+    frame = read_text_table(path, MANIFEST)
+    required(frame, MANIFEST, [settings.uri], "ecg.manifest.uri")
+    required(frame, MANIFEST, [settings.participant_id], "ecg.manifest.participant_id")
     columns = {settings.uri: "uri", settings.participant_id: "participant_id"}
     if "acquired_at" in settings.model_fields_set:
-        _require(frame, path, "manifest", [settings.acquired_at], "ecg.manifest.acquired_at")
+        required(frame, MANIFEST, [settings.acquired_at], "ecg.manifest.acquired_at")
     if settings.acquired_at in frame.columns:
         columns[settings.acquired_at] = "acquired_at"
     frame = frame[list(columns)].rename(columns=columns)
+    frame["participant_id"] = id_column(frame["participant_id"], MANIFEST)
     frame = frame.dropna(subset=["uri", "participant_id"])
     if "acquired_at" in frame.columns:
         times = pd.to_datetime(frame["acquired_at"], errors="coerce", format="ISO8601", utc=True)
         frame["acquired_at"] = times.dt.tz_localize(None)
     if repeated := int(frame["uri"].duplicated().sum()):
-        raise DataError(f"The manifest {path} names {repeated} files more than once: keep one row.")
-    return frame
-
-
-def read_text_table(path: str, what: str) -> pd.DataFrame:
-    """A CSV, TSV or Parquet table with every column as text, so that ids stay as written."""
-    try:
-        if path.endswith(".parquet"):
-            frame = pd.read_parquet(path)
-            return frame.astype("string").astype(object).where(frame.notna(), None)
-        separator = "\t" if path.removesuffix(".gz").endswith((".tsv", ".txt")) else ","
-        return pd.read_csv(path, sep=separator, dtype=str)
-    except FileNotFoundError:
         raise DataError(
-            f"The {what} {path} does not exist: correct it in the study file."
-        ) from None
-    except (ValueError, OSError) as error:
-        raise DataError(
-            f"The {what} {path} cannot be read as CSV, TSV or Parquet "
-            f"({type(error).__name__}): correct the file or its name."
-        ) from None
-
-
-def _require(
-    frame: pd.DataFrame, path: str, what: str, columns: list[str] | tuple[str, ...], key: str
-) -> None:
-    missing = [name for name in columns if name not in frame.columns]
-    if missing:
-        raise DataError(
-            f"The {what} {path} has no column {', '.join(missing)}; it has "
-            f"{', '.join(map(str, frame.columns[:20]))}: set {key} in the study file."
+            f"The {MANIFEST} names {repeated} files more than once: keep one row of each."
         )
+    return frame

@@ -1,5 +1,6 @@
 """spark-submit jobs/gwas.py --study study.yaml: latents and traits against every variant."""
 
+import re
 import sys
 from typing import Any
 
@@ -17,6 +18,9 @@ from jobs.genotypes import STEP as GENOTYPES
 from jobs.step import Context, Step, Summary, main
 from jobs.train import STEP as TRAIN
 from models.tracking import log_back
+
+_NO_METRIC = re.compile(r"[^\w./ -]")
+"""Signs that MLflow does not take in the name of a metric, as in age^2."""
 
 
 def settings(study: Study) -> Any:
@@ -48,7 +52,9 @@ def work(context: Context) -> Summary:
     study, spark, inputs = context.study, context.spark, context.inputs
     start_hail(spark, context.store.root)
     participants = study.locate(study.participants.path)
-    covariates = read_participants(study.participants, participants)
+    told: list[str] = []
+    covariates = read_participants(study.participants, participants, told)
+    is_male = read_sex(study.participants, participants, told)
     latents = read_table(spark, LATENTS, inputs["encode"].path("latents"))
     traits = read_table(spark, TRAITS, inputs["average"].path("traits"))
     phenotypes, groups = participant_phenotypes(latents, traits)
@@ -59,19 +65,20 @@ def work(context: Context) -> Summary:
         inputs["genotypes"].folder,
         phenotypes,
         groups,
-        covariates.join(fold_indicators(latents)),
+        covariates.join(fold_indicators(latents), rsuffix="_of_the_model"),
         study.absolute(study.genotypes, "id_map"),
         tables.model_copy(update={"rare": rare}),
         context.run.folder,
         study.seed,
-        read_sex(study.participants, participants),
+        is_male,
+        told,
     )
     probes = linear_probes(
         phenotypes[groups["vae"]].to_numpy(),
-        phenotypes[groups["traits"]].join(covariates),
+        phenotypes[groups["traits"]].join(covariates, rsuffix="_covariate"),
         study.seed,
     )
-    found = {f"probe/{name}": value for name, value in probes.items()}
+    found = {f"probe/{_NO_METRIC.sub('_', name)}": value for name, value in probes.items()}
     for figure in ("mean_lambda", "mean_chi2", "loci"):
         for method, value in summary[figure].items():
             found[f"gwas/{figure}_{method.replace(' ', '_')}"] = float(value)
@@ -79,7 +86,7 @@ def work(context: Context) -> Summary:
     return summary | {"probes": {name: round(value, 4) for name, value in probes.items()}}
 
 
-STEP = Step("gwas", (AVERAGE, TRAIN, ENCODE, GENOTYPES), settings, work, files, version=4)
+STEP = Step("gwas", (AVERAGE, TRAIN, ENCODE, GENOTYPES), settings, work, files, version=5)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

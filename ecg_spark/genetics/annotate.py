@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ecg_spark.errors import DataError
-from ecg_spark.participants import read_text_table
+from ecg_spark.text_tables import read_text_table
 
 _CATALOG = {"Chr_id": "contig", "CHR_ID": "contig", "Chr_pos": "position", "CHR_POS": "position"}
 _SEX = {"23": "X", "24": "Y"}

@@ -1,8 +1,9 @@
 """The step `gwas`: from phenotypes and genotypes to associations, loci and exchange files."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from ecg_spark.genetics.outputs import (
 )
 from ecg_spark.genetics.packed import read_packed
 from ecg_spark.genetics.phenotypes import (
+    check_sex_coding,
     contradicts,
     correlation_of,
     effective_number,
@@ -33,13 +35,16 @@ from ecg_spark.genetics.polygenic import write_polygenic
 from ecg_spark.genetics.structure import AUTOSOMES
 from ecg_spark.genetics.sumstats import Context, export_sumstats, write_regenie_inputs
 from ecg_spark.genetics.whole_genome import predict_by_genome
-from ecg_spark.participants import read_text_table
+from ecg_spark.ids import id_column, normal_id
 from ecg_spark.session import start_hail
 from ecg_spark.store import remove_folder
 from ecg_spark.study import Genotypes, Gwas
 from ecg_spark.tables import read_table
+from ecg_spark.text_tables import read_text_table
 
 log = logging.getLogger(__name__)
+
+Frame = TypeVar("Frame", pd.DataFrame, pd.Series)
 
 LATENT_GROUPS = ("vae", "pca")
 """Groups of phenotypes that are also tested together."""
@@ -56,6 +61,7 @@ def run_gwas(
     folder: str,
     seed: int,
     is_male: pd.Series | None = None,
+    told: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Test every variant of a prepared genotype set against every phenotype, and find the loci.
 
@@ -65,7 +71,8 @@ def run_gwas(
     analysed who has every covariate and, unless the null model is whole_genome, is in the unrelated
     set; phenotypes are rank-inverse-normal transformed, covariates and principal components are
     terms of the regression. People whose X chromosome contradicts `is_male` (1, 0 or NaN, by
-    participant) are left out.
+    participant) are left out. `told` are notes on the tables that these came from; they stand
+    before those of this step. Ids are compared in normal form (`ecg_spark.ids`).
 
     Writes `folder`/associations.ht (Hail), the tables associations, omnibus, loci, signals, ld,
     nearby_genes, heritability, genetic_correlation and genes, sumstats/ (GWAS-SSF, and REGENIE's
@@ -74,7 +81,8 @@ def run_gwas(
     phenotypes in its group, one of the omnibus test `p_threshold`. Returns the summary: who was
     analysed, thresholds as -log10 p, lambda and heritability of every phenotype, loci found.
 
-    Raises `DataError` where ids do not match or nothing can be tested.
+    Raises `DataError` where ids do not match, a person has two samples, the sexes are coded the
+    other way round, or nothing can be tested.
     """
     hl = start_hail(spark)
     from ecg_spark.genetics.association import associate
@@ -82,19 +90,23 @@ def run_gwas(
 
     table_of_scores = read_table(spark, SCORES, f"{genotypes_folder}/scores")
     scores = pd.DataFrame(table_of_scores.toPandas()).set_index("s")
+    phenotypes, covariates = _by_normal_id(phenotypes), _by_normal_id(covariates)
+    owners = _owners(scores.index, genotype_settings.id_map)
     unrelated = scores.index[scores["unrelated"]]
     left = [("in the checked genotype set", len(scores))]
     if settings.null_model == "none":
         scores = scores[scores["unrelated"]]
         left.append(("no close relative kept", len(scores)))
-    people = _people(scores, phenotypes, genotype_settings, seed)
+    people = _people(scores, owners, phenotypes, genotype_settings, seed)
     left.append(("paired with a participant", len(people)))
     matched = len(people)
     if genotype_settings.pairing == "id" and is_male is not None and scores["x_f"].notna().any():
-        reported = is_male.reindex(people.to_numpy()).set_axis(people.index)
+        reported = _by_normal_id(is_male).reindex(people.to_numpy()).set_axis(people.index)
+        check_sex_coding(scores.loc[people.index, "x_f"], reported)
         people = people[~contradicts(scores.loc[people.index, "x_f"], reported)]
         left.append(("reported sex agrees with the X chromosome", len(people)))
-    terms, notes = usable_covariates(_covariates(scores, covariates, people))
+    terms, found_notes = usable_covariates(_covariates(scores, covariates, people))
+    notes = [*told, *found_notes]
     if is_male is None:
         notes.append("no column of the participant table tells the sex: it was not checked")
     left.append(("every covariate", len(terms)))
@@ -231,38 +243,76 @@ def _group_means(
     }
 
 
+def _by_normal_id(table: Frame) -> Frame:
+    """A table of participants with their ids in normal form."""
+    return table.set_axis(table.index.map(lambda one: normal_id(str(one))), axis=0)
+
+
+def _owners(samples: Iterable[str], id_map: str | None) -> dict[str, str]:
+    """The participant of each sample that has one, both as they are written in their tables.
+
+    Raises `DataError` where two samples are of one person: which of them to take is not ours to
+    guess.
+    """
+    known = read_id_map(id_map) if id_map else None
+    owners = {}
+    for sample in samples:
+        name = normal_id(sample)
+        if known is None or name in known:
+            owners[sample] = name if known is None else known[name]
+    counts = Counter(owners.values())
+    if several := [count for count in counts.values() if count > 1]:
+        who = "1 person has" if len(several) == 1 else f"{len(several)} people have"
+        where = (
+            "by the id map (genotypes.id_map)" if id_map else "by their ids without .0 and blanks"
+        )
+        raise DataError(
+            f"{who} {max(several)} genotyped samples {where}: keep one of each, for instance by a "
+            f"list of the others in genotypes.exclude."
+        )
+    return owners
+
+
 def _people(
-    scores: pd.DataFrame, phenotypes: pd.DataFrame, settings: Genotypes, seed: int
+    scores: pd.DataFrame,
+    owners: Mapping[str, str],
+    phenotypes: pd.DataFrame,
+    settings: Genotypes,
+    seed: int,
 ) -> pd.Series:
     """The participant of each matched sample."""
-    owners = read_id_map(settings.id_map) if settings.id_map else {}
-    samples = {owners.get(s, s): s for s in scores.index if not owners or s in owners}
-    named = [owners.get(s, s) for s in scores.index if not owners or s in owners]
-    matching = match(named, list(phenotypes.index), settings.pairing, seed)
+    samples = {owners[s]: s for s in scores.index if s in owners}
+    matching = match(list(samples), list(phenotypes.index), settings.pairing, seed)
     return pd.Series(matching.participants, index=[samples[name] for name in matching.samples])
 
 
 def _covariates(scores: pd.DataFrame, covariates: pd.DataFrame, people: pd.Series) -> pd.DataFrame:
-    """The covariates and components of each matched sample."""
+    """The covariates and components of each matched sample.
+
+    Where the study brings columns named as our components are, ours are named otherwise.
+    """
     terms = covariates.reindex(people.to_numpy()).set_axis(people.index)
     components = np.array(scores.loc[people.index, "pc"].tolist(), float)
-    for i in range(components.shape[1]):
-        terms[f"pc_{i + 1}"] = components[:, i]
-    return terms
+    names = [f"pc_{i + 1}" for i in range(components.shape[1])]
+    while not terms.columns.intersection(names).empty:
+        names = [f"genotype_{name}" for name in names]
+    return terms.join(pd.DataFrame(components, terms.index, names))
 
 
 def read_id_map(path: str) -> dict[str, str]:
     """The participant of each sample, from a table with sample_id and participant_id.
 
-    Raises `DataError` where it cannot be read, lacks a column or names a sample twice.
+    Ids are in normal form. Raises `DataError` where it cannot be read, lacks a column or names a
+    sample twice.
     """
-    table = read_text_table(path, "id map")
+    what = "id map (genotypes.id_map)"
+    table = read_text_table(path, what)
     columns = ["sample_id", "participant_id"]
     if missing := [name for name in columns if name not in table.columns]:
-        raise DataError(f"The id map {path} has no column {', '.join(missing)}: add it.")
-    table = table[columns].dropna()
+        raise DataError(f"The {what} has no column {', '.join(missing)}: add it.")
+    table = table[columns].apply(id_column, what=what).dropna()
     if repeated := int(table["sample_id"].duplicated().sum()):
-        raise DataError(f"The id map {path} names {repeated} samples more than once: keep one row.")
+        raise DataError(f"The {what} names {repeated} samples more than once: keep one row.")
     return dict(table.itertuples(index=False, name=None))
 
 

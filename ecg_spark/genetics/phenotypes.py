@@ -74,6 +74,30 @@ def contradicts(x_f: pd.Series, is_male: pd.Series) -> pd.Series:
     return as_man | ((is_male == 0) & (x_f > MALE_F))
 
 
+FEWEST_JUDGED = 10
+"""People of a sex, by the X chromosome, of whom fewer say nothing about how it is coded."""
+
+
+def check_sex_coding(x_f: pd.Series, is_male: pd.Series) -> None:
+    """Raise `DataError` where the X chromosome contradicts the sex of most people."""
+    as_known = is_male.notna() & ((x_f < FEMALE_F) | (x_f > MALE_F))
+    wrong = contradicts(x_f, is_male)[as_known]
+    if as_known.sum() < FEWEST_JUDGED or 2 * wrong.sum() <= as_known.sum():
+        return
+    found = f"The X chromosome contradicts the sex of {wrong.sum()} of {as_known.sum()} people"
+    by_sex = wrong.groupby(is_male[as_known]).mean()
+    if (by_sex > 0.5).all():
+        raise DataError(
+            f"{found}: it is coded the other way round in the participant table, where 1, M and "
+            f"male must be men and 0, 2, F and female women; correct the column that "
+            f"participants.sex names, or name another."
+        )
+    raise DataError(
+        f"{found}, of one sex alone: correct the column that participants.sex names, or look "
+        f"whether the genotypes of X are those of these people."
+    )
+
+
 def rank_inverse_normal(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Ranks as normal quantiles, Φ⁻¹((r - 3/8) / (n + 1/4)); ties share a rank, NaN stays.
 
@@ -104,7 +128,7 @@ def usable_covariates(covariates: pd.DataFrame) -> tuple[pd.DataFrame, list[str]
             f"{len(covariates) - len(complete)} of {len(covariates)} samples lack a covariate and "
             f"are left out"
         )
-    if complete.empty:
+    if not len(complete):
         raise DataError(
             "No sample has a value of every covariate: take covariates out of "
             "participants.covariates, or complete the participant table."

@@ -1,16 +1,22 @@
 """Quality control of samples and variants, with what each filter left."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import fsspec
 import hail as hl
 import pandas as pd
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.genotypes import called
+from ecg_spark.ids import read_id_list
 from ecg_spark.study import Genotypes
+
+log = logging.getLogger(__name__)
+
+Filter = tuple[str, Callable[[pd.DataFrame], pd.Series]]
+"""The name of a filter of samples, and which of those left it keeps."""
 
 UNKNOWN_ALLELES = ("*", ".", "0")
 
@@ -43,6 +49,8 @@ def quality_control(
 
     Raises `DataError` that names the filter which left no sample or no variant.
     """
+    # Read, and refused, before the hours of counting.
+    listed = _listed(settings, genotypes.s.collect())
     call = called(genotypes.n_alt)
     genotypes = genotypes.annotate_cols(
         call_rate=hl.agg.fraction(hl.is_defined(genotypes.n_alt)),
@@ -57,7 +65,7 @@ def quality_control(
     left = [Left("as imported", len(table), n_variants)]
     _require(left, settings)
     good = table
-    for name, chosen in _sample_filters(settings):
+    for name, chosen in [*listed, *_sample_filters(settings)]:
         good = good[chosen(good)]
         left.append(Left(name, len(good), n_variants))
         _require(left, settings)
@@ -124,19 +132,31 @@ def quality_control(
     return genotypes.annotate_cols(sample_call_rate=samples[genotypes.s].call_rate), left
 
 
-def _sample_filters(
-    settings: Genotypes,
-) -> list[tuple[str, Callable[[pd.DataFrame], pd.Series]]]:
-    """Names of the filters of samples, and what each keeps of those left."""
-    filters: list[tuple[str, Callable[[pd.DataFrame], pd.Series]]] = []
-    if settings.exclude:
-        withdrawn = read_ids(settings.exclude)
-        filters.append(("not in the list of the excluded", lambda t: ~t.index.isin(withdrawn)))
-    if settings.keep:
-        wanted = read_ids(settings.keep)
-        filters.append(("in the list of those to keep", lambda t: t.index.isin(wanted)))
+def _listed(settings: Genotypes, samples: list[str]) -> list[Filter]:
+    """The filters of the lists that a study names, told with how many of their ids are there.
+
+    Raises `DataError` where a list cannot be read, or none of its ids is a sample's.
+    """
+    filters: list[Filter] = []
+    for key, name in (
+        ("exclude", "not in the list of the excluded"),
+        ("keep", "in the list of those to keep"),
+    ):
+        if path := getattr(settings, key):
+            found, note = read_id_list(path, f"list genotypes.{key}").among(samples)
+            log.info("genotypes: %s", note)
+            filters.append((f"{name} ({note})", _membership(found, key == "keep")))
+    return filters
+
+
+def _membership(ids: set[str], wanted: bool) -> Callable[[pd.DataFrame], pd.Series]:
+    return lambda table: pd.Series(table.index.isin(list(ids)) == wanted, table.index)
+
+
+def _sample_filters(settings: Genotypes) -> list[Filter]:
+    """Names of the filters of samples by their calls, and what each keeps of those left."""
     limit = settings.max_heterozygosity_sd
-    filters += [
+    return [
         (
             f"sample call rate ≥ {settings.min_sample_call_rate:g}",
             lambda t: t["call_rate"] >= settings.min_sample_call_rate,
@@ -152,25 +172,6 @@ def _sample_filters(
             ),
         ),
     ]
-    return filters
-
-
-def read_ids(path: str) -> set[str]:
-    """The first word of each line of a file.
-
-    Raises `DataError` where the file cannot be read or names nobody.
-    """
-    try:
-        with fsspec.open(path, "rt", encoding="utf-8") as file:
-            ids = {line.split()[0] for line in file if line.split()}
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"The list of samples {path} cannot be read ({type(error).__name__}): correct it "
-            f"under genotypes in the study file."
-        ) from None
-    if not ids:
-        raise DataError(f"The list of samples {path} is empty: fill it or take it out.")
-    return ids
 
 
 def _require(left: list[Left], settings: Genotypes) -> None:
@@ -178,7 +179,7 @@ def _require(left: list[Left], settings: Genotypes) -> None:
         if not one.samples or not one.variants:
             what = "sample" if not one.samples else "variant"
             raise DataError(
-                f"No {what} of {settings.path} is left after the filter '{one.filter}': "
+                f"No {what} of the genotype set is left after the filter '{one.filter}': "
                 f"loosen it under genotypes in the study file, or check that the files lie on "
                 f"{settings.reference_genome}."
             )

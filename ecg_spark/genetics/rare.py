@@ -16,8 +16,8 @@ from pyspark.sql import SparkSession
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.association import design_table, neg_log10_p_of_t
 from ecg_spark.genetics.phenotypes import by_missingness
-from ecg_spark.participants import read_text_table
 from ecg_spark.tables import VARIANT
+from ecg_spark.text_tables import read_text_table
 
 ACCURACY = 1e-9
 """SKAT's p-values are exact to this; smaller ones are given as this."""

@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import binom
 
 from ecg_spark.errors import DataError
+from ecg_spark.ids import read_id_list
 from ecg_spark.study import Genotypes
 from tests.builders.genetics_data import people, read_plink, write_plink
 
@@ -178,7 +179,7 @@ def test_each_filter_is_counted(hail, flawed, tmp_path):
 
 
 def test_lists_heterozygosity_counts_and_imputation_quality_are_filters(hail, tmp_path):
-    from ecg_spark.genetics.qc import quality_control, read_ids
+    from ecg_spark.genetics.qc import quality_control
 
     calls, _ = people(100, 400, seed=6)
     calls[:, 9] = 1  # two people's DNA in one tube
@@ -202,8 +203,8 @@ def test_lists_heterozygosity_counts_and_imputation_quality_are_filters(hail, tm
     counts = np.minimum(own.sum(axis=1), 2 * 77 - own.sum(axis=1))
     named = {one.filter: one.variants for one in left}
     assert named["minor allele count ≥ 30"] == np.sum(np.delete(counts, 4) >= 30) + 1
-    with pytest.raises(DataError, match="cannot be read"):
-        read_ids(str(tmp_path / "nothing.txt"))
+    with pytest.raises(DataError, match="list genotypes.keep does not exist"):
+        read_id_list(str(tmp_path / "nothing.txt"), "list genotypes.keep")
 
 
 def test_the_filter_that_leaves_nothing_is_named(hail, tmp_path):

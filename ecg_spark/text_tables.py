@@ -1,0 +1,291 @@
+"""Tables as people bring them: text of any common delimiter, quoting and encoding, or Parquet.
+
+Everything is read as text, so that ids stay as written. A cell is stripped of the blanks and quotes
+around it. What cannot be told for certain, such as rows with more fields than the header has, is
+refused: a shifted column would be a wrong number that nobody sees. No message holds a path, or a
+cell that might be somebody's id: a table is named by what it is for.
+"""
+
+import bz2
+import codecs
+import csv
+import gzip
+import io
+import lzma
+import re
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import fsspec
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ecg_spark.errors import DataError
+
+Rows = list[list[str]]
+
+DELIMITERS = ("\t", ";", ",", "|")
+"""Tried in this order, the first of equals wins; white space is tried last."""
+
+MISSING = frozenset({"", "NA", "N/A", "#N/A", "n/a", "na", "<NA>", "NaN", "nan", "NULL", "null"})
+"""What a missing value is written as; '.' and 'None' are values, of a text column at least."""
+
+BLANK = "".join(map(chr, (*range(9, 14), *range(28, 33), 0x85, 0xA0, 0x1680, *range(0x2000, 0x200E),
+                          0x2028, 0x2029, 0x202F, 0x205F, 0x2060, 0x3000, 0xFEFF)))  # fmt: skip
+"""White space, and marks of no width: stripped around every cell and id."""
+
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins with the mark of UTF-16
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_PACKED = ((b"\x1f\x8b", gzip.decompress), (b"BZh", bz2.decompress), (b"\xfd7zXZ", lzma.decompress))
+_LOOKED_AT = 200
+_NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+
+
+def read_text_table(path: str, what: str) -> pd.DataFrame:
+    """A table with a header, every column as text, missing values as None.
+
+    `what` names the table in messages, as in `participant table (participants.path)`. Names of
+    columns lose the # that plink2 puts before the first.
+
+    Raises `DataError` where it cannot be read, rows have more fields than the header, or a
+    column's name is there twice.
+    """
+    table = read_columns(path, what)
+    if table is not None:
+        return table
+    rows, _ = read_rows(path, what)
+    if not rows:
+        raise _unreadable(what, "it is empty")
+    names = header_names(rows[0])
+    body = _as_wide_as(names, rows[1:], what)
+    columns = {
+        name: [None if cell in MISSING else cell for cell in column]
+        for name, column in zip(names, zip(*body, strict=True) if body else [()] * len(names),
+                                strict=True)
+        if name
+    }  # fmt: skip
+    if len(columns) < sum(map(bool, names)):
+        repeated = sum(map(bool, names)) - len(columns)
+        raise DataError(
+            f"The {what} has {repeated} column{'s' if repeated > 1 else ''} whose name another "
+            f"one has: rename them, so that it is certain which is meant."
+        )
+    return pd.DataFrame(columns, index=range(len(body)), dtype=object)
+
+
+def header_names(cells: Iterable[str]) -> list[str]:
+    """Names of columns, without blanks and without the # before the first."""
+    return [name.lstrip("#").strip(BLANK) if not k else name for k, name in enumerate(cells)]
+
+
+def required(frame: pd.DataFrame, what: str, columns: Iterable[str], key: str) -> None:
+    """Raise `DataError` where a table lacks columns; `key` of the study file names them."""
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise DataError(
+            f"The {what} has no column {', '.join(missing)}; {_present(frame)}: "
+            f"set {key} in the study file."
+        )
+
+
+def _present(frame: pd.DataFrame) -> str:
+    """The columns of a table, unless its first row may be of a person."""
+    names = [str(name) for name in frame.columns]
+    if any(is_number(name) for name in names) or any(
+        not is_header(name, frame[name].dropna().head(_LOOKED_AT)) for name in frame.columns
+    ):
+        return "its first row seems to be no header"
+    return f"it has {', '.join(names[:20])}"
+
+
+def is_number(text: str) -> bool:
+    """Whether a cell is a number, with a decimal point or comma."""
+    return _NUMBER.fullmatch(text) is not None
+
+
+def is_header(cell: str, below: Iterable[str]) -> bool:
+    """Whether a cell may be the name of the column below it, and is not one more value of it.
+
+    Values that have digits have a name without, or one of another shape (P001 above P002 is no
+    name).
+    """
+    if is_number(cell):
+        return False
+    shapes = [_shape(value) for value in below]
+    with_digits = sum("9" in shape for shape in shapes)
+    if with_digits < 0.9 * len(shapes) or not shapes:
+        return _shape(cell) not in shapes or not any(sign.isdigit() for sign in cell)
+    return "9" not in _shape(cell) or shapes.count(_shape(cell)) < 0.1 * len(shapes)
+
+
+def _shape(text: str) -> str:
+    return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "9", text))
+
+
+def read_columns(path: str, what: str) -> pd.DataFrame | None:
+    """A Parquet table (a file, or a folder of them) as text columns; None where it is none."""
+    try:
+        files, base = fsspec.core.url_to_fs(path)
+        if files.isdir(base):
+            table = pq.read_table(base, filesystem=files)
+        else:
+            with files.open(base, "rb") as file:
+                if file.read(4) != b"PAR1":
+                    return None
+                table = pq.read_table(file)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise _failed(what, error) from None
+    return pd.DataFrame(
+        {name: _as_text(table.column(name)) for name in table.column_names},
+        index=range(len(table)),
+        dtype=object,
+    ).rename(columns=dict(zip(table.column_names, header_names(table.column_names), strict=True)))
+
+
+def _as_text(column: pa.ChunkedArray) -> list[str | None]:
+    values = column.to_pylist()
+    if pa.types.is_floating(column.type):
+        short = column.type.to_pandas_dtype()  # 0.1 of 32 bits is 0.1, not 0.10000000149
+        return [None if v is None or np.isnan(v) else str(short(v)) for v in values]
+    cells = (None if v is None else str(v).strip(BLANK) for v in values)
+    return [None if cell in MISSING else cell for cell in cells]
+
+
+def read_rows(path: str, what: str) -> tuple[Rows, str]:
+    """The rows of a text table that hold anything, their cells stripped, and the delimiter.
+
+    The delimiter is a space where white space separates cells, and empty where there is one column.
+    Raises `DataError` where the file cannot be read as text.
+    """
+    try:
+        files, base = fsspec.core.url_to_fs(path)
+        content = files.cat_file(base)
+        for magic, unpack in _PACKED:
+            if content.startswith(magic):
+                content = unpack(content)
+    except (OSError, EOFError, ValueError, lzma.LZMAError) as error:
+        raise _failed(what, error) from None
+    text = _decoded(content, what)
+    delimiter = _delimiter(text)
+    try:
+        rows = list(_split(text, delimiter))
+        if any("\n" in cell for row in rows for cell in row) and not _is_strict(text, delimiter):
+            raise csv.Error
+    except csv.Error:
+        if delimiter != "\t":
+            raise _unreadable(what, "a quote is not closed, or a cell too long") from None
+        rows = list(_split(text, delimiter, csv.QUOTE_NONE))  # a quote in a free text
+    return rows, delimiter
+
+
+def _is_strict(text: str, delimiter: str) -> bool:
+    """Whether every quote is one that begins or ends a cell, so that a cell may have two lines."""
+    try:
+        return all(True for _ in _split(text, delimiter, strict=True))
+    except csv.Error:
+        return False
+
+
+def _decoded(content: bytes, what: str) -> str:
+    if content.startswith(b"PK\x03\x04"):
+        raise _unreadable(what, "it is a spreadsheet or an archive: save it as CSV")
+    encoding = next((name for bom, name in _BOMS if content.startswith(bom)), None)
+    if encoding is None and (zeros := content[:4096].count(0)):
+        # UTF-16 without a mark: every second byte of Latin letters is zero.
+        odd = content[1:4096:2].count(0)
+        encoding = "utf-16-le" if odd > zeros / 2 else "utf-16-be"
+    try:
+        text = content.decode(encoding or "utf-8")
+    except UnicodeDecodeError:
+        if encoding is not None:
+            raise _unreadable(what, "it is no text") from None
+        text = content.decode("cp1252", errors="replace")  # what Windows writes in the West
+    if "\0" in text:
+        raise _unreadable(what, "it is no text")
+    return text
+
+
+def _delimiter(text: str) -> str:
+    """The delimiter that cuts most rows into as many fields as the header, and that in the most.
+
+    White space, which also parts the words of a cell, must do so in more rows than any other.
+    """
+    best, found = (0.0, 0), ""
+    for delimiter in (*DELIMITERS, " "):
+        quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+        try:
+            rows = list(islice(_split(text, delimiter, quoting), _LOOKED_AT))
+        except csv.Error:
+            continue
+        width = max(map(len, rows), default=0) if delimiter == " " else len(rows[0]) if rows else 0
+        even = sum(len(row) == len(rows[0]) for row in rows) / max(len(rows), 1)
+        if width > 1 and (even, 0 if delimiter == " " else width) > best:
+            best, found = (even, width), delimiter
+    return found
+
+
+def _split(
+    text: str, delimiter: str, quoting: int = csv.QUOTE_MINIMAL, strict: bool = False
+) -> Iterator[list[str]]:
+    lines: Iterable[str] = io.StringIO(text, newline="")
+    if delimiter == " ":
+        lines = (line.replace("\t", " ").strip(BLANK) for line in lines)
+    reader = csv.reader(
+        lines,
+        delimiter=delimiter or "\0",
+        quoting=quoting,  # type: ignore[arg-type]  # one of csv's constants
+        skipinitialspace=True,
+        strict=strict,
+    )
+    for row in reader:
+        cells = [_unquoted(cell) for cell in row]
+        if any(cells):
+            yield cells
+
+
+def _unquoted(cell: str) -> str:
+    cell = cell.strip(BLANK)
+    if len(cell) > 1 and cell[0] == cell[-1] and cell[0] in "\"'":
+        return cell[1:-1].strip(BLANK)
+    return cell
+
+
+def _as_wide_as(names: list[str], rows: Rows, what: str) -> Rows:
+    """The rows with as many cells as there are names.
+
+    What lacks at the end of a row is missing. R writes tables whose rows have one cell more than
+    the header, their number, before the others; empty cells after the last are none.
+    """
+    width = len(names)
+    rows = [row[:width] if not any(row[width:]) else row for row in rows]
+    if rows and all(len(row) == width + 1 for row in rows):
+        numbers = [row[0] for row in rows]
+        if numbers == [str(k + 1) for k in range(len(rows))]:
+            rows = [row[1:] for row in rows]
+    if longer := sum(len(row) > width for row in rows):
+        raise DataError(
+            f"{longer} rows of the {what} have more fields than its header: a decimal comma or "
+            f"another text with the delimiter in it needs quotes around it."
+        )
+    return [row + [""] * (width - len(row)) for row in rows]
+
+
+def _failed(what: str, error: Exception) -> DataError:
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"The {what} does not exist: correct it in the study file.")
+    if isinstance(error, PermissionError):
+        return DataError(f"The {what} cannot be read: there is no permission; change it and rerun.")
+    return _unreadable(what, type(error).__name__)
+
+
+def _unreadable(what: str, why: str) -> DataError:
+    return DataError(
+        f"The {what} cannot be read as CSV, TSV or Parquet ({why}): correct the file or its name."
+    )
