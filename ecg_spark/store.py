@@ -2,6 +2,7 @@
 
     OUT/runs/<step>/<run>/...      what a step wrote, never changed once published
     OUT/published/<step>.json      the pointer: which run holds, made from what
+    OUT/secret.key                 what keys the hashes of ids
 
 A reader sees a step's old output or its new one, never half of it: the pointer is replaced by a
 rename on a file system and by a single put on an object store. A run that was killed has no
@@ -24,6 +25,8 @@ import fsspec
 from ecg_spark.errors import InfrastructureError, UsageError
 
 log = logging.getLogger(__name__)
+
+SECRET, SECRET_BYTES = "secret.key", 32
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,24 @@ def remove_folder(folder: str) -> None:
         fs.rm(path, recursive=True)
 
 
+def _write_once(path: str, body: bytes) -> None:
+    """Make a file that only its owner can read, whole, unless another process has made it."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    aside = f"{path}.{secrets.token_hex(4)}"
+    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(body)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links
+        os.replace(aside, path)
+    with suppress(FileNotFoundError):
+        os.unlink(aside)
+
+
 class Store:
     """The output folder of one study, on any file system that fsspec reaches."""
 
@@ -107,7 +128,7 @@ class Store:
             return None
         except (ValueError, KeyError, TypeError):
             raise InfrastructureError(
-                f"The pointer published/{step}.json in {self.root} is damaged: "
+                f"The pointer published/{step}.json in the output folder is damaged: "
                 f"remove it and run the step again."
             ) from None
         if not self._fs.exists(self._runs(step, publication.run)):
@@ -119,10 +140,34 @@ class Store:
         publication = self.published(step)
         if publication is None:
             raise UsageError(
-                f"Nothing is published for the step '{step}' in {self.root}: "
+                f"Nothing is published for the step '{step}' in the output folder: "
                 f"run 'ecg-spark {step}' first."
             )
         return publication
+
+    def secret(self) -> bytes:
+        """32 random bytes of this study, made at the first call and readable by their owner alone.
+
+        Hashes of ids are keyed by them, so that nobody who sees a hash can try out whose it is:
+        they are never logged and never leave the output folder. While they stay, a study is split
+        into the same people at every run.
+
+        Raises `InfrastructureError` where the file is damaged.
+        """
+        path = f"{self._base}/{SECRET}"
+        if not self._fs.exists(path):
+            body = secrets.token_bytes(SECRET_BYTES)
+            if "file" in self._fs.protocol:
+                _write_once(path, body)
+            else:
+                self._fs.pipe_file(path, body)
+        found: bytes = self._fs.cat_file(path)
+        if len(found) != SECRET_BYTES:
+            raise InfrastructureError(
+                f"The file {SECRET} in the output folder is damaged: remove it and run "
+                f"'ecg-spark average' again."
+            )
+        return found
 
     @contextmanager
     def run(self, step: str, made_from: dict[str, Any]) -> Iterator["Run"]:

@@ -11,10 +11,11 @@ from jobs.step import Context, Step, Summary, main
 def work(context: Context) -> Summary:
     """Average every recording and publish the tables beats, traits and quarantine."""
     recordings = read_table(context.spark, RECORDINGS, context.inputs["ingest"].path("recordings"))
-    return average(context.spark, recordings, context.run.path, context.study.beats)
+    beats, key = context.study.beats, context.store.secret()
+    return average(context.spark, recordings, context.run.path, beats, key)
 
 
-STEP = Step("average", (INGEST,), lambda study: study.beats.model_dump(), work, version=2)
+STEP = Step("average", (INGEST,), lambda study: study.beats.model_dump(), work, version=3)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

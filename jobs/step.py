@@ -5,8 +5,10 @@ import errno
 import json
 import logging
 import os
+import re
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +21,8 @@ from ecg_spark.store import Publication, Run, Store, fingerprint
 from ecg_spark.study import Study, load_study
 
 log = logging.getLogger(__name__)
+
+GENOTYPE_FILES = ("path", "id_map", "exclude", "keep")
 
 Summary = dict[str, Any]
 
@@ -67,6 +71,16 @@ def run_step(step: Step, study: Study, *, force: bool = False) -> Summary:
     Raises `UsageError` where a step that it needs is not published, or was made from other
     settings than the study's.
     """
+    try:
+        return _run(step, study, force)
+    except Exception as error:
+        known = as_infrastructure_error(error, study)
+        if known is None or isinstance(error, EcgSparkError):
+            raise
+        raise known from None
+
+
+def _run(step: Step, study: Study, force: bool) -> Summary:
     started = time.monotonic()
     store = Store(study.output_path)
     inputs, made_from = origin(step, study, store)
@@ -149,22 +163,54 @@ def guarded(action: Callable[[], None]) -> int:
     try:
         action()
     except EcgSparkError as error:
-        print(f"ecg-spark: {error}", file=sys.stderr, flush=True)
+        print(f"ecg-spark: {without_folders(str(error))}", file=sys.stderr, flush=True)
         return error.exit_code
     except KeyboardInterrupt:
         print("ecg-spark: interrupted; what was published before stays.", file=sys.stderr)
         return 130
     except Exception as error:
         known = as_infrastructure_error(error)
-        if known is None:
-            raise
-        print(f"ecg-spark: {known}", file=sys.stderr, flush=True)
-        return known.exit_code
+        print(f"ecg-spark: {known or _defect(error)}", file=sys.stderr, flush=True)
+        log.debug("all of it", exc_info=error)
+        return 1 if known is None else known.exit_code
     return 0
 
 
-def as_infrastructure_error(error: BaseException) -> InfrastructureError | None:
-    """The full disk or lost permission behind an error, also one that Spark has wrapped."""
+def without_folders(message: str) -> str:
+    """A message in which files are named without where they lie, which may name people."""
+    return _FOLDERS.sub("", message)
+
+
+_FOLDERS = re.compile(r"(?<![\w:/.])(?:(?!https?:)[a-z][a-z0-9+.-]*:/{1,3}|/)(?:[^\s/'\"]+/)+")
+
+
+def _defect(error: Exception) -> str:
+    """Where in ecg-spark an error arose that nobody foresaw, without its text.
+
+    Spark and Hail put paths and rows of tables into theirs.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f"{part}:{frame.lineno}" for frame in frames if (part := _own(frame.filename))]
+    return (
+        f"{type(error).__name__} in {' < '.join(reversed(own[-3:])) or 'an unknown place'} is a "
+        f"defect of ecg-spark: report it with this line; ECG_SPARK_LOG=DEBUG shows all of it, "
+        f"which may name people and files."
+    )
+
+
+def _own(path: str) -> str | None:
+    """A file of these packages, from its package on; None for one of another."""
+    found = re.search(r"(?:ecg_spark|models|jobs)/[\w/]+\.py$", path)
+    return found and found[0]
+
+
+def as_infrastructure_error(
+    error: BaseException, study: Study | None = None
+) -> InfrastructureError | None:
+    """The full disk or lost permission behind an error, also one that Spark has wrapped.
+
+    The message names no file but the key of the study file below which it lies, if that is known.
+    """
     text = str(error)
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     if getattr(error, "errno", None) in full or "No space left on device" in text:
@@ -173,9 +219,29 @@ def as_infrastructure_error(error: BaseException) -> InfrastructureError | None:
             "and run the same command again; what was published before stays."
         )
     if isinstance(error, PermissionError) or "Permission denied" in text:
-        where = getattr(error, "filename", None) or "the output folder"
-        return InfrastructureError(f"No permission to write or read {where}: change it and rerun.")
+        where = _place(f"{getattr(error, 'filename', '')} {text}", study)
+        return InfrastructureError(
+            f"No permission to write or read {where}: change it and run the same command again."
+        )
     return None
+
+
+def _place(text: str, study: Study | None) -> str:
+    """The key of the study file whose path a text holds, the longest where several do."""
+    places: dict[str, str] = {}
+    if study is not None:
+        named = {
+            "ecg.path": study.ecg.path,
+            "ecg.manifest.path": study.ecg.manifest and study.ecg.manifest.path,
+            "participants.path": study.participants.path,
+            **{f"genotypes.{key}": getattr(study.genotypes, key) for key in GENOTYPE_FILES},
+            "output": study.output,
+        }
+        places = {key: re.split(r"[*?\[]", study.locate(p))[0] for key, p in named.items() if p}
+    found = [key for key, path in places.items() if path in text or key in text]
+    if not found:
+        return "a file that the study file names, or the output folder"
+    return f"what {max(found, key=lambda key: len(places[key]))} names"
 
 
 def configure_logging() -> None:

@@ -1,6 +1,7 @@
 """Average: every recording becomes one beat and its conventional traits."""
 
 import hashlib
+import secrets
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -73,16 +74,22 @@ def average(
     recordings: DataFrame,
     target: Callable[[str], str],
     settings: Beats | None = None,
+    key: bytes | None = None,
 ) -> dict[str, Any]:
     """Write the tables `beats`, `traits` and `quarantine` of a recordings table.
 
     `target(name)` is the folder to write a table to; `settings` say whose beat is used and when a
-    recording gets a warning. Returns the counts; n_in = n_out +
-    n_quarantined always holds. Raises `DataError` where not one recording can be averaged.
+    recording gets a warning. `key` is the study's secret, by which people are told apart in the
+    column participant_hash; without one the hashes are of a key that nobody keeps. Returns the
+    counts; n_in = n_out + n_quarantined always holds.
+
+    Raises `DataError` where not one recording can be averaged.
     """
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", RECORDINGS_PER_BATCH)
     staged = target("_staged")
-    averaged = recordings.select(*_INPUT).mapInArrow(_averager(settings or Beats()), _AVERAGED)
+    averaged = recordings.select(*_INPUT).mapInArrow(
+        _averager(settings or Beats(), key or secrets.token_bytes(32)), _AVERAGED
+    )
     averaged.write.option("parquet.block.size", ROW_GROUP_BYTES).parquet(staged)
     averaged = spark.read.parquet(staged)
     good = averaged.where(F.col("reason").isNull())
@@ -124,19 +131,20 @@ def average(
 
 def _averager(
     settings: Beats,
+    key: bytes,
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     source, limits = settings.source, Limits(**settings.quality.model_dump())
 
     def average_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         schema = to_arrow_schema(_AVERAGED)
         for batch in batches:
-            rows = [_average_row(row, source, limits) for row in batch.to_pylist()]
+            rows = [_average_row(row, source, limits, key) for row in batch.to_pylist()]
             yield pa.RecordBatch.from_pylist(rows, schema=schema)
 
     return average_batches
 
 
-def _average_row(row: dict[str, Any], source: Source, limits: Limits) -> dict[str, Any]:
+def _average_row(row: dict[str, Any], source: Source, limits: Limits, key: bytes) -> dict[str, Any]:
     samples = np.frombuffer(row["signal"], "<i2").reshape(len(LEADS), -1)
     median = row["vendor_median"]
     kept = {name: row[name] for name in ("ecg_id", "participant_id", "path", "acquired_at")}
@@ -163,7 +171,7 @@ def _average_row(row: dict[str, Any], source: Source, limits: Limits) -> dict[st
     return (
         kept
         | {
-            "participant_hash": participant_hash(row["participant_id"]),
+            "participant_hash": participant_hash(row["participant_id"], key),
             "signal": beat.signal_mv.ravel(),
             "n_beats": beat.n_beats,
             "n_detected": beat.n_detected,
@@ -177,7 +185,10 @@ def _average_row(row: dict[str, Any], source: Source, limits: Limits) -> dict[st
     )
 
 
-def participant_hash(participant_id: str) -> int:
-    """63 bits of the SHA-256 of a participant id: the same person, without saying who."""
-    digest = hashlib.sha256(participant_id.encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+def participant_hash(participant_id: str, key: bytes) -> int:
+    """63 bits of a participant id's keyed hash (BLAKE2): the same person, without saying who.
+
+    Ids have few digits: without a key that is kept secret all of them could be tried out.
+    """
+    digest = hashlib.blake2b(participant_id.encode(), digest_size=8, key=key).digest()
+    return int.from_bytes(digest, "big") >> 1

@@ -112,7 +112,7 @@ def ingest(
     if n_out == 0:
         listed = ", ".join(f"{name} {count}" for name, count in reasons.items())
         raise DataError(
-            f"None of the {n_in} ECG files in {path or folder} can be used ({listed}): "
+            f"None of the {n_in} ECG files that were found can be used ({listed}): "
             f"ecg.path must hold files of one of {', '.join(FORMAT_NAMES)}."
         )
     for scratch in ("_staged", "_plan", "_dropped"):

@@ -13,9 +13,12 @@ FOLDS = 5
 FEWEST = 50
 """People with both values without whom a probe says nothing."""
 
+FEWEST_REPEATED = 20
+"""People with two ECGs without whom nothing is said of their agreement."""
+
 
 def intraclass_correlation(latents: DataFrame, n_latents: int) -> Array | None:
-    """ICC(1) of each latent over the people with two ECGs or more, [k]; None with fewer than 10.
+    """ICC(1) of each latent over the people with two ECGs or more, [k]; None with fewer than 20.
 
     `latents` has a row a person: `n_ecgs`, and arrays `z`, the mean over their ECGs, and
     `squares`, the mean of the squares. One-way random effects with groups of unequal size
@@ -28,7 +31,7 @@ def intraclass_correlation(latents: DataFrame, n_latents: int) -> Array | None:
         sums += [F.sum(n * z), F.sum(n * z * z), F.sum(n * (square - z * z))]
     (row,) = latents.where(F.col("n_ecgs") > 1).agg(*sums).collect()
     people, ecgs, ecgs_squared = (float(value or 0) for value in row[:3])
-    if people < 10:
+    if people < FEWEST_REPEATED:
         return None
     first, second, within = np.array(row[3:], np.float64).reshape(-1, 3).T
     between = (second - first**2 / ecgs) / (people - 1)

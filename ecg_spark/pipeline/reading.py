@@ -1,7 +1,9 @@
 """What an executor does with a part of the sources: bytes in, rows of recordings out."""
 
+import errno
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
@@ -16,6 +18,7 @@ from pyspark.sql.types import BooleanType, StructField, StructType
 
 from ecg_spark.ecg import Reason, Recording, RecordingError, read_recording
 from ecg_spark.ecg.formats import MAX_FILE_BYTES, archives
+from ecg_spark.ids import normal_id
 from ecg_spark.pipeline.sources import INSIDE, Owner, Source, owner_key
 from ecg_spark.tables import RECORDINGS
 
@@ -73,11 +76,23 @@ def reader(
                     _settled(row, owners, id_pattern, has_manifest)
                     for item in items
                     for owners in [_by_key(item["owners"])]
-                    for row in read_source(item["path"], item["files"])
+                    for row in _unnamed(read_source(item["path"], item["files"]))
                 )
                 yield from _batched(rows)
 
     return read
+
+
+def _unnamed(rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows; where the file system fails, an error that does not name the file.
+
+    The names of ECG files hold ids, and what a task raises is logged on its way.
+    """
+    try:
+        yield from rows
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else type(error).__name__
+        raise OSError(error.errno or errno.EIO, f"{why} below ecg.path") from None
 
 
 def _batched(rows: Iterable[Row]) -> Iterator[pa.RecordBatch]:
@@ -212,6 +227,7 @@ def _settled(row: Row, owners: dict[str, Owner], id_pattern: str | None, has_man
     elif id_pattern is not None:
         found = re.search(id_pattern, PurePosixPath(member or archive).name)
         row["participant_id"] = (found[1] or None) if found else None
+    row["participant_id"] = normal_id(row["participant_id"] or "") or None
     if row["participant_id"] is None:
         error = RecordingError(
             Reason.NO_PARTICIPANT, "neither the file, its name nor the manifest says whose it is"

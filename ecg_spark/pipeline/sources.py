@@ -61,7 +61,7 @@ def list_files(path: str | None, manifest: pd.DataFrame | None, folder: str) -> 
             found = fs.find(base, detail=True)
         else:
             raise DataError(
-                f"The ECG folder {path} does not exist: correct ecg.path in the study file."
+                "The folder that ecg.path names does not exist: correct it in the study file."
             )
     else:
         assert manifest is not None
@@ -81,7 +81,7 @@ def list_files(path: str | None, manifest: pd.DataFrame | None, folder: str) -> 
         if item["type"] == "file" and not name.rpartition("/")[2].startswith((".", "_"))
     )
     if not files:
-        where = f"The ECG folder {path}" if path else "The folder that the manifest names"
+        where = "The folder that ecg.path names" if path else "The folder of the manifest's files"
         raise DataError(f"{where} holds no file: correct ecg.path in the study file.")
     return files
 

@@ -1,8 +1,9 @@
 """Numbers of the report from the published tables, in bounded memory.
 
 Tables are read with pyarrow, in batches or as an even sample of row groups, so that a million
-beats cost no more than some thousand. Waveforms leave this module only as statistics over at
-least `FEWEST` people.
+beats cost no more than some thousand. Groups are counted in people, each with one ECG or with the
+mean of theirs: five ECGs of one man are one person. Waveforms leave this module only as statistics
+over at least `FEWEST` people.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,8 +18,11 @@ from numpy.typing import NDArray
 
 from ecg_spark.tables import TRAIT_NAMES, VARIANT
 
-FEWEST = 10
-"""A waveform is shown only where it stands for at least so many people."""
+FEWEST = 20
+"""A waveform, or a figure of a group, is shown only where it stands for at least so many people."""
+
+FEWEST_IN_BIN = 5
+"""Nor is a bin of a picture shown that holds fewer people."""
 
 TRAIT_TITLES = {
     "heart_rate_bpm": "Heart rate (bpm)",
@@ -54,9 +58,16 @@ def sample_rows(table: ds.Dataset, columns: Sequence[str], at_most: int) -> pa.T
 
 
 def beat_sample(beats: ds.Dataset, at_most: int = 3000) -> tuple[list[str], NDArray[np.float32]]:
-    """An even sample of average beats: their ECG ids and signals [n, 12, 600] in mV."""
-    table = sample_rows(beats, ["ecg_id", "signal"], at_most)
+    """An even sample of average beats, one a person: ECG ids and signals [n, 12, 600] in mV."""
+    table = sample_rows(beats, ["ecg_id", "participant_hash", "signal"], at_most)
+    table = one_a_person(table)
     return table["ecg_id"].to_pylist(), signals_of(table)
+
+
+def one_a_person(beats: pa.Table) -> pa.Table:
+    """The first row of each `participant_hash`, in the order of the rows."""
+    _, first = np.unique(beats["participant_hash"].to_numpy(), return_index=True)
+    return beats.take(np.sort(first))
 
 
 def signals_of(beats: pa.Table) -> NDArray[np.float32]:
@@ -66,7 +77,10 @@ def signals_of(beats: pa.Table) -> NDArray[np.float32]:
 
 
 def beat_percentiles(signals: NDArray[np.float32]) -> NDArray[np.float64] | None:
-    """The 5th to 95th percentile of every sample over beats, [5, 12, 600]; None for too few."""
+    """The 5th to 95th percentile of every sample over beats, one a person, [5, 12, 600].
+
+    None for too few.
+    """
     if len(signals) < FEWEST:
         return None
     return np.asarray(np.percentile(signals, [5, 25, 50, 75, 95], axis=0))
@@ -80,7 +94,7 @@ def beats_by_trait(
 ) -> dict[str, list[tuple[str, NDArray[np.float64]]]]:
     """Mean beats of the lowest, the middle and the highest tenth by a trait; few people: none.
 
-    `traits` is indexed by ECG id.
+    Of each person there is one ECG; `traits` is indexed by ECG id.
     """
     values = traits.reindex(ecg_ids)
     groups: dict[str, list[tuple[str, NDArray[np.float64]]]] = {}
@@ -109,12 +123,21 @@ def trait_table(traits: ds.Dataset, at_most: int = 200_000) -> pd.DataFrame:
     return rows.to_pandas().set_index("ecg_id")
 
 
+def traits_by_person(traits: pd.DataFrame) -> pd.DataFrame:
+    """The mean of each person's ECGs, indexed by participant id."""
+    return traits.groupby("participant_id")[list(TRAIT_NAMES)].mean()
+
+
 def trait_summary(traits: pd.DataFrame) -> list[dict[str, object]]:
-    """For each trait: how many have it, the median and the 5th and 95th percentile."""
+    """For each trait: how many people have it, the median and the 5th and 95th percentile.
+
+    `traits` has a row a person; there are no percentiles of fewer than `FEWEST`.
+    """
     summary = []
     for name in TRAIT_NAMES:
         values = traits[name].dropna()
-        low, middle, high = values.quantile([0.05, 0.5, 0.95]) if len(values) else [None] * 3
+        enough = len(values) >= FEWEST
+        low, middle, high = values.quantile([0.05, 0.5, 0.95]) if enough else [None] * 3
         summary.append(
             {
                 "title": TRAIT_TITLES[name],
@@ -140,12 +163,14 @@ def latent_scores(latents: ds.Dataset, model: str, at_most: int = 200_000) -> pd
 
 
 def correlations(latents: pd.DataFrame, traits: pd.DataFrame) -> pd.DataFrame:
-    """Spearman's correlation of every latent with every trait, over participants."""
-    by_person = traits.groupby("participant_id")[list(TRAIT_NAMES)].mean()
-    both = latents.join(by_person, how="inner")
+    """Spearman's correlation of every latent with every trait, over participants.
+
+    `traits` has a row a person; NaN where fewer than `FEWEST` have both.
+    """
+    both = latents.join(traits, how="inner")
     ranks = both.rank()
     with np.errstate(invalid="ignore"):
-        table = ranks.corr()
+        table = ranks.corr(min_periods=FEWEST)
     return table.loc[list(latents.columns), list(TRAIT_NAMES)]
 
 

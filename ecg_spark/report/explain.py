@@ -96,6 +96,8 @@ def reconstruct(
 ) -> Reconstruction | None:
     """Rebuild held-out beats [n, 12, 600] with each model; None where they are too few to show.
 
+    The beats are of n people.
+
     The groups are the beats with the shallowest and the deepest T wave in V5, a tenth each (but at
     least `FEWEST` people), and all.
     """

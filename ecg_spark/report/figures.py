@@ -20,6 +20,8 @@ from matplotlib.ticker import LogLocator, StrMethodFormatter
 from numpy.typing import NDArray
 from scipy import stats
 
+from ecg_spark.report.evidence import FEWEST, FEWEST_IN_BIN
+
 # Okabe and Ito's palette, told apart with any kind of colour vision.
 BLUE, ORANGE, GREEN, PURPLE, VERMILION = "#0072B2", "#E69F00", "#009E73", "#9A5C8F", "#D55E00"
 INK, MUTED, FAINT = "#1f2933", "#7b8794", "#cbd2d9"
@@ -120,15 +122,22 @@ def _clip_start(axes: Axes, values: pd.DataFrame) -> None:
 
 
 def histograms(columns: Mapping[str, NDArray[np.float64]], titles: Mapping[str, str]) -> Figure:
-    """One histogram for each column, missing values left out, with its median marked."""
+    """One histogram for each column, missing values left out, with its median marked.
+
+    Values are of a person each: bins of fewer than `FEWEST_IN_BIN` are left empty, and so is the
+    histogram of fewer than `FEWEST`.
+    """
     across = 4
     with mpl.rc_context(STYLE):
         figure = new_figure(1.9 * -(-len(columns) // across))
         grid = figure.subplots(-(-len(columns) // across), across, squeeze=False).ravel()
         for axes, (name, values) in zip(grid, columns.items(), strict=False):
             present = values[np.isfinite(values)]
+            present = present if present.size >= FEWEST else present[:0]
             low, high = np.quantile(present, [0.002, 0.998]) if present.size else (0.0, 1.0)
-            axes.hist(present, bins=_bins(present, low, high), color=BLUE, alpha=0.75)
+            counts, edges = np.histogram(present, _bins(present, low, high))
+            shown = np.where(counts < FEWEST_IN_BIN, 0, counts)
+            axes.hist(edges[:-1], edges, weights=shown, color=BLUE, alpha=0.75)
             if present.size:
                 axes.axvline(float(np.median(present)), color=INK, lw=1)
             styled(axes, titles.get(name, name))
@@ -171,14 +180,20 @@ def heat_map(
 
 
 def ancestry(scores: NDArray[np.float64]) -> Figure:
-    """People on pairs of genetic principal components, counted in hexagons; `scores` is [n, k]."""
+    """People on pairs of genetic principal components, counted in hexagons; `scores` is [n, k].
+
+    No hexagon of fewer than `FEWEST_IN_BIN` people is drawn; of few people they are larger.
+    """
+    across = int(np.clip(np.sqrt(len(scores)) / 2, 6, 40))
     pairs = list(pairwise(range(min(scores.shape[1], 4))))
     with mpl.rc_context(STYLE):
         figure = new_figure(3.2)
         for axes, (a, b) in zip(figure.subplots(1, 3, squeeze=False)[0], pairs, strict=False):
             drawn = axes.hexbin(
-                scores[:, a], scores[:, b], gridsize=40, mincnt=1, norm=LogNorm(), cmap="cividis_r"
+                scores[:, a], scores[:, b], gridsize=across, mincnt=FEWEST_IN_BIN, cmap="cividis_r"
             )
+            most = max([2 * FEWEST_IN_BIN, *drawn.get_array()])
+            drawn.set_norm(LogNorm(FEWEST_IN_BIN, most))
             styled(axes, "", f"component {a + 1}", f"component {b + 1}")
             axes.set_xticks([])
             axes.set_yticks([])

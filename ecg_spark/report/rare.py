@@ -4,6 +4,7 @@ import math
 
 import pandas as pd
 
+from ecg_spark.report.evidence import FEWEST
 from ecg_spark.report.sections import Material, Section
 
 SHOWN = 30
@@ -11,11 +12,16 @@ TESTS = ["burden_neg_log10_p", "skat_neg_log10_p"]
 
 
 def rare_variants(material: Material) -> Section:
-    """The genes with the smallest p of burden or SKAT, and what remains significant of them."""
+    """The genes with the smallest p of burden or SKAT, and what remains significant of them.
+
+    Genes with fewer than `FEWEST` rare alleles are not shown: theirs is the phenotype of a few
+    people.
+    """
     table = material.table("gwas", "genes").to_table().to_pandas()
     tests = int(table[TESTS].notna().sum().sum())
     table = table.assign(best=table[TESTS].astype(float).max(axis=1)).dropna(subset=["best"])
     table = table.sort_values(["best", "gene", "phenotype"], ascending=[False, True, True])
+    table = table[table["alleles"] >= FEWEST]
     rows = [
         [
             row.gene,

@@ -79,12 +79,13 @@ def beats(material: Material) -> Section:
     ids, signals = evidence.beat_sample(material.table("average", "beats"))
     percentiles = evidence.beat_percentiles(signals)
     groups = evidence.beats_by_trait(ids, signals, material.traits)
-    columns = {name: material.traits[name].to_numpy(float) for name in TRAIT_NAMES}
+    by_person = evidence.traits_by_person(material.traits)
+    columns = {name: by_person[name].to_numpy(float) for name in TRAIT_NAMES}
     return {
         "beats_shown": len(signals),
         "trait_rows": [
             [row[key] for key in ("title", "n", "missing", "low", "median", "high")]
-            for row in evidence.trait_summary(material.traits)
+            for row in evidence.trait_summary(by_person)
         ],
         "figures": {
             "population": percentiles is not None
@@ -113,8 +114,8 @@ def model(material: Material) -> Section:
         "train": train,
         "metric_rows": _metric_rows(train["metrics"]),
         "reconstruction_caption": rebuilt
-        and f"Mean of {rebuilt.n} held-out beats, and of the tenth with the flattest and the "
-        f"tallest T wave in V5, measured and rebuilt by the VAE and by PCA with as many "
+        and f"Mean of the beats of {rebuilt.n} held-out people, and of the tenth with the flattest "
+        f"and the tallest T wave in V5, measured and rebuilt by the VAE and by PCA with as many "
         f"components. Bottom: mean absolute error at each instant.",
         "figures": {
             "training": figures.embed(figures.training_curves(history)),
@@ -141,7 +142,8 @@ def latents(material: Material) -> Section:
     if len(material.latents) < evidence.FEWEST:
         return {**rows, "figures": {"traversals": None, "correlations": None}}
     moved = [(name, material.explainer.traversal(k)) for k, name in enumerate(names)]
-    table = evidence.correlations(material.latents, material.traits)
+    by_person = evidence.traits_by_person(material.traits)
+    table = evidence.correlations(material.latents, by_person)
     titles = [evidence.TRAIT_TITLES[name] for name in table.columns]
     return {
         **rows,
@@ -165,13 +167,17 @@ def _probe_rows(probes: Mapping[str, float]) -> list[list[Any]]:
 
 
 def _held_out_beats(material: Material) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """A sample of the beats that the model was judged on, [n, 12, 600] in mV, and whose."""
+    """A sample of the beats that the model was judged on, one a person, and whose they are.
+
+    [n, 12, 600] in mV, and the hashes [n].
+    """
     rows = evidence.sample_rows(
         material.table("average", "beats"),
         ["signal", "participant_hash"],
         int(HELD_OUT_SHOWN / material.encoder.held_out_share),
     )
     rows = rows.filter(material.encoder.held_out(rows["participant_hash"].to_numpy()))
+    rows = evidence.one_a_person(rows)
     return evidence.signals_of(rows), rows["participant_hash"].to_numpy()
 
 

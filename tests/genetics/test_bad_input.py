@@ -165,6 +165,6 @@ def test_the_sex_is_read_however_it_is_coded(tmp_path):
     path.write_text("eid,gender\n1,M\n2,female\n3,0\n4,1.0\n5,2\n6,?\n")
     found = read_sex(Participants(path=str(path), id="eid", sex="gender"), str(path))
     assert found.to_dict() == pytest.approx(
-        {"1": 1, "2": 0, "3": 0, "4": 1, "5": 0, "6": np.nan}, nan_ok=True
-    )
+        {"1": 1, "2": 0, "3": np.nan, "4": 1, "5": 0, "6": np.nan}, nan_ok=True
+    )  # 0 is nobody's sex where 2 is a woman's
     assert read_sex(Participants(path=str(path), id="eid"), str(path)) is None

@@ -1,6 +1,9 @@
 """The whole line on a small simulated biobank, and on real recordings: raw files to report."""
 
+import contextlib
+import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -47,10 +50,23 @@ def small_study(biobank, hail, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def done(small_study):
-    """The study run once, step by step, and its store."""
-    assert main(["run", str(small_study)]) == 0
-    return Store(str(small_study.parent / "out"))
+def line(small_study):
+    """The study run once, step by step: its store, and all that was said and logged."""
+    said = io.StringIO()
+    handler = logging.StreamHandler(said)
+    logging.getLogger().addHandler(handler)
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            assert main(["run", str(small_study)]) == 0
+    finally:
+        logging.getLogger().removeHandler(handler)
+    return Store(str(small_study.parent / "out")), said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def done(line):
+    """The store of the study that was run."""
+    return line[0]
 
 
 def test_every_step_publishes(done):
@@ -113,13 +129,19 @@ def test_the_fields_own_validator_accepts_the_summary_statistics(done, phenotype
     assert "Validation status: True" in answer.stdout, answer.stdout + answer.stderr
 
 
-def test_no_participant_id_leaves_the_tables(done, biobank):
+def test_no_participant_id_leaves_the_tables(line, done, biobank):
     ids = set(pd.read_csv(biobank / "participants.csv", dtype=str)["participant_id"])
-    pages = [Path(done.require("report").path("report.html")).read_text()]
+    pages = [Path(done.require("report").path("report.html")).read_text(), line[1]]
+    assert "gwas" in line[1]
     pages += [path.read_text() for path in Path(done.root, "published").glob("*.json")]
     pages += [path.read_text() for path in Path(done.root).glob("mlartifacts/**/*.json")]
+    pages.append(Path(done.root, "mlflow.db").read_bytes().decode("latin-1"))
+    files = {path.stem for path in (biobank / "ecg").rglob("*") if path.is_file()}
+    hashes = pd.read_parquet(done.require("average").path("beats"))["participant_hash"]
     for page in pages:
         assert not ids & set(re.findall(r"(?<![\d.])\d{7}(?!\d)", page))
+        assert not any(name in page for name in files)
+        assert not {str(one) for one in hashes} & set(re.findall(r"\d{15,}", page))
 
 
 def test_a_second_run_does_nothing_and_says_so(done, small_study, capsys):

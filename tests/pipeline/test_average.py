@@ -1,5 +1,6 @@
 """Average on Spark: the pure functions' beats, whatever the partitions, and nothing lost."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -80,6 +81,13 @@ def test_swapped_arm_electrodes_do_not_reach_the_beats(biobank, averaged):
 
 
 def test_a_participants_hash_tells_people_apart_and_not_who_they_are():
-    hashes = {participant_hash(str(n)) for n in range(1000)}
+    hashes = {participant_hash(str(n), b"one study's") for n in range(1000)}
     assert len(hashes) == 1000
     assert all(0 <= value < 2**63 for value in hashes)
+    # Whoever has not this study's secret cannot try ids out.
+    assert not hashes & {participant_hash(str(n), b"another study's") for n in range(1000)}
+    assert not hashes & {_unkeyed(str(n)) for n in range(1000)}
+
+
+def _unkeyed(participant_id):
+    return int.from_bytes(hashlib.sha256(participant_id.encode()).digest()[:8], "big") >> 1

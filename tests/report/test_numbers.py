@@ -108,8 +108,8 @@ def test_a_sample_is_spread_over_all_row_groups(tmp_path):
     assert evidence.sample_rows(table, ["x"], 20_000).num_rows == 10_000
 
 
-def test_no_percentiles_of_fewer_people_than_ten():
-    signals = np.random.default_rng(0).normal(size=(9, 12, 600)).astype(np.float32)
+def test_no_percentiles_of_fewer_people_than_twenty():
+    signals = np.random.default_rng(0).normal(size=(19, 12, 600)).astype(np.float32)
     assert evidence.beat_percentiles(signals) is None
     assert explain.reconstruct(signals, {"VAE": lambda s: s}) is None
     bands = evidence.beat_percentiles(np.concatenate([signals, signals]))
