@@ -203,7 +203,7 @@ def test_lists_heterozygosity_counts_and_imputation_quality_are_filters(hail, tm
     counts = np.minimum(own.sum(axis=1), 2 * 77 - own.sum(axis=1))
     named = {one.filter: one.variants for one in left}
     assert named["minor allele count ≥ 30"] == np.sum(np.delete(counts, 4) >= 30) + 1
-    with pytest.raises(DataError, match="list genotypes.keep does not exist"):
+    with pytest.raises(DataError, match=r"list genotypes\.keep does not exist"):
         read_id_list(str(tmp_path / "nothing.txt"), "list genotypes.keep")
 
 
