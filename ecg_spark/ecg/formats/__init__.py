@@ -4,6 +4,7 @@ import os
 import stat
 import zlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from ecg_spark.ecg.formats import aecg, cardiosoft, dicom, edf, muse, scp, sierra, xmltree
@@ -13,27 +14,19 @@ from ecg_spark.ecg.recording import Reason, Recording, RecordingError
 GZIP = b"\x1f\x8b\x08"
 """What a gzip file begins with."""
 
+WFDB = "WFDB"
 _BINARY = (
-    (dicom.is_dicom, dicom.read_dicom),
-    (scp.is_scp, scp.read_scp),
-    (edf.is_edf, edf.read_edf),
+    ("SCP-ECG", scp.is_scp, scp.read_scp),
+    ("DICOM", dicom.is_dicom, dicom.read_dicom),
+    ("EDF", edf.is_edf, edf.read_edf),
 )
 _XML = {
-    cardiosoft.ROOT: cardiosoft.read_cardiosoft,
-    muse.ROOT: muse.read_muse,
-    sierra.ROOT: sierra.read_sierra,
-    aecg.ROOT: aecg.read_aecg,
+    cardiosoft.ROOT: ("GE CardioSoft XML", cardiosoft.read_cardiosoft),
+    muse.ROOT: ("GE MUSE XML", muse.read_muse),
+    sierra.ROOT: ("Philips Sierra XML", sierra.read_sierra),
+    aecg.ROOT: ("HL7 aECG", aecg.read_aecg),
 }
-FORMAT_NAMES = (
-    "GE CardioSoft XML",
-    "GE MUSE XML",
-    "Philips Sierra XML",
-    "HL7 aECG",
-    "SCP-ECG",
-    "DICOM",
-    "EDF",
-    "WFDB",
-)
+FORMAT_NAMES = (*(name for name, _ in _XML.values()), *(name for name, *_ in _BINARY), WFDB)
 """The formats that are read, as people call them."""
 
 MAX_FILE_BYTES = 64 << 20
@@ -65,15 +58,24 @@ def read_recording(
     if len(data) > MAX_FILE_BYTES:
         raise RecordingError(Reason.TOO_LARGE, f"more than {MAX_FILE_BYTES >> 20} MiB")
     data = unzipped(data)
-    for recognises, read in _BINARY:
+    for name, recognises, read in _BINARY:
         if recognises(data):
-            return read(data)
+            return _named(name, partial(read, data))
     root = xmltree.root_tag(data)
     if root in _XML:
-        return _XML[root](data)
+        name, read = _XML[root]
+        return _named(name, partial(read, data))
     if root is None and is_wfdb_header(data):
-        return read_wfdb(data, lambda name: _unzipped(load, name))
+        return _named(WFDB, lambda: read_wfdb(data, lambda name: _unzipped(load, name)))
     raise RecordingError(Reason.UNKNOWN_FORMAT, f"none of {', '.join(FORMAT_NAMES)}")
+
+
+def _named(name: str, read: Callable[[], Recording]) -> Recording:
+    """Return what `read` returns; its errors say what the file is before what is wrong in it."""
+    try:
+        return read()
+    except RecordingError as error:
+        raise RecordingError(error.reason, f"{name}: {error.detail}") from None
 
 
 def unzipped(data: bytes) -> bytes:

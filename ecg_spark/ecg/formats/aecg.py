@@ -12,6 +12,7 @@ from ecg_spark.ecg.formats.leads import (
     make_recording,
     without_padding,
 )
+from ecg_spark.ecg.formats.quantities import microvolts
 from ecg_spark.ecg.recording import Reason, Recording, RecordingError
 
 ROOT = "AnnotatedECG"
@@ -29,7 +30,6 @@ _MEASUREMENTS = {
     "MDC_ECG_ANGLE_QRS_FRONT": "axis_deg",
     "MDC_ECG_ANGLE_T_FRONT": "t_axis_deg",
 }
-_MICROVOLTS = {"uv": 1.0, "µv": 1.0, "mv": 1e3, "v": 1e6, "nv": 1e-3}
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 
 
@@ -39,7 +39,7 @@ def read_aecg(data: bytes) -> Recording:
     `vendor` holds the measurements of the whole recording, those of its representative beat
     (the median beat) winning; beat by beat annotations are left behind. Raises `RecordingError`.
     """
-    root = xmltree.parse(data, skip=("supportingROI", "controlVariable"))
+    root, notes = xmltree.parse(data, skip=("supportingROI", "controlVariable"))
     series = [
         item for item in root.iter("series") if item.find("component/sequenceSet") is not None
     ]
@@ -73,6 +73,7 @@ def read_aecg(data: bytes) -> Recording:
         acquired_at=_time(rhythm) or _time(root),
         device=" ".join(name for name in device if name) or None,
         vendor=_vendor(rhythm) | ({} if beat is None else _vendor(beat)),
+        notes=notes,
     )
 
 
@@ -108,7 +109,7 @@ def _lead(value: ET.Element | None) -> StoredLead:
 def _microvolts(value: ET.Element | None, path: str) -> float | None:
     found = None if value is None else value.find(path)
     number = xmltree.attribute(found, "value")
-    unit = None if found is None else _MICROVOLTS.get(found.get("unit", "").lower())
+    unit = None if found is None else microvolts(found.get("unit"))
     return None if number is None or unit is None else number * unit
 
 

@@ -34,7 +34,7 @@ def read_cardiosoft(data: bytes) -> Recording:
     recording (FullDisclosure) and everything that names the participant but the PID are left
     behind. Raises `RecordingError`.
     """
-    root = xmltree.parse(data, skip=("FullDisclosure", "VectorLoops", "Interpretation"))
+    root, notes = xmltree.parse(data, skip=("FullDisclosure", "VectorLoops", "Interpretation"))
     strip = root.find("StripData")
     if strip is None:
         raise RecordingError(Reason.MALFORMED, "no StripData element")
@@ -55,6 +55,7 @@ def read_cardiosoft(data: bytes) -> Recording:
         acquired_at=xmltree.moment(*(xmltree.number(clock, part) for part in parts)),
         device=" ".join(name for name in names if name) or None,
         vendor=xmltree.measurements(measured, _MEASUREMENTS),
+        notes=notes,
     )
 
 

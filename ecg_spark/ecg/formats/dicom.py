@@ -22,6 +22,7 @@ from ecg_spark.ecg.formats.leads import (
     lead_name,
     make_recording,
 )
+from ecg_spark.ecg.formats.quantities import microvolts
 from ecg_spark.ecg.recording import Reason, Recording, RecordingError
 
 MAX_BYTES, MAX_ITEMS = 8 << 20, 20_000
@@ -42,7 +43,6 @@ _TAGS = (
 )
 _CODES = {1: "I", 2: "II", 61: "III", 62: "aVR", 63: "aVL", 64: "aVF"}
 _CODES |= {code: f"V{code - 2}" for code in range(3, 9)}
-_MICROVOLTS = {"uv": 1.0, "mv": 1e3, "v": 1e6, "nv": 1e-3}
 _MEASUREMENTS = {
     "ventricular heart rate": "heart_rate_bpm",
     "heart rate": "heart_rate_bpm",
@@ -162,7 +162,7 @@ def _name(channel: pydicom.Dataset) -> str:
 def _scale(channel: pydicom.Dataset) -> tuple[float, int]:
     """Return a channel's unit in µV and its baseline in whole units."""
     units = channel.get("ChannelSensitivityUnitsSequence") or []
-    volts = _MICROVOLTS.get(str(units[0].get("CodeValue", "")).lower()) if units else None
+    volts = microvolts(str(units[0].get("CodeValue", ""))) if units else None
     sensitivity = channel.get("ChannelSensitivity")
     if volts is None or sensitivity is None:
         raise RecordingError(Reason.MALFORMED, "a lead's unit is not a voltage")

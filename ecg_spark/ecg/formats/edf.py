@@ -13,9 +13,9 @@ from ecg_spark.ecg.formats.leads import (
     lead_name,
     make_recording,
 )
+from ecg_spark.ecg.formats.quantities import decimal, microvolts
 from ecg_spark.ecg.recording import Reason, Recording, RecordingError
 
-_MICROVOLTS = {"uv": 1.0, "µv": 1.0, "mv": 1e3, "v": 1e6, "nv": 1e-3}
 _FIELDS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
 """The widths of a signal's fields: label, transducer, unit, physical and digital bounds, ..."""
 _MAX_SIGNALS = 512
@@ -89,7 +89,7 @@ def _columns(text: str, n_signals: int) -> list[list[str]]:
 def _lead(row: np.ndarray, unit: str, bounds: list[float]) -> StoredLead:
     """Return a lead in units of its digital step; a negative step turns it over."""
     low, high, digital_low, digital_high = bounds
-    volts = _MICROVOLTS.get(unit.strip().lower())
+    volts = microvolts(unit)
     if volts is None:
         raise RecordingError(Reason.MALFORMED, "a lead's unit is not a voltage")
     if not math.isfinite(high - low) or digital_high == digital_low or high == low:
@@ -103,10 +103,10 @@ def _lead(row: np.ndarray, unit: str, bounds: list[float]) -> StoredLead:
 
 
 def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise RecordingError(Reason.MALFORMED, "a field of the header is no number") from None
+    number = decimal(text.strip("\0 "))
+    if number is None:
+        raise RecordingError(Reason.MALFORMED, "a field of the header is no number")
+    return number
 
 
 def _whole(text: str) -> int:

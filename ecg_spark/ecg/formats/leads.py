@@ -181,6 +181,8 @@ def make_recording(
     median_rate_hz = median_rate_hz or sampling_rate_hz
     unit = _common_unit(stored)
     said = dict.fromkeys(notes)  # each note once, in the order in which they were made
+    if Note.TEXT_REPLACED in said and participant_id and not participant_id.isascii():
+        participant_id = None  # a name that is a guess may be another's
     if median is not None:
         usable = _is_usable(median, median_rate_hz)
         unit = _unit_for_both(unit, stored, median) if usable else unit

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ecg_spark.ecg.formats import xmltree
 from ecg_spark.ecg.formats.leads import StoredLead, add_lead, make_recording
+from ecg_spark.ecg.formats.quantities import microvolts
 from ecg_spark.ecg.recording import Reason, Recording, RecordingError
 
 ROOT = "RestingECG"
@@ -33,7 +34,6 @@ _ONSETS = {
     "qrs_offset_ms": "QOffset",
     "t_offset_ms": "TOffset",
 }
-_MICROVOLTS = {"MICROVOLTS": 1.0, "MILLIVOLTS": 1000.0, "UV": 1.0, "MV": 1000.0}
 
 
 def read_muse(data: bytes) -> Recording:
@@ -42,7 +42,7 @@ def read_muse(data: bytes) -> Recording:
     The vendor's onsets and offsets are ms from the start of its median beat (the file holds
     samples); its P duration follows from them. Raises `RecordingError`.
     """
-    root = xmltree.parse(data, skip=("Diagnosis", "OriginalDiagnosis", "MeasurementMatrix"))
+    root, notes = xmltree.parse(data, skip=("Diagnosis", "OriginalDiagnosis", "MeasurementMatrix"))
     waveforms: dict[str, ET.Element] = {}
     for waveform in root.iterfind("Waveform"):
         waveforms.setdefault((xmltree.text(waveform, "WaveformType") or "").lower(), waveform)
@@ -64,16 +64,17 @@ def read_muse(data: bytes) -> Recording:
         acquired_at=_acquired_at(root.find("TestDemographics")),
         device=device,
         vendor=_vendor(root),
+        notes=notes,
     )
 
 
 def _leads(waveform: ET.Element) -> dict[str, StoredLead]:
     leads: dict[str, StoredLead] = {}
     for data in waveform.iterfind("LeadData"):
-        unit_name = (xmltree.text(data, "LeadAmplitudeUnits") or "MICROVOLTS").upper()
-        if unit_name not in _MICROVOLTS:
+        volts = microvolts(xmltree.text(data, "LeadAmplitudeUnits") or "MICROVOLTS")
+        if volts is None:
             raise RecordingError(Reason.MALFORMED, "the amplitude unit is not a voltage")
-        unit = xmltree.required_number(data, "LeadAmplitudeUnitsPerBit") * _MICROVOLTS[unit_name]
+        unit = xmltree.required_number(data, "LeadAmplitudeUnitsPerBit") * volts
         lead = StoredLead(_samples(data), unit)
         add_lead(leads, xmltree.text(data, "LeadID") or "", lead)
     return leads

@@ -48,7 +48,7 @@ def read_sierra(data: bytes) -> Recording:
     holds the global measurements, QTc by Bazett; the median beat ("representative beat") has a
     rate of its own. Raises `RecordingError`.
     """
-    root = xmltree.parse(data, skip=("reportinfo", "userdefines", "internalmeasurements"))
+    root, notes = xmltree.parse(data, skip=("reportinfo", "userdefines", "internalmeasurements"))
     if not _VERSION.fullmatch(xmltree.text(root, "documentinfo/documentversion") or ""):
         raise RecordingError(Reason.UNKNOWN_FORMAT, "Sierra XML of another version than 1.03, 1.04")
     signal = root.find("dataacquisition/signalcharacteristics")
@@ -80,6 +80,7 @@ def read_sierra(data: bytes) -> Recording:
         acquired_at=_acquired_at(root.find("dataacquisition")),
         device=f"Philips {machine}" if machine else "Philips",
         vendor=_vendor(root),
+        notes=notes,
     )
 
 

@@ -1,5 +1,7 @@
 """XML from strangers, read into an element tree without entities, network or unbounded work."""
 
+import contextlib
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Collection
 from datetime import datetime
@@ -8,7 +10,9 @@ from xml.parsers import expat
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_spark.ecg.recording import Reason, RecordingError
+from ecg_spark.ecg.formats import xmltext
+from ecg_spark.ecg.formats.quantities import decimal
+from ecg_spark.ecg.recording import Note, Reason, RecordingError
 
 MAX_ELEMENTS = 200_000
 """An ECG of 10 s needs some 3,000 elements; every element costs about 200 bytes."""
@@ -16,15 +20,27 @@ MAX_ELEMENTS = 200_000
 MAX_DEPTH = 64
 """The device formats nest ten deep."""
 
+_ENDS_EARLY = ("no element found", "unclosed token", "unclosed CDATA section")
+_ELEMENT = re.compile(r"<(?:[\w.-]+:)?([A-Za-z_][\w.-]*)")
+
 
 class _RootFound(Exception):
     """Ends the parse at the root element: nothing behind it is needed to know the format."""
 
 
+class _NotWellFormed(RecordingError):
+    """The document cannot be parsed as it is."""
+
+    def __init__(self, problem: str) -> None:
+        what = "it ends early" if problem.startswith(_ENDS_EARLY) else problem
+        super().__init__(Reason.MALFORMED, f"not well-formed XML: {what}")
+
+
 def root_tag(data: bytes) -> str | None:
     """Return the name of the root element without prefix, or None where `data` is not XML.
 
-    Raises `RecordingError` (unsafe) where entities are declared before the root.
+    Where the document is damaged in front of it, the first that has the form of one. Raises
+    `RecordingError` (unsafe) where entities are declared before the root.
     """
     tag: str | None = None
 
@@ -33,68 +49,36 @@ def root_tag(data: bytes) -> str | None:
         tag = name.rpartition(":")[2]
         raise _RootFound
 
-    parser = _parser()
-    parser.StartElementHandler = start
-    try:
-        parser.Parse(data, True)
-    except RecordingError:
-        raise
-    except (_RootFound, expat.ExpatError, LookupError, ValueError):
+    def found_in(document: bytes, encoding: str | None = None) -> str | None:
+        parser = _parser(encoding)
+        parser.StartElementHandler = start
+        with contextlib.suppress(_RootFound, _NotWellFormed):
+            _feed(parser, document)
         return tag
+
+    if found_in(data) is None and xmltext.looks_like_xml(data):
+        text, _ = xmltext.repaired(data)
+        if found_in(text.encode(), "utf-8") is None and (element := _ELEMENT.search(text)):
+            return element[1]
     return tag
 
 
-def parse(data: bytes, skip: Collection[str] = ()) -> ET.Element:
-    """Return the root element of the document; elements named in `skip` are left out whole.
+def parse(data: bytes, skip: Collection[str] = ()) -> tuple[ET.Element, tuple[Note, ...]]:
+    """Return the root element, and a note where text had to be replaced to read the document.
 
-    Names are without their namespace's prefix.
+    Elements named in `skip` are left out whole; names are without their namespace's prefix. What
+    `xmltext.repaired` mends is mended, where the document is not well formed as it is.
 
     Entity declarations are refused, so no text can grow beyond the input; a document type that
     names an external file is allowed and never opened. Raises `RecordingError`: unsafe for
     entities, malformed for XML that is not well formed, too_large above `MAX_ELEMENTS` elements
     or `MAX_DEPTH` levels.
     """
-    builder = ET.TreeBuilder()
-    parser = _parser()
-    depth = elements = skipped_from = 0
-
-    def start(name: str, attributes: dict[str, str]) -> None:
-        nonlocal depth, elements, skipped_from
-        depth += 1
-        elements += 1
-        if depth > MAX_DEPTH or elements > MAX_ELEMENTS:
-            raise RecordingError(
-                Reason.TOO_LARGE,
-                f"XML of more than {MAX_ELEMENTS} elements or {MAX_DEPTH} levels",
-            )
-        if skipped_from:
-            return
-        name = name.rpartition(":")[2]
-        if name in skip:
-            skipped_from = depth
-            parser.CharacterDataHandler = None
-        else:
-            builder.start(name, attributes)
-
-    def end(name: str) -> None:
-        nonlocal depth, skipped_from
-        if not skipped_from:
-            builder.end(name.rpartition(":")[2])
-        elif depth == skipped_from:
-            skipped_from = 0
-            parser.CharacterDataHandler = builder.data
-        depth -= 1
-
-    parser.StartElementHandler = start
-    parser.EndElementHandler = end
-    parser.CharacterDataHandler = builder.data
-    try:
-        parser.Parse(data, True)
-    except RecordingError:
-        raise
-    except (expat.ExpatError, LookupError, ValueError) as error:
-        raise RecordingError(Reason.MALFORMED, f"not well-formed XML: {error}") from None
-    return builder.close()
+    if not xmltext.refers_to_entities(data):
+        with contextlib.suppress(_NotWellFormed):
+            return _tree(data, skip), ()
+    text, is_guess = xmltext.repaired(data)
+    return _tree(text.encode(), skip, "utf-8"), (Note.TEXT_REPLACED,) if is_guess else ()
 
 
 def text(element: ET.Element | None, path: str) -> str | None:
@@ -106,12 +90,7 @@ def text(element: ET.Element | None, path: str) -> str | None:
 
 def number(element: ET.Element | None, path: str) -> float | None:
     """Return the number at `path`, or None where absent, empty or not a finite number."""
-    value = text(element, path)
-    try:
-        parsed = float(value) if value is not None else None
-    except ValueError:
-        return None
-    return parsed if parsed is not None and abs(parsed) < 1e12 else None
+    return decimal(text(element, path))
 
 
 def required_number(element: ET.Element, path: str) -> float:
@@ -124,11 +103,7 @@ def required_number(element: ET.Element, path: str) -> float:
 
 def attribute(element: ET.Element | None, name: str) -> float | None:
     """Return the number in an attribute, or None where absent or not a finite number."""
-    try:
-        value = float(element.get(name, "")) if element is not None else None
-    except ValueError:
-        return None
-    return value if value is not None and abs(value) < 1e12 else None
+    return None if element is None else decimal(element.get(name))
 
 
 def whole_numbers(text: str, separator: str) -> NDArray[np.int64]:
@@ -180,8 +155,57 @@ def moment(*parts: float | None) -> datetime | None:
         return None
 
 
-def _parser() -> expat.XMLParserType:
-    parser = expat.ParserCreate()
+def _tree(data: bytes, skip: Collection[str], encoding: str | None = None) -> ET.Element:
+    """Return the root of a document in the given encoding, that of its declaration where None."""
+    builder = ET.TreeBuilder()
+    parser = _parser(encoding)
+    depth = elements = skipped_from = 0
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal depth, elements, skipped_from
+        depth += 1
+        elements += 1
+        if depth > MAX_DEPTH or elements > MAX_ELEMENTS:
+            raise RecordingError(
+                Reason.TOO_LARGE,
+                f"XML of more than {MAX_ELEMENTS} elements or {MAX_DEPTH} levels",
+            )
+        if skipped_from:
+            return
+        name = name.rpartition(":")[2]
+        if name in skip:
+            skipped_from = depth
+            parser.CharacterDataHandler = None
+        else:
+            builder.start(name, attributes)
+
+    def end(name: str) -> None:
+        nonlocal depth, skipped_from
+        if not skipped_from:
+            builder.end(name.rpartition(":")[2])
+        elif depth == skipped_from:
+            skipped_from = 0
+            parser.CharacterDataHandler = builder.data
+        depth -= 1
+
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.CharacterDataHandler = builder.data
+    _feed(parser, data)
+    return builder.close()
+
+
+def _feed(parser: expat.XMLParserType, document: bytes) -> None:
+    try:
+        parser.Parse(document, True)
+    except (RecordingError, _RootFound):
+        raise
+    except (expat.ExpatError, LookupError, ValueError) as error:
+        raise _NotWellFormed(str(error)) from None
+
+
+def _parser(encoding: str | None) -> expat.XMLParserType:
+    parser = expat.ParserCreate(encoding)
     parser.buffer_text = True
     parser.buffer_size = 1 << 16
     parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)

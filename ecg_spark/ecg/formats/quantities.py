@@ -1,0 +1,46 @@
+"""Numbers and units as devices write them: a decimal comma, a µ of any alphabet."""
+
+import re
+import unicodedata
+
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+_LONGEST = 40
+_LARGEST = 1e12
+_MICROVOLTS = {
+    "nv": 1e-3,
+    "uv": 1.0,
+    "\u03bcv": 1.0,
+    "mv": 1e3,
+    "v": 1e6,
+    "microvolt": 1.0,
+    "millivolt": 1e3,
+    "volt": 1e6,
+}
+_MISREAD_MU = ("\u00c2\u00b5", "\u00ce\u00bc")
+
+
+def decimal(text: str | None) -> float | None:
+    """Return the number that `text` writes, with a decimal point or comma, None where it is none.
+
+    Both at once (`1.234,5`) or either twice is no number, nor is anything of 1e12 or more. A comma
+    never groups thousands: what that would make of a rate or an amplitude is outside of every
+    range that is accepted.
+    """
+    stripped = (text or "").strip()
+    if len(stripped) > _LONGEST or _DECIMAL.fullmatch(stripped) is None:
+        return None
+    value = float(stripped.replace(",", "."))
+    return value if abs(value) < _LARGEST else None
+
+
+def microvolts(unit: str | None) -> float | None:
+    """Return how many µV the named unit is, None where it is no unit of voltage.
+
+    The case does not count, and the µ may be the micro sign, the Greek letter, a u, or its two
+    bytes of UTF-8 read as Latin-1.
+    """
+    name = unit or ""
+    for misread in _MISREAD_MU:
+        name = name.replace(misread, "u")
+    name = unicodedata.normalize("NFKC", name).strip().lower()
+    return _MICROVOLTS.get(name.removesuffix("s") if name.endswith("volts") else name)
