@@ -81,8 +81,9 @@ def repaired(data: bytes) -> tuple[str, bool]:
     Decoded as its byte-order mark, its zero bytes, its declaration or UTF-8 has it, the first that
     fits all of the bytes; else as Latin-1, which is a guess. Control characters, references to
     them and to undefined entities become `REPLACED`, a bare `&` itself; white space, marks and
-    control characters before the beginning and whatever is behind the end are left out. Entity declarations stay where
-    they are, for the parser to refuse. Raises `RecordingError` (too_large) beyond `MAX_REFERENCES`.
+    control characters before the beginning and whatever is behind the end are left out. Entity
+    declarations stay where they are, for the parser to refuse. Raises `RecordingError` (too_large)
+    beyond `MAX_REFERENCES`.
     """
     text, guessed = _decoded(data)
     if text.count("&") > MAX_REFERENCES:
