@@ -175,10 +175,12 @@ class Genotypes(Section):
         "that it lacks belongs to nobody",
     )
     exclude: Location | None = Field(
-        None, description="a file of sample ids, one a line, that are left out (withdrawn)"
+        None,
+        description="a list of sample ids that are left out (withdrawn), as plink2 takes it or a "
+        "table with a header",
     )
     keep: Location | None = Field(
-        None, description="a file of sample ids, one a line: nobody else is used (ancestry)"
+        None, description="such a list of sample ids: nobody else is used (ancestry)"
     )
     min_sample_call_rate: Share = 0.95
     max_heterozygosity_sd: Annotated[float, Field(gt=0)] = Field(

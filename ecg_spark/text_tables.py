@@ -13,6 +13,7 @@ import gzip
 import io
 import lzma
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
@@ -176,21 +177,13 @@ def read_rows(path: str, what: str) -> tuple[Rows, str]:
     delimiter = _delimiter(text)
     try:
         rows = list(_split(text, delimiter))
-        if any("\n" in cell for row in rows for cell in row) and not _is_strict(text, delimiter):
-            raise csv.Error
+        if '"' in text and any("\n" in cell for row in rows for cell in row):
+            deque(_split(text, delimiter, strict=True), maxlen=0)  # or it is not one cell's text
     except csv.Error:
         if delimiter != "\t":
             raise _unreadable(what, "a quote is not closed, or a cell too long") from None
         rows = list(_split(text, delimiter, csv.QUOTE_NONE))  # a quote in a free text
     return rows, delimiter
-
-
-def _is_strict(text: str, delimiter: str) -> bool:
-    """Whether every quote is one that begins or ends a cell, so that a cell may have two lines."""
-    try:
-        return all(True for _ in _split(text, delimiter, strict=True))
-    except csv.Error:
-        return False
 
 
 def _decoded(content: bytes, what: str) -> str:
@@ -245,7 +238,8 @@ def _split(
         strict=strict,
     )
     for row in reader:
-        cells = [_unquoted(cell) for cell in row]
+        # Most cells begin and end with a letter or digit: they are as they should be.
+        cells = [c if not c or "(" <= c[0] <= "~" >= c[-1] >= "(" else _unquoted(c) for c in row]
         if any(cells):
             yield cells
 
@@ -264,7 +258,7 @@ def _as_wide_as(names: list[str], rows: Rows, what: str) -> Rows:
     the header, their number, before the others; empty cells after the last are none.
     """
     width = len(names)
-    rows = [row[:width] if not any(row[width:]) else row for row in rows]
+    rows = [row[:width] if len(row) > width and not any(row[width:]) else row for row in rows]
     if rows and all(len(row) == width + 1 for row in rows):
         numbers = [row[0] for row in rows]
         if numbers == [str(k + 1) for k in range(len(rows))]:
@@ -274,7 +268,7 @@ def _as_wide_as(names: list[str], rows: Rows, what: str) -> Rows:
             f"{longer} rows of the {what} have more fields than its header: a decimal comma or "
             f"another text with the delimiter in it needs quotes around it."
         )
-    return [row + [""] * (width - len(row)) for row in rows]
+    return [row if len(row) == width else row + [""] * (width - len(row)) for row in rows]
 
 
 def _failed(what: str, error: Exception) -> DataError:

@@ -269,7 +269,7 @@ def publish_genetics(
         })  # fmt: skip
         write(run, "genes", GENES, {
             "gene": ["MYH6", HOSTILE], "phenotype": ["vae_00", "pr_ms"],
-            "n_variants": np.array([4, 2], np.int32), "alleles": [31.0, 12.0],
+            "n_variants": np.array([4, 2], np.int32), "alleles": [31.0, 22.0],
             "n": np.array([people, people], np.int32), "burden_beta": [0.41, None],
             "burden_se": [0.1, None], "burden_neg_log10_p": [4.5, None], "skat_q": [9.0, 1.0],
             "skat_neg_log10_p": [5.25, 0.5],
