@@ -182,6 +182,9 @@ def _indicators(values: pd.Series, what: str, notes: list[str]) -> Terms:
     notes.append(
         f"the covariate {name} is a category of {len(levels)} levels, each held against {levels[0]}"
     )
+    for level in levels:
+        if _number(level) in _USUAL_CODES and level.startswith("-"):
+            _tell(notes, _usual_code(name, level, int(counts[level]), "a level of its own"))
     labels = [f"{name}_{_UNFIT.sub('_', level)}" for level in levels[1:]]
     if len(set(labels)) < len(labels):
         labels = [f"{label}_{k + 2}" for k, label in enumerate(labels)]
@@ -210,12 +213,15 @@ def _tell_usual_codes(numbers: pd.Series, notes: list[str]) -> None:
         or (not rest.min() <= code <= rest.max() and abs(code - mean) > _FAR * spread)
     }
     for code, count in told.items():
-        _tell(
-            notes,
-            f"the covariate {numbers.name} holds {code} {count} time{'s' if count > 1 else ''}, "
-            f"out of line with its other values, and it was used as a number: if it stands for a "
-            f"missing value, declare it in participants.missing_codes",
-        )
+        use = "a number, out of line with its other values"
+        _tell(notes, _usual_code(str(numbers.name), str(code), count, use))
+
+
+def _usual_code(name: str, code: str, count: int, use: str) -> str:
+    return (
+        f"the covariate {name} holds {code} {count} time{'s' if count > 1 else ''}, and it was "
+        f"used as {use}: if it stands for a missing value, declare it in participants.missing_codes"
+    )
 
 
 def _tell(notes: list[str], note: str) -> None:

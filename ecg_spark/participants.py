@@ -60,13 +60,15 @@ def read_sex(settings: Participants, path: str, notes: list[str] | None = None) 
     unknown = frame.loc[sex.isna(), settings.sex].dropna()
     if len(unknown) and notes is not None:
         counts = unknown.value_counts()
-        shown = {code: n for code, n in counts.head(_CODES_TOLD).items() if len(str(code)) <= 12}
-        listed = [f"{code}: {count}" for code, count in shown.items()]
-        if (others := len(unknown) - sum(shown.values())) > 0:
-            listed.append(f"others: {others}")
+        # So many are no codes: of another column they might be names, or dates of birth.
+        listed = (
+            ", ".join(f"{code}: {count}" for code, count in counts.items())
+            if len(counts) <= _CODES_TOLD
+            else f"{len(counts)} different ones"
+        )
         note = (
             f"{len(unknown)} values of the column {settings.sex} are no known sex "
-            f"({', '.join(listed)}): these people are not held against the X chromosome"
+            f"({listed}): these people are not held against the X chromosome"
         )
         log.warning("participants: %s", note)
         notes.append(note)

@@ -223,6 +223,11 @@ def as_infrastructure_error(
         return InfrastructureError(
             f"No permission to write or read {where}: change it and run the same command again."
         )
+    if found := re.search(r"\[Errno \d+\] ([\w /]+) below ecg\.path", text):
+        return InfrastructureError(
+            f"A file below ecg.path could not be read ({found[1]}): see that the storage is there "
+            f"and run the same command again; what was published before stays."
+        )
     return None
 
 

@@ -83,6 +83,13 @@ def test_declared_codes_are_missing_in_every_column_or_in_their_own(tmp_path):
     assert terms.isna().sum().tolist() == [2, 2]
 
 
+def test_a_code_among_the_levels_of_a_category_is_told(tmp_path):
+    table = _table(code=[11010, 11011, 11010, -9, -9, 11011, 11010])
+    terms, notes = _read(tmp_path, table, categories=["code"])
+    assert terms.columns.tolist() == ["code_-9", "code_11011"]
+    assert any("code holds -9 2 times, and it was used as a level" in note for note in notes)
+
+
 def test_what_is_declared_must_be_a_covariate():
     for wrong in ({"categories": ["centr"]}, {"missing_codes": {"bmj": [-9]}}):
         with pytest.raises(ValidationError, match="is declared and is no covariate"):
@@ -193,6 +200,7 @@ def test_rows_that_repeat_a_participant_or_name_nobody_are_told(tmp_path):
         (["1", "0", "1.0", "0", None], [1, 0, 1, 0, np.nan], None),
         (["1", "2", "2", "0"], [1, 0, 0, np.nan], "0: 1"),  # 0 is unknown to PLINK
         (["1", "2", "-9", "1"], [1, 0, np.nan, 1], "-9: 1"),
+        ([f"1951-03-{k:02d}" for k in range(1, 9)], [np.nan] * 8, "8 different ones"),
     ],
 )
 def test_codes_that_are_no_known_sex_are_told_with_their_counts(tmp_path, codes, expected, told):

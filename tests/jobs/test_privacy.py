@@ -53,6 +53,8 @@ def _denied(path):
         (lambda f: _denied("/elsewhere/1234567.xml"), 4, "a file that the study file names, or"),
         (lambda f: RuntimeError(f"An error in a task: PermissionError: [Errno 13] Permission denied"
                                 f": '{f}/ecg/1234567.xml'"), 4, "what ecg.path names"),
+        (lambda f: RuntimeError("in a task: OSError: [Errno 5] Input/output error below ecg.path"),
+         4, "below ecg.path could not be read (Input/output error)"),
         (lambda f: OSError(errno.ENOSPC, "No space left on device", f"{f}/1234567"), 4, "disk"),
         (lambda f: RuntimeError(f"row 1234567 Quixote of {f}"), 1, "RuntimeError in jobs/"),
         (lambda f: KeyError("1234567"), 1, "KeyError in jobs/"),
