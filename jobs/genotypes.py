@@ -5,6 +5,7 @@ from typing import Any
 
 from ecg_spark.genetics.genotype_files import genotype_files
 from ecg_spark.genetics.prepare import prepare_genotypes
+from ecg_spark.ids import read_id_list
 from ecg_spark.session import start_hail
 from ecg_spark.store import file_stamp
 from ecg_spark.study import Study
@@ -36,7 +37,14 @@ def work(context: Context) -> Summary:
     )
 
 
-STEP = Step("genotypes", (), settings, work, files, version=2)
+def check(study: Study) -> None:
+    """Raise `DataError` where a list of samples cannot be read or names nobody."""
+    for key in ("exclude", "keep"):
+        if path := getattr(study.genotypes, key):
+            read_id_list(study.locate(path), f"list genotypes.{key}")
+
+
+STEP = Step("genotypes", (), settings, work, files, version=3, check=check)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

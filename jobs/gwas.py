@@ -4,7 +4,9 @@ import re
 import sys
 from typing import Any
 
-from ecg_spark.genetics.gwas import run_gwas
+import pandas as pd
+
+from ecg_spark.genetics.gwas import read_id_map, run_gwas
 from ecg_spark.participants import read_participants, read_sex
 from ecg_spark.pipeline.latent_quality import linear_probes
 from ecg_spark.pipeline.phenotypes import fold_indicators, participant_phenotypes
@@ -51,10 +53,7 @@ def work(context: Context) -> Summary:
     """Publish associations, loci and what else `run_gwas` writes."""
     study, spark, inputs = context.study, context.spark, context.inputs
     start_hail(spark, context.store.root)
-    participants = study.locate(study.participants.path)
-    told: list[str] = []
-    covariates = read_participants(study.participants, participants, told)
-    is_male = read_sex(study.participants, participants, told)
+    covariates, is_male, told = _people(study)
     latents = read_table(spark, LATENTS, inputs["encode"].path("latents"))
     traits = read_table(spark, TRAITS, inputs["average"].path("traits"))
     phenotypes, groups = participant_phenotypes(latents, traits)
@@ -86,7 +85,24 @@ def work(context: Context) -> Summary:
     return summary | {"probes": {name: round(value, 4) for name, value in probes.items()}}
 
 
-STEP = Step("gwas", (AVERAGE, TRAIN, ENCODE, GENOTYPES), settings, work, files, version=5)
+def check(study: Study) -> None:
+    """Raise `DataError` where the participant table or the id map cannot be used."""
+    _people(study)
+    if study.genotypes.id_map:
+        read_id_map(study.locate(study.genotypes.id_map))
+
+
+def _people(study: Study) -> tuple[pd.DataFrame, pd.Series | None, list[str]]:
+    """The covariates and the sex of the participants, and what is to be told of them."""
+    told: list[str] = []
+    path = study.locate(study.participants.path)
+    covariates = read_participants(study.participants, path, told)
+    return covariates, read_sex(study.participants, path, told), told
+
+
+STEP = Step(
+    "gwas", (AVERAGE, TRAIN, ENCODE, GENOTYPES), settings, work, files, version=5, check=check
+)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

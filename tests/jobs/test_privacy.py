@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
 
@@ -78,6 +79,40 @@ def test_all_of_a_defect_is_shown_to_who_asks_for_it(study_file, caplog, monkeyp
     monkeypatch.setenv("ECG_SPARK_LOG", "DEBUG")
     _failing(study_file, KeyError("1234567"))
     assert "1234567" in caplog.text
+
+
+PEOPLE = "participant_id,age,sex\n1234567,60,1\n1234568,61,0\n"
+
+
+@pytest.mark.parametrize(
+    ("table", "more", "says"),
+    [
+        ("1234567,60,1\n1234568,61,0\n", {}, "its first row seems to be no header"),
+        ("participant_id,age,sex\n1234567,60,1,5\n", {}, "1 rows of the participant table"),
+        (PEOPLE.replace("60", ""), {"covariates": "[age, sex]"}, None),
+        (PEOPLE, {"covariates": "[height]"}, "no column height"),
+        (PEOPLE, {"id_map": "1234567,P1\n1234568,P2\n"}, "id map .* no column sample_id"),
+        (PEOPLE, {"exclude": "\n"}, "list genotypes.exclude is empty"),
+        (PEOPLE, {"keep": None}, "list genotypes.keep does not exist"),
+    ],
+)
+def test_tables_of_people_are_refused_before_the_first_step(study_file, capsys, table, more, says):
+    folder = study_file.parent / "markerfolder"
+    (folder / "Quixote.csv").write_text(table)
+    text = study_file.read_text()
+    for key, content in more.items():
+        if key == "covariates":
+            text = text.replace("Quixote.csv}", f"Quixote.csv, covariates: {content}}}")
+            continue
+        text = text.replace("Quixote.bed}", f"Quixote.bed, {key}: markerfolder/{key}.txt}}")
+        if content is not None:
+            (folder / f"{key}.txt").write_text(content)
+    study_file.write_text(text)
+    assert main(["run", str(study_file)]) == 3
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(says or "ecg.path", error)  # a table that is right: the ECGs lack
+    assert not any(secret in error for secret in SECRETS)
+    assert not (study_file.parent / "out" / "runs").exists()
 
 
 @pytest.mark.parametrize("step", ["ingest", "genotypes"])
