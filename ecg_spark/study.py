@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from ecg_spark.ecg import Limits, Source
+from ecg_spark.ecg import FLAGS, Limits, Source
 from ecg_spark.errors import UsageError
 
 
@@ -115,13 +115,26 @@ class Quality(Section):
     )
 
 
+def _are_flags(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The flags in one order, so that another order in the study file is no other setting."""
+    unknown = [name for name in names if name not in FLAGS]
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)} is not a flag; known are {', '.join(FLAGS)}")
+    return tuple(flag for flag in FLAGS if flag in names)
+
+
 class Beats(Section):
-    """Whose average beat is used, and when a recording gets a warning."""
+    """Whose average beat is used, when a recording gets a warning, and what the warning does."""
 
     source: Source = Field(
         "computed", description="our average, the device's median, or that where there is one"
     )
     quality: Quality = Quality()
+    leave_out: Annotated[tuple[str, ...], AfterValidator(_are_flags)] = Field(
+        ("ectopic_only", "few_beats", "flat_lead", "paced", "noisy", "saturated"),
+        description="recordings with one of these flags are not used for training, latents and "
+        "traits",
+    )
 
 
 class Participants(Section):

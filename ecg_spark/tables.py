@@ -99,7 +99,8 @@ BEATS = Table(
         noise_uv=REAL,
         source=TEXT,  # "computed", or "vendor": the device's own median beat
         quality=REAL,  # 0 to 1, see ecg.quality.assess
-        flags=ArrayType(TEXT, False),
+        weight=REAL,  # in the mean over a person's recordings, see ecg.quality.weight
+        flags=ArrayType(TEXT, False),  # which of them are not used: see `ecg_spark.selection`
     ),
 )
 
@@ -125,6 +126,8 @@ TRAITS = Table(
     schema(
         ecg_id=TEXT,
         participant_id=TEXT,
+        weight=REAL,  # weight and flags are those of the beat
+        flags=ArrayType(TEXT, False),
         **dict.fromkeys(TRAIT_NAMES + OTHER_TRAIT_NAMES, (REAL, None)),
         **dict.fromkeys(LEAD_TRAIT_NAMES, (ArrayType(REAL, False), None)),
         vendor=MapType(TEXT, REAL, False),  # the device's own values, by the same names

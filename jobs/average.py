@@ -1,8 +1,10 @@
 """spark-submit jobs/average.py --study study.yaml: recordings become beats and traits."""
 
 import sys
+from typing import Any
 
 from ecg_spark.pipeline.average import average
+from ecg_spark.study import Study
 from ecg_spark.tables import RECORDINGS, read_table
 from jobs.ingest import STEP as INGEST
 from jobs.step import Context, Step, Summary, main
@@ -15,7 +17,12 @@ def work(context: Context) -> Summary:
     return average(context.spark, recordings, context.run.path, beats, key)
 
 
-STEP = Step("average", (INGEST,), lambda study: study.beats.model_dump(), work, version=3)
+def settings(study: Study) -> Any:
+    """Whose beats, and the limits of the flags: what is then left out costs no new average."""
+    return study.beats.model_dump(exclude={"leave_out"})
+
+
+STEP = Step("average", (INGEST,), settings, work, version=4)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

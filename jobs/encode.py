@@ -16,7 +16,8 @@ def work(context: Context) -> Summary:
     trained, uri = context.inputs["train"].summary, context.study.tracking_uri
     encoder = load_encoder(trained["model_uri"], uri, context.study.model.device)
     beats = read_table(context.spark, BEATS, context.inputs["average"].path("beats"))
-    summary = encode(context.spark, beats, encoder, context.run.path)
+    leave_out = context.study.beats.leave_out
+    summary = encode(context.spark, beats, encoder, context.run.path, leave_out)
     metrics = {
         f"icc/{model}_{name}": value
         for model, values in summary["icc"].items()
@@ -27,7 +28,7 @@ def work(context: Context) -> Summary:
     return summary
 
 
-STEP = Step("encode", (AVERAGE, TRAIN), lambda study: None, work)
+STEP = Step("encode", (AVERAGE, TRAIN), lambda study: study.beats.leave_out, work, version=2)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

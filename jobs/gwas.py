@@ -26,13 +26,14 @@ _NO_METRIC = re.compile(r"[^\w./ -]")
 
 
 def settings(study: Study) -> Any:
-    """The thresholds, the covariates, and how people and samples are paired."""
+    """The thresholds, the covariates, how people and samples are paired, what is left out."""
     return [
         study.gwas.model_dump(),
         study.participants.model_dump(),
         study.genotypes.pairing,
         study.genotypes.id_map,
         study.seed,
+        study.beats.leave_out,
     ]
 
 
@@ -56,7 +57,7 @@ def work(context: Context) -> Summary:
     covariates, is_male, told = _people(study)
     latents = read_table(spark, LATENTS, inputs["encode"].path("latents"))
     traits = read_table(spark, TRAITS, inputs["average"].path("traits"))
-    phenotypes, groups = participant_phenotypes(latents, traits)
+    phenotypes, groups = participant_phenotypes(latents, traits, study.beats.leave_out)
     tables = study.absolute(study.gwas, "genes", "published")
     rare = study.gwas.rare and study.absolute(study.gwas.rare, "genes")
     summary = run_gwas(

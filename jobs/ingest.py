@@ -51,7 +51,7 @@ def _inputs(study: Study) -> tuple[str | None, pd.DataFrame | None, str]:
     return path, read_manifest(ecg.manifest, table), table.rpartition("/")[0]
 
 
-STEP = Step("ingest", (), settings, work, files, version=3)
+STEP = Step("ingest", (), settings, work, files, version=4)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

@@ -19,8 +19,13 @@ from models.train import train
 
 
 def settings(study: Study) -> Any:
-    """The model's settings, where it is tracked, and the seed."""
-    return [study.model.model_dump(), study.mlflow.model_dump(), study.seed]
+    """The model's settings, where it is tracked, the seed, and what is left out."""
+    return [
+        study.model.model_dump(),
+        study.mlflow.model_dump(),
+        study.seed,
+        study.beats.leave_out,
+    ]
 
 
 def work(context: Context) -> Summary:
@@ -40,6 +45,7 @@ def plan_of(study: Study, store: Store, beats: Publication, name: str) -> Plan:
         study.tracking_uri,
         study.mlflow.experiment,
         f"{store.root}/checkpoints/{name}",
+        leave_out=study.beats.leave_out,
     )
 
 
@@ -63,12 +69,12 @@ def join(step: Step, arguments: list[str] | None = None) -> int:
         inputs, made_from = origin(step, study, store)
         current = store.published(step.name)
         if current is None or current.made_from != made_from or options.force:
-            assist(inputs["average"].path("beats"), study.model, seed=study.seed)
+            assist(plan_of(study, store, inputs["average"], "train"))
 
     return guarded(act)
 
 
-STEP = Step("train", (AVERAGE,), settings, work, version=4, check=check)
+STEP = Step("train", (AVERAGE,), settings, work, version=5, check=check)
 
 if __name__ == "__main__":
     first = os.environ.get("RANK", "0") == "0"

@@ -4,11 +4,19 @@ After Mitchell et al., Model Cards for Model Reporting, FAT* 2019. It is the des
 model's version in MLflow; it speaks of counts and figures, never of a person.
 """
 
+from collections.abc import Sequence
+
 from models.encoder import Encoder
 from models.evaluation import SEGMENTS_MS, Metrics
 
 
-def model_card(encoder: Encoder, metrics: Metrics, beats_training: int, beats_held_out: int) -> str:
+def model_card(
+    encoder: Encoder,
+    metrics: Metrics,
+    beats_training: int,
+    beats_held_out: int,
+    leave_out: Sequence[str] = (),
+) -> str:
     """The card as Markdown, from the model's configuration and its held-out figures."""
     rows = [
         ("mean absolute error, µV", "mae_uv", "{:.1f}"),
@@ -39,6 +47,11 @@ def model_card(encoder: Encoder, metrics: Metrics, beats_training: int, beats_he
         if len(encoder.folds) > 1
         else ""
     )
+    left_out = (
+        f"Recordings flagged {', '.join(leave_out).replace('_', ' ')} were left out. "
+        if leave_out
+        else ""
+    )
     whose = (
         "of every participant, by the network not trained on them,"
         if len(encoder.folds) > 1
@@ -57,7 +70,7 @@ posterior under the decoder, one step from what the encoder guesses; their SD is
 
 {beats_training} average beats (table version `{encoder.config["table_version"]}`); people, not
 ECGs, were held out: {beats_held_out} beats {whose} give the figures below. Seed
-{encoder.config["seed"]}.
+{encoder.config["seed"]}. {left_out}
 
 {networks}## How good it is, on held-out people
 

@@ -22,7 +22,7 @@ from models.evaluation import AT_MOST, Metrics, compare
 from models.fitting import Fitting
 from models.fold_encoder import FoldEncoder, Signals
 from models.folds import align, finish
-from models.loader import open_beats
+from models.loader import Beats, open_beats
 from models.processes import Shard, choose_device, processes, shared
 from models.split import Split
 from models.tracking import Curves, experiment_id, tracked
@@ -42,11 +42,15 @@ class Plan:
     experiment: str
     checkpoints: str
     tags: dict[str, str] = field(default_factory=dict)
+    leave_out: tuple[str, ...] = ()
+    """Flags whose recordings are not trained or judged on."""
 
     @property
     def identity(self) -> str:
         """A digest of all that decides the result."""
-        return fingerprint(self.settings.model_dump(), self.seed, self.table_version)
+        return fingerprint(
+            self.settings.model_dump(), self.seed, self.table_version, self.leave_out
+        )
 
     def split(self, fold: int) -> Split:
         """Who is held out of a fold's training."""
@@ -122,16 +126,22 @@ def fitted(plan: Plan) -> Iterator[Outcome]:
     kept.remove()
 
 
-def assist(beats_path: str, settings: Model, *, seed: int) -> None:
+def assist(plan: Plan) -> None:
     """Train along with the first of several processes, which alone calls `fitted`."""
-    device = choose_device(settings.device)
+    device = choose_device(plan.settings.device)
     with processes(device) as shard:
-        for fold in range(settings.folds):
+        for fold in range(plan.settings.folds):
             before = shared(None)
-            split = Split(seed, settings.validation_share, settings.folds, fold)
-            training, validation, _ = open_beats(beats_path, split, device, shard)
-            for _ in Fitting(training, settings, seed, device, before).epochs(validation):
+            training, validation, _ = _beats(plan, fold, device, shard)
+            fitting = Fitting(training, plan.settings, plan.seed, device, before)
+            for _ in fitting.epochs(validation):
                 pass
+
+
+def _beats(plan: Plan, fold: int, device: torch.device, shard: Shard) -> tuple[Beats, Beats, Beats]:
+    """What the network of a fold is trained, validated and judged on."""
+    split = plan.split(fold)
+    return open_beats(plan.beats_path, split, device, shard, leave_out=plan.leave_out)
 
 
 def _fit_fold(
@@ -145,8 +155,7 @@ def _fit_fold(
 ) -> Fold:
     """Train the network of one fold; its epochs' metrics go to the run `ids[0]`."""
     settings = plan.settings
-    split = plan.split(fold)
-    training, validation, own = open_beats(plan.beats_path, split, device, shard)
+    training, validation, own = _beats(plan, fold, device, shard)
     fitting = Fitting(training, settings, plan.seed, device, before)
     if settings.folds > 1 and before is None:
         _log_parameters(plan, device, shard)
@@ -228,6 +237,7 @@ def _log_parameters(plan: Plan, device: torch.device, shard: Shard) -> None:
     """Say in the active run what it is made from."""
     about: dict[str, Any] = plan.settings.model_dump()
     about |= {"seed": plan.seed, "device": device.type, "processes": shard.world}
+    about |= {"leave_out": ", ".join(plan.leave_out)}
     mlflow.log_params(about | {"table_version": plan.table_version})
     registry.log_table(plan.beats_path, plan.table_version)
 

@@ -1,12 +1,13 @@
 """Beats for training: the table through Petastorm, split by participant, every row counted.
 
-The columns read are `signal` (7,200 floats: 12 leads x 600 samples in C order, mV) and
-`participant_hash`. Only the eight independent leads are kept: a beat is float32 [8, 600] in mV.
+The columns read are `signal` (7,200 floats: 12 leads x 600 samples in C order, mV),
+`participant_hash` and, where recordings with some flags are left out, `flags`. Only the eight
+independent leads are kept: a beat is float32 [8, 600] in mV.
 """
 
 import itertools
 import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from ecg_spark.ecg import BEAT_SAMPLES, INDEPENDENT_ROWS, LEADS
 from ecg_spark.errors import DataError
+from ecg_spark.selection import is_used
 from models.petastorm_compat import batch_reader, parquet_files, table_files
 from models.processes import Shard, largest, shared, total
 from models.split import OWN, TRAINING, VALIDATION, Hashes, Split
@@ -57,17 +59,23 @@ def row_groups(path: str, shard: Shard = ALL) -> list[int]:
 
 
 def read_epoch(
-    path: str, seed: int, shard: Shard = ALL, wanted: Wanted | None = None
+    path: str,
+    seed: int,
+    shard: Shard = ALL,
+    wanted: Wanted | None = None,
+    leave_out: Sequence[str] = (),
 ) -> Iterator[tuple[Signals, Hashes]]:
     """Every beat of the table, or of a shard's row groups, once, a row group at a time.
 
-    Signals [n, 8, 600] in mV and participant hashes [n], of those whose hashes are `wanted`. Row
+    Signals [n, 8, 600] in mV and participant hashes [n], of those whose hashes are `wanted` and
+    that have no flag of `leave_out`. Row
     groups come in an order that the seed decides, and so do the rows within each; equal seeds (1 or
     more) give an equal order. Raises `DataError` where the rows read are not those that the footers
     announce, or a signal is not 12 x 600 finite values.
     """
     groups, rows, random = row_groups(path, shard), 0, np.random.default_rng(seed)
-    with _in_turn(path, seed, shard, min(READERS, len(groups))) as batches:
+    columns = ("signal", "participant_hash", *(["flags"] if leave_out else []))
+    with _in_turn(path, columns, seed, shard, min(READERS, len(groups))) as batches:
         for batch in batches:
             signal, hashes = np.asarray(batch.signal, np.float32), batch.participant_hash
             # A sum is finite where all its terms are, and costs a tenth of looking at each.
@@ -78,6 +86,8 @@ def read_epoch(
                 )
             rows += len(signal)
             order = random.permutation(len(signal))
+            if leave_out:
+                order = order[is_used(batch.flags, leave_out)[order]]
             if wanted is not None:
                 order = order[wanted(hashes[order])]
             signal = signal.reshape(-1, len(LEADS), BEAT_SAMPLES)
@@ -90,7 +100,9 @@ def read_epoch(
 
 
 @contextmanager
-def _in_turn(path: str, seed: int, shard: Shard, readers: int) -> Iterator[Iterator[Any]]:
+def _in_turn(
+    path: str, columns: Sequence[str], seed: int, shard: Shard, readers: int
+) -> Iterator[Iterator[Any]]:
     """A shard's row groups from several Petastorm readers: each has its own, and gives one in turn.
 
     A reader with several workers would give them as they happen to be ready.
@@ -100,7 +112,7 @@ def _in_turn(path: str, seed: int, shard: Shard, readers: int) -> Iterator[Itera
             stack.enter_context(
                 batch_reader(
                     path,
-                    ("signal", "participant_hash"),
+                    columns,
                     seed=seed,
                     shuffle_row_groups=True,
                     shuffle_rows=False,  # they are when the leads are picked, in one copy
@@ -167,6 +179,7 @@ class Streamed:
     most: int
     device: torch.device
     shard: Shard = ALL
+    leave_out: Sequence[str] = ()
 
     def __len__(self) -> int:
         return self.n
@@ -179,7 +192,7 @@ class Streamed:
         def wanted(hashes: Hashes) -> NDArray[np.bool_]:
             return np.asarray(self.split.side(hashes) == self.side)
 
-        for signals, _ in read_epoch(self.path, seed, self.shard, wanted):
+        for signals, _ in read_epoch(self.path, seed, self.shard, wanted, self.leave_out):
             if len(signals):
                 yield signals
 
@@ -254,10 +267,12 @@ def open_beats(
     device: torch.device,
     shard: Shard = ALL,
     room_bytes: int | None = None,
+    leave_out: Sequence[str] = (),
 ) -> tuple[Beats, Beats, Beats]:
     """Beats of a table by participant: for training, for validation, and those to be judged on.
 
-    The last are of the network's own fold; with one fold they are those for validation. All are
+    Those with a flag of `leave_out` are none of them. The last are of the network's own fold; with
+    one fold they are those for validation. All are
     read once and kept on the device where they take at most `room_bytes`, by default a third of
     its free memory, shared by the processes; else each process streams its row groups every epoch.
     Raises `DataError` where a side of the split is empty, also for one process.
@@ -268,7 +283,8 @@ def open_beats(
     sides = (TRAINING, VALIDATION) if split.folds == 1 else (TRAINING, VALIDATION, OWN)
     kept: list[list[Signals]] = [[] for _ in sides]
     own = [0 for _ in sides]
-    for signals, hashes in read_epoch(path, split.seed, ALL if fits else shard):
+    reading = ALL if fits else shard
+    for signals, hashes in read_epoch(path, split.seed, reading, leave_out=leave_out):
         side_of_row = split.side(hashes)
         for side in sides:
             rows = side_of_row == side
@@ -278,9 +294,11 @@ def open_beats(
     if min(own) == 0:
         names = ("for training", "for validation", "in the fold")
         counts = ", ".join(f"{n} {name}" for n, name in zip(own, names, strict=False))
+        flagged = f" without a flag of beats.leave_out ({', '.join(leave_out)})"
         raise DataError(
-            f"Of {sum(own)} beats, {counts} are left: none may be empty; add participants or "
-            f"change model.validation_share or model.folds."
+            f"Of {sum(own)} beats{flagged if leave_out else ''}, {counts} are left: none may be "
+            f"empty; add participants or change model.validation_share, model.folds or "
+            f"beats.leave_out."
         )
     opened: list[Beats]
     if fits:
@@ -291,7 +309,10 @@ def open_beats(
     else:
         n = total(torch.tensor(own, device=device)).tolist()
         most = [largest(count, device) for count in own]
-        opened = [Streamed(path, split, side, n[side], most[side], device, shard) for side in sides]
+        opened = [
+            Streamed(path, split, side, n[side], most[side], device, shard, leave_out)
+            for side in sides
+        ]
     return opened[TRAINING], opened[VALIDATION], opened[-1]
 
 

@@ -90,7 +90,10 @@ class _Opened:
 
 
 class _Flat(_worker.ArrowReaderWorkerResultsQueueReader):  # type: ignore[name-defined]
-    """Row groups as NumPy; a column of lists of one length as a view, not a copy of each list."""
+    """Row groups as NumPy; a column of lists of one length as a view, not a copy of each list.
+
+    Lists of text stay Arrow's: they are not of one length.
+    """
 
     def read_next(self, workers_pool: Any, schema: Any, ngram: None) -> Any:
         """The next row group, a namedtuple of arrays."""
@@ -102,10 +105,12 @@ class _Flat(_worker.ArrowReaderWorkerResultsQueueReader):  # type: ignore[name-d
         return schema.make_namedtuple(**columns)
 
 
-def _as_numpy(column: pa.ChunkedArray, name: str) -> NDArray[Any]:
+def _as_numpy(column: pa.ChunkedArray, name: str) -> NDArray[Any] | pa.ListArray:
     array = column.combine_chunks()
     if not pa.types.is_list(array.type):
         return np.asarray(array)
+    if pa.types.is_string(array.type.value_type):
+        return array
     lengths = np.diff(array.offsets.to_numpy())
     if len(set(lengths.tolist())) > 1:
         raise DataError(

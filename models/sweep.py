@@ -74,7 +74,7 @@ def assist_sweep(plan: Plan, grid: Mapping[str, Sequence[Any]]) -> None:
         for values in combinations(grid):
             if shared(None):  # the first process finds that it is to be trained
                 with suppress(DataError):  # and says where it diverges
-                    assist(plan.beats_path, _planned(plan, values).settings, seed=plan.seed)
+                    assist(_planned(plan, values))
 
 
 def _planned(plan: Plan, values: dict[str, Any]) -> Plan:

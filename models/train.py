@@ -56,7 +56,8 @@ def train(plan: Plan, model_name: str, folder: str) -> TrainResult:
     """
     with fitted(plan) as outcome:
         log_pictures(outcome)
-        card = model_card(outcome.encoder, outcome.metrics, outcome.n_training, outcome.n_held_out)
+        sizes = outcome.n_training, outcome.n_held_out
+        card = model_card(outcome.encoder, outcome.metrics, *sizes, plan.leave_out)
         with TemporaryDirectory() as scratch:
             version = registry.register(outcome.encoder, model_name, card, Path(scratch))
         write_whole(f"{folder}/history.json", json.dumps(outcome.history, indent=1).encode())

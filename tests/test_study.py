@@ -2,9 +2,12 @@
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
+from ecg_spark.ecg import FLAGS
 from ecg_spark.errors import UsageError
-from ecg_spark.study import Study, load_study, study_template
+from ecg_spark.study import Beats, Study, load_study, study_template
 from tests.builders.study_file import MINIMAL
 
 
@@ -69,6 +72,29 @@ def test_every_problem_is_listed_at_once_with_its_key(tmp_path):
         "gwaz: is not a key; known here are name, output",
     ):
         assert part in message
+
+
+def test_an_unknown_flag_is_refused_with_the_known_ones(tmp_path):
+    with pytest.raises(
+        UsageError, match=r"beats\.leave_out: noisey, q is not a flag; known are rhy"
+    ):
+        load_study(written(tmp_path, MINIMAL | {"beats": {"leave_out": ["noisey", "paced", "q"]}}))
+    none = load_study(written(tmp_path, MINIMAL | {"beats": {"leave_out": []}}))
+    assert none.beats.leave_out == ()
+
+
+@given(st.lists(st.sampled_from(FLAGS)))
+def test_the_order_of_the_flags_is_no_setting(names):
+    beats = Study.model_validate(MINIMAL | {"beats": {"leave_out": names}}).beats
+    again = Study.model_validate(MINIMAL | {"beats": {"leave_out": names[::-1] * 2}}).beats
+    assert beats == again
+    assert set(beats.leave_out) == set(names)
+
+
+def test_the_default_is_what_the_template_shows():
+    line = next(line for line in study_template().splitlines() if "leave_out: [" in line)
+    shown = yaml.safe_load(line.removeprefix("#"))["leave_out"]
+    assert Beats(leave_out=shown) == Beats()
 
 
 @pytest.mark.parametrize(

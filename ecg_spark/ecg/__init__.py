@@ -3,7 +3,7 @@
 from ecg_spark.ecg.averaging import average_beat
 from ecg_spark.ecg.beat import BEAT_RATE_HZ, BEAT_SAMPLES, R_INDEX, Beat
 from ecg_spark.ecg.formats import read_recording
-from ecg_spark.ecg.quality import Limits
+from ecg_spark.ecg.quality import FLAGS, Limits, weight
 from ecg_spark.ecg.recording import (
     INDEPENDENT_LEADS,
     INDEPENDENT_ROWS,
@@ -20,6 +20,7 @@ from ecg_spark.ecg.vendor import Source, beat_of
 __all__ = [
     "BEAT_RATE_HZ",
     "BEAT_SAMPLES",
+    "FLAGS",
     "INDEPENDENT_LEADS",
     "INDEPENDENT_ROWS",
     "LEADS",
@@ -36,4 +37,5 @@ __all__ = [
     "detect_r_peaks",
     "measure_traits",
     "read_recording",
+    "weight",
 ]

@@ -20,10 +20,12 @@ from ecg_spark.ecg import (
     RecordingError,
     beat_of,
     measure_traits,
+    weight,
 )
 from ecg_spark.ecg.vendor import Source
 from ecg_spark.errors import DataError
-from ecg_spark.pipeline.counts import check_counts, value_counts
+from ecg_spark.flow import PEOPLE, RECORDINGS, flow_rows, write_flow
+from ecg_spark.pipeline.counts import check_counts, in_words, value_counts
 from ecg_spark.store import remove_folder
 from ecg_spark.study import Beats
 from ecg_spark.tables import (
@@ -40,6 +42,8 @@ RECORDINGS_PER_BATCH = 128
 
 ROW_GROUP_BYTES = 8 << 20
 """A few hundred beats a row group: what the training loader shuffles and shards."""
+
+NO_BEAT = "no average beat"
 
 _INPUT = (
     "ecg_id",
@@ -76,7 +80,7 @@ def average(
     settings: Beats | None = None,
     key: bytes | None = None,
 ) -> dict[str, Any]:
-    """Write the tables `beats`, `traits` and `quarantine` of a recordings table.
+    """Write the tables `beats`, `traits`, `quarantine` and `flow` of a recordings table.
 
     `target(name)` is the folder to write a table to; `settings` say whose beat is used and when a
     recording gets a warning. `key` is the study's secret, by which people are told apart in the
@@ -115,6 +119,10 @@ def average(
             f"({', '.join(f'{name} {count}' for name, count in reasons.items())}): "
             f"ecg-spark needs resting ECGs of some ten seconds."
         )
+    people, with_beat = _people(averaged)
+    flow = flow_rows("average", RECORDINGS, n_in, in_words(reasons), n_out)
+    flow += flow_rows("average", PEOPLE, people, {NO_BEAT: people - with_beat}, with_beat)
+    write_flow(spark, flow, target("flow"))
     written = spark.read.parquet(target("beats"))
     flags = value_counts(written.select(F.explode("flags").alias("flag")), "flag")
     remove_folder(staged)
@@ -127,6 +135,15 @@ def average(
         "sources": value_counts(written, "source"),
         "median_beats": written.approxQuantile("n_beats", [0.5], 0.01)[0],
     }
+
+
+def _people(averaged: DataFrame) -> tuple[int, int]:
+    """How many people there are, and how many of them have a beat."""
+    has_beat = F.max(F.col("reason").isNull().cast("int")).alias("has_beat")
+    persons = averaged.groupBy("participant_id").agg(has_beat)
+    row = persons.agg(F.count("has_beat"), F.sum("has_beat")).first()
+    assert row is not None
+    return int(row[0]), int(row[1] or 0)
 
 
 def _averager(
@@ -178,6 +195,7 @@ def _average_row(row: dict[str, Any], source: Source, limits: Limits, key: bytes
             "noise_uv": beat.noise_uv,
             "source": beat.source,
             "quality": beat.quality,
+            "weight": weight(beat.noise_uv),
             "flags": list(beat.flags),
             "vendor": row["vendor"],
         }

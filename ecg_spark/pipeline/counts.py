@@ -12,6 +12,11 @@ def check_counts(step: str, n_in: int, n_out: int, n_quarantined: int) -> None:
         )
 
 
+def in_words(counts: dict[str, int]) -> dict[str, int]:
+    """Counts by reason or flag with its name in words: flat_lead is flat lead."""
+    return {name.replace("_", " "): count for name, count in counts.items()}
+
+
 def value_counts(frame: DataFrame, column: str) -> dict[str, int]:
     """How often each value of a column occurs, in the order of the values."""
     rows = frame.groupBy(column).count().orderBy(column).collect()

@@ -1,6 +1,6 @@
 """Encode: the registered model turns beats into latents, one row a participant and model."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,16 @@ from pyspark.sql.types import (
 )
 
 from ecg_spark.ecg import BEAT_SAMPLES, LEADS
+from ecg_spark.flow import PEOPLE, RECORDINGS, Row, flow_rows, write_flow
+from ecg_spark.pipeline.counts import in_words
 from ecg_spark.pipeline.latent_quality import intraclass_correlation
+from ecg_spark.selection import left_out_for, used_rows, weighted_mean
 from ecg_spark.tables import LATENTS, write_table
 from models.encoder import Encoder
 
 BEATS_PER_BATCH = 256
+
+ALL_FLAGGED = "flagged in every recording"
 
 _ENCODED = StructType(
     [
@@ -32,37 +37,47 @@ _ENCODED = StructType(
         StructField("fold", IntegerType()),
         StructField("z", ArrayType(DoubleType(), False)),
         StructField("z_sd", ArrayType(DoubleType(), False)),
+        StructField("weight", DoubleType()),
     ]
 )
 
 
 def encode(
-    spark: SparkSession, beats: DataFrame, encoder: Encoder, target: Callable[[str], str]
+    spark: SparkSession,
+    beats: DataFrame,
+    encoder: Encoder,
+    target: Callable[[str], str],
+    leave_out: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write the table `latents`: the active latents of every participant, and the PCA peer's.
 
-    Where the model has a network a fold, a participant's is the one that was not trained on them.
-    A participant with several ECGs gets the mean of their latents; `n_ecgs` says of how many, and
-    the posterior standard deviation becomes that of the mean. The summary holds the intraclass
-    correlation of each latent between several ECGs of a person.
+    Recordings with a flag of `leave_out` are not used, and the table `flow` says how many those
+    are. Where the model has a network a fold, a participant's is the one that was not trained on
+    them. A participant with several ECGs gets the mean of their latents by the beats' `weight`;
+    `n_ecgs` says of how many, and the posterior standard deviation becomes that of the mean. The
+    summary holds the intraclass correlation of each latent between several ECGs of a person.
     """
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", BEATS_PER_BATCH)
     shared = spark.sparkContext.broadcast(encoder)
-    columns = beats.select("participant_id", "participant_hash", "signal")
+    chosen = used_rows(beats, leave_out)
+    columns = chosen.select("participant_id", "participant_hash", "signal", "weight")
     encoded = columns.mapInArrow(_encoder_of(shared), _ENCODED)
     n_latents = encoder.n_active
-    mean = F.array(*[F.avg(F.col("z")[i]) for i in range(n_latents)])
+    mean = F.array(*[weighted_mean(F.col("z")[i]) for i in range(n_latents)])
+    total = F.sum("weight")
     sd = F.array(
         *[
-            F.sqrt(F.sum(F.col("z_sd")[i] * F.col("z_sd")[i])) / F.count(F.lit(1))
+            F.sqrt(F.sum(F.pow(F.col("weight") * F.col("z_sd")[i], 2))) / total
             for i in range(n_latents)
         ]
     )
+    plain_mean = F.array(*[F.avg(F.col("z")[i]) for i in range(n_latents)])
     squares = F.array(*[F.avg(F.col("z")[i] * F.col("z")[i]) for i in range(n_latents)])
     latents = encoded.groupBy("participant_id", "model", "fold").agg(
         mean.alias("z"),
         sd.alias("z_sd"),
         F.count(F.lit(1)).cast("int").alias("n_ecgs"),
+        plain_mean.alias("plain_mean"),
         squares.alias("squares"),
     )
     latents.persist(StorageLevel.DISK_ONLY)  # or every beat would be encoded twice
@@ -74,8 +89,12 @@ def encode(
     latents.unpersist()
     written = spark.read.parquet(target("latents")).where(F.col("model") == "vae")
     several = written.where(F.col("n_ecgs") > 1)
+    participants, ecgs = written.agg(F.count("n_ecgs"), F.sum("n_ecgs")).collect()[0]
+    recordings = int(ecgs or 0)
+    write_flow(spark, _flow(beats, leave_out, participants, recordings), target("flow"))
     return {
-        "participants": written.count(),
+        "participants": participants,
+        "recordings": recordings,
         "n_latents": n_latents,
         "folds": len(encoder.folds),
         "participants_with_several_ecgs_averaged": several.count(),
@@ -84,6 +103,27 @@ def encode(
             for model, values in agreement.items()
         },
     }
+
+
+def _flow(
+    beats: DataFrame, leave_out: Sequence[str], participants: int, recordings: int
+) -> list[Row]:
+    """What became of the beats and of their people; held against what has been encoded.
+
+    A recording with several flags that are left out counts for the first of them.
+    """
+    reason = left_out_for(leave_out)
+    by_flag = [F.count(F.when(reason == flag, 1)).alias(flag) for flag in leave_out]
+    persons = beats.groupBy("participant_id").agg(F.count(F.lit(1)).alias("all"), *by_flag)
+    row = persons.agg(
+        F.count("all").alias("people"), *[F.sum(n).alias(n) for n in ("all", *leave_out)]
+    ).collect()[0]
+    flagged = in_words({flag: int(row[flag]) for flag in leave_out})
+    people = row["people"]
+    return [
+        *flow_rows("encode", RECORDINGS, row["all"], flagged, recordings),
+        *flow_rows("encode", PEOPLE, people, {ALL_FLAGGED: people - participants}, participants),
+    ]
 
 
 def _encoder_of(
@@ -111,6 +151,7 @@ def _encoder_of(
                         folds,
                         pa.array(list(encoding.z), schema.field("z").type),
                         pa.array(list(encoding.z_sd), schema.field("z_sd").type),
+                        batch.column("weight"),
                     ],
                     schema=schema,
                 )

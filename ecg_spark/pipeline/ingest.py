@@ -17,11 +17,12 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
+from ecg_spark import flow
 from ecg_spark.ecg.formats import FORMAT_NAMES
 from ecg_spark.ecg.formats.archives import SUFFIXES
 from ecg_spark.errors import DataError
 from ecg_spark.pipeline import sources as listing
-from ecg_spark.pipeline.counts import check_counts, value_counts
+from ecg_spark.pipeline.counts import check_counts, in_words, value_counts
 from ecg_spark.pipeline.progress import progress
 from ecg_spark.pipeline.reading import READ, reader, write_plan
 from ecg_spark.pipeline.sources import Source
@@ -73,7 +74,8 @@ def ingest(
     folder: str = "",
     previous: Callable[[str], str] | None = None,
 ) -> dict[str, Any]:
-    """Read every ECG file below `path` and write the tables recordings, quarantine and sources.
+    """Read every ECG file below `path` and write the tables recordings, quarantine, sources and
+    flow.
 
     `path` is a folder, a glob, a file or an archive; None reads what the manifest names, relative
     to `folder`. A recording's participant is the manifest's, else that of the pattern on the file
@@ -115,6 +117,8 @@ def ingest(
             f"None of the {n_in} ECG files that were found can be used ({listed}): "
             f"ecg.path must hold files of one of {', '.join(FORMAT_NAMES)}."
         )
+    counted = flow.flow_rows("ingest", flow.RECORDINGS, n_in, in_words(reasons), n_out)
+    flow.write_flow(spark, counted, target("flow"))
     for scratch in ("_staged", "_plan", "_dropped"):
         remove_folder(target(scratch))
     written = read_table(spark, RECORDINGS, recordings)

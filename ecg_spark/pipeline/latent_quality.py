@@ -20,14 +20,14 @@ FEWEST_REPEATED = 20
 def intraclass_correlation(latents: DataFrame, n_latents: int) -> Array | None:
     """ICC(1) of each latent over the people with two ECGs or more, [k]; None with fewer than 20.
 
-    `latents` has a row a person: `n_ecgs`, and arrays `z`, the mean over their ECGs, and
-    `squares`, the mean of the squares. One-way random effects with groups of unequal size
-    (Shrout and Fleiss, Psychol Bull 1979; 86:420; Donner, Int Stat Rev 1986; 54:67).
+    `latents` has a row a person: `n_ecgs`, and arrays `plain_mean`, the mean over their ECGs, each
+    counting alike, and `squares`, the mean of the squares. One-way random effects with groups of
+    unequal size (Shrout and Fleiss, Psychol Bull 1979; 86:420; Donner, Int Stat Rev 1986; 54:67).
     """
     n = F.col("n_ecgs").cast("double")
     sums = [F.count(n), F.sum(n), F.sum(n * n)]
     for i in range(n_latents):
-        z, square = F.col("z")[i], F.col("squares")[i]
+        z, square = F.col("plain_mean")[i], F.col("squares")[i]
         sums += [F.sum(n * z), F.sum(n * z * z), F.sum(n * (square - z * z))]
     (row,) = latents.where(F.col("n_ecgs") > 1).agg(*sums).collect()
     people, ecgs, ecgs_squared = (float(value or 0) for value in row[:3])

@@ -1,19 +1,23 @@
 """The phenotypes of the association study: latents and conventional traits, a row a participant."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from ecg_spark.selection import used_rows, weighted_direction, weighted_mean
 from ecg_spark.tables import TRAIT_NAMES
 
 
 def participant_phenotypes(
-    latents: DataFrame, traits: DataFrame
+    latents: DataFrame, traits: DataFrame, leave_out: Sequence[str] = ()
 ) -> tuple[pd.DataFrame, dict[str, list[str]]]:
     """Every participant's latents (`vae_00`, `pca_00`, ...) and traits, and the names by group.
 
-    Indexed by participant id, NaN where missing. The traits of several ECGs are averaged, as their
-    latents are.
+    Indexed by participant id, NaN where missing. The traits of several ECGs are averaged as their
+    latents are: without recordings that have a flag of `leave_out`, by the beats' `weight`, the
+    axis as the direction that it is.
     """
     frames, groups = [], {}
     encoded: pd.DataFrame = latents.select("participant_id", "model", "z").toPandas()
@@ -22,8 +26,12 @@ def participant_phenotypes(
         values.columns = pd.Index([f"{model}_{number:02d}" for number in values.columns])
         frames.append(values)
         groups[str(model)] = list(values.columns)
-    means = [F.avg(name).alias(name) for name in TRAIT_NAMES]
-    conventional: pd.DataFrame = traits.groupBy("participant_id").agg(*means).toPandas()
+    means = [
+        (weighted_direction if name == "axis_deg" else weighted_mean)(F.col(name)).alias(name)
+        for name in TRAIT_NAMES
+    ]
+    chosen = used_rows(traits, leave_out)
+    conventional: pd.DataFrame = chosen.groupBy("participant_id").agg(*means).toPandas()
     frames.append(conventional.set_index("participant_id").astype("float64"))
     groups["traits"] = list(TRAIT_NAMES)
     together = pd.concat(frames, axis=1).sort_index()

@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from ecg_spark.store import Store
+from ecg_spark.study import Beats
 from jobs.cli import STEPS, main
 
 STUDIES = Path(__file__).parents[2] / "infra" / "studies"
@@ -79,8 +80,10 @@ def test_every_step_publishes(done):
 def test_latents_are_one_row_a_participant_and_model(done):
     latents = pd.read_parquet(done.require("encode").path("latents"))
     beats = pd.read_parquet(
-        done.require("average").path("beats"), columns=["ecg_id", "participant_id"]
+        done.require("average").path("beats"), columns=["ecg_id", "participant_id", "flags"]
     )
+    flagged = [bool(set(flags) & set(Beats().leave_out)) for flags in beats.pop("flags")]
+    beats = beats[~np.array(flagged)]
     assert not latents.duplicated(["participant_id", "model"]).any()
     for _, rows in latents.groupby("model"):
         assert set(rows["participant_id"]) == set(beats["participant_id"])
@@ -88,6 +91,21 @@ def test_latents_are_one_row_a_participant_and_model(done):
         found = rows.set_index("participant_id")["n_ecgs"]
         assert (found == expected[found.index]).all()
     assert np.isfinite(np.stack(latents["z"])).all()
+
+
+def test_the_flow_goes_on_from_step_to_step_and_ends_at_the_published_tables(done):
+    flows = [
+        pd.read_parquet(done.require(step).path("flow")).sort_values(["unit", "place"])
+        for step in ("ingest", "average", "encode")
+    ]
+    last: dict[str, int] = {}
+    for flow in flows:
+        for unit, rows in flow.groupby("unit", sort=False):
+            assert rows["n"].iloc[0] == rows["n"].iloc[1:].sum()
+            assert last.get(unit, rows["n"].iloc[0]) == rows["n"].iloc[0]
+            last[unit] = rows["n"].iloc[-1]
+    latents = pd.read_parquet(done.require("encode").path("latents")).query("model == 'vae'")
+    assert last == {"recordings": latents["n_ecgs"].sum(), "people": len(latents)}
 
 
 def test_people_are_encoded_by_their_fold_s_network_and_the_fold_is_a_covariate(done):

@@ -46,6 +46,7 @@ def published(tmp_path_factory):
     beats = {
         "participant_hash": rng.integers(0, 2**62, N),
         "signal": pa.array(list(signal.reshape(N, -1)), pa.list_(pa.float32())),
+        "flags": pa.array([[]] * N, pa.list_(pa.string())),
     }
     for step in (INGEST, AVERAGE):
         with store.run(step.name, origin(step, study, store)[1]) as run:

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from ecg_spark.ecg import LEADS, average_beat, measure_traits, read_recording
+from ecg_spark.ecg import LEADS, average_beat, measure_traits, read_recording, weight
 from ecg_spark.participants import read_manifest
 from ecg_spark.pipeline.average import average, participant_hash
 from ecg_spark.pipeline.ingest import ingest
@@ -35,6 +35,25 @@ def test_nothing_is_lost(recordings, averaged):
     assert summary["n_in"] == summary["n_out"] + summary["n_quarantined"]
     assert len(table("beats")) == len(table("traits")) == summary["n_out"]
     assert len(table("quarantine")) == summary["n_quarantined"]
+
+
+def test_the_flow_counts_recordings_and_people(recordings, averaged):
+    summary, table = averaged
+    flow = table("flow").set_index(["unit", "reason"])["n"]
+    assert flow["recordings", "came in"] == recordings.count()
+    assert flow["recordings", "went on"] == len(table("beats"))
+    for reason, n in summary["reasons"].items():
+        assert flow["recordings", reason.replace("_", " ")] == n
+    assert flow["people", "came in"] == recordings.select("participant_id").distinct().count()
+    assert flow["people", "went on"] == table("beats")["participant_id"].nunique()
+
+
+def test_traits_bear_the_flags_and_the_weight_of_their_beat(averaged):
+    _, table = averaged
+    beats, traits = (table(name).set_index("ecg_id").sort_index() for name in ("beats", "traits"))
+    assert (beats["flags"].map(tuple) == traits["flags"].map(tuple)).all()
+    assert (beats["weight"] == traits["weight"]).all()
+    assert beats["weight"].tolist() == [weight(uv) for uv in beats["noise_uv"]]
 
 
 def test_a_beat_is_the_pure_functions_beat(recordings, averaged):

@@ -14,11 +14,8 @@ from ecg_spark.pipeline.encode import encode
 from ecg_spark.pipeline.latent_quality import intraclass_correlation, linear_probes
 from ecg_spark.pipeline.phenotypes import fold_indicators
 from ecg_spark.simulate.heart import beat_mv, sample_hearts
-from models.encoder import Encoder
-from models.factors import Factors
-from models.fold_encoder import FoldEncoder, independent_leads, pack
-from models.pca import fit_components
-from models.vae import VAE
+from models.fold_encoder import FoldEncoder
+from tests.builders.encoders import untrained_encoder
 
 PEOPLE, LATENTS = 24, 3
 
@@ -34,16 +31,7 @@ def beats():
 @pytest.fixture(scope="module")
 def encoder(beats):
     """Two networks as they start, which is a PCA, of other beats each, and three latents."""
-    independent, folds = independent_leads(beats), []
-    turn = np.eye(LATENTS, dtype=np.float32)
-    factors = Factors(turn, turn, np.zeros(LATENTS, np.float32))
-    config = {"latents": LATENTS, "channels": 4, "n_active": LATENTS, "kl": [1.0] * LATENTS}
-    for start in (0, 10):
-        network = VAE(LATENTS, 4)
-        network.start_from(independent[start:])
-        components = fit_components(independent[start:], LATENTS)
-        folds.append(pack(network, factors, components, config | {"seed": 1}))
-    return Encoder(folds, [1.0] * LATENTS)
+    return untrained_encoder(beats, LATENTS)
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +48,14 @@ def encoded(spark, beats, encoder, hashes, tmp_path_factory):
             "participant_id": [f"p{i // 2}" for i in range(len(beats))],
             "participant_hash": hashes,
             "signal": list(beats.reshape(len(beats), -1)),
+            "weight": 0.8,
+            "flags": [["noisy"]] * len(beats),
         }
     )
-    schema = "participant_id string, participant_hash long, signal array<float>"
+    schema = (
+        "participant_id string, participant_hash long, signal array<float>, weight double, "
+        "flags array<string>"
+    )
     table = spark.createDataFrame(rows, schema)
     summary = encode(spark, table.repartition(3), encoder, lambda name: f"{folder}/{name}")
     return summary, pd.read_parquet(folder / "latents")
@@ -136,7 +129,7 @@ def test_agreement_with_unequal_numbers_of_ecgs(spark):
         z = np.sqrt(0.7) * rng.standard_normal() + np.sqrt(0.3) * rng.standard_normal(n)
         people.append((n, [float(z.mean())], [float((z**2).mean())]))
     table = spark.createDataFrame(
-        people, "n_ecgs int, z array<double>, squares array<double>"
+        people, "n_ecgs int, plain_mean array<double>, squares array<double>"
     ).repartition(3)
     assert intraclass_correlation(table, 1)[0] == pytest.approx(0.7, abs=0.03)
     assert intraclass_correlation(table.where("n_ecgs = 1"), 1) is None

@@ -1,0 +1,23 @@
+"""A small encoder without training: networks as they start, which is a PCA."""
+
+import numpy as np
+
+from models.encoder import Encoder
+from models.factors import Factors
+from models.fold_encoder import independent_leads, pack
+from models.pca import fit_components
+from models.vae import VAE
+
+
+def untrained_encoder(beats: np.ndarray, latents: int) -> Encoder:
+    """Two networks, of other beats [n, 12, 600] each, with as many active latents."""
+    independent, folds = independent_leads(beats), []
+    turn = np.eye(latents, dtype=np.float32)
+    factors = Factors(turn, turn, np.zeros(latents, np.float32))
+    config = {"latents": latents, "channels": 4, "n_active": latents, "kl": [1.0] * latents}
+    for start in (0, 10):
+        network = VAE(latents, 4)
+        network.start_from(independent[start:])
+        components = fit_components(independent[start:], latents)
+        folds.append(pack(network, factors, components, config | {"seed": 1}))
+    return Encoder(folds, [1.0] * latents)
