@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
+from ecg_spark.selection import is_used
 from ecg_spark.tables import TRAIT_NAMES, VARIANT
 
 FEWEST = 20
@@ -57,9 +58,21 @@ def sample_rows(table: ds.Dataset, columns: Sequence[str], at_most: int) -> pa.T
     return pa.concat_tables(parts)
 
 
-def beat_sample(beats: ds.Dataset, at_most: int = 3000) -> tuple[list[str], NDArray[np.float32]]:
+def used_rows(
+    table: ds.Dataset, columns: Sequence[str], at_most: int, leave_out: Sequence[str]
+) -> pa.Table:
+    """Such a sample of beats or traits, without the rows that have a flag of `leave_out`."""
+    if not leave_out:
+        return sample_rows(table, columns, at_most)
+    rows = sample_rows(table, [*columns, "flags"], at_most)
+    return rows.filter(is_used(rows["flags"], leave_out))
+
+
+def beat_sample(
+    beats: ds.Dataset, at_most: int = 3000, leave_out: Sequence[str] = ()
+) -> tuple[list[str], NDArray[np.float32]]:
     """An even sample of average beats, one a person: ECG ids and signals [n, 12, 600] in mV."""
-    table = sample_rows(beats, ["ecg_id", "participant_hash", "signal"], at_most)
+    table = used_rows(beats, ["ecg_id", "participant_hash", "signal"], at_most, leave_out)
     table = one_a_person(table)
     return table["ecg_id"].to_pylist(), signals_of(table)
 
@@ -117,15 +130,20 @@ def beats_by_trait(
     return groups
 
 
-def trait_table(traits: ds.Dataset, at_most: int = 200_000) -> pd.DataFrame:
+def trait_table(
+    traits: ds.Dataset, at_most: int = 200_000, leave_out: Sequence[str] = ()
+) -> pd.DataFrame:
     """Traits of a sample of ECGs, indexed by ECG id; missing values are NaN."""
-    rows = sample_rows(traits, ["ecg_id", "participant_id", *TRAIT_NAMES], at_most)
-    return rows.to_pandas().set_index("ecg_id")
+    columns = ["ecg_id", "participant_id", "weight", *TRAIT_NAMES]
+    rows = used_rows(traits, columns, at_most, leave_out)
+    return rows.select(columns).to_pandas().set_index("ecg_id")
 
 
 def traits_by_person(traits: pd.DataFrame) -> pd.DataFrame:
-    """The mean of each person's ECGs, indexed by participant id."""
-    return traits.groupby("participant_id")[list(TRAIT_NAMES)].mean()
+    """The mean of each person's ECGs by their `weight`, indexed by participant id."""
+    values, weight, who = traits[list(TRAIT_NAMES)], traits["weight"], traits["participant_id"]
+    weights = values.notna().mul(weight, axis=0).groupby(who).sum()
+    return values.mul(weight, axis=0).groupby(who).sum() / weights
 
 
 def trait_summary(traits: pd.DataFrame) -> list[dict[str, object]]:

@@ -10,7 +10,7 @@ import fsspec
 import jinja2
 import numpy as np
 
-from ecg_spark.report import findings, loci, polygenic, rare, sections
+from ecg_spark.report import findings, flow, loci, polygenic, rare, sections
 from ecg_spark.report.comparison import METHODS, read_planted
 from ecg_spark.report.sections import Material
 from ecg_spark.store import Store
@@ -47,6 +47,7 @@ def build(material: Material) -> tuple[str, dict[str, Any]]:
     found = findings.found_loci(material, table, planted)
     parts = [
         sections.recordings(material),
+        flow.section(material),
         sections.beats(material),
         sections.model(material),
         sections.latents(material),
@@ -128,10 +129,11 @@ def _moment(published_at: str) -> str:
 def _settings(study: Study) -> list[tuple[str, str]]:
     """The settings that decide the result, by key; places of files are left out."""
     parts = study.model_dump(
-        include={"seed", "model", "gwas", "genotypes", "participants"},
+        include={"seed", "beats", "model", "gwas", "genotypes", "participants"},
         exclude={
             "genotypes": {"path", "id_map", "exclude", "keep"},
             "participants": {"path"},
+            "beats": {"quality"},
             "gwas": {"genes": True, "published": True, "rare": {"genes"}},
         },
     )

@@ -44,10 +44,15 @@ class Material:
         """The counts that a step has published."""
         return self.published[step].summary
 
+    @property
+    def leave_out(self) -> tuple[str, ...]:
+        """Flags of recordings that nothing is made of."""
+        return self.study.beats.leave_out
+
     @cached_property
     def traits(self) -> pd.DataFrame:
         """Traits by ECG."""
-        return evidence.trait_table(self.table("average", "traits"))
+        return evidence.trait_table(self.table("average", "traits"), leave_out=self.leave_out)
 
     @cached_property
     def latents(self) -> pd.DataFrame:
@@ -61,22 +66,26 @@ class Material:
 
 
 def recordings(material: Material) -> Section:
-    """What came in, what was set aside and why."""
+    """What came in, of which formats, and which flags the beats carry."""
     ingest, average = material.summary("ingest"), material.summary("average")
     return {
         "figures": {},
         "ingest": ingest,
         "average": average,
-        "ingest_reasons": evidence.counted(ingest["reasons"]),
-        "average_reasons": evidence.counted(average["reasons"]),
         "formats": evidence.counted(ingest["formats"]),
-        "flags": evidence.counted(average["flags"]),
+        "flags": [(_marked(name, material), n) for name, n in evidence.counted(average["flags"])],
     }
+
+
+def _marked(flag: str, material: Material) -> str:
+    """A flag in words, and whether its recordings are left out."""
+    return f"{flag} (left out)" if flag.replace(" ", "_") in material.leave_out else flag
 
 
 def beats(material: Material) -> Section:
     """The population's beat, beats by trait, and the distribution of the traits."""
-    ids, signals = evidence.beat_sample(material.table("average", "beats"))
+    table = material.table("average", "beats")
+    ids, signals = evidence.beat_sample(table, leave_out=material.leave_out)
     percentiles = evidence.beat_percentiles(signals)
     groups = evidence.beats_by_trait(ids, signals, material.traits)
     by_person = evidence.traits_by_person(material.traits)
@@ -171,10 +180,11 @@ def _held_out_beats(material: Material) -> tuple[NDArray[np.float32], NDArray[np
 
     [n, 12, 600] in mV, and the hashes [n].
     """
-    rows = evidence.sample_rows(
+    rows = evidence.used_rows(
         material.table("average", "beats"),
         ["signal", "participant_hash"],
         int(HELD_OUT_SHOWN / material.encoder.held_out_share),
+        material.leave_out,
     )
     rows = rows.filter(material.encoder.held_out(rows["participant_hash"].to_numpy()))
     rows = evidence.one_a_person(rows)

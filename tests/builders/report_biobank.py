@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from pyspark.sql.pandas.types import to_arrow_schema
 from scipy import stats
 
+from ecg_spark.flow import PEOPLE, RECORDINGS, flow_rows
 from ecg_spark.genetics.outputs import (
     GENES,
     GENETIC_CORRELATION,
@@ -23,7 +24,7 @@ from ecg_spark.genetics.outputs import (
 from ecg_spark.simulate.heart import PARAMETERS, beat_mv, hearts_from_scores, qt_ms
 from ecg_spark.store import Run, Store
 from ecg_spark.study import Study
-from ecg_spark.tables import ASSOCIATIONS, BEATS, LATENTS, QUARANTINE, TRAITS, Table
+from ecg_spark.tables import ASSOCIATIONS, BEATS, FLOW, LATENTS, QUARANTINE, TRAITS, Table
 from models.encoder import load_encoder
 from models.job import Plan
 from models.train import train
@@ -35,6 +36,9 @@ PLANTED = (
     ("pr_interval", 0.15),
     ("qrs_notch", 0.02),
 )
+PACED = 7
+"""Recordings with a flag that is left out."""
+
 GWAS_TRAITS = ("heart_rate_bpm", "pr_ms", "p_ms", "qrs_ms", "qt_ms")
 CONTIGS = ("chr1", "chr2", "chr10")
 
@@ -121,6 +125,11 @@ def write(run: Run, name: str, table: Table, columns: dict[str, Any]) -> None:
     (folder / "_SUCCESS").touch()
 
 
+def write_flow(run: Run, rows: list[dict[str, Any]]) -> None:
+    """Write a step's table `flow` into a run."""
+    write(run, "flow", FLOW, {name: [row[name] for row in rows] for name in rows[0]})
+
+
 def regress(y: np.ndarray, dosages: np.ndarray) -> dict[str, np.ndarray]:
     """beta, se and -log10 p of every variant (rows of the result) by simple regression."""
     known = np.isfinite(y)
@@ -146,6 +155,7 @@ def publish(study: Study, bank: Biobank) -> None:
             study.tracking_uri,
             "ecg-spark",
             f"{store.root}/checkpoints",
+            leave_out=study.beats.leave_out,
         )
         result = train(plan, "ecg-vae", run.folder)
         run.publish(asdict(result))
@@ -160,6 +170,10 @@ def publish(study: Study, bank: Biobank) -> None:
             "z_sd": [np.ones(result.n_latents)] * (2 * people),
             "n_ecgs": np.ones(2 * people, np.int32),
         })  # fmt: skip
+        write_flow(run, [
+            *flow_rows("encode", RECORDINGS, people + PACED, {"paced": PACED}, people),
+            *flow_rows("encode", PEOPLE, people, {}, people),
+        ])  # fmt: skip
         agreement = [0.9] * result.n_latents
         run.publish(
             {
@@ -332,15 +346,27 @@ def loci_of(method, phenotype, where, neg_log10_p, threshold, test=None) -> list
 def publish_ecg(store: Store, bank: Biobank) -> None:
     """Publish ingest and average."""
     people = len(bank.ids)
-    ecg_ids = [f"{k:064x}" for k in range(people)]
-    whole = np.ones(people, np.int32)
+    rows = people + PACED
+    ecg_ids = [f"{k:064x}" for k in range(rows)]
+    whole = np.ones(rows, np.int32)
+    # Second recordings of some people, paced and like nobody's: nothing of them may be shown.
+    signals = np.concatenate([bank.signals, np.full((PACED, 12, 600), 50, np.float32)])
+    owners = {
+        "ecg_id": ecg_ids,
+        "participant_id": bank.ids + bank.ids[:PACED],
+        "flags": [[]] * people + [["paced"]] * PACED,
+        "weight": np.full(rows, 0.9),
+    }
+    traits = {name: np.r_[value, np.full(PACED, 999.0)] for name, value in bank.traits.items()}
     with store.run("ingest", {}) as run:
         write(run, "quarantine", QUARANTINE, {"ecg_id": ["x"], "path": ["p"], "step": ["ingest"],
               "reason": ["flat_lead"], "detail": ["lead V1 is flat"]})  # fmt: skip
+        reasons = {"flat lead": 4, "malformed": 3}
+        write_flow(run, flow_rows("ingest", RECORDINGS, rows + 10, reasons, rows + 3))
         run.publish(
             {
-                "n_in": people + 10,
-                "n_out": people + 3,
+                "n_in": rows + 10,
+                "n_out": rows + 3,
                 "n_quarantined": 7,
                 "reasons": {"flat_lead": 4, "malformed": 3},
                 "formats": {"cardiosoft": people - 100, "muse": 103},
@@ -350,19 +376,23 @@ def publish_ecg(store: Store, bank: Biobank) -> None:
         )
     with store.run("average", {}) as run:
         write(run, "beats", BEATS, {
-            "ecg_id": ecg_ids, "participant_id": bank.ids, "participant_hash": bank.hashes,
-            "signal": list(bank.signals.reshape(people, -1)), "n_beats": whole,
-            "n_detected": whole, "noise_uv": np.ones(people), "flags": [[]] * people,
-            "source": ["computed"] * people, "quality": np.full(people, 0.9),
+            **owners, "participant_hash": np.r_[bank.hashes, bank.hashes[:PACED]],
+            "signal": list(signals.reshape(rows, -1)), "n_beats": whole,
+            "n_detected": whole, "noise_uv": np.ones(rows),
+            "source": ["computed"] * rows, "quality": np.full(rows, 0.9),
         })  # fmt: skip
-        write(run, "traits", TRAITS, {"ecg_id": ecg_ids, "participant_id": bank.ids, **bank.traits})
+        write(run, "traits", TRAITS, {**owners, **traits})
+        write_flow(run, [
+            *flow_rows("average", RECORDINGS, rows + 3, {"too few beats": 3}, rows),
+            *flow_rows("average", PEOPLE, people, {}, people),
+        ])  # fmt: skip
         run.publish(
             {
-                "n_in": people + 3,
-                "n_out": people,
+                "n_in": rows + 3,
+                "n_out": rows,
                 "n_quarantined": 3,
                 "reasons": {"too_few_beats": 3},
-                "flags": {"irregular_rhythm": 21, "arm_electrodes_swapped": 2},
+                "flags": {"rhythm_irregular": 21, "paced": PACED},
             }
         )
 

@@ -51,6 +51,7 @@ def test_traits_are_counted_in_people():
     ecgs = [f"e{k}" for k in range(60)]
     traits = pd.DataFrame(dict.fromkeys(TRAIT_NAMES, np.nan), index=ecgs)
     traits["participant_id"] = np.repeat([f"P{k:02d}" for k in range(20)], 3)
+    traits["weight"] = 0.5
     traits["qt_ms"] = np.arange(60.0)
     traits.loc[traits["participant_id"] != "P00", "pr_ms"] = 150.0
     by_person = evidence.traits_by_person(traits)

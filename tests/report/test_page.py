@@ -17,10 +17,12 @@ import pytest
 
 from ecg_spark.errors import UsageError
 from ecg_spark.report import write_report
+from ecg_spark.report.flow import joined
 from ecg_spark.report.page import number
 from ecg_spark.store import Store
 from tests.builders.report_biobank import (
     HOSTILE,
+    PACED,
     PLANTED,
     Biobank,
     lambda_of,
@@ -118,18 +120,50 @@ def test_everything_is_inside_the_page(reports):
 
 
 def test_what_came_in_is_what_the_steps_counted(planted):
+    flow = planted.table("left out by", "of")
     for step in ("ingest", "average"):
         summary = planted.store.require(step).summary
         for name, count in summary["reasons"].items():
-            reasons = pd.concat([t for t in planted.tables if "reason" in t.columns])
-            row = reasons[reasons["reason"] == name.replace("_", " ")]
-            assert row["count"].tolist() == [count]
+            row = flow[flow.iloc[:, 0] == f"– {name.replace('_', ' ')}"]
+            assert row[["left out by", "of", "n"]].to_numpy().tolist() == [
+                [step, "recordings", count]
+            ]
     n = planted.store.require("ingest").summary["n_in"]
     assert f"{number(n)} files came in" in planted.text
 
 
+def test_the_flow_goes_from_the_files_to_the_people_encoded(planted):
+    """Blue minus red is the next blue, in each unit; what goes on is told once."""
+    flow = planted.table("left out by", "of").rename(columns={"Unnamed: 0": "what"})
+    assert list(flow["of"].unique()) == ["recordings", "people"]
+    for unit, rows in flow.groupby("of"):
+        there = rows["n"].iloc[0]
+        for row in rows.iloc[1:].itertuples():
+            if row.what.startswith("–"):
+                there -= row.n
+            else:
+                assert row.n == there, unit
+    last = flow[flow["of"] == "recordings"].iloc[-1]
+    assert (last["what"], last["n"]) == ("used", len(planted.bank.ids))
+    paced = flow[flow["what"] == "– paced"]
+    assert paced["n"].tolist() == [PACED]
+    assert "paced (left out)" in planted.text
+
+
+def test_a_flow_that_does_not_go_on_is_an_error():
+    ingest = [
+        {"place": 0, "step": "ingest", "unit": "recordings", "reason": "came in", "n": 9},
+        {"place": 1, "step": "ingest", "unit": "recordings", "reason": "went on", "n": 9},
+    ]
+    average = [row | {"step": "average", "n": 8} for row in ingest]
+    tables = {"ingest": ingest, "average": average, "encode": average}
+    with pytest.raises(AssertionError, match="average counts 8 recordings coming in, but 9"):
+        joined({step: pd.DataFrame(rows) for step, rows in tables.items()})
+
+
 def test_traits_agree_with_their_table(planted):
     table = pd.read_parquet(planted.store.require("average").path("traits"))
+    table = table[[not len(flags) for flags in table["flags"]]]
     row = planted.table("trait", "median").set_index("trait").loc["PR (ms)"]
     assert row["measured"] == table["pr_ms"].notna().sum()
     assert row["missing"] == table["pr_ms"].isna().sum()
