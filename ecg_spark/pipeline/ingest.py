@@ -117,7 +117,8 @@ def ingest(
             f"None of the {n_in} ECG files that were found can be used ({listed}): "
             f"ecg.path must hold files of one of {', '.join(FORMAT_NAMES)}."
         )
-    counted = flow.flow_rows("ingest", flow.RECORDINGS, n_in, in_words(reasons), n_out)
+    left_out = {"not an ECG": n_in - n_out - n_quarantined} | in_words(reasons)
+    counted = flow.flow_rows("ingest", flow.RECORDINGS, n_in, left_out, n_out)
     flow.write_flow(spark, counted, target("flow"))
     for scratch in ("_staged", "_plan", "_dropped"):
         remove_folder(target(scratch))

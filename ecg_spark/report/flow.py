@@ -30,6 +30,7 @@ ENDS = {
     ("genotypes", SAMPLES): "pass quality control",
     ("genotypes", VARIANTS): "pass quality control",
     ("gwas", PEOPLE): "analysed in the GWAS",
+    ("gwas", SAMPLES): "analysed in the GWAS",
     ("gwas", VARIANTS): "tested in the GWAS",
 }
 """What those that a step hands on are called."""
