@@ -29,6 +29,7 @@ _BOUNDS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # its own default waits for minutes
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_RUN_CONTEXT": '{"mlflow.source.name": "ecg-spark"}',  # else the path of the program
 }
 _SQLITE = "sqlite:///"
 

@@ -125,6 +125,7 @@ def test_the_run_in_mlflow_has_what_a_researcher_compares(done, small_study):
         steps = {metric.step for metric in client.get_metric_history(run.info.run_id, key)}
         assert steps == set(range(1, SMALL_MODEL["epochs"] + 1))
     assert run.inputs.dataset_inputs[0].dataset.name == "beats"
+    assert run.data.tags["mlflow.source.name"] == "ecg-spark"  # and no path
     assert "candidate" in client.get_registered_model("ecg-vae").aliases
     for group in ("vae", "pca", "traits"):
         for figure in ("mean_lambda", "mean_chi2", "loci"):
