@@ -91,7 +91,7 @@ BEATS = Table(
     schema(
         ecg_id=TEXT,
         participant_id=TEXT,
-        participant_hash=LongType(),  # splits people without showing their ids to the loader
+        participant_hash=LongType(),  # keyed by the study's secret: whose, without saying who
         acquired_at=(TimestampType(), None),
         signal=ArrayType(FloatType(), False),  # mV, [12, 600] at 500 Hz in C order
         n_beats=WHOLE,

@@ -1,7 +1,7 @@
 """Who is held out of a training: a share of the participants, and the fold's own people.
 
-People are told apart by the hash of their id: all ECGs of a person are on one side. Families are
-not known here, so that relatives may be on both.
+People are told apart by a keyed hash of their id: all ECGs of a person are on one side. Families
+are not known here, so that relatives may be on both.
 """
 
 from dataclasses import dataclass
