@@ -3,12 +3,13 @@
 #
 #   make demo PARTICIPANTS=500 VARIANTS=5000 SEED=2    a smaller biobank, another seed
 #   make demo GPU=1                                    PyTorch's CUDA build instead of the CPU's
-#   make test ARGS="tests/ecg/test_beats.py -x"        a part of the tests
+#   make test ARGS="tests/ecg/test_beats.py -x"        a part of the tests, in one process
+#   make test WORKERS=1                                where memory is short (two take 12 GB)
 #   make setup PYTHON=/opt/python3.11/bin/python3.11   a Python that is not on the PATH
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench cluster lock clean
+.PHONY: help setup demo test check lint coverage bench cluster lock clean
 
 PARTICIPANTS ?= 2000
 VARIANTS ?= 20000
@@ -16,6 +17,9 @@ SEED ?= 1
 OUT ?= out/demo
 STUDY ?= $(OUT)/biobank/study.yaml
 ARGS ?=
+# Two workers share out the test files; each starts Spark and Hail once.
+WORKERS ?= $(if $(ARGS),0,2)
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 export GPU PYTHON
 
 BIN := .venv/bin
@@ -32,12 +36,20 @@ demo: setup ## simulate a biobank and run every step of a study on it, up to the
 
 test: setup ## run the tests
 	@infra/setup.sh gwas-ssf
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
+
+check: setup ## style, types, and the tests that need neither Spark nor another program: a minute
+	@$(MAKE) --no-print-directory lint & lint=$$!; \
+	$(BIN)/python -m pytest -q -m "not spark and not hail and not programs" $(ARGS); \
+	tests=$$?; wait $$lint && exit $$tests
 
 lint: setup ## check style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+coverage: setup ## run the tests and say which branches they do not take
+	$(PYTEST) --cov --cov-branch --cov-report=term-missing:skip-covered $(ARGS)
 
 bench: setup ## run the benchmarks in tests/bench, one by one
 	@for file in tests/bench/bench_*.py; do \
