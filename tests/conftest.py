@@ -26,6 +26,7 @@ NEEDS = {
 
 # The suite's Java processes live for minutes: the optimising compiler and a parallel collector
 # cost more of two cores than they give back.
+os.environ["OMP_NUM_THREADS"] = "1"  # two workers on two cores: a second thread only waits
 os.environ["JAVA_TOOL_OPTIONS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 
@@ -77,12 +78,12 @@ def biobank(spark, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def other_python() -> Callable[..., subprocess.CompletedProcess]:
-    """A function that runs Python with these arguments in a process of its own, on one thread."""
+    """A function that runs Python with these arguments in a process of its own."""
 
     def run(*arguments: object) -> subprocess.CompletedProcess:
         return subprocess.run(
             [sys.executable, *map(str, arguments)],
-            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             timeout=300,
@@ -100,6 +101,25 @@ def torchrun(other_python) -> Callable[..., subprocess.CompletedProcess]:
         return other_python(*launcher, *arguments)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def mlflow_store(tmp_path_factory) -> Callable[[Path], str]:
+    """A function that puts a new, empty MLflow store into a folder and returns its address.
+
+    MLflow takes seconds to lay out its database: that is done once, and copied.
+    """
+    from mlflow import MlflowClient
+
+    empty = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{empty}").search_experiments()
+
+    def new(folder: Path) -> str:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(empty, folder / "mlflow.db")
+        return f"sqlite:///{folder}/mlflow.db"
+
+    return new
 
 
 @pytest.fixture(scope="session")

@@ -35,12 +35,13 @@ def study_file(folder, grid):
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory):
+def published(tmp_path_factory, mlflow_store):
     """A study whose beats are published: its folder."""
     folder = tmp_path_factory.mktemp("sweep")
     (folder / "ecg").mkdir()
     (folder / "ecg" / "1.xml").touch()
     study = load_study(study_file(folder, GRID))
+    mlflow_store(folder / "out")
     store, rng = Store(study.output_path), np.random.default_rng(1)
     signal = (beat_mv(sample_hearts(rng, N)) + rng.normal(0, 0.005, (N, 12, 600))).astype("f4")
     beats = {

@@ -172,8 +172,8 @@ def test_a_second_model_is_the_candidate_and_the_seed_repeats_the_first(trained,
     assert client.get_model_version_by_alias("ecg-vae", "candidate").version == 2
 
 
-def test_a_failed_run_is_marked_failed(table, tmp_path):
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+def test_a_failed_run_is_marked_failed(table, tmp_path, mlflow_store):
+    uri = mlflow_store(tmp_path)
     with pytest.raises(DataError, match="diverged"):
         run(table, tmp_path / "run", uri, Model(latents=2, channels=4, learning_rate=1e12))
     runs = mlflow.MlflowClient(uri).search_runs(["1"])
@@ -232,10 +232,10 @@ train(Plan(table, settings, 3, "v1", uri, "test", f"{folder}.kept"), "ecg-vae", 
 
 
 def test_killed_training_goes_on_in_its_run_as_if_it_had_not_stopped(
-    trained, table, tmp_path, other_python
+    trained, table, tmp_path, other_python, mlflow_store
 ):
     """`kill -9` after the second epoch; the same losses, each once, as the run that was not."""
-    uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "run"
+    uri, folder = mlflow_store(tmp_path), tmp_path / "run"
     killed = other_python("-c", KILLED, table, folder, uri, "1")
     assert killed.returncode == -signal.SIGKILL
     assert Path(f"{folder}.kept/fold_0.pt").is_file()
@@ -254,8 +254,8 @@ def test_killed_training_goes_on_in_its_run_as_if_it_had_not_stopped(
     assert not Path(f"{folder}.kept").exists()
 
 
-def test_another_training_ends_the_killed_run(table, tmp_path, other_python):
-    uri, folder = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "run"
+def test_another_training_ends_the_killed_run(table, tmp_path, other_python, mlflow_store):
+    uri, folder = mlflow_store(tmp_path), tmp_path / "run"
     other_python("-c", KILLED, table, folder, uri, "1")
     run(table, folder, uri, TINY)
     runs = mlflow.MlflowClient(uri).search_runs(["1"], order_by=["attributes.start_time"])
@@ -266,16 +266,16 @@ FOLDED = SETTINGS.model_copy(update={"folds": 2})
 
 
 @pytest.fixture(scope="module")
-def folded(table, tmp_path_factory, other_python):
+def folded(table, tmp_path_factory, other_python, mlflow_store):
     """A run with two folds that was killed in the second and went on: result, folder, store."""
     folder = tmp_path_factory.mktemp("folded")
-    uri = f"sqlite:///{folder}/mlflow.db"
+    uri = mlflow_store(folder)
     killed = other_python("-c", KILLED, table, folder / "run", uri, "2")
     assert killed.returncode == -signal.SIGKILL
     return run(table, folder / "run", uri, FOLDED), folder / "run", uri
 
 
-def test_a_fold_s_network_knows_nothing_of_its_people(folded, beats, table, tmp_path):
+def test_a_fold_s_network_knows_nothing_of_its_people(folded, beats, table, tmp_path, mlflow_store):
     """Other beats of the second fold's people: its network is the same, the first one is not."""
     columns = pq.read_table(table)
     hashes = columns["participant_hash"].to_numpy()
@@ -286,7 +286,7 @@ def test_a_fold_s_network_knows_nothing_of_its_people(folded, beats, table, tmp_
     (tmp_path / "beats").mkdir()
     changed = pa.table({"participant_hash": hashes, "signal": signal})
     pq.write_table(changed, tmp_path / "beats" / "part.parquet", row_group_size=64)
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = mlflow_store(tmp_path)
     result = run(str(tmp_path / "beats"), tmp_path / "run", uri, FOLDED)
     before, after = (
         load_encoder(folded[0].model_uri, folded[2]),
@@ -376,11 +376,11 @@ def test_the_folds_runs_lie_in_the_model_s_and_have_its_metrics(folded, trained)
     assert not Path(f"{folded[1]}.kept").exists()
 
 
-def test_a_damaged_checkpoint_is_no_reason_to_stop(table, tmp_path):
+def test_a_damaged_checkpoint_is_no_reason_to_stop(table, tmp_path, mlflow_store):
     kept = Path(f"{tmp_path}/run.kept/fold_0.pt")
     kept.parent.mkdir()
     kept.write_bytes(b"PK\x03\x04 not a checkpoint")
-    result = run(table, tmp_path / "run", f"sqlite:///{tmp_path}/mlflow.db", TINY)
+    result = run(table, tmp_path / "run", mlflow_store(tmp_path), TINY)
     assert result.version == 1
 
 
