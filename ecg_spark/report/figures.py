@@ -14,6 +14,8 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, StrMethodFormatter
@@ -65,9 +67,13 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
 def embed(figure: Figure, kind: str = "svg") -> str:
     """A figure as a data URI, `kind` svg for lines or png where there are many points."""
     buffer = io.BytesIO()
+    figure.set_dpi(140)
     with mpl.rc_context(STYLE):
-        metadata = {"Date": None} if kind == "svg" else None
-        figure.savefig(buffer, format=kind, dpi=140, metadata=metadata)
+        # The canvases' own methods draw once, where savefig draws a second time for the layout.
+        if kind == "svg":
+            FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
+        else:
+            FigureCanvasAgg(figure).print_png(buffer)
     mime = "image/svg+xml" if kind == "svg" else "image/png"
     return f"data:{mime};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
