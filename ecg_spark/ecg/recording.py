@@ -35,6 +35,7 @@ class Reason(StrEnum):
     NO_PARTICIPANT = "no_participant"
     TOO_FEW_BEATS = "too_few_beats"
     NO_VENDOR_BEAT = "no_vendor_beat"
+    NOT_SIMULTANEOUS = "not_simultaneous"
     ARM_ELECTRODES_SWAPPED = "arm_electrodes_swapped"
 
 
@@ -42,6 +43,7 @@ class Note(StrEnum):
     """What was wrong with a recording that was read all the same."""
 
     MEDIAN_BEAT_DROPPED = "median_beat_dropped"
+    PART_DROPPED = "part_dropped"
     TIME_UNREADABLE = "time_unreadable"
     MEASUREMENT_UNREADABLE = "measurement_unreadable"
     CHECKSUM_SWAPPED = "checksum_swapped"

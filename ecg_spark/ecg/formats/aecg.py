@@ -3,6 +3,7 @@
 import re
 import xml.etree.ElementTree as ET
 from datetime import datetime
+from functools import partial
 
 from ecg_spark.ecg.formats import xmltree
 from ecg_spark.ecg.formats.leads import (
@@ -12,8 +13,9 @@ from ecg_spark.ecg.formats.leads import (
     make_recording,
     without_padding,
 )
-from ecg_spark.ecg.formats.quantities import microvolts
-from ecg_spark.ecg.recording import Reason, Recording, RecordingError
+from ecg_spark.ecg.formats.parts import Part, spared, twelve_leads
+from ecg_spark.ecg.formats.quantities import decimal, microvolts
+from ecg_spark.ecg.recording import Note, Reason, Recording, RecordingError
 
 ROOT = "AnnotatedECG"
 
@@ -34,7 +36,7 @@ _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 
 
 def read_aecg(data: bytes) -> Recording:
-    """Return the first rhythm series of an annotated ECG that holds leads, samples as stored.
+    """Return the rhythm of an annotated ECG that holds twelve leads together, samples as stored.
 
     `vendor` holds the measurements of the whole recording, those of its representative beat
     (the median beat) winning; beat by beat annotations are left behind. Raises `RecordingError`.
@@ -45,17 +47,28 @@ def read_aecg(data: bytes) -> Recording:
     ]
     if not series:
         raise RecordingError(Reason.MALFORMED, "no series with a sequenceSet")
-    rhythm = series[0]
-    leads, rate = _leads(rhythm)
+    has_clock = len(series) == 1
+    found = twelve_leads(
+        (
+            partial(_part, sequences, _start(item, has_clock), place)
+            for place, item in enumerate(series)
+            for sequences in item.iterfind("component/sequenceSet")
+        ),
+        notes,
+    )
+    rhythm = series[found.place]
     beat = next(
         (
             item
-            for item in rhythm.iter("derivedSeries")
+            for origin in (rhythm, root)
+            for item in origin.iter("derivedSeries")
             if _code(item).upper().startswith("REPRESENTATIVE_BEAT")
         ),
         None,
     )
-    median, median_rate = _median(beat)
+    median = None
+    if beat is not None:
+        median = spared(partial(_median, beat), notes, Note.MEDIAN_BEAT_DROPPED)
     maker = rhythm.find("author/seriesAuthor")
     device = (
         xmltree.text(maker, "manufacturerOrganization/name"),
@@ -64,37 +77,62 @@ def read_aecg(data: bytes) -> Recording:
     subject = next(root.iter("trialSubject"), None)
     identity = None if subject is None else subject.find("id")
     return make_recording(
-        leads,
-        rate,
+        found.leads,
+        found.rate_hz,
         "aecg",
-        median=median,
-        median_rate_hz=median_rate,
+        median=None if median is None else without_padding(median.leads),
+        median_rate_hz=None if median is None else median.rate_hz,
         participant_id=None if identity is None else identity.get("extension") or None,
         acquired_at=_time(rhythm) or _time(root),
         device=" ".join(name for name in device if name) or None,
-        vendor=_vendor(rhythm) | ({} if beat is None else _vendor(beat)),
+        vendor=_vendor(rhythm, notes) | ({} if beat is None else _vendor(beat, notes)),
         notes=notes,
     )
 
 
-def _leads(series: ET.Element) -> tuple[dict[str, StoredLead], float]:
-    """Return the leads of the sequence set with the most of them, and its sampling rate in Hz."""
-    best: tuple[dict[str, StoredLead], float] | None = None
-    for sequences in series.iterfind("component/sequenceSet"):
-        leads: dict[str, StoredLead] = {}
-        rate = None
-        for sequence in sequences.iterfind("component/sequence"):
-            code = _code(sequence)
-            value = sequence.find("value")
-            if code.startswith("TIME_"):
-                rate = rate or _rate(value)
-            elif lead_name(code) is not None:
-                add_lead(leads, code, _lead(value))
-        if rate is not None and (best is None or len(leads) > len(best[0])):
-            best = leads, rate
-    if best is None:
+def _part(sequences: ET.Element, series_start_s: float | None, place: int) -> Part:
+    """Return the leads of a sequence set, with its rate and start."""
+    leads: dict[str, StoredLead] = {}
+    rate = start = None
+    for sequence in sequences.iterfind("component/sequence"):
+        code = _code(sequence).upper()
+        value = sequence.find("value")
+        if code.startswith("TIME_"):
+            rate = rate or _rate(value)
+            start = _head(value, series_start_s) if start is None else start
+        elif lead_name(code) is not None:
+            add_lead(leads, code, _lead(value))
+    if rate is None:
         raise RecordingError(Reason.MALFORMED, "no sequence set with a time sequence")
-    return best
+    return Part(leads, rate, start, place)
+
+
+def _head(value: ET.Element | None, series_start_s: float | None) -> float | None:
+    """Return when a time sequence begins: of the day, or of its series where it is relative."""
+    head = None if value is None else value.find("head")
+    if head is None:
+        return None
+    unit = _SECONDS.get(head.get("unit", "").lower())
+    if unit is None:
+        return _seconds(head.get("value", ""))
+    offset = xmltree.attribute(head, "value")
+    return None if offset is None or series_start_s is None else series_start_s + offset * unit
+
+
+def _start(series: ET.Element, is_only: bool) -> float | None:
+    """Return when a series begins, zero where there is no other and it does not say."""
+    low = series.find("effectiveTime/low")
+    given = None if low is None else _seconds(low.get("value", ""))
+    return 0.0 if given is None and is_only else given
+
+
+def _seconds(time: str) -> float | None:
+    """Return `YYYYMMDDhhmmss.fff` in seconds on a clock of no matter which beginning."""
+    parts = re.match(r"(\d{8})(\d\d)(\d\d)(\d\d(?:[.,]\d{1,9})?)(?![\d.,])", time.strip())
+    if parts is None:
+        return None
+    seconds = decimal(parts[4]) or 0.0
+    return int(parts[1]) * 86400.0 + int(parts[2]) * 3600.0 + int(parts[3]) * 60.0 + seconds
 
 
 def _lead(value: ET.Element | None) -> StoredLead:
@@ -115,31 +153,32 @@ def _microvolts(value: ET.Element | None, path: str) -> float | None:
 
 def _rate(value: ET.Element | None) -> float | None:
     step = None if value is None else value.find("increment")
-    unit = None if step is None else _SECONDS.get(step.get("unit", ""))
+    unit = None if step is None else _SECONDS.get(step.get("unit", "").lower())
     number = xmltree.attribute(step, "value")
     if not number or number <= 0 or unit is None:
         raise RecordingError(Reason.MALFORMED, "the time sequence has no increment")
     return 1.0 / (number * unit)
 
 
-def _median(beat: ET.Element | None) -> tuple[dict[str, StoredLead] | None, float | None]:
-    """Return the representative beat and its rate, nothing where it cannot be read."""
-    if beat is None:
-        return None, None
-    try:
-        leads, rate = _leads(beat)
-    except RecordingError:
-        return None, None
-    return without_padding(leads), rate
+def _median(beat: ET.Element) -> Part:
+    """Return the sequence set of a representative beat with the most leads."""
+    sets = [_part(sequences, None, 0) for sequences in beat.iterfind("component/sequenceSet")]
+    if not sets:
+        raise RecordingError(Reason.MALFORMED, "a representative beat without samples")
+    return max(sets, key=lambda part: len(part.leads))
 
 
-def _vendor(series: ET.Element) -> dict[str, float]:
+def _vendor(series: ET.Element, notes: list[Note]) -> dict[str, float]:
     vendor: dict[str, float] = {}
     for annotation in series.iterfind("subjectOf/annotationSet/component/annotation"):
         name = _MEASUREMENTS.get(_code(annotation))
-        value = xmltree.attribute(annotation.find("value"), "value")
+        found = annotation.find("value")
+        given = None if name is None or found is None else found.get("value")
+        value = decimal(given)
         if name is not None and value is not None:
             vendor.setdefault(name, value)
+        elif given and given.strip():
+            notes.append(Note.MEASUREMENT_UNREADABLE)
     return vendor
 
 

@@ -1,10 +1,12 @@
 """GE CardioSoft XML, the format of UK Biobank's resting ECGs (field 20205)."""
 
 import xml.etree.ElementTree as ET
+from functools import partial
 
 from ecg_spark.ecg.formats import xmltree
 from ecg_spark.ecg.formats.leads import StoredLead, add_lead, make_recording
-from ecg_spark.ecg.recording import Reason, Recording, RecordingError
+from ecg_spark.ecg.formats.parts import Part, spared, twelve_leads
+from ecg_spark.ecg.recording import Note, Reason, Recording, RecordingError
 
 ROOT = "CardiologyXML"
 
@@ -35,28 +37,35 @@ def read_cardiosoft(data: bytes) -> Recording:
     behind. Raises `RecordingError`.
     """
     root, notes = xmltree.parse(data, skip=("FullDisclosure", "VectorLoops", "Interpretation"))
-    strip = root.find("StripData")
-    if strip is None:
+    strips = root.findall("StripData")
+    if not strips:
         raise RecordingError(Reason.MALFORMED, "no StripData element")
+    rhythm = twelve_leads([partial(_part, strip) for strip in strips], notes)
     measured = root.find("RestingECGMeasurements")
     median = None if measured is None else measured.find("MedianSamples")
-    rate = xmltree.required_number(strip, "SampleRate")
+    beat = None
+    if median is not None:
+        beat = spared(partial(_part, median), notes, Note.MEDIAN_BEAT_DROPPED)
     device = root.find("ClinicalInfo/DeviceInfo")
     names = [xmltree.text(device, tag) for tag in ("Desc", "SoftwareVer")]
     clock = root.find("ObservationDateTime")
     parts = ("Year", "Month", "Day", "Hour", "Minute", "Second")
     return make_recording(
-        _leads(strip),
-        rate,
+        rhythm.leads,
+        rhythm.rate_hz,
         "cardiosoft",
-        median=None if median is None else _leads(median),
-        median_rate_hz=xmltree.number(median, "SampleRate"),
+        median=None if beat is None else beat.leads,
+        median_rate_hz=None if beat is None else beat.rate_hz,
         participant_id=xmltree.text(root, "PatientInfo/PID"),
         acquired_at=xmltree.moment(*(xmltree.number(clock, part) for part in parts)),
         device=" ".join(name for name in names if name) or None,
-        vendor=xmltree.measurements(measured, _MEASUREMENTS),
+        vendor=xmltree.measurements(measured, _MEASUREMENTS, notes),
         notes=notes,
     )
+
+
+def _part(waveforms: ET.Element) -> Part:
+    return Part(_leads(waveforms), xmltree.required_number(waveforms, "SampleRate"))
 
 
 def _leads(waveforms: ET.Element) -> dict[str, StoredLead]:

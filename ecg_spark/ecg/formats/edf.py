@@ -1,9 +1,11 @@
-"""EDF and EDF+ (European Data Format), 16 bits."""
+"""EDF and EDF+ (European Data Format, 16 bits), and BDF (BioSemi's, 24 bits)."""
 
 import math
+import re
 from datetime import datetime
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ecg_spark.ecg.formats import xmltree
 from ecg_spark.ecg.formats.leads import (
@@ -14,28 +16,30 @@ from ecg_spark.ecg.formats.leads import (
     make_recording,
 )
 from ecg_spark.ecg.formats.quantities import decimal, microvolts
-from ecg_spark.ecg.recording import Reason, Recording, RecordingError
+from ecg_spark.ecg.recording import Note, Reason, Recording, RecordingError
 
 _FIELDS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
 """The widths of a signal's fields: label, transducer, unit, physical and digital bounds, ..."""
 _MAX_SIGNALS = 512
+_EDF, _BDF = b"0       ", b"\xffBIOSEMI"
+_RECORD_TIME = re.compile(rb"([+-][0-9]{1,12}(?:\.[0-9]{1,12})?)\x14\x14")
 
 
 def is_edf(data: bytes) -> bool:
-    """Say whether `data` begins as an EDF file: version 0 and whole numbers where they belong."""
-    return data[:8] == b"0       " and data[184:192].strip().isdigit()
+    """Say whether `data` begins as an EDF or BDF file: its version, and a number where one is."""
+    return data[:8] in (_EDF, _BDF) and data[184:192].strip().isdigit()
 
 
 def read_edf(data: bytes) -> Recording:
-    """Return the ECG of an EDF or a continuous EDF+ file; signals of other kinds are left out.
+    """Return the ECG of an EDF or BDF file; signals of other kinds are left out.
 
-    The participant is EDF+'s patient code; plain EDF has only a text that may hold a name. Raises
+    EDF+D, which may have gaps, is read where its records' own times say that it has none. The
+    participant is EDF+'s patient code; plain EDF has only a text that may hold a name. Raises
     `RecordingError`.
     """
     head = data[:256].decode("latin-1")
-    reserved, n_signals = head[192:236].strip(), _whole(head[252:256])
-    if reserved.startswith("EDF+D"):
-        raise RecordingError(Reason.UNKNOWN_FORMAT, "EDF+ with gaps is not read")
+    width = 3 if data[:8] == _BDF else 2
+    reserved, n_signals = head[192:236].strip().upper(), _whole(head[252:256])
     if not 1 <= n_signals <= _MAX_SIGNALS or len(data) < 256 * (n_signals + 1):
         raise RecordingError(Reason.MALFORMED, "the header ends early")
     columns = _columns(data[256 : 256 * (n_signals + 1)].decode("latin-1"), n_signals)
@@ -45,7 +49,7 @@ def read_edf(data: bytes) -> Recording:
         raise RecordingError(Reason.MALFORMED, "a data record holds no samples")
     body = memoryview(data)[256 * (n_signals + 1) :]
     n_records = _whole(head[236:244])
-    stored = len(body) // (2 * record)
+    stored = len(body) // (width * record)
     if n_records == -1:
         n_records = stored
     seconds = _number(head[244:252])
@@ -59,21 +63,60 @@ def read_edf(data: bytes) -> Recording:
         raise RecordingError(Reason.MALFORMED, "the leads differ in sampling rate")
     rate = rates.pop()
     check_extent(rate, per_record[chosen[0]] * n_records)
-    samples = np.frombuffer(body, "<i2", n_records * record).reshape(n_records, record)
+    stored_bytes = np.frombuffer(body, np.uint8, n_records * record * width)
+    records = stored_bytes.reshape(n_records, record, width)
     starts = np.cumsum([0, *per_record])
+    if reserved.startswith(("EDF+D", "BDF+D")):
+        times = [
+            records[:, starts[index] : starts[index + 1]].reshape(n_records, -1)
+            for index, label in enumerate(columns[0])
+            if label.strip().upper() in ("EDF ANNOTATIONS", "BDF ANNOTATIONS")
+        ]
+        _refuse_gaps(times[:1], seconds, rate)
     leads: dict[str, StoredLead] = {}
     for index in chosen:
-        row = samples[:, starts[index] : starts[index + 1]].ravel().astype(np.int64)
+        row = _values(records[:, starts[index] : starts[index + 1]].reshape(-1, width))
         texts = [column[index] for column in columns]
         add_lead(leads, texts[0], _lead(row, texts[2], [_number(text) for text in texts[3:7]]))
+    acquired_at = _acquired_at(head[168:184])
     return make_recording(
         leads,
         rate,
-        "edf",
-        participant_id=_participant(head[8:88]) if reserved.startswith("EDF+") else None,
-        acquired_at=_acquired_at(head[168:184]),
+        "edf" if width == 2 else "bdf",
+        participant_id=_participant(head[8:88]) if reserved[1:].startswith("DF+") else None,
+        acquired_at=acquired_at,
         device=None,
+        notes=[Note.TIME_UNREADABLE] if acquired_at is None and head[168:184].strip() else [],
     )
+
+
+def _values(stored: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return little-endian signed numbers of as many bytes as a row of `stored` has."""
+    width = stored.shape[1]
+    wide = np.zeros((len(stored), 4), dtype=np.uint8)
+    wide[:, 4 - width :] = stored
+    return wide.view("<i4").ravel().astype(np.int64) >> (8 * (4 - width))
+
+
+def _refuse_gaps(annotations: list[NDArray[np.uint8]], seconds: float, rate_hz: float) -> None:
+    """Refuse a file whose records [records, bytes of annotations] do not follow each other.
+
+    A record begins with its time: `+12.5`, closed by two bytes of 20 and one of 0.
+    """
+    if not annotations:
+        raise RecordingError(Reason.UNKNOWN_FORMAT, "EDF+D that does not tell its records' times")
+    times = []
+    for row in annotations[0]:
+        found = _RECORD_TIME.match(row.tobytes())
+        if found is None:
+            raise RecordingError(Reason.MALFORMED, "a data record does not tell its time")
+        times.append(float(found[1]))
+    late = np.array(times) - times[0] - seconds * np.arange(len(times))
+    if np.abs(late).max() > 0.51 / rate_hz:  # a time is written in so many digits
+        gap = np.diff(late)[np.abs(np.diff(late)).argmax()]
+        raise RecordingError(
+            Reason.NOT_FINITE, f"there are gaps: {gap:.3g} s are missing between two records"
+        )
 
 
 def _columns(text: str, n_signals: int) -> list[list[str]]:

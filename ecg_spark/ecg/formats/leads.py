@@ -3,7 +3,7 @@
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -128,6 +128,12 @@ def add_lead(leads: dict[str, StoredLead], name: str, lead: StoredLead) -> None:
         leads[canonical] = lead
 
 
+def has_twelve(names: Collection[str]) -> bool:
+    """Say whether all twelve leads are named or follow from those that are."""
+    limb = sum(lead in names for lead in _LIMB)
+    return limb >= 2 and all(lead in names for lead in LEADS if lead not in _LIMB)
+
+
 def without_padding(beat: Mapping[str, StoredLead]) -> dict[str, StoredLead]:
     """Return a median beat up to where its leads are filled up with 32767, as Philips does."""
     ends = [np.flatnonzero(lead.samples == _INT16_MAX) for lead in beat.values()]
@@ -138,8 +144,11 @@ def without_padding(beat: Mapping[str, StoredLead]) -> dict[str, StoredLead]:
     }
 
 
-def check_extent(sampling_rate_hz: float, n_samples: int) -> None:
-    """Refuse a rate or length outside of the supported range, before anything is allocated."""
+def check_extent(sampling_rate_hz: float, n_samples: int, *, is_part: bool = False) -> None:
+    """Refuse a rate or length outside of the supported range, before anything is allocated.
+
+    What is a part of a recording may be shorter than a recording.
+    """
     if not MIN_RATE_HZ <= sampling_rate_hz <= MAX_RATE_HZ:
         raise RecordingError(
             Reason.UNSUPPORTED_RATE,
@@ -148,7 +157,7 @@ def check_extent(sampling_rate_hz: float, n_samples: int) -> None:
     seconds = n_samples / sampling_rate_hz
     if seconds > MAX_SECONDS:
         raise RecordingError(Reason.TOO_LARGE, f"{seconds:.0f} s, more than {MAX_SECONDS:g} s")
-    if seconds < MIN_SECONDS:
+    if seconds < MIN_SECONDS and not is_part:
         raise RecordingError(Reason.TOO_SHORT, f"{seconds:.1f} s, less than {MIN_SECONDS:g} s")
 
 

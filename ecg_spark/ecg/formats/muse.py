@@ -5,15 +5,18 @@ import binascii
 import re
 import xml.etree.ElementTree as ET
 import zlib
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecg_spark.ecg.formats import xmltree
 from ecg_spark.ecg.formats.leads import StoredLead, add_lead, make_recording
+from ecg_spark.ecg.formats.parts import Part, spared, twelve_leads
 from ecg_spark.ecg.formats.quantities import microvolts
-from ecg_spark.ecg.recording import Reason, Recording, RecordingError
+from ecg_spark.ecg.recording import Note, Reason, Recording, RecordingError
 
 ROOT = "RestingECG"
 
@@ -43,41 +46,65 @@ def read_muse(data: bytes) -> Recording:
     samples); its P duration follows from them. Raises `RecordingError`.
     """
     root, notes = xmltree.parse(data, skip=("Diagnosis", "OriginalDiagnosis", "MeasurementMatrix"))
-    waveforms: dict[str, ET.Element] = {}
+    waveforms: dict[str, list[ET.Element]] = {}
     for waveform in root.iterfind("Waveform"):
-        waveforms.setdefault((xmltree.text(waveform, "WaveformType") or "").lower(), waveform)
-    rhythm = waveforms.get("rhythm")
-    if rhythm is None:
+        kind = (xmltree.text(waveform, "WaveformType") or "").lower()
+        waveforms.setdefault(kind, []).append(waveform)
+    rhythms = waveforms.get("rhythm", [])
+    if not rhythms:
         raise RecordingError(Reason.MALFORMED, "no Rhythm waveform")
-    rate = _rate_hz(rhythm)
-    median = waveforms.get("median")
+    default = 0.0 if len(rhythms) == 1 else None
+    rhythm = twelve_leads(
+        (part for waveform in rhythms for part in _part_readers(waveform, default)), notes
+    )
+    beat = None
+    for waveform in waveforms.get("median", [])[:1]:
+        beat = spared(partial(_part, waveform), notes, Note.MEDIAN_BEAT_DROPPED)
     version = xmltree.text(root, "MuseInfo/MuseVersion")
     model = xmltree.text(root, "TestDemographics/AcquisitionDevice")
     device = " ".join(name for name in ("MUSE", version, model) if name)
     return make_recording(
-        _leads(rhythm),
-        rate,
+        rhythm.leads,
+        rhythm.rate_hz,
         "muse",
-        median=None if median is None else _leads(median),
-        median_rate_hz=None if median is None else _rate_hz(median),
+        median=None if beat is None else beat.leads,
+        median_rate_hz=None if beat is None else beat.rate_hz,
         participant_id=xmltree.text(root, "PatientDemographics/PatientID"),
         acquired_at=_acquired_at(root.find("TestDemographics")),
         device=device,
-        vendor=_vendor(root),
+        vendor=_vendor(root, notes),
         notes=notes,
     )
 
 
-def _leads(waveform: ET.Element) -> dict[str, StoredLead]:
-    leads: dict[str, StoredLead] = {}
+def _part_readers(waveform: ET.Element, default_s: float | None) -> list[Callable[[], Part]]:
+    """Return a reader for each group of leads of a waveform that have one offset and length."""
+    start = xmltree.number(waveform, "WaveformStartTime")
+    groups: dict[tuple[float, float | None], list[ET.Element]] = {}
     for data in waveform.iterfind("LeadData"):
+        offset = xmltree.number(data, "LeadTimeOffset") or 0.0
+        key = offset, xmltree.number(data, "LeadSampleCountTotal")
+        groups.setdefault(key, []).append(data)
+    begins = default_s if start is None else start / 1000
+    return [
+        partial(_part, waveform, group, None if begins is None else begins + offset / 1000)
+        for (offset, _), group in groups.items()
+    ]
+
+
+def _part(
+    waveform: ET.Element, group: list[ET.Element] | None = None, start_s: float | None = None
+) -> Part:
+    """Return the leads of a waveform, or those of a group of them."""
+    leads: dict[str, StoredLead] = {}
+    for data in waveform.findall("LeadData") if group is None else group:
         volts = microvolts(xmltree.text(data, "LeadAmplitudeUnits") or "MICROVOLTS")
         if volts is None:
             raise RecordingError(Reason.MALFORMED, "the amplitude unit is not a voltage")
         unit = xmltree.required_number(data, "LeadAmplitudeUnitsPerBit") * volts
         lead = StoredLead(_samples(data), unit)
         add_lead(leads, xmltree.text(data, "LeadID") or "", lead)
-    return leads
+    return Part(leads, _rate_hz(waveform), start_s)
 
 
 def _samples(data: ET.Element) -> NDArray[np.int64]:
@@ -107,12 +134,12 @@ def _rate_hz(waveform: ET.Element) -> float:
     return xmltree.required_number(waveform, "SampleBase") * 10.0**exponent
 
 
-def _vendor(root: ET.Element) -> dict[str, float]:
+def _vendor(root: ET.Element, notes: list[Note]) -> dict[str, float]:
     measured = root.find("RestingECGMeasurements")
-    vendor = xmltree.measurements(measured, _MEASUREMENTS)
+    vendor = xmltree.measurements(measured, _MEASUREMENTS, notes)
     base = xmltree.number(measured, "ECGSampleBase")
     if base and base > 0:
-        onsets = xmltree.measurements(measured, _ONSETS)
+        onsets = xmltree.measurements(measured, _ONSETS, notes)
         vendor |= {name: sample * 1000.0 / base for name, sample in onsets.items()}
     if "p_onset_ms" in vendor and "p_offset_ms" in vendor:
         vendor["p_ms"] = vendor["p_offset_ms"] - vendor["p_onset_ms"]

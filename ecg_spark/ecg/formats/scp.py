@@ -3,8 +3,11 @@
 import binascii
 import math
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +15,8 @@ from numpy.typing import NDArray
 from ecg_spark.ecg.formats import xmltree
 from ecg_spark.ecg.formats.huffman import HuffmanTable, decode, read_tables
 from ecg_spark.ecg.formats.leads import StoredLead, add_lead, check_extent, make_recording
-from ecg_spark.ecg.recording import Reason, Recording, RecordingError
+from ecg_spark.ecg.formats.parts import Part, spared, twelve_leads
+from ecg_spark.ecg.recording import Note, Reason, Recording, RecordingError
 
 _LEADS = {1: "I", 2: "II", 61: "III", 62: "aVR", 63: "aVL", 64: "aVF"}
 _LEADS |= {code: f"V{code - 2}" for code in range(3, 9)}
@@ -27,6 +31,8 @@ _BLOCK = (
     "t_axis_deg",
 )
 """The measurements of one beat in section 7, in this order."""
+
+T = TypeVar("T")
 
 _HEADER = 16
 _UNDEFINED = 29999
@@ -65,7 +71,8 @@ def read_scp(data: bytes) -> Recording:
     """Return the rhythm data of an SCP-ECG record, with its reference beat as the median beat.
 
     Huffman coding, differences and reference beat subtraction are undone; the CRC of every
-    section that is used is compared. Bimodal compression, which threw samples away, is refused.
+    section that is used is compared. A reference beat that was not subtracted and measurements
+    are left out where they are damaged. Bimodal compression, which threw samples away, is refused.
     `vendor` comes from section 7. Raises `RecordingError`.
     """
     try:
@@ -75,11 +82,18 @@ def read_scp(data: bytes) -> Recording:
 
 
 def _read(data: bytes) -> Recording:
-    sections = _sections(data)
+    notes: list[Note] = []
+    sections, damaged = _sections(data, notes)
     for needed in (3, 6):
         if needed not in sections:
             raise RecordingError(Reason.MALFORMED, f"no section {needed}")
     leads, subtracted = _lead_definitions(sections[3])
+    for number in sorted(damaged):
+        if number in (2, 3, 6) or (subtracted and number in (4, 5)):
+            raise RecordingError(Reason.CHECKSUM_MISMATCH, f"section {number} differs from its CRC")
+        del sections[number]
+        extra = Note.MEASUREMENT_UNREADABLE if number == 7 else Note.MEDIAN_BEAT_DROPPED
+        notes.append(extra)
     tables = read_tables(sections[2]) if 2 in sections else None
     interval, bimodal = struct.unpack_from("<2xHxB", sections[6])
     if bimodal:
@@ -89,31 +103,65 @@ def _read(data: bytes) -> Recording:
     rate = 1e6 / interval
     counts = [lead.last - lead.first + 1 if lead.name else 0 for lead in leads]
     for count in filter(None, counts):
-        check_extent(rate, count)
+        check_extent(rate, count, is_part=True)
     rhythm = _signals(sections[6], counts, tables)
-    beat = _reference_beat(sections, leads, tables)
+    beat = None
     if subtracted:
+        beat = _reference_beat(sections, leads, tables)
         rhythm = _with_beats(rhythm, beat, leads, sections.get(4, b""))
-    if len({(lead.first, lead.last) for lead in leads if lead.name}) > 1:
-        raise RecordingError(Reason.MALFORMED, "the leads were not recorded at the same time")
+    else:
+        beat = spared(
+            lambda: _whole(partial(_reference_beat, sections, leads, tables)),
+            notes,
+            Note.MEDIAN_BEAT_DROPPED,
+        )
+    places = sorted({(lead.first, lead.last) for lead in leads if lead.name})
+    found = twelve_leads([partial(_part, leads, rhythm, place, rate) for place in places], notes)
     patient = _tags(sections.get(1, b""))
+    vendor = spared(
+        lambda: _whole(lambda: _vendor(sections.get(7, b""))), notes, Note.MEASUREMENT_UNREADABLE
+    )
     return make_recording(
-        _stored(leads, rhythm),
+        found.leads,
         rate,
         "scp",
         median=None if beat is None else _stored(leads, beat),
         median_rate_hz=None if beat is None else 1e6 / beat.interval_us,
         participant_id=_text(patient.get(2, b"")),
-        acquired_at=_acquired_at(patient),
+        acquired_at=_acquired_at(patient, notes),
         device=_device(patient.get(14, b"")),
-        vendor=_vendor(sections.get(7, b"")),
+        vendor=vendor or {},
+        notes=notes,
     )
 
 
-def _sections(data: bytes) -> dict[int, bytes]:
-    """Return the bodies of sections 1 to 7; a wrong CRC of 2 to 6 is an error."""
+def _whole(read: Callable[[], T]) -> T:
+    """Return what `read` returns; malformed where the section that it reads ends early."""
+    try:
+        return read()
+    except (struct.error, IndexError):
+        raise RecordingError(Reason.MALFORMED, "a section ends early") from None
+
+
+def _part(leads: list[_Lead], signals: _Signals, place: tuple[int, int], rate: float) -> Part:
+    """Return the leads that were recorded from and to one sample."""
+    inside = [(lead.first, lead.last) == place for lead in leads]
+    chosen = [lead for lead, here in zip(leads, inside, strict=True) if here]
+    rows = [row for row, here in zip(signals.rows, inside, strict=True) if here]
+    there = _Signals(rows, signals.nanovolts, signals.interval_us)
+    return Part(_stored(chosen, there), rate, place[0] / rate)
+
+
+def _sections(data: bytes, notes: list[Note]) -> tuple[dict[int, bytes], set[int]]:
+    """Return the bodies of sections 1 to 7, and which of 2 to 7 differ from their CRC.
+
+    Some writers swap the bytes of every CRC, or leave every one 0: that is noted. A CRC of 0 among
+    others is a damaged one.
+    """
     (size,) = struct.unpack_from("<I", data, 10)
     sections: dict[int, bytes] = {}
+    stored: dict[int, int] = {}
+    computed: dict[int, int] = {}
     for at in range(6 + _HEADER, min(6 + size, len(data)) - 9, 10):
         number, length, start = struct.unpack_from("<HII", data, at)
         if not 1 <= number <= 7 or length < _HEADER or number in sections:
@@ -121,11 +169,30 @@ def _sections(data: bytes) -> dict[int, bytes]:
         whole = data[start - 1 : start - 1 + length] if start else b""
         if len(whole) < length or struct.unpack_from("<H", whole, 2) != (number,):
             raise RecordingError(Reason.MALFORMED, f"section {number} is not where it should be")
-        (stored,) = struct.unpack_from("<H", whole)
-        if 2 <= number <= 6 and stored != binascii.crc_hqx(whole[2:], 0xFFFF):
-            raise RecordingError(Reason.CHECKSUM_MISMATCH, f"section {number} differs from its CRC")
+        if number >= 2:
+            (stored[number],) = struct.unpack_from("<H", whole)
+            computed[number] = binascii.crc_hqx(whole[2:], 0xFFFF)
         sections[number] = whole[_HEADER:]
-    return sections
+    damaged = {number for number, crc in computed.items() if stored[number] != crc}
+    swapped = {number for number in damaged if _swapped(stored[number]) == computed[number]}
+    if damaged and not any(stored.values()):
+        (record,) = struct.unpack_from("<H", data)
+        whole_record = binascii.crc_hqx(data[2 : 2 + max(size - 2, 0)], 0xFFFF)
+        if record and whole_record not in (record, _swapped(record)):
+            raise RecordingError(Reason.CHECKSUM_MISMATCH, "the record differs from its CRC")
+        notes.append(Note.CHECKSUM_ABSENT)
+        return sections, set()
+    if swapped and all(_swapped(stored[number]) == crc for number, crc in computed.items()):
+        notes.append(Note.CHECKSUM_SWAPPED)
+        return sections, set()
+    if len(swapped) > 1:  # a writer that swaps; what differs both ways is damaged
+        notes.append(Note.CHECKSUM_SWAPPED)
+        damaged = {number for number in computed if number not in swapped and number in damaged}
+    return sections, damaged
+
+
+def _swapped(crc: int) -> int:
+    return (crc & 0xFF) << 8 | crc >> 8
 
 
 def _lead_definitions(body: bytes) -> tuple[list[_Lead], bool]:
@@ -137,9 +204,6 @@ def _lead_definitions(body: bytes) -> tuple[list[_Lead], bool]:
     for index in range(count):
         first, last, code = struct.unpack_from("<IIB", body, 2 + 9 * index)
         leads.append(_Lead(_LEADS.get(code, ""), max(first, 1), last))  # some writers begin at 0
-    names = [lead.name for lead in leads if lead.name]
-    if len(set(names)) < len(names):
-        raise RecordingError(Reason.MALFORMED, "a lead is stored twice")
     return leads, bool(flags & 1)
 
 
@@ -237,12 +301,15 @@ def _text(field: bytes) -> str | None:
     return field.split(b"\0")[0].decode("latin-1").strip() or None
 
 
-def _acquired_at(tags: dict[int, bytes]) -> datetime | None:
+def _acquired_at(tags: dict[int, bytes], notes: list[Note]) -> datetime | None:
     day, clock = tags.get(25, b""), tags.get(26, b"")
-    if len(day) < 4 or len(clock) < 3:
-        return None
-    year = int.from_bytes(day[:2], "little")
-    return xmltree.moment(year, day[2], day[3], clock[0], clock[1], clock[2])
+    moment = None
+    if len(day) >= 4 and len(clock) >= 3:
+        year = int.from_bytes(day[:2], "little")
+        moment = xmltree.moment(year, day[2], day[3], clock[0], clock[1], clock[2])
+    if moment is None and any(day):
+        notes.append(Note.TIME_UNREADABLE)
+    return moment
 
 
 def _device(field: bytes) -> str | None:

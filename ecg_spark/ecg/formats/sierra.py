@@ -5,6 +5,7 @@ import binascii
 import re
 import xml.etree.ElementTree as ET
 from datetime import datetime
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +15,12 @@ from ecg_spark.ecg.formats.leads import (
     StoredLead,
     add_lead,
     check_extent,
+    lead_name,
     make_recording,
     without_padding,
 )
-from ecg_spark.ecg.recording import LEADS, Reason, Recording, RecordingError
+from ecg_spark.ecg.formats.parts import spared
+from ecg_spark.ecg.recording import LEADS, Note, Reason, Recording, RecordingError
 
 ROOT = "restingecgdata"
 
@@ -69,17 +72,20 @@ def read_sierra(data: bytes) -> Recording:
     for name, row in zip(names, _restored(names, _channels(stored, n_samples)), strict=False):
         add_lead(leads, name, StoredLead(row, unit))
     beats = root.find("waveforms/repbeats")
+    median = None
+    if beats is not None:
+        median = spared(partial(_median, beats, unit), notes, Note.MEDIAN_BEAT_DROPPED)
     machine = xmltree.text(root, "dataacquisition/machine")
     return make_recording(
         _without_tail(leads, rate),
         rate,
         "sierra",
-        median=_median(beats, unit),
+        median=median,
         median_rate_hz=xmltree.attribute(beats, "samplespersec"),
         participant_id=xmltree.text(root, "patient/generalpatientdata/patientid"),
         acquired_at=_acquired_at(root.find("dataacquisition")),
         device=f"Philips {machine}" if machine else "Philips",
-        vendor=_vendor(root),
+        vendor=_vendor(root, notes),
         notes=notes,
     )
 
@@ -166,9 +172,7 @@ def _restored(names: list[str], rows: list[NDArray[np.int64]]) -> list[NDArray[n
 
     They are stored as differences where that obeys Einthoven better than leads would.
     """
-    if [name.upper() for name in names[:6]] != [lead.upper() for lead in LEADS[:6]] or (
-        len(rows) < 6
-    ):
+    if [lead_name(name) for name in names[:6]] != list(LEADS[:6]) or len(rows) < 6:
         return rows
     one, two, three, right, left, foot = rows[:6]
     if np.median(np.abs(three - (two - one))) < np.median(np.abs(three)):
@@ -203,20 +207,15 @@ def _without_tail(leads: dict[str, StoredLead], rate_hz: float) -> dict[str, Sto
     }
 
 
-def _median(beats: ET.Element | None, rhythm_unit: float) -> dict[str, StoredLead] | None:
-    """Return the representative beat of each lead, None where it cannot be read."""
-    if beats is None:
-        return None
+def _median(beats: ET.Element, rhythm_unit: float) -> dict[str, StoredLead]:
+    """Return the representative beat of each lead."""
     unit = xmltree.attribute(beats, "resolution") or rhythm_unit
     leads: dict[str, StoredLead] = {}
-    try:
-        for beat in beats.iterfind("repbeat"):
-            waveform = beat.find("waveform")
-            raw = _bytes(beat if waveform is None else waveform, beats.get("dataencoding"))
-            samples = np.frombuffer(raw[: len(raw) // 2 * 2], "<i2").astype(np.int64)
-            add_lead(leads, beat.get("leadname", ""), StoredLead(samples, unit))
-    except RecordingError:
-        return None
+    for beat in beats.iterfind("repbeat"):
+        waveform = beat.find("waveform")
+        raw = _bytes(beat if waveform is None else waveform, beats.get("dataencoding"))
+        samples = np.frombuffer(raw[: len(raw) // 2 * 2], "<i2").astype(np.int64)
+        add_lead(leads, beat.get("leadname", ""), StoredLead(samples, unit))
     return without_padding(leads)
 
 
@@ -229,7 +228,7 @@ def _bytes(element: ET.Element, encoding: str | None = None) -> bytes:
         raise RecordingError(Reason.MALFORMED, "the samples are not base64") from None
 
 
-def _vendor(root: ET.Element) -> dict[str, float]:
+def _vendor(root: ET.Element, notes: list[Note]) -> dict[str, float]:
     """Return the device's measurements: the interpretation's, which a reader may have edited."""
     vendor: dict[str, float] = {}
     for path in (
@@ -239,9 +238,9 @@ def _vendor(root: ET.Element) -> dict[str, float]:
     ):
         measured = root.find(path)
         for name, tags in _MEASUREMENTS.items():
-            found = [value for tag in tags if (value := xmltree.number(measured, tag)) is not None]
+            found = xmltree.measurements(measured, dict(zip(tags, tags, strict=True)), notes)
             if found:
-                vendor[name] = found[0]
+                vendor[name] = next(iter(found.values()))
     return vendor
 
 

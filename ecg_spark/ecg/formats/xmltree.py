@@ -63,8 +63,8 @@ def root_tag(data: bytes) -> str | None:
     return tag
 
 
-def parse(data: bytes, skip: Collection[str] = ()) -> tuple[ET.Element, tuple[Note, ...]]:
-    """Return the root element, and a note where text had to be replaced to read the document.
+def parse(data: bytes, skip: Collection[str] = ()) -> tuple[ET.Element, list[Note]]:
+    """Return the root element, and notes: one where text had to be replaced to read it.
 
     Elements named in `skip` are left out whole; names are without their namespace's prefix. What
     `xmltext.repaired` mends is mended, where the document is not well formed as it is.
@@ -76,9 +76,9 @@ def parse(data: bytes, skip: Collection[str] = ()) -> tuple[ET.Element, tuple[No
     """
     if not xmltext.refers_to_entities(data):
         with contextlib.suppress(_NotWellFormed):
-            return _tree(data, skip), ()
+            return _tree(data, skip), []
     text, is_guess = xmltext.repaired(data)
-    return _tree(text.encode(), skip, "utf-8"), (Note.TEXT_REPLACED,) if is_guess else ()
+    return _tree(text.encode(), skip, "utf-8"), [Note.TEXT_REPLACED] if is_guess else []
 
 
 def text(element: ET.Element | None, path: str) -> str | None:
@@ -137,10 +137,22 @@ def sample_count(element: ET.Element, path: str) -> int | None:
     return int(value)
 
 
-def measurements(element: ET.Element | None, names: dict[str, str]) -> dict[str, float]:
-    """Return the numbers found under `element`: `names` maps our name to the element's path."""
-    found = {ours: number(element, path) for ours, path in names.items()}
-    return {name: value for name, value in found.items() if value is not None}
+def measurements(
+    element: ET.Element | None, names: dict[str, str], notes: list[Note]
+) -> dict[str, float]:
+    """Return the numbers found under `element`: `names` maps our name to the element's path.
+
+    What is there and no number is left out, with a note.
+    """
+    found: dict[str, float] = {}
+    for name, path in names.items():
+        given = text(element, path)
+        value = decimal(given)
+        if value is not None:
+            found[name] = value
+        elif given is not None:
+            notes.append(Note.MEASUREMENT_UNREADABLE)
+    return found
 
 
 def moment(*parts: float | None) -> datetime | None:

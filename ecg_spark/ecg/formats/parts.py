@@ -1,0 +1,147 @@
+"""Recordings that a file holds in several parts, and extras that a recording is read without."""
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecg_spark.ecg.formats.leads import MIN_SECONDS, StoredLead, add_lead, has_twelve
+from ecg_spark.ecg.recording import Note, Reason, RecordingError
+
+TOGETHER = 0.5
+"""Correlation of two parts' slopes from which their beats are the same: leads of one recording have
+0.8 and more, of two, whose beats fall where they will, seldom 0.3."""
+
+_SMOOTH_SECONDS = 0.08
+_MAX_PARTS = 64
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Leads that were recorded together: `start_s` on a clock of the file, None where not told.
+
+    `place` is the part's number in the file, the first one's where several were joined.
+    """
+
+    leads: dict[str, StoredLead]
+    rate_hz: float
+    start_s: float | None = None
+    place: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the twelve leads are there, of one length."""
+        return has_twelve(self.leads) and len({x.samples.size for x in self.leads.values()}) == 1
+
+    @property
+    def seconds(self) -> float:
+        """The length of the longest lead."""
+        return max((lead.samples.size for lead in self.leads.values()), default=0) / self.rate_hz
+
+
+def spared(read: Callable[[], T], notes: list[Note], note: Note) -> T | None:
+    """Return what `read` returns; None, and the note, where it refuses: the rest is worth more."""
+    try:
+        return read()
+    except RecordingError:
+        notes.append(note)
+        return None
+
+
+def twelve_leads(readers: Iterable[Callable[[], Part]], notes: list[Note]) -> Part:
+    """Return the part of the file that holds twelve simultaneous leads, joined where it must be.
+
+    That is the first part of at least `MIN_SECONDS` that has them, else the first that has them,
+    else what parts of one rate, length and start have together. Where a file does not tell when its
+    parts began, they are only joined if their beats fall together. A part that cannot be read is
+    noted where it is not needed; raises `RecordingError` where it is, and not_simultaneous where
+    the leads are all there, but one group after the other (4 x 2.5 s).
+    """
+    parts: list[Part] = []
+    errors: list[RecordingError] = []
+    for read in readers:
+        try:
+            parts.append(read())
+        except RecordingError as error:
+            errors.append(error)
+        if len(parts) + len(errors) > _MAX_PARTS:
+            raise RecordingError(Reason.TOO_LARGE, f"more than {_MAX_PARTS} parts")
+    try:
+        found = _chosen([part for part in parts if part.leads])
+    except RecordingError as error:
+        raise errors[0] if errors else error from None
+    if errors and not found.is_whole:
+        raise errors[0]
+    if errors:
+        notes.append(Note.PART_DROPPED)
+    return found
+
+
+def _chosen(parts: list[Part]) -> Part:
+    if not parts:
+        raise RecordingError(Reason.MISSING_LEAD, "no ECG lead")
+    whole = [part for part in parts if part.is_whole]
+    if whole:
+        return next((part for part in whole if part.seconds >= MIN_SECONDS), whole[0])
+    groups: dict[tuple[float, int, float | None], list[Part]] = {}
+    for part in parts:
+        size = round(part.seconds * part.rate_hz)
+        start = None if part.start_s is None else round(part.start_s * part.rate_hz)
+        groups.setdefault((part.rate_hz, size, start), []).append(part)
+    joined = [_joined(group) for group in groups.values()]
+    for part, group in zip(joined, groups.values(), strict=True):
+        if part.is_whole:
+            if part.start_s is None and (part.seconds < MIN_SECONDS or not _beat_together(group)):
+                raise _one_after_another(parts)
+            return part
+    if len(parts) > 1 and has_twelve({name for part in parts for name in part.leads}):
+        raise _one_after_another(parts)
+    return max(joined, key=lambda part: len(part.leads))
+
+
+def _joined(group: list[Part]) -> Part:
+    leads: dict[str, StoredLead] = {}
+    for part in group:
+        for name, lead in part.leads.items():
+            known = leads.get(name)
+            if known is None or not _is_same(known, lead):
+                add_lead(leads, name, lead)
+    return Part(leads, group[0].rate_hz, group[0].start_s, group[0].place)
+
+
+def _is_same(one: StoredLead, other: StoredLead) -> bool:
+    same_unit = one.microvolts_per_unit == other.microvolts_per_unit
+    return same_unit and np.array_equal(one.samples, other.samples)
+
+
+def _one_after_another(parts: list[Part]) -> RecordingError:
+    counts = Counter(f"{part.seconds:.3g} s" for part in parts)
+    what = " and ".join(f"{count} x {seconds}" for seconds, count in counts.most_common(3))
+    return RecordingError(
+        Reason.NOT_SIMULTANEOUS,
+        f"{what}: the leads were recorded in groups one after the other, or the file does not say "
+        "that they were recorded at the same time",
+    )
+
+
+def _beat_together(parts: list[Part]) -> bool:
+    """Say whether the beats of the parts fall together, as those of one recording do."""
+    slopes = [_slope(part) for part in parts]
+    with contextlib.suppress(FloatingPointError), np.errstate(all="raise"):
+        return all(np.corrcoef(slopes[0], other)[0, 1] >= TOGETHER for other in slopes[1:])
+    return False
+
+
+def _slope(part: Part) -> NDArray[np.float64]:
+    """Return the steepness of a part's leads together, smoothed over a QRS complex."""
+    rows = np.stack([lead.samples for lead in part.leads.values()]).astype(np.float64)
+    steps = np.abs(np.diff(rows, axis=1))
+    largest = np.maximum(np.quantile(steps, 0.99, axis=1, keepdims=True), 1.0)
+    width = max(int(_SMOOTH_SECONDS * part.rate_hz), 1)
+    return np.convolve((steps / largest).clip(max=1.0).sum(axis=0), np.ones(width) / width, "same")
