@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from ecg_spark.flow import CAME_IN, PEOPLE, RECORDINGS, SAMPLES, UNITS, VARIANTS, WENT_ON
 from ecg_spark.report import figures
 from ecg_spark.report.sections import Material, Section
+from ecg_spark.tables import FLOW
 
-STEPS = ("ingest", "average", "encode")
-"""The steps that publish a table `flow`, in their order."""
+STEPS = ("ingest", "average", "encode", "genotypes", "gwas")
+"""The steps that may publish a table `flow`, in their order."""
 
 STARTS = {
     RECORDINGS: "files and recordings found",
@@ -38,7 +39,11 @@ ENDS = {
 
 def section(material: Material) -> Section:
     """The flow of recordings, people, samples and variants from files to tests."""
-    tables = {step: material.table(step, "flow").to_table().to_pandas() for step in STEPS}
+    tables = {
+        step: material.table(step, FLOW.name).to_table().to_pandas()
+        for step in STEPS
+        if material.has_table(step, FLOW.name)
+    }
     rows = joined(tables)
     return {
         "flow_rows": [
@@ -73,7 +78,9 @@ def joined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def _label(row: Any) -> str:
     if row.reason == CAME_IN:
         return STARTS[row.unit]
-    return ENDS[row.step, row.unit] if row.reason == WENT_ON else f"– {row.reason}"
+    if row.reason == WENT_ON:
+        return ENDS.get((row.step, row.unit), f"left by the step {row.step}")
+    return f"– {row.reason}"
 
 
 def picture(rows: pd.DataFrame) -> Figure:

@@ -40,6 +40,11 @@ class Material:
         """A published Parquet table."""
         return evidence.dataset(self.published[step].path(name))
 
+    def has_table(self, step: str, name: str) -> bool:
+        """Whether the step has published such a table."""
+        fs, folder = fsspec.core.url_to_fs(self.published[step].path(name))
+        return bool(fs.exists(folder))
+
     def summary(self, step: str) -> dict[str, Any]:
         """The counts that a step has published."""
         return self.published[step].summary

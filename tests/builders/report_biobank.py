@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from pyspark.sql.pandas.types import to_arrow_schema
 from scipy import stats
 
-from ecg_spark.flow import PEOPLE, RECORDINGS, flow_rows
+from ecg_spark.flow import PEOPLE, RECORDINGS, SAMPLES, VARIANTS, flow_rows
 from ecg_spark.genetics.outputs import (
     GENES,
     GENETIC_CORRELATION,
@@ -204,6 +204,12 @@ def publish_genetics(
             "s": bank.ids, "call_rate": np.ones(people), "unrelated": np.ones(people, bool),
             "pc": list(components), "x_f": np.full(people, np.nan),
         })  # fmt: skip
+        write_flow(run, [
+            *flow_rows("genotypes", SAMPLES, people, {}, people),
+            *flow_rows(
+                "genotypes", VARIANTS, variants + 500, {"variant call rate": 500}, variants
+            ),
+        ])  # fmt: skip
         run.publish(
             {
                 "filters": [
@@ -288,6 +294,12 @@ def publish_genetics(
             "burden_se": [0.1, None], "burden_neg_log10_p": [4.5, None], "skat_q": [9.0, 1.0],
             "skat_neg_log10_p": [5.25, 0.5],
         })  # fmt: skip
+        covariate = {"a covariate is missing": 2}
+        write_flow(run, [
+            *flow_rows("gwas", SAMPLES, people, covariate, people - 2),
+            *flow_rows("gwas", PEOPLE, people, covariate, people - 2),
+            *flow_rows("gwas", VARIANTS, variants, {}, variants),
+        ])  # fmt: skip
         run.publish(
             {
                 "null_model": "none",

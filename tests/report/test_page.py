@@ -132,10 +132,10 @@ def test_what_came_in_is_what_the_steps_counted(planted):
     assert f"{number(n)} files came in" in planted.text
 
 
-def test_the_flow_goes_from_the_files_to_the_people_encoded(planted):
+def test_the_flow_goes_from_the_files_to_the_tests(planted):
     """Blue minus red is the next blue, in each unit; what goes on is told once."""
     flow = planted.table("left out by", "of").rename(columns={"Unnamed: 0": "what"})
-    assert list(flow["of"].unique()) == ["recordings", "people"]
+    assert list(flow["of"].unique()) == ["recordings", "people", "samples", "variants"]
     for unit, rows in flow.groupby("of"):
         there = rows["n"].iloc[0]
         for row in rows.iloc[1:].itertuples():
@@ -145,6 +145,8 @@ def test_the_flow_goes_from_the_files_to_the_people_encoded(planted):
                 assert row.n == there, unit
     last = flow[flow["of"] == "recordings"].iloc[-1]
     assert (last["what"], last["n"]) == ("used", len(planted.bank.ids))
+    analysed = flow[flow["what"] == "analysed in the GWAS"].set_index("of")["n"]
+    assert (analysed == planted.store.require("gwas").summary["analysed"]).all()
     paced = flow[flow["what"] == "– paced"]
     assert paced["n"].tolist() == [PACED]
     assert "paced (left out)" in planted.text
