@@ -1,6 +1,7 @@
 """The tables that a user brings: participants with their covariates, and the file manifest."""
 
 import logging
+import re
 
 import pandas as pd
 
@@ -15,8 +16,10 @@ log = logging.getLogger(__name__)
 TABLE = "participant table (participants.path)"
 MANIFEST = "manifest (ecg.manifest.path)"
 
-_MEN, _WOMEN = {"1", "m", "male", "man", "men"}, {"0", "2", "f", "female", "woman", "women", "w"}
+_MEN = {"1", "m", "male", "man", "men", "true"}
+_WOMEN = {"0", "2", "f", "female", "woman", "women", "w", "false"}
 _CODES_TOLD = 6
+_YEAR_FIRST = re.compile(r"^\s*(\d{4})[/.](\d{1,2})[/.](\d{1,2})(?!\d)")
 
 
 def read_participants(
@@ -43,9 +46,9 @@ def read_participants(
 def read_sex(settings: Participants, path: str, notes: list[str] | None = None) -> pd.Series | None:
     """Whether each participant is a man (1.0) or a woman (0.0), NaN where it is told as neither.
 
-    1, M or male is a man; 2, F or female a woman, and so is 0, but where there is a 2: then 0 is
-    nobody's sex, as in PLINK's files. Codes that are neither are added to `notes` with their
-    counts. None where the table has no such column.
+    1, M, male or true is a man; 2, F, female or false a woman, and so is 0, but where there is a 2:
+    then 0 is nobody's sex, as in PLINK's files. Codes that are neither are added to `notes` with
+    their counts. None where the table has no such column.
 
     Raises `DataError` where the table cannot be read, or lacks a column that the study file names.
     """
@@ -92,25 +95,34 @@ def _by_participant(settings: Participants, path: str, notes: list[str]) -> pd.D
 
 
 def read_manifest(settings: Manifest, path: str) -> pd.DataFrame:
-    """The manifest as text columns `uri` and `participant_id`, and times `acquired_at` if given.
+    """The manifest as text columns `uri`, `participant_id` and, if given, `member`, and times
+    `acquired_at` if given.
 
-    Raises `DataError` where it cannot be read, lacks a column or names a file twice.
+    Times are ISO 8601 or have the year first (`2020/3/4`); others are missing. Raises `DataError`
+    where the table cannot be read, lacks a column or names a file twice.
     """
     frame = read_text_table(path, MANIFEST)
     required(frame, MANIFEST, [settings.uri], "ecg.manifest.uri")
     required(frame, MANIFEST, [settings.participant_id], "ecg.manifest.participant_id")
     columns = {settings.uri: "uri", settings.participant_id: "participant_id"}
+    if settings.member is not None:
+        required(frame, MANIFEST, [settings.member], "ecg.manifest.member")
+        columns[settings.member] = "member"
     if "acquired_at" in settings.model_fields_set:
         required(frame, MANIFEST, [settings.acquired_at], "ecg.manifest.acquired_at")
     if settings.acquired_at in frame.columns:
         columns[settings.acquired_at] = "acquired_at"
     frame = frame[list(columns)].rename(columns=columns)
     frame["participant_id"] = id_column(frame["participant_id"], MANIFEST)
-    frame = frame.dropna(subset=["uri", "participant_id"])
+    names = [name for name in ("uri", "member") if name in frame.columns]
+    frame = frame.dropna(subset=[*names, "participant_id"])
     if "acquired_at" in frame.columns:
-        times = pd.to_datetime(frame["acquired_at"], errors="coerce", format="ISO8601", utc=True)
+        iso = frame["acquired_at"].str.replace(
+            _YEAR_FIRST, lambda found: f"{found[1]}-{found[2]:0>2}-{found[3]:0>2}", regex=True
+        )
+        times = pd.to_datetime(iso, errors="coerce", format="ISO8601", utc=True)
         frame["acquired_at"] = times.dt.tz_localize(None)
-    if repeated := int(frame["uri"].duplicated().sum()):
+    if repeated := int(frame.duplicated(names).sum()):
         raise DataError(
             f"The {MANIFEST} names {repeated} files more than once: keep one row of each."
         )

@@ -4,7 +4,6 @@ A relative path in it is relative to the folder of the study file. A wrong file 
 every problem at once, each with its key and what would be right.
 """
 
-import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -12,8 +11,6 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     PrivateAttr,
     ValidationError,
@@ -23,61 +20,11 @@ from pydantic import (
 
 from ecg_spark.ecg import FLAGS, Limits, Source
 from ecg_spark.errors import UsageError
+from ecg_spark.study_ecg import Ecg, Location, Section, Share
+from ecg_spark.study_ecg import Manifest as Manifest
 
-
-def _compiles(pattern: str) -> str:
-    try:
-        groups = re.compile(pattern).groups
-    except re.error as error:
-        raise ValueError(f"is not a regular expression: {error}") from None
-    if groups != 1:
-        raise ValueError("needs exactly one group in parentheses: the participant id")
-    return pattern
-
-
-Share = Annotated[float, Field(ge=0, le=1)]
 Code = int | float | str
-Location = Annotated[str, Field(min_length=1, description="a path or URI")]
-
-
-AnySection = TypeVar("AnySection", bound="Section")
-
-
-class Section(BaseModel):
-    """A part of the study file: unknown keys are refused, so that a typo cannot pass."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class Manifest(Section):
-    """A table (CSV, TSV or Parquet) that names the participant of each ECG file, or where it is."""
-
-    path: Location
-    uri: str = Field("uri", description="column: the file, relative to ecg.path, or its name")
-    participant_id: str = Field("participant_id", description="column: the participant")
-    acquired_at: str = Field(
-        "acquired_at", description="column, if there is one: when; it wins over the file's own"
-    )
-
-
-class Ecg(Section):
-    """Where the raw ECG files are and whose they are."""
-
-    path: Location | None = Field(
-        None,
-        description="a folder, read with its sub-folders, a glob, a file or an archive; "
-        "left out, the manifest's uri column says where the files are",
-    )
-    manifest: Manifest | None = None
-    id_pattern: Annotated[str, AfterValidator(_compiles)] | None = Field(
-        None, description="regular expression on the file name; its group is the participant id"
-    )
-
-    @model_validator(mode="after")
-    def _says_where(self) -> "Ecg":
-        if self.path is None and self.manifest is None:
-            raise ValueError("needs a path, or a manifest that says where the files are")
-        return self
+AnySection = TypeVar("AnySection", bound=Section)
 
 
 class Quality(Section):

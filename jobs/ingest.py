@@ -37,6 +37,7 @@ def work(context: Context) -> Summary:
         context.study.ecg.id_pattern,
         context.run.path,
         folder=folder,
+        samples=context.study.ecg.samples.settings(),
         previous=None if context.previous is None else context.previous.path,
     )
 

@@ -30,6 +30,7 @@ class Reason(StrEnum):
     UNSUPPORTED_RATE = "unsupported_rate"
     TOO_SHORT = "too_short"
     TOO_LARGE = "too_large"
+    NOT_DESCRIBED = "not_described"
     UNSAFE = "unsafe"
     DUPLICATE = "duplicate"
     NO_PARTICIPANT = "no_participant"
@@ -51,6 +52,7 @@ class Note(StrEnum):
     TEXT_REPLACED = "text_replaced"
     SAMPLES_FILLED = "samples_filled"
     SAMPLES_DERIVED = "samples_derived"
+    PADDING_LEFT_OFF = "padding_left_off"
 
 
 class RecordingError(ValueError):

@@ -3,10 +3,11 @@
 Signals are written once, by the pass that reads the files.
 """
 
+import contextlib
 import functools
 import logging
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import fsspec
@@ -18,13 +19,14 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from ecg_spark import flow
-from ecg_spark.ecg.formats import FORMAT_NAMES
-from ecg_spark.ecg.formats.archives import SUFFIXES
-from ecg_spark.errors import DataError
+from ecg_spark.ecg.formats import FORMAT_NAMES, hdf5
+from ecg_spark.ecg.formats.samples import Samples
+from ecg_spark.ecg.recording import Reason
+from ecg_spark.errors import DataError, UsageError
 from ecg_spark.pipeline import sources as listing
 from ecg_spark.pipeline.counts import check_counts, in_words, value_counts
 from ecg_spark.pipeline.progress import progress
-from ecg_spark.pipeline.reading import READ, reader, write_plan
+from ecg_spark.pipeline.reading import READ, read_source, reader, write_plan
 from ecg_spark.pipeline.sources import Source
 from ecg_spark.pipeline.takeover import (
     drop_rows,
@@ -55,6 +57,12 @@ OPEN_BYTES = 64 << 10
 
 PLAN = "plan.parquet"
 
+BARE = (hdf5.SUFFIXES, (".csv", ".tsv", ".txt"), (".parquet",))
+"""What the files of bare samples end with, by format."""
+
+PEEKED = 5
+"""Files of each of these formats that are looked at before work: do they say what they hold?"""
+
 
 def listing_digest(path: str | None, manifest: pd.DataFrame | None = None, folder: str = "") -> str:
     """A digest of the names, sizes and times of the files that `ingest` would read.
@@ -73,6 +81,7 @@ def ingest(
     *,
     folder: str = "",
     previous: Callable[[str], str] | None = None,
+    samples: Samples | None = None,
 ) -> dict[str, Any]:
     """Read every ECG file below `path` and write the tables recordings, quarantine, sources and
     flow.
@@ -81,21 +90,28 @@ def ingest(
     to `folder`. A recording's participant is the manifest's, else that of the pattern on the file
     name, else the one that the file itself names. `target(name)` is the folder to write a table
     to; `previous` gives those of a run with the same settings, whose recordings are taken over
-    where their files have not changed. Returns the counts; n_in = n_out + n_quarantined always
-    holds, every source being accounted for. Raises `DataError` where no recording can be used.
+    where their files have not changed. `samples` says what files of bare samples do not. Returns
+    the counts; n_in = n_out + n_quarantined always holds, every source being accounted for. Raises
+    `DataError` where no recording can be used, `UsageError` where files of bare samples need to be
+    described in the study file.
     """
-    found = listing.group(listing.list_files(path, manifest, folder), path, manifest, folder)
+    samples = samples or Samples()
+    files = listing.list_files(path, manifest, folder)
+    found = listing.group(files, path, manifest, folder, samples)
     stamps = {} if previous is None else stamps_to_keep(spark, found, previous)
     new = [source for source in found if stamps.get(source.path) != source.stamp]
+    _check_described(new, samples)
     recordings, staged = target("recordings"), target("_staged")
     _write_sources(found, target("sources"))
     _make_folder(recordings)
     if new:
-        parts = _parts(new, spark.sparkContext.defaultParallelism)
+        pieces, parts = _parts(new, spark.sparkContext.defaultParallelism)
         log.info("ingest: %d of %d sources, in %d parts", len(new), len(found), len(parts))
-        write_plan(new, parts, f"{target('_plan')}/{PLAN}")
+        plan = f"{target('_plan')}/{PLAN}"
+        write_plan(pieces, parts, plan)
         with progress(spark, log, "ingest"):
-            _read(spark, f"{target('_plan')}/{PLAN}", len(parts), staged, id_pattern, manifest)
+            read = reader(plan, id_pattern, manifest is not None, samples)
+            _read(spark, read, len(parts), staged)
         _move_files(f"{staged}/accepted=true", recordings)
     kept = kept_sources(spark, target, bool(new))
     rejected = _rejected(spark, staged)
@@ -108,7 +124,7 @@ def ingest(
         rejected = rejected.union(drop_rows(spark, target, kept))
     n_quarantined = write_table(rejected.coalesce(1), QUARANTINE, target("quarantine"))
     n_out = check_table(spark, RECORDINGS, recordings, without=("signal", "vendor"))
-    n_in = _count_sources(spark, target, found)
+    n_in = _count_sources(spark, target, found, samples)
     check_counts("ingest", n_in, n_out, n_quarantined)
     reasons = value_counts(spark.read.parquet(target("quarantine")), "reason")
     if n_out == 0:
@@ -144,10 +160,25 @@ def _write_sources(found: list[Source], folder: str) -> None:
         pq.write_table(table.cast(to_arrow_schema(SOURCES.schema)), file)
 
 
-def _parts(new: list[Source], parallelism: int) -> list[int]:
-    """Return how many sources each task reads, one after the other in the order of their paths."""
-    costs = [source.size + OPEN_BYTES * len(source.files) for source in new]
-    limit = min(PART_BYTES, max(sum(costs) // (4 * parallelism), 1 << 20))
+def _check_described(new: list[Source], samples: Samples) -> None:
+    """Refuse a study file that leaves open what the numbers in its files of bare samples are."""
+    for suffixes in BARE:
+        kind = [
+            source for source in new if source.path.lower().removesuffix(".gz").endswith(suffixes)
+        ]
+        for source in kind[:PEEKED]:
+            with contextlib.closing(read_source(source.path, source.files, samples)) as rows:
+                row = next(rows, None)
+            if row is not None and row["source_format"] == Reason.NOT_DESCRIBED.value:
+                raise UsageError(f"The study file does not describe its ECGs: {row['device']}.")
+
+
+def _parts(new: list[Source], parallelism: int) -> tuple[list[Source], list[int]]:
+    """Return the sources in slices, and how many each task reads, in the order of their paths."""
+    total = sum(source.size + OPEN_BYTES * len(source.files) for source in new)
+    limit = min(PART_BYTES, max(total // (4 * parallelism), 1 << 20))
+    pieces = [piece for source in new for piece in source.split(limit)]
+    costs = [piece.size + OPEN_BYTES * len(piece.files) for piece in pieces]
     parts: list[int] = []
     filled = limit
     for cost in costs:
@@ -156,23 +187,19 @@ def _parts(new: list[Source], parallelism: int) -> list[int]:
             filled = 0
         parts[-1] += 1
         filled += cost
-    return parts
+    return pieces, parts
 
 
 def _read(
     spark: SparkSession,
-    plan: str,
+    read: Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]],
     n_parts: int,
     staged: str,
-    id_pattern: str | None,
-    manifest: pd.DataFrame | None,
 ) -> None:
-    """Read the sources of a plan and write what was accepted beside what was not."""
+    """Read the parts of a plan and write what was accepted beside what was not."""
     # Rows go to two folders as they come; without this they would be sorted by it first.
     spark.conf.set("spark.sql.maxConcurrentOutputFileWriters", 2)
-    rows = spark.range(0, n_parts, 1, n_parts).mapInArrow(
-        reader(plan, id_pattern, manifest is not None), READ
-    )
+    rows = spark.range(0, n_parts, 1, n_parts).mapInArrow(read, READ)
     rows.write.partitionBy("accepted").option("parquet.block.size", RECORDING_GROUP_BYTES).parquet(
         staged
     )
@@ -205,8 +232,10 @@ def _move_files(folder: str, to: str) -> None:
         fs.mv(f"{base}/{name}", f"{goal}/{name}")
 
 
-def _count_sources(spark: SparkSession, target: Callable[[str], str], found: list[Source]) -> int:
-    """How many recordings came in: one a source, and what the archives held.
+def _count_sources(
+    spark: SparkSession, target: Callable[[str], str], found: list[Source], samples: Samples
+) -> int:
+    """How many recordings came in: one a source, and what files of several held.
 
     Every source must be there, among the recordings or in quarantine.
     """
@@ -219,6 +248,7 @@ def _count_sources(spark: SparkSession, target: Callable[[str], str], found: lis
     lost = sources.join(together, "source", "left_anti")
     if n_lost := lost.count():
         raise AssertionError(f"ingest lost count: {n_lost} sources left no row.")
-    held = [F.lower("source").endswith(suffix) for suffix in SUFFIXES]
-    in_archives = together.where(functools.reduce(operator.or_, held)).count()
-    return sum(not source.is_archive for source in found) + in_archives
+    suffixes = listing.several_suffixes(samples)
+    held = [F.lower("source").endswith(suffix) for suffix in suffixes]
+    in_several = together.where(functools.reduce(operator.or_, held)).count()
+    return sum(not source.holds_several for source in found) + in_several

@@ -1,14 +1,16 @@
 """What an executor does with a part of the sources: bytes in, rows of recordings out."""
 
+import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 import fsspec
 import pyarrow as pa
@@ -17,9 +19,10 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import BooleanType, StructField, StructType
 
 from ecg_spark.ecg import Reason, Recording, RecordingError, read_recording
-from ecg_spark.ecg.formats import MAX_FILE_BYTES, archives
+from ecg_spark.ecg.formats import MAX_FILE_BYTES, archives, hdf5
+from ecg_spark.ecg.formats.samples import Samples
 from ecg_spark.ids import normal_id
-from ecg_spark.pipeline.sources import INSIDE, Owner, Source, owner_key
+from ecg_spark.pipeline.sources import INSIDE, Owner, Source, owner_key, several_suffixes
 from ecg_spark.tables import RECORDINGS
 
 BATCH_BYTES = 16 << 20
@@ -35,7 +38,13 @@ READ = StructType(
 `device`, so that accepted rows are written as the table of recordings is declared."""
 
 _PLAN = pa.schema(
-    [("path", pa.string()), ("files", pa.list_(pa.string())), ("owners", pa.large_string())]
+    [
+        ("path", pa.string()),
+        ("files", pa.list_(pa.string())),
+        ("owners", pa.large_string()),
+        ("slice", pa.int32()),
+        ("slices", pa.int32()),
+    ]
 )
 
 Row = dict[str, Any]
@@ -46,7 +55,7 @@ def write_plan(sources: list[Source], parts: list[int], path: str) -> None:
     fs, base = fsspec.core.url_to_fs(path)
     fs.makedirs(base.rpartition("/")[0], exist_ok=True)
     at = 0
-    with fs.open(base, "wb") as file, pq.ParquetWriter(file, _PLAN) as writer:
+    with fs.open(base, "wb") as file, pq.ParquetWriter(file, _PLAN, compression="zstd") as writer:
         for count in parts:
             chosen = sources[at : at + count]
             at += count
@@ -54,6 +63,8 @@ def write_plan(sources: list[Source], parts: list[int], path: str) -> None:
                 [source.path for source in chosen],
                 [source.files for source in chosen],
                 [json.dumps(source.owners) for source in chosen],
+                [source.slice for source in chosen],
+                [source.slices for source in chosen],
             ]
             table = pa.table(
                 [pa.array(column, kind.type) for column, kind in zip(columns, _PLAN, strict=True)],
@@ -63,7 +74,7 @@ def write_plan(sources: list[Source], parts: list[int], path: str) -> None:
 
 
 def reader(
-    plan: str, id_pattern: str | None, has_manifest: bool
+    plan: str, id_pattern: str | None, has_manifest: bool, samples: Samples
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """Return the function for `mapInArrow`: numbers of parts of the plan in, rows of READ out."""
 
@@ -76,7 +87,11 @@ def reader(
                     _settled(row, owners, id_pattern, has_manifest)
                     for item in items
                     for owners in [_by_key(item["owners"])]
-                    for row in _unnamed(read_source(item["path"], item["files"]))
+                    for row in _unnamed(
+                        read_source(
+                            item["path"], item["files"], samples, item["slice"], item["slices"]
+                        )
+                    )
                 )
                 yield from _batched(rows)
 
@@ -109,13 +124,19 @@ def _batched(rows: Iterable[Row]) -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_pylist(waiting, schema=schema)
 
 
-def read_source(path: str, files: list[str]) -> Iterator[Row]:
+def read_source(
+    path: str, files: list[str], samples: Samples, part: int = 0, parts: int = 1
+) -> Iterator[Row]:
     """Yield the rows of one source: one, or as many as an archive holds recordings.
 
+    Of a file of several recordings that is no archive, the part number `part` of `parts` is read.
     Only a file system that fails raises; what is in the files never does.
     """
     if archives.is_archive(path):
-        yield from _read_archive(path)
+        yield from _read_archive(path, samples)
+        return
+    if path.lower().endswith(several_suffixes(samples)):
+        yield from _read_slice(path, samples, part, parts)
         return
     contents: dict[str, bytes] = {}
     room = MAX_FILE_BYTES
@@ -126,7 +147,7 @@ def read_source(path: str, files: list[str]) -> Iterator[Row]:
     except RecordingError as error:
         yield _refused(path, error, b"".join(contents.values()))
         return
-    yield _row(path, contents)
+    yield _row(path, contents, samples)
 
 
 def _content(path: str, room: int) -> bytes:
@@ -139,7 +160,7 @@ def _content(path: str, room: int) -> bytes:
     return content
 
 
-def _read_archive(path: str) -> Iterator[Row]:
+def _read_archive(path: str, samples: Samples) -> Iterator[Row]:
     fs, base = fsspec.core.url_to_fs(path)
     count = 0
     with fs.open(base, "rb") as file:
@@ -148,7 +169,7 @@ def _read_archive(path: str) -> Iterator[Row]:
                 count += 1
                 if isinstance(item, dict):
                     contents = {f"{path}{INSIDE}{name}": data for name, data in item.items()}
-                    yield _row(next(iter(contents)), contents)
+                    yield _row(next(iter(contents)), contents, samples)
                 else:
                     name, error = item
                     yield _refused(f"{path}{INSIDE}{name}", error, name.encode("utf-8", "replace"))
@@ -160,11 +181,69 @@ def _read_archive(path: str) -> Iterator[Row]:
         yield _refused(path, empty, path.encode())
 
 
-def _row(path: str, contents: dict[str, bytes]) -> Row:
+def _read_slice(path: str, samples: Samples, part: int, parts: int) -> Iterator[Row]:
+    """Read the recordings of one part of an HDF5 file; the first also tells if none can be read."""
+    fs, base = fsspec.core.url_to_fs(path)
+    with fs.open(base, "rb") as opened:
+        file = _Watched(opened)
+        try:
+            tracings = hdf5.Tracings(file, samples)
+        except RecordingError as error:
+            file.check()
+            if part == 0:
+                yield _refused(path, error, path.encode())
+            return
+        with contextlib.closing(tracings):
+            count = len(tracings.ids)
+            first, last = (step * count // parts for step in (part, part + 1))
+            for name, item in tracings.recordings(first, last):
+                file.check()
+                inside = f"{path}{INSIDE}{name}"
+                if isinstance(item, RecordingError):
+                    yield _refused(inside, item, inside.encode("utf-8", "replace"))
+                else:
+                    yield _accepted(inside, item)
+
+
+class _Watched(io.RawIOBase):
+    """A file that remembers that it could not be read: the library calls that a damaged file."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._failure: OSError | None = None
+
+    def check(self) -> None:
+        """Raise what went wrong in the file system, if anything did."""
+        if self._failure is not None:
+            raise self._failure
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readinto(self, buffer: "memoryview[int]") -> int:  # type: ignore[override]
+        try:
+            content = self._file.read(len(buffer))
+        except OSError as error:
+            self._failure = error
+            raise
+        buffer[: len(content)] = content
+        return len(content)
+
+
+def _row(path: str, contents: dict[str, bytes], samples: Samples) -> Row:
     """Read the recording in a group of files, `path` being the one that describes it."""
     companions = {PurePosixPath(name).name: content for name, content in contents.items()}
     try:
-        recording = read_recording(contents[path], companions=companions)
+        recording = read_recording(contents[path], companions=companions, samples=samples)
     except RecordingError as error:
         return _refused(path, error, b"".join(contents.values()))
     except Exception as error:  # a reader's defect must cost one file, not the job
@@ -218,7 +297,7 @@ def _settled(row: Row, owners: dict[str, Owner], id_pattern: str | None, has_man
     archive, _, member = row["path"].partition(INSIDE)
     if has_manifest:
         key = owner_key(member)
-        owner = owners.get(key) or owners.get(key.rpartition("/")[2])
+        owner = owners.get(member) or owners.get(key) or owners.get(key.rpartition("/")[2])
         if not member:
             owner = next(iter(owners.values()), None)
         row["participant_id"] = owner and owner["participant_id"]

@@ -4,13 +4,15 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import fsspec
 import pandas as pd
 
-from ecg_spark.ecg.formats.archives import is_archive
+from ecg_spark.ecg.formats import archives as packed
+from ecg_spark.ecg.formats import hdf5
+from ecg_spark.ecg.formats.samples import Samples
 from ecg_spark.ecg.formats.wfdb import COMPANION_SUFFIXES
 from ecg_spark.errors import DataError
 from ecg_spark.store import fingerprint
@@ -19,6 +21,11 @@ log = logging.getLogger(__name__)
 
 INSIDE = "!/"
 """What parts an archive's path from its member's: `visits.zip!/2019/a.xml`."""
+
+AMBIGUOUS = (
+    "The manifest cannot be matched to the ECG files: several files or rows have the same name; "
+    "give paths relative to ecg.path in its uri column."
+)
 
 Listing = list[tuple[str, int, str]]
 """Path, size in bytes, and time of change or tag of each file, in the order of the paths."""
@@ -30,9 +37,11 @@ Owner = dict[str, Any]
 
 @dataclass
 class Source:
-    """What is read in one go: a file, the files of a WFDB record, or an archive.
+    """What is read in one go: a file, the files of a WFDB record, an archive, or a slice of a file
+    of several recordings.
 
-    `path` names it in the tables; `stamp` changes whenever its content or its owner does.
+    `path` names it in the tables; `stamp` changes whenever its content or its owner does. A slice
+    is the part `slice` of `slices`, all of the same path.
     """
 
     path: str
@@ -40,11 +49,23 @@ class Source:
     size: int
     stamp: str
     owners: list[Owner] = field(default_factory=list)
+    holds_several: bool = False
+    is_splittable: bool = False
+    slice: int = 0
+    slices: int = 1
 
-    @property
-    def is_archive(self) -> bool:
-        """True where it holds any number of recordings."""
-        return is_archive(self.path)
+    def split(self, limit: int) -> "list[Source]":
+        """Return the slices, of about `limit` bytes, in which it is read: one where it is whole."""
+        count = max(1, -(-self.size // limit)) if self.is_splittable else 1
+        return [
+            replace(self, slice=index, slices=count, size=self.size // count)
+            for index in range(count)
+        ]
+
+
+def several_suffixes(samples: Samples) -> tuple[str, ...]:
+    """What the names of files end with that hold any number of recordings, in lower case."""
+    return packed.SUFFIXES + (hdf5.SUFFIXES if samples.ids is not None else ())
 
 
 def list_files(path: str | None, manifest: pd.DataFrame | None, folder: str) -> Listing:
@@ -95,7 +116,11 @@ def _join(folder: str, uri: str) -> str:
 
 
 def group(
-    files: Listing, path: str | None, manifest: pd.DataFrame | None, folder: str
+    files: Listing,
+    path: str | None,
+    manifest: pd.DataFrame | None,
+    folder: str,
+    samples: Samples,
 ) -> list[Source]:
     """Return the sources among the files, in the order of their paths, each with its owners.
 
@@ -125,6 +150,10 @@ def group(
                 stamp="",
             )
         )
+    several = several_suffixes(samples)
+    for source in sources:
+        source.holds_several = source.path.lower().endswith(several)
+        source.is_splittable = source.holds_several and not packed.is_archive(source.path)
     if manifest is not None:
         _assign(sources, manifest, folder if path is None else _root(path, files))
         if path is None:
@@ -164,16 +193,23 @@ def owner_key(path: str) -> str:
 
 
 def _assign(sources: list[Source], manifest: pd.DataFrame, root: str) -> None:
-    """Give each source its rows of the manifest: by relative path, else by file name."""
+    """Give each source its rows of the manifest: by relative path, else by file name.
+
+    A recording inside a file of several is `file!/id`, or, in an archive, `file/path`.
+    """
     times: list[str | None] = [None] * len(manifest)
     if "acquired_at" in manifest:
         times = [None if pd.isna(time) else time.isoformat() for time in manifest["acquired_at"]]
+    keys = map(owner_key, manifest["uri"])
+    if "member" in manifest:
+        inside_of = zip(manifest["uri"], manifest["member"], strict=True)
+        keys = (f"{uri}{INSIDE}{member}" for uri, member in inside_of)
     rows = [
-        {"key": owner_key(uri), "participant_id": who, "acquired_at": when}
-        for uri, who, when in zip(manifest["uri"], manifest["participant_id"], times, strict=True)
+        {"key": key, "participant_id": who, "acquired_at": when}
+        for key, who, when in zip(keys, manifest["participant_id"], times, strict=True)
     ]
     start = len(re.sub(r"^file:/+", "/", root).rstrip("/")) + 1
-    archives = [source for source in sources if source.is_archive]
+    archives = [source for source in sources if source.holds_several]
     inside = [f"{archive.path[start:]}/" for archive in archives]
     for archive, prefix in zip(archives, inside, strict=True):
         archive.owners = [
@@ -181,6 +217,8 @@ def _assign(sources: list[Source], manifest: pd.DataFrame, root: str) -> None:
             for row in rows
             if row["key"].replace(INSIDE, "/").startswith(prefix)
         ]
+    if not any(archive.owners for archive in archives):
+        _match_by_name(archives, rows)
     if any(archive.owners for archive in archives) | _match(sources, rows, _relative(start), True):
         return
     names = [row | {"key": row["key"].rpartition("/")[2]} for row in rows]
@@ -193,6 +231,22 @@ def _assign(sources: list[Source], manifest: pd.DataFrame, root: str) -> None:
             "No file in ecg.path is named in the manifest: its uri column must hold paths relative "
             "to ecg.path, or file names."
         )
+
+
+def _match_by_name(archives: list[Source], rows: list[Owner]) -> None:
+    """Give each file of several recordings the rows `name!/member` of its own name."""
+    by_name: dict[str, list[Owner]] = defaultdict(list)
+    for row in rows:
+        container, inside, member = row["key"].partition(INSIDE)
+        if inside:
+            by_name[container.rpartition("/")[2]].append(row | {"key": member})
+    seen: set[str] = set()
+    for archive in archives:
+        name = archive.path.rpartition("/")[2]
+        archive.owners = by_name.get(name, [])
+        if archive.owners and name in seen:
+            raise DataError(AMBIGUOUS)
+        seen.add(name)
 
 
 def _relative(start: int) -> Callable[[str], str]:
@@ -216,7 +270,7 @@ def _match(
     seen: set[str] = set()
     found = False
     for source in sources:
-        if source.is_archive:
+        if source.holds_several:
             continue
         own = key(source.path)
         owner = by_key.get(own) or (by_key.get(owner_key(source.path)) if whole else None)
@@ -224,10 +278,7 @@ def _match(
             continue
         found = True
         if repeated or (not whole and own in seen):
-            raise DataError(
-                "The manifest cannot be matched to the ECG files: several files or rows have the "
-                "same name; give paths relative to ecg.path in its uri column."
-            )
+            raise DataError(AMBIGUOUS)
         seen.add(own)
         source.owners = [owner]
     return found

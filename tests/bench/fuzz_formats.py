@@ -11,6 +11,7 @@ are of CPU, which another's work on the machine does not change.
 
 import argparse
 import binascii
+import contextlib
 import gzip
 import io
 import json
@@ -23,16 +24,21 @@ import tempfile
 import time
 import zipfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from ecg_spark.ecg import RecordingError, read_recording
+from ecg_spark.ecg import Recording, RecordingError, read_recording
 from ecg_spark.ecg.formats import archives
-from tests.builders.ecg_files import small_files
+from ecg_spark.ecg.formats.hdf5 import Tracings
+from tests.builders.ecg_files import DESCRIBED, hdf5, heart, small_files
 
 SECONDS = 10.0
+SEVERAL = "hdf5 of several"
 EXTREMES = (b"0", b"-1", b"1e308", b"NaN", b"65535", b"2147483648", b"1000000000", b"99999999999")
 FORBIDDEN = ("socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.system", "os.exec")
 
@@ -111,13 +117,31 @@ def packed(files: dict[str, bytes]) -> dict[str, bytes]:
     return {"a.tar": whole, "a.tar.gz": gzip.compress(whole), "a.zip": zipped.getvalue()}
 
 
+def several() -> bytes:
+    """An HDF5 file of three recordings with their ids, as CODE-15 % has them."""
+    return hdf5(
+        {"tracings": np.stack([heart().T] * 3), "exam_id": np.arange(3)}, chunks=True,
+        compression="lzf",
+    )  # fmt: skip
+
+
+def recordings_of(content: bytes) -> str:
+    """Read every recording of such a file."""
+    described = replace(DESCRIBED, dataset="tracings", ids="exam_id")
+    with contextlib.closing(Tracings(io.BytesIO(content), described)) as tracings:
+        found = [item for _, item in tracings.recordings(0, len(tracings.ids))]
+    return "read" if any(isinstance(item, Recording) for item in found) else "none is read"
+
+
 def outcome(name: str, content: bytes, companions: dict[str, bytes]) -> str:
     """What came of an input: `read`, or the reason why not."""
     try:
         if archives.is_archive(name):
             n = sum(1 for _ in archives.recordings(io.BytesIO(content), name))
             return f"{n} members"
-        read_recording(content, companions=companions)
+        if name == SEVERAL:
+            return recordings_of(content)
+        read_recording(content, companions=companions, samples=DESCRIBED)
     except RecordingError as error:
         return error.reason.value
     return "read"
@@ -133,6 +157,7 @@ def main() -> int:
     header, companions = samples["wfdb"]
     pair = {"r.hea": header, **companions, "x.scp": samples["scp"][0]}
     samples |= {name: (content, {}) for name, content in packed(pair).items()}
+    samples[SEVERAL] = (several(), {})
     samples["gzip"] = (gzip.compress(samples["muse"][0]), {})
     contents = [content for content, _ in samples.values()]
     for name, (content, beside) in samples.items():

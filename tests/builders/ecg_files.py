@@ -6,13 +6,17 @@ import io
 import struct
 import zlib
 
+import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, TwelveLeadECGWaveformStorage
 
 from ecg_spark.ecg import INDEPENDENT_LEADS, LEADS
 from ecg_spark.ecg.formats import huffman
+from ecg_spark.ecg.formats.samples import Samples
 
 SCP_CODES = {"I": 1, "II": 2, **{f"V{i}": i + 2 for i in range(1, 7)}}
 
@@ -307,9 +311,45 @@ def small_files() -> dict[str, tuple[bytes, dict[str, bytes]]]:
         "edf": (edf(eight, labels=list(INDEPENDENT_LEADS)), {}),
         "wfdb": small_wfdb(),
         "wfdb of segments": segments(),
+        "hdf5": (
+            hdf5(
+                {"ecg": eight}, chunks=(4, 750), compression="gzip", shuffle=True, fletcher32=True
+            ),
+            {},
+        ),
+        "hdf5 of leads": (hdf5(dict(zip(INDEPENDENT_LEADS, eight, strict=True))), {}),
+        "csv": (csv_table(eight, list(INDEPENDENT_LEADS)), {}),
+        "parquet": (parquet_table(eight, list(INDEPENDENT_LEADS)), {}),
     }
 
 
 def own_section(rows: np.ndarray) -> bytes:
     """Section 6 of an SCP record in the codes of OWN_TABLE."""
     return signal_section([encoded(differences_of(row, 1), OWN_TABLE) for row in rows], 1000, 1)
+
+
+DESCRIBED = Samples(sampling_rate_hz=500, unit="uV", leads=INDEPENDENT_LEADS)
+"""What a study says of the files of bare samples below."""
+
+
+def hdf5(datasets: dict[str, object], **options: object) -> bytes:
+    """An HDF5 file of the datasets, each with the options of h5py."""
+    file = io.BytesIO()
+    with h5py.File(file, "w") as opened:
+        for name, values in datasets.items():
+            opened.create_dataset(name, data=values, **options)
+    return file.getvalue()
+
+
+def csv_table(rows: np.ndarray, names: list[str], separator: str = ",") -> bytes:
+    """A CSV of samples, a named lead a column."""
+    lines = [separator.join(names), *(separator.join(map(str, row)) for row in rows.T.tolist())]
+    return "\n".join(lines).encode() + b"\n"
+
+
+def parquet_table(rows: np.ndarray, names: list[str], said: dict[str, str] | None = None) -> bytes:
+    """A Parquet file of samples, a column a lead, that says of itself what it is told to."""
+    table = pa.table(dict(zip(names, rows, strict=True))).replace_schema_metadata(said)
+    file = io.BytesIO()
+    pq.write_table(table, file)
+    return file.getvalue()

@@ -7,7 +7,20 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from ecg_spark.ecg.formats import aecg, cardiosoft, dicom, edf, muse, scp, sierra, xmltree
+from ecg_spark.ecg.formats import (
+    aecg,
+    cardiosoft,
+    csvfile,
+    dicom,
+    edf,
+    hdf5,
+    muse,
+    parquet,
+    scp,
+    sierra,
+    xmltree,
+)
+from ecg_spark.ecg.formats.samples import Samples
 from ecg_spark.ecg.formats.wfdb import is_wfdb_header, read_wfdb
 from ecg_spark.ecg.recording import Reason, Recording, RecordingError
 
@@ -20,13 +33,23 @@ _BINARY = (
     ("DICOM", dicom.is_dicom, dicom.read_dicom),
     ("EDF", edf.is_edf, edf.read_edf),
 )
+_SAMPLES = (
+    ("HDF5", hdf5.is_hdf5, hdf5.read_hdf5),
+    ("Parquet", parquet.is_parquet, parquet.read_parquet),
+    ("CSV", csvfile.is_csv, csvfile.read_csv),
+)
 _XML = {
     cardiosoft.ROOT: ("GE CardioSoft XML", cardiosoft.read_cardiosoft),
     muse.ROOT: ("GE MUSE XML", muse.read_muse),
     sierra.ROOT: ("Philips Sierra XML", sierra.read_sierra),
     aecg.ROOT: ("HL7 aECG", aecg.read_aecg),
 }
-FORMAT_NAMES = (*(name for name, _ in _XML.values()), *(name for name, *_ in _BINARY), WFDB)
+FORMAT_NAMES = (
+    *(name for name, _ in _XML.values()),
+    *(name for name, *_ in _BINARY),
+    WFDB,
+    *(name for name, *_ in _SAMPLES),
+)
 """The formats that are read, as people call them."""
 
 MAX_FILE_BYTES = 64 << 20
@@ -34,12 +57,16 @@ MAX_FILE_BYTES = 64 << 20
 
 
 def read_recording(
-    source: bytes | str | Path, *, companions: Mapping[str, bytes] | None = None
+    source: bytes | str | Path,
+    *,
+    companions: Mapping[str, bytes] | None = None,
+    samples: Samples | None = None,
 ) -> Recording:
     """Return the recording in `source`: a file's content, or the path of a file.
 
     The format is recognised by content: GE CardioSoft XML, GE MUSE XML, Philips Sierra XML, HL7
-    aECG, SCP-ECG, DICOM, EDF, or a WFDB header; any of them may be compressed by gzip. The files
+    aECG, SCP-ECG, DICOM, EDF, a WFDB header, or bare samples as HDF5, CSV or Parquet, of which
+    `samples` says what they do not; any of them may be compressed by gzip. The files
     that a WFDB header names come from `companions` (file name without folders to content),
     and, where `source` is a path, from the header's own folder; no other file is ever opened.
     Raises `RecordingError` with the reason, `OSError` where the path itself cannot be opened.
@@ -67,6 +94,10 @@ def read_recording(
         return _named(name, partial(read, data))
     if root is None and is_wfdb_header(data):
         return _named(WFDB, lambda: read_wfdb(data, lambda name: _unzipped(load, name)))
+    if root is None:
+        for name, recognises, read_samples in _SAMPLES:
+            if recognises(data):
+                return _named(name, partial(read_samples, data, samples or Samples()))
     raise RecordingError(Reason.UNKNOWN_FORMAT, f"none of {', '.join(FORMAT_NAMES)}")
 
 

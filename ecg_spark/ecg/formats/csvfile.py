@@ -1,0 +1,112 @@
+"""CSV of samples: a line of lead names, then a line a sample."""
+
+import io
+import re
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import csv
+
+from ecg_spark.ecg.formats.leads import lead_name
+from ecg_spark.ecg.formats.samples import MAX_SAMPLES, Said, Samples, recording_of
+from ecg_spark.ecg.recording import Reason, Recording, RecordingError
+
+_HEAD_BYTES = 1 << 16
+_SEPARATORS = (",", ";", "\t")
+_MIN_LEADS = 3
+"""A table of another kind may have a column `I` or `D1`, not three leads."""
+
+_MIN_COLUMNS = 8
+_NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?|nan", re.IGNORECASE)
+_DECIMAL_COMMA = re.compile(r"\d,\d")
+_MISSING = ["", "NaN", "nan", "NA", "null", "NULL"]
+
+
+def is_csv(data: bytes) -> bool:
+    """Say whether `data` is a table of leads: its first line names them, or is all numbers."""
+    lines = _lines(data)
+    return bool(lines) and (_separator(lines[0]) is not None or _is_numbers(lines))
+
+
+def read_csv(data: bytes, samples: Samples) -> Recording:
+    """Return the recording in a CSV file: comma, semicolon or tab, a named lead a column.
+
+    Lines before the names that are blank or begin with # are passed over, and so are columns that
+    are no leads. Raises `RecordingError`, missing_lead where no lead is named.
+    """
+    lines = _lines(data)
+    separator = _separator(lines[0]) if lines else None
+    if separator is None:
+        raise RecordingError(Reason.MISSING_LEAD, "a CSV whose first line names no lead")
+    names = _cells(lines[0], separator)
+    leads = {str(index): name for index, name in enumerate(names) if lead_name(name)}
+    comma = separator != "," and len(lines) > 1 and _DECIMAL_COMMA.search(lines[1]) is not None
+    try:
+        table = csv.read_csv(
+            io.BytesIO(data),
+            csv.ReadOptions(
+                skip_rows=_line_of_names(data) + 1,
+                column_names=[str(index) for index in range(len(names))],
+                encoding="latin-1",
+                use_threads=False,
+            ),
+            csv.ParseOptions(delimiter=separator),
+            csv.ConvertOptions(
+                column_types=dict.fromkeys(leads, pa.float64()),
+                include_columns=list(leads),
+                null_values=_MISSING,
+                decimal_point="," if comma else ".",
+            ),
+        )
+    except (pa.ArrowException, ValueError):
+        raise RecordingError(
+            Reason.MALFORMED, "a line of the CSV has other columns, or a value is no number"
+        ) from None
+    if table.num_rows > MAX_SAMPLES:
+        raise RecordingError(Reason.TOO_LARGE, f"more than {MAX_SAMPLES} lines")
+    columns = {}
+    for index, name in leads.items():
+        if name in columns:
+            raise RecordingError(Reason.MALFORMED, f"lead {lead_name(name)} is stored twice")
+        columns[name] = np.asarray(table[index].to_numpy(), dtype=np.float64)
+    return recording_of(columns, Said(), samples, "csv")
+
+
+def _head(data: bytes) -> list[str]:
+    if b"\0" in data[:_HEAD_BYTES]:
+        return []
+    return data[:_HEAD_BYTES].removeprefix(b"\xef\xbb\xbf").decode("latin-1").splitlines()
+
+
+def _line_of_names(data: bytes) -> int:
+    """Return the number of lines before the first that is neither blank nor a remark."""
+    lines = _head(data)
+    return next((at for at, line in enumerate(lines) if line.strip() and line[0] != "#"), 0)
+
+
+def _lines(data: bytes) -> list[str]:
+    """Return the line of names and those behind it, as far as they are looked at."""
+    return _head(data)[_line_of_names(data) :][:4]
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    return [cell.strip().strip("\"'") for cell in line.split(separator)]
+
+
+def _separator(line: str) -> str | None:
+    """Return what parts the columns, None where they name fewer than `_MIN_LEADS` leads."""
+    counts = {
+        separator: len({lead_name(cell) for cell in _cells(line, separator)} - {None})
+        for separator in _SEPARATORS
+    }
+    best = max(_SEPARATORS, key=lambda separator: counts[separator])
+    return best if counts[best] >= _MIN_LEADS else None
+
+
+def _is_numbers(lines: list[str]) -> bool:
+    """Say whether the first lines are numbers in as many columns as an ECG has leads."""
+    for separator in _SEPARATORS:
+        rows = [_cells(line, separator) for line in lines]
+        if len(rows) > 1 and len(rows[0]) >= _MIN_COLUMNS:
+            return all(_NUMBER.fullmatch(cell) for row in rows for cell in row)
+    return False

@@ -1,0 +1,230 @@
+"""Files of bare samples (HDF5, CSV, Parquet): what they leave unsaid comes from the study file.
+
+Rate, unit and the order of the leads are the file's or the study's, never guessed; where both say
+something they must agree.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecg_spark.ecg.formats.leads import StoredLead, add_lead, lead_name, make_recording
+from ecg_spark.ecg.recording import Note, Reason, Recording, RecordingError
+
+MAX_SAMPLES = 1 << 20
+"""Of a lead: more than three times the longest resting ECG, so that padding may be among them."""
+
+PADDING_SAMPLES = 3
+"""So many equal samples in every lead at once, at an end, are no heart beat but padding."""
+
+FINEST_MICROVOLTS = 0.1
+"""What fractions are rounded to: a tenth of the finest step of any electrocardiograph."""
+
+_VOLTS = {"nv": 1e-3, "uv": 1.0, "mv": 1e3, "v": 1e6}
+_UNIT = re.compile(
+    r"(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)?\s*([num]?V)", re.IGNORECASE
+)
+_IN_BRACKETS = re.compile(r"[(\[]\s*([^()\[\]]+?)\s*[)\]]\s*$")
+_RATES = {"fs", "sfreq", "samplerate", "samplingrate", "samplingfreq", "samplingfrequency"}
+_UNITS = {"unit", "units"}
+_LEADS = {"leads", "leadname", "leadnames", "leadorder", "channelnames", "signames", "signame"}
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a study says of its files of bare samples, None where it leaves that to the files.
+
+    `unit` is one of nV, uV, mV and V, with or without a number (`mV`, `4.88 uV`). `leads` is the
+    order of the leads where they are an axis of an HDF5 dataset; `dataset` is the dataset of the
+    samples, `ids` that of the recordings' ids where a file holds several.
+    """
+
+    sampling_rate_hz: float | None = None
+    unit: str | None = None
+    leads: tuple[str, ...] | None = None
+    dataset: str | None = None
+    ids: str | None = None
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a file itself says of its samples: rate, µV of a unit, and leads in their order."""
+
+    sampling_rate_hz: float | None = None
+    microvolts: float | None = None
+    leads: tuple[str, ...] | None = None
+
+
+def microvolts_of(unit: str) -> float | None:
+    """Return how many µV a unit is (`mV`, `4.88 uV`, `1e-4 V`), None where it is no voltage."""
+    found = _UNIT.fullmatch(unit.strip().replace("µ", "u").replace("μ", "u"))
+    if found is None:
+        return None
+    size = float(found[1] or 1.0) * _VOLTS[found[2].lower()]
+    return size if 0 < size < math.inf else None
+
+
+def unit_in_name(name: str) -> float | None:
+    """Return how many µV the unit in a column's name is (`I [mV]`), None where it names none."""
+    found = _IN_BRACKETS.search(name)
+    return None if found is None else microvolts_of(found[1])
+
+
+def said_by(attributes: Mapping[str, Any]) -> Said:
+    """Return what a file's attributes say, under the names that are in use (`fs`, `units`, ...).
+
+    Raises `RecordingError` (malformed) where one of them cannot be understood.
+    """
+    rate = unit = None
+    leads: tuple[str, ...] | None = None
+    for name, value in attributes.items():
+        key = re.sub(r"[^a-z]", "", name.lower())
+        if key.removesuffix("hz") in _RATES:
+            rate = _number(value)
+        elif key in _UNITS:
+            sizes = {microvolts_of(text) for text in _texts(value)}
+            unit = sizes.pop() if len(sizes) == 1 else None
+            if unit is None:
+                raise RecordingError(Reason.MALFORMED, "the unit in its attributes is no voltage")
+        elif key in _LEADS:
+            leads = _texts(value)
+    return Said(rate, unit, leads)
+
+
+def _number(value: Any) -> float:
+    try:
+        number = float(np.ravel(value)[0]) if np.size(value) == 1 else float("nan")
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not 0 < number < math.inf:
+        raise RecordingError(Reason.MALFORMED, "the sampling rate in its attributes is no number")
+    return number
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    items = np.ravel(value).tolist()
+    texts = [
+        item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in items
+    ]
+    if len(texts) == 1:
+        texts = re.split(r"[,;|]", texts[0].strip("[]() "))
+    return tuple(text.strip(" '\"") for text in texts)
+
+
+def lead_order(said: Said, samples: Samples) -> tuple[str, ...]:
+    """Return the leads in the order of their axis, as the file or the study says.
+
+    Raises `RecordingError` where they differ, or where rate, unit or order are told by neither.
+    """
+    _check_told(
+        sampling_rate_hz=said.sampling_rate_hz or samples.sampling_rate_hz,
+        unit=said.microvolts or samples.unit,
+        leads=said.leads or samples.leads,
+    )
+    of_file, of_study = (
+        None if order is None else tuple(lead_name(name) or "" for name in order)
+        for order in (said.leads, samples.leads)
+    )
+    order = _agreed("leads", of_file, of_study)
+    if "" in order or len(set(order)) < len(order):
+        raise RecordingError(Reason.MALFORMED, "its attributes do not name each lead once")
+    return order
+
+
+def _check_told(**values: object) -> None:
+    """Refuse a file of which neither it nor the study says what its numbers mean."""
+    if missing := [f"ecg.samples.{key}" for key, value in values.items() if value is None]:
+        raise RecordingError(
+            Reason.NOT_DESCRIBED,
+            f"a file of bare samples needs {' and '.join(missing)} in the study file",
+        )
+
+
+def _agreed(key: str, of_file: Value | None, of_study: Value | None) -> Value:
+    """Return what the file or the study says, which must be the same where both do."""
+    _check_told(**{key: of_study if of_file is None else of_file})
+    if of_file is not None and of_study is not None and not _same(of_file, of_study):
+        raise RecordingError(
+            Reason.MALFORMED, f"the file itself says otherwise than ecg.samples.{key}"
+        )
+    value = of_study if of_file is None else of_file
+    assert value is not None
+    return value
+
+
+def _same(one: Any, other: Any) -> bool:
+    return math.isclose(one, other) if isinstance(one, float) else bool(one == other)
+
+
+def recording_of(
+    columns: Mapping[str, NDArray[Any]],
+    said: Said,
+    samples: Samples,
+    source_format: str,
+) -> Recording:
+    """Return the Recording of the samples of each lead, by the lead's name in the file.
+
+    Padding is left off: samples at either end that are zero, or missing, in every lead at once.
+    Columns that are no leads are ignored. Raises the `RecordingError` that applies.
+    """
+    chosen = {name: values for name, values in columns.items() if lead_name(name)}
+    if len({values.size for values in chosen.values()}) > 1:
+        raise RecordingError(Reason.MALFORMED, "the leads differ in length")
+    study = None if samples.unit is None else microvolts_of(samples.unit)
+    of_file = {name: unit_in_name(name) or said.microvolts for name in chosen}
+    _check_told(
+        sampling_rate_hz=said.sampling_rate_hz or samples.sampling_rate_hz,
+        unit=study or (None if None in of_file.values() else True),
+    )
+    rate = float(_agreed("sampling_rate_hz", said.sampling_rate_hz, samples.sampling_rate_hz))
+    units = {name: _agreed("unit", unit, study) for name, unit in of_file.items()}
+    values = np.array([_as_floats(values) for values in chosen.values()])
+    values, is_padded = _without_padding(values)
+    leads: dict[str, StoredLead] = {}
+    for (name, unit), row in zip(units.items(), values, strict=True):
+        add_lead(leads, name, _stored(row, unit))
+    notes = (Note.PADDING_LEFT_OFF,) if is_padded else ()
+    return make_recording(leads, rate, source_format, notes=notes)
+
+
+def _as_floats(values: NDArray[Any]) -> NDArray[np.float64]:
+    if values.ndim != 1 or values.dtype.kind not in "iuf":
+        raise RecordingError(Reason.MALFORMED, "the samples of a lead are no row of numbers")
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused later
+        return values.astype(np.float64)
+
+
+def _without_padding(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], bool]:
+    """Return the samples [leads, n] without padding at their ends, and whether there was any."""
+    if values.size == 0:
+        return values, False
+    is_empty = (values == 0).all(axis=0) | np.isnan(values).all(axis=0)
+    filled = np.flatnonzero(~is_empty)
+    if not filled.size:
+        raise RecordingError(Reason.FLAT_LEAD, "every sample is zero or missing")
+    n = values.shape[1]
+    start, stop = int(filled[0]), int(filled[-1]) + 1
+    start = start if start >= PADDING_SAMPLES else 0
+    stop = stop if n - stop >= PADDING_SAMPLES else n
+    return values[:, start:stop], stop - start < n
+
+
+def _stored(row: NDArray[np.float64], unit: float) -> StoredLead:
+    """Return a lead in whole numbers: of its unit where they are, else of `FINEST_MICROVOLTS`."""
+    if not np.isfinite(row).all():
+        raise RecordingError(Reason.NOT_FINITE, "a sample is missing or infinite")
+    if not (row == np.rint(row)).all():
+        with np.errstate(over="ignore"):
+            row, unit = np.rint(row * (unit / FINEST_MICROVOLTS)), FINEST_MICROVOLTS
+    if np.abs(row).max(initial=0) > 1 << 40:
+        raise RecordingError(
+            Reason.IMPLAUSIBLE_AMPLITUDE, "samples of more than any electrode carries"
+        )
+    return StoredLead(row.astype(np.int64), unit)
