@@ -20,7 +20,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from ecg_spark import flow
 from ecg_spark.ecg.formats import FORMAT_NAMES, hdf5
-from ecg_spark.ecg.formats.samples import Samples
+from ecg_spark.ecg.formats.samples import NOTHING_SAID, Samples
 from ecg_spark.ecg.recording import Reason
 from ecg_spark.errors import DataError, UsageError
 from ecg_spark.pipeline import sources as listing
@@ -81,7 +81,7 @@ def ingest(
     *,
     folder: str = "",
     previous: Callable[[str], str] | None = None,
-    samples: Samples | None = None,
+    samples: Samples = NOTHING_SAID,
 ) -> dict[str, Any]:
     """Read every ECG file below `path` and write the tables recordings, quarantine, sources and
     flow.
@@ -95,7 +95,6 @@ def ingest(
     `DataError` where no recording can be used, `UsageError` where files of bare samples need to be
     described in the study file.
     """
-    samples = samples or Samples()
     files = listing.list_files(path, manifest, folder)
     found = listing.group(files, path, manifest, folder, samples)
     stamps = {} if previous is None else stamps_to_keep(spark, found, previous)

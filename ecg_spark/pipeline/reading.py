@@ -7,7 +7,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
@@ -20,7 +20,7 @@ from pyspark.sql.types import BooleanType, StructField, StructType
 
 from ecg_spark.ecg import Reason, Recording, RecordingError, read_recording
 from ecg_spark.ecg.formats import MAX_FILE_BYTES, archives, hdf5
-from ecg_spark.ecg.formats.samples import Samples
+from ecg_spark.ecg.formats.samples import NOTHING_SAID, Samples
 from ecg_spark.ids import normal_id
 from ecg_spark.pipeline.sources import INSIDE, Owner, Source, owner_key, several_suffixes
 from ecg_spark.tables import RECORDINGS
@@ -74,7 +74,7 @@ def write_plan(sources: list[Source], parts: list[int], path: str) -> None:
 
 
 def reader(
-    plan: str, id_pattern: str | None, has_manifest: bool, samples: Samples
+    plan: str, id_pattern: str | None, has_manifest: bool, samples: Samples = NOTHING_SAID
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """Return the function for `mapInArrow`: numbers of parts of the plan in, rows of READ out."""
 
@@ -125,8 +125,12 @@ def _batched(rows: Iterable[Row]) -> Iterator[pa.RecordBatch]:
 
 
 def read_source(
-    path: str, files: list[str], samples: Samples, part: int = 0, parts: int = 1
-) -> Iterator[Row]:
+    path: str,
+    files: list[str],
+    samples: Samples = NOTHING_SAID,
+    part: int = 0,
+    parts: int = 1,
+) -> Generator[Row, None, None]:
     """Yield the rows of one source: one, or as many as an archive holds recordings.
 
     Of a file of several recordings that is no archive, the part number `part` of `parts` is read.

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ecg_spark.ecg.formats import archives as packed
 from ecg_spark.ecg.formats import hdf5
-from ecg_spark.ecg.formats.samples import Samples
+from ecg_spark.ecg.formats.samples import NOTHING_SAID, Samples
 from ecg_spark.ecg.formats.wfdb import COMPANION_SUFFIXES
 from ecg_spark.errors import DataError
 from ecg_spark.store import fingerprint
@@ -120,7 +120,7 @@ def group(
     path: str | None,
     manifest: pd.DataFrame | None,
     folder: str,
-    samples: Samples,
+    samples: Samples = NOTHING_SAID,
 ) -> list[Source]:
     """Return the sources among the files, in the order of their paths, each with its owners.
 
@@ -200,7 +200,7 @@ def _assign(sources: list[Source], manifest: pd.DataFrame, root: str) -> None:
     times: list[str | None] = [None] * len(manifest)
     if "acquired_at" in manifest:
         times = [None if pd.isna(time) else time.isoformat() for time in manifest["acquired_at"]]
-    keys = map(owner_key, manifest["uri"])
+    keys: Iterable[str] = map(owner_key, manifest["uri"])
     if "member" in manifest:
         inside_of = zip(manifest["uri"], manifest["member"], strict=True)
         keys = (f"{uri}{INSIDE}{member}" for uri, member in inside_of)

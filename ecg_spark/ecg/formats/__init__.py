@@ -20,7 +20,7 @@ from ecg_spark.ecg.formats import (
     sierra,
     xmltree,
 )
-from ecg_spark.ecg.formats.samples import Samples
+from ecg_spark.ecg.formats.samples import NOTHING_SAID, Samples
 from ecg_spark.ecg.formats.wfdb import is_wfdb_header, read_wfdb
 from ecg_spark.ecg.recording import Reason, Recording, RecordingError
 
@@ -60,7 +60,7 @@ def read_recording(
     source: bytes | str | Path,
     *,
     companions: Mapping[str, bytes] | None = None,
-    samples: Samples | None = None,
+    samples: Samples = NOTHING_SAID,
 ) -> Recording:
     """Return the recording in `source`: a file's content, or the path of a file.
 
@@ -97,7 +97,7 @@ def read_recording(
     if root is None:
         for name, recognises, read_samples in _SAMPLES:
             if recognises(data):
-                return _named(name, partial(read_samples, data, samples or Samples()))
+                return _named(name, partial(read_samples, data, samples))
     raise RecordingError(Reason.UNKNOWN_FORMAT, f"none of {', '.join(FORMAT_NAMES)}")
 
 

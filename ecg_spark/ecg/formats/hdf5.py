@@ -79,7 +79,7 @@ class Tracings:
     """The recordings of an HDF5 file that holds several: [recordings, samples, leads] or
     [recordings, leads, samples], and their ids."""
 
-    def __init__(self, file: BinaryIO, samples: Samples) -> None:
+    def __init__(self, file: BinaryIO | io.RawIOBase, samples: Samples) -> None:
         """Open a seekable file. Raises `RecordingError` where it cannot be read as described."""
         assert samples.ids is not None
         self._samples = samples
@@ -165,7 +165,7 @@ def _refusing() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _opened(file: BinaryIO) -> Iterator[h5py.File]:
+def _opened(file: BinaryIO | io.RawIOBase) -> Iterator[h5py.File]:
     with _refusing(), h5py.File(file, "r", rdcc_nbytes=BLOCK_BYTES) as opened:
         yield opened
 

@@ -53,6 +53,10 @@ class Samples:
     ids: str | None = None
 
 
+NOTHING_SAID = Samples()
+"""Of a study without files of bare samples."""
+
+
 @dataclass(frozen=True)
 class Said:
     """What a file itself says of its samples: rate, µV of a unit, and leads in their order."""
