@@ -12,7 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, TwelveLeadECGWaveformStorage
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    TwelveLeadECGWaveformStorage,
+)
 
 from ecg_spark.ecg import INDEPENDENT_LEADS, LEADS
 from ecg_spark.ecg.formats import huffman
@@ -230,6 +235,31 @@ def edf(
     return text.encode("latin-1") + body
 
 
+def discontinuous_edf(
+    rows: np.ndarray, starts: list[float], *, bits: int = 16, rate: int = 500
+) -> bytes:
+    """An EDF+D or BDF+D file of eight leads in µV whose records of 1 s begin at `starts`."""
+    version, annotations = (b"0       ", "EDF") if bits == 16 else (b"\xffBIOSEMI", "BDF")
+    names = [f"ECG {lead}" for lead in INDEPENDENT_LEADS] + [f"{annotations} Annotations"]
+    count, limit, room = len(names), (1 << (bits - 1)) - 1, 16
+    head = ("P-7 F X Someone", 80), ("Startdate X", 80), ("02.03.19", 8), ("04.05.06", 8)
+    head += (str(256 * (count + 1)), 8), (f"{annotations}+D", 44), (str(len(starts)), 8)
+    head += ("1", 8), (str(count), 4)
+    columns = (
+        (names, 16), ([""] * count, 80), (["uV"] * count, 8), ([str(-limit)] * count, 8),
+        ([str(limit)] * count, 8), ([str(-limit)] * count, 8), ([str(limit)] * count, 8),
+        ([""] * count, 80), ([str(rate)] * 8 + [str(room)], 8), ([""] * count, 32),
+    )  # fmt: skip
+    text = "".join(value.ljust(width) for value, width in head)
+    text += "".join(value.ljust(width) for column, width in columns for value in column)
+    body = b""
+    for record, start in enumerate(starts):
+        chosen = rows[:, record * rate : (record + 1) * rate].astype("<i4")
+        stored = np.frombuffer(chosen.tobytes(), np.uint8).reshape(-1, 4)[:, : bits // 8]
+        body += stored.tobytes() + f"+{start:g}\x14\x14\0".encode().ljust(room * bits // 8, b"\0")
+    return version + text.encode() + body
+
+
 def aecg(rows: np.ndarray) -> bytes:
     """An annotated ECG of eight leads in µV at 500 Hz."""
     sequences = "".join(
@@ -246,35 +276,62 @@ def aecg(rows: np.ndarray) -> bytes:
     ).encode()
 
 
-def dicom(rows: np.ndarray) -> bytes:
-    """A 12-lead ECG object of eight leads in µV at 500 Hz."""
+def dicom(
+    rows: np.ndarray,
+    groups: tuple[tuple[str, ...], ...] = (INDEPENDENT_LEADS,),
+    *,
+    offsets_ms: tuple[float, ...] = (),
+    syntax: str = ExplicitVRLittleEndian,
+    padding: int | None = None,
+    **fields: object,
+) -> bytes:
+    """A 12-lead ECG object in µV at 500 Hz: `rows` of all groups in turn."""
     meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.TransferSyntaxUID = syntax
     meta.MediaStorageSOPClassUID = TwelveLeadECGWaveformStorage
     meta.MediaStorageSOPInstanceUID = "1.2.3"
-    group = Dataset()
-    group.WaveformOriginality = "ORIGINAL"
-    group.NumberOfWaveformChannels, group.NumberOfWaveformSamples = rows.shape
-    group.SamplingFrequency = "500"
-    group.ChannelDefinitionSequence = []
-    for lead in INDEPENDENT_LEADS:
-        source, unit, channel = Dataset(), Dataset(), Dataset()
-        source.CodeMeaning = f"Lead {lead}"
-        unit.CodeValue = "uV"
-        channel.ChannelSourceSequence = [source]
-        channel.ChannelSensitivity = "1"
-        channel.ChannelSensitivityUnitsSequence = [unit]
-        group.ChannelDefinitionSequence.append(channel)
-    group.WaveformBitsAllocated = 16
-    group.WaveformSampleInterpretation = "SS"
-    group.add_new(0x54001010, "OW", rows.T.astype("<i2").tobytes())
     dataset = Dataset()
     dataset.file_meta = meta
+    dataset.SOPClassUID = TwelveLeadECGWaveformStorage
     dataset.PatientID = "7"
-    dataset.WaveformSequence = [group]
+    for name, value in fields.items():
+        setattr(dataset, name, value)
+    dataset.WaveformSequence = []
+    is_big = syntax == ExplicitVRBigEndian
+    at = 0
+    for number, names in enumerate(groups):
+        group = Dataset()
+        if offsets_ms:
+            group.MultiplexGroupTimeOffset = str(offsets_ms[number])
+        group.WaveformOriginality = "ORIGINAL"
+        group.NumberOfWaveformChannels, group.NumberOfWaveformSamples = len(names), rows.shape[1]
+        group.SamplingFrequency = "500"
+        group.ChannelDefinitionSequence = []
+        for lead in names:
+            source, unit, channel = Dataset(), Dataset(), Dataset()
+            source.CodeMeaning = f"Lead {lead}"
+            unit.CodeValue = "uV"
+            channel.ChannelSourceSequence = [source]
+            channel.ChannelSensitivity = "1"
+            channel.ChannelSensitivityUnitsSequence = [unit]
+            group.ChannelDefinitionSequence.append(channel)
+        group.WaveformBitsAllocated = 16
+        group.WaveformSampleInterpretation = "SS"
+        kind = ">i2" if is_big else "<i2"
+        if padding is not None:
+            group.add_new(0x5400100A, "OW", np.array(padding, kind).tobytes())
+        chosen = rows[at : at + len(names)]
+        at += len(names)
+        group.add_new(0x54001010, "OW", chosen.T.astype(kind).tobytes())
+        dataset.WaveformSequence.append(group)
     file = io.BytesIO()
     pydicom.dcmwrite(file, dataset, enforce_file_format=True)
     return file.getvalue()
+
+
+def bare_dicom(data: bytes) -> bytes:
+    """A DICOM file without preamble and meta group."""
+    return data[144 + int.from_bytes(data[140:144], "little") :]
 
 
 def segments() -> tuple[bytes, dict[str, bytes]]:
@@ -320,6 +377,26 @@ def small_files() -> dict[str, tuple[bytes, dict[str, bytes]]]:
         "hdf5 of leads": (hdf5(dict(zip(INDEPENDENT_LEADS, eight, strict=True))), {}),
         "csv": (csv_table(eight, list(INDEPENDENT_LEADS)), {}),
         "parquet": (parquet_table(eight, list(INDEPENDENT_LEADS)), {}),
+        "muse in gbk": (
+            small_muse()
+            .replace(b"?>", b' encoding="GBK"?>', 1)
+            .replace(b"<RestingECG>", "<RestingECG><Name>王 &</Name>".encode("gbk")),
+            {},
+        ),
+        "aecg in utf-16": (aecg(eight).decode().encode("utf-16"), {}),
+        "dicom, deflated": (dicom(eight, syntax=DeflatedExplicitVRLittleEndian), {}),
+        "dicom, bare and big-endian, in two groups": (
+            bare_dicom(
+                dicom(
+                    eight,
+                    (INDEPENDENT_LEADS[:2], INDEPENDENT_LEADS[2:]),
+                    syntax=ExplicitVRBigEndian,
+                )
+            ),
+            {},
+        ),
+        "edf with times": (discontinuous_edf(eight, [float(i) for i in range(6)]), {}),
+        "bdf": (discontinuous_edf(eight, [float(i) for i in range(6)], bits=24), {}),
     }
 
 
