@@ -256,7 +256,7 @@ def discontinuous_edf(
     for record, start in enumerate(starts):
         chosen = rows[:, record * rate : (record + 1) * rate].astype("<i4")
         stored = np.frombuffer(chosen.tobytes(), np.uint8).reshape(-1, 4)[:, : bits // 8]
-        body += stored.tobytes() + f"+{start:g}\x14\x14\0".encode().ljust(room * bits // 8, b"\0")
+        body += stored.tobytes() + f"+{start:.9g}\x14\x14\0".encode().ljust(room * bits // 8, b"\0")
     return version + text.encode() + body
 
 
