@@ -293,3 +293,27 @@ def test_damaged_files_of_several_only_raise_recording_errors(place, new, cut):
             return
         for _, item in tracings.recordings(0, len(tracings.ids)):
             assert isinstance(item, RecordingError) or item.samples.shape[0] == 12
+
+
+TWELVE = Samples(sampling_rate_hz=500, unit="mV", leads=LEADS)
+
+
+def test_archives_in_the_field_give_their_samples(shared_data):
+    folder = shared_data / "field" / "ecg"
+    reference = np.loadtxt(folder / "reference" / "e07504-6s.csv", delimiter=",", skiprows=1).T
+    chapman = "MUSE_20180111_155115_19000.csv"
+    for path, samples in (
+        (folder / "archive-sph" / "records" / "A00001.h5", TWELVE),
+        (folder / "archive-chapman-csv" / "ECGData" / chapman, replace(TWELVE, unit="uV")),
+    ):
+        recording = read_recording(path, samples=samples)
+        np.testing.assert_allclose(recording.signal_mv * 1000, reference, atol=1)
+    denoised = folder / "archive-chapman-csv" / "ECGDataDenoised" / chapman
+    assert refused(denoised, TWELVE)[0] == Reason.MISSING_LEAD
+    described = replace(TWELVE, sampling_rate_hz=400, dataset="tracings", ids="exam_id")
+    with (folder / "archive-code15" / "exams_part0.hdf5").open("rb") as file:
+        found = list(hdf5_format.Tracings(file, described).recordings(0, 2))
+    assert [(name, item.samples.shape) for name, item in found] == [
+        ("1001", (12, 4000)),
+        ("1002", (12, 2800)),
+    ]
