@@ -3,6 +3,7 @@
 import io
 import itertools
 import warnings
+import zlib
 from dataclasses import replace
 
 import h5py
@@ -239,6 +240,24 @@ def test_filters_of_others_are_not_loaded(monkeypatch):
     content = hdf5({"ecg": EIGHT}, compression="gzip")
     monkeypatch.setattr(hdf5_format, "_FILTERS", {h5py.h5z.FILTER_SHUFFLE})
     assert refused(content)[0] == Reason.UNKNOWN_FORMAT
+
+
+def bomb(filters, size):
+    """A file whose one chunk unpacks to `size` bytes, not to what the dataset holds."""
+    file = io.BytesIO()
+    packer = zlib.compressobj(1)
+    packed = b"".join(packer.compress(bytes(1 << 20)) for _ in range(size >> 20)) + packer.flush()
+    with h5py.File(file, "w") as opened:
+        dataset = opened.create_dataset("ecg", (8, 3000), "<f8", chunks=(8, 3000), **filters)
+        dataset.id.write_direct_chunk((0, 0), packed)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "filters", [{"compression": "gzip"}, {"compression": "gzip", "shuffle": True}]
+)
+def test_a_chunk_that_unpacks_without_end_is_refused(filters):
+    assert refused(bomb(filters, 300 << 20))[0] == Reason.TOO_LARGE
 
 
 def several(ids, **options):
