@@ -71,16 +71,16 @@ def test_named_leads_may_stand_in_any_order(order, separator):
         np.testing.assert_allclose(microvolts(read_recording(content, samples=said)), EIGHT)
 
 
-@given(front=st.integers(0, 400), behind=st.integers(0, 400), empty=st.sampled_from([0.0, np.nan]))
+LENGTHS = st.one_of(st.just(0), st.integers(3, 400))
+
+
+@given(front=LENGTHS, behind=LENGTHS, empty=st.sampled_from([0.0, np.nan]))
 @settings(max_examples=20, deadline=None)
 def test_padding_is_left_off_and_said(front, behind, empty):
     padded = np.pad(EIGHT + 0.5, ((0, 0), (front, behind)), constant_values=empty)
     recording = read_recording(hdf5({"ecg": padded}), samples=DESCRIBED)
-    ends = [n if n >= 3 else 0 for n in (front, behind)]
-    if np.isfinite(empty) or [front, behind] == ends:
-        left = EIGHT.shape[1] + front + behind - sum(ends)
-        assert recording.samples.shape == (12, left)
-        assert (Note.PADDING_LEFT_OFF in recording.notes) == any(ends)
+    assert recording.samples.shape == (12, 3000)
+    assert (Note.PADDING_LEFT_OFF in recording.notes) == (front + behind > 0)
 
 
 def test_zeros_inside_a_recording_stay():
@@ -126,6 +126,17 @@ def test_what_the_file_itself_says_counts():
     content = csv_table(EIGHT, [f"{lead} [uV]" for lead in NAMES])
     samples = Samples(sampling_rate_hz=500)
     np.testing.assert_allclose(microvolts(read_recording(content, samples=samples)), EIGHT)
+
+
+def test_what_a_dataset_of_a_lead_says_counts():
+    file = io.BytesIO(hdf5(dict(zip(NAMES, EIGHT, strict=True))))
+    with h5py.File(file, "r+") as opened:
+        for name in NAMES:
+            opened[name].attrs.update({"fs": 500, "unit": "uV"})
+    np.testing.assert_allclose(microvolts(read_recording(file.getvalue())), EIGHT)
+    with h5py.File(file, "r+") as opened:
+        opened["V6"].attrs["unit"] = "mV"
+    assert refused(file.getvalue(), Samples())[0] == Reason.MALFORMED
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,10 @@ def read_hdf5(data: bytes, samples: Samples) -> Recording:
     with _opened(io.BytesIO(data)) as file:
         named = {} if samples.dataset is not None else _lead_datasets(file)
         if named:
-            said = said_by(_attributes(file))
+            told = {said_by(_attributes(file) | _attributes(item)) for item in named.values()}
+            if len(told) > 1:
+                raise RecordingError(Reason.MALFORMED, "the leads differ in rate or unit")
+            said = told.pop()
             columns = {name: _values(dataset) for name, dataset in named.items()}
         else:
             dataset = _sample_dataset(file, samples)
