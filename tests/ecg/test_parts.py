@@ -28,9 +28,11 @@ from tests.builders.ecg_files import (
     heart_mv,
     leads_section,
     scp,
+    sierra,
     signal_section,
     small_muse,
     text_rows,
+    xli,
 )
 
 EIGHT = heart(3000)
@@ -286,3 +288,29 @@ def test_a_measurement_that_is_no_number_costs_only_itself():
     recording = read_recording(data.replace("</CardiologyXML>", measured).encode("latin-1"))
     assert recording.vendor == {"qt_ms": 400}
     assert recording.notes == (Note.MEASUREMENT_UNREADABLE,)
+
+
+def test_a_damaged_lead_that_is_not_needed_costs_nothing():
+    muse = small_muse().decode()
+    extra = (
+        "<LeadData><LeadSampleCountTotal>600</LeadSampleCountTotal>"
+        "<LeadAmplitudeUnitsPerBit>?</LeadAmplitudeUnitsPerBit><LeadID>V4R</LeadID>"
+        "<LeadDataCRC32>1</LeadDataCRC32><WaveFormData>?</WaveFormData></LeadData>"
+    )
+    wave = '<WaveformData lead="V7">1,x</WaveformData>'
+    soft = cardiosoft(text_rows(heart_mv())).decode("latin-1")
+    five = [row // 5 for row in EIGHT]
+    twelve = [*five[:2], *[np.zeros_like(five[0])] * 4, *five[2:]]
+    plain = sierra(twelve).decode()
+    chunks = base64.b64encode(xli(twelve) + b"\xff" * 40).decode()
+    damaged = re.sub("(<parsedwaveforms[^>]*>)[^<]*", lambda tag: tag[1] + chunks, plain)
+    damaged = damaged.replace('V6"', 'V6 V7"')
+    for sound, other in (
+        (muse, muse.replace("</Waveform>", extra + "</Waveform>")),
+        (soft, soft.replace("</StripData>", wave + "</StripData>")),
+        (plain, damaged),
+    ):
+        assert other != sound
+        np.testing.assert_array_equal(
+            read_recording(other.encode()).samples, read_recording(sound.encode()).samples
+        )

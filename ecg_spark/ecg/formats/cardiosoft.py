@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 from functools import partial
 
 from ecg_spark.ecg.formats import xmltree
-from ecg_spark.ecg.formats.leads import StoredLead, add_lead, make_recording
+from ecg_spark.ecg.formats.leads import StoredLead, add_lead, lead_name, make_recording
 from ecg_spark.ecg.formats.parts import Part, spared, twelve_leads
 from ecg_spark.ecg.recording import Note, Reason, Recording, RecordingError
 
@@ -74,6 +74,8 @@ def _leads(waveforms: ET.Element) -> dict[str, StoredLead]:
     leads: dict[str, StoredLead] = {}
     for waveform in waveforms.iterfind("WaveformData"):
         name = waveform.get("lead", "")
+        if lead_name(name) is None:
+            continue
         samples = xmltree.whole_numbers(waveform.text or "", ",")
         if expected is not None and samples.size != expected:
             raise RecordingError(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_spark.ecg.formats import xmltree
-from ecg_spark.ecg.formats.leads import StoredLead, add_lead, make_recording
+from ecg_spark.ecg.formats.leads import StoredLead, add_lead, lead_name, make_recording
 from ecg_spark.ecg.formats.parts import Part, spared, twelve_leads
 from ecg_spark.ecg.formats.quantities import microvolts
 from ecg_spark.ecg.recording import Note, Reason, Recording, RecordingError
@@ -98,12 +98,14 @@ def _part(
     """Return the leads of a waveform, or those of a group of them."""
     leads: dict[str, StoredLead] = {}
     for data in waveform.findall("LeadData") if group is None else group:
+        name = xmltree.text(data, "LeadID") or ""
+        if lead_name(name) is None:
+            continue
         volts = microvolts(xmltree.text(data, "LeadAmplitudeUnits") or "MICROVOLTS")
         if volts is None:
             raise RecordingError(Reason.MALFORMED, "the amplitude unit is not a voltage")
         unit = xmltree.required_number(data, "LeadAmplitudeUnitsPerBit") * volts
-        lead = StoredLead(_samples(data), unit)
-        add_lead(leads, xmltree.text(data, "LeadID") or "", lead)
+        add_lead(leads, name, StoredLead(_samples(data), unit))
     return Part(leads, _rate_hz(waveform), start_s)
 
 

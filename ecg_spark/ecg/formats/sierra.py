@@ -69,7 +69,10 @@ def read_sierra(data: bytes) -> Recording:
     check_extent(rate, n_samples)
     names = (stored.get("leadlabels") or " ".join(LEADS)).split()
     leads: dict[str, StoredLead] = {}
-    for name, row in zip(names, _restored(names, _channels(stored, n_samples)), strict=False):
+    # What is stored behind the last of the twelve is not needed, so damage there costs nothing.
+    needed = max((i + 1 for i, name in enumerate(names) if lead_name(name)), default=0)
+    rows = _channels(stored, n_samples, min(needed, _MAX_CHANNELS))
+    for name, row in zip(names, _restored(names, rows), strict=False):
         add_lead(leads, name, StoredLead(row, unit))
     beats = root.find("waveforms/repbeats")
     median = None
@@ -90,24 +93,24 @@ def read_sierra(data: bytes) -> Recording:
     )
 
 
-def _channels(stored: ET.Element, n_samples: int) -> list[NDArray[np.int64]]:
-    """Return the stored channels, as they are before III to aVF are restored."""
+def _channels(stored: ET.Element, n_samples: int, count: int) -> list[NDArray[np.int64]]:
+    """Return the first `count` stored channels, as they are before III to aVF are restored."""
     raw = _bytes(stored)
     method = stored.get("compressmethod") or stored.get("compression") or "Uncompressed"
     if method.lower() == "uncompressed" or stored.get("compressflag", "").lower() == "false":
         whole = np.frombuffer(raw[: len(raw) // 2 * 2], "<i2").astype(np.int64)
         rows = [whole[at : at + n_samples] for at in range(0, whole.size, n_samples)]
     elif method.upper() == "XLI":
-        rows = _decode_xli(raw, n_samples)
+        rows = _decode_xli(raw, n_samples, count)
     else:
         raise RecordingError(Reason.UNKNOWN_FORMAT, "a compression other than XLI")
-    rows = rows[:_MAX_CHANNELS]
+    rows = rows[:count]
     if any(row.size < n_samples for row in rows):
         raise RecordingError(Reason.MALFORMED, f"a lead holds fewer than {n_samples} samples")
     return [row[:n_samples] for row in rows]
 
 
-def _decode_xli(raw: bytes, n_samples: int) -> list[NDArray[np.int64]]:
+def _decode_xli(raw: bytes, n_samples: int, count: int) -> list[NDArray[np.int64]]:
     """Decode XLI: a chunk a channel, each an 8-byte header and LZW codes of 10 bits.
 
     The codes give the high bytes of 16-bit values, then the low ones. The first two values are
@@ -115,7 +118,7 @@ def _decode_xli(raw: bytes, n_samples: int) -> list[NDArray[np.int64]]:
     """
     rows: list[NDArray[np.int64]] = []
     at = 0
-    while at + 8 <= len(raw) and len(rows) < _MAX_CHANNELS:
+    while at + 8 <= len(raw) and len(rows) < count:
         size = int.from_bytes(raw[at : at + 4], "little", signed=True)
         start = int.from_bytes(raw[at + 6 : at + 8], "little", signed=True)
         if size <= 0:
