@@ -8,7 +8,7 @@ from encodings.aliases import aliases
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ecg_spark.ecg import INDEPENDENT_LEADS, Note, Reason, RecordingError, read_recording
@@ -93,6 +93,10 @@ def test_a_codec_with_noise_around_and_in_it(name, codec, remark, noise, before,
     NOISE,
 )
 @settings(max_examples=100, deadline=None)
+@example("muse", "cp500", "ascii", "", "")
+@example("aecg", "cp1026", "utf-8", "", "")
+@example("muse", "cp037", "utf_16", "", "&")
+@example("sierra", "utf_16_be", "big5", "\u738b", "&nbsp;")
 def test_a_wrong_declaration_costs_no_number(name, codec, declared, remark, noise):
     data = document(name, codec, declared, remark + noise)
     # What shifts its alphabet can only be read where it is declared: that or a refusal.

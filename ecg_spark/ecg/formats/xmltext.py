@@ -25,6 +25,7 @@ _DECLARED = re.compile(
 )
 _DECLARATION = re.compile(r"<\?xml\s[^>]{0,1000}?\?>")
 _QUOTED = re.compile(r"<\?xml\s+version\s*=\s*[\"']")
+_NO_TAG = re.compile(r"<[^!?/\w:]")
 _WIDE = (
     ("utf-32-le", re.compile(rb"(?:\xff\xfe\0\0)?(?:[\0-\x20]\0\0\0)*<\0\0\0[?!:\w]\0\0\0")),
     ("utf-32-be", re.compile(rb"(?:\0\0\xfe\xff)?(?:\0\0\0[\0-\x20])*\0\0\0<\0\0\0[?!:\w]")),
@@ -35,8 +36,8 @@ _WIDE = (
 
 _EBCDIC = "<?xml".encode("cp037")
 _EBCDIC_JUNK = bytes(range(0x41))  # 0x40 is the space
-_EBCDIC_CODECS = ("cp037", "cp1026")
-"""They differ from most others in letters with accents only, from each other in the quote."""
+_EBCDIC_CODECS = ("cp037", "cp500", "cp1026")
+"""Others have the signs of XML where one of these has them."""
 
 _HEAD = 256
 """Bytes in which a file shows what it is written in."""
@@ -143,7 +144,8 @@ def _ebcdic(body: bytes) -> tuple[str, bool]:
     if text is not None and text.startswith("<?xml"):
         return text, False
     texts = [body.decode(codec, "replace") for codec in _EBCDIC_CODECS]
-    return next((text for text in texts if _QUOTED.match(text)), texts[0]), True
+    fitting = (text for text in texts if _QUOTED.match(text) and not _NO_TAG.search(text))
+    return next(fitting, texts[0]), True
 
 
 def _wide_codec(head: bytes) -> str | None:

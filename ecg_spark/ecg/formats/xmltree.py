@@ -74,9 +74,8 @@ def parse(data: bytes, skip: Collection[str] = ()) -> tuple[ET.Element, list[Not
     entities, malformed for XML that is not well formed, too_large above `MAX_ELEMENTS` elements
     or `MAX_DEPTH` levels.
     """
-    if not xmltext.refers_to_entities(data):
-        with contextlib.suppress(_NotWellFormed):
-            return _tree(data, skip), []
+    with contextlib.suppress(_NotWellFormed):
+        return _tree(data, skip), []
     text, is_guess = xmltext.repaired(data)
     return _tree(text.encode(), skip, "utf-8"), [Note.TEXT_REPLACED] if is_guess else []
 
@@ -200,6 +199,12 @@ def _tree(data: bytes, skip: Collection[str], encoding: str | None = None) -> ET
             parser.CharacterDataHandler = builder.data
         depth -= 1
 
+    def doctype(*declaration: object) -> None:
+        # Expat leaves out, without a word, what a document type that it does not open may define.
+        if encoding is None and xmltext.refers_to_entities(data):
+            raise _NotWellFormed("it refers to entities that it does not declare")
+
+    parser.StartDoctypeDeclHandler = doctype
     parser.StartElementHandler = start
     parser.EndElementHandler = end
     parser.CharacterDataHandler = builder.data
