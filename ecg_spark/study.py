@@ -120,9 +120,13 @@ class Participants(Section):
 
 
 class Genotypes(Section):
-    """The genotype set: PLINK (.bed), BGEN (.bgen with .sample beside it), VCF or a MatrixTable."""
+    """The genotype set: PLINK (.bed, .pgen), BGEN, VCF, BCF or a MatrixTable, or a glob of them."""
 
     path: Location
+    sample: Location | None = Field(
+        None,
+        description="the .sample of BGENs without ids that have none of the same name beside them",
+    )
     reference_genome: Literal["GRCh37", "GRCh38"] = "GRCh38"
     pairing: Literal["id", "random"] = Field(
         "id",
@@ -159,6 +163,12 @@ class Genotypes(Section):
     max_kinship: Annotated[float, Field(gt=0, le=0.5)] = Field(
         0.0884, description="one of each pair related more closely (second degree) is left out"
     )
+
+    @model_validator(mode="after")
+    def _sample_is_of_a_bgen(self) -> "Genotypes":
+        if self.sample is not None and not self.path.endswith(".bgen"):
+            raise ValueError("has a sample, which names the people of a .bgen: take it out")
+        return self
 
 
 class Model(Section):

@@ -19,14 +19,18 @@ def settings(study: Study) -> Any:
 
 def files(study: Study) -> Any:
     """Every file of the genotype set, and the lists of samples."""
-    lists = [path for path in (study.genotypes.exclude, study.genotypes.keep) if path]
+    lists = [
+        path
+        for path in (study.genotypes.exclude, study.genotypes.keep, study.genotypes.sample)
+        if path
+    ]
     found = [*genotype_files(study.locate(study.genotypes.path)), *map(study.locate, lists)]
     return [file_stamp(file) for file in found]
 
 
 def work(context: Context) -> Summary:
     """Publish genotypes.mt and the samples' scores."""
-    genotypes = context.study.absolute(context.study.genotypes, "path", "exclude", "keep")
+    genotypes = context.study.absolute(context.study.genotypes, "path", "exclude", "keep", "sample")
     start_hail(context.spark, context.store.root)
     return prepare_genotypes(
         context.spark,
@@ -44,7 +48,7 @@ def check(study: Study) -> None:
             read_id_list(study.locate(path), f"list genotypes.{key}")
 
 
-STEP = Step("genotypes", (), settings, work, files, version=3, check=check)
+STEP = Step("genotypes", (), settings, work, files, version=4, check=check)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

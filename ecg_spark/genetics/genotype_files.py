@@ -1,23 +1,28 @@
 """The files of a genotype set, and what their first bytes tell before Hail reads them for hours."""
 
 import gzip
-import re
-import struct
+import secrets
+import tempfile
 import zlib
+from collections.abc import Sequence
 
 import fsspec
-import pandas as pd
+from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
+from ecg_spark.genetics import bgen
 
-FORMATS = (".bed", ".bgen", ".vcf", ".vcf.gz", ".vcf.bgz", ".mt")
+FORMATS = (".bed", ".bgen", ".pgen", ".vcf", ".vcf.gz", ".vcf.bgz", ".bcf", ".mt")
 
 _SIGNATURES = {
-    ".bed": (0, b"\x6c\x1b\x01"),
-    ".bgen": (16, b"bgen"),
-    ".vcf": (0, b"##fileformat=VCF"),
-}
-_HEADER_BYTES = 2**20
+    ".bed": (0, (b"\x6c\x1b\x01",)),
+    ".bgen": (16, (b"bgen", bytes(4))),
+    ".pgen": (0, (b"\x6c\x1b\x02", b"\x6c\x1b\x03", b"\x6c\x1b\x04", b"\x6c\x1b\x10",
+                  b"\x6c\x1b\x11", b"\x6c\x1b\x20", b"\x6c\x1b\x21")),
+    ".vcf": (0, (b"##fileformat=VCF",)),
+    ".bcf": (0, (b"BCF\x02",)),
+}  # fmt: skip
+_COMPANIONS = {".bed": (".bim", ".fam"), ".pgen": (".pvar", ".psam")}
 
 
 def format_of(path: str) -> str:
@@ -26,7 +31,7 @@ def format_of(path: str) -> str:
         if path.endswith(suffix):
             return suffix
     raise DataError(
-        f"The genotypes {path} have no known format: name a file that ends in "
+        f"genotypes.path has no known format: name a file that ends in "
         f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}."
     )
 
@@ -42,29 +47,58 @@ def expand(path: str) -> list[str]:
     else:
         found = [path] if files.exists(base) else []
     if not found:
-        raise DataError(f"The genotypes {path} do not exist: correct genotypes.path.")
+        raise DataError("The genotypes do not exist: correct genotypes.path.")
     return found
 
 
 def genotype_files(path: str) -> list[str]:
     """Every file of the genotype set that `path` names: those that it or its glob stands for, with
-    the .bim and .fam or the .sample beside them; for a MatrixTable, its metadata.
+    the .bim and .fam, .pvar and .psam or the .sample beside them; for a MatrixTable, its metadata.
 
     Raises `DataError` where there is none.
     """
     found = []
     for file in expand(path.rstrip("/")):
-        stem, _, suffix = file.rpartition(".")
-        companions = {"bed": ("bim", "fam"), "bgen": ("sample",)}.get(suffix, ())
-        found += [f"{file}/metadata.json.gz"] if suffix == "mt" else [file]
-        found += [f"{stem}.{other}" for other in companions if exists(f"{stem}.{other}")]
+        suffix = format_of(file)
+        beside = {".bgen": (".sample",), ".pgen": (".pvar", ".pvar.zst", ".psam")}
+        found += [f"{file}/metadata.json.gz"] if suffix == ".mt" else [file]
+        for other in beside.get(suffix, _COMPANIONS.get(suffix, ())):
+            found += [stem_of(file) + other] if exists(stem_of(file) + other) else []
     return found
+
+
+def stem_of(file: str) -> str:
+    """A file without the end of its name."""
+    return file.rpartition(".")[0]
+
+
+def pvar_of(pgen: str) -> str:
+    """The table of variants of a .pgen, which may be packed."""
+    plain = f"{stem_of(pgen)}.pvar"
+    return plain if exists(plain) else f"{plain}.zst"
+
+
+def file_of(number: int, count: int) -> str:
+    """How an error calls a file of a set: by its place among the sorted names, never by its name.
+
+    `number` counts from 1.
+    """
+    if count == 1:
+        return "The file of genotypes.path"
+    return f"File {number} of the {count} of genotypes.path (in the order of their names)"
 
 
 def exists(file: str) -> bool:
     """Whether there is a file."""
     files, base = fsspec.core.url_to_fs(file)
     return bool(files.exists(base))
+
+
+def new_file(file: str) -> fsspec.core.OpenFile:
+    """A text file to be written, in a folder that is made where there is none."""
+    files, base = fsspec.core.url_to_fs(file)
+    files.makedirs(base.rpartition("/")[0], exist_ok=True)
+    return fsspec.open(file, "wt", encoding="utf-8")
 
 
 def is_bgzf(file: str) -> bool:
@@ -74,95 +108,64 @@ def is_bgzf(file: str) -> bool:
     return len(head) == 14 and bool(head[3] & 4) and head[12:14] == b"BC"
 
 
-def check(file: str, kind: str, lengths: dict[str, int], reference_genome: str) -> None:
-    """Refuse a file of a set that cannot be what the study file says.
+def check(files: Sequence[str], kind: str) -> None:
+    """Refuse files of a set that cannot be what their names say.
 
-    `lengths`: those of the genome's contigs by every name that a file may give them. Looked at are
-    the signature, the companions of a .bed and the positions in its .bim, the layout and bits of a
-    BGEN's first variant, the contigs that a VCF declares.
-
-    Raises `DataError` that says which.
+    Looked at are the signature, the companions, and the layout of a BGEN. Raises `DataError`.
     """
     start, expected = _SIGNATURES[".vcf" if kind.startswith(".vcf") else kind]
-    try:
-        head = _head(file, kind)
-    except (OSError, EOFError, zlib.error):
-        head = b""
-    if head[start : start + len(expected)] != expected:
-        raise DataError(
-            f"The genotypes {file} are not in the format that their name says ({kind[1:]}): "
-            f"correct the file or genotypes.path."
-        )
-    if kind == ".bed":
-        _check_sites(file, lengths, reference_genome)
-    elif kind == ".bgen":
-        _check_bgen(file, head)
-    else:
-        declared = re.findall(rb"##contig=<(?:.*,)?ID=([^,>]+)(?:.*),length=(\d+)", head)
-        for name, length in declared:
-            known = lengths.get(name.decode(errors="replace"))
-            if known is not None and int(length) != known:
-                raise other_genome(file, reference_genome)
-
-
-def other_genome(file: str, reference_genome: str) -> DataError:
-    """The error for positions that a reference genome does not have."""
-    return DataError(
-        f"The genotypes {file} have positions that {reference_genome} does not have, or contigs of "
-        f"another length: they lie on another build; correct genotypes.reference_genome."
-    )
+    for number, file in enumerate(files, 1):
+        name = file_of(number, len(files))
+        try:
+            head = _head(file, kind)[start:]
+        except (OSError, EOFError, zlib.error):
+            head = b""
+        if not head.startswith(expected):
+            raise DataError(
+                f"{name} is not in the format that its name says ({kind[1:]}): correct the file "
+                f"or genotypes.path."
+            )
+        for suffix in _COMPANIONS.get(kind, ()):
+            beside = pvar_of(file) if suffix == ".pvar" else stem_of(file) + suffix
+            if not exists(beside):
+                raise DataError(f"{name} lacks its {suffix}: put it there.")
+        if kind == ".bgen":
+            _, _, _, compression, layout = bgen.header(file)
+            if layout != 2 or compression > bgen.ZSTD:
+                raise DataError(
+                    f"{name} is BGEN of layout {layout}, not 2: write it as BGEN 1.2 "
+                    f"(plink2 --export bgen-1.2)."
+                )
 
 
 def _head(file: str, kind: str) -> bytes:
-    """The first bytes of a file, decompressed; of a VCF no more than its header."""
+    """The first bytes of a file, decompressed."""
     with fsspec.open(file, "rb") as raw:
-        if not kind.endswith("gz"):
-            return bytes(raw.read(_HEADER_BYTES))
+        if not kind.endswith(("gz", "bcf")):
+            return bytes(raw.read(64))
         with gzip.open(raw) as stream:
-            return stream.read(_HEADER_BYTES)
+            return stream.read(64)
 
 
-def _check_sites(bed: str, lengths: dict[str, int], reference_genome: str) -> None:
-    stem = bed.removesuffix(".bed")
-    for suffix in (".bim", ".fam"):
-        if not exists(stem + suffix):
-            raise DataError(f"The genotypes {bed} lack the file {stem}{suffix}: put it there.")
-    try:
-        sites = pd.read_csv(f"{stem}.bim", sep=r"\s+", header=None, usecols=[0, 3], dtype=str)
-    except ValueError:
-        return  # Hail says what is wrong with it
-    longest = sites[0].map(lengths)
-    position = pd.to_numeric(sites[3], errors="coerce")
-    if (position > longest).any():
-        raise other_genome(bed, reference_genome)
+def bcf_as_vcf(spark: SparkSession, files: Sequence[str], folder: str) -> list[str]:
+    """Copies of BCFs as block-compressed VCF in a folder, each written by a task of its own."""
 
+    def convert(number: int) -> str:
+        import pysam.bcftools
 
-def _check_bgen(file: str, head: bytes) -> None:
-    """The layout and compression of the header, and the bits of the first variant's dosages.
+        from ecg_spark.genetics.plink_files import local
 
-    https://www.chg.ox.ac.uk/~gav/bgen_format/spec/v1.2.html
-    """
-    offset, size, variants = struct.unpack("<III", head[:12])
-    flags = struct.unpack("<I", head[size : size + 4])[0]
-    compression, layout = flags & 3, flags >> 2 & 15
-    advice = "write them as BGEN 1.2 with 8 bits (plink2 --export bgen-1.2 bits=8)"
-    if layout != 2:
-        raise DataError(f"The genotypes {file} are BGEN of layout {layout}, not 2: {advice}.")
-    if not variants or compression != 1:
-        return  # what zstd holds is seen by Hail
-    with fsspec.open(file, "rb") as stream:
-        stream.seek(offset + 4)
-        for _ in range(3):  # the variant's id, its rsid, its contig
-            stream.read(*struct.unpack("<H", stream.read(2)))
-        _, alleles = struct.unpack("<IH", stream.read(6))
-        for _ in range(alleles):
-            stream.read(*struct.unpack("<I", stream.read(4)))
-        packed, _ = struct.unpack("<II", stream.read(8))
-        try:
-            block = zlib.decompress(stream.read(packed - 4))
-        except zlib.error:
-            return
-    people = struct.unpack("<I", block[:4])[0]
-    bits = block[8 + people + 1]
-    if bits != 8:
-        raise DataError(f"The genotypes {file} have dosages of {bits} bits: {advice}.")
+        copy = f"{folder}/bcf-{number:05d}.vcf.gz"
+        with tempfile.TemporaryDirectory() as own:
+            whole = f"{own}/whole.vcf.gz"
+            pysam.bcftools.view(local(files[number]), "-Oz", "-o", whole, catch_stdout=False)
+            target, place = fsspec.core.url_to_fs(copy)
+            target.makedirs(place.rpartition("/")[0], exist_ok=True)
+            # Under a name of its own until it is whole: a task may run twice.
+            unfinished = f"{place}.{secrets.token_hex(4)}"
+            target.put_file(whole, unfinished)
+            target.mv(unfinished, place)
+        return copy
+
+    tasks = spark.sparkContext.parallelize(range(len(files)), len(files))
+    return sorted(tasks.map(convert).collect())

@@ -2,82 +2,114 @@
 
 The form: rows keyed by locus and (ref, alt) with `rsid`, columns keyed by the sample id `s`, and
 one entry `n_alt`, the number of alternate (effect) alleles as a float: 0, 1, 2, a dosage in
-between, or missing.
+between, or missing. A person with one allele is on the same scale, 0 or 2.
 """
 
-from typing import Any
+import gzip
+import re
+import struct
+import zlib
+from functools import partial
 
+import fsspec
 import hail as hl
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
+from ecg_spark.genetics.contigs import BEYOND, REASONS, Genome, chromosome_of, genome
+from ecg_spark.genetics.decoding import decoded
 from ecg_spark.genetics.genotype_files import (
+    bcf_as_vcf,
     check,
-    exists,
     expand,
+    file_of,
     format_of,
-    is_bgzf,
-    other_genome,
+    new_file,
+    stem_of,
 )
+from ecg_spark.genetics.plink_files import bim_sites
+from ecg_spark.genetics.samples import (
+    Columns,
+    matched,
+    places_in,
+    read_bgen_ids,
+    read_fam,
+    read_psam,
+    require_names,
+)
+from ecg_spark.genetics.vcf import checked, declared_contigs, read_vcf, read_vcf_ids, split
 
 CALL_TOLERANCE = 0.1
 """A dosage this close to a whole number counts as a call, as in plink2."""
 
-_CHROMOSOMES = (*map(str, range(1, 23)), "X", "Y", "MT")
-_OTHER_NAMES = {"23": "X", "24": "Y", "25": "X", "26": "MT", "XY": "X", "M": "MT"}
+_UNREADABLE = (
+    hl.utils.java.FatalError, hl.utils.HailUserError, PySparkException, Py4JJavaError,
+    ValueError, LookupError, RuntimeError, EOFError, struct.error, zlib.error, gzip.BadGzipFile,
+)  # fmt: skip
+"""What Hail, Spark and the readers raise at a file that is not what it should be."""
+
+_LEFT_OUT = "left_out"  # no contig, so that Hail skips the row
 
 
 def import_genotypes(
-    path: str, reference_genome: str, scratch: str, min_partitions: int = 8
+    path: str,
+    reference_genome: str,
+    scratch: str,
+    min_partitions: int = 8,
+    sample: str | None = None,
 ) -> hl.MatrixTable:
     """Read a genotype set as rows (locus, alleles, rsid), columns (s) and the entry `n_alt`.
 
-    `path` is a .bed (its .bim and .fam beside it), a .bgen (its .sample beside it, where it has
-    one), a .vcf, .vcf.gz or .vcf.bgz, or a Hail .mt; all but .mt may be a glob of several files,
-    one a chromosome. Contigs may be named with or without chr. Multi-allelic variants are split,
-    variants on contigs that the genome does not have are left out. `scratch` receives the
-    index of a BGEN and a copy of a VCF, never the folder of the user's file.
+    `path` is a .bed (its .bim and .fam beside it), a .bgen (its .sample beside it, or `sample`, or
+    ids in it), a .pgen (with .pvar and .psam), a .vcf, .vcf.gz, .vcf.bgz or .bcf, or a Hail .mt, or
+    a glob of several, one a chromosome. Their samples are matched by id; the first file gives the
+    order. Variants with several alternate alleles are split in VCF and MatrixTable, and left out of
+    the others. The global `left_out` counts by reason the variants that are not read. `scratch`
+    receives copies, never the folder of the user's file.
 
     Raises `DataError` where the set is missing, is not of the format of its name, lies on another
-    reference genome, names a sample twice or with white space.
+    reference genome, names a sample twice or with white space, or where its files have different
+    samples.
     """
     path = path.rstrip("/")
     kind, files = format_of(path), expand(path)
+    spark = SparkSession.builder.getOrCreate()
+    known = genome(reference_genome)
     if kind != ".mt":
-        lengths = contig_lengths(reference_genome)
-        for file in files:
-            check(file, kind, lengths, reference_genome)
-    options: dict[str, Any] = {
-        "reference_genome": reference_genome,
-        "contig_recoding": contig_recoding(reference_genome),
-        "skip_invalid_loci": True,
-    }
+        check(files, kind)
     try:
-        if kind == ".bed":
-            genotypes = _read_plink(files, min_partitions, options)
-        elif kind == ".bgen":
-            genotypes = _read_bgen(files, min_partitions, options, scratch)
-        elif kind == ".mt":
-            genotypes = _read_matrix(files[0], reference_genome)
+        if kind == ".bcf":
+            kind, files = ".vcf.gz", bcf_as_vcf(spark, files, scratch)
+        if kind == ".mt":
+            genotypes, left_out = _read_matrices(files, known, scratch)
+        elif kind == ".bed":
+            columns = matched(spark, files, lambda file: read_fam(f"{stem_of(file)}.fam"))
+            genotypes, left_out = _read_plink(files, columns, known, scratch, min_partitions)
+        elif kind in (".bgen", ".pgen"):
+            read = partial(read_bgen_ids, sample=sample) if kind == ".bgen" else _read_psam_of
+            columns = matched(spark, files, read)
+            genotypes, left_out = decoded(
+                spark, kind, files, columns, known, scratch, min_partitions
+            )
         else:
-            genotypes = _read_vcf(files, min_partitions, options, scratch)
-        samples = genotypes.s.collect()
-    except (hl.utils.java.FatalError, hl.utils.HailUserError):
-        # Hail's own text may name samples.
+            columns = matched(spark, files, read_vcf_ids)
+            _require_build(files, known)
+            genotypes, left_out = read_vcf(files, columns, known, scratch, min_partitions)
+    except _UNREADABLE as error:
+        if "No space left on device" in str(error):
+            raise
+        # What a task refused is in the text; the rest of it may name samples.
+        told = re.search(r"DataError: (.+)", str(error))
         raise DataError(
-            f"The genotypes {path} cannot be read as {kind[1:]}: the set is damaged, its files do "
-            f"not belong together, or its samples are not named once each."
+            told[1]
+            if told
+            else f"The genotypes (genotypes.path) cannot be read as {kind[1:]}: the set is "
+            f"damaged, or its files do not belong together."
         ) from None
-    if len(set(samples)) < len(samples):
-        raise DataError(
-            f"The genotypes {path} name {len(samples) - len(set(samples))} samples more than once: "
-            f"keep one of each."
-        )
-    if spaced := sum(any(sign.isspace() for sign in name) for name in samples):
-        raise DataError(
-            f"The genotypes {path} name {spaced} samples with white space, which the formats of "
-            f"the field do not allow: rename them."
-        )
-    return genotypes
+    counts = hl.literal(left_out, hl.tdict(hl.tstr, hl.tint64))
+    return genotypes.select_globals(left_out=counts)
 
 
 def write_packed(genotypes: hl.MatrixTable, stem: str) -> None:
@@ -99,110 +131,100 @@ def called(n_alt: hl.Float64Expression) -> hl.Int32Expression:
     return hl.or_missing(hl.abs(n_alt - nearest) <= CALL_TOLERANCE, nearest)
 
 
-def contig_lengths(reference_genome: str) -> dict[str, int]:
-    """Contig names found in files -> their length in bp on GRCh37 or GRCh38."""
-    lengths = hl.get_reference(reference_genome).lengths
-    named = {name: lengths[target] for name, target in contig_recoding(reference_genome).items()}
-    return lengths | named
+def _read_psam_of(pgen: str) -> list[str]:
+    return read_psam(f"{stem_of(pgen)}.psam")
 
 
-def contig_recoding(reference_genome: str) -> dict[str, str]:
-    """Contig names found in files -> those of GRCh37 (22, MT) or GRCh38 (chr22, chrM)."""
-
-    def named(chromosome: str) -> str:
-        if reference_genome == "GRCh37":
-            return chromosome
-        return "chrM" if chromosome == "MT" else f"chr{chromosome}"
-
-    aliases = {name: name for name in _CHROMOSOMES}
-    aliases |= {f"0{digit}": str(digit) for digit in range(1, 10)} | _OTHER_NAMES
-    aliases |= {f"chr{name}": target for name, target in aliases.items()}
-    return {name: named(target) for name, target in aliases.items() if name != named(target)}
+def _require_build(files: list[str], known: Genome) -> None:
+    """Refuse VCFs whose headers declare contigs of another build."""
+    for file in files:
+        wrong = sum(known.other_length(*one) for one in declared_contigs(file))
+        if wrong:
+            raise known.other_build(wrong, "contigs whose length is not the chromosome's")
 
 
-def _read_plink(files: list[str], min_partitions: int, options: dict[str, Any]) -> hl.MatrixTable:
+def _read_plink(
+    files: list[str], columns: Columns, known: Genome, scratch: str, min_partitions: int
+) -> tuple[hl.MatrixTable, dict[str, int]]:
+    """PLINK sets, through copies of their .bim and .fam that hold what is used, as Hail wants it:
+    it refuses a set for columns that nobody uses."""
+    counts = dict.fromkeys(REASONS, 0)
     parts = []
-    for bed in files:
-        stem = bed.removesuffix(".bed")
-        parts.append(
-            hl.import_plink(
-                bed, f"{stem}.bim", f"{stem}.fam", min_partitions=min_partitions, **options
-            )
+    for number, (bed, place) in enumerate(zip(files, columns.places, strict=True)):
+        stem = f"{scratch}/plink-{number:05d}"
+        n_variants = 0
+        with new_file(f"{stem}.bim") as file:
+            for _, _, contig, position, alleles, rsid in bim_sites(f"{stem_of(bed)}.bim"):
+                n_variants += 1
+                if reason := known.judge(contig, position, len(alleles)):
+                    counts[reason] += 1
+                    contig, position = _LEFT_OUT, 1
+                else:
+                    contig = known.contigs[chromosome_of(contig) or ""]
+                row = (contig, rsid or ".", 0, position, ",".join(alleles[1:]), alleles[0])
+                file.write("\t".join(map(str, row)) + "\n")
+        if counts[BEYOND]:
+            raise known.other_build(counts[BEYOND], f"positions {BEYOND}")
+        _require_size(bed, n_variants, len(columns.names), file_of(number + 1, len(files)))
+        names = read_fam(f"{stem_of(bed)}.fam")
+        with new_file(f"{stem}.fam") as file:
+            file.writelines(f"0\t{name}\t0\t0\t0\t-9\n" for name in names)
+        part = hl.import_plink(
+            bed,
+            f"{stem}.bim",
+            f"{stem}.fam",
+            min_partitions=min_partitions,
+            reference_genome=known.name,
+            skip_invalid_loci=True,
         )
+        parts.append(part if place is None else part.choose_cols(place.tolist()))
     genotypes = parts[0] if len(parts) == 1 else hl.MatrixTable.union_rows(*parts)
     genotypes = genotypes.select_entries(n_alt=hl.float64(genotypes.GT.n_alt_alleles()))
-    return genotypes.select_rows("rsid").select_cols()
+    return _rsids(genotypes), {reason: n for reason, n in counts.items() if n}
 
 
-def _read_bgen(
-    files: list[str], min_partitions: int, options: dict[str, Any], scratch: str
-) -> hl.MatrixTable:
-    indexes = {file: f"{scratch}/bgen-{i:03d}.idx2" for i, file in enumerate(files)}
-    try:
-        hl.index_bgen(files, index_file_map=indexes, **options | {"skip_invalid_loci": False})
-    except (hl.utils.java.FatalError, hl.utils.HailUserError) as error:
-        if "osition" in str(error):
-            raise other_genome(files[0], options["reference_genome"]) from None
-        hl.index_bgen(files, index_file_map=indexes, **options)  # without contigs that are no such
-    sample = files[0].removesuffix(".bgen") + ".sample"
-    genotypes = hl.import_bgen(
-        files,
-        entry_fields=["dosage"],
-        sample_file=sample if exists(sample) else None,
-        n_partitions=min_partitions,
-        index_file_map=indexes,
-    )
-    genotypes = genotypes.filter_rows(hl.len(genotypes.alleles) == 2)
-    genotypes = genotypes.select_entries(n_alt=genotypes.dosage)
-    return genotypes.select_rows("rsid").select_cols()
-
-
-def _read_vcf(
-    files: list[str], min_partitions: int, options: dict[str, Any], scratch: str
-) -> hl.MatrixTable:
-    genotypes = hl.import_vcf(
-        files,
-        # Plain gzip cannot be split: Hail reads such a file in one piece, and must be told to.
-        force=any(file.endswith(".gz") and not is_bgzf(file) for file in files),
-        force_bgz=all(file.endswith(".gz") and is_bgzf(file) for file in files),
-        min_partitions=min_partitions,
-        array_elements_required=False,
-        **options,
-    )
-    # Text is slow to read; everything that follows reads this copy.
-    return _split(genotypes, files[0]).checkpoint(f"{scratch}/vcf.mt", overwrite=True)
-
-
-def _read_matrix(path: str, reference_genome: str) -> hl.MatrixTable:
-    genotypes = hl.read_matrix_table(path)
-    if "locus" not in genotypes.row or "s" not in genotypes.col:
-        raise DataError(f"The MatrixTable {path} has no row field locus or no column field s.")
-    found = getattr(genotypes.locus.dtype, "reference_genome", None)
-    if found is None or found.name != reference_genome:
+def _require_size(bed: str, variants: int, samples: int, name: str) -> None:
+    files, place = fsspec.core.url_to_fs(bed)
+    if files.size(place) != 3 + variants * -(-samples // 4):
         raise DataError(
-            f"The MatrixTable {path} lies on {found.name if found else 'no reference genome'}, not "
-            f"on {reference_genome}: correct genotypes.reference_genome."
+            f"{name} cannot be read as bed: its size is not that of the {variants} variants of its "
+            f".bim and the {samples} people of its .fam; copy the three files again."
         )
-    return _split(genotypes.key_cols_by("s"), path)
 
 
-def _split(genotypes: hl.MatrixTable, path: str) -> hl.MatrixTable:
-    """One row an alternate allele, with its dosage: DS where the set has one, else the call."""
-    rsid = genotypes.rsid if "rsid" in genotypes.row else hl.missing(hl.tstr)
-    genotypes = hl.split_multi(genotypes.select_rows(rsid=rsid).select_cols(), permit_shuffle=True)
-    entry = genotypes.entry
-    if "n_alt" in entry:
-        n_alt = hl.float64(genotypes.n_alt)
-    elif "DS" in entry and genotypes.DS.dtype in (hl.tfloat64, hl.tfloat32):
-        n_alt = hl.float64(genotypes.DS)
-    elif "DS" in entry and isinstance(genotypes.DS.dtype, hl.tarray):
-        n_alt = hl.float64(genotypes.DS[genotypes.a_index - 1])
-    elif "dosage" in entry:
-        n_alt = hl.float64(genotypes.dosage)
-    elif "GT" in entry:
-        call = hl.downcode(genotypes.GT, genotypes.a_index)
-        # A man has his X once; as in PLINK's files it counts as two alleles alike.
-        n_alt = hl.float64(call.n_alt_alleles() * hl.if_else(call.ploidy == 1, 2, 1))
-    else:
-        raise DataError(f"The genotypes {path} hold neither calls (GT) nor dosages (DS).")
-    return genotypes.select_entries(n_alt=n_alt).select_rows("rsid")
+def _read_matrices(
+    files: list[str], known: Genome, scratch: str
+) -> tuple[hl.MatrixTable, dict[str, int]]:
+    parts: list[hl.MatrixTable] = []
+    names: list[str] = []
+    for number, path in enumerate(files, 1):
+        name = file_of(number, len(files))
+        genotypes = hl.read_matrix_table(path)
+        if "locus" not in genotypes.row or "s" not in genotypes.col:
+            raise DataError(f"{name}, a MatrixTable, has no row field locus or no column field s.")
+        found = getattr(genotypes.locus.dtype, "reference_genome", None)
+        if found is None or found.name != known.name:
+            raise DataError(
+                f"{name}, a MatrixTable, lies on {found.name if found else 'no reference genome'}, "
+                f"not on {known.name}: correct genotypes.reference_genome."
+            )
+        has_n_alt = "n_alt" in genotypes.entry
+        genotypes = genotypes.key_cols_by(s=hl.str(genotypes.s))
+        own = genotypes.s.collect()
+        require_names(own, number, len(files))
+        genotypes = split(genotypes)
+        if not has_n_alt:
+            genotypes = genotypes.checkpoint(f"{scratch}/matrix-{number:05d}.mt", overwrite=True)
+            genotypes = checked(genotypes)
+        names = names or own
+        place = places_in(names, own, number, len(files))
+        genotypes = genotypes.select_rows("rsid")
+        parts.append(genotypes if place is None else genotypes.choose_cols(place.tolist()))
+    return parts[0] if len(parts) == 1 else hl.MatrixTable.union_rows(*parts), {}
+
+
+def _rsids(genotypes: hl.MatrixTable) -> hl.MatrixTable:
+    """Without the other fields of rows and columns."""
+    return genotypes.select_rows(
+        rsid=hl.or_missing(genotypes.rsid != ".", genotypes.rsid)
+    ).select_cols()

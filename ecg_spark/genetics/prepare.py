@@ -36,7 +36,10 @@ def prepare_genotypes(
 
     scratch = f"{folder}/.scratch"
     partitions = max(4, 2 * spark.sparkContext.defaultParallelism)
-    genotypes = import_genotypes(path, settings.reference_genome, scratch, partitions)
+    genotypes = import_genotypes(
+        path, settings.reference_genome, scratch, partitions, settings.sample
+    )
+    left_out = dict(hl.eval(genotypes.left_out))
     genotypes, left = quality_control(genotypes, settings, scratch)
     genotypes = genotypes.checkpoint(f"{folder}/genotypes.mt", overwrite=True)
     log.info("genotypes: %d samples, %d variants pass", left[-1].samples, left[-1].variants)
@@ -81,6 +84,7 @@ def prepare_genotypes(
         "related_pairs": len(pairs),
         "structure_variants": found.n_variants,
         "components": found.scores.shape[1],
+        "left_out_at_import": left_out,
         "filters": [one.row() for one in left],
         "notes": notes,
         "reference_genome": settings.reference_genome,

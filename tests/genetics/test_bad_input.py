@@ -20,11 +20,11 @@ N, M, ON_X = 150, 700, 260
 SAMPLES = [f"P{i:03d}" for i in range(N)]
 
 
-def _bgen(path, bits=8, layout=2, position=1_000):
-    """A BGEN of one variant of four people."""
+def _bgen(path, bits=8, layout=2, position=1_000, people=(2, 2, 2, 2), cut=0):
+    """A BGEN of one variant of four people, with their numbers of alleles."""
     people_in_it = 4
-    body = struct.pack("<IHBB", people_in_it, 2, 2, 2) + b"\x02" * people_in_it
-    body += bytes([0, bits]) + b"\x00" * (2 * people_in_it * bits // 8)
+    body = struct.pack("<IHBB", people_in_it, 2, min(people), max(people)) + bytes(people)
+    body += bytes([0, bits]) + b"\x00" * (sum(people) * bits // 8)
     packed = zlib.compress(body)
     text = b"".join(struct.pack("<H", len(one)) + one for one in (b"v", b"rs1", b"1"))
     alleles = b"".join(struct.pack("<I", 1) + one for one in (b"A", b"G"))
@@ -33,6 +33,8 @@ def _bgen(path, bits=8, layout=2, position=1_000):
         + text + struct.pack("<IH", position, 2) + alleles
         + struct.pack("<II", len(packed) + 4, len(body)) + packed
     )  # fmt: skip
+    if cut:
+        path.write_bytes(path.read_bytes()[:-cut])
     path.with_suffix(".sample").write_text(
         "ID_1 ID_2 missing\n0 0 0\n" + "".join(f"{s} {s} 0\n" for s in "abcd")
     )
@@ -57,7 +59,9 @@ def _vcf(path, contig="1", length=249_250_621):
         ("a.bed", lambda p: _plink(p, positions=[1, 2, 249_000_000]), "lie on another build"),
         ("b.bed", lambda p: _plink(p, contigs=["chr1"] * 3), None),
         ("c.bed", lambda p: _plink(p, samples=["x", "x", "y", "z"]), "more than once|once each"),
-        ("d.bgen", lambda p: _bgen(p, bits=16), "dosages of 16 bits: write them as BGEN 1.2"),
+        ("d.bgen", lambda p: _bgen(p, bits=16), None),
+        ("d.bgen", lambda p: _bgen(p, people=[2, 3, 2, 2]), "people with more than two alleles"),
+        ("d.bgen", lambda p: _bgen(p, cut=5), "is cut short"),
         ("e.bgen", lambda p: _bgen(p, layout=1), "BGEN of layout 1, not 2"),
         ("f.bgen", lambda p: _bgen(p, position=249_000_000), "lie on another build"),
         ("g.bgen", _bgen, None),  # without an index

@@ -2,6 +2,8 @@
 
 import gzip
 import shutil
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,9 +24,10 @@ def _dosages(genotypes):
     }
 
 
-def _import(path, genome="GRCh37", scratch="", partitions=3):
+def _import(path, genome="GRCh37", scratch=None, partitions=3):
     from ecg_spark.genetics.genotypes import import_genotypes
 
+    scratch = scratch or tempfile.mkdtemp(dir=Path(path).parent)
     return import_genotypes(str(path), genome, str(scratch), partitions)
 
 
@@ -125,7 +128,7 @@ def test_genotypes_that_cannot_be_read_are_refused_in_one_sentence(hail, tmp_pat
     with pytest.raises(DataError, match="not in the format that their name says"):
         _import(tmp_path / "text.vcf.gz", scratch=tmp_path)
     shutil.copy(good, tmp_path / "alone.bed")
-    with pytest.raises(DataError, match=r"lack the file .*alone\.bim"):
+    with pytest.raises(DataError, match=r"lacks its \.bim"):
         _import(tmp_path / "alone.bed")
     for suffix in ("bim", "fam"):
         shutil.copy(tmp_path / f"good.{suffix}", tmp_path / f"short.{suffix}")

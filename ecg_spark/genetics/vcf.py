@@ -1,0 +1,291 @@
+"""VCF brought into Hail, and the dosage of a call in whatever fields a VCF or MatrixTable has.
+
+A call's dosage is its DS, else what GP, HDS or GT say, call by call. A person with one allele (a
+man on X outside the pseudo-autosomal regions) is on the scale 0 or 2, as in PLINK and plink2.
+"""
+
+import gzip
+import io
+import re
+from collections.abc import Iterator
+
+import fsspec
+import hail as hl
+
+from ecg_spark.errors import DataError
+from ecg_spark.genetics.contigs import (
+    BEYOND,
+    NO_ALTERNATE,
+    UNKNOWN_CONTIG,
+    UNKNOWN_POSITION,
+    Genome,
+    chromosome_of,
+)
+from ecg_spark.genetics.genotype_files import is_bgzf, new_file
+from ecg_spark.genetics.samples import Columns
+
+_COLUMNS = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT"
+_FIELDS = ("DS", "GP", "HDS")
+_NOT_A_NUMBER = r"(?i)(?<=[:,\t])[-+]?(nan|inf|infinity)(?=[:,\t]|$)"
+_SLACK = 0.01
+"""Rounding of a dosage, or of the sum of probabilities a genotype."""
+
+
+def header_lines(path: str) -> Iterator[str]:
+    """The header of a VCF, its last line the one with the samples."""
+    with fsspec.open(path, "rb") as raw:
+        stream = gzip.GzipFile(fileobj=raw) if path.endswith("gz") else raw
+        for line in io.TextIOWrapper(stream, "utf-8", "replace", newline="\n"):
+            if not line.startswith("#"):
+                return
+            yield line.rstrip("\r\n")
+            if line.startswith("#CHROM"):
+                return
+
+
+def declared_contigs(path: str) -> Iterator[tuple[str, int]]:
+    """The contigs that the header of a VCF declares with a length, by their names."""
+    for line in header_lines(path):
+        if line.startswith("##contig=<"):
+            name = re.search(r"[<,]ID=([^,>]+)", line)
+            length = re.search(r"[<,]length=(\d+)", line)
+            if name and length:
+                yield name[1], int(length[1])
+
+
+def read_vcf_ids(path: str) -> list[str]:
+    """The samples that the header of a VCF names."""
+    for line in header_lines(path):
+        if line.startswith("#CHROM"):
+            return line.split("\t")[9:]
+    return []
+
+
+def read_vcf(
+    files: list[str], columns: Columns, genome: Genome, scratch: str, min_partitions: int
+) -> tuple[hl.MatrixTable, dict[str, int]]:
+    """The variants of VCFs, split, with the entry `n_alt`; how many others there are, by reason."""
+    # Files with the same order of samples are imported together.
+    groups: dict[bytes, list[int]] = {}
+    for number, place in enumerate(columns.places):
+        groups.setdefault(b"" if place is None else place.tobytes(), []).append(number)
+    parts, counts = [], dict[str, int]()
+    for index, numbers in enumerate(groups.values()):
+        place = columns.places[numbers[0]]
+        own = list(columns.names)
+        if place is not None:
+            for name, at in zip(columns.names, place.tolist(), strict=True):
+                own[at] = name
+        header = _write_header(own, f"{scratch}/header-{index}.vcf")
+        some = [files[number] for number in numbers]
+        part, left_out = _import(some, header, genome, f"{scratch}/vcf-{index}.mt", min_partitions)
+        for reason, count in left_out.items():
+            counts[reason] = counts.get(reason, 0) + count
+        parts.append(part if place is None else part.choose_cols(place.tolist()))
+    return parts[0] if len(parts) == 1 else hl.MatrixTable.union_rows(*parts), counts
+
+
+def _write_header(names: list[str], path: str) -> str:
+    """A header of what is read, whatever the files' own declare: Hail takes it instead of theirs,
+    and skips every field that it does not have."""
+    lines = ["##fileformat=VCFv4.2", '##FORMAT=<ID=GT,Number=1,Type=String,Description="">']
+    lines += [f'##FORMAT=<ID={one},Number=.,Type=Float,Description="">' for one in _FIELDS]
+    lines.append("\t".join([_COLUMNS, *names]))
+    with new_file(path) as file:
+        file.write("\n".join([*lines, ""]))
+    return path
+
+
+def _import(
+    files: list[str], header: str, genome: Genome, copy: str, min_partitions: int
+) -> tuple[hl.MatrixTable, dict[str, int]]:
+    options = {
+        "header_file": header,
+        # Plain gzip cannot be split: Hail reads such a file in one piece, and must be told to.
+        "force": any(file.endswith(".gz") and not is_bgzf(file) for file in files),
+        "force_bgz": all(file.endswith(".gz") and is_bgzf(file) for file in files),
+        "min_partitions": min_partitions,
+        "array_elements_required": False,
+    }
+    sites = hl.import_vcf(files, reference_genome=None, drop_samples=True, **options)
+    names, left_out = _survey(sites.rows().key_by(), genome)
+
+    def copied(find_replace: tuple[str, str] | None) -> hl.MatrixTable:
+        genotypes = hl.import_vcf(
+            files,
+            reference_genome=genome.name,
+            contig_recoding=genome.recoding(names),
+            skip_invalid_loci=True,
+            find_replace=find_replace,
+            **options,
+        )
+        # Text is slow to read; everything that follows reads this copy.
+        return split(genotypes).checkpoint(copy, overwrite=True)
+
+    try:
+        found = copied(None)
+    except (hl.utils.java.FatalError, hl.utils.HailUserError) as error:
+        if "NumberFormatException" not in str(error):
+            raise
+        found = copied((_NOT_A_NUMBER, "."))
+    return checked(found), left_out
+
+
+def _survey(sites: hl.Table, genome: Genome) -> tuple[set[str], dict[str, int]]:
+    """The contigs that sites name, and how many sites cannot be used, by reason.
+
+    Raises `DataError` where positions lie beyond the end of a chromosome.
+    """
+    contig, position = sites.locus.contig, sites.locus.position
+    found = sites.aggregate(
+        hl.agg.group_by(
+            contig,
+            hl.struct(
+                n=hl.agg.count(),
+                unplaced=hl.agg.count_where(position < 1),
+                last=hl.agg.max(position),
+                single=hl.agg.count_where((position >= 1) & (hl.len(sites.alleles) < 2)),
+            ),
+        )
+    )
+    known = {name: one for name in found if (one := chromosome_of(name)) is not None}
+    ends = {name: genome.lengths[one] for name, one in known.items()}
+    if any(found[name].last > end for name, end in ends.items()):
+        far = sites.aggregate(hl.agg.count_where(position > hl.literal(ends).get(contig)))
+        raise genome.other_build(far, f"positions {BEYOND}")
+    left_out = {
+        UNKNOWN_CONTIG: sum(one.n for name, one in found.items() if name not in known),
+        UNKNOWN_POSITION: sum(found[name].unplaced for name in known),
+        NO_ALTERNATE: sum(found[name].single for name in known),
+    }
+    return set(found), {reason: count for reason, count in left_out.items() if count}
+
+
+def split(genotypes: hl.MatrixTable) -> hl.MatrixTable:
+    """One row an alternate allele, with `rsid` and the entry `n_alt`; the rows count in `n_unequal`
+    the calls whose DS, GP or HDS has not as many values as the alleles ask for, in `n_wild` those
+    with impossible values, in `n_unclear` dosages on X of people whose number of alleles no field
+    tells.
+
+    Raises `DataError` where there is no field of calls or dosages.
+    """
+    rsid = genotypes.rsid if "rsid" in genotypes.row else hl.missing(hl.tstr)
+    genotypes = genotypes.select_rows(rsid=hl.or_missing(rsid != "", rsid)).select_cols()
+    genotypes = genotypes.filter_rows(hl.len(genotypes.alleles) > 1)
+    genotypes = hl.split_multi(genotypes, permit_shuffle=True)
+    entry = genotypes.entry
+    if "n_alt" in entry:
+        known = hl.float64(genotypes.n_alt)
+        return genotypes.select_entries(
+            n_alt=hl.or_missing(hl.is_finite(known), known)
+        ).select_rows("rsid", n_unequal=hl.int64(0), n_wild=hl.int64(0), n_unclear=hl.int64(0))
+    call = genotypes.GT if "GT" in entry else hl.missing(hl.tcall)
+    ds = _array(genotypes, "DS" if "DS" in entry else "dosage")
+    gp, hds = _finite(_array(genotypes, "GP")), _finite(_array(genotypes, "HDS"))
+    if not {"GT", "DS", "dosage", "GP", "HDS"} & set(entry):
+        raise DataError(
+            "The genotypes (genotypes.path) hold neither calls (GT) nor dosages (DS, GP, HDS)."
+        )
+    a, k = genotypes.a_index, hl.len(genotypes.old_alleles)
+    n_gp = hl.len(gp)
+    haploid_gp, diploid_gp = n_gp == k, n_gp == k * (k + 1) // 2
+    ploidy = hl.coalesce(
+        call.ploidy,
+        hl.or_missing(k == 2, hl.len(hds)),
+        hl.if_else(haploid_gp, 1, hl.or_missing(diploid_gp, 2)),
+    )
+    scale = hl.if_else(hl.coalesce(ploidy, 2) == 1, 2.0, 1.0)
+
+    unequal_ds = hl.is_defined(_finite(ds)) & (hl.len(ds) != k - 1)
+    own_ds = hl.or_missing(hl.len(ds) == k - 1, ds[a - 1])
+    from_ds = hl.or_missing(hl.is_finite(own_ds), own_ds * scale)
+    total = hl.sum(gp)
+    doses = hl.range(n_gp).map(
+        lambda i: (
+            gp[i]
+            * hl.if_else(
+                haploid_gp,
+                2 * hl.int32(i == a),
+                hl.int32(hl.unphased_diploid_gt_index_call(i)[0] == a)
+                + hl.int32(hl.unphased_diploid_gt_index_call(i)[1] == a),
+            )
+        )
+    )
+    from_gp = hl.or_missing((haploid_gp | diploid_gp) & (total > 0), hl.sum(doses) / total)
+    equal_hds = (k == 2) & (hl.len(hds) <= 2)
+    from_hds = hl.or_missing(equal_hds, hl.if_else(hl.len(hds) == 1, 2 * hds[0], hl.sum(hds)))
+    own = hl.downcode(call, a)
+    from_gt = hl.float64(own.n_alt_alleles() * hl.if_else(own.ploidy == 1, 2, 1))
+    has_ds = unequal_ds | hl.is_defined(from_ds)
+    # The first field that a call has decides.
+    chosen = (
+        hl.case()
+        .when(has_ds, hl.struct(x=from_ds, sound=~unequal_ds, is_ds=True))
+        .when(
+            hl.is_defined(gp) & (total != 0),
+            hl.struct(x=from_gp, sound=hl.is_defined(from_gp), is_ds=False),
+        )
+        .when(hl.is_defined(hds), hl.struct(x=from_hds, sound=equal_hds, is_ds=False))
+        .default(hl.struct(x=from_gt, sound=True, is_ds=False))
+    )
+    by_gp = ~has_ds & hl.is_defined(gp) & (total != 0)
+    wild = (
+        (chosen.x < -_SLACK)
+        | (chosen.x > 2 + _SLACK)
+        | (by_gp & (hl.any(lambda p: p < -_SLACK, gp) | (hl.abs(total - 1) > 0.1)))
+    )
+    on_x = genotypes.locus.in_x_nonpar() & ("DS" in entry)  # Hail's dosage counts to 2
+    genotypes = genotypes.select_entries(
+        n_alt=hl.min(2.0, hl.max(0.0, chosen.x)),
+        unequal=~chosen.sound,
+        wild=hl.coalesce(wild, False),
+        unclear=on_x & chosen.is_ds & hl.is_missing(ploidy),
+    )
+    genotypes = genotypes.select_rows(
+        "rsid",
+        n_unequal=hl.agg.count_where(genotypes.unequal),
+        n_wild=hl.agg.count_where(genotypes.wild),
+        n_unclear=hl.agg.count_where(genotypes.unclear),
+    )
+    return genotypes.select_entries("n_alt")
+
+
+def checked(genotypes: hl.MatrixTable) -> hl.MatrixTable:
+    """The result of `split`, without its counts.
+
+    Raises `DataError` where one of these is not 0.
+    """
+    rows = genotypes.rows()
+    kinds = ("n_unequal", "n_wild", "n_unclear")
+    calls = rows.aggregate([hl.agg.sum(rows[one]) for one in kinds])
+    sites = rows.aggregate([hl.agg.count_where(rows[one] > 0) for one in kinds])
+    told = (
+        "have not one value for each alternate allele, so that it cannot be known whose dosage it "
+        "is: write DS with Number=A, or one alternate allele a line (bcftools norm -m -)",
+        "have dosages below 0 or above the number of alleles, or probabilities that do not add up "
+        "to 1: correct them",
+        "have a DS on X outside the pseudo-autosomal regions without GT, HDS or GP, so that it "
+        "cannot be known whether it counts to 1 or to 2: write GT beside it",
+    )
+    for count, variants, text in zip(calls, sites, told, strict=True):
+        if count:
+            raise DataError(
+                f"{count} calls of {variants} variants of the genotypes (genotypes.path) {text}."
+            )
+    return genotypes.select_rows("rsid")
+
+
+def _array(genotypes: hl.MatrixTable, name: str) -> hl.ArrayNumericExpression:
+    """A call's field as numbers, missing where the set lacks it."""
+    if name not in genotypes.entry:
+        return hl.missing(hl.tarray(hl.tfloat64))
+    field = genotypes[name]
+    if not isinstance(field.dtype, hl.tarray):
+        field = hl.or_missing(hl.is_defined(field), [field])
+    return hl.map(hl.float64, field)
+
+
+def _finite(values: hl.ArrayNumericExpression) -> hl.ArrayNumericExpression:
+    """The finite numbers of a field, missing where there is none."""
+    found = values.filter(lambda x: hl.is_defined(x) & hl.is_finite(x))
+    return hl.or_missing(hl.len(found) > 0, found)
