@@ -1,9 +1,11 @@
 """Contigs by the names that files give them, and which sites of a file lie on the genome."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ecg_spark.errors import DataError
+from ecg_spark.genetics.genotype_files import header_lines
 
 CHROMOSOMES = (*map(str, range(1, 23)), "X", "Y", "MT")
 
@@ -79,6 +81,16 @@ class Genome:
             f"The genotypes (genotypes.path) have {count} {what} on {self.name}: they lie on "
             f"another build; correct genotypes.reference_genome."
         )
+
+
+def declared_contigs(path: str) -> Iterator[tuple[str, int]]:
+    """The contigs that the header of a VCF declares with a length, by their names."""
+    for line in header_lines(path):
+        if line.startswith("##contig=<"):
+            name = re.search(r"[<,]ID=([^,>]+)", line)
+            length = re.search(r"[<,]length=(\d+)", line)
+            if name and length:
+                yield name[1], int(length[1])
 
 
 def genome(name: str) -> Genome:

@@ -1,10 +1,11 @@
 """The files of a genotype set, and what their first bytes tell before Hail reads them for hours."""
 
 import gzip
+import io
 import secrets
 import tempfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import fsspec
 from pyspark.sql import SparkSession
@@ -145,6 +146,18 @@ def _head(file: str, kind: str) -> bytes:
             return bytes(raw.read(64))
         with gzip.open(raw) as stream:
             return stream.read(64)
+
+
+def header_lines(path: str) -> Iterator[str]:
+    """The header of a VCF, its last line the one with the samples."""
+    with fsspec.open(path, "rb") as raw:
+        stream = gzip.GzipFile(fileobj=raw) if path.endswith("gz") else raw
+        for line in io.TextIOWrapper(stream, "utf-8", "replace", newline="\n"):
+            if not line.startswith("#"):
+                return
+            yield line.rstrip("\r\n")
+            if line.startswith("#CHROM"):
+                return
 
 
 def bcf_as_vcf(spark: SparkSession, files: Sequence[str], folder: str) -> list[str]:

@@ -15,11 +15,18 @@ import fsspec
 import hail as hl
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.contigs import BEYOND, REASONS, Genome, chromosome_of, genome
-from ecg_spark.genetics.decoding import decoded
+from ecg_spark.genetics.blocks import decoded
+from ecg_spark.genetics.contigs import (
+    BEYOND,
+    REASONS,
+    Genome,
+    chromosome_of,
+    declared_contigs,
+    genome,
+)
 from ecg_spark.genetics.genotype_files import (
     bcf_as_vcf,
     check,
@@ -36,10 +43,11 @@ from ecg_spark.genetics.samples import (
     places_in,
     read_bgen_ids,
     read_fam,
-    read_psam,
+    read_psam_beside,
+    read_vcf_ids,
     require_names,
 )
-from ecg_spark.genetics.vcf import checked, declared_contigs, read_vcf, read_vcf_ids, split
+from ecg_spark.genetics.vcf import checked, read_vcf, split
 
 CALL_TOLERANCE = 0.1
 """A dosage this close to a whole number counts as a call, as in plink2."""
@@ -88,11 +96,10 @@ def import_genotypes(
             columns = matched(spark, files, lambda file: read_fam(f"{stem_of(file)}.fam"))
             genotypes, left_out = _read_plink(files, columns, known, scratch, min_partitions)
         elif kind in (".bgen", ".pgen"):
-            read = partial(read_bgen_ids, sample=sample) if kind == ".bgen" else _read_psam_of
+            read = partial(read_bgen_ids, sample=sample) if kind == ".bgen" else read_psam_beside
             columns = matched(spark, files, read)
-            genotypes, left_out = decoded(
-                spark, kind, files, columns, known, scratch, min_partitions
-            )
+            frame, left_out = decoded(spark, kind, files, columns, known, scratch, min_partitions)
+            genotypes = _from_blocks(frame, columns, known, scratch)
         else:
             columns = matched(spark, files, read_vcf_ids)
             _require_build(files, known)
@@ -131,8 +138,20 @@ def called(n_alt: hl.Float64Expression) -> hl.Int32Expression:
     return hl.or_missing(hl.abs(n_alt - nearest) <= CALL_TOLERANCE, nearest)
 
 
-def _read_psam_of(pgen: str) -> list[str]:
-    return read_psam(f"{stem_of(pgen)}.psam")
+def _from_blocks(frame: DataFrame, columns: Columns, known: Genome, scratch: str) -> hl.MatrixTable:
+    """Variants in the order of the genome with their dosages, as Hail has them."""
+    table = hl.Table.from_spark(frame)
+    table = table.select(
+        "rsid",
+        locus=hl.locus(table.contig, table.position, known.name),
+        alleles=table.alleles,
+        entries=table.n_alt.map(lambda x: hl.struct(n_alt=hl.or_missing(~hl.is_nan(x), x))),
+    )
+    table = table.checkpoint(f"{scratch}/blocks.ht", overwrite=True)
+    table = table._key_by_assert_sorted("locus", "alleles")
+    people = hl.literal([{"s": name} for name in columns.names], "array<struct{s: str}>")
+    table = table.annotate_globals(columns=people)
+    return table._unlocalize_entries("entries", "columns", ["s"])
 
 
 def _require_build(files: list[str], known: Genome) -> None:

@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics import bgen
-from ecg_spark.genetics.genotype_files import exists, file_of, stem_of
+from ecg_spark.genetics.genotype_files import exists, file_of, header_lines, stem_of
 
 SAMPLE_FORM = (
     "a .sample has the header 'ID_1 ID_2 missing', a line of column types such as '0 0 0', "
@@ -118,6 +118,19 @@ def read_psam(path: str) -> list[str]:
             raise DataError(f"Line {number} of the .psam has too few columns: correct it.")
         names.append(fields[column])
     return names
+
+
+def read_psam_beside(pgen: str) -> list[str]:
+    """The IIDs of the .psam beside a .pgen."""
+    return read_psam(f"{stem_of(pgen)}.psam")
+
+
+def read_vcf_ids(path: str) -> list[str]:
+    """The samples that the header of a VCF names."""
+    for line in header_lines(path):
+        if line.startswith("#CHROM"):
+            return line.split("\t")[9:]
+    return []
 
 
 def read_sample(path: str) -> list[str]:

@@ -4,12 +4,6 @@ A call's dosage is its DS, else what GP, HDS or GT say, call by call. A person w
 man on X outside the pseudo-autosomal regions) is on the scale 0 or 2, as in PLINK and plink2.
 """
 
-import gzip
-import io
-import re
-from collections.abc import Iterator
-
-import fsspec
 import hail as hl
 
 from ecg_spark.errors import DataError
@@ -29,36 +23,6 @@ _FIELDS = ("DS", "GP", "HDS")
 _NOT_A_NUMBER = r"(?i)(?<=[:,\t])[-+]?(nan|inf|infinity)(?=[:,\t]|$)"
 _SLACK = 0.01
 """Rounding of a dosage, or of the sum of probabilities a genotype."""
-
-
-def header_lines(path: str) -> Iterator[str]:
-    """The header of a VCF, its last line the one with the samples."""
-    with fsspec.open(path, "rb") as raw:
-        stream = gzip.GzipFile(fileobj=raw) if path.endswith("gz") else raw
-        for line in io.TextIOWrapper(stream, "utf-8", "replace", newline="\n"):
-            if not line.startswith("#"):
-                return
-            yield line.rstrip("\r\n")
-            if line.startswith("#CHROM"):
-                return
-
-
-def declared_contigs(path: str) -> Iterator[tuple[str, int]]:
-    """The contigs that the header of a VCF declares with a length, by their names."""
-    for line in header_lines(path):
-        if line.startswith("##contig=<"):
-            name = re.search(r"[<,]ID=([^,>]+)", line)
-            length = re.search(r"[<,]length=(\d+)", line)
-            if name and length:
-                yield name[1], int(length[1])
-
-
-def read_vcf_ids(path: str) -> list[str]:
-    """The samples that the header of a VCF names."""
-    for line in header_lines(path):
-        if line.startswith("#CHROM"):
-            return line.split("\t")[9:]
-    return []
 
 
 def read_vcf(

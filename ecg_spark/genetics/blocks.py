@@ -1,13 +1,13 @@
-"""BGEN and PGEN brought into Hail: sites found by a task a file, dosages decoded in parts by all.
+"""BGEN and PGEN as Spark frames: sites found by a task a file, dosages decoded in parts by all.
 
-Hail's own reader takes neither PGEN nor BGEN of 16 bits, zstd or people with one allele.
+Hail's own reader takes neither PGEN nor BGEN of 16 bits, zstd or people with one allele. What runs
+in tasks is here, apart from Hail, whose import takes a task ten seconds.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice, pairwise
 
 import fsspec
-import hail as hl
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -47,9 +47,12 @@ def decoded(
     genome: Genome,
     scratch: str,
     min_partitions: int,
-) -> tuple[hl.MatrixTable, dict[str, int]]:
-    """The usable variants of .bgen or .pgen files with the entry `n_alt`, in the order of the
-    genome; how many of the others there are, by reason."""
+) -> tuple[DataFrame, dict[str, int]]:
+    """The usable variants of .bgen or .pgen files in the order of the genome (contig, position,
+    alleles, rsid, dosages `n_alt` [samples], NaN where missing); how many others, by reason.
+
+    Raises `DataError` where sites lie beyond the end of a chromosome.
+    """
     find = bgen.sites if kind == ".bgen" else pgen_sites
     sites = _sites(spark, files, find, genome, f"{scratch}/sites")
     counts = {row["reason"]: row["count"] for row in sites.groupBy("reason").count().collect()}
@@ -97,19 +100,7 @@ def decoded(
                     yield _dosage_batch(batch.slice(start, len(part)), values)
                     start += len(part)
 
-    frame = ordered.mapInArrow(decode, _DECODED)
-    table = hl.Table.from_spark(frame)
-    table = table.select(
-        "rsid",
-        locus=hl.locus(table.contig, table.position, genome.name),
-        alleles=table.alleles,
-        entries=table.n_alt.map(lambda x: hl.struct(n_alt=hl.or_missing(~hl.is_nan(x), x))),
-    )
-    table = table.checkpoint(f"{scratch}/decoded.ht", overwrite=True)
-    table = table._key_by_assert_sorted("locus", "alleles")
-    people = hl.literal([{"s": name} for name in columns.names], "array<struct{s: str}>")
-    table = table.annotate_globals(columns=people)
-    return table._unlocalize_entries("entries", "columns", ["s"]), counts
+    return ordered.mapInArrow(decode, _DECODED), counts
 
 
 def _sites(
