@@ -1,6 +1,7 @@
 """Every input of the field folders of formats gives the outcome that their README states."""
 
 import re
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from ecg_spark.ecg import Note, Reason, RecordingError, read_recording
 
 FOLDERS = (
     "xml-declaration", "decimal-comma", "lead-names", "lead-order", "several-parts", "dicom", "scp",
-    "edf", "damaged-extra",
+    "edf", "damaged-extra", "time",
 )  # fmt: skip
 ROW = re.compile(r"\| `([^`]+)` \| [^|]* \| ([^|]*) \|")
 
@@ -46,8 +47,10 @@ def test_field_files_have_the_outcome_that_is_stated(field, name):
         microvolts = recording.samples * recording.microvolts_per_unit
         np.testing.assert_allclose(microvolts, expected, atol=float(within[1]), err_msg=path)
         assert recording.sampling_rate_hz == 500
-        if "time unknown" in told:
-            assert recording.acquired_at is None
+        time = re.search(r"time (\S+)$", told)
+        if time is not None:
+            expected_time = None if time[1] == "unknown" else datetime.fromisoformat(time[1])
+            assert recording.acquired_at == expected_time, path
 
 
 def test_what_is_wrong_in_field_files_is_said(field):
@@ -66,6 +69,7 @@ def test_what_is_wrong_in_field_files_is_said(field):
         ("damaged-extra/cardiosoft-median-599.xml", Note.MEDIAN_BEAT_DROPPED),
         ("damaged-extra/dicom-annotation.dcm", Note.MEASUREMENT_UNREADABLE),
         ("damaged-extra/dicom-annotation.dcm", Note.TIME_UNREADABLE),
+        ("time/muse-unreadable.xml", Note.TIME_UNREADABLE),
         ("scp/crc-zero.scp", Note.CHECKSUM_ABSENT),
         ("scp/crc-swapped.scp", Note.CHECKSUM_SWAPPED),
     ):

@@ -13,8 +13,9 @@ from ecg_spark.ecg.formats.leads import (
     make_recording,
     without_padding,
 )
-from ecg_spark.ecg.formats.parts import Part, spared, twelve_leads
+from ecg_spark.ecg.formats.parts import Part, noted_time, spared, twelve_leads
 from ecg_spark.ecg.formats.quantities import decimal, microvolts
+from ecg_spark.ecg.formats.times import read_moment
 from ecg_spark.ecg.recording import Note, Reason, Recording, RecordingError
 
 ROOT = "AnnotatedECG"
@@ -83,7 +84,7 @@ def read_aecg(data: bytes) -> Recording:
         median=None if median is None else without_padding(median.leads),
         median_rate_hz=None if median is None else median.rate_hz,
         participant_id=None if identity is None else identity.get("extension") or None,
-        acquired_at=_time(rhythm) or _time(root),
+        acquired_at=_time([rhythm, root], notes),
         device=" ".join(name for name in device if name) or None,
         vendor=_vendor(rhythm, notes) | ({} if beat is None else _vendor(beat, notes)),
         notes=notes,
@@ -187,12 +188,13 @@ def _code(element: ET.Element) -> str:
     return "" if code is None else code.get("code", "")
 
 
-def _time(element: ET.Element) -> datetime | None:
-    """Return the start of the effective time, None where it is no full date and time."""
-    for path in ("effectiveTime/low", "effectiveTime/center"):
-        found = element.find(path)
-        text = "" if found is None else found.get("value", "")
-        parts = re.match(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)?", text)
-        if parts:
-            return xmltree.moment(*(float(part or 0) for part in parts.groups()))
-    return None
+def _time(elements: list[ET.Element], notes: list[Note]) -> datetime | None:
+    """Return the start of the first effective time that is a full date and time."""
+    found = [
+        time.get("value", "")
+        for element in elements
+        for path in ("effectiveTime/low", "effectiveTime/center")
+        for time in element.findall(path)
+    ]
+    moment = next((moment for text in found if (moment := read_moment(text))), None)
+    return noted_time(moment, "".join(found), notes)

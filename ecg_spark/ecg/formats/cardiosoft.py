@@ -5,7 +5,8 @@ from functools import partial
 
 from ecg_spark.ecg.formats import xmltree
 from ecg_spark.ecg.formats.leads import StoredLead, add_lead, lead_name, make_recording
-from ecg_spark.ecg.formats.parts import Part, spared, twelve_leads
+from ecg_spark.ecg.formats.parts import Part, noted_time, spared, twelve_leads
+from ecg_spark.ecg.formats.times import moment_of
 from ecg_spark.ecg.recording import Note, Reason, Recording, RecordingError
 
 ROOT = "CardiologyXML"
@@ -50,6 +51,7 @@ def read_cardiosoft(data: bytes) -> Recording:
     names = [xmltree.text(device, tag) for tag in ("Desc", "SoftwareVer")]
     clock = root.find("ObservationDateTime")
     parts = ("Year", "Month", "Day", "Hour", "Minute", "Second")
+    moment = moment_of(*(xmltree.number(clock, part) for part in parts))
     return make_recording(
         rhythm.leads,
         rhythm.rate_hz,
@@ -57,7 +59,7 @@ def read_cardiosoft(data: bytes) -> Recording:
         median=None if beat is None else beat.leads,
         median_rate_hz=None if beat is None else beat.rate_hz,
         participant_id=xmltree.text(root, "PatientInfo/PID"),
-        acquired_at=xmltree.moment(*(xmltree.number(clock, part) for part in parts)),
+        acquired_at=noted_time(moment, None if clock is None else "".join(clock.itertext()), notes),
         device=" ".join(name for name in names if name) or None,
         vendor=xmltree.measurements(measured, _MEASUREMENTS, notes),
         notes=notes,

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from pydicom import config
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from ecg_spark.ecg.formats import xmltree
 from ecg_spark.ecg.formats.leads import (
     StoredLead,
     add_lead,
@@ -25,8 +24,9 @@ from ecg_spark.ecg.formats.leads import (
     lead_name,
     make_recording,
 )
-from ecg_spark.ecg.formats.parts import Part, spared, twelve_leads
+from ecg_spark.ecg.formats.parts import Part, noted_time, spared, twelve_leads
 from ecg_spark.ecg.formats.quantities import decimal, microvolts
+from ecg_spark.ecg.formats.times import read_moment
 from ecg_spark.ecg.recording import Note, Reason, Recording, RecordingError
 
 MAX_BYTES, MAX_ITEMS = 8 << 20, 20_000
@@ -303,8 +303,4 @@ def _acquired_at(dataset: pydicom.Dataset, notes: list[Note]) -> datetime | None
     given = str(dataset.get("AcquisitionDateTime") or "")
     if not given:
         given = str(dataset.get("StudyDate") or "") + str(dataset.get("StudyTime") or "")
-    parts = re.match(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)", given)
-    moment = xmltree.moment(*map(float, parts.groups())) if parts else None
-    if moment is None and given.strip():
-        notes.append(Note.TIME_UNREADABLE)
-    return moment
+    return noted_time(read_moment(given), given, notes)

@@ -7,7 +7,6 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_spark.ecg.formats import xmltree
 from ecg_spark.ecg.formats.leads import (
     StoredLead,
     add_lead,
@@ -15,7 +14,9 @@ from ecg_spark.ecg.formats.leads import (
     lead_name,
     make_recording,
 )
+from ecg_spark.ecg.formats.parts import noted_time
 from ecg_spark.ecg.formats.quantities import decimal, microvolts
+from ecg_spark.ecg.formats.times import moment_of
 from ecg_spark.ecg.recording import Note, Reason, Recording, RecordingError
 
 _FIELDS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
@@ -78,7 +79,8 @@ def read_edf(data: bytes) -> Recording:
         row = _values(records[:, starts[index] : starts[index + 1]].reshape(-1, width))
         texts = [column[index] for column in columns]
         add_lead(leads, texts[0], _lead(row, texts[2], [_number(text) for text in texts[3:7]]))
-    acquired_at = _acquired_at(head[168:184])
+    notes: list[Note] = []
+    acquired_at = noted_time(_acquired_at(head[168:184]), head[168:184], notes)
     return make_recording(
         leads,
         rate,
@@ -86,7 +88,7 @@ def read_edf(data: bytes) -> Recording:
         participant_id=_participant(head[8:88]) if reserved[1:].startswith("DF+") else None,
         acquired_at=acquired_at,
         device=None,
-        notes=[Note.TIME_UNREADABLE] if acquired_at is None and head[168:184].strip() else [],
+        notes=notes,
     )
 
 
@@ -172,4 +174,4 @@ def _acquired_at(text: str) -> datetime | None:
     except ValueError:
         return None
     year += 1900 if year >= 85 else 2000
-    return xmltree.moment(year, month, day, hour, minute, second)
+    return moment_of(year, month, day, hour, minute, second)

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import re
 import xml.etree.ElementTree as ET
 import zlib
 from collections.abc import Callable
@@ -14,8 +13,9 @@ from numpy.typing import NDArray
 
 from ecg_spark.ecg.formats import xmltree
 from ecg_spark.ecg.formats.leads import StoredLead, add_lead, lead_name, make_recording
-from ecg_spark.ecg.formats.parts import Part, spared, twelve_leads
+from ecg_spark.ecg.formats.parts import Part, noted_time, spared, twelve_leads
 from ecg_spark.ecg.formats.quantities import microvolts
+from ecg_spark.ecg.formats.times import read_moment
 from ecg_spark.ecg.recording import Note, Reason, Recording, RecordingError
 
 ROOT = "RestingECG"
@@ -70,7 +70,7 @@ def read_muse(data: bytes) -> Recording:
         median=None if beat is None else beat.leads,
         median_rate_hz=None if beat is None else beat.rate_hz,
         participant_id=xmltree.text(root, "PatientDemographics/PatientID"),
-        acquired_at=_acquired_at(root.find("TestDemographics")),
+        acquired_at=_acquired_at(root.find("TestDemographics"), notes),
         device=device,
         vendor=_vendor(root, notes),
         notes=notes,
@@ -149,11 +149,8 @@ def _vendor(root: ET.Element, notes: list[Note]) -> dict[str, float]:
     return vendor if rr is None else {**vendor, "rr_ms": rr}
 
 
-def _acquired_at(test: ET.Element | None) -> datetime | None:
-    date = re.fullmatch(r"(\d{1,2})-(\d{1,2})-(\d{4})", xmltree.text(test, "AcquisitionDate") or "")
-    time = re.fullmatch(r"(\d\d):(\d\d):(\d\d)", xmltree.text(test, "AcquisitionTime") or "")
-    if date is None:
-        return None
-    month, day, year = (float(part) for part in date.groups())
-    clock = (float(part) for part in time.groups()) if time else (0.0, 0.0, 0.0)
-    return xmltree.moment(year, month, day, *clock)
+def _acquired_at(test: ET.Element | None, notes: list[Note]) -> datetime | None:
+    """Return the time of acquisition; MUSE writes the month before the day."""
+    parts = [xmltree.text(test, f"Acquisition{part}") for part in ("Date", "Time")]
+    given = " ".join(part for part in parts if part)
+    return noted_time(read_moment(given, day_first=False), given, notes)

@@ -4,6 +4,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
 
 import numpy as np
@@ -52,6 +53,13 @@ def spared(read: Callable[[], T], notes: list[Note], note: Note) -> T | None:
     except RecordingError:
         notes.append(note)
         return None
+
+
+def noted_time(moment: datetime | None, given: str | None, notes: list[Note]) -> datetime | None:
+    """Return the moment that was read in `given`; a note where something is there but no moment."""
+    if moment is None and (given or "").strip():
+        notes.append(Note.TIME_UNREADABLE)
+    return moment
 
 
 def twelve_leads(readers: Iterable[Callable[[], Part]], notes: list[Note]) -> Part:

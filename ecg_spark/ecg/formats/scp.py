@@ -12,10 +12,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_spark.ecg.formats import xmltree
 from ecg_spark.ecg.formats.huffman import HuffmanTable, decode, read_tables
 from ecg_spark.ecg.formats.leads import StoredLead, add_lead, check_extent, make_recording
 from ecg_spark.ecg.formats.parts import Part, spared, twelve_leads
+from ecg_spark.ecg.formats.times import moment_of
 from ecg_spark.ecg.recording import Note, Reason, Recording, RecordingError
 
 _LEADS = {1: "I", 2: "II", 61: "III", 62: "aVR", 63: "aVL", 64: "aVF"}
@@ -306,7 +306,7 @@ def _acquired_at(tags: dict[int, bytes], notes: list[Note]) -> datetime | None:
     moment = None
     if len(day) >= 4 and len(clock) >= 3:
         year = int.from_bytes(day[:2], "little")
-        moment = xmltree.moment(year, day[2], day[3], clock[0], clock[1], clock[2])
+        moment = moment_of(year, day[2], day[3], clock[0], clock[1], clock[2])
     if moment is None and any(day):
         notes.append(Note.TIME_UNREADABLE)
     return moment

@@ -19,7 +19,8 @@ from ecg_spark.ecg.formats.leads import (
     make_recording,
     without_padding,
 )
-from ecg_spark.ecg.formats.parts import spared
+from ecg_spark.ecg.formats.parts import noted_time, spared
+from ecg_spark.ecg.formats.times import read_moment
 from ecg_spark.ecg.recording import LEADS, Note, Reason, Recording, RecordingError
 
 ROOT = "restingecgdata"
@@ -86,7 +87,7 @@ def read_sierra(data: bytes) -> Recording:
         median=median,
         median_rate_hz=xmltree.attribute(beats, "samplespersec"),
         participant_id=xmltree.text(root, "patient/generalpatientdata/patientid"),
-        acquired_at=_acquired_at(root.find("dataacquisition")),
+        acquired_at=_acquired_at(root.find("dataacquisition"), notes),
         device=f"Philips {machine}" if machine else "Philips",
         vendor=_vendor(root, notes),
         notes=notes,
@@ -247,9 +248,7 @@ def _vendor(root: ET.Element, notes: list[Note]) -> dict[str, float]:
     return vendor
 
 
-def _acquired_at(acquisition: ET.Element | None) -> datetime | None:
-    if acquisition is None:
-        return None
-    text = f"{acquisition.get('date', '')} {acquisition.get('time', '')}"
-    parts = re.fullmatch(r"(\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)", text)
-    return xmltree.moment(*map(float, parts.groups())) if parts else None
+def _acquired_at(acquisition: ET.Element | None, notes: list[Note]) -> datetime | None:
+    parts = () if acquisition is None else map(acquisition.get, ("date", "time"))
+    given = " ".join(part for part in parts if part)
+    return noted_time(read_moment(given), given, notes)

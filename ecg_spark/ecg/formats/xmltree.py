@@ -4,7 +4,6 @@ import contextlib
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Collection
-from datetime import datetime
 from xml.parsers import expat
 
 import numpy as np
@@ -152,18 +151,6 @@ def measurements(
         elif given is not None:
             notes.append(Note.MEASUREMENT_UNREADABLE)
     return found
-
-
-def moment(*parts: float | None) -> datetime | None:
-    """Return year, month, day, hour, minute, second as a time, None where any is invalid."""
-    given = [int(part) for part in parts if part is not None]
-    if len(given) < 6:
-        return None
-    year, month, day, hour, minute, second = given
-    try:
-        return datetime(year, month, day, hour, minute, second)
-    except (ValueError, OverflowError):
-        return None
 
 
 def _tree(data: bytes, skip: Collection[str], encoding: str | None = None) -> ET.Element:
