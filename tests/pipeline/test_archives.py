@@ -10,7 +10,7 @@ import yaml
 
 from ecg_spark.ecg import INDEPENDENT_LEADS, LEADS
 from ecg_spark.errors import UsageError
-from ecg_spark.participants import read_manifest, read_sex
+from ecg_spark.participants import read_manifest, read_participants, read_sex
 from ecg_spark.pipeline import ingest as ingesting
 from ecg_spark.study import load_study
 from jobs.ingest import STEP
@@ -78,7 +78,7 @@ def code15(folder):
             tracings.append(padded / 1000)
             patient = 500 + n // 2  # two exams of a patient, in both files
             rows.append(
-                f"{ids[-1]},{50 + n},{n % 2 == 0},50.5,False,False,False,False,False,False,"
+                f"{ids[-1]},{50 + n},{n // 2 == 0},50.5,False,False,False,False,False,False,"
                 f"{patient},,,True,exams_part{part}.hdf5"
             )
             expected.append((str(patient), samples))
@@ -219,12 +219,17 @@ def test_each_archive_is_read_as_downloaded_without_genotypes(name, spark, tmp_p
         assert set(rows["acquired_at"].dt.year) == {2180}
 
 
-def test_columns_of_sex_are_understood(tmp_path):
-    for name in ("sph", "chapman-csv"):
-        LAYOUTS[name](tmp_path / name)
-        study = load_study(placed(name, tmp_path / name))
-        sex = read_sex(study.participants, study.locate(study.participants.path))
-        assert sorted(set(sex)) == [0.0, 1.0]
+@pytest.mark.parametrize("name", ["mimic-iv-ecg", "code15", "sph", "ptbxl-full", "chapman-csv"])
+def test_the_participant_table_is_the_archives_own(name, tmp_path):
+    who = {participant for participant, _ in LAYOUTS[name](tmp_path)}
+    study = load_study(placed(name, tmp_path))
+    table = study.locate(study.participants.path)
+    covariates = read_participants(study.participants, table)
+    assert set(covariates.index) == who
+    assert covariates.shape[1] == len(study.participants.covariates)
+    assert covariates.notna().all(axis=None)
+    sex = read_sex(study.participants, table)
+    assert name == "mimic-iv-ecg" if sex is None else set(sex) == {0.0, 1.0}
 
 
 def test_a_file_of_several_is_read_in_slices_by_several_tasks(spark, tmp_path, monkeypatch):
