@@ -50,6 +50,19 @@ def flow_rows(
     ]
 
 
+def merged(rows: Iterable[Row], others: Iterable[Row]) -> list[Row]:
+    """The rows of steps, with the counts of further rows of the same steps and units added."""
+    units: dict[tuple[str, str], dict[str, int]] = {}
+    for row in (*rows, *others):
+        own = units.setdefault((row["step"], row["unit"]), {})
+        own[row["reason"]] = own.get(row["reason"], 0) + row["n"]
+    return [
+        row
+        for (step, unit), own in units.items()
+        for row in flow_rows(step, unit, own.pop(CAME_IN), own, own.pop(WENT_ON))
+    ]
+
+
 def write_flow(spark: SparkSession, rows: Iterable[Row], folder: str) -> int:
     """Write the rows of a step, of all its units, as the table `flow` into a new folder."""
     frame = spark.createDataFrame(list(rows), FLOW.schema)

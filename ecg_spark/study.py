@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     PrivateAttr,
     ValidationError,
@@ -119,6 +120,12 @@ class Participants(Section):
         return self
 
 
+def _listed(value: Any) -> Any:
+    """A list of one where a single value stands, and numbers (a chromosome's) as text."""
+    values = value if isinstance(value, list | tuple) else [value]
+    return tuple(str(one) if isinstance(one, int) else one for one in values)
+
+
 class Genotypes(Section):
     """The genotype set: PLINK (.bed, .pgen), BGEN, VCF, BCF or a MatrixTable, or a glob of them."""
 
@@ -146,13 +153,37 @@ class Genotypes(Section):
     keep: Location | None = Field(
         None, description="such a list of sample ids: nobody else is used (ancestry)"
     )
+    model: Location | None = Field(
+        None,
+        description="another set (array calls, on the same build) that components, relatives and "
+        "whole-genome regression stand on",
+    )
+    separate: tuple[Location, ...] = Field(
+        (),
+        description="sets of their own, such as X, that lack some of the samples: each is checked "
+        "and tested in its own people",
+    )
+    keep_variants: Location | None = Field(
+        None,
+        description="a list of variants, by id or as 1:1200000:A:G: no others are tested",
+    )
+    exclude_variants: Location | None = Field(
+        None, description="a list of variants that are not tested"
+    )
+    regions: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+        (),
+        description="regions, as in 6:25000000-34000000 or X, both ends included: variants "
+        "elsewhere are not tested; the structure still stands on all",
+    )
     min_sample_call_rate: Share = 0.95
     max_heterozygosity_sd: Annotated[float, Field(gt=0)] = Field(
         6.0, description="standard deviations of the samples' heterozygosity about its mean"
     )
     min_variant_call_rate: Share = 0.95
     min_maf: Annotated[float, Field(ge=0, le=0.5)] = 0.01
-    min_mac: Annotated[int, Field(ge=0)] = Field(0, description="minor alleles in all samples")
+    min_mac: Annotated[int, Field(ge=0)] = Field(
+        0, description="minor alleles in the people who have the phenotype"
+    )
     min_info: Share = Field(
         0.3, description="variance of the dosages over that of calls in Hardy-Weinberg equilibrium"
     )

@@ -11,26 +11,32 @@ from ecg_spark.store import file_stamp
 from ecg_spark.study import Study
 from jobs.step import Context, Step, Summary, main
 
+OF_THE_TESTS = {"pairing", "id_map", "keep_variants", "exclude_variants", "regions"}
+"""Keys that do not change the checked set, but whom and what the step `gwas` tests."""
+
 
 def settings(study: Study) -> Any:
     """The genotype set, its filters, and the seed of the choice of variants."""
-    return [study.genotypes.model_dump(exclude={"pairing", "id_map"}), study.seed]
+    return [study.genotypes.model_dump(exclude=OF_THE_TESTS), study.seed]
 
 
 def files(study: Study) -> Any:
-    """Every file of the genotype set, and the lists of samples."""
-    lists = [
-        path
-        for path in (study.genotypes.exclude, study.genotypes.keep, study.genotypes.sample)
-        if path
-    ]
-    found = [*genotype_files(study.locate(study.genotypes.path)), *map(study.locate, lists)]
+    """Every file of the genotype sets, and the lists of samples."""
+    own = study.genotypes
+    lists = [path for path in (own.exclude, own.keep, own.sample) if path]
+    sets = [path for path in (own.path, own.model, *own.separate) if path]
+    found = [file for path in sets for file in genotype_files(study.locate(path))]
+    found += map(study.locate, lists)
     return [file_stamp(file) for file in found]
 
 
 def work(context: Context) -> Summary:
     """Publish genotypes.mt and the samples' scores."""
-    genotypes = context.study.absolute(context.study.genotypes, "path", "exclude", "keep", "sample")
+    genotypes = context.study.absolute(
+        context.study.genotypes, "path", "model", "exclude", "keep", "sample"
+    )
+    separate = tuple(map(context.study.locate, genotypes.separate))
+    genotypes = genotypes.model_copy(update={"separate": separate})
     start_hail(context.spark, context.store.root)
     return prepare_genotypes(
         context.spark,
@@ -48,7 +54,7 @@ def check(study: Study) -> None:
             read_id_list(study.locate(path), f"list genotypes.{key}")
 
 
-STEP = Step("genotypes", (), settings, work, files, version=4, check=check)
+STEP = Step("genotypes", (), settings, work, files, version=5, check=check)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

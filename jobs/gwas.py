@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from ecg_spark.errors import DataError
 from ecg_spark.genetics.gwas import read_id_map, run_gwas
 from ecg_spark.participants import read_participants, read_sex
 from ecg_spark.pipeline.latent_quality import linear_probes
@@ -16,6 +17,7 @@ from ecg_spark.study import Study
 from ecg_spark.tables import LATENTS, TRAITS, read_table
 from jobs.average import STEP as AVERAGE
 from jobs.encode import STEP as ENCODE
+from jobs.genotypes import OF_THE_TESTS
 from jobs.genotypes import STEP as GENOTYPES
 from jobs.step import Context, Step, Summary, main
 from jobs.train import STEP as TRAIN
@@ -30,8 +32,7 @@ def settings(study: Study) -> Any:
     return [
         study.gwas.model_dump(),
         study.participants.model_dump(),
-        study.genotypes.pairing,
-        study.genotypes.id_map,
+        study.genotypes.model_dump(include=OF_THE_TESTS),
         study.seed,
         study.beats.leave_out,
     ]
@@ -43,6 +44,8 @@ def files(study: Study) -> Any:
     tables = [
         study.participants.path,
         study.genotypes.id_map,
+        study.genotypes.keep_variants,
+        study.genotypes.exclude_variants,
         study.gwas.genes,
         study.gwas.published,
         rare and rare.genes,
@@ -66,7 +69,7 @@ def work(context: Context) -> Summary:
         phenotypes,
         groups,
         covariates.join(fold_indicators(latents), rsuffix="_of_the_model"),
-        study.absolute(study.genotypes, "id_map"),
+        study.absolute(study.genotypes, "id_map", "keep_variants", "exclude_variants"),
         tables.model_copy(update={"rare": rare}),
         context.run.folder,
         study.seed,
@@ -87,10 +90,14 @@ def work(context: Context) -> Summary:
 
 
 def check(study: Study) -> None:
-    """Raise `DataError` where the participant table or the id map cannot be used."""
+    """Raise `DataError` where the participant table, the id map or a list cannot be used."""
     _people(study)
     if study.genotypes.id_map:
         read_id_map(study.locate(study.genotypes.id_map))
+    for key in ("keep_variants", "exclude_variants"):
+        path = getattr(study.genotypes, key)
+        if path and file_stamp(study.locate(path))[1] is None:
+            raise DataError(f"The list genotypes.{key} does not exist: correct it.")
 
 
 def _people(study: Study) -> tuple[pd.DataFrame, pd.Series | None, list[str]]:
@@ -102,7 +109,7 @@ def _people(study: Study) -> tuple[pd.DataFrame, pd.Series | None, list[str]]:
 
 
 STEP = Step(
-    "gwas", (AVERAGE, TRAIN, ENCODE, GENOTYPES), settings, work, files, version=5, check=check
+    "gwas", (AVERAGE, TRAIN, ENCODE, GENOTYPES), settings, work, files, version=6, check=check
 )
 
 if __name__ == "__main__":

@@ -9,6 +9,9 @@ correlations of x with them and R their residual correlation,
 
 for n samples and c covariates with the intercept. (n - c) R² is the chi-squared statistic of the
 decorrelated z-scores; F is exact also where samples are few.
+
+A variant that does not vary among the people of a test, or only as the covariates do, has no
+result: what is left of x is then rounding, and its standard error a large number.
 """
 
 import math
@@ -20,13 +23,19 @@ import pandas as pd
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
+from ecg_spark.genetics.criteria import first_failed, variant_counts
 from ecg_spark.genetics.phenotypes import by_missingness, residuals, variance_by_relatives
 from ecg_spark.genetics.whole_genome import Loco
+from ecg_spark.study import Genotypes
 
 BLOCK_SIZE = 256
 MAX_COLUMNS = 150
 MAX_PRODUCTS = 4e9
 """Chromosomes share a pass up to so many phenotypes in it, and products of a genotype with one."""
+
+LEAST_LEFT = 1e-9
+"""The sum of squares of x that the covariates must leave, over the sum of x: one carrier among
+500,000 people, of either allele, leaves a thousand times as much, rounding a thousandth of it."""
 
 _SINGULAR = 1e-8
 
@@ -40,6 +49,7 @@ def associate(
     folder: str,
     offsets: Loco | None = None,
     relatives: pd.DataFrame | None = None,
+    thresholds: Genotypes | None = None,
 ) -> hl.Table:
     """Test every variant; write and return the table `folder`/associations.ht.
 
@@ -49,7 +59,8 @@ def associate(
     `offsets`, what the other chromosomes predict of a phenotype is taken off it before its tests
     on each chromosome; small chromosomes share a pass. With `relatives` (s1, s2, kinship)
     standard errors are those of a test among such people (see `variance_by_relatives`); without,
-    those of independent people.
+    those of independent people. With `thresholds`, a variant has a result only for phenotypes in
+    whose people it passes them (see `criteria`).
 
     Rows are keyed by locus and alleles (the second is the effect allele), with
 
@@ -59,6 +70,8 @@ def associate(
       `af` (of the effect allele, over the n samples)
     - `omnibus`: one struct a group, in the order of the global `together`: `chi2`, `df`,
       `neg_log10_p`, `n`, `af`
+    - `failed`: for each group of phenotypes that are known for the same samples, the first of the
+      thresholds that the variant does not pass among these, missing where it passes all
     """
     passes = by_missingness(phenotypes)
     sizes = _sizes(genotypes) if offsets else {}
@@ -71,19 +84,31 @@ def associate(
             if not set(members) <= set(names):
                 raise ValueError(f"the phenotypes of {key} are known for different samples")
         tables.append(
-            _one_pattern(spark, genotypes, complete, terms, groups, offsets, sizes, relatives)
+            _one_pattern(
+                spark, genotypes, complete, terms, groups, offsets, sizes, relatives, thresholds
+            )
         )
     first, *others = tables
     parts = [first.row_value, *(other[first.key] for other in others)]
+    # In the order in which they were asked for, whatever they share.
+    names = [name for own in passes for name in own]
+    groups_done = [key for own in passes for key in together if together[key][0] in own]
+    results = hl.flatten([part.results for part in parts])
+    omnibus = hl.flatten([part.omnibus for part in parts])
+    keys = [key for key in together if key in groups_done]
     joined = first.select(
         rsid=parts[0].rsid,
-        results=hl.flatten([part.results for part in parts]),
-        omnibus=hl.flatten([part.omnibus for part in parts]),
+        results=hl.literal([names.index(name) for name in phenotypes.columns]).map(
+            lambda place: results[place]
+        ),
+        omnibus=hl.literal([groups_done.index(key) for key in keys], hl.tarray(hl.tint32)).map(
+            lambda place: omnibus[place]
+        ),
+        failed=hl.array([part.failed for part in parts]),
     )
-    order = [key for names in passes for key, members in together.items() if members[0] in names]
     joined = joined.select_globals(
-        phenotypes=[name for names in passes for name in names],
-        together=hl.literal(order, hl.tarray(hl.tstr)),
+        phenotypes=list(map(str, phenotypes.columns)),
+        together=hl.literal(keys, hl.tarray(hl.tstr)),
     )
     result: hl.Table = joined.checkpoint(f"{folder}/associations.ht", overwrite=True)
     return result
@@ -147,12 +172,14 @@ def _one_pattern(
     offsets: Loco | None,
     sizes: Mapping[str, int],
     relatives: pd.DataFrame | None,
+    thresholds: Genotypes | None,
 ) -> hl.Table:
     """The tests of complete phenotypes."""
     names = list(phenotypes.columns)
     df = len(phenotypes) - covariates.shape[1] - 2
     whiten: dict[str, dict[str, NDArray[np.float64]]] = {key: {} for key in together}
     wider: dict[str, list[float]] = {}  # by contig, the factor of each phenotype's standard error
+    squares: dict[str, list[float]] = {}  # by contig, the sum of squares of each that is explained
 
     def left_on(contig: str) -> pd.DataFrame:
         """The phenotypes to be tested on a contig; how its omnibus tests are decorrelated."""
@@ -160,13 +187,14 @@ def _one_pattern(
         if offsets is not None:
             y = y - offsets.without(contig).loc[y.index, names]
         left = residuals(y.to_numpy(float), covariates.to_numpy(float))
+        squares[contig] = (left**2).sum(axis=0).tolist()
         wider[contig] = np.sqrt(variance_by_relatives(left, y.index, relatives)).tolist()
         for key, members in together.items():
             whiten[key][contig] = whitening(left[:, [names.index(name) for name in members]])
         return y
 
     if offsets is None:
-        tested = _linear_regression(spark, genotypes, {"": left_on("")}, covariates)
+        tested = _linear_regression(spark, genotypes, {"": left_on("")}, covariates, thresholds)
     else:
         genome = genotypes.locus.dtype.reference_genome
         parts = []
@@ -174,15 +202,19 @@ def _one_pattern(
             places = [hl.eval(hl.parse_locus_interval(one, genome)) for one in contigs]
             part = hl.filter_intervals(genotypes, places)
             y = {contig: left_on(contig) for contig in contigs}
-            parts.append(_linear_regression(spark, part, y, covariates))
+            parts.append(_linear_regression(spark, part, y, covariates, thresholds))
         tested = parts[0] if len(parts) == 1 else parts[0].union(*parts[1:])
     af = tested.sum_x / (2 * tested.n)
     place = tested.locus.contig if offsets else ""
-    factor = hl.literal(wider, hl.tdict(hl.tstr, hl.tarray(hl.tfloat64)))[place]
+    by_contig = hl.tdict(hl.tstr, hl.tarray(hl.tfloat64))
+    factor, explained = hl.literal(wider, by_contig)[place], hl.literal(squares, by_contig)[place]
 
     def result(i: int) -> hl.StructExpression:
         beta, se, t = tested.beta[i], tested.se[i] * factor[i], tested.t[i] / factor[i]
-        sound = hl.is_finite(beta) & hl.is_finite(t) & (se > 0)
+        # The residual sum of squares is se² x'x df and also y'y - beta² x'x.
+        left = explained[i] / (df * tested.se[i] ** 2 + beta**2)
+        sound = hl.is_finite(beta) & hl.is_finite(t) & (se > 0) & hl.is_missing(tested.failed)
+        sound = sound & (left > LEAST_LEFT * hl.min(tested.sum_x, 2 * tested.n))
         return hl.struct(
             beta=hl.or_missing(sound, beta),
             se=hl.or_missing(sound, se),
@@ -193,7 +225,7 @@ def _one_pattern(
         )
 
     numbers = hl.range(len(names))
-    tested = tested.select("rsid", n=tested.n, af=af, results=numbers.map(result))
+    tested = tested.select("rsid", "failed", n=tested.n, af=af, results=numbers.map(result))
     omnibus = []
     for key, members in together.items():
         places = [names.index(name) for name in members]
@@ -202,7 +234,7 @@ def _one_pattern(
         omnibus.append(_omnibus(tested, places, own[tested.locus.contig if offsets else ""], df))
     empty = hl.empty_array(hl.tstruct(**_OMNIBUS))
     found: hl.Table = tested.select(
-        "rsid", "results", omnibus=hl.array(omnibus) if omnibus else empty
+        "rsid", "results", "failed", omnibus=hl.array(omnibus) if omnibus else empty
     ).select_globals()
     return found
 
@@ -228,23 +260,29 @@ def _linear_regression(
     genotypes: hl.MatrixTable,
     phenotypes: Mapping[str, pd.DataFrame],
     covariates: pd.DataFrame,
+    thresholds: Genotypes | None,
 ) -> hl.Table:
     """Hail's regression of the phenotypes of each contig, or of all under "", on its variants:
-    rsid, n, sum_x, and beta, se and t of every phenotype."""
+    rsid, n, sum_x, the threshold that failed, and beta, se and t of every phenotype."""
     values = np.column_stack([one.to_numpy(float) for one in phenotypes.values()])
     design = design_table(spark, values, covariates)
     used = genotypes.semi_join_cols(design)
     used = used.annotate_cols(**design[used.s])
+    failed = hl.missing(hl.tstr)
+    if thresholds is not None:
+        used = used.annotate_rows(counts=variant_counts(used.n_alt))
+        failed = first_failed(used.counts, thresholds)
+    used = used.annotate_rows(failed=failed)
     # Several lists of phenotypes in one call (chained) took ten times as long.
     tested = hl.linear_regression_rows(
         y=[used.y[i] for i in range(values.shape[1])],
         x=used.n_alt,
         covariates=[1.0, *(used.c[i] for i in range(covariates.shape[1]))],
         block_size=BLOCK_SIZE,
-        pass_through=["rsid"],
+        pass_through=["rsid", "failed"],
     )
     found = tested.select(
-        "rsid", "n", "sum_x", beta=tested.beta, se=tested.standard_error, t=tested.t_stat
+        "rsid", "failed", "n", "sum_x", beta=tested.beta, se=tested.standard_error, t=tested.t_stat
     )
     if len(phenotypes) > 1:
         count = values.shape[1] // len(phenotypes)

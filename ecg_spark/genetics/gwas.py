@@ -12,8 +12,10 @@ from pyspark.sql import functions as F
 from scipy.stats import chi2
 
 from ecg_spark.errors import DataError
+from ecg_spark.flow import write_flow
 from ecg_spark.genetics.catalogue import Tests, read_annotation, write_loci
 from ecg_spark.genetics.outputs import (
+    ANALYSED,
     GENES,
     RELATIVES,
     SCORES,
@@ -28,6 +30,7 @@ from ecg_spark.genetics.phenotypes import (
     correlation_of,
     effective_number,
     match,
+    rank_inverse_normal,
     usable_covariates,
     usable_phenotypes,
 )
@@ -39,7 +42,7 @@ from ecg_spark.ids import id_column, normal_id
 from ecg_spark.session import start_hail
 from ecg_spark.store import remove_folder
 from ecg_spark.study import Genotypes, Gwas
-from ecg_spark.tables import read_table
+from ecg_spark.tables import FLOW, read_table
 from ecg_spark.text_tables import read_text_table
 
 log = logging.getLogger(__name__)
@@ -63,7 +66,7 @@ def run_gwas(
     is_male: pd.Series | None = None,
     told: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Test every variant of a prepared genotype set against every phenotype, and find the loci.
+    """Test the variants of a prepared genotype set against every phenotype, and find the loci.
 
     `genotypes_folder`: what `prepare_genotypes` wrote. `phenotypes` and `covariates` have one row a
     participant, indexed by participant id, NaN where missing; `groups` names the columns of
@@ -71,11 +74,13 @@ def run_gwas(
     analysed who has every covariate and, unless the null model is whole_genome, is in the unrelated
     set; phenotypes are rank-inverse-normal transformed, covariates and principal components are
     terms of the regression. People whose X chromosome contradicts `is_male` (1, 0 or NaN, by
-    participant) are left out. `told` are notes on the tables that these came from; they stand
+    participant) are left out. Variants must pass the thresholds of `genotype_settings` among the
+    people of each phenotype. `told` are notes on the tables that these came from; they stand
     before those of this step. Ids are compared in normal form (`ecg_spark.ids`).
 
     Writes `folder`/associations.ht (Hail), the tables associations, omnibus, loci, signals, ld,
-    nearby_genes, heritability, genetic_correlation and genes, sumstats/ (GWAS-SSF, and REGENIE's
+    nearby_genes, heritability, genetic_correlation, genes, flow (who and what was left out, why)
+    and analysed (who was not), sumstats/ (GWAS-SSF, and REGENIE's
     format) and regenie/ (the phenotypes as tested and the covariates, for its runs on packed.bed).
     A locus of a single phenotype passes `settings.p_threshold` divided by the effective number of
     phenotypes in its group, one of the omnibus test `p_threshold`. Returns the summary: who was
@@ -85,35 +90,53 @@ def run_gwas(
     other way round, or nothing can be tested.
     """
     hl = start_hail(spark)
+    from ecg_spark.genetics.analysed import Flow, has_result, in_words, left_out_of, variant_flow
     from ecg_spark.genetics.association import associate
+    from ecg_spark.genetics.choice import choose
     from ecg_spark.genetics.rare import gene_tests, matched_genes, read_genes
+    from ecg_spark.genetics.sets import people_of, union
 
     table_of_scores = read_table(spark, SCORES, f"{genotypes_folder}/scores")
     scores = pd.DataFrame(table_of_scores.toPandas()).set_index("s")
     phenotypes, covariates = _by_normal_id(phenotypes), _by_normal_id(covariates)
     owners = _owners(scores.index, genotype_settings.id_map)
     unrelated = scores.index[scores["unrelated"]]
-    left = [("in the checked genotype set", len(scores))]
+    names = [name for members in groups.values() for name in members]
+    measured = phenotypes[phenotypes[names].notna().any(axis=1)]
+    flow = Flow(len(scores), len(phenotypes), "in the checked genotype set")
+    flow.people("no phenotype", len(measured))
     if settings.null_model == "none":
         scores = scores[scores["unrelated"]]
-        left.append(("no close relative kept", len(scores)))
-    people = _people(scores, owners, phenotypes, genotype_settings, seed)
-    left.append(("paired with a participant", len(people)))
+        flow.samples("close relative of another", "no close relative kept", len(scores))
+    people = _people(scores, owners, measured, genotype_settings, seed)
     matched = len(people)
+    flow.people("no genotypes, or left out there", matched)
+    flow.samples("no participant with a phenotype", "paired with a participant", matched)
+    if genotype_settings.pairing == "id":
+        people = people[people.isin(covariates.index)]
+        flow.both("not in the participant table", "in the participant table", len(people))
     if genotype_settings.pairing == "id" and is_male is not None and scores["x_f"].notna().any():
         reported = _by_normal_id(is_male).reindex(people.to_numpy()).set_axis(people.index)
         check_sex_coding(scores.loc[people.index, "x_f"], reported)
         people = people[~contradicts(scores.loc[people.index, "x_f"], reported)]
-        left.append(("reported sex agrees with the X chromosome", len(people)))
+        flow.both(
+            "reported sex contradicts the X chromosome",
+            "reported sex agrees with the X chromosome",
+            len(people),
+        )
     terms, found_notes = usable_covariates(_covariates(scores, covariates, people))
     notes = [*told, *found_notes]
     if is_male is None:
         notes.append("no column of the participant table tells the sex: it was not checked")
-    left.append(("every covariate", len(terms)))
+    flow.both("a covariate is missing", "every covariate", len(terms))
     values = phenotypes.loc[people[terms.index]].set_axis(terms.index)
-    names = [name for members in groups.values() for name in members]
-    left.append(("at least one phenotype", int(values[names].notna().any(axis=1).sum())))
     tested, more_notes = usable_phenotypes(values[names], terms.shape[1])
+    if not (has_any := tested.notna().any(axis=1)).all():
+        # Those who have only phenotypes that cannot be tested.
+        terms, found_notes = usable_covariates(terms[has_any])
+        tested, notes = tested[has_any], notes + found_notes
+    flow.both("no phenotype that can be tested", "a phenotype that is tested", len(terms))
+    people = people[terms.index]
     present = {key: [name for name in groups[key] if name in tested] for key in groups}
     present = {key: members for key, members in present.items() if members}
     together = {key: present[key] for key in LATENT_GROUPS if key in present}
@@ -128,19 +151,54 @@ def run_gwas(
         chosen, note = matched_genes(spark, genotypes, chosen)
         notes.append(note)
 
+    candidates = genotypes.filter_rows(genotypes.is_candidate)
+    to_test, unwanted, listed = choose(spark, candidates, genotype_settings)
+    notes += listed
     packed = read_packed(f"{genotypes_folder}/packed")
     offsets = relatives = None
     if settings.null_model == "whole_genome":
         pairs = read_table(spark, RELATIVES, f"{genotypes_folder}/relatives")
         relatives = pd.DataFrame(pairs.toPandas())
         order = np.random.default_rng(seed).permutation(len(terms))  # tears families apart
-        model = np.flatnonzero(packed.sites["contig"].str.removeprefix("chr").isin(AUTOSOMES))
+        stands_on, is_common = packed, np.array(True)
+        if genotype_settings.model:
+            stands_on = read_packed(f"{genotypes_folder}/model")
+        else:
+            is_common = np.array(candidates.is_common.collect())
+        autosomal = stands_on.sites["contig"].str.removeprefix("chr").isin(AUTOSOMES)
+        model, scratch = np.flatnonzero(autosomal & is_common), f"{folder}/.model"
         offsets = predict_by_genome(
-            spark, packed, model, tested.iloc[order], terms.iloc[order], f"{folder}/.model", seed
+            spark, stands_on, model, tested.iloc[order], terms.iloc[order], scratch, seed
         )
         log.info("gwas: the whole genome predicts up to %.3f", max(offsets.r2.values()))
-    common = genotypes.filter_rows(genotypes.is_common)
-    table = associate(spark, common, tested, terms, together, folder, offsets, relatives)
+    tables = []
+    for number in range(1 + len(genotype_settings.separate)):
+        own = people_of(number, scores["sets"], terms.index)
+        if not len(own):
+            notes.append(f"nobody analysed is in set {number} of genotypes.separate")
+            continue
+        part, alone = to_test.filter_rows(to_test.set == number), not genotype_settings.separate
+        tables.append(
+            associate(
+                spark, part, tested.loc[own].apply(_ranked), terms.loc[own], together,
+                folder if alone else f"{folder}/.set-{number}", offsets, relatives,
+                genotype_settings,
+            )
+        )  # fmt: skip
+    table = union(tables, f"{folder}/associations.ht")
+    for number in range(1 + len(genotype_settings.separate)):
+        remove_folder(f"{folder}/.set-{number}")
+    rows_of_flow = [*flow.rows(), *variant_flow(table, unwanted)]
+    write_flow(spark, rows_of_flow, f"{folder}/{FLOW.name}")
+    analysed = [{"s": s, "participant_id": owner} for s, owner in people.items()]
+    write_rows(spark, analysed, ANALYSED, folder)
+    n_variants = rows_of_flow[-1]["n"]
+    if not n_variants:
+        raise DataError(
+            f"No variant can be tested in the people analysed: {in_words(rows_of_flow[-3:])} "
+            f"Loosen the thresholds under genotypes in the study file."
+        )
+    table = table.filter(has_result(table))
     rows = _wide_rows(hl, table)
     associations = write_associations(rows, folder)
     omnibus = write_omnibus(rows, folder)
@@ -156,17 +214,19 @@ def run_gwas(
         relatives, settings, annotation, folder,
     )  # fmt: skip
     remove_folder(f"{folder}/.model")
-    notes_on_pairing = (
-        "Samples and participants were paired at random: there is no association to find."
-        if genotype_settings.pairing == "random"
-        else None
-    )
+    notes_on_pairing = []
+    if genotype_settings.pairing == "random":
+        notes_on_pairing.append(
+            "Samples and participants were paired at random: there is no association to find."
+        )
+    before = read_table(spark, FLOW, f"{genotypes_folder}/{FLOW.name}").orderBy("unit", "place")
+    flow_of_genotypes = [row.asDict() for row in before.collect()]
     context = Context(
         genotype_settings.reference_genome,
         list(terms.columns),
         genotype_settings.min_maf,
         offsets is not None,
-        notes_on_pairing,
+        " ".join([*notes_on_pairing, in_words([*flow_of_genotypes, *rows_of_flow])]),
     )
     files = export_sumstats(associations, f"{folder}/sumstats", context)
     write_regenie_inputs(tested, terms, f"{folder}/regenie")
@@ -185,12 +245,13 @@ def run_gwas(
     write_rows(spark, genes, GENES, folder)
     return {
         "participants": len(phenotypes),
-        "genotyped_samples": left[0][1],
+        "genotyped_samples": flow.filters[0]["samples"],
         "matched": matched,
-        "people": [{"filter": name, "samples": count} for name, count in left],
+        "people": flow.filters,
         "analysed": len(terms),
         "pairing": genotype_settings.pairing,
-        "variants": table.count(),
+        "variants": n_variants,
+        "left_out": left_out_of([*flow_of_genotypes, *rows_of_flow]),
         "phenotypes": {key: len(members) for key, members in present.items()},
         "covariates": list(terms.columns),
         "notes": notes + more_notes,
@@ -233,14 +294,17 @@ def inflation(associations: DataFrame) -> tuple[dict[str, float], dict[str, floa
     return lambdas, {row["phenotype"]: row["mean"] for row in rows if row["mean"] is not None}
 
 
+def _ranked(values: pd.Series) -> pd.Series:
+    """A phenotype rank-inverse-normal transformed among those who are left."""
+    return pd.Series(rank_inverse_normal(values.to_numpy(float)), values.index)
+
+
 def _group_means(
     values: Mapping[str, float], groups: Mapping[str, Sequence[str]]
 ) -> dict[str, float]:
-    """The mean over the phenotypes of each group."""
-    return {
-        key: round(float(np.mean([values[name] for name in members])), 4)
-        for key, members in groups.items()
-    }
+    """The mean over the phenotypes of each group that have the figure."""
+    known = {key: [values[name] for name in groups[key] if name in values] for key in groups}
+    return {key: round(float(np.mean(own)), 4) for key, own in known.items() if own}
 
 
 def _by_normal_id(table: Frame) -> Frame:

@@ -30,6 +30,7 @@ SCORES = Table(
         unrelated=BooleanType(),
         pc=ArrayType(REAL, False),
         x_f=(REAL, None),  # inbreeding on X; null with too few variants
+        sets=ArrayType(WHOLE, False),  # 0: genotypes.path; those of genotypes.separate from 1
     ),
 )
 """A genotyped sample: is it in the unrelated set, its scores on the principal components, and
@@ -45,6 +46,9 @@ RELATIVES = Table(
     ),
 )
 """Pairs of samples related more closely than the study's limit."""
+
+ANALYSED = Table("analysed", ("s",), schema(s=TEXT, participant_id=TEXT))
+"""The people analysed: their sample and their participant id. It never leaves the store."""
 
 FEWEST_TOGETHER = 40
 """Minor alleles in the people tested, below which latents are not tested together: with real

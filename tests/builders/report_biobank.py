@@ -202,7 +202,7 @@ def publish_genetics(
         components = rng.normal(size=(people, 10)) + 4 * (rng.random((people, 1)) < 0.15)
         write(run, "scores", SCORES, {
             "s": bank.ids, "call_rate": np.ones(people), "unrelated": np.ones(people, bool),
-            "pc": list(components), "x_f": np.full(people, np.nan),
+            "pc": list(components), "x_f": np.full(people, np.nan), "sets": [[0]] * people,
         })  # fmt: skip
         write_flow(run, [
             *flow_rows("genotypes", SAMPLES, people, {}, people),

@@ -168,7 +168,8 @@ def test_each_filter_is_counted(hail, flawed, tmp_path):
     from ecg_spark.genetics.qc import quality_control
 
     settings = Genotypes(path=flawed, reference_genome="GRCh37", min_sample_call_rate=0.9)
-    genotypes, left = quality_control(_import(flawed), settings, str(tmp_path))
+    checked = quality_control(_import(flawed), settings, str(tmp_path))
+    genotypes, left = checked.genotypes, checked.left
     assert [(one.samples, one.variants) for one in left] == [
         (100, 60), (99, 60), (99, 60), (99, 59), (99, 58), (99, 57), (99, 56), (99, 56), (99, 55),
         (99, 55),
@@ -198,7 +199,8 @@ def test_lists_heterozygosity_counts_and_imputation_quality_are_filters(hail, tm
         path=path, reference_genome="GRCh37", exclude=str(tmp_path / "out.txt"), min_mac=30,
         keep=str(tmp_path / "keep.txt"), max_heterozygosity_sd=5,
     )  # fmt: skip
-    kept, left = quality_control(genotypes, settings, str(tmp_path))
+    checked = quality_control(genotypes, settings, str(tmp_path))
+    kept, left = checked.genotypes, checked.left
     assert [one.samples for one in left[:5]] == [100, 98, 78, 78, 77]
     assert left[-2].variants - left[-1].variants == 1
     assert "rs5" not in kept.rsid.collect()

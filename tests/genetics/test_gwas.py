@@ -97,7 +97,7 @@ def test_prepared_genotypes_tell_who_is_related_and_from_where(prepared):
     assert summary["filters"][0] == {"filter": "as imported", "samples": N, "variants": M}
     assert summary["variants"] == summary["filters"][-1]["variants"]
     assert sorted(p.name for p in folder.glob("[!.]*")) == [
-        "genotypes.mt", "packed.bed", "packed.bim", "packed.fam", "relatives",
+        "flow", "genotypes.mt", "packed.bed", "packed.bim", "packed.fam", "relatives",
         "scores",
     ]  # fmt: skip
     scores = pd.read_parquet(folder / "scores").set_index("s")

@@ -126,12 +126,12 @@ def test_rare_variants_stay_beside_the_common_ones(hail, tmp_path):
     calls[3, 5] = 1
     calls[4] = 0
     path = write_plink(tmp_path / "set", calls, [f"S{i}" for i in range(200)])
-    kept, left = quality_control(
+    checked = quality_control(
         import_genotypes(path, "GRCh37", str(tmp_path), 2), Genotypes(path=path), str(tmp_path)
     )
-    common = kept.is_common.collect()
+    common = checked.genotypes.is_common.collect()
     assert len(common) == 19
-    assert sum(common) == left[-1].variants == 18
+    assert sum(common) == checked.left[-1].variants == 18
 
 
 def test_a_gene_table_may_name_alleles_otherwise(spark, hail, tmp_path):

@@ -1,0 +1,95 @@
+"""Who and what is analysed, and who and what is left out of it for which reason."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import hail as hl
+
+from ecg_spark.flow import CAME_IN, PEOPLE, SAMPLES, VARIANTS, WENT_ON, Row, flow_rows
+
+STEP = "gwas"
+BY_COVARIATES = "varies only as the covariates do"
+
+
+class Flow:
+    """The samples and people that are left, filter by filter.
+
+    Samples are all of the checked genotype set, people those with an ECG; both end as the people
+    who are analysed.
+    """
+
+    def __init__(self, samples: int, people: int, name: str) -> None:
+        self._left = {SAMPLES: samples, PEOPLE: people}
+        self._came_in = dict(self._left)
+        self._out: dict[str, dict[str, int]] = {SAMPLES: {}, PEOPLE: {}}
+        self.filters: list[dict[str, Any]] = [{"filter": name, "samples": samples}]
+
+    def samples(self, reason: str, name: str, left: int) -> None:
+        """Count the samples that a filter of some name leaves; the others go for a reason."""
+        self._leave_out(SAMPLES, reason, left)
+        self.filters.append({"filter": name, "samples": left})
+
+    def people(self, reason: str, left: int) -> None:
+        """Count the people whom a filter leaves."""
+        self._leave_out(PEOPLE, reason, left)
+
+    def both(self, reason: str, name: str, left: int) -> None:
+        """Count a filter of people each of whom has a sample."""
+        self.people(reason, left)
+        self.samples(reason, name, left)
+
+    def _leave_out(self, unit: str, reason: str, left: int) -> None:
+        own = self._out[unit]
+        own[reason] = own.get(reason, 0) + self._left[unit] - left
+        self._left[unit] = left
+
+    def rows(self) -> list[Row]:
+        """The rows of the table `flow`."""
+        units = (SAMPLES, PEOPLE)
+        return [
+            row
+            for unit in units
+            for row in flow_rows(STEP, unit, self._came_in[unit], self._out[unit], self._left[unit])
+        ]
+
+
+def variant_flow(table: hl.Table, unwanted: Mapping[str, int]) -> list[Row]:
+    """The rows of the table `flow` for the variants of a table of tests (see `associate`).
+
+    `unwanted`: how many the study has chosen not to test, by reason. A variant that no phenotype
+    has a result of is left out for what the people of the first phenotype say.
+    """
+    why = hl.or_else(hl.find(lambda one: hl.is_defined(one), table.failed), BY_COVARIATES)
+    counts = dict(table.aggregate(hl.agg.counter(hl.if_else(has_result(table), WENT_ON, why))))
+    went_on = counts.pop(WENT_ON, 0)
+    left_out = dict(unwanted) | {f"{why} in the people analysed": n for why, n in counts.items()}
+    return flow_rows(STEP, VARIANTS, went_on + sum(left_out.values()), left_out, went_on)
+
+
+def has_result(table: hl.Table) -> hl.BooleanExpression:
+    """Whether a variant has a result of any phenotype."""
+    return hl.any(lambda one: hl.is_defined(one.neg_log10_p), table.results)
+
+
+def in_words(rows: Iterable[Row]) -> str:
+    """The flow as a sentence a step and unit."""
+    told: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        reason = (
+            row["reason"] if row["reason"] in (CAME_IN, WENT_ON) else f"left out: {row['reason']}"
+        )
+        told.setdefault((row["step"], row["unit"]), []).append(f"{row['n']} {reason}")
+    return " ".join(
+        f"{unit.capitalize()} in the step {step}: {', '.join(words)}."
+        for (step, unit), words in told.items()
+    )
+
+
+def left_out_of(rows: Iterable[Row]) -> dict[str, dict[str, int]]:
+    """How many of each unit all steps together have left out, by reason."""
+    out: dict[str, dict[str, int]] = {}
+    for row in rows:
+        if row["reason"] not in (CAME_IN, WENT_ON):
+            own = out.setdefault(row["unit"], {})
+            own[row["reason"]] = own.get(row["reason"], 0) + row["n"]
+    return out

@@ -1,0 +1,118 @@
+"""Which variants are tested in whom: conditions met in the field, held against plink2 and NumPy."""
+
+import json
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from ecg_spark.errors import DataError
+from ecg_spark.genetics.gwas import run_gwas
+from ecg_spark.genetics.prepare import prepare_genotypes
+from ecg_spark.participants import read_participants, read_sex
+from ecg_spark.study import Genotypes, Gwas, Participants
+
+CALLS = {"min_maf": 0.0, "min_info": 0.0, "min_hwe_p": 0.0, "components": 0}
+"""Settings under which the smallest sets are tested as they are."""
+
+
+def _study(spark, folder, participants, phenotype, covariates=("age", "sex"), **genotypes):
+    """The two genetic steps on a set: summaries, associations, flow."""
+    settings = Genotypes(**{"reference_genome": "GRCh37"} | CALLS | genotypes)
+    prepared = prepare_genotypes(spark, settings, settings.path, str(folder / "genotypes"), 1)
+    columns = Participants(path=str(participants), covariates=covariates)
+    y = pd.read_csv(phenotype, dtype={"participant_id": str}).set_index("participant_id")[["y"]]
+    summary = run_gwas(
+        spark,
+        str(folder / "genotypes"),
+        y.rename(columns={"y": "pr_ms"}),
+        {"vae": [], "pca": [], "traits": ["pr_ms"]},
+        read_participants(columns, str(participants)),
+        settings,
+        Gwas(),
+        str(folder / "gwas"),
+        1,
+        read_sex(columns, str(participants)),
+    )
+    tests = pd.read_parquet(folder / "gwas/associations")
+    parts = [pd.read_parquet(folder / step / "flow") for step in ("genotypes", "gwas")]
+    analysed = pd.read_parquet(folder / "gwas/analysed")
+    return SimpleNamespace(
+        prepared=prepared, summary=summary, tests=tests.set_index("rsid"), flow=pd.concat(parts),
+        analysed=analysed, folder=folder,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def field(shared_data):
+    folder = shared_data / "field/genotypes"
+    if not folder.is_dir():
+        pytest.skip("the conditions met in the field are not beside this checkout")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(field):
+    columns = ["path", "n", "contig", "position", "rsid", "effect", "other", "af", "beta", "logp"]
+    table = pd.read_csv(field / "expected.tsv", sep="\t")
+    return table.set_axis([*columns, *table.columns[len(columns) :]], axis=1)
+
+
+def _assert_as_expected(study, expected, path, tolerance=0.001):
+    rows = expected[expected["path"] == path]
+    assert len(rows)
+    for row in rows.itertuples():
+        found = study.tests.loc[row.rsid]
+        assert found["n"] == row.n
+        assert found["af"] == pytest.approx(row.af, abs=1e-3)
+        assert found["beta"] == pytest.approx(row.beta, abs=tolerance)
+        assert found["neg_log10_p"] == pytest.approx(row.logp, abs=10 * tolerance)
+
+
+def _left_out(study, unit):
+    rows = study.flow[~study.flow["reason"].isin(["came in", "went on"])]
+    return rows[rows["unit"] == unit].groupby("reason")["n"].sum().to_dict()
+
+
+def _assert_flow_adds_up(study):
+    for _, rows in study.flow.groupby(["step", "unit"]):
+        by = rows.set_index("reason")["n"]
+        assert by["came in"] == by.drop("came in").sum()
+    ends = study.flow.set_index(["step", "unit", "reason"])["n"]
+    for unit in ("samples", "variants"):
+        assert ends["genotypes", unit, "went on"] == ends["gwas", unit, "came in"]
+    assert ends["gwas", "samples", "went on"] == study.summary["analysed"] == len(study.analysed)
+    assert ends["gwas", "people", "went on"] == study.summary["analysed"]
+    assert ends["gwas", "variants", "went on"] == study.summary["variants"] == len(study.tests)
+
+
+def test_everybody_who_is_left_out_is_told_with_the_reason(spark, hail, field, expected, tmp_path):
+    own = field / "12-flow"
+    study = _study(
+        spark, tmp_path, own / "participants.csv", own / "phenotype.csv", ("age", "sex", "bmi"),
+        path=str(own / "set.bed"), exclude=str(own / "withdrawn.txt"), min_sample_call_rate=0.95,
+    )  # fmt: skip
+    _assert_as_expected(study, expected, "12-flow")
+    _assert_flow_adds_up(study)
+    assert study.summary["analysed"] == 173
+    assert _left_out(study, "samples") == {
+        "in the list genotypes.exclude": 6,
+        "sample call rate < 0.95": 3,
+        "no participant with a phenotype": 4,
+        "not in the participant table": 7,
+        "reported sex contradicts the X chromosome": 2,
+        "a covariate is missing": 5,
+    }
+    assert study.summary["left_out"]["samples"] == _left_out(study, "samples")
+    (sidecar,) = (tmp_path / "gwas/sumstats").glob("*-meta.yaml")
+    assert "6 left out: in the list genotypes.exclude" in " ".join(sidecar.read_text().split())
+    ids = set(study.analysed["participant_id"])
+    assert not any(name in json.dumps(study.summary) + sidecar.read_text() for name in ids)
+
+
+@pytest.mark.parametrize("region", ["1:30-20", "27", "PAR1", "1:a-b", "1:250000000", "", "1-2"])
+def test_what_is_no_region_is_refused(hail, region):
+    from ecg_spark.genetics.choice import intervals
+
+    with pytest.raises(DataError, match=r"genotypes\.regions"):
+        intervals([region], "GRCh37")
