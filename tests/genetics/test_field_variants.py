@@ -110,6 +110,53 @@ def test_everybody_who_is_left_out_is_told_with_the_reason(spark, hail, field, e
     assert not any(name in json.dumps(study.summary) + sidecar.read_text() for name in ids)
 
 
+SITES = pd.DataFrame(
+    {
+        "contig": ["1", "1", "2", "X", "X"],
+        "position": [1_000, 2_000, 2_000, 1_000_000, 5_000_000],
+        "ref": ["A", "A", "G", "AT", "C"],
+        "alt": ["G", "C", "A", "A", "T"],
+        "rsid": ["rs1", "rs2", "2:2000_G_A", ".", "rs5"],
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def sites(spark, hail):
+    """Five variants as a matrix without samples."""
+    rows = [
+        {"locus": hail.Locus(s.contig, s.position, "GRCh37"), "alleles": [s.ref, s.alt],
+         "rsid": None if s.rsid == "." else s.rsid}
+        for s in SITES.itertuples()
+    ]  # fmt: skip
+    kind = "struct{locus: locus<GRCh37>, alleles: array<str>, rsid: str}"
+    table = hail.Table.parallelize(rows, kind, key=["locus", "alleles"])
+    return hail.MatrixTable.from_rows_table(table).checkpoint(hail.utils.new_temp_file(suffix="mt"))
+
+
+LISTS = {
+    "windows.csv": ("\ufeffSNP,P\r\n\"rs2\",0.5\r\n\"rs5\",0.1\r\n", [1, 4], "2 of the 2"),
+    "places.txt": ("chr1:1000:A:G\n1_2000_C_A\n23:1000000:AT:A\nX:5000000:C:G\n", [0, 1, 3],
+                   "3 of the 4"),
+    "sites.bim": ("1\trs1\t0\t1000\tG\tA\nX\trs5\t0\t5000000\tT\tC\n", [0, 4], "2 of the 2"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_of_variants_of_any_form_names_the_same(spark, sites, tmp_path, name):
+    from ecg_spark.genetics.choice import EXCLUDED, NOT_KEPT, choose
+
+    text, named, told = LISTS[name]
+    (tmp_path / name).write_bytes(text.encode())
+    for key, reason in (("keep_variants", NOT_KEPT), ("exclude_variants", EXCLUDED)):
+        settings = Genotypes(path="a.bed", reference_genome="GRCh37", **{key: str(tmp_path / name)})
+        chosen, counts, (note,) = choose(spark, sites, settings)
+        left = named if key == "keep_variants" else [i for i in range(5) if i not in named]
+        assert chosen.locus.position.collect() == SITES["position"].iloc[left].tolist()
+        assert counts == {reason: 5 - len(left)}
+        assert note.startswith(told)
+
+
 @pytest.mark.parametrize("region", ["1:30-20", "27", "PAR1", "1:a-b", "1:250000000", "", "1-2"])
 def test_what_is_no_region_is_refused(hail, region):
     from ecg_spark.genetics.choice import intervals
