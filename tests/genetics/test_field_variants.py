@@ -131,7 +131,9 @@ def sites(spark, hail):
     ]  # fmt: skip
     kind = "struct{locus: locus<GRCh37>, alleles: array<str>, rsid: str}"
     table = hail.Table.parallelize(rows, kind, key=["locus", "alleles"])
-    return hail.MatrixTable.from_rows_table(table).checkpoint(hail.utils.new_temp_file(suffix="mt"))
+    return hail.MatrixTable.from_rows_table(table).checkpoint(
+        hail.utils.new_temp_file("sites", "mt")
+    )
 
 
 LISTS = {
