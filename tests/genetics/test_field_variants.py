@@ -137,6 +137,7 @@ def sites(spark, hail):
 
 
 LISTS = {
+    "ids.txt": ("rs1\nrs5\nrs9\n", [0, 4], "2 of the 3"),
     "windows.csv": ("\ufeffSNP,P\r\n\"rs2\",0.5\r\n\"rs5\",0.1\r\n", [1, 4], "2 of the 2"),
     "places.txt": ("chr1:1000:A:G\n1_2000_C_A\n23:1000000:AT:A\nX:5000000:C:G\n", [0, 1, 3],
                    "3 of the 4"),
@@ -157,6 +158,18 @@ def test_a_list_of_variants_of_any_form_names_the_same(spark, sites, tmp_path, n
         assert chosen.locus.position.collect() == SITES["position"].iloc[left].tolist()
         assert counts == {reason: 5 - len(left)}
         assert note.startswith(told)
+
+
+def test_regions_include_both_ends(spark, sites):
+    from ecg_spark.genetics.choice import ELSEWHERE, choose
+
+    regions = ["chr1:2,000-3000", "2:2000", "x:5000000-"]
+    settings = Genotypes(path="a.bed", reference_genome="GRCh37", regions=regions)
+    chosen, counts, _ = choose(spark, sites, settings)
+    assert chosen.locus.position.collect() == [2_000, 2_000, 5_000_000]
+    assert counts == {ELSEWHERE: 2}
+    with pytest.raises(DataError, match="chooses no variant"):
+        choose(spark, sites, settings.model_copy(update={"regions": ("22",)}))
 
 
 @pytest.mark.parametrize("region", ["1:30-20", "27", "PAR1", "1:a-b", "1:250000000", "", "1-2"])
