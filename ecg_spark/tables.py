@@ -79,6 +79,9 @@ SOURCES = Table(
 )
 """What ingest has read: files, WFDB records and archives, so that a later run reads what is new."""
 
+NOT_AN_ECG = Table("not_an_ecg", ("path",), schema(path=TEXT))
+"""The files that were read and that nothing says to be an ECG: counted, not quarantined."""
+
 QUARANTINE = Table(
     "quarantine",
     ("ecg_id", "path"),

@@ -17,9 +17,21 @@ INDEPENDENT_ROWS = [LEADS.index(lead) for lead in INDEPENDENT_LEADS]
 """Where they stand among the twelve."""
 
 
+LIMB_LEADS = {
+    "I": (1.0, 0.0),
+    "II": (0.0, 1.0),
+    "III": (-1.0, 1.0),
+    "aVR": (-0.5, -0.5),
+    "aVL": (1.0, -0.5),
+    "aVF": (-0.5, 1.0),
+}
+"""The limb leads as sums of I and II (Einthoven, Goldberger)."""
+
+
 class Reason(StrEnum):
     """Why a recording is set aside instead of read or averaged."""
 
+    NOT_AN_ECG = "not_an_ecg"  # nothing says that it is one: counted, not quarantined
     UNKNOWN_FORMAT = "unknown_format"
     MALFORMED = "malformed"
     MISSING_LEAD = "missing_lead"
@@ -33,6 +45,7 @@ class Reason(StrEnum):
     NOT_DESCRIBED = "not_described"
     UNSAFE = "unsafe"
     DUPLICATE = "duplicate"
+    SEVERAL_PARTICIPANTS = "several_participants"  # the same samples under more than one
     NO_PARTICIPANT = "no_participant"
     TOO_FEW_BEATS = "too_few_beats"
     NO_VENDOR_BEAT = "no_vendor_beat"

@@ -3,12 +3,12 @@
 from pyspark.sql import DataFrame
 
 
-def check_counts(step: str, n_in: int, n_out: int, n_quarantined: int) -> None:
-    """Assert that what came in went out or was quarantined."""
-    if n_in != n_out + n_quarantined:
+def check_counts(step: str, n_in: int, n_out: int, n_quarantined: int, n_not_ecg: int = 0) -> None:
+    """Assert that what came in went out, was quarantined or, among files, was not an ECG."""
+    if n_in != n_out + n_quarantined + n_not_ecg:
         raise AssertionError(
-            f"{step} lost count: {n_in} recordings came in, {n_out} went out and "
-            f"{n_quarantined} were quarantined."
+            f"{step} lost count: {n_in} recordings came in, {n_out} went out, {n_quarantined} were "
+            f"quarantined and {n_not_ecg} were not an ECG."
         )
 
 

@@ -26,7 +26,14 @@ from ecg_spark.errors import DataError, UsageError
 from ecg_spark.pipeline import sources as listing
 from ecg_spark.pipeline.counts import check_counts, in_words, value_counts
 from ecg_spark.pipeline.progress import progress
-from ecg_spark.pipeline.reading import READ, read_source, reader, write_plan
+from ecg_spark.pipeline.reading import (
+    NAMED,
+    READ,
+    names_reader,
+    read_source,
+    reader,
+    write_plan,
+)
 from ecg_spark.pipeline.sources import Source
 from ecg_spark.pipeline.takeover import (
     drop_rows,
@@ -38,6 +45,7 @@ from ecg_spark.pipeline.takeover import (
 )
 from ecg_spark.store import fingerprint, remove_folder
 from ecg_spark.tables import (
+    NOT_AN_ECG,
     QUARANTINE,
     RECORDING_GROUP_BYTES,
     RECORDINGS,
@@ -54,6 +62,9 @@ PART_BYTES = 128 << 20
 
 OPEN_BYTES = 64 << 10
 """What opening a file costs, as bytes: a task does not get a thousand empty ones."""
+
+HEADERS_A_PART = 2000
+"""WFDB headers that one task reads for the names of their files."""
 
 PLAN = "plan.parquet"
 
@@ -88,15 +99,16 @@ def ingest(
 
     `path` is a folder, a glob, a file or an archive; None reads what the manifest names, relative
     to `folder`. A recording's participant is the manifest's, else that of the pattern on the file
-    name, else the one that the file itself names. `target(name)` is the folder to write a table
-    to; `previous` gives those of a run with the same settings, whose recordings are taken over
-    where their files have not changed. `samples` says what files of bare samples do not. Returns
-    the counts; n_in = n_out + n_quarantined always holds, every source being accounted for. Raises
-    `DataError` where no recording can be used, `UsageError` where files of bare samples need to be
-    described in the study file.
+    name, else the one that the file itself names; a recording that is there under several goes to
+    nobody. `target(name)` is the folder to write a table to; `previous` gives those of a run with
+    the same settings, whose recordings are taken over where their files have not changed. `samples`
+    says what files of bare samples do not. Returns the counts; n_in = n_out + n_quarantined +
+    n_not_ecg always holds, every source being accounted for. Raises `DataError` where no recording
+    can be used, `UsageError` where files of bare samples need to be described in the study file.
     """
     files = listing.list_files(path, manifest, folder)
-    found = listing.group(files, path, manifest, folder, samples)
+    read_names = functools.partial(_read_names, spark, f"{target('_headers')}/{PLAN}")
+    found = listing.group(files, path, manifest, folder, read_names, samples)
     stamps = {} if previous is None else stamps_to_keep(spark, found, previous)
     new = [source for source in found if stamps.get(source.path) != source.stamp]
     _check_described(new, samples)
@@ -113,35 +125,42 @@ def ingest(
             _read(spark, read, len(parts), staged)
         _move_files(f"{staged}/accepted=true", recordings)
     kept = kept_sources(spark, target, bool(new))
-    rejected = _rejected(spark, staged)
+    rejected, others = _rejected(spark, staged)
     if previous is not None:
         take_over(previous("recordings"), recordings)
-        before = read_table(spark, QUARANTINE, previous("quarantine"))
-        before = before.join(kept, source_of_row() == kept["source"], "left_semi")
-        rejected = rejected.union(before)
+        is_kept = source_of_row() == kept["source"]
+        for table in (QUARANTINE, NOT_AN_ECG):
+            before = read_table(spark, table, previous(table.name)).join(kept, is_kept, "left_semi")
+            if table is QUARANTINE:
+                rejected = rejected.union(before)
+            else:
+                others = others.union(before)
     if parquet_files(recordings):
         rejected = rejected.union(drop_rows(spark, target, kept))
     n_quarantined = write_table(rejected.coalesce(1), QUARANTINE, target("quarantine"))
+    n_not_ecg = write_table(others.coalesce(1), NOT_AN_ECG, target("not_an_ecg"))
     n_out = check_table(spark, RECORDINGS, recordings, without=("signal", "vendor"))
     n_in = _count_sources(spark, target, found, samples)
-    check_counts("ingest", n_in, n_out, n_quarantined)
+    check_counts("ingest", n_in, n_out, n_quarantined, n_not_ecg)
     reasons = value_counts(spark.read.parquet(target("quarantine")), "reason")
     if n_out == 0:
-        listed = ", ".join(f"{name} {count}" for name, count in reasons.items())
+        why = {**reasons, "not an ECG": n_not_ecg} if n_not_ecg else reasons
+        listed = ", ".join(f"{name} {count}" for name, count in why.items())
         raise DataError(
-            f"None of the {n_in} ECG files that were found can be used ({listed}): "
+            f"None of the {n_in} files that were found can be used ({listed}): "
             f"ecg.path must hold files of one of {', '.join(FORMAT_NAMES)}."
         )
-    left_out = {"not an ECG": n_in - n_out - n_quarantined} | in_words(reasons)
+    left_out = {"not an ECG": n_not_ecg} | in_words(reasons)
     counted = flow.flow_rows("ingest", flow.RECORDINGS, n_in, left_out, n_out)
     flow.write_flow(spark, counted, target("flow"))
-    for scratch in ("_staged", "_plan", "_dropped"):
+    for scratch in ("_staged", "_plan", "_dropped", "_headers"):
         remove_folder(target(scratch))
     written = read_table(spark, RECORDINGS, recordings)
     return {
         "n_in": n_in,
         "n_out": n_out,
         "n_quarantined": n_quarantined,
+        "n_not_ecg": n_not_ecg,
         "n_read": len(new),
         "reasons": reasons,
         "formats": value_counts(written, "source_format"),
@@ -204,19 +223,32 @@ def _read(
     )
 
 
-def _rejected(spark: SparkSession, staged: str) -> DataFrame:
-    """What was read and not accepted, as rows of the quarantine."""
+def _read_names(
+    spark: SparkSession, plan: str, doubts: list[listing.Doubt]
+) -> dict[str, list[str]]:
+    """Have the executors read headers, and return what those name that name unusual files."""
+    parts = [min(HEADERS_A_PART, len(doubts) - at) for at in range(0, len(doubts), HEADERS_A_PART)]
+    headers = [Source(doubt.header, doubt.customary, 0, "") for doubt in doubts]
+    write_plan(headers, parts, plan)
+    rows = spark.range(0, len(parts), 1, len(parts)).mapInArrow(names_reader(plan), NAMED)
+    return {row["header"]: row["names"] for row in rows.collect()}
+
+
+def _rejected(spark: SparkSession, staged: str) -> tuple[DataFrame, DataFrame]:
+    """What was read and not accepted, as rows of the quarantine, and what is not an ECG."""
     fs, base = fsspec.core.url_to_fs(f"{staged}/accepted=false")
     if not fs.exists(base):
-        return spark.createDataFrame([], QUARANTINE.schema)
+        none = [spark.createDataFrame([], table.schema) for table in (QUARANTINE, NOT_AN_ECG)]
+        return none[0], none[1]
     rows = spark.read.schema(RECORDINGS.schema).parquet(f"{staged}/accepted=false")
-    return rows.select(
+    is_other = F.col("source_format") == Reason.NOT_AN_ECG.value
+    return rows.where(~is_other).select(
         "ecg_id",
         "path",
         F.lit("ingest").alias("step"),
         F.col("source_format").alias("reason"),
         F.col("device").alias("detail"),
-    )
+    ), rows.where(is_other).select("path")
 
 
 def _make_folder(folder: str) -> None:
@@ -236,13 +268,17 @@ def _count_sources(
 ) -> int:
     """How many recordings came in: one a source, and what files of several held.
 
-    Every source must be there, among the recordings or in quarantine.
+    Every source must be there: among the recordings, in quarantine, or as not an ECG.
     """
-    rows = [
-        read_table(spark, table, target(table.name)).select("path", source_of_row().alias("source"))
-        for table in (RECORDINGS, QUARANTINE)
-    ]
-    together = rows[0].union(rows[1])
+    together = functools.reduce(
+        DataFrame.union,
+        [
+            read_table(spark, table, target(table.name)).select(
+                "path", source_of_row().alias("source")
+            )
+            for table in (RECORDINGS, QUARANTINE, NOT_AN_ECG)
+        ],
+    )
     sources = read_table(spark, SOURCES, target("sources")).select(F.col("path").alias("source"))
     lost = sources.join(together, "source", "left_anti")
     if n_lost := lost.count():

@@ -16,11 +16,12 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql.pandas.types import to_arrow_schema
-from pyspark.sql.types import BooleanType, StructField, StructType
+from pyspark.sql.types import ArrayType, BooleanType, StringType, StructField, StructType
 
 from ecg_spark.ecg import Reason, Recording, RecordingError, read_recording
-from ecg_spark.ecg.formats import MAX_FILE_BYTES, archives, hdf5
+from ecg_spark.ecg.formats import MAX_FILE_BYTES, archives, hdf5, unzipped
 from ecg_spark.ecg.formats.samples import NOTHING_SAID, Samples
+from ecg_spark.ecg.formats.wfdb_header import Load, is_header_name, named_files
 from ecg_spark.ids import normal_id
 from ecg_spark.pipeline.sources import INSIDE, Owner, Source, owner_key, several_suffixes
 from ecg_spark.tables import RECORDINGS
@@ -36,6 +37,14 @@ READ = StructType(
 )
 """A recording, or, not accepted, one that is not: its reason in `source_format` and the detail in
 `device`, so that accepted rows are written as the table of recordings is declared."""
+
+NAMED = StructType(
+    [
+        StructField("header", StringType(), False),
+        StructField("names", ArrayType(StringType(), False), False),
+    ]
+)
+"""A WFDB header, and the files that it names beside it."""
 
 _PLAN = pa.schema(
     [
@@ -81,11 +90,9 @@ def reader(
     def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for part in batch.column(0).to_pylist():
-                with fsspec.open(plan, "rb") as file:
-                    items = pq.ParquetFile(file).read_row_group(part).to_pylist()
                 rows = (
                     _settled(row, owners, id_pattern, has_manifest)
-                    for item in items
+                    for item in _plan_rows(plan, part)
                     for owners in [_by_key(item["owners"])]
                     for row in _unnamed(
                         read_source(
@@ -98,7 +105,7 @@ def reader(
     return read
 
 
-def _unnamed(rows: Iterable[Row]) -> Iterator[Row]:
+def _unnamed(rows: Iterable[Any]) -> Iterator[Any]:
     """The rows; where the file system fails, an error that does not name the file.
 
     The names of ECG files hold ids, and what a task raises is logged on its way.
@@ -108,6 +115,12 @@ def _unnamed(rows: Iterable[Row]) -> Iterator[Row]:
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else type(error).__name__
         raise OSError(error.errno or errno.EIO, f"{why} below ecg.path") from None
+
+
+def _plan_rows(plan: str, part: int) -> list[Row]:
+    with fsspec.open(plan, "rb") as file:
+        rows: list[Row] = pq.ParquetFile(file).read_row_group(part).to_pylist()
+    return rows
 
 
 def _batched(rows: Iterable[Row]) -> Iterator[pa.RecordBatch]:
@@ -142,26 +155,92 @@ def read_source(
     if path.lower().endswith(several_suffixes(samples)):
         yield from _read_slice(path, samples, part, parts)
         return
-    contents: dict[str, bytes] = {}
-    room = MAX_FILE_BYTES
+    folder = _Folder(path)
     try:
-        for file in [path, *(name for name in files if name != path)]:
-            contents[file] = _content(file, room)
-            room -= len(contents[file])
+        content = folder.content(path)
+        assert content is not None
+        if is_header_name(path):
+            for name in _named(unzipped(content), folder.load, files[1:]):
+                folder.load(name)
     except RecordingError as error:
-        yield _refused(path, error, b"".join(contents.values()))
+        yield _refused(path, error, b"".join(folder.contents.values()))
         return
-    yield _row(path, contents, samples)
+    yield _row(path, folder.contents, samples)
 
 
-def _content(path: str, room: int) -> bytes:
-    """Return a file's content, of which there may be `room` bytes."""
-    fs, base = fsspec.core.url_to_fs(path)
-    with fs.open(base, "rb") as file:
-        content: bytes = file.read(room + 1)
-    if len(content) > room:
-        raise RecordingError(Reason.TOO_LARGE, f"more than {MAX_FILE_BYTES >> 20} MiB")
-    return content
+def _named(header: bytes, load: Load, customary: list[str]) -> list[str]:
+    """Return the names that a header gives, or its record's files by custom where it cannot."""
+    try:
+        return named_files(header, load)
+    except RecordingError:
+        return [PurePosixPath(name).name for name in customary]
+
+
+class _Folder:
+    """The files of one record, read from the header's own folder only, within `MAX_FILE_BYTES`.
+
+    Raises `RecordingError` (too_large) where they are more.
+    """
+
+    def __init__(self, header: str) -> None:
+        self._parent = header.rpartition("/")[0]
+        self._room = MAX_FILE_BYTES
+        self.contents: dict[str, bytes] = {}
+
+    def content(self, path: str) -> bytes | None:
+        """Return a file's content, None where there is no such file."""
+        if path not in self.contents:
+            fs, base = fsspec.core.url_to_fs(path)
+            try:
+                with fs.open(base, "rb") as file:
+                    content: bytes = file.read(self._room + 1)
+            except (FileNotFoundError, IsADirectoryError):
+                return None
+            if len(content) > self._room:
+                raise RecordingError(Reason.TOO_LARGE, f"more than {MAX_FILE_BYTES >> 20} MiB")
+            self._room -= len(content)
+            self.contents[path] = content
+        return self.contents[path]
+
+    def load(self, name: str) -> bytes | None:
+        """Return the content of a file by its checked, plain name, packed by gzip or not."""
+        for given in (name, f"{name}.gz"):
+            content = self.content(f"{self._parent}/{given}" if self._parent else given)
+            if content is not None:
+                return unzipped(content)
+        return None
+
+
+def names_reader(plan: str) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """Return the function for `mapInArrow`: numbers of parts of a plan of headers in, rows out.
+
+    A row of `NAMED` for each header that names other files than those beside it in the plan.
+    """
+
+    def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            rows = [
+                {"header": item["path"], "names": names}
+                for part in batch.column(0).to_pylist()
+                for item in _plan_rows(plan, part)
+                for names in _unnamed(_unusual_names(item["path"], item["files"]))
+            ]
+            yield pa.RecordBatch.from_pylist(rows, schema=to_arrow_schema(NAMED))
+
+    return read
+
+
+def _unusual_names(header: str, customary: list[str]) -> Iterator[list[str]]:
+    """Yield the names that a header gives, nothing where it names the customary files or none."""
+    folder = _Folder(header)
+    try:
+        content = folder.content(header)
+        names = [] if content is None else named_files(unzipped(content), folder.load)
+    except RecordingError:  # it will be refused when it is read, with its customary files
+        return
+    usual = {PurePosixPath(name.removesuffix(".gz")).name for name in customary}
+    if content is not None and set(names) != usual:
+        yield names
 
 
 def _read_archive(path: str, samples: Samples) -> Iterator[Row]:
@@ -247,7 +326,9 @@ def _row(path: str, contents: dict[str, bytes], samples: Samples) -> Row:
     """Read the recording in a group of files, `path` being the one that describes it."""
     companions = {PurePosixPath(name).name: content for name, content in contents.items()}
     try:
-        recording = read_recording(contents[path], companions=companions, samples=samples)
+        recording = read_recording(
+            contents[path], companions=companions, samples=samples, name=path
+        )
     except RecordingError as error:
         return _refused(path, error, b"".join(contents.values()))
     except Exception as error:  # a reader's defect must cost one file, not the job

@@ -3,17 +3,17 @@
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import fsspec
 import pandas as pd
 
+from ecg_spark.ecg.formats import SIGNAL_SUFFIXES, hdf5, promises_ecg
 from ecg_spark.ecg.formats import archives as packed
-from ecg_spark.ecg.formats import hdf5
 from ecg_spark.ecg.formats.samples import NOTHING_SAID, Samples
-from ecg_spark.ecg.formats.wfdb import COMPANION_SUFFIXES
+from ecg_spark.ecg.formats.wfdb_header import is_header_name
 from ecg_spark.errors import DataError
 from ecg_spark.store import fingerprint
 
@@ -68,6 +68,21 @@ def several_suffixes(samples: Samples) -> tuple[str, ...]:
     return packed.SUFFIXES + (hdf5.SUFFIXES if samples.ids is not None else ())
 
 
+@dataclass(frozen=True)
+class Doubt:
+    """A WFDB header that must be read to know its record's files, and those that it has by custom.
+
+    Both are paths; what `ReadNames` returns are names of files in the header's folder.
+    """
+
+    header: str
+    customary: list[str]
+
+
+ReadNames = Callable[[list[Doubt]], Mapping[str, list[str]]]
+"""Gives the files that headers name, of those headers whose files are not the customary ones."""
+
+
 def list_files(path: str | None, manifest: pd.DataFrame | None, folder: str) -> Listing:
     """Return the files below a folder, matching a glob, in an archive, or in a manifest's folders.
 
@@ -120,36 +135,25 @@ def group(
     path: str | None,
     manifest: pd.DataFrame | None,
     folder: str,
+    read_names: ReadNames,
     samples: Samples = NOTHING_SAID,
 ) -> list[Source]:
     """Return the sources among the files, in the order of their paths, each with its owners.
 
-    Files of a WFDB record share what is before their suffix; the segments of a record of several
-    (`r_0001`, `r_layout` beside an `r.hea` that says so) belong to it. With a manifest instead of
-    a path only what it names is a source. Raises `DataError` where the manifest is ambiguous or
-    names nothing.
+    A WFDB header is a source together with the files that it names, whatever these are called and
+    however many headers name them; the segments of a record of several belong to it. Every other
+    file is a source of its own. With a manifest instead of a path only what it names is a source.
+    Raises `DataError` where the manifest is ambiguous or names nothing.
     """
-    together: dict[str, Listing] = defaultdict(list)
-    for file in files:
-        plain = file[0].removesuffix(".gz")
-        suffix = plain[-4:].lower()
-        together[plain[:-4] if suffix in COMPANION_SUFFIXES else file[0]].append(file)
-    _join_segments(together)
-    sources = []
-    for members in together.values():
-        header = [
-            file[0] for file in members if file[0].lower().removesuffix(".gz").endswith(".hea")
-        ]
-        sources.append(
-            Source(
-                path=min(
-                    header or [file[0] for file in members], key=lambda name: (len(name), name)
-                ),
-                files=[file[0] for file in members],
-                size=sum(file[1] for file in members),
-                stamp="",
-            )
-        )
+    records = _records([file[0] for file in files], read_names)
+    companions = {name for header, named in records.items() for name in named if name != header}
+    sizes = {file[0]: file[1] for file in files}
+    sources = [
+        Source(path=name, files=names, size=sum(map(sizes.__getitem__, names)), stamp="")
+        for name in sizes
+        if name not in companions
+        for names in [[name, *records.get(name, [])]]
+    ]
     several = several_suffixes(samples)
     for source in sources:
         source.holds_several = source.path.lower().endswith(several)
@@ -164,27 +168,59 @@ def group(
     return sorted(sources, key=lambda source: source.path)
 
 
+def _records(names: list[str], read_names: ReadNames) -> dict[str, list[str]]:
+    """Return the companions of each WFDB header among the files, as their paths.
+
+    By custom a record is `r.hea` and `r.dat`, or `r.mat`. A folder that holds nothing but such
+    pairs is grouped by its names. Where a folder holds anything else (another suffix, a header
+    alone, a README), any of its headers may name it, so that all of them are read: once more than
+    the recordings are, by the executors, a million of them costing as much as a million openings
+    of small files shared out among the tasks. Only what differs from the custom comes back.
+    """
+    folders: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        parent, _, base = name.rpartition("/")
+        folders[parent].add(base)
+    records: dict[str, list[str]] = {}
+    doubts: list[Doubt] = []
+    for parent, inside in folders.items():
+        pairs = {header: _customary(header, inside) for header in filter(is_header_name, inside)}
+        paths = {
+            _path(parent, header): [_path(parent, name) for name in found]
+            for header, found in pairs.items()
+        }
+        records |= paths
+        is_plain = all(len(found) == 1 for found in pairs.values())
+        if pairs and not (is_plain and 2 * len(pairs) == len(inside)):
+            doubts += [Doubt(header, found) for header, found in sorted(paths.items())]
+    for header, named in (read_names(doubts) if doubts else {}).items():
+        parent = header.rpartition("/")[0]
+        there = [
+            _path(parent, found)
+            for name in named
+            for found in [name if name in folders[parent] else f"{name}.gz"]
+            if found in folders[parent]
+        ]
+        records[header] = [name for name in there if name != header]
+    return records
+
+
+def _customary(header: str, inside: set[str]) -> list[str]:
+    """Return the files that a header has by custom: of its name, and `.dat` or `.mat`."""
+    stem = re.sub(r"\.hea(\.gz)?$", "", header, flags=re.IGNORECASE)
+    possible = [f"{stem}{suffix}{packed}" for suffix in SIGNAL_SUFFIXES for packed in ("", ".gz")]
+    return [name for name in possible if name in inside]
+
+
+def _path(parent: str, name: str) -> str:
+    return f"{parent}/{name}" if parent else name
+
+
 def _root(path: str, files: Listing) -> str:
     """Return the folder that the manifest's paths are relative to."""
     if any(mark in path for mark in "*?["):
         return re.split(r"[*?\[]", path)[0].rpartition("/")[0]
     return path.rpartition("/")[0] if [file[0] for file in files] == [path] else path
-
-
-def _join_segments(together: dict[str, Listing]) -> None:
-    """Move the segments' files to the record whose header lists them."""
-    for stem in list(together):
-        master = re.sub(r"_(\d{4}|layout)$", "", stem)
-        if master == stem or master not in together or stem not in together:
-            continue
-        header = next((file[0] for file in together[master] if file[0].endswith(".hea")), None)
-        if header is not None and _has_segments(header):
-            together[master] += together.pop(stem)
-
-
-def _has_segments(header: str) -> bool:
-    with fsspec.open(header, "rb") as file:
-        return re.match(rb"(\s*#[^\n]*\n)*\s*[\w.-]+/\d+\s", file.read(4096)) is not None
 
 
 def owner_key(path: str) -> str:
@@ -269,13 +305,15 @@ def _match(
         by_key[full] = row
     seen: set[str] = set()
     found = False
-    for source in sources:
+    for source in sorted(sources, key=lambda source: not promises_ecg(source.path)):
         if source.holds_several:
             continue
         own = key(source.path)
         owner = by_key.get(own) or (by_key.get(owner_key(source.path)) if whole else None)
         if owner is None:
             continue
+        if own in seen and not promises_ecg(source.path):
+            continue  # `r.atr` or `r.pdf` beside `r.hea`, whose owner has been told
         found = True
         if repeated or (not whole and own in seen):
             raise DataError(AMBIGUOUS)

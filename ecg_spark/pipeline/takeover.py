@@ -24,15 +24,15 @@ def stamps_to_keep(
 ) -> dict[str, str]:
     """Return the stamps of the sources that the run before has read and that may be kept.
 
-    Where a source is gone or has changed, a copy of what it held may be needed after all: copies
-    are read again then.
+    Where any source is new, gone or has changed, a copy may be needed after all, or a recording
+    may belong to another participant too: what was left out as a copy is read again then.
     """
     rows = read_table(spark, SOURCES, previous("sources")).toLocalIterator()
     stamps = {row["path"]: row["stamp"] for row in rows}
     present = {source.path: source.stamp for source in found}
-    if any(present.get(path) != stamp for path, stamp in stamps.items()):
+    if present != stamps:
         copies = read_table(spark, QUARANTINE, previous("quarantine")).where(
-            F.col("reason") == Reason.DUPLICATE.value
+            F.col("reason").isin(Reason.DUPLICATE.value, Reason.SEVERAL_PARTICIPANTS.value)
         )
         for row in copies.select(source_of_row().alias("path")).distinct().toLocalIterator():
             stamps.pop(row["path"], None)
@@ -76,24 +76,34 @@ def kept_sources(spark: SparkSession, target: Callable[[str], str], has_new: boo
 
 
 def drop_rows(spark: SparkSession, target: Callable[[str], str], kept: DataFrame) -> DataFrame:
-    """Take out of the recordings what is gone, changed or a copy; return the copies.
+    """Take out of the recordings what is gone, changed, a copy or of several; return the last two.
 
-    Of equal recordings the one with the first path stays, whenever it came in. Only narrow columns
-    are read, and only files that lose a row are written again.
+    Of equal recordings of a participant the one with the first path stays, whenever it came in; of
+    equal recordings of several participants none does, since nobody knows whose it is. Only narrow
+    columns are read, and only files that lose a row are written again.
     """
     recordings, dropped = target("recordings"), target("_dropped")
     index = _with_file(spark, recordings).select(
-        "ecg_id", "path", "file", source_of_row().alias("source")
+        "ecg_id", "participant_id", "path", "file", source_of_row().alias("source")
     )
     index = index.join(kept.withColumn("is_kept", F.lit(True)), "source", "left")
     is_stale = F.col("file").startswith(KEPT) & F.col("is_kept").isNull()
-    index = index.select("ecg_id", "path", "file", is_stale.alias("is_stale"))
-    live = index.where(~F.col("is_stale"))
-    several = live.groupBy("ecg_id").agg(F.min("path").alias("first"), F.count("*").alias("n"))
-    copies = live.join(several.where("n > 1"), "ecg_id").where(F.col("path") != F.col("first"))
-    columns = ("ecg_id", "path", "file", "is_stale")
-    gone = index.where("is_stale").select(*columns)
-    gone.union(copies.select(*columns)).coalesce(1).write.parquet(dropped)
+    live = index.where(~is_stale)
+    several = live.groupBy("ecg_id").agg(
+        F.min("path").alias("first"),
+        F.count("*").alias("n"),
+        (F.min("participant_id") != F.max("participant_id")).alias("is_shared"),
+    )
+    reason = F.when(F.col("is_shared"), Reason.SEVERAL_PARTICIPANTS.value).otherwise(
+        Reason.DUPLICATE.value
+    )
+    copies = (
+        live.join(several.where("n > 1"), "ecg_id")
+        .where(F.col("is_shared") | (F.col("path") != F.col("first")))
+        .select("ecg_id", "path", "file", reason.alias("reason"))
+    )
+    gone = index.where(is_stale).select("ecg_id", "path", "file", F.lit(None).alias("reason"))
+    gone.union(copies).coalesce(1).write.parquet(dropped)
     gone = spark.read.parquet(dropped)
     names = [row["file"] for row in gone.select("file").distinct().collect()]
     if names:
@@ -105,12 +115,12 @@ def drop_rows(spark: SparkSession, target: Callable[[str], str], kept: DataFrame
         fs, base = fsspec.core.url_to_fs(recordings)
         for name in names:
             fs.rm_file(f"{base}/{name}")
-    return gone.where(~F.col("is_stale")).select(
-        "ecg_id",
-        "path",
-        F.lit("ingest").alias("step"),
-        F.lit(Reason.DUPLICATE.value).alias("reason"),
-        F.lit("the same recording is there under another name").alias("detail"),
+    shared = F.col("reason") == Reason.SEVERAL_PARTICIPANTS.value
+    detail = F.when(shared, "the same recording is there under another participant").otherwise(
+        "the same recording is there under another name"
+    )
+    return gone.where(F.col("reason").isNotNull()).select(
+        "ecg_id", "path", F.lit("ingest").alias("step"), "reason", detail.alias("detail")
     )
 
 

@@ -1,11 +1,11 @@
 """The file formats: one module each, one function each, bytes to Recording."""
 
+import io
 import os
 import stat
-import zlib
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ecg_spark.ecg.formats import (
     aecg,
@@ -18,14 +18,13 @@ from ecg_spark.ecg.formats import (
     parquet,
     scp,
     sierra,
+    unpacked,
     xmltree,
 )
 from ecg_spark.ecg.formats.samples import NOTHING_SAID, Samples
-from ecg_spark.ecg.formats.wfdb import is_wfdb_header, read_wfdb
+from ecg_spark.ecg.formats.wfdb import read_wfdb
+from ecg_spark.ecg.formats.wfdb_header import is_header
 from ecg_spark.ecg.recording import Reason, Recording, RecordingError
-
-GZIP = b"\x1f\x8b\x08"
-"""What a gzip file begins with."""
 
 WFDB = "WFDB"
 _BINARY = (
@@ -52,6 +51,13 @@ FORMAT_NAMES = (
 )
 """The formats that are read, as people call them."""
 
+SIGNAL_SUFFIXES = (".dat", ".mat")
+"""What WFDB's signal files are called by custom; the header may name any other."""
+
+_SUFFIXES = (".xml", ".scp", ".dcm", ".edf", ".bdf", ".ecg")
+_PACKED_SUFFIXES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".xz", ".bz2", ".zst", ".z", ".lz4")
+_PACKED = (b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"BZh")
+
 MAX_FILE_BYTES = 64 << 20
 """A resting ECG file is under 1 MB; one with a full exercise test under 20 MB."""
 
@@ -61,6 +67,7 @@ def read_recording(
     *,
     companions: Mapping[str, bytes] | None = None,
     samples: Samples = NOTHING_SAID,
+    name: str | None = None,
 ) -> Recording:
     """Return the recording in `source`: a file's content, or the path of a file.
 
@@ -69,36 +76,62 @@ def read_recording(
     `samples` says what they do not; any of them may be compressed by gzip. The files
     that a WFDB header names come from `companions` (file name without folders to content),
     and, where `source` is a path, from the header's own folder; no other file is ever opened.
-    Raises `RecordingError` with the reason, `OSError` where the path itself cannot be opened.
+    Raises `RecordingError` with the reason, `OSError` where the path itself cannot be opened. The
+    reason is not_an_ecg where neither the content nor the file's `name` (that of the path, where
+    `source` is one) says that it should be an ECG.
     """
     given = companions or {}
     load: Callable[[str], bytes | None] = given.get
     if isinstance(source, str | Path):
         path = Path(source)
+        name = name or path.name
         data = _read_file(path)
         folder = path.parent
 
-        def load(name: str) -> bytes | None:
-            return given[name] if name in given else _read_beside(folder, name)
+        def load(file: str) -> bytes | None:
+            return given[file] if file in given else _read_beside(folder, file)
     else:
         data = source
     if len(data) > MAX_FILE_BYTES:
         raise RecordingError(Reason.TOO_LARGE, f"more than {MAX_FILE_BYTES >> 20} MiB")
     data = unzipped(data)
-    for name, recognises, read in _BINARY:
+    for kind, recognises, read in _BINARY:
         if recognises(data):
-            return _named(name, partial(read, data))
+            return _named(kind, partial(read, data))
     root = xmltree.root_tag(data)
     if root in _XML:
-        name, read = _XML[root]
-        return _named(name, partial(read, data))
-    if root is None and is_wfdb_header(data):
-        return _named(WFDB, lambda: read_wfdb(data, lambda name: _unzipped(load, name)))
+        kind, read = _XML[root]
+        return _named(kind, partial(read, data))
+    if root is None and is_header(data):
+        return _named(WFDB, lambda: read_wfdb(data, lambda file: _unzipped(load, file)))
     if root is None:
-        for name, recognises, read_samples in _SAMPLES:
+        for kind, recognises, read_samples in _SAMPLES:
             if recognises(data):
-                return _named(name, partial(read_samples, data, samples))
-    raise RecordingError(Reason.UNKNOWN_FORMAT, f"none of {', '.join(FORMAT_NAMES)}")
+                return _named(kind, partial(read_samples, data, samples))
+    raise _unrecognised(data, name or "")
+
+
+def promises_ecg(name: str) -> bool:
+    """Say whether a file should be an ECG by its name: those that WFDB headers name may not be."""
+    suffix = PurePosixPath(name.lower().removesuffix(".gz")).suffix
+    return suffix in (".hea", *_SUFFIXES)
+
+
+def _unrecognised(data: bytes, name: str) -> RecordingError:
+    """Return why data of no known format are not read; nobody's ECG is lost without a word."""
+    suffix = PurePosixPath(name.lower().removesuffix(".gz")).suffix
+    if suffix == ".hea":
+        return RecordingError(Reason.UNKNOWN_FORMAT, "not a WFDB header, as its name says")
+    if suffix in SIGNAL_SUFFIXES:
+        detail = "WFDB samples without the header that describes them, or another format"
+        return RecordingError(Reason.UNKNOWN_FORMAT, detail)
+    if suffix in _SUFFIXES:
+        detail = f"none of {', '.join(FORMAT_NAMES)}, one of which its name promises"
+        return RecordingError(Reason.UNKNOWN_FORMAT, detail)
+    if suffix in _PACKED_SUFFIXES or data.startswith(_PACKED) or data[257:262] == b"ustar":
+        detail = "an archive inside another file, or a kind of archive that is not read"
+        return RecordingError(Reason.UNKNOWN_FORMAT, detail)
+    return RecordingError(Reason.NOT_AN_ECG, f"none of {', '.join(FORMAT_NAMES)}")
 
 
 def _named(name: str, read: Callable[[], Recording]) -> Recording:
@@ -110,21 +143,15 @@ def _named(name: str, read: Callable[[], Recording]) -> Recording:
 
 
 def unzipped(data: bytes) -> bytes:
-    """Return the content of a gzip file, other data as they are.
+    """Return the content of a gzip file of any number of members, other data as they are.
 
     Raises `RecordingError`: too_large beyond `MAX_FILE_BYTES`, before it is unpacked, malformed.
     """
-    if not data.startswith(GZIP):
+    if not data.startswith(unpacked.GZIP):
         return data
-    unpacker = zlib.decompressobj(wbits=31)
-    try:
-        content = unpacker.decompress(data, MAX_FILE_BYTES + 1)
-    except zlib.error:
-        raise RecordingError(Reason.MALFORMED, "damaged gzip data") from None
+    content = unpacked.Unpacked(io.BytesIO(data)).read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
         raise RecordingError(Reason.TOO_LARGE, f"more than {MAX_FILE_BYTES >> 20} MiB unpacked")
-    if not unpacker.eof:
-        raise RecordingError(Reason.MALFORMED, "gzip data end early")
     return content
 
 

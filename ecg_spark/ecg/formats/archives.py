@@ -3,8 +3,8 @@
 Nothing is ever unpacked to a disk, so a member's name is only a label.
 """
 
+import functools
 import io
-import re
 import tarfile
 import zipfile
 import zlib
@@ -12,16 +12,14 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
-from ecg_spark.ecg.formats import MAX_FILE_BYTES
-from ecg_spark.ecg.formats.wfdb import COMPANION_SUFFIXES, companion_names
+from ecg_spark.ecg.formats import MAX_FILE_BYTES, SIGNAL_SUFFIXES, unzipped
+from ecg_spark.ecg.formats.unpacked import Unpacked, check_ratio, is_compressed
+from ecg_spark.ecg.formats.wfdb_header import is_header_name, named_files
 from ecg_spark.ecg.recording import Reason, RecordingError
 
-SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
+_TAR = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tbz")
+SUFFIXES = (*_TAR, ".zip")
 """What an archive's name ends with, in lower case."""
-
-MAX_RATIO, FREE_BYTES = 200, 256 << 20
-"""XML of ECGs shrinks twenty times; an archive may unpack to `FREE_BYTES` and to `MAX_RATIO` times
-its own size, no further."""
 
 _EXTENSIONS = (
     tarfile.GNUTYPE_LONGNAME,
@@ -46,52 +44,116 @@ def is_archive(name: str) -> bool:
 def recordings(file: BinaryIO, name: str) -> Iterator[Files | tuple[str, RecordingError]]:
     """Yield the files of each recording in an archive, or a member's name and why it is refused.
 
-    `file` is read from its start, once; a zip archive must be seekable. WFDB's header and signal
-    files come together. Raises `RecordingError` where the archive itself ends early, is damaged,
+    `file` is seekable, and read from its start, once. WFDB's header and the files that it names
+    come together. Raises `RecordingError` where the archive itself ends early, is damaged,
     or unpacks to too much; what was yielded before is sound.
     """
-    waiting: dict[str, Files] = {}
-    waiting_bytes = 0
+    window = _Window()
     for member, content in _members(file, name):
         if isinstance(content, RecordingError):
             yield member, content
             continue
-        if not member.lower().removesuffix(".gz").endswith(COMPANION_SUFFIXES):
-            yield {member: content}
-            continue
-        stem = _stem(member)
-        group = waiting.setdefault(stem, {})
-        group[member] = content
-        waiting_bytes += len(content)
-        if _is_whole(group):
-            waiting_bytes -= sum(map(len, group.values()))
-            yield _header_first(waiting.pop(stem))
-        while waiting_bytes > MAX_WAITING_BYTES:
-            oldest = waiting.pop(next(iter(waiting)))
-            waiting_bytes -= sum(map(len, oldest.values()))
-            yield _header_first(oldest)
-    yield from map(_header_first, waiting.values())
+        if member in window.files:  # a second one of the name, as `tar --append` makes
+            yield from window.rest()
+        window.add(member, content)
+        if window.size > MAX_WAITING_BYTES:
+            yield from window.whole()
+            yield from window.oldest(MAX_WAITING_BYTES // 2)
+    yield from window.rest()
 
 
-def _stem(member: str) -> str:
-    return re.sub(r"(\.[^./]*)?(\.gz)?$", "", member)
+class _Window:
+    """The members that wait for others of their recording, until the archive has brought these.
 
+    What a WFDB header names is its companion, wherever it lies in the archive within
+    `MAX_WAITING_BYTES` of the header, and whatever its suffix. A signal file may be shared.
+    """
 
-def _is_whole(group: Files) -> bool:
-    """Say whether a header and all signal files that it names are there."""
-    names = {PurePosixPath(member).name.lower().removesuffix(".gz") for member in group}
-    for member, content in group.items():
-        if member.lower().endswith(".hea"):
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.size = 0
+        self._has_dropped = False
+
+    def add(self, member: str, content: bytes) -> None:
+        """Put a member in."""
+        self.files[member] = content
+        self.size += len(content)
+
+    def rest(self) -> Iterator[Files | tuple[str, RecordingError]]:
+        """Take out everything."""
+        yield from self.whole()
+        yield from self.oldest(0)
+
+    def whole(self) -> Iterator[Files]:
+        """Take out every record of which all files are there."""
+        records = self._records()
+        done = {member for member, (found, is_whole) in records.items() if is_whole}
+        named = {other for member in records.keys() - done for other in records[member][0]}
+        used = done | {other for member in done for other in records[member][0]}
+        for member in sorted(done):
+            yield self._group(member, records[member][0])
+        for member in used - named:
+            self._drop(member)
+
+    def oldest(self, size: int) -> Iterator[Files | tuple[str, RecordingError]]:
+        """Take out what came first, records or not, until no more than `size` bytes wait."""
+        records = self._records()
+        owner = {other: member for member, (found, _) in records.items() for other in found}
+        self._has_dropped |= size > 0
+        for member in list(self.files):
+            if size and self.size <= size:
+                return
+            header = owner.get(member, member)
+            if member not in self.files or header not in self.files:
+                continue
+            found, is_whole = records.get(header, ([], True))
+            if not is_whole and self._has_dropped:
+                detail = (
+                    "a file that the WFDB header names is missing, or more than "
+                    f"{MAX_WAITING_BYTES >> 20} MiB away: put each record's files side by side"
+                )
+                yield header, RecordingError(Reason.MALFORMED, detail)
+            else:
+                yield self._group(header, found)
+            for other in (header, *found):
+                self._drop(other)
+
+    def _records(self) -> dict[str, tuple[list[str], bool]]:
+        """Return the headers with the members they name, and whether none of these is missing.
+
+        The headers of a record's segments are no records of their own.
+        """
+        records: dict[str, tuple[list[str], bool]] = {}
+        segments: set[str] = set()
+        for member, content in self.files.items():
+            if not is_header_name(member):
+                continue
             try:
-                needed = companion_names(content)
-            except RecordingError:
-                return True
-            return {name.lower() for name in needed} <= names
-    return False
+                names = named_files(unzipped(content), functools.partial(self._load, member))
+                found = [self._member(member, name) for name in names]
+            except RecordingError:  # what it cannot tell goes by custom
+                stem = PurePosixPath(member.removesuffix(".gz")).stem
+                found = [self._member(member, f"{stem}{suffix}") for suffix in SIGNAL_SUFFIXES]
+                found = [other for other in found if other is not None]
+            there = [other for other in found if other is not None]
+            records[member] = (there, None not in found)
+            segments |= set(filter(is_header_name, there))
+        return {member: record for member, record in records.items() if member not in segments}
 
+    def _member(self, header: str, name: str) -> str | None:
+        """Return the member that a header means by a name: in its own folder, packed or not."""
+        path = f"{header.rpartition('/')[0]}/{name}" if "/" in header else name
+        return next((other for other in (path, f"{path}.gz") if other in self.files), None)
 
-def _header_first(group: Files) -> Files:
-    return dict(sorted(group.items(), key=lambda item: (".hea" not in item[0].lower(), item[0])))
+    def _load(self, header: str, name: str) -> bytes | None:
+        member = self._member(header, name)
+        return None if member is None else unzipped(self.files[member])
+
+    def _group(self, first: str, others: list[str]) -> Files:
+        return {member: self.files[member] for member in (first, *others)}
+
+    def _drop(self, member: str) -> None:
+        self.size -= len(self.files.pop(member, b""))
 
 
 def _members(file: BinaryIO, name: str) -> Iterator[tuple[str, bytes | RecordingError]]:
@@ -99,7 +161,7 @@ def _members(file: BinaryIO, name: str) -> Iterator[tuple[str, bytes | Recording
         if name.lower().endswith(".zip"):
             yield from _zip_members(file)
         else:
-            yield from _tar_members(file, zipped=name.lower().endswith("gz"))
+            yield from _tar_members(file)
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
         if isinstance(error, RecordingError):
             raise
@@ -107,8 +169,11 @@ def _members(file: BinaryIO, name: str) -> Iterator[tuple[str, bytes | Recording
         raise RecordingError(Reason.MALFORMED, f"a damaged archive ({kind})") from None
 
 
-def _tar_members(file: BinaryIO, zipped: bool) -> Iterator[tuple[str, bytes | RecordingError]]:
-    stream: BinaryIO = io.BufferedReader(_Gunzipped(file), 1 << 16) if zipped else file
+def _tar_members(file: BinaryIO) -> Iterator[tuple[str, bytes | RecordingError]]:
+    # How a tar is compressed is told by its content: names are often wrong.
+    compressed = is_compressed(file.read(8))
+    file.seek(0)
+    stream: BinaryIO = Unpacked(file) if compressed else file
     count = 0
     with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as archive:
         for item in archive:
@@ -162,7 +227,7 @@ def _zip_members(file: BinaryIO) -> Iterator[tuple[str, bytes | RecordingError]]
                 yield item.filename, RecordingError(Reason.MALFORMED, detail)
                 continue
             unpacked += len(content)
-            _check_ratio(unpacked, size)
+            check_ratio(unpacked, size)
             if len(content) > MAX_FILE_BYTES:
                 yield item.filename, _too_large()
             else:
@@ -176,44 +241,3 @@ def _is_hidden(member: str) -> bool:
 
 def _too_large() -> RecordingError:
     return RecordingError(Reason.TOO_LARGE, f"a member of more than {MAX_FILE_BYTES >> 20} MiB")
-
-
-def _check_ratio(unpacked: int, packed: int) -> None:
-    if unpacked > FREE_BYTES + MAX_RATIO * packed:
-        raise RecordingError(
-            Reason.TOO_LARGE, f"the archive unpacks to more than {MAX_RATIO} times its size"
-        )
-
-
-class _Gunzipped(io.RawIOBase):
-    """The content of a gzip stream as a file that can only be read on, and not without bound."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._unpacker = zlib.decompressobj(wbits=31)
-        self._packed = self._unpacked = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "memoryview[int]") -> int:  # type: ignore[override]
-        while True:
-            if self._unpacker.eof:  # a further member of the stream, as parallel packers write
-                rest = self._unpacker.unused_data or self._file.read(1 << 16)
-                if not rest.strip(b"\0"):
-                    return 0
-                self._unpacker = zlib.decompressobj(wbits=31)
-                self._packed += len(rest)
-            else:
-                rest = self._unpacker.unconsumed_tail
-                if not rest:
-                    rest = self._file.read(1 << 16)
-                    self._packed += len(rest)
-                    if not rest:
-                        raise EOFError
-            content = self._unpacker.decompress(rest, len(buffer))
-            if content:
-                self._unpacked += len(content)
-                _check_ratio(self._unpacked, self._packed)
-                buffer[: len(content)] = content
-                return len(content)

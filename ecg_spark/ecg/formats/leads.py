@@ -11,7 +11,15 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_spark.ecg.recording import LEADS, Note, Reason, Recording, RecordingError
+from ecg_spark.ecg.formats.missing import fill_missing
+from ecg_spark.ecg.recording import (
+    LEADS,
+    LIMB_LEADS,
+    Note,
+    Reason,
+    Recording,
+    RecordingError,
+)
 
 MIN_RATE_HZ, MAX_RATE_HZ = 100.0, 1000.0
 """Below 100 Hz a QRS complex has too few samples to be aligned; no resting ECG exceeds 1000 Hz."""
@@ -60,23 +68,17 @@ _LONGEST_NAME = 100
 _PLAIN = str.maketrans({**dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"), "\0": " "})
 """Every hyphen and minus sign is one."""
 
-_LIMB = {
-    "I": (1.0, 0.0),
-    "II": (0.0, 1.0),
-    "III": (-1.0, 1.0),
-    "aVR": (-0.5, -0.5),
-    "aVL": (1.0, -0.5),
-    "aVF": (-0.5, 1.0),
-}
-"""The limb leads as sums of I and II (Einthoven, Goldberger)."""
-
 
 @dataclass(frozen=True)
 class StoredLead:
-    """One lead as stored: whole-numbered `samples` of `microvolts_per_unit` each."""
+    """One lead as stored: whole-numbered `samples` of `microvolts_per_unit` each.
+
+    `missing` says which of them are none, whatever stands in their place; None where all are sound.
+    """
 
     samples: NDArray[np.int64]
     microvolts_per_unit: float
+    missing: NDArray[np.bool_] | None = None
 
 
 @lru_cache(maxsize=4096)
@@ -130,8 +132,8 @@ def add_lead(leads: dict[str, StoredLead], name: str, lead: StoredLead) -> None:
 
 def has_twelve(names: Collection[str]) -> bool:
     """Say whether all twelve leads are named or follow from those that are."""
-    limb = sum(lead in names for lead in _LIMB)
-    return limb >= 2 and all(lead in names for lead in LEADS if lead not in _LIMB)
+    limb = sum(lead in names for lead in LIMB_LEADS)
+    return limb >= 2 and all(lead in names for lead in LEADS if lead not in LIMB_LEADS)
 
 
 def without_padding(beat: Mapping[str, StoredLead]) -> dict[str, StoredLead]:
@@ -179,6 +181,7 @@ def make_recording(
     Limb leads that the file does not store follow from any two that it does (Einthoven,
     Goldberger); their common unit is then half of the stored one, so that (I + II) / 2 stays
     exact. Leads of different gain are brought to the finest unit among them that int16 can hold.
+    Missing samples are given by other leads or filled, where few, with a note.
     `median` is the device's median beat (`median_rate_hz`: the recording's rate where None),
     dropped with a note where it cannot be used: the recording is worth more than it.
     """
@@ -187,9 +190,10 @@ def make_recording(
     if len(lengths) != 1:
         raise RecordingError(Reason.MALFORMED, "the leads differ in length")
     check_extent(sampling_rate_hz, lengths.pop())
+    stored, filled = fill_missing(stored, sampling_rate_hz)
     median_rate_hz = median_rate_hz or sampling_rate_hz
     unit = _common_unit(stored)
-    said = dict.fromkeys(notes)  # each note once, in the order in which they were made
+    said = dict.fromkeys([*notes, *filled])  # each note once, in the order in which they were made
     if Note.TEXT_REPLACED in said and participant_id and not participant_id.isascii():
         participant_id = None  # a name that is a guess may be another's
     if median is not None:
@@ -216,8 +220,8 @@ def make_recording(
 
 
 def _check_complete(stored: Mapping[str, StoredLead]) -> None:
-    missing = [lead for lead in LEADS if lead not in stored and lead not in _LIMB]
-    limb = [lead for lead in _LIMB if lead in stored]
+    missing = [lead for lead in LEADS if lead not in stored and lead not in LIMB_LEADS]
+    limb = [lead for lead in LIMB_LEADS if lead in stored]
     if len(limb) < 2:
         missing = [lead for lead in ("I", "II") if lead not in stored] + missing
     if missing:
@@ -236,6 +240,8 @@ def _is_usable(median: Mapping[str, StoredLead], rate_hz: float) -> bool:
     try:
         _check_complete(median)
     except RecordingError:
+        return False
+    if any(lead.missing is not None and lead.missing.any() for lead in median.values()):
         return False
     lengths = {lead.samples.size for lead in median.values()}
     in_range = MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ
@@ -278,12 +284,12 @@ def _twelve(stored: Mapping[str, StoredLead], unit: float) -> NDArray[np.int16]:
     for name, lead in stored.items():
         ratio = lead.microvolts_per_unit / unit
         scaled[name] = lead.samples if ratio == 1 else np.rint(lead.samples * ratio)
-    absent = [name for name in _LIMB if name not in scaled]
+    absent = [name for name in LIMB_LEADS if name not in scaled]
     if absent:
-        first, second = [name for name in _LIMB if name in scaled][:2]
-        solve = np.linalg.inv(np.array([_LIMB[first], _LIMB[second]]))
+        first, second = [name for name in LIMB_LEADS if name in scaled][:2]
+        solve = np.linalg.inv(np.array([LIMB_LEADS[first], LIMB_LEADS[second]]))
         for name in absent:
-            one, two = np.array(_LIMB[name]) @ solve
+            one, two = np.array(LIMB_LEADS[name]) @ solve
             scaled[name] = np.rint(one * scaled[first] + two * scaled[second])
     return np.stack([scaled[lead].astype(np.int16) for lead in LEADS])
 

@@ -1,6 +1,7 @@
 """The WFDB records that the package wfdb decodes, from bytes, in a folder of their own."""
 
 import tempfile
+import unicodedata
 import warnings
 from pathlib import Path
 
@@ -15,16 +16,24 @@ FORMATS = frozenset({8, 24, 32, 310, 311, 508, 516, 524})
 RECORD = "record"
 """The name under which `read` is given the header."""
 
-MICROVOLTS = {"v": 1e6, "mv": 1e3, "uv": 1.0, "µv": 1.0, "nv": 1e-3}
-"""The units of voltage that WFDB headers name, in lower case."""
+MISSING = {24: -(1 << 23), 32: -(1 << 31), 310: -512, 311: -512}
+MISSING |= {508: -(1 << 7), 516: -(1 << 15), 524: -(1 << 23)}
+"""What stands for a missing sample in the formats that have such a value."""
+
+_MICROVOLTS = {"v": 1e6, "mv": 1e3, "uv": 1.0, "\u03bcv": 1.0, "nv": 1e-3}
+_MICROVOLTS |= {"volt": 1e6, "millivolt": 1e3, "microvolt": 1.0, "nanovolt": 1e-3}
+
+
+def microvolts(unit: str) -> float | None:
+    """Return how many µV a unit of voltage has, None where `unit` is none; either micro sign."""
+    return _MICROVOLTS.get(unicodedata.normalize("NFKC", unit).lower().removesuffix("s"))
 
 
 def read(files: dict[str, bytes], steps: dict[str, float]) -> dict[str, StoredLead]:
     """Return the leads of the record `RECORD` in `files` (plain names, checked headers).
 
     `steps` gives the unit of each lead by its canonical name, the finest of its segments, in µV.
-    Raises `RecordingError`: not_finite where samples are missing, malformed for whatever the
-    package does not read.
+    Raises `RecordingError`: malformed for whatever the package does not read.
     """
     import wfdb  # it takes a second, so only the records that need it pay
 
@@ -46,14 +55,13 @@ def read(files: dict[str, bytes], steps: dict[str, float]) -> dict[str, StoredLe
         canonical = lead_name(name or "")
         if canonical is None:
             continue
-        volts = MICROVOLTS.get((unit or "").lower())
+        volts = microvolts(unit or "")
         if volts is None or canonical not in steps:
             raise RecordingError(Reason.MALFORMED, "a lead's unit is not a voltage")
-        if not np.isfinite(signal).all():
-            raise RecordingError(Reason.NOT_FINITE, "a sample is marked as missing")
         step = steps[canonical]
-        samples = np.rint(signal * (volts / step))
+        missing = ~np.isfinite(signal)
+        samples = np.rint(np.where(missing, 0.0, signal) * (volts / step))
         if np.abs(samples).max(initial=0) > 1 << 32:
             raise RecordingError(Reason.MALFORMED, "a sample exceeds 32 bits")
-        add_lead(leads, canonical, StoredLead(samples.astype(np.int64), step))
+        add_lead(leads, canonical, StoredLead(samples.astype(np.int64), step, missing))
     return leads
