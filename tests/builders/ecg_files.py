@@ -80,6 +80,13 @@ def heart(n: int = 3000, rate: float = 500.0) -> np.ndarray:
     return np.rint(1000 * gains[:, None] * beat + rng.normal(0, 10, (8, n))).astype(int)
 
 
+def twelve(eight: np.ndarray) -> np.ndarray:
+    """The twelve leads, in whole numbers, of eight whose I and II are brought to even ones."""
+    one, two = eight[0] // 2 * 2, eight[1] // 2 * 2
+    limb = [one, two, two - one, -(one + two) // 2, one - two // 2, two - one // 2]
+    return np.vstack([*limb, eight[2:]])
+
+
 def small_cardiosoft() -> bytes:
     return cardiosoft(text_rows(heart_mv(600, 100.0)), rate=100, count=600)
 

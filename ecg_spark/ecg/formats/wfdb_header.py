@@ -109,7 +109,7 @@ def is_header(data: bytes) -> bool:
         return False
     if header.n_segments is not None:
         lines = header.lines[: header.n_segments]
-        return bool(lines) and all(_SEGMENT.fullmatch(line) for line in lines)
+        return bool(lines and header.n_samples) and all(_SEGMENT.fullmatch(line) for line in lines)
     told = sum(_tells_signal(line, header.name) for line in header.lines[: header.n_signals])
     return told > 0 and 2 * told >= min(header.n_signals, len(header.lines))
 
