@@ -181,7 +181,8 @@ def _damage(
     if defect is Defect.NAN:
         samples = samples.copy()
         first = int(rng.integers(0, SAMPLES - 40))
-        samples[int(rng.integers(len(samples))), first : first + 40] = NO_VALUE
+        # Of a chest lead, the last six: what is missing of a limb lead, others give.
+        samples[-1 - int(rng.integers(6)), first : first + 40] = NO_VALUE
     if defect is Defect.WRONG_UNIT:
         unit *= 1000
     files = file_format.write(visit, samples, unit)

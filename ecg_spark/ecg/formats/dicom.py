@@ -210,10 +210,11 @@ def _group(group: pydicom.Dataset, is_big: bool) -> Part:
         name = _name(channel)
         if lead_name(name) is None:
             continue
-        if isinstance(padding, int) and _marks_missing(row == padding, row, padding, rate):
-            raise RecordingError(Reason.NOT_FINITE, "a sample is marked as missing")
+        missing = row == padding
+        if not isinstance(padding, int) or not _marks_missing(missing, row, padding, rate):
+            missing = np.zeros(row.size, dtype=np.bool_)
         unit, zero = _scale(channel)
-        add_lead(leads, name, StoredLead(row - middle + zero, unit))
+        add_lead(leads, name, StoredLead(row - middle + zero, unit, missing))
     offset = group.get("MultiplexGroupTimeOffset")
     return Part(leads, rate, None if offset is None else float(offset) / 1000)
 

@@ -17,7 +17,7 @@ from ecg_spark.ecg.formats.leads import (
     lead_name,
     make_recording,
 )
-from ecg_spark.ecg.formats.times import read_moment
+from ecg_spark.ecg.formats.times import noted_moment
 from ecg_spark.ecg.formats.wfdb_header import MISSING, Header, Load, Signal, parse, plain_text
 from ecg_spark.ecg.recording import Note, Reason, Recording, RecordingError
 
@@ -35,14 +35,14 @@ def read_wfdb(data: bytes, load: Load) -> Recording:
     leads = _leads(header, load) if header.n_segments is None else _segments(header, load)
     # Two numbers are minutes and seconds to WFDB's own programs, hours and minutes to people.
     is_unsure = re.search(r"(?:^|\s)\d+:\d+(?:\s|$)", header.start) is not None
-    acquired_at = None if is_unsure else read_moment(header.start, day_first=True)
-    unread = bool(header.start) and acquired_at is None
+    notes = [Note.TIME_UNREADABLE] if is_unsure else []
+    acquired_at = None if is_unsure else noted_moment(header.start, notes, day_first=True)
     return make_recording(
         leads,
         header.rate_hz,
         "wfdb",
         acquired_at=acquired_at,
-        notes=[Note.TIME_UNREADABLE] if unread else [],
+        notes=notes,
     )
 
 
