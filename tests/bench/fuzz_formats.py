@@ -11,10 +11,12 @@ are of CPU, which another's work on the machine does not change.
 
 import argparse
 import binascii
+import bz2
 import contextlib
 import gzip
 import io
 import json
+import lzma
 import re
 import resource
 import struct
@@ -114,7 +116,13 @@ def packed(files: dict[str, bytes]) -> dict[str, bytes]:
         for name, content in files.items():
             archive.writestr(name, content)
     whole = tar.getvalue()
-    return {"a.tar": whole, "a.tar.gz": gzip.compress(whole), "a.zip": zipped.getvalue()}
+    return {
+        "a.tar": whole,
+        "a.tar.gz": gzip.compress(whole),
+        "a.tar.xz": lzma.compress(whole),
+        "a.tar.bz2": bz2.compress(whole),
+        "a.zip": zipped.getvalue(),
+    }
 
 
 def several() -> bytes:
@@ -159,6 +167,8 @@ def main() -> int:
     samples |= {name: (content, {}) for name, content in packed(pair).items()}
     samples[SEVERAL] = (several(), {})
     samples["gzip"] = (gzip.compress(samples["muse"][0]), {})
+    halves = samples["muse"][0][:5000], samples["muse"][0][5000:], b""
+    samples["members"] = (b"".join(map(gzip.compress, halves)), {})
     contents = [content for content, _ in samples.values()]
     for name, (content, beside) in samples.items():
         outcome(name, content, beside)  # whatever is imported late is imported now
