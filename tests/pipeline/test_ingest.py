@@ -116,7 +116,10 @@ def test_a_copy_under_another_name_is_a_duplicate(run, tmp_path):
     summary, table = run(folder, id_pattern=r"^(r)\d")
     assert (summary["n_in"], summary["n_out"]) == (3, 2)
     assert table("quarantine")["reason"].tolist() == ["duplicate"]
-    assert sorted(table("recordings")["path"].str[-6:]) == ["r1.hea", "r3.hea"]
+    assert sorted(table("recordings")["path"].str[-6:]) in (
+        ["r1.hea", "r3.hea"],
+        ["r2.hea", "r3.hea"],
+    )
 
 
 def test_whose_a_recording_is_must_be_said(run, tmp_path):
