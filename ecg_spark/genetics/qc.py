@@ -131,9 +131,7 @@ def quality_control(
         {name: hl.coalesce(passes, False) for name, passes in criteria(counted, settings).items()}
         for criteria in (quality_criteria, frequency_criteria)
     )
-    call_rate = next(
-        iter(quality)
-    )  # told before the frequencies
+    call_rate = next(iter(quality))  # told before the frequencies
     filters = alleles | {call_rate: quality[call_rate]} | frequency | quality
     kept = hl.all(varies(counted), *alleles.values(), *quality.values())
     minor, least = minor_alleles(counted), SHARE_ANALYSED * settings.min_maf
