@@ -205,11 +205,12 @@ def split(genotypes: hl.MatrixTable) -> hl.MatrixTable:
         wild=hl.coalesce(wild, False),
         unclear=on_x & chosen.is_ds & hl.is_missing(ploidy),
     )
+    first = genotypes.a_index == 1  # what is wrong with a site is counted once, not by alternate
     genotypes = genotypes.select_rows(
         "rsid",
-        n_unequal=hl.agg.count_where(genotypes.unequal),
+        n_unequal=hl.agg.count_where(genotypes.unequal & first),
         n_wild=hl.agg.count_where(genotypes.wild),
-        n_unclear=hl.agg.count_where(genotypes.unclear),
+        n_unclear=hl.agg.count_where(genotypes.unclear & first),
     )
     return genotypes.select_entries("n_alt")
 
