@@ -114,7 +114,8 @@ def assess(found: Findings, limits: Limits) -> tuple[tuple[str, ...], float]:
     applies = {
         "rhythm_irregular": bool(irregular),
         "ectopic_beats": bool(found.ectopic.any()),
-        "ectopic_only": found.ectopic_only,
+        # Wide beats without P are conducted, too, where the atria fibrillate.
+        "ectopic_only": found.ectopic_only and not irregular,
         "few_beats": found.n_used < limits.few_beats,
         "flat_lead": found.smallest_lead_uv < limits.flat_uv,
         "paced": found.paced,
