@@ -58,7 +58,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
     assert content(store, "ingest") == "whole"
 
 
-def test_the_run_before_is_kept_for_its_readers_until_the_next_but_one(tmp_path):
+def test_previous_run_is_kept_until_the_second_publication_after_it(tmp_path):
     store = Store(str(tmp_path))
     first = publish(store, "ingest", "1")
     publish(store, "ingest", "2")
@@ -91,7 +91,7 @@ def test_a_pointer_without_its_folder_is_no_publication(tmp_path):
     assert store.published("ingest") is None
 
 
-def test_a_fingerprint_depends_on_values_alone():
+def test_fingerprint_depends_only_on_values():
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
     assert fingerprint({"a": 1}) != fingerprint({"a": 2})
 

@@ -41,7 +41,7 @@ def test_the_template_shows_each_default_as_it_is(tmp_path):
     )
 
 
-def test_the_files_are_said_by_a_path_or_by_a_manifest(tmp_path):
+def test_study_needs_an_ecg_path_or_a_manifest(tmp_path):
     table = {"ecg": {"manifest": {"path": "m.csv"}}}
     assert load_study(written(tmp_path, MINIMAL | table)).ecg.path is None
     with pytest.raises(UsageError, match="ecg: needs a path, or a manifest"):
@@ -106,7 +106,7 @@ def test_a_file_that_is_no_study_is_refused_in_a_sentence(tmp_path, content, say
         load_study(written(tmp_path, content))
 
 
-def test_a_missing_file_names_the_way_out(tmp_path):
+def test_missing_study_file_names_the_init_command(tmp_path):
     with pytest.raises(UsageError, match="ecg-spark init"):
         load_study(tmp_path / "none.yaml")
 

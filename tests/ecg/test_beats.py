@@ -304,7 +304,7 @@ def test_an_irregular_rhythm_is_flagged():
     assert "rhythm_irregular" in beat.flags
 
 
-def test_one_bad_lead_neither_hides_nor_invents_beats():
+def test_one_bad_lead_changes_no_r_peak():
     rng = np.random.default_rng(4)
     signal = heart(np.full(12, 0.9))
     expected = detect_r_peaks(signal, 500.0)
@@ -314,7 +314,7 @@ def test_one_bad_lead_neither_hides_nor_invents_beats():
     assert np.abs(found - expected).max() <= 5
 
 
-def test_nothing_that_beats_is_too_few_beats():
+def test_recording_without_beats_is_refused_as_too_few_beats():
     assert detect_r_peaks(np.zeros((12, 5000)), 500.0).size == 0
     assert detect_r_peaks(np.zeros((12, 10)), 500.0).size == 0
     for signal in (np.zeros((12, 5000)), heart(np.array([5.0, 3.0]))):
@@ -323,7 +323,7 @@ def test_nothing_that_beats_is_too_few_beats():
         assert error.value.reason == Reason.TOO_FEW_BEATS
 
 
-def test_swapped_arm_electrodes_are_told(shared_data):
+def test_swapped_arm_electrodes_are_detected(shared_data):
     told = 0
     headers = sorted((shared_data / "ptbxl").glob("*_hr.hea"))[::6]
     for header in headers:
@@ -366,7 +366,7 @@ def test_without_a_p_wave_there_is_no_pr():
     assert traits["qt_ms"] is not None
 
 
-def test_a_beat_of_nothing_has_no_waves():
+def test_flat_beat_has_no_waves():
     empty = np.zeros((12, BEAT_SAMPLES), np.float32)
     at = find_fiducials(empty[INDEPENDENT_ROWS], 1000.0, 0.0, 1.0)
     nothing = Beat(empty, at, 5, 5, 1000.0, 0.0)
@@ -396,7 +396,7 @@ def test_flags_say_what_is_wrong_and_their_limits_can_be_set():
     assert "mains" not in average_beat(recording(disturbed["mains"]), quiet).flags
 
 
-def test_pacing_spikes_are_taken_out_and_said():
+def test_pacing_spikes_are_removed_and_flagged():
     clean = heart(np.full(12, 0.9))
     paced = clean.copy()
     for r in np.cumsum(np.full(12, 0.9)) - 0.6:

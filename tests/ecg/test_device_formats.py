@@ -126,7 +126,7 @@ def test_sierra_stores_limb_leads_as_differences_or_as_they_are():
     np.testing.assert_array_equal(whole.samples, np.frombuffer(plain, "<i2").reshape(12, -1))
 
 
-def test_what_sierra_cannot_be():
+def test_malformed_sierra_is_refused_with_its_reason():
     rows = [row // 5 for row in np.vstack([heart(), heart()[:4]])]
     good = sierra(rows)
     assert reason_of(good.replace(b">1.04<", b">9.99<")) == Reason.UNKNOWN_FORMAT
@@ -195,7 +195,7 @@ def test_scp_demo_is_read_as_stored(shared_data):
     assert recording.sampling_rate_hz == 1000
 
 
-def test_scp_of_many_leads_is_no_burden():
+def test_scp_with_many_leads_is_read_in_bounded_time():
     """Zeros take a bit each: nothing is decoded for leads that are not wanted."""
     n = 99_000
     names = leads_section(n)[2:]
@@ -209,7 +209,7 @@ def test_scp_of_many_leads_is_no_burden():
     assert time.perf_counter() - started < 20
 
 
-def test_what_scp_cannot_be(shared_data):
+def test_malformed_scp_is_refused_with_its_reason(shared_data):
     data = (shared_data / "scp" / "Example.scp").read_bytes()
     damaged = bytearray(data)
     damaged[20_000] ^= 1
@@ -248,7 +248,7 @@ def test_dicom_rhythm_and_median(shared_data):
     assert recording.acquired_at.isoformat() == "2013-01-25T10:59:19"
 
 
-def test_what_dicom_cannot_be(shared_data):
+def test_malformed_dicom_is_refused_with_its_reason(shared_data):
     data = (shared_data / "dicom" / "waveform_ecg.dcm").read_bytes()
     assert reason_of(data[:5000]) == Reason.MALFORMED
     deflated = data.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99\0", 1)
@@ -289,7 +289,7 @@ def test_edf_equals_the_wfdb_package(tmp_path):
     np.testing.assert_allclose(rows_of(recording), expected, atol=0.01)
 
 
-def test_what_edf_cannot_be():
+def test_malformed_edf_is_refused_with_its_reason():
     labels = list(INDEPENDENT_LEADS)
     good = edf(heart(), labels=labels)
     assert reason_of(good[:-1000]) == Reason.MALFORMED
@@ -341,7 +341,7 @@ def test_a_record_of_several_segments(tmp_path):
         assert reason_of_path(tmp_path / "s.hea") == reason
 
 
-def test_segments_without_names_or_signals(tmp_path):
+def test_segments_without_name_or_signal_are_gaps(tmp_path):
     written(tmp_path, "s_1", heart(), "16")
     (tmp_path / "s.hea").write_text("s/1 8 500 3000\ns_1 3000\n")
     header = (tmp_path / "s_1.hea").read_text()

@@ -195,7 +195,7 @@ def test_gains_and_units_mean_the_same_signal():
 # --- what is refused, and why --------------------------------------------------------------------
 
 
-def test_reasons_in_xml():
+def test_malformed_xml_is_refused_with_its_reason():
     good = text_rows(heart_mv())
     assert read_recording(cardiosoft(good)).samples.shape == (12, 5000)
     assert (
@@ -219,7 +219,7 @@ def test_reasons_in_xml():
     assert reason_of(cardiosoft(short, count=2000)) == Reason.TOO_SHORT
 
 
-def test_reasons_in_wfdb():
+def test_malformed_wfdb_is_refused_with_its_reason():
     digital = np.rint(heart_mv() * 1000).astype(int)
     names, gains = list(INDEPENDENT_LEADS), ["1000/mV"] * 8
     header, files = wfdb_record(digital, names, gains=gains)

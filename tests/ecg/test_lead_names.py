@@ -55,7 +55,7 @@ def test_every_spelling_of_a_lead_is_the_lead(drawn):
 
 
 @given(spellings(), st.sampled_from(LEADS))
-def test_the_difference_of_two_leads_is_none(drawn, other):
+def test_difference_of_two_leads_is_not_a_lead(drawn, other):
     lead, spelling = drawn
     for between in ("-", " - ", "+", "/"):
         assert lead_name(f"{lead}{between}{other}") is None
@@ -81,7 +81,7 @@ def test_an_inverted_lead_is_not_the_lead(lead, how):
      "Lead", "D4", "L12", "C7", "V", "RESP", "Pleth", "I1", "IV1", "V1V2", "aVR aVL", "I II",
      "V1_1", "I.1", "II~", "EDF Annotations", "Impedance I", "V1 (ohm)"],
 )  # fmt: skip
-def test_what_is_no_lead_is_none(name):
+def test_other_channel_names_are_not_leads(name):
     assert lead_name(name) is None
 
 

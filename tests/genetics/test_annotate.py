@@ -53,7 +53,7 @@ def test_a_table_of_published_loci_needs_places(tmp_path):
         read_published(str(path))
 
 
-def test_two_signals_are_told_from_one_and_its_shadows():
+def test_two_signals_are_told_apart_from_one_and_its_ld():
     rng = np.random.default_rng(1)
     n = 3_000
     first, second = rng.binomial(2, 0.3, n), rng.binomial(2, 0.4, n)

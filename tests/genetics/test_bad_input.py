@@ -117,7 +117,7 @@ def _tested(spark, prepared, folder, phenotypes, covariates, is_male=None):
                     str(folder), 1, is_male=is_male)  # fmt: skip
 
 
-def test_what_is_repaired_is_told(spark, prepared, tmp_path):
+def test_repairs_of_covariates_phenotypes_and_sex_are_in_the_notes(spark, prepared, tmp_path):
     rng = np.random.default_rng(5)
     phenotypes = pd.DataFrame(rng.normal(size=(N, 3)), SAMPLES, ["whole", "flat", "gaps"])
     phenotypes["flat"] = 2.0
@@ -156,7 +156,9 @@ def test_what_is_repaired_is_told(spark, prepared, tmp_path):
         (lambda y, c: (y.set_axis([f"E{s}" for s in SAMPLES]), c), "the ids differ"),
     ],
 )  # fmt: skip
-def test_tests_that_cannot_be_done_are_refused(spark, prepared, tmp_path, change, message):
+def test_phenotypes_and_covariates_that_cannot_be_tested_are_refused(
+    spark, prepared, tmp_path, change, message
+):
     rng = np.random.default_rng(5)
     phenotypes = pd.DataFrame({"y": rng.normal(size=N)}, SAMPLES)
     covariates = pd.DataFrame({"age": rng.normal(60, 8, N)}, SAMPLES)
@@ -165,7 +167,7 @@ def test_tests_that_cannot_be_done_are_refused(spark, prepared, tmp_path, change
     assert not list(tmp_path.iterdir())
 
 
-def test_the_sex_is_read_however_it_is_coded(tmp_path):
+def test_sex_is_read_in_every_known_coding(tmp_path):
     path = tmp_path / "people.csv"
     path.write_text("eid,gender\n1,M\n2,female\n3,0\n4,1.0\n5,2\n6,?\n")
     found = read_sex(Participants(path=str(path), id="eid", sex="gender"), str(path))

@@ -212,7 +212,7 @@ def test_lists_heterozygosity_counts_and_imputation_quality_are_filters(hail, tm
         read_id_list(str(tmp_path / "nothing.txt"), "list genotypes.keep")
 
 
-def test_the_filter_that_leaves_nothing_is_named(hail, tmp_path):
+def test_filter_that_removes_everything_is_named(hail, tmp_path):
     from ecg_spark.genetics.qc import quality_control
 
     settings = Genotypes(path="set", reference_genome="GRCh37", min_sample_call_rate=1.0)

@@ -74,7 +74,7 @@ def test_ld_scores_are_those_of_hails_own_example(spark, hail, shared_data):
     assert ours == pytest.approx(theirs["univariate"].to_numpy(), abs=1e-3)
 
 
-def test_ancestry_makes_no_ld(spark, tmp_path):
+def test_ld_scores_are_not_inflated_by_ancestry(spark, tmp_path):
     calls, population = people(600, 300, populations=2, fst=0.1)
     ids = [f"S{i}" for i in range(600)]
     write_plink(tmp_path / "set", calls, ids)
@@ -88,7 +88,7 @@ def test_ancestry_makes_no_ld(spark, tmp_path):
     assert far == pytest.approx(1, abs=1e-4)
 
 
-def test_variants_that_all_tag_alike_tell_nothing(statistics):
+def test_equal_ld_scores_give_no_heritability(statistics):
     z, n, _ = statistics
     assert np.isnan(heritability(z[:, 0] ** 2, n[0], np.ones(len(z))).h2)
     assert genetic_correlations(z, n, np.ones(len(z))) == {}

@@ -60,7 +60,7 @@ def test_ids_that_match_nothing_and_ids_that_occur_twice_are_refused():
     assert "secret" not in str(caught.value)
 
 
-def test_useless_covariates_are_left_out_and_told():
+def test_constant_and_dependent_covariates_are_left_out_with_a_note():
     rng = np.random.default_rng(0)
     age = rng.normal(60, 8, 50)
     table = pd.DataFrame(
@@ -83,7 +83,7 @@ def test_a_year_of_birth_beside_squares_is_no_duplicate():
     assert notes == []
 
 
-def test_a_covariate_that_nobody_has_is_refused():
+def test_covariate_without_any_value_is_refused():
     with pytest.raises(DataError, match="No sample has a value of every covariate"):
         usable_covariates(pd.DataFrame({"age": [np.nan] * 5}))
 

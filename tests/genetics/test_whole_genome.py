@@ -147,7 +147,7 @@ def _regenie(shared_data):
     return folder, *tables
 
 
-def test_predictions_are_those_that_regenie_published(spark, shared_data, tmp_path):
+def test_loco_predictions_agree_with_regenies_published_ones(spark, shared_data, tmp_path):
     folder, phenotypes, covariates = _regenie(shared_data)
     packed = read_packed(str(shared_data / "genotypes/regenie-example/example/example"))
     order = list(packed.samples)  # its folds are runs of people in the order of the file
@@ -164,7 +164,9 @@ def test_predictions_are_those_that_regenie_published(spark, shared_data, tmp_pa
         assert np.corrcoef(ours[name], theirs[order].astype(float))[0, 1] > 0.95
 
 
-def test_tests_after_it_are_those_that_regenie_published(spark, hail, shared_data, tmp_path):
+def test_tests_after_whole_genome_regression_agree_with_regenies_published_ones(
+    spark, hail, shared_data, tmp_path
+):
     from ecg_spark.genetics.association import associate
     from ecg_spark.genetics.genotypes import import_genotypes
 

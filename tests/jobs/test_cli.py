@@ -96,7 +96,7 @@ def test_a_step_skips_itself_until_settings_or_inputs_change(study):
     assert "skipped" not in run_step(second, study)
 
 
-def test_a_step_refuses_what_was_made_with_other_settings_or_before_a_rerun(study):
+def test_step_refuses_inputs_made_with_other_settings_or_before_a_rerun(study):
     first = step_of(lambda context: {})
     second = step_of(lambda context: {}, "two", (first,), lambda study: None)
     third = step_of(lambda context: {}, "three", (second,), lambda study: None)
@@ -112,7 +112,7 @@ def test_a_step_refuses_what_was_made_with_other_settings_or_before_a_rerun(stud
     assert "skipped" not in run_step(third, study)
 
 
-def test_a_changed_file_is_read_again_but_an_archived_one_stops_nobody(study, tmp_path):
+def test_changed_file_is_read_again_but_a_removed_one_stops_no_later_step(study, tmp_path):
     source = tmp_path / "people.csv"
     source.write_text("a")
     first = Step("one", (), lambda s: None, lambda c: {}, lambda s: file_stamp(str(source)))
@@ -125,7 +125,7 @@ def test_a_changed_file_is_read_again_but_an_archived_one_stops_nobody(study, tm
     assert "skipped" not in run_step(second, study)
 
 
-def test_a_failed_step_publishes_nothing_and_the_next_run_goes_on(study):
+def test_failed_step_publishes_nothing_and_can_be_run_again(study):
     def fail(context):
         with open(context.run.path("half"), "w") as file:
             file.write("x")

@@ -77,7 +77,7 @@ def test_every_step_publishes(done):
     assert (Path(done.root) / "report.html").is_file()
 
 
-def test_latents_are_one_row_a_participant_and_model(done):
+def test_latents_have_one_row_per_participant_and_model(done):
     latents = pd.read_parquet(done.require("encode").path("latents"))
     beats = pd.read_parquet(
         done.require("average").path("beats"), columns=["ecg_id", "participant_id", "flags"]
@@ -108,7 +108,7 @@ def test_the_flow_goes_on_from_step_to_step_and_ends_at_the_published_tables(don
     assert last == {"recordings": latents["n_ecgs"].sum(), "people": len(latents)}
 
 
-def test_people_are_encoded_by_their_fold_s_network_and_the_fold_is_a_covariate(done):
+def test_participants_are_encoded_by_their_folds_network_and_fold_is_a_covariate(done):
     latents = pd.read_parquet(done.require("encode").path("latents"))
     assert latents.groupby("participant_id")["fold"].nunique().eq(1).all()
     assert set(latents["fold"]) == {0, 1}
@@ -117,7 +117,7 @@ def test_people_are_encoded_by_their_fold_s_network_and_the_fold_is_a_covariate(
     assert "agreement of the folds" in Path(done.require("report").path("report.html")).read_text()
 
 
-def test_the_run_in_mlflow_has_what_a_researcher_compares(done, small_study):
+def test_mlflow_run_has_the_metrics_of_training_and_of_the_gwas(done, small_study):
     summary = done.require("train").summary
     client = mlflow.MlflowClient(f"sqlite:///{done.root}/mlflow.db")
     run = client.get_run(summary["run_id"])
@@ -140,7 +140,7 @@ def _validator():
 
 @pytest.mark.skipif(_validator() is None, reason="gwas-ssf is not installed (set GWAS_SSF)")
 @pytest.mark.parametrize("phenotype", ["vae_00", "pr_ms"])
-def test_the_fields_own_validator_accepts_the_summary_statistics(done, phenotype):
+def test_gwas_ssf_validator_accepts_the_summary_statistics(done, phenotype):
     path = done.require("gwas").path(f"sumstats/{phenotype}.tsv.gz")
     answer = subprocess.run(
         [_validator(), "validate", path, "--min-rows", "1000"], capture_output=True, text=True
@@ -148,7 +148,7 @@ def test_the_fields_own_validator_accepts_the_summary_statistics(done, phenotype
     assert "Validation status: True" in answer.stdout, answer.stdout + answer.stderr
 
 
-def test_no_participant_id_leaves_the_tables(line, done, biobank):
+def test_report_summaries_and_mlflow_hold_no_participant_id(line, done, biobank):
     ids = set(pd.read_csv(biobank / "participants.csv", dtype=str)["participant_id"])
     pages = [Path(done.require("report").path("report.html")).read_text(), line[1]]
     assert "gwas" in line[1]
@@ -165,12 +165,12 @@ def test_no_participant_id_leaves_the_tables(line, done, biobank):
         assert not {str(one) for one in hashes} & set(re.findall(r"\d{15,}", page))
 
 
-def test_a_second_run_does_nothing_and_says_so(done, small_study, capsys):
+def test_second_run_skips_every_step(done, small_study, capsys):
     assert main(["run", str(small_study)]) == 0
     assert [line["skipped"] for line in lines_of(capsys)] == ["already published"] * len(STEPS)
 
 
-def test_a_killed_job_leaves_nothing_and_the_next_goes_on(done, small_study, tmp_path):
+def test_killed_step_publishes_nothing_and_the_next_run_completes_it(done, small_study, tmp_path):
     """`kill -9` in the middle of average: the next call publishes what the first would have."""
     content = yaml.safe_load(small_study.read_text())
     study = study_in(tmp_path, content)
@@ -198,7 +198,7 @@ def test_a_killed_job_leaves_nothing_and_the_next_goes_on(done, small_study, tmp
     assert count == done.require("average").summary["n_out"]
 
 
-def test_two_processes_train_one_model_or_find_that_it_is_there(done, small_study, torchrun):
+def test_two_processes_train_one_model_or_skip_a_published_one(done, small_study, torchrun):
     """Under torchrun the first process does the step and the other trains along, or ends."""
     for options, skipped in (([], True), (["--force"], False)):
         answer = torchrun("-m", "jobs.train", "--study", small_study, *options)
@@ -217,7 +217,7 @@ def test_two_processes_train_one_model_or_find_that_it_is_there(done, small_stud
         ({"mlflow": {"tracking_uri": "http://127.0.0.1:9"}}, 4, "MLflow"),
     ],
 )
-def test_training_without_its_surroundings_fails_before_hours_are_spent(
+def test_missing_gpu_or_mlflow_server_fails_before_ingest(
     small_study, tmp_path, changes, code, says, capsys
 ):
     content = yaml.safe_load(small_study.read_text())
@@ -229,7 +229,9 @@ def test_training_without_its_surroundings_fails_before_hours_are_spent(
     assert not (tmp_path / "out" / "runs" / "ingest").exists()
 
 
-def test_real_recordings_walk_the_whole_line(hail, shared_data, tmp_path, capsys):
+def test_real_recordings_with_random_pairing_give_a_report_without_loci(
+    hail, shared_data, tmp_path, capsys
+):
     content = yaml.safe_load((STUDIES / "ptbxl.yaml").read_text())
     for section in ("participants", "genotypes"):
         name = content[section]["path"].split("shared/data/")[1]

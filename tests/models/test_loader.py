@@ -74,14 +74,14 @@ def test_the_order_follows_from_the_seed(table):
     assert (np.diff(first[:33]) != 1).any()  # rows are shuffled within a row group
 
 
-def test_a_lost_row_is_noticed(table, monkeypatch):
+def test_epoch_with_a_missing_row_is_an_error(table, monkeypatch):
     monkeypatch.setattr("models.loader.row_groups", lambda path, shard: [*row_groups(path), 1])
     with pytest.raises(DataError, match="230 rows of 231"):
         list(read_epoch(str(table), 1))
 
 
 @pytest.mark.parametrize("world", [2, 3])
-def test_shards_share_the_rows_out(table, world):
+def test_shards_partition_the_rows(table, world):
     shards = [
         rows_of(signals for signals, _ in read_epoch(str(table), 3, Shard(rank, world)))
         for rank in range(world)
@@ -179,7 +179,7 @@ def test_an_empty_table_is_refused(tmp_path):
         row_groups(str(tmp_path))
 
 
-def test_people_are_held_out_whole(table):
+def test_all_beats_of_a_participant_are_on_one_side_of_the_split(table):
     training, held_out, _ = open_beats(str(table), SPLIT, CPU)
     people = np.asarray(ds.dataset(table / "part-0.parquet").to_table()["participant_hash"])
     people = np.r_[people, ds.dataset(table / "part-1.parquet").to_table()["participant_hash"]]

@@ -55,7 +55,7 @@ def test_without_a_warp_it_is_that_of_linear_regression(network, beats):
     np.testing.assert_allclose(mean, precision * around @ design @ expected, rtol=1e-3, atol=1e-4)
 
 
-def test_no_beat_is_less_likely_than_under_the_guess(network, beats):
+def test_posterior_mode_is_at_least_as_likely_as_the_encoders_guess(network, beats):
     x = torch.from_numpy(beats) * torch.linspace(-8, 8, len(beats))[:, None, None]
     with torch.inference_mode():
         guess = network.encode(x)[0]

@@ -116,7 +116,7 @@ def test_two_processes_sweep_together(published, tmp_path, torchrun):
     assert client.get_run(line["best_run_id"]).data.params["processes"] == "2"
 
 
-def test_a_combination_that_diverges_is_said_and_the_others_go_on(published, capsys):
+def test_diverging_combination_is_reported_and_the_others_are_trained(published, capsys):
     grid = {"learning_rate": [1e12, 1e-3], "latents": [2]}
     assert sweep_job(["--study", str(study_file(published, grid))]) == 0
     (_, *rows), line = swept(capsys)

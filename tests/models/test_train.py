@@ -112,7 +112,7 @@ def test_the_registered_model_has_a_card(trained):
     assert "Not a medical device" in version.description
 
 
-def test_an_encoder_survives_the_way_to_a_worker(trained, beats):
+def test_pickled_encoder_gives_the_same_latents(trained, beats):
     threads = torch.get_num_threads()
     encoder = load_encoder(trained[0].model_uri, trained[2])
     sent = pickle.loads(pickle.dumps(encoder))
@@ -195,13 +195,13 @@ def test_a_server_that_does_not_answer_is_said_in_seconds(table, tmp_path):
         load_encoder("models:/ecg-vae/1", silent)  # now nobody listens there
 
 
-def test_an_unknown_model_is_said(trained):
+def test_unknown_model_is_refused_by_name(trained):
     with pytest.raises(InfrastructureError, match="not found"):
         load_encoder("models:/no-such-model/1", trained[2])
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_gpu_that_is_not_there_is_said(table, tmp_path):
+def test_missing_gpu_is_refused(table, tmp_path):
     with pytest.raises(InfrastructureError, match="GPU"):
         run(table, tmp_path, f"sqlite:///{tmp_path}/mlflow.db", Model(device="cuda"))
 
@@ -231,7 +231,7 @@ train(Plan(table, settings, 3, "v1", uri, "test", f"{folder}.kept"), "ecg-vae", 
 """
 
 
-def test_killed_training_goes_on_in_its_run_as_if_it_had_not_stopped(
+def test_killed_training_resumes_in_the_same_run_with_the_same_losses(
     trained, table, tmp_path, other_python, mlflow_store
 ):
     """`kill -9` after the second epoch; the same losses, each once, as the run that was not."""
@@ -254,7 +254,9 @@ def test_killed_training_goes_on_in_its_run_as_if_it_had_not_stopped(
     assert not Path(f"{folder}.kept").exists()
 
 
-def test_another_training_ends_the_killed_run(table, tmp_path, other_python, mlflow_store):
+def test_training_with_other_settings_marks_the_killed_run(
+    table, tmp_path, other_python, mlflow_store
+):
     uri, folder = mlflow_store(tmp_path), tmp_path / "run"
     other_python("-c", KILLED, table, folder, uri, "1")
     run(table, folder, uri, TINY)
@@ -275,7 +277,9 @@ def folded(table, tmp_path_factory, other_python, mlflow_store):
     return run(table, folder / "run", uri, FOLDED), folder / "run", uri
 
 
-def test_a_fold_s_network_knows_nothing_of_its_people(folded, beats, table, tmp_path, mlflow_store):
+def test_folds_network_does_not_depend_on_its_held_out_participants(
+    folded, beats, table, tmp_path, mlflow_store
+):
     """Other beats of the second fold's people: its network is the same, the first one is not."""
     columns = pq.read_table(table)
     hashes = columns["participant_hash"].to_numpy()
@@ -298,7 +302,7 @@ def test_a_fold_s_network_knows_nothing_of_its_people(folded, beats, table, tmp_
     assert any((first[0][name] != first[1][name]).any() for name in first[0])
 
 
-def test_everybody_is_encoded_by_the_network_of_their_fold(folded, beats, table):
+def test_each_participant_is_encoded_by_the_network_of_their_fold(folded, beats, table):
     encoder = load_encoder(folded[0].model_uri, folded[2])
     hashes = pq.read_table(table)["participant_hash"].to_numpy()
     folds = encoder.fold_of(hashes)
@@ -353,7 +357,7 @@ def keys(found):
     return {name for name in found.data.metrics if not name.startswith("system/")}
 
 
-def test_the_folds_runs_lie_in_the_model_s_and_have_its_metrics(folded, trained):
+def test_runs_of_the_folds_are_nested_and_have_the_models_metrics(folded, trained):
     result, _, uri = folded
     client = mlflow.MlflowClient(uri)
     whole = client.get_run(result.run_id)
@@ -376,7 +380,7 @@ def test_the_folds_runs_lie_in_the_model_s_and_have_its_metrics(folded, trained)
     assert not Path(f"{folded[1]}.kept").exists()
 
 
-def test_a_damaged_checkpoint_is_no_reason_to_stop(table, tmp_path, mlflow_store):
+def test_damaged_checkpoint_is_ignored(table, tmp_path, mlflow_store):
     kept = Path(f"{tmp_path}/run.kept/fold_0.pt")
     kept.parent.mkdir()
     kept.write_bytes(b"PK\x03\x04 not a checkpoint")
@@ -384,7 +388,7 @@ def test_a_damaged_checkpoint_is_no_reason_to_stop(table, tmp_path, mlflow_store
     assert result.version == 1
 
 
-def test_metrics_wait_while_mlflow_is_away(trained, monkeypatch, caplog):
+def test_metrics_are_sent_after_the_mlflow_server_returns(trained, monkeypatch, caplog):
     """A server that dies, and comes back."""
     monkeypatch.setattr(tracking, "PAUSE_SECONDS", 0.0)
     result, _, uri = trained
@@ -402,7 +406,7 @@ def test_metrics_wait_while_mlflow_is_away(trained, monkeypatch, caplog):
     assert [(metric.step, metric.value) for metric in late] == [(1, 1.0), (2, 2.0)]
 
 
-def test_too_little_memory_is_said():
+def test_too_little_memory_is_one_sentence():
     with pytest.raises(InfrastructureError, match=r"lower model\.batch_size"), enough_memory():
         torch.empty(2**60)
     with pytest.raises(RuntimeError, match="size"), enough_memory():

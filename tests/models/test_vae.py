@@ -126,7 +126,7 @@ def test_training_stops_without_a_better_elbo_and_keeps_the_best_weights(beats):
     assert len(list(patient.epochs(held_out))) == 5
 
 
-def test_half_precision_is_kept_away_from_millivolts(beats):
+def test_mixed_precision_computes_millivolts_in_full_precision(beats):
     """As on a GPU, on a CPU: the scores and the decoder stay in float32, the rest is near."""
     torch.manual_seed(1)
     network, x = VAE(4, 4), torch.from_numpy(beats)

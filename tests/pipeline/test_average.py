@@ -29,7 +29,7 @@ def averaged(spark, recordings, tmp_path_factory):
     return summary, lambda name: spark.read.parquet(f"{out}/{name}").toPandas()
 
 
-def test_nothing_is_lost(recordings, averaged):
+def test_recordings_in_are_beats_plus_quarantine(recordings, averaged):
     summary, table = averaged
     assert summary["n_in"] == recordings.count()
     assert summary["n_in"] == summary["n_out"] + summary["n_quarantined"]
@@ -56,7 +56,7 @@ def test_traits_bear_the_flags_and_the_weight_of_their_beat(averaged):
     assert beats["weight"].tolist() == [weight(uv) for uv in beats["noise_uv"]]
 
 
-def test_a_beat_is_the_pure_functions_beat(recordings, averaged):
+def test_beat_in_the_table_equals_average_beat_of_the_recording(recordings, averaged):
     _, table = averaged
     paths = {row.ecg_id: row.path for row in recordings.select("ecg_id", "path").collect()}
     traits = table("traits").set_index("ecg_id")

@@ -61,7 +61,7 @@ def encoded(spark, beats, encoder, hashes, tmp_path_factory):
     return summary, pd.read_parquet(folder / "latents")
 
 
-def test_an_encoder_works_where_it_is_told(encoder, beats):
+def test_encoder_uses_the_stated_device(encoder, beats):
     """On a worker, which gets it as bytes; 'auto' is the CPU or, but for rounding, the same."""
     weights, config = encoder.folds[0].weights, encoder.folds[0].config
     expected = encoder.folds[0].encode(beats)
@@ -135,7 +135,7 @@ def test_agreement_with_unequal_numbers_of_ecgs(spark):
     assert intraclass_correlation(table.where("n_ecgs = 1"), 1) is None
 
 
-def test_probes_read_what_is_there_and_nothing_else():
+def test_probes_explain_related_traits_and_not_noise():
     rng = np.random.default_rng(7)
     z = rng.standard_normal((3_000, 5))
     noise = rng.standard_normal((3_000, 3))

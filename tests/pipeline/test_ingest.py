@@ -122,7 +122,7 @@ def test_a_copy_under_another_name_is_a_duplicate(run, tmp_path):
     )
 
 
-def test_whose_a_recording_is_must_be_said(run, tmp_path):
+def test_recording_without_participant_is_quarantined(run, tmp_path):
     folder = tmp_path / "ecg"
     wfdb_record(folder, 1, seed=1)
     wfdb_record(folder, 2, seed=2)
@@ -179,7 +179,7 @@ def test_the_digest_follows_the_files(tmp_path):
     assert listing_digest(str(tmp_path / "ecg")) != before
 
 
-def test_a_grown_folder_is_as_if_read_from_the_start(run, tmp_path):
+def test_incremental_ingest_of_a_grown_folder_equals_a_full_ingest(run, tmp_path):
     """New, changed, removed files; a copy with an earlier path; a copy whose first is gone."""
     folder = tmp_path / "ecg"
     for n, seed in ((1, 1), (2, 2), (3, 3), (5, 3), (6, 6)):
@@ -256,7 +256,7 @@ def test_members_of_archives(run, tmp_path, shared_data):
     assert summary["n_in"] == 9
 
 
-def test_an_archive_that_unpacks_without_end_is_left(run, tmp_path):
+def test_archive_bomb_is_quarantined(run, tmp_path):
     folder = tmp_path / "ecg"
     wfdb_record(folder, 1, seed=1)
     with tarfile.open(folder / "bomb.tar.gz", "w:gz") as archive:
@@ -306,7 +306,7 @@ def test_segments_are_part_of_their_record(run, tmp_path):
     assert len(table("recordings")["signal"][0]) == 12 * 10_000 * 2
 
 
-def test_a_step_takes_over_what_it_published_unless_forced(spark, tmp_path):
+def test_ingest_reuses_published_recordings_unless_forced(spark, tmp_path):
     wfdb_record(tmp_path / "ecg", 1, seed=1)
     content = {
         "name": "s",
@@ -324,7 +324,7 @@ def test_a_step_takes_over_what_it_published_unless_forced(spark, tmp_path):
     assert run_step(STEP, study, force=True)["n_read"] == 2
 
 
-def test_progress_is_told_now_and_then(spark, caplog, monkeypatch):
+def test_progress_is_logged_at_intervals(spark, caplog, monkeypatch):
     monkeypatch.setattr(progress, "SECONDS", 0.1)
     log = logging.getLogger("ecg_spark.test")
 

@@ -123,7 +123,7 @@ def test_the_truth_file_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["{", "{}", "[]", '{"planted": [{"contig": "chr1"}]}'])
-def test_a_truth_that_is_none_is_refused_in_one_sentence(tmp_path, content):
+def test_truth_file_that_is_not_one_is_refused_in_one_sentence(tmp_path, content):
     path = tmp_path / "truth.json"
     path.write_text(content)
     with pytest.raises(DataError, match=r"is not one that 'ecg-spark simulate' writes"):

@@ -61,7 +61,7 @@ def test_equal_figures_are_equal_bytes():
     assert figures.embed(manhattan(POINTS, MARKS)) == figures.embed(manhattan(POINTS, MARKS))
 
 
-def test_a_histogram_of_whole_samples_has_no_comb():
+def test_histogram_bins_of_sampled_times_hold_equally_many_samples():
     """Each bar of a trait measured in steps of 2 ms covers as many steps as the next."""
     durations = 2.0 * np.random.default_rng(1).normal(49, 5, 2_000).round()
     bars = figures.histograms({"qrs_ms": durations}, {}).axes[0].patches

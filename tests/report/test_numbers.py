@@ -41,7 +41,7 @@ def p_values():
 
 
 @pytest.mark.parametrize("rows", [333, 50_000])
-def test_the_survey_counts_all_and_keeps_the_best_of_each_variant(p_values, rows):
+def test_scan_counts_all_tests_and_keeps_the_best_of_each_variant(p_values, rows):
     seen = survey(association_batches(p_values, rows), group_of)
     assert seen.tests("vae_00") == 20_000
     assert seen.tests("qt_ms") == 19_999  # one had no p-value
@@ -70,7 +70,7 @@ def test_the_qq_curve_passes_through_the_ordered_p_values(p_values):
     assert curve[1, -1] == pytest.approx(observed[-1], abs=0.006)
 
 
-def test_a_p_value_too_small_for_a_float_has_its_place():
+def test_p_value_below_the_smallest_float_is_plotted_at_its_log():
     seen = survey(
         association_batches({"vae_00": np.array([0.1, 0.5, 900.0, np.inf])}, 10), group_of
     )
@@ -97,7 +97,7 @@ def test_contigs_are_in_the_order_of_the_genome():
     ]
 
 
-def test_a_sample_is_spread_over_all_row_groups(tmp_path):
+def test_sampled_rows_come_from_all_row_groups(tmp_path):
     pq.write_table(pa.table({"x": np.arange(10_000)}), tmp_path / "a.parquet", row_group_size=100)
     table = ds.dataset(tmp_path)
     sample = evidence.sample_rows(table, ["x"], 500)["x"].to_numpy()
@@ -116,7 +116,7 @@ def test_no_percentiles_of_fewer_people_than_twenty():
     np.testing.assert_allclose(bands[2], np.median(signals, axis=0), atol=1e-6)
 
 
-def test_beats_by_trait_are_means_of_the_right_tenths():
+def test_beats_by_trait_are_means_of_the_traits_tenths():
     rng = np.random.default_rng(1)
     qt = rng.normal(400, 20, 500)
     signals = np.broadcast_to(qt[:, None, None], (500, 12, 600)).astype(np.float32)
@@ -129,7 +129,7 @@ def test_beats_by_trait_are_means_of_the_right_tenths():
     assert means["highest tenth"][3, 9] == pytest.approx(ordered[-50:].mean(), rel=1e-5)
 
 
-def test_a_locus_moves_the_beat_by_its_betas():
+def test_beat_of_a_locus_is_decoded_from_its_betas():
     rng = np.random.default_rng(3)
     axes = rng.normal(0, 0.02, (4, 12 * 600))
     scores = rng.normal(0.3, [1.0, 2.0, 0.5, 1.0], (5000, 4))

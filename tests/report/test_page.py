@@ -92,7 +92,7 @@ def null(reports):
     return reports[1]
 
 
-def test_nobody_can_be_found_in_the_page(reports):
+def test_report_holds_no_participant_id_or_hash(reports):
     for report in reports:
         for secret in [*report.bank.ids, *[f"{k:064x}" for k in range(len(report.bank.ids))]]:
             assert secret not in report.text
@@ -103,13 +103,13 @@ def test_nobody_can_be_found_in_the_page(reports):
             assert not any(name.encode() in content for name in report.bank.ids)
 
 
-def test_hostile_text_is_only_text(planted):
+def test_markup_in_names_is_escaped(planted):
     assert "<script" not in planted.text.lower()
     assert "&lt;script&gt;alert(&#39;rs1&#39;)" in planted.text
     assert any(HOSTILE in str(cell) for cell in planted.table("lead variant")["lead variant"])
 
 
-def test_everything_is_inside_the_page(reports):
+def test_report_links_only_to_itself(reports):
     for report in reports:
         tree = lxml.html.fromstring(report.text)
         for _, name, target, _ in tree.iterlinks():
@@ -119,7 +119,7 @@ def test_everything_is_inside_the_page(reports):
         assert len(report.text) < 6_000_000
 
 
-def test_what_came_in_is_what_the_steps_counted(planted):
+def test_report_counts_are_the_summaries_counts(planted):
     flow = planted.table("left out by", "of")
     for step in ("ingest", "average"):
         summary = planted.store.require(step).summary
@@ -172,14 +172,14 @@ def test_traits_agree_with_their_table(planted):
     assert row["median"] == pytest.approx(table["pr_ms"].median(), rel=5e-3)
 
 
-def test_held_out_figures_are_those_of_the_training(planted):
+def test_report_shows_the_trainings_held_out_figures(planted):
     metrics = planted.store.require("train").summary["metrics"]
     row = planted.table("VAE").set_index("on held-out participants").iloc[0]
     assert float(row["VAE"]) == pytest.approx(metrics["val/mae_uv"], rel=5e-3)
     assert float(row.iloc[1]) == pytest.approx(metrics["pca/mae_uv"], rel=5e-3)
 
 
-def test_what_latents_carry_is_what_the_steps_measured(planted):
+def test_report_shows_the_measured_correlations_of_latents(planted):
     carried = planted.table("KL (nats)")
     assert len(carried) > 1
     assert (carried.iloc[:, 2].astype(float) == 0.9).all()
@@ -201,7 +201,7 @@ def test_lambda_agrees_with_the_associations(planted):
     assert shown["phenotypes"] == vae["phenotype"].nunique()
 
 
-def test_genes_are_those_of_the_table(planted):
+def test_report_shows_the_genes_of_the_loci_table(planted):
     shown = planted.table("SKAT −log₁₀ p").set_index("gene")
     assert shown.index[0] == "MYH6"
     assert shown.loc["MYH6", "SKAT −log₁₀ p"] == 5.25
@@ -210,7 +210,7 @@ def test_genes_are_those_of_the_table(planted):
     assert "The strongest regions" in planted.text
 
 
-def test_planted_variants_are_found_where_they_are(planted):
+def test_report_finds_planted_variants_at_their_positions(planted):
     assert planted.summary["planted"] == len(PLANTED)
     assert planted.summary["planted_large"] == 3
     shown = planted.table("parameter of the heart").set_index("parameter of the heart")
@@ -274,7 +274,7 @@ def test_the_browser_would_notice_a_request_and_an_error(browser, tmp_path):
     assert any("no" in line for line in console)
 
 
-def test_a_step_that_is_missing_is_named(tmp_path):
+def test_report_names_a_step_that_is_not_published(tmp_path):
     study = study_of(tmp_path)
     with pytest.raises(UsageError, match="Nothing is published for the step 'ingest'"):
         write_report(study, Store(study.output_path), tmp_path / "report.html")

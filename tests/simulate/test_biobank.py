@@ -62,7 +62,7 @@ def dosages_of_bed(out, n):
     return np.array([2, -1, 1, 0])[codes.reshape(len(packed), -1)[:, :n]]
 
 
-def test_files_are_those_of_the_seed(biobank, recorded):
+def test_same_seed_gives_identical_files(biobank, recorded):
     """What tasks wrote equals what this process makes: no task's place or order matters."""
     out, _ = biobank
     expected = {name: content for one in recorded.values() for name, content in one.files.items()}
@@ -110,7 +110,7 @@ def test_devices_measure_the_heart_that_was_drawn(biobank, recorded):
         assert np.abs(errors).max() < tolerance
 
 
-def test_the_truth_predicts_every_rejection(biobank, recorded):
+def test_truth_names_every_file_that_ingest_or_average_rejects(biobank, recorded):
     out, _ = biobank
     predicted = {item["uri"]: item for item in truth(out)["corrupt"]}
     assert {item["kind"] for item in predicted.values()} == {kind.value for kind in Defect}
@@ -233,7 +233,7 @@ def test_a_larger_biobank_begins_with_the_smaller_one(spark, biobank, tmp_path):
     assert compared >= 8
 
 
-def test_a_second_run_leaves_everything_as_it_is_and_finishes_what_was_cut(spark, biobank):
+def test_second_simulation_changes_nothing_and_completes_a_cut_one(spark, biobank):
     out, summary = biobank
 
     def again():
@@ -249,7 +249,7 @@ def test_a_second_run_leaves_everything_as_it_is_and_finishes_what_was_cut(spark
     assert kept == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
-def test_a_folder_of_something_else_is_refused(spark, biobank, tmp_path):
+def test_simulating_into_a_folder_with_other_content_is_refused(spark, biobank, tmp_path):
     out, _ = biobank
     with pytest.raises(UsageError, match="something else"):
         simulate_biobank(spark, out, participants=PARTICIPANTS, variants=VARIANTS, seed=SEED + 1)

@@ -95,12 +95,12 @@ def test_spread_is_as_wide_as_a_population(population):
 
 
 @pytest.mark.parametrize("parameter", [p for p in PARAMETERS if p.name != "heart_rate"])
-def test_every_parameter_stands_out_of_an_average_beat(parameter):
+def test_every_parameter_changes_the_average_beat_beyond_its_noise(parameter):
     change = beat_mv(one_heart(**{parameter.name: 1})) - beat_mv(one_heart(**{parameter.name: -1}))
     assert np.abs(change).max() > 0.05, "at least 50 µV between -1 and +1 SD, noise being 5"
 
 
-def test_what_no_interval_sees_moves_no_interval():
+def test_shape_parameters_change_no_interval():
     usual, skewed = (beat_mv(one_heart(t_asymmetry=s))[0, LEADS.index("V5")] for s in (-1, 1))
     ends = [np.flatnonzero(np.abs(t) > 0.1 * np.abs(t[300:]).max())[-1] for t in (usual, skewed)]
     assert abs(ends[0] - ends[1]) * 2 <= 15, "ms between the ends of T"
@@ -172,7 +172,7 @@ def test_qt_adapts_to_the_rate():
     assert qt_ms(heart, 600.0)[0] == pytest.approx(heart["qtc_interval"][0] * 0.6 ** (1 / 3))
 
 
-def test_noise_is_that_of_electrodes():
+def test_noise_has_the_stated_size_of_wander_mains_and_muscle():
     rng = np.random.default_rng(5)
     noise = np.stack([noise_mv(rng, SAMPLES, 0.25) for _ in range(60)]).astype(float)
     assert 0.1 < np.median(np.ptp(noise, axis=2)) < 1.0, "baseline wander in mV"
