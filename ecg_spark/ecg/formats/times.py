@@ -8,8 +8,6 @@ import re
 import unicodedata
 from datetime import datetime
 
-from ecg_spark.ecg.recording import Note
-
 _MONTHS = ["january", "february", "march", "april", "may", "june"]
 _MONTHS += ["july", "august", "september", "october", "november", "december"]
 _NUMBERS = {name[:length]: i for i, name in enumerate(_MONTHS, 1) for length in (3, len(name))}
@@ -66,14 +64,6 @@ def read_moment(text: str, *, day_first: bool | None = None) -> datetime | None:
         if found is not None:
             return _moment(found.groupdict(), day_first)
     return None
-
-
-def noted_moment(text: str, notes: list[Note], *, day_first: bool | None = None) -> datetime | None:
-    """Return the moment that `text` tells as `read_moment` does; a note where it tells none."""
-    moment = read_moment(text, day_first=day_first)
-    if moment is None and text.strip():
-        notes.append(Note.TIME_UNREADABLE)
-    return moment
 
 
 def moment_of(

@@ -17,7 +17,8 @@ from ecg_spark.ecg.formats.leads import (
     lead_name,
     make_recording,
 )
-from ecg_spark.ecg.formats.times import noted_moment
+from ecg_spark.ecg.formats.parts import noted_time
+from ecg_spark.ecg.formats.times import read_moment
 from ecg_spark.ecg.formats.wfdb_header import MISSING, Header, Load, Signal, parse, plain_text
 from ecg_spark.ecg.recording import Note, Reason, Recording, RecordingError
 
@@ -36,7 +37,11 @@ def read_wfdb(data: bytes, load: Load) -> Recording:
     # Two numbers are minutes and seconds to WFDB's own programs, hours and minutes to people.
     is_unsure = re.search(r"(?:^|\s)\d+:\d+(?:\s|$)", header.start) is not None
     notes = [Note.TIME_UNREADABLE] if is_unsure else []
-    acquired_at = None if is_unsure else noted_moment(header.start, notes, day_first=True)
+    acquired_at = (
+        None
+        if is_unsure
+        else noted_time(read_moment(header.start, day_first=True), header.start, notes)
+    )
     return make_recording(
         leads,
         header.rate_hz,
