@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 PARTICIPANTS = 120
@@ -23,6 +24,11 @@ NEEDS = {
     "programs": {"other_python", "torchrun", "browser", "local_cluster"},
 }
 """Each mark, and the fixtures that bring it."""
+
+# The same cases in every run, so that a failure speaks of the change: others are drawn with
+# --hypothesis-profile=default.
+hypothesis.settings.register_profile("suite", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("suite")
 
 # The suite's Java processes live for minutes: the optimising compiler and a parallel collector
 # cost more of two cores than they give back.

@@ -158,7 +158,8 @@ def read_source(
     folder = _Folder(path)
     try:
         content = folder.content(path)
-        assert content is not None
+        if content is None:  # it was there when the sources were listed
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         if is_header_name(path):
             for name in _named(unzipped(content), folder.load, files[1:]):
                 folder.load(name)

@@ -75,6 +75,7 @@ def test_every_codec_is_read_as_declared(name):
 
 
 @given(FORMATS, st.sampled_from(CODECS), NAMES, NOISE, BEFORE, AFTER)
+@example("muse", "utf_7", "", "", b"", b"\0")
 @settings(max_examples=60, deadline=None)
 def test_a_codec_with_noise_around_and_in_it(name, codec, remark, noise, before, after):
     data = document(name, codec, codec, remark + noise)

@@ -184,13 +184,14 @@ def _strict(data: bytes, codec: str) -> str | None:
 def _keeps_ascii(data: bytes, text: str, codec: str) -> bool:
     """Say whether what XML and numbers are written in came through `codec` as ASCII.
 
-    UTF-7, in which a plus sign is no plus sign, must give the same bytes when it is written again.
+    UTF-7, in which a plus sign is no plus sign, must give the same bytes up to the last tag when it
+    is written again.
     """
     if not text.startswith(data[:1].decode("latin-1")):
         return False
     if _strict(_NEEDED, codec) == _NEEDED.decode("ascii"):
         return True
     try:
-        return text.encode(codec) == data
+        return data.startswith(text[: text.rfind(">") + 1].encode(codec))
     except ValueError:
         return False
