@@ -115,16 +115,17 @@ def associate(
 
 
 def neg_log10_p_of_t(t: hl.Float64Expression, df: int) -> hl.Float64Expression:
-    """-log10 of the two-sided p-value of Student's t, without underflow."""
+    """-log10 of the two-sided p-value of Student's t, without underflow; missing where `t` is."""
     log_p = math.log(2) + hl.pT(-hl.abs(t), df, lower_tail=True, log_p=True)
-    return hl.max(0.0, -log_p / math.log(10))
+    return hl.max(0.0, -log_p / math.log(10), filter_missing=False)
 
 
 def neg_log10_p_of_f(
     f: hl.Float64Expression, df1: hl.Int32Expression | int, df2: hl.Int32Expression | int
 ) -> hl.Float64Expression:
-    """-log10 of the upper tail of F, without underflow."""
-    return hl.max(0.0, -hl.pF(f, df1, df2, lower_tail=False, log_p=True) / math.log(10))
+    """-log10 of the upper tail of F, without underflow; missing where `f` is."""
+    log_p = hl.pF(f, df1, df2, lower_tail=False, log_p=True)
+    return hl.max(0.0, -log_p / math.log(10), filter_missing=False)
 
 
 def whitening(phenotypes: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -64,8 +64,7 @@ def frequency_criteria(
     """Whether a variant passes each threshold of frequency, by its name."""
     minor = hl.min(counts.af, 1 - counts.af)
     return {
-        f"minor allele frequency ≥ {settings.min_maf:g}": varies(counts)
-        & (minor >= settings.min_maf - 1e-9),
+        f"minor allele frequency ≥ {settings.min_maf:g}": minor >= settings.min_maf - 1e-9,
         f"minor allele count ≥ {settings.min_mac}": (
             minor_alleles(counts) >= settings.min_mac - ROUNDING
         ),

@@ -132,7 +132,8 @@ def quality_control(
         for criteria in (quality_criteria, frequency_criteria)
     )
     call_rate = next(iter(quality))  # told before the frequencies
-    filters = alleles | {call_rate: quality[call_rate]} | frequency | quality
+    filters = alleles | {call_rate: quality[call_rate]} | frequency
+    filters |= {"not the same in everybody": varies(counted)} | quality
     kept = hl.all(varies(counted), *alleles.values(), *quality.values())
     minor, least = minor_alleles(counted), SHARE_ANALYSED * settings.min_maf
     candidates = {

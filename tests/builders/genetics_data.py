@@ -11,17 +11,19 @@ import pandas as pd
 _CODES = np.array([3, 2, 0, 1], np.uint8)  # PLINK's two bits for 0, 1, 2 first alleles and missing
 
 
-def write_plink(stem, calls, samples, contigs=None, positions=None, alleles=("A", "G")):
-    """Write calls [variants, samples] (0, 1, 2 of the first allele, 3 missing) as a PLINK set."""
+def write_plink(stem, calls, samples, contigs=None, positions=None, alleles=("A", "G"), rsids=None):
+    """Write calls [variants, samples] (0, 1, 2 of the first allele, 3 missing) as a PLINK set, its
+    variants rs1, rs2 and so on unless `rsids` names them."""
     n_variants, n_samples = calls.shape
     contigs = contigs if contigs is not None else ["1"] * n_variants
     positions = positions if positions is not None else 1_000_000 + 10_000 * np.arange(n_variants)
     codes = np.pad(_CODES[calls], ((0, 0), (0, -n_samples % 4))).reshape(n_variants, -1, 4)
     packed = (codes << np.array([0, 2, 4, 6], np.uint8)).sum(axis=2).astype(np.uint8)
     Path(f"{stem}.bed").write_bytes(b"\x6c\x1b\x01" + packed.tobytes())
-    rows = zip(contigs, positions, range(n_variants), strict=True)
+    rsids = rsids if rsids is not None else [f"rs{i + 1}" for i in range(n_variants)]
+    rows = zip(contigs, positions, rsids, strict=True)
     Path(f"{stem}.bim").write_text(
-        "".join(f"{c}\trs{i + 1}\t0\t{p}\t{alleles[0]}\t{alleles[1]}\n" for c, p, i in rows)
+        "".join(f"{c}\t{r}\t0\t{p}\t{alleles[0]}\t{alleles[1]}\n" for c, p, r in rows)
     )
     Path(f"{stem}.fam").write_text("".join(f"0 {s} 0 0 0 -9\n" for s in samples))
     return f"{stem}.bed"

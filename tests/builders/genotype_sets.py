@@ -61,8 +61,8 @@ def write_bed(stem, data):
     """PLINK 1, A1 = the alternate allele."""
     dosages = data.dosages
     calls = np.where(np.isnan(dosages), 3, np.nan_to_num(dosages)).astype(np.int8)
-    contigs = [one[0] for one in data.sites]
-    write_plink(stem, calls, data.samples, contigs, [one[1] for one in data.sites], ("G", "A"))
+    contigs, positions, rsids = zip(*data.sites, strict=True)
+    write_plink(stem, calls, data.samples, contigs, positions, ("G", "A"), rsids)
 
 
 def write_pgen(stem, data):

@@ -4,7 +4,7 @@ import tempfile
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from ecg_spark.errors import DataError
@@ -48,7 +48,13 @@ def _precision(form, options, is_hard):
 
 
 @pytest.mark.parametrize("form", FORMS)
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=4,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],  # an import takes seconds: no failure is shrunk
+    suppress_health_check=list(HealthCheck),
+)
 @given(drawn=st.data())
 def test_a_set_gives_the_same_tests_however_it_is_written(hail, form, drawn):
     from ecg_spark.genetics.genotypes import import_genotypes

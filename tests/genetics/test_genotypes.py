@@ -73,7 +73,7 @@ VCF = """##fileformat=VCFv4.2
 #CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tP\tQ\tR
 22\t20000000\trs1\tA\tG\t.\t.\t.\tGT\t0/1\t1/1\t./.
 22\t20000100\trs2\tA\tG,T\t.\t.\t.\tGT\t1/2\t0/2\t1/1
-22\t59999999\trs3\tA\tG\t.\t.\t.\tGT\t0/0\t0/1\t1/1
+22\t20000200\trs3\tA\tG\t.\t.\t.\tGT\t0/0\t0/1\t1/1
 """
 
 
@@ -88,7 +88,11 @@ def test_vcf_with_multi_allelic_variants(hail, tmp_path):
             (20000000, "G"): [1.0, 2.0, None],
             (20000100, "G"): [1.0, 0.0, 2.0],
             (20000100, "T"): [1.0, 1.0, 0.0],
+            (20000200, "G"): [0.0, 1.0, 2.0],
         }
+    (tmp_path / "beyond.vcf").write_text(text.replace("20000200", "51304567"))  # the end + 1
+    with pytest.raises(DataError, match="have 1 positions beyond the end of a chromosome"):
+        _import(tmp_path / "beyond.vcf", scratch=tmp_path)
 
 
 def test_vcf_with_dosages(hail, tmp_path):
@@ -122,10 +126,14 @@ def test_genotypes_that_cannot_be_read_are_refused_in_one_sentence(hail, tmp_pat
     with pytest.raises(DataError, match="no known format"):
         _import(tmp_path / "set.csv")
     (tmp_path / "text.bed").write_text("hello")
-    with pytest.raises(DataError, match="not in the format that their name says"):
+    with pytest.raises(
+        DataError, match=r"The file of genotypes\.path is not in the format that its name says"
+    ):
         _import(tmp_path / "text.bed")
     (tmp_path / "text.vcf.gz").write_text("no gzip at all")
-    with pytest.raises(DataError, match="not in the format that their name says"):
+    with pytest.raises(
+        DataError, match=r"The file of genotypes\.path is not in the format that its name says"
+    ):
         _import(tmp_path / "text.vcf.gz", scratch=tmp_path)
     shutil.copy(good, tmp_path / "alone.bed")
     with pytest.raises(DataError, match=r"lacks its \.bim"):
@@ -172,7 +180,7 @@ def test_each_filter_is_counted(hail, flawed, tmp_path):
     genotypes, left = checked.genotypes, checked.left
     assert [(one.samples, one.variants) for one in left] == [
         (100, 60), (99, 60), (99, 60), (99, 59), (99, 58), (99, 57), (99, 56), (99, 56), (99, 55),
-        (99, 55),
+        (99, 55), (99, 55),
     ]  # fmt: skip
     assert genotypes.count() == (56, 99)
     kept = set(genotypes.rsid.collect())
