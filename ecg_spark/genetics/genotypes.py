@@ -48,6 +48,7 @@ from ecg_spark.genetics.samples import (
     require_names,
 )
 from ecg_spark.genetics.vcf import checked, read_vcf, split
+from ecg_spark.store import remove_folder
 
 CALL_TOLERANCE = 0.1
 """A dosage this close to a whole number counts as a call, as in plink2."""
@@ -140,18 +141,22 @@ def called(n_alt: hl.Float64Expression) -> hl.Int32Expression:
 
 def _from_blocks(frame: DataFrame, columns: Columns, known: Genome, scratch: str) -> hl.MatrixTable:
     """Variants in the order of the genome with their dosages, as Hail has them."""
-    table = hl.Table.from_spark(frame)
+    # Decoded once: what follows reads the keys, to find them in order, and then the rows.
+    decoded_once = f"{scratch}/blocks.ht"
+    table = hl.Table.from_spark(frame).checkpoint(decoded_once, overwrite=True)
     table = table.select(
         "rsid",
         locus=hl.locus(table.contig, table.position, known.name),
         alleles=table.alleles,
         entries=table.n_alt.map(lambda x: hl.struct(n_alt=hl.or_missing(~hl.is_nan(x), x))),
     )
-    table = table.checkpoint(f"{scratch}/blocks.ht", overwrite=True)
-    table = table._key_by_assert_sorted("locus", "alleles")
+    table = table.key_by("locus", "alleles")
     people = hl.literal([{"s": name} for name in columns.names], "array<struct{s: str}>")
     table = table.annotate_globals(columns=people)
-    return table._unlocalize_entries("entries", "columns", ["s"])
+    genotypes = table._unlocalize_entries("entries", "columns", ["s"])
+    genotypes = genotypes.checkpoint(f"{scratch}/blocks.mt", overwrite=True)
+    remove_folder(decoded_once)
+    return genotypes
 
 
 def _require_build(files: list[str], known: Genome) -> None:
@@ -227,14 +232,11 @@ def _read_matrices(
                 f"{name}, a MatrixTable, lies on {found.name if found else 'no reference genome'}, "
                 f"not on {known.name}: correct genotypes.reference_genome."
             )
-        has_n_alt = "n_alt" in genotypes.entry
         genotypes = genotypes.key_cols_by(s=hl.str(genotypes.s))
         own = genotypes.s.collect()
         require_names(own, number, len(files))
-        genotypes = split(genotypes)
-        if not has_n_alt:
-            genotypes = genotypes.checkpoint(f"{scratch}/matrix-{number:05d}.mt", overwrite=True)
-            genotypes = checked(genotypes)
+        copy = f"{scratch}/matrix-{number:05d}.mt"
+        genotypes = checked(split(genotypes).checkpoint(copy, overwrite=True))
         names = names or own
         place = places_in(names, own, number, len(files))
         genotypes = genotypes.select_rows("rsid")

@@ -200,7 +200,7 @@ def split(genotypes: hl.MatrixTable) -> hl.MatrixTable:
     )
     on_x = genotypes.locus.in_x_nonpar() & ("DS" in entry)  # Hail's dosage counts to 2
     genotypes = genotypes.select_entries(
-        # Left to itself Hail takes the other number where one is missing: a missing call would be 0.
+        # Left to itself Hail takes the other number where one is missing, and tells 0.
         n_alt=hl.min(2.0, hl.max(0.0, chosen.x, filter_missing=False), filter_missing=False),
         unequal=~chosen.sound,
         wild=hl.coalesce(wild, False),
