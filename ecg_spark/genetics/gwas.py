@@ -1,9 +1,8 @@
 """The step `gwas`: from phenotypes and genotypes to associations, loci and exchange files."""
 
 import logging
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,12 +23,17 @@ from ecg_spark.genetics.outputs import (
     write_rows,
 )
 from ecg_spark.genetics.packed import read_packed
+from ecg_spark.genetics.pairing import (
+    by_normal_id,
+    owners_of,
+    people_of_samples,
+    with_components,
+)
 from ecg_spark.genetics.phenotypes import (
     check_sex_coding,
     contradicts,
     correlation_of,
     effective_number,
-    match,
     rank_inverse_normal,
     usable_covariates,
     usable_phenotypes,
@@ -38,16 +42,12 @@ from ecg_spark.genetics.polygenic import write_polygenic
 from ecg_spark.genetics.structure import AUTOSOMES
 from ecg_spark.genetics.sumstats import Context, export_sumstats, write_regenie_inputs
 from ecg_spark.genetics.whole_genome import predict_by_genome
-from ecg_spark.ids import id_column, normal_id
 from ecg_spark.session import start_hail
 from ecg_spark.store import remove_folder
 from ecg_spark.study import Genotypes, Gwas
 from ecg_spark.tables import FLOW, read_table
-from ecg_spark.text_tables import read_text_table
 
 log = logging.getLogger(__name__)
-
-Frame = TypeVar("Frame", pd.DataFrame, pd.Series)
 
 LATENT_GROUPS = ("vae", "pca")
 """Groups of phenotypes that are also tested together."""
@@ -98,8 +98,8 @@ def run_gwas(
 
     table_of_scores = read_table(spark, SCORES, f"{genotypes_folder}/scores")
     scores = pd.DataFrame(table_of_scores.toPandas()).set_index("s")
-    phenotypes, covariates = _by_normal_id(phenotypes), _by_normal_id(covariates)
-    owners = _owners(scores.index, genotype_settings.id_map)
+    phenotypes, covariates = by_normal_id(phenotypes), by_normal_id(covariates)
+    owners = owners_of(scores.index, genotype_settings.id_map)
     unrelated = scores.index[scores["unrelated"]]
     names = [name for members in groups.values() for name in members]
     measured = phenotypes[phenotypes[names].notna().any(axis=1)]
@@ -108,7 +108,7 @@ def run_gwas(
     if settings.null_model == "none":
         scores = scores[scores["unrelated"]]
         flow.samples("close relative of another", "no close relative kept", len(scores))
-    people = _people(scores, owners, measured, genotype_settings, seed)
+    people = people_of_samples(scores, owners, measured, genotype_settings, seed)
     matched = len(people)
     flow.people("no genotypes, or left out there", matched)
     flow.samples("no participant with a phenotype", "paired with a participant", matched)
@@ -116,7 +116,7 @@ def run_gwas(
         people = people[people.isin(covariates.index)]
         flow.both("not in the participant table", "in the participant table", len(people))
     if genotype_settings.pairing == "id" and is_male is not None and scores["x_f"].notna().any():
-        reported = _by_normal_id(is_male).reindex(people.to_numpy()).set_axis(people.index)
+        reported = by_normal_id(is_male).reindex(people.to_numpy()).set_axis(people.index)
         check_sex_coding(scores.loc[people.index, "x_f"], reported)
         people = people[~contradicts(scores.loc[people.index, "x_f"], reported)]
         flow.both(
@@ -124,7 +124,7 @@ def run_gwas(
             "reported sex agrees with the X chromosome",
             len(people),
         )
-    terms, found_notes = usable_covariates(_covariates(scores, covariates, people))
+    terms, found_notes = usable_covariates(with_components(scores, covariates, people))
     notes = [*told, *found_notes]
     if is_male is None:
         notes.append("no column of the participant table tells the sex: it was not checked")
@@ -305,79 +305,6 @@ def _group_means(
     """The mean over the phenotypes of each group that have the figure."""
     known = {key: [values[name] for name in groups[key] if name in values] for key in groups}
     return {key: round(float(np.mean(own)), 4) for key, own in known.items() if own}
-
-
-def _by_normal_id(table: Frame) -> Frame:
-    """A table of participants with their ids in normal form."""
-    return table.set_axis(table.index.map(lambda one: normal_id(str(one))), axis=0)
-
-
-def _owners(samples: Iterable[str], id_map: str | None) -> dict[str, str]:
-    """The participant of each sample that has one, both as they are written in their tables.
-
-    Raises `DataError` where two samples are of one person: which of them to take is not ours to
-    guess.
-    """
-    known = read_id_map(id_map) if id_map else None
-    owners = {}
-    for sample in samples:
-        name = normal_id(sample)
-        if known is None or name in known:
-            owners[sample] = name if known is None else known[name]
-    counts = Counter(owners.values())
-    if several := [count for count in counts.values() if count > 1]:
-        who = "1 person has" if len(several) == 1 else f"{len(several)} people have"
-        where = (
-            "by the id map (genotypes.id_map)" if id_map else "by their ids without .0 and blanks"
-        )
-        raise DataError(
-            f"{who} {max(several)} genotyped samples {where}: keep one of each, for instance by a "
-            f"list of the others in genotypes.exclude."
-        )
-    return owners
-
-
-def _people(
-    scores: pd.DataFrame,
-    owners: Mapping[str, str],
-    phenotypes: pd.DataFrame,
-    settings: Genotypes,
-    seed: int,
-) -> pd.Series:
-    """The participant of each matched sample."""
-    samples = {owners[s]: s for s in scores.index if s in owners}
-    matching = match(list(samples), list(phenotypes.index), settings.pairing, seed)
-    return pd.Series(matching.participants, index=[samples[name] for name in matching.samples])
-
-
-def _covariates(scores: pd.DataFrame, covariates: pd.DataFrame, people: pd.Series) -> pd.DataFrame:
-    """The covariates and components of each matched sample.
-
-    Where the study brings columns named as our components are, ours are named otherwise.
-    """
-    terms = covariates.reindex(people.to_numpy()).set_axis(people.index)
-    components = np.array(scores.loc[people.index, "pc"].tolist(), float)
-    names = [f"pc_{i + 1}" for i in range(components.shape[1])]
-    while not terms.columns.intersection(names).empty:
-        names = [f"genotype_{name}" for name in names]
-    return terms.join(pd.DataFrame(components, terms.index, names))
-
-
-def read_id_map(path: str) -> dict[str, str]:
-    """The participant of each sample, from a table with sample_id and participant_id.
-
-    Ids are in normal form. Raises `DataError` where it cannot be read, lacks a column or names a
-    sample twice.
-    """
-    what = "id map (genotypes.id_map)"
-    table = read_text_table(path, what)
-    columns = ["sample_id", "participant_id"]
-    if missing := [name for name in columns if name not in table.columns]:
-        raise DataError(f"The {what} has no column {', '.join(missing)}: add it.")
-    table = table[columns].apply(id_column, what=what).dropna()
-    if repeated := int(table["sample_id"].duplicated().sum()):
-        raise DataError(f"The {what} names {repeated} samples more than once: keep one row.")
-    return dict(table.itertuples(index=False, name=None))
 
 
 def _wide_rows(hl: Any, table: Any) -> DataFrame:

@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.gwas import read_id_map, run_gwas
+from ecg_spark.genetics.gwas import run_gwas
+from ecg_spark.genetics.pairing import read_id_map
 from ecg_spark.genetics.phenotypes import check_sex_coding, rank_inverse_normal, usable_covariates
 from ecg_spark.genetics.prepare import prepare_genotypes
 from ecg_spark.ids import normal_id, read_id_list

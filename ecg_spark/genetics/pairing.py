@@ -1,0 +1,91 @@
+"""Which sample is which participant, and what the tables of both tell of those who are analysed."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+
+from ecg_spark.errors import DataError
+from ecg_spark.genetics.phenotypes import match
+from ecg_spark.ids import id_column, normal_id
+from ecg_spark.study import Genotypes
+from ecg_spark.text_tables import read_text_table
+
+Frame = TypeVar("Frame", pd.DataFrame, pd.Series)
+
+
+def by_normal_id(table: Frame) -> Frame:
+    """A table of participants with their ids in normal form."""
+    return table.set_axis(table.index.map(lambda one: normal_id(str(one))), axis=0)
+
+
+def owners_of(samples: Iterable[str], id_map: str | None) -> dict[str, str]:
+    """The participant of each sample that has one, both as they are written in their tables.
+
+    Raises `DataError` where two samples are of one person: which of them to take is not ours to
+    guess.
+    """
+    known = read_id_map(id_map) if id_map else None
+    owners = {}
+    for sample in samples:
+        name = normal_id(sample)
+        if known is None or name in known:
+            owners[sample] = name if known is None else known[name]
+    counts = Counter(owners.values())
+    if several := [count for count in counts.values() if count > 1]:
+        who = "1 person has" if len(several) == 1 else f"{len(several)} people have"
+        where = (
+            "by the id map (genotypes.id_map)" if id_map else "by their ids without .0 and blanks"
+        )
+        raise DataError(
+            f"{who} {max(several)} genotyped samples {where}: keep one of each, for instance by a "
+            f"list of the others in genotypes.exclude."
+        )
+    return owners
+
+
+def people_of_samples(
+    scores: pd.DataFrame,
+    owners: Mapping[str, str],
+    phenotypes: pd.DataFrame,
+    settings: Genotypes,
+    seed: int,
+) -> pd.Series:
+    """The participant of each matched sample."""
+    samples = {owners[s]: s for s in scores.index if s in owners}
+    matching = match(list(samples), list(phenotypes.index), settings.pairing, seed)
+    return pd.Series(matching.participants, index=[samples[name] for name in matching.samples])
+
+
+def with_components(
+    scores: pd.DataFrame, covariates: pd.DataFrame, people: pd.Series
+) -> pd.DataFrame:
+    """The covariates and components of each matched sample.
+
+    Where the study brings columns named as our components are, ours are named otherwise.
+    """
+    terms = covariates.reindex(people.to_numpy()).set_axis(people.index)
+    components = np.array(scores.loc[people.index, "pc"].tolist(), float)
+    names = [f"pc_{i + 1}" for i in range(components.shape[1])]
+    while not terms.columns.intersection(names).empty:
+        names = [f"genotype_{name}" for name in names]
+    return terms.join(pd.DataFrame(components, terms.index, names))
+
+
+def read_id_map(path: str) -> dict[str, str]:
+    """The participant of each sample, from a table with sample_id and participant_id.
+
+    Ids are in normal form. Raises `DataError` where it cannot be read, lacks a column or names a
+    sample twice.
+    """
+    what = "id map (genotypes.id_map)"
+    table = read_text_table(path, what)
+    columns = ["sample_id", "participant_id"]
+    if missing := [name for name in columns if name not in table.columns]:
+        raise DataError(f"The {what} has no column {', '.join(missing)}: add it.")
+    table = table[columns].apply(id_column, what=what).dropna()
+    if repeated := int(table["sample_id"].duplicated().sum()):
+        raise DataError(f"The {what} names {repeated} samples more than once: keep one row.")
+    return dict(table.itertuples(index=False, name=None))
