@@ -1,7 +1,6 @@
-"""The average beat: dominant beats, aligned, cleaned of wander and mains, robustly averaged."""
+"""The average beat: the sinus beats, aligned, cleaned of wander and mains, robustly averaged."""
 
-from dataclasses import dataclass, replace
-from statistics import median
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,47 +15,20 @@ from ecg_spark.ecg.pacing import remove_pacing_spikes
 from ecg_spark.ecg.quality import Findings, Limits, assess, check_arm_electrodes, saturated_share
 from ecg_spark.ecg.recording import INDEPENDENT_ROWS, Reason, Recording, RecordingError
 from ecg_spark.ecg.rpeaks import find_r_peaks
-from ecg_spark.ecg.windows import align, cut, middle, r_position, same_shape, without_line
+from ecg_spark.ecg.sinus import MIN_BEATS, Beats, sinus_beats
+from ecg_spark.ecg.windows import cut, middle, r_position, without_line
 
-MIN_BEATS = 3
-"""An average of fewer beats shows one beat's noise."""
-
-BEFORE_R, AFTER_R = 0.42, 0.58
-"""How the time between two R peaks is shared: the latter part of it, up to P, belongs to the next
-beat. It holds P at 130 beats a minute and a QT of 550 ms at 60."""
-
-PREMATURE = 0.8
-"""A beat that follows sooner than this part of the usual interval is ectopic."""
-
-_SHAPE_HZ, _SHAPE_STEP = (1.0, 40.0), 2
 _SMOOTH_HZ = 130.0
 _SMOOTH_BESIDE_HZ = 45.0
 _LEVEL = int(0.024 * BEAT_RATE_HZ)
 _FADE = int(0.040 * BEAT_RATE_HZ)
+_BRIDGE = int(0.050 * BEAT_RATE_HZ)
 _OUTLIER = 3.0
 _LEAST_NOISE_MV = 0.003
 
 
-@dataclass(frozen=True)
-class _Beats:
-    """The detected beats: `positions` of R in samples, and which of them are averaged.
-
-    `before`, `after`: how many samples of each belong to it and to no other beat.
-    """
-
-    positions: NDArray[np.float64]
-    used: NDArray[np.bool_]
-    before: NDArray[np.float64]
-    after: NDArray[np.float64]
-    rr: float
-
-    def windows(self, signals: Floats) -> Floats:
-        """The used beats, [beats, leads, 600]."""
-        return cut(signals, self.positions[self.used], R_INDEX, BEAT_SAMPLES)
-
-
 def average_beat(recording: Recording, limits: Limits | None = None) -> Beat:
-    """Return the average beat of a recording's dominant beats.
+    """Return the average beat of a recording's sinus beats, see `sinus_beats`.
 
     The eight independent leads are averaged at 500 Hz; III, aVR, aVL and aVF follow from I and II.
     Beats of another shape, premature or much noisier than the others are left out. `limits` are
@@ -71,7 +43,11 @@ def average_beat(recording: Recording, limits: Limits | None = None) -> Beat:
     peaks = find_r_peaks(whole)
     if peaks.size < MIN_BEATS:
         raise RecordingError(Reason.TOO_FEW_BEATS, f"{peaks.size} beats found")
-    beats, ectopic = _dominant(whole, peaks)
+    beats, ectopic = sinus_beats(whole, peaks)
+    if beats.used.sum() < MIN_BEATS:
+        raise RecordingError(
+            Reason.TOO_FEW_BEATS, f"{beats.used.sum()} of {peaks.size} beats are of one shape"
+        )
     humless = without_mains(whole)
     clean = humless - _spline_through(humless, beats)
     windows = beats.windows(clean)
@@ -81,11 +57,10 @@ def average_beat(recording: Recording, limits: Limits | None = None) -> Beat:
     windows = beats.windows(signals - disturbed)
     mean, noise_mv, quiet = _robust_mean(windows, beats, mean, rounds=1)
     eight, onset = _smoothed(mean)
-    eight = _fade(eight - _level(eight, onset), beats.rr)
-    rr_ms = float(np.median(np.diff(beats.positions))) * 1000.0 / BEAT_RATE_HZ
+    eight = _fade(eight - _level(eight, onset), beats.own)
     noise = float(np.median(noise_mv))
-    agreement = _p_agreement(windows[quiet[beats.used]], beats.rr, onset)
-    fiducials = find_fiducials(eight, rr_ms, noise, agreement)
+    agreement = _p_agreement(windows[quiet[beats.used]], beats.own[0], onset)
+    fiducials = find_fiducials(eight, beats.reach, noise, agreement)
     findings = Findings(
         peaks_s=peaks / BEAT_RATE_HZ,
         ectopic=ectopic,
@@ -104,10 +79,11 @@ def average_beat(recording: Recording, limits: Limits | None = None) -> Beat:
         fiducials=fiducials,
         n_beats=findings.n_used,
         n_detected=int(peaks.size),
-        rr_ms=rr_ms,
+        rr_ms=beats.rr * 1000.0 / BEAT_RATE_HZ,
         noise_uv=findings.noise_uv,
         flags=flags,
         quality=score,
+        reach=beats.reach,
         r_samples=beats.positions[quiet],
         p_agreement=agreement,
     )
@@ -135,10 +111,10 @@ def _smoothed(mean: Floats) -> tuple[NDArray[np.float64], int]:
     return share * sharp + (1.0 - share) * smooth, round(onset)
 
 
-def _p_agreement(windows: Floats, rr: float, onset: int) -> float:
+def _p_agreement(windows: Floats, start: int, onset: int) -> float:
     """Return the correlation, over all leads, of the time before QRS in every other beat with that
     in the rest; 1 where the beats are too few or too fast to say."""
-    first = max(R_INDEX - int(BEFORE_R * rr), onset - int(0.26 * BEAT_RATE_HZ))
+    first = max(start, onset - int(0.26 * BEAT_RATE_HZ))
     last = onset - int(0.010 * BEAT_RATE_HZ)
     if len(windows) < 4 or last - first < int(0.060 * BEAT_RATE_HZ):
         return 1.0
@@ -147,37 +123,7 @@ def _p_agreement(windows: Floats, rr: float, onset: int) -> float:
     return float(np.corrcoef(halves[0].ravel(), halves[1].ravel())[0, 1])
 
 
-def _dominant(whole: Spectrum, peaks: NDArray[np.int64]) -> tuple[_Beats, NDArray[np.bool_]]:
-    """Return the beats, the dominant ones aligned and marked as used, and which are ectopic."""
-    band, rate, _ = whole.band_at(*_SHAPE_HZ, BEAT_RATE_HZ / _SHAPE_STEP)
-    interval = np.diff(peaks).astype(np.float64)
-    rr = float(np.median(interval))
-    alike = same_shape(band, rate, peaks // _SHAPE_STEP)
-    near = [interval[max(i - 3, 0) : i + 3].tolist() for i in range(interval.size)]
-    usual = np.array([median(values) for values in near])
-    regular = np.median(np.abs(np.diff(interval, prepend=interval[0]))) < 0.1 * rr
-    premature = np.zeros(peaks.size, dtype=bool)
-    premature[1:] = (interval < PREMATURE * usual) & regular
-    last = whole.n - 1
-    inside = (peaks > 0.1 * BEAT_RATE_HZ) & (peaks < last - 0.1 * BEAT_RATE_HZ)
-    used = alike & inside
-    if (used & ~premature).sum() >= MIN_BEATS:
-        used &= ~premature
-    if used.sum() < MIN_BEATS:
-        raise RecordingError(
-            Reason.TOO_FEW_BEATS, f"{used.sum()} of {peaks.size} beats are of one shape"
-        )
-    positions = peaks.astype(np.float64)
-    positions[used] = _SHAPE_STEP * align(band, rate, positions[used] / _SHAPE_STEP)
-    # The signal's ends count as neighbours: what lies outside of it belongs to no beat.
-    before = np.minimum(np.diff(peaks, prepend=-2 * last) - AFTER_R * rr, peaks)
-    after = np.minimum(np.diff(peaks, append=3 * last) - BEFORE_R * rr, last - peaks)
-    before = np.maximum(before, np.minimum(0.15 * rr, peaks))
-    after = np.maximum(after, np.minimum(0.3 * rr, last - peaks))
-    return _Beats(positions, used, before, after, rr), (~alike | premature) & inside
-
-
-def _spline_through(signals: Floats, beats: _Beats) -> Floats:
+def _spline_through(signals: Floats, beats: Beats) -> Floats:
     """Return a first estimate of the wander: a curve through every beat just before its QRS.
 
     The level there need not be the isoelectric one, only the same in every beat.
@@ -194,7 +140,7 @@ def _spline_through(signals: Floats, beats: _Beats) -> Floats:
     return lines.reshape(len(signals), -1)[:, :n].astype(signals.dtype)
 
 
-def _centred(beats: _Beats, mean: Floats) -> tuple[_Beats, Floats]:
+def _centred(beats: Beats, mean: Floats) -> tuple[Beats, Floats]:
     """Return the beats and their mean moved together so that its R is at `R_INDEX`."""
     at = r_position(mean - _level(mean, qrs_onset(mean)), R_INDEX)
     moved = replace(beats, positions=beats.positions + at - R_INDEX)
@@ -207,7 +153,7 @@ def _level(beat: Floats, onset: int) -> Floats:
 
 
 def _robust_mean(
-    windows: Floats, beats: _Beats, centre: Floats, rounds: int
+    windows: Floats, beats: Beats, centre: Floats, rounds: int
 ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """Return the mean beat [8, 600], its standard error by lead in mV, and the beats in it.
 
@@ -242,38 +188,40 @@ def _robust_mean(
     return centre, np.sqrt(np.median(error, axis=1)), kept
 
 
-def _disturbance(signals: Floats, mean: Floats, beats: _Beats) -> tuple[Floats, float, float]:
+def _disturbance(signals: Floats, mean: Floats, beats: Beats) -> tuple[Floats, float, float]:
     """Return wander and mains of the signals [8, n] by what remains without the beats.
 
     Beats that were not averaged have no model; a straight line takes their place.
     """
     n = signals.shape[1]
     rest = signals - _sequence(mean, beats, n)
+    spans: list[tuple[int, int]] = []
     for i in np.flatnonzero(~beats.used):
         start = int(max(beats.positions[i] - beats.before[i], 0))
         end = int(min(beats.positions[i] + beats.after[i] + 1, n))
+        # One line for beats in a row: the level between two of them is not known.
+        if spans and start <= spans[-1][1] + 2 * _BRIDGE:
+            start = spans.pop()[0]
+        spans.append((start, end))
+    for start, end in spans:
         _bridge(rest, start, end)
     return artefacts(rest)
 
 
-def _sequence(mean: Floats, beats: _Beats, n: int) -> Floats:
+def _sequence(mean: Floats, beats: Beats, n: int) -> Floats:
     """Return the signal that the mean beat makes at the beats' positions, [8, n].
 
-    Between two beats it changes over from the one to the other where the time is shared.
+    Between two beats it changes over from the one to the other at their border.
     """
     centres = np.rint(beats.positions).astype(np.int64)
-    borders = np.rint(centres[:-1] + AFTER_R * np.diff(centres)).astype(np.int64)
-    owner = np.searchsorted(borders, np.arange(n), side="right")
+    owner = np.searchsorted(beats.border, np.arange(n), side="right")
     within = np.arange(n) - centres[owner] + R_INDEX
-    first = max(R_INDEX - int(BEFORE_R * beats.rr), 0)
-    last = min(R_INDEX + int(AFTER_R * beats.rr), BEAT_SAMPLES - 1)
-    return np.take(mean, np.clip(within, first, last), axis=1)
+    return np.take(mean, np.clip(within, *beats.own), axis=1)
 
 
 def _bridge(rest: Floats, start: int, end: int) -> None:
     """Replace [start, end) by a line between the levels on both sides, in place."""
-    width = int(0.050 * BEAT_RATE_HZ)
-    left, right = rest[:, max(start - width, 0) : start], rest[:, end : end + width]
+    left, right = rest[:, max(start - _BRIDGE, 0) : start], rest[:, end : end + _BRIDGE]
     level = [side.mean(axis=1) if side.shape[1] else None for side in (left, right)]
     begin = level[0] if level[0] is not None else level[1]
     finish = level[1] if level[1] is not None else level[0]
@@ -281,10 +229,9 @@ def _bridge(rest: Floats, start: int, end: int) -> None:
         rest[:, start:end] = np.linspace(begin, finish, end - start, axis=1)
 
 
-def _fade(eight: NDArray[np.float64], rr: float) -> NDArray[np.float64]:
+def _fade(eight: NDArray[np.float64], own: tuple[int, int]) -> NDArray[np.float64]:
     """Hold the beat's level outside of its own share of the RR interval, and let it fade to 0."""
-    first = max(R_INDEX - int(BEFORE_R * rr), 0)
-    last = min(R_INDEX + int(AFTER_R * rr), BEAT_SAMPLES - 1)
+    first, last = own
     time = np.arange(BEAT_SAMPLES)
     outside = np.maximum(np.maximum(first - time, time - last), 0)
     fade = 0.5 * (1.0 + np.cos(np.pi * np.minimum(outside / _FADE, 1.0)))

@@ -1,4 +1,4 @@
-"""The Beat: the average of a recording's dominant beats, what the VAE sees and traits measure."""
+"""The Beat: the average of a recording's sinus beats, what the VAE sees and traits measure."""
 
 from dataclasses import dataclass, field
 
@@ -35,12 +35,13 @@ class Beat:
     before the onset of the QRS complex, with R (the centre of the QRS complex's power, see
     `r_position`) at `R_INDEX`. Where the neighbouring beats reach into the window, it fades to
     zero. `fiducials` bound its waves. `n_beats` of `n_detected` beats were averaged, `rr_ms` is
-    the median interval between detected beats, `noise_uv` the standard error of the average
+    the mean interval between all detected beats, `noise_uv` the standard error of the average
     (median lead). `flags` and the score `quality` (0 to 1) are those of `quality.assess`.
     `p_agreement` is the correlation of the time before QRS between two halves of the beats: near
     1 where a P wave repeats, low where the atria fibrillate. `source` is `computed`, or `vendor`:
     the signal is then the device's own median beat. `r_samples` are the positions of `R_INDEX` in
-    the recording of the beats that were averaged, in samples at 500 Hz, with fraction.
+    the recording of the beats that were averaged, in samples at 500 Hz, with fraction. `reach`:
+    how many samples before and after R belong to this beat and not to its neighbours.
     """
 
     signal_mv: NDArray[np.float32]
@@ -52,5 +53,6 @@ class Beat:
     flags: tuple[str, ...] = ()
     quality: float = 1.0
     p_agreement: float = 1.0
+    reach: tuple[float, float] = (R_INDEX, BEAT_SAMPLES - R_INDEX)
     source: str = "computed"
     r_samples: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))

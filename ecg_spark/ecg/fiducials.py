@@ -2,7 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_opening, gaussian_filter1d
+from scipy.ndimage import gaussian_filter1d
 
 from ecg_spark.ecg.beat import BEAT_RATE_HZ, BEAT_SAMPLES, R_INDEX, Fiducials
 from ecg_spark.ecg.recording import INDEPENDENT_LEADS
@@ -22,16 +22,23 @@ FLUTTER_MS = (150.0, 250.0)
 
 _SAME_WAVE, _SAME_SIZE = 0.93, 1.45
 _V1 = INDEPENDENT_LEADS.index("V1")
-_QUIET = 0.05
+_QUIET, _STEEP = 0.05, 0.4
 _QUIET_SAMPLES = int(0.008 * BEAT_RATE_HZ)
 _MIN_QRS = int(0.030 * BEAT_RATE_HZ)
 _MAX_QRS_BEFORE = int(0.110 * BEAT_RATE_HZ)
 _MAX_QRS_AFTER = int(0.150 * BEAT_RATE_HZ)
-_P_LEVEL = 0.15
-_SHORTEST_P, _SHORT_P, _LONG_P, _LONGEST_P = (
-    int(ms * BEAT_RATE_HZ / 1000.0) for ms in (40.0, 70.0, 140.0, 220.0)
+_SHORTEST_P, _LONGEST_P, _LEAST_P_ROOM = (
+    int(ms * BEAT_RATE_HZ / 1000.0) for ms in (40.0, 220.0, 90.0)
 )
-_P_NOTCH = int(0.032 * BEAT_RATE_HZ)
+# Bends are seen over twice 44 ms; P's flank is at most 170 ms long.
+_P_HALF, _P_MARGIN, _P_FLANK, _P_LOBES = (
+    int(ms * BEAT_RATE_HZ / 1000.0) for ms in (44.0, 22.0, 170.0, 70.0)
+)
+# Knees lie a little inside of a wave; its end is shallower than its beginning.
+_P_BEFORE, _P_AFTER, _P_LEVEL = 8, 15, 0.17
+_TP, _TP_STEEP = 20, 90.0
+_AFTER_QRS = int(0.040 * BEAT_RATE_HZ)
+_P_RISE, _P_SECOND, _P_APART, _P_BIPHASIC = 0.35, 0.5, 0.4, 0.75
 _T_TAIL, _T_SIGMA = 0.13, 5.0
 _T_CAP, _T_CAPMIN = 1.6, 12
 
@@ -52,25 +59,31 @@ def qrs_bounds(eight: NDArray[np.floating]) -> tuple[float, float]:
 
 
 def find_fiducials(
-    eight: NDArray[np.floating], rr_ms: float, noise_mv: float, p_agreement: float
+    eight: NDArray[np.floating],
+    reach: tuple[float, float],
+    noise_mv: float,
+    p_agreement: float,
 ) -> Fiducials:
     """Return the fiducials of a beat [8, 600] in mV, R at `R_INDEX`.
 
-    `rr_ms` bounds where P and T may lie, `noise_mv` is the beat's standard error: a P wave must
-    exceed four times of it and `MIN_P_MV`. There is none where the beats do not agree about one
-    (`p_agreement`, see `Beat`), nor where the atria flutter.
+    P and T lie within `reach`, the samples before and after R that belong to no other beat.
+    `noise_mv` is the beat's standard error: a P wave must exceed four times of it and `MIN_P_MV`.
+    There is none where the beats do not agree about one (`p_agreement`, see `Beat`), nor where the
+    atria flutter.
     """
     signals = np.asarray(eight, dtype=np.float64)
     onset, offset = qrs_bounds(signals)
-    rr = rr_ms * BEAT_RATE_HZ / 1000.0
-    t_peak, t_offset = _t_wave(
-        signals, round(offset), min(R_INDEX + int(0.58 * rr), BEAT_SAMPLES - 1)
-    )
+    own = own_samples(reach)
+    t_peak, t_offset = _t_wave(signals, round(offset), own[1])
     p_onset, p_offset = None, None
-    if p_agreement >= MIN_P_AGREEMENT and not _flutters(signals[_V1], onset, offset, rr):
-        earliest = max(R_INDEX - int(0.42 * rr), 0)
-        p_onset, p_offset = _p_wave(signals, round(onset), earliest, noise_mv)
+    if p_agreement >= MIN_P_AGREEMENT and not _flutters(signals[_V1], onset, offset, reach):
+        p_onset, p_offset = _p_wave(signals, round(onset), round(offset), own, noise_mv)
     return Fiducials(p_onset, p_offset, onset, offset, t_peak, t_offset)
+
+
+def own_samples(reach: tuple[float, float]) -> tuple[int, int]:
+    """Return the first and last sample of a beat that belong to it, by its `reach` about R."""
+    return max(R_INDEX - int(reach[0]), 0), min(R_INDEX + int(reach[1]), BEAT_SAMPLES - 1)
 
 
 def conducted(at: Fiducials) -> bool:
@@ -95,7 +108,10 @@ def _quiet(slope: NDArray[np.float64], direction: int, reach: int) -> float:
     floor = float(np.sort(far)[far.size // 10])
     limit = max(_QUIET * float(near.max()), 1.5 * floor)
     loud = far > limit
-    for i in range(reach - _MIN_QRS // 2):
+    # A wide complex may rest between two deflections: what is as steep as QRS is within it.
+    steep = np.flatnonzero(far[: reach - _MIN_QRS // 2] > _STEEP * float(near.max()))
+    steep = steep[: steep.size * (direction > 0)]
+    for i in range(int(steep[-1]) if steep.size else 0, reach - _MIN_QRS // 2):
         if not loud[i : i + _QUIET_SAMPLES].any():
             share = (far[i - 1] - limit) / (far[i - 1] - far[i]) if i else 1.0
             return float(R_INDEX + direction * (i - 1 + share + _MIN_QRS // 2))
@@ -135,20 +151,22 @@ def _t_wave(
     return float(start + peak), float(start + at)
 
 
-def _flutters(v1: NDArray[np.float64], onset: float, offset: float, rr: float) -> bool:
+def _flutters(
+    v1: NDArray[np.float64], onset: float, offset: float, reach: tuple[float, float]
+) -> bool:
     """Say whether what precedes QRS in V1 is one of a train of equal waves.
 
     Atrial flutter is seen best in V1. Another of its waves stands out before the first, or, where
     every second one is conducted, half an interval after it, beyond QRS.
     """
     end = int(onset) - int(0.012 * BEAT_RATE_HZ)
-    first, last = max(R_INDEX - 0.42 * rr, 0.0), min(R_INDEX + 0.58 * rr, BEAT_SAMPLES)
+    first, last = own_samples(reach)
     length = min(int(0.120 * BEAT_RATE_HZ), int(end - first))
     if length < int(0.080 * BEAT_RATE_HZ):
         return False
     periods = [int(ms * BEAT_RATE_HZ / 1000.0) for ms in FLUTTER_MS]
     lags = [-lag for lag in range(periods[0], periods[1] + 1)]
-    half = round(rr / 2)
+    half = round(sum(reach) / 2)
     lags += [lag for lag in range(half - 4, half + 5) if periods[0] <= lag <= periods[1]]
     starts = end - length + np.array([0, *lags])
     clear = (starts + length <= onset) | (starts >= offset - 0.040 * BEAT_RATE_HZ)
@@ -163,45 +181,147 @@ def _flutters(v1: NDArray[np.float64], onset: float, offset: float, rr: float) -
 
 
 def _p_wave(
-    signals: NDArray[np.float64], qrs_onset: int, start: int, noise_mv: float
+    signals: NDArray[np.float64],
+    qrs_onset: int,
+    qrs_offset: int,
+    own: tuple[int, int],
+    noise_mv: float,
 ) -> tuple[float | None, float | None]:
-    """Return on- and offset of P: a hump of its own between the last T and the QRS."""
-    start = max(start, qrs_onset - int(0.320 * BEAT_RATE_HZ))
-    end = qrs_onset
-    if end - start < int(0.080 * BEAT_RATE_HZ):
+    """Return on- and offset of P: a hump of its own between the last T and the QRS.
+
+    It is where the signals bend most. They must rise and fall again there: a T wave that runs into
+    the QRS only falls, and a TP segment only rises or falls. P begins and ends near the knees on
+    both sides of it, which do not depend on the slope before it.
+    """
+    start = max(own[0], qrs_onset - int(0.320 * BEAT_RATE_HZ))
+    smooth = gaussian_filter1d(signals[:, start : qrs_onset - 1], 3.0, axis=1)
+    n = smooth.shape[1]
+    at = np.arange(_P_MARGIN, n - _P_MARGIN)
+    if n < _LEAST_P_ROOM:
         return None, None
-    left = signals[:, start : start + 8].mean(axis=1, keepdims=True)
-    right = signals[:, end - 4 : end + 1].mean(axis=1, keepdims=True)
-    share = np.linspace(0.0, 1.0, end - start + 1)
-    hump = gaussian_filter1d(
-        signals[:, start : end + 1] - left * (1 - share) - right * share, 3.0, axis=1
-    )
-    magnitude = np.sqrt(np.mean(hump**2, axis=0))
-    inner = slice(int(0.020 * BEAT_RATE_HZ), magnitude.size - int(0.024 * BEAT_RATE_HZ))
-    peak = inner.start + int(magnitude[inner].argmax())
-    ordered = np.sort(magnitude)
-    floor = float(ordered[magnitude.size // 5])
-    if magnitude[peak] < max(MIN_P_MV, 4.0 * noise_mv, 2.0 * floor):
+    bend = _bend(smooth, at, _P_HALF)
+    size = np.linalg.norm(bend, axis=0)
+    tops = np.flatnonzero(np.diff(np.sign(np.diff(size, prepend=0.0, append=0.0))) < 0)
+    tops = tops[size[tops] > _P_SECOND * size.max(initial=0.0)]
+    found = None
+    for most in tops[np.argsort(-size[tops])]:
+        along = bend[:, most] / max(float(size[most]), 1e-12)
+        hump, bent = along @ smooth, along @ bend
+        near = slice(max(int(at[most]) - _P_MARGIN, 0), int(at[most]) + _P_MARGIN)
+        peak = near.start + int(hump[near].argmax())
+        if _rises_and_falls(hump, bent, most, peak):
+            first, last = _lobes(bent, at, most, peak)
+            left = max(first - _P_FLANK, 0)
+            knee = left + _knee(hump[left : first + 1] * (1.0 if first == peak else -1.0))
+            break
+    else:
+        after = signals[:, qrs_offset + _AFTER_QRS : own[1] + 1]
+        found = _second_hump(after, signals[:, start : qrs_onset - 1], noise_mv)
+        if found is None or start > own[0]:
+            return None, None
+        knee, peak, hump = found
+        first = last = peak
+    end = last + _knee(hump[last:] * (1.0 if last == peak else -1.0))
+    height = abs(hump[first] - hump[knee])
+    begin, end = max(knee - _P_BEFORE, 0), min(end + _P_AFTER, n - 1)
+    wave = smooth[:, begin : end + 1] - _without_p(smooth, begin, knee, end, height)
+    magnitude = np.sqrt(np.mean(wave**2, axis=0))
+    top = float(magnitude.max())
+    quiet = np.flatnonzero(magnitude < _P_LEVEL * top)
+    # On the slope of T no level tells where P begins: the knee alone does.
+    onset = int(quiet[quiet < first - begin].max(initial=0)) if found is None else 0
+    offset = int(quiet[quiet > last - begin].min(initial=end - begin))
+    if top < max(MIN_P_MV, 4.0 * noise_mv) or not _SHORTEST_P <= offset - onset <= _LONGEST_P:
         return None, None
-    # Where T runs into P, little of the time before QRS is flat: then only the lowest is the floor.
-    for level in (floor, float(ordered[magnitude.size // 20])):
-        quiet = magnitude < level + _P_LEVEL * (magnitude[peak] - level)
-        wave = _around(quiet, peak)
-        if wave[1] - wave[0] < _SHORT_P:
-            # It may be half of a biphasic wave, which is quiet where it crosses zero.
-            whole = _around(binary_opening(quiet, np.ones(_P_NOTCH, bool)), peak)
-            if whole[0] >= 0 and whole[1] < quiet.size and whole[1] - whole[0] <= _LONG_P:
-                wave = whole
-        onset, offset = max(wave[0], 0), min(wave[1], quiet.size - 1)
-        if _SHORTEST_P <= offset - onset <= _LONGEST_P:
-            return float(start + onset), float(start + offset)
-    return None, None
+    return float(start + begin + onset), float(start + begin + offset)
 
 
-def _around(quiet: NDArray[np.bool_], peak: int) -> tuple[int, int]:
-    """Return the last quiet sample before `peak` and the first after it; -1 and n where none is."""
-    before, after = np.flatnonzero(quiet[:peak]), np.flatnonzero(quiet[peak:])
-    return (
-        int(before[-1]) if before.size else -1,
-        peak + int(after[0]) if after.size else quiet.size,
-    )
+def _bend(rows: NDArray[np.float64], at: NDArray[np.int64], half: int) -> NDArray[np.float64]:
+    """Return how far `rows` [..., n] are, `at` samples, above the line `half` to both sides."""
+    before, after = np.maximum(at - half, 0), np.minimum(at + half, rows.shape[-1] - 1)
+    share = (at - before) / (after - before)
+    return rows[..., at] - rows[..., before] * (1.0 - share) - rows[..., after] * share
+
+
+def _rises_and_falls(
+    hump: NDArray[np.float64], bent: NDArray[np.float64], most: int, peak: int
+) -> bool:
+    """Say whether a wave is a hump of its own: not the top of T, nor the slope behind it.
+
+    On the slope of a T wave P need not rise, but there is a hollow between the two.
+    """
+    rise, fall = (float(hump[peak] - part.min()) for part in (hump[: peak + 1], hump[peak:]))
+    hollow = float(-bent[:most].min(initial=0.0))
+    least = _P_RISE * float(bent[most])
+    return fall >= least and max(rise, 1.5 * hollow) >= least
+
+
+def _second_hump(
+    after: NDArray[np.float64], before: NDArray[np.float64], noise_mv: float
+) -> tuple[int, int, NDArray[np.float64]] | None:
+    """Return foot and top of P, and the signal along it, where it stands on the slope of T.
+
+    What comes `after` QRS and what comes `before` the next make one run [leads, n], in which T is a
+    hump and P another, with a hollow between them; one alone is T. Samples count in `before`.
+    """
+    joint, half = after.shape[1], _P_HALF // 2
+    if joint == 0:
+        return None
+    level = before[:, :4].mean(axis=1, keepdims=True) - after[:, -4:].mean(axis=1, keepdims=True)
+    run = gaussian_filter1d(np.concatenate([after + level, before], axis=1), 3.0, axis=1)
+    at = np.arange(half, run.shape[1] - half)
+    fine = _bend(run, at, half)
+    size = np.sqrt(np.mean(fine**2, axis=0))
+    late = np.flatnonzero(at >= joint)
+    top = int(late[size[late].argmax()])
+    if top in (late[0], late[-1]) or size[top] < max(0.5 * MIN_P_MV, 2.0 * noise_mv):
+        return None
+    along = fine[:, top] / np.linalg.norm(fine[:, top])
+    bent, beyond = np.split(along @ fine, [top + 1])
+    depth = np.minimum.accumulate(bent[::-1])[::-1]
+    least = _P_APART * float(bent[top])
+    other = np.flatnonzero((bent - depth > least) & (bent[top] - depth > least))
+    # The foot of T bends, too, but only once; behind P there is another hollow.
+    if other.size == 0 or beyond.min() > -_P_RISE * float(bent[top]):
+        return None
+    foot = int(at[other[-1] + int(bent[other[-1] :].argmin())])
+    return max(foot - joint, 0), int(at[top]) - joint, along @ run[:, joint:]
+
+
+def _without_p(
+    smooth: NDArray[np.float64], begin: int, knee: int, end: int, height: float
+) -> NDArray[np.float64]:
+    """Return what `smooth` [leads, n] would be from `begin` to `end` without a P wave.
+
+    A straight line, but where the TP segment is as steep as a flank of P it goes on up to the knee.
+    """
+    line = np.array([begin, end]), smooth[:, [begin, end]]
+    if begin >= _TP:
+        before = smooth[:, begin - _TP : begin + 1]
+        time = np.arange(-_TP, 1) + _TP / 2
+        slope = before @ time / (time @ time)
+        if _TP_STEEP * float(np.linalg.norm(slope)) > height:
+            level = before.mean(axis=1) + slope * _TP / 2
+            knees = [level, level + slope * (knee - begin), smooth[:, end]]
+            line = np.array([begin, max(knee, begin + 1), end]), np.stack(knees, axis=1)
+    own = np.arange(begin, end + 1)
+    return np.stack([np.interp(own, line[0], levels) for levels in line[1]])
+
+
+def _lobes(
+    bent: NDArray[np.float64], at: NDArray[np.int64], most: int, peak: int
+) -> tuple[int, int]:
+    """Return the extremes of P's first and last lobe: of a biphasic wave the two differ.
+
+    A single hump is flanked by bends of half its own, the other way.
+    """
+    near = slice(max(most - _P_LOBES, 0), most + _P_LOBES + 1)
+    other = near.start + int(bent[near].argmin())
+    if -bent[other] < _P_BIPHASIC * bent[most]:
+        return peak, peak
+    return min(peak, int(at[other])), max(peak, int(at[other]))
+
+
+def _knee(flank: NDArray[np.float64]) -> int:
+    """Return where a flank is furthest below the line from its first to its last sample."""
+    return int((flank - np.linspace(flank[0], flank[-1], flank.size)).argmin())

@@ -20,9 +20,9 @@ Traits = dict[str, float | list[float] | None]
 def measure_traits(beat: Beat) -> Traits:
     """Return the traits of a beat by name; None where there is nothing to measure.
 
-    Rate and intervals: `heart_rate_bpm` and `rr_ms` (median RR), `pr_ms` and `p_ms` (None without
-    a P wave), `qrs_ms`, `qt_ms`, `qtc_ms` by Bazett (Heart 1920; 7:353: QT / sqrt(RR in s)) and
-    `qtcf_ms` by Fridericia (Acta Med Scand 1920; 53:469: QT / cbrt(RR in s)).
+    Rate and intervals: `heart_rate_bpm` and `rr_ms` (mean of all beats), `pr_ms` and `p_ms` (None
+    without a P wave), `qrs_ms`, `qt_ms`, `qtc_ms` by Bazett (Heart 1920; 7:353: QT / sqrt(RR in s))
+    and `qtcf_ms` by Fridericia (Acta Med Scand 1920; 53:469: QT / cbrt(RR in s)).
 
     Frontal axes of the waves' net areas, 0 towards lead I and 90 towards aVF: `p_axis_deg`,
     `axis_deg` (QRS), `t_axis_deg`.

@@ -35,7 +35,7 @@ def beat_of(
         return beat
     signal = _vendor_signal(recording)
     at = find_fiducials(
-        signal[INDEPENDENT_ROWS], beat.rr_ms, beat.noise_uv / 1000.0, beat.p_agreement
+        signal[INDEPENDENT_ROWS], beat.reach, beat.noise_uv / 1000.0, beat.p_agreement
     )
     return replace(beat, signal_mv=signal, fiducials=at, source="vendor")
 

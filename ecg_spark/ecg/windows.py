@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 
 from ecg_spark.ecg.beat import BEAT_RATE_HZ
 from ecg_spark.ecg.filtering import Floats
@@ -13,6 +14,8 @@ beats stay below 0.7, beats of one origin above 0.95 unless noise is as large as
 
 _QRS_REACH_S, _LAG_REACH_S = 0.080, 0.030
 _R_REACH = int(0.070 * BEAT_RATE_HZ)
+_EARLIER = (int(0.130 * BEAT_RATE_HZ), int(0.055 * BEAT_RATE_HZ))
+_SMOOTH = 0.006 * BEAT_RATE_HZ
 _TAPS = 12
 _MAX_COMPARED = 40
 
@@ -53,17 +56,25 @@ def without_line(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     return rows - (rows @ line)[..., None] * (line / (line @ line))
 
 
-def same_shape(band: Floats, rate_hz: float, peaks: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Say which beats have the shape of the most common QRS complex, over all leads together.
+def shapes(band: Floats, rate_hz: float, peaks: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the shape of every beat's QRS complex over all leads: 0 the most common, then 1, 2 ...
 
     `band` is the signal [leads, n] without wander. Every beat is compared with every other at its
-    best lag; the beat with most equals, then with the largest correlations, leads the class.
+    best lag; of the beats that are left, the one with most equals, then with the largest
+    correlations, leads the next class. A beat that has no equal is -1.
     """
     chosen = np.unique(np.linspace(0, peaks.size - 1, _MAX_COMPARED).round().astype(np.int64))
     correlation = _correlation(band, rate_hz, peaks[chosen], peaks)
-    alike = np.minimum((correlation > SAME_SHAPE).sum(axis=1), peaks.size)
-    leader = np.lexsort((correlation.sum(axis=1), alike))[-1]
-    return correlation[leader] > SAME_SHAPE
+    shape = np.full(peaks.size, -1)
+    for label in range(peaks.size):
+        alike = (correlation > SAME_SHAPE) & (shape < 0)
+        alike[shape[chosen] >= 0] = False
+        count = alike.sum(axis=1)
+        leader = np.lexsort((correlation.sum(axis=1), count))[-1]
+        if label and count[leader] < 2:
+            break
+        shape[alike[leader]] = label
+    return shape
 
 
 def _correlation(
@@ -114,6 +125,23 @@ def _peak(rows: Floats) -> NDArray[np.float64]:
     return top + np.clip(shift, -1.0, 1.0)
 
 
+def first_deflection(magnitude: NDArray[np.float64], centre: float) -> float:
+    """Return where the first large deflection of a QRS complex is, given its `centre` of power.
+
+    Readers mark a wide or paced complex at its first large deflection, not at a deeper one that
+    follows 60 ms later or more. Large is half of the largest, and apart from it.
+    """
+    at = round(centre)
+    start, end = (max(at - reach, 0) for reach in _EARLIER)
+    if end - start < 3:
+        return centre
+    first = start + int(magnitude[start:end].argmax())
+    largest = float(magnitude[max(at - 2, 0) : at + 3].max())
+    between = float(magnitude[first:at].min(initial=np.inf))
+    apart = start < first < end - 1 and between < 0.5 * float(magnitude[first])
+    return float(first) if apart and magnitude[first] > 0.5 * largest else centre
+
+
 def r_position(beat: Floats, near: int) -> float:
     """Return where R is in `beat` [leads, n], zero before the QRS complex: a sample, with fraction.
 
@@ -130,4 +158,6 @@ def r_position(beat: Floats, near: int) -> float:
         if total <= 0.0:
             return float(near)
         centre = start + float(np.arange(around.size) @ around) / total
-    return centre
+    # Smoothed, what is left of a pacing spike is no large deflection.
+    smooth = gaussian_filter1d(np.asarray(beat, dtype=np.float64), _SMOOTH, axis=1)
+    return first_deflection(np.sqrt(np.sum(smooth**2, axis=0)), centre)

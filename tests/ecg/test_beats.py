@@ -368,7 +368,7 @@ def test_without_a_p_wave_there_is_no_pr():
 
 def test_flat_beat_has_no_waves():
     empty = np.zeros((12, BEAT_SAMPLES), np.float32)
-    at = find_fiducials(empty[INDEPENDENT_ROWS], 1000.0, 0.0, 1.0)
+    at = find_fiducials(empty[INDEPENDENT_ROWS], (210.0, 290.0), 0.0, 1.0)
     nothing = Beat(empty, at, 5, 5, 1000.0, 0.0)
     traits = measure_traits(nothing)
     assert traits["heart_rate_bpm"] == 60

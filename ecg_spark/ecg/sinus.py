@@ -1,0 +1,164 @@
+"""Which of the detected beats are the sinus beats: of one shape, narrow, after a P wave, not early.
+
+The most common shape is the sinus beat in most recordings, but not in bigeminy, nor where
+ventricular beats come in pairs.
+"""
+
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecg_spark.ecg.beat import BEAT_RATE_HZ, BEAT_SAMPLES, R_INDEX
+from ecg_spark.ecg.fiducials import WIDE_QRS_MS, find_fiducials, own_samples
+from ecg_spark.ecg.filtering import Floats, Spectrum
+from ecg_spark.ecg.windows import align, cut, middle, shapes
+
+MIN_BEATS = 3
+"""An average of fewer beats shows one beat's noise."""
+
+BEFORE_R, AFTER_R = 0.42, 0.58
+"""How the time between two R peaks is shared: the latter part of it, up to P, belongs to the next
+beat. It holds P at 130 beats a minute and a QT of 550 ms at 60."""
+
+QRS_BEFORE_R_S = 0.10
+"""How long before its R a wide QRS complex begins: where a beat without P wave takes over."""
+
+PREMATURE = 0.8
+"""A beat that follows sooner than this part of the usual interval is ectopic."""
+
+_SHAPE_HZ, SHAPE_STEP = (1.0, 40.0), 2
+_CLASS_HZ = (0.5, 40.0)
+_STEADY = 0.08  # spread of intervals of one kind, as a part of them; fibrillation has above 0.15
+
+
+@dataclass(frozen=True)
+class Beats:
+    """The detected beats: `positions` of R in samples, and which of them are averaged.
+
+    `before`, `after`: how many samples of each belong to it and to no other beat. `reach`: the same
+    of the average beat, before and after R. `border` is where each takes over from the one before
+    it. `rr` is the mean interval in samples.
+    """
+
+    positions: NDArray[np.float64]
+    used: NDArray[np.bool_]
+    before: NDArray[np.float64]
+    after: NDArray[np.float64]
+    reach: tuple[float, float]
+    border: NDArray[np.float64]
+    rr: float
+
+    def windows(self, signals: Floats) -> Floats:
+        """The used beats, [beats, leads, 600]."""
+        return cut(signals, self.positions[self.used], R_INDEX, BEAT_SAMPLES)
+
+    @property
+    def own(self) -> tuple[int, int]:
+        """First and last sample of the average beat that belong to it and to no other."""
+        return own_samples(self.reach)
+
+
+def sinus_beats(whole: Spectrum, peaks: NDArray[np.int64]) -> tuple[Beats, NDArray[np.bool_]]:
+    """Return the beats, the sinus beats aligned and marked as used, and which are ectopic.
+
+    Fewer than `MIN_BEATS` may be used: then no shape is that common.
+    """
+    band, rate, _ = whole.band_at(*_SHAPE_HZ, BEAT_RATE_HZ / SHAPE_STEP)
+    interval = np.diff(peaks).astype(np.float64)
+    last = whole.n - 1
+    inside = (peaks > 0.1 * BEAT_RATE_HZ) & (peaks < last - 0.1 * BEAT_RATE_HZ)
+    shape = shapes(band, rate, peaks // SHAPE_STEP)
+    alike = shape == _sinus_shape(whole, band, rate, peaks, np.where(inside, shape, -1))
+    early = _early(interval, alike)
+    used = alike & inside
+    if (used & ~early).sum() >= MIN_BEATS:
+        used &= ~early
+    positions = peaks.astype(np.float64)
+    if used.sum() >= MIN_BEATS:
+        positions[used] = SHAPE_STEP * align(band, rate, positions[used] / SHAPE_STEP)
+    led = np.flatnonzero(used[1:])
+    rr = float(np.median(interval[led] if led.size else interval))
+    # A beat of another shape has no P wave of its own: the time up to its QRS is the last beat's.
+    qrs = QRS_BEFORE_R_S * BEAT_RATE_HZ
+    start = np.where(alike[1:], BEFORE_R * rr, qrs)
+    least = np.where(alike[1:], 0.15 * rr, qrs)
+    before = np.concatenate([[np.inf], np.maximum(interval - AFTER_R * rr, least)])
+    after = np.maximum(interval - start, 0.3 * np.minimum(interval, rr))
+    after = np.append(after, np.inf)
+    later = alike & np.append(alike[1:], False)
+    after[later] = np.maximum(after, AFTER_R * np.append(interval, 0.0))[later]
+    followed = used & ~np.append(alike[1:], True)
+    cut_short = 2 * followed.sum() > used.sum()
+    reach = (BEFORE_R * rr, float(np.median(after[followed])) if cut_short else AFTER_R * rr)
+    # The signal's ends are neighbours, too: what lies outside of it belongs to no beat.
+    beats = Beats(
+        positions=positions,
+        used=used,
+        before=np.minimum(before, peaks),
+        after=np.minimum(after, last - peaks),
+        reach=reach,
+        border=np.asarray(peaks[1:] - np.where(alike[1:], (1.0 - AFTER_R) * interval, qrs)),
+        rr=float(interval.mean()),
+    )
+    return beats, (~alike | early) & inside
+
+
+def _sinus_shape(
+    whole: Spectrum,
+    band: Floats,
+    rate: float,
+    peaks: NDArray[np.int64],
+    shape: NDArray[np.int64],
+) -> int:
+    """Return the shape of the sinus beats.
+
+    It is the most common one, unless that is wide or early. Then it is the one of at least
+    `MIN_BEATS` beats of which most is true: narrow, not early beside the other shapes, after a P
+    wave; of equals the more common one.
+    """
+    labels = [k for k in range(int(shape.max()) + 1) if (shape == k).sum() >= MIN_BEATS]
+    if len(labels) < 2:
+        return 0
+    interval = np.diff(peaks, prepend=peaks[0] - np.diff(peaks)[0]).astype(np.float64)
+    usual = [float(np.median(interval[shape == k])) for k in labels]
+    broad = whole.band(*_CLASS_HZ)
+    points = []
+    for label, mean_rr in zip(labels, usual, strict=True):
+        own = shape == label
+        at = SHAPE_STEP * align(band, rate, peaks[own] / SHAPE_STEP)
+        beat = middle(cut(broad, at, R_INDEX, BEAT_SAMPLES)).astype(np.float64)
+        found = find_fiducials(beat, (BEFORE_R * mean_rr, AFTER_R * mean_rr), 0.0, 1.0)
+        narrow = found.qrs_offset - found.qrs_onset < WIDE_QRS_MS * BEAT_RATE_HZ / 1000.0
+        late = mean_rr > PREMATURE * max(usual)
+        if label == labels[0] and narrow and late:
+            return label
+        points.append(int(narrow) + int(late) + int(found.p_onset is not None))
+    return labels[int(np.argmax(points))]
+
+
+def _early(interval: NDArray[np.float64], alike: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Say which beats follow sooner than is usual, where anything is usual.
+
+    In a steady rhythm that is the median of the intervals around. In atrial bigeminy the intervals
+    from one narrow beat to the next are of two kinds, each of them steady, and the short ones lead
+    to the early beats. In fibrillation they are of all kinds, and no beat is early.
+    """
+    early = np.zeros(alike.size, dtype=bool)
+    near = [interval[max(i - 3, 0) : i + 3].tolist() for i in range(interval.size)]
+    usual = np.array([median(values) for values in near])
+    change = np.median(np.abs(np.diff(interval, prepend=interval[0])))
+    if change < 0.1 * np.median(interval):
+        early[1:] = interval < PREMATURE * usual
+        return early
+    pairs = alike[:-1] & alike[1:]
+    ordered = np.sort(interval[pairs])
+    if ordered.size < 2 * MIN_BEATS:
+        return early
+    at = int(np.argmax(np.diff(np.log(ordered)))) + 1
+    short, long = ordered[:at], ordered[at:]
+    steady = all(part.std() < _STEADY * part.mean() for part in (short, long))
+    if steady and min(short.size, long.size) > 1 and short.mean() < PREMATURE * long.mean():
+        early[1:] = pairs & (interval <= short[-1])
+    return early
