@@ -38,7 +38,7 @@ _P_HALF, _P_MARGIN, _P_FLANK, _P_LOBES = (
 _P_BEFORE, _P_AFTER, _P_LEVEL = 8, 15, 0.17
 _TP, _TP_STEEP = 20, 90.0
 _AFTER_QRS = int(0.040 * BEAT_RATE_HZ)
-_P_RISE, _P_SECOND, _P_APART, _P_BIPHASIC = 0.35, 0.5, 0.4, 0.75
+_P_RISE, _P_SECOND, _P_BESIDE, _P_APART = 0.35, 0.5, 0.75, 0.4
 _T_TAIL, _T_SIGMA = 0.13, 5.0
 _T_CAP, _T_CAPMIN = 1.6, 12
 
@@ -199,29 +199,21 @@ def _p_wave(
     at = np.arange(_P_MARGIN, n - _P_MARGIN)
     if n < _LEAST_P_ROOM:
         return None, None
-    bend = _bend(smooth, at, _P_HALF)
-    size = np.linalg.norm(bend, axis=0)
-    tops = np.flatnonzero(np.diff(np.sign(np.diff(size, prepend=0.0, append=0.0))) < 0)
-    tops = tops[size[tops] > _P_SECOND * size.max(initial=0.0)]
-    found = None
-    for most in tops[np.argsort(-size[tops])]:
-        along = bend[:, most] / max(float(size[most]), 1e-12)
-        hump, bent = along @ smooth, along @ bend
-        near = slice(max(int(at[most]) - _P_MARGIN, 0), int(at[most]) + _P_MARGIN)
-        peak = near.start + int(hump[near].argmax())
-        if _rises_and_falls(hump, bent, most, peak):
-            first, last = _lobes(bent, at, most, peak)
-            left = max(first - _P_FLANK, 0)
-            knee = left + _knee(hump[left : first + 1] * (1.0 if first == peak else -1.0))
-            break
+    lobes = _lobes(smooth, at)
+    on_t = None
+    if lobes:
+        first, hump = lobes[0]
+        left = max(first - _P_FLANK, 0)
+        knee = left + _knee(hump[left : first + 1])
+        last, falling = lobes[-1]
     else:
         after = signals[:, qrs_offset + _AFTER_QRS : own[1] + 1]
-        found = _second_hump(after, signals[:, start : qrs_onset - 1], noise_mv)
-        if found is None or start > own[0]:
+        on_t = _second_hump(after, signals[:, start : qrs_onset - 1], noise_mv)
+        if on_t is None or start > own[0]:
             return None, None
-        knee, peak, hump = found
-        first = last = peak
-    end = last + _knee(hump[last:] * (1.0 if last == peak else -1.0))
+        knee, first, hump = on_t
+        last, falling = first, hump
+    end = last + _knee(falling[last:])
     height = abs(hump[first] - hump[knee])
     begin, end = max(knee - _P_BEFORE, 0), min(end + _P_AFTER, n - 1)
     wave = smooth[:, begin : end + 1] - _without_p(smooth, begin, knee, end, height)
@@ -229,11 +221,39 @@ def _p_wave(
     top = float(magnitude.max())
     quiet = np.flatnonzero(magnitude < _P_LEVEL * top)
     # On the slope of T no level tells where P begins: the knee alone does.
-    onset = int(quiet[quiet < first - begin].max(initial=0)) if found is None else 0
+    onset = int(quiet[quiet < first - begin].max(initial=0)) if on_t is None else 0
     offset = int(quiet[quiet > last - begin].min(initial=end - begin))
     if top < max(MIN_P_MV, 4.0 * noise_mv) or not _SHORTEST_P <= offset - onset <= _LONGEST_P:
         return None, None
     return float(start + begin + onset), float(start + begin + offset)
+
+
+def _lobes(
+    smooth: NDArray[np.float64], at: NDArray[np.int64]
+) -> list[tuple[int, NDArray[np.float64]]]:
+    """Return the humps of P in `smooth` [leads, n], found among the samples `at`, in order of time.
+
+    Each is its top and the signal along the direction of its leads. A biphasic or notched P wave
+    has more than one, each next to the largest.
+    """
+    bend = _bend(smooth, at, _P_HALF)
+    size = np.linalg.norm(bend, axis=0)
+    tops = np.flatnonzero(np.diff(np.sign(np.diff(size, prepend=0.0, append=0.0))) < 0)
+    tops = tops[size[tops] > _P_SECOND * size.max(initial=0.0)]
+    lobes: list[tuple[int, NDArray[np.float64]]] = []
+    largest = 0.0
+    for most in tops[np.argsort(-size[tops])]:
+        along = bend[:, most] / max(float(size[most]), 1e-12)
+        hump, bent = along @ smooth, along @ bend
+        near = slice(max(int(at[most]) - _P_MARGIN, 0), int(at[most]) + _P_MARGIN)
+        peak = near.start + int(hump[near].argmax())
+        beside = not lobes or (
+            abs(peak - lobes[0][0]) <= _P_LOBES and size[most] > _P_BESIDE * largest
+        )
+        if beside and _rises_and_falls(hump, bent, most, peak):
+            largest = max(largest, float(size[most]))
+            lobes.append((peak, hump))
+    return sorted(lobes, key=lambda lobe: lobe[0])
 
 
 def _bend(rows: NDArray[np.float64], at: NDArray[np.int64], half: int) -> NDArray[np.float64]:
@@ -306,20 +326,6 @@ def _without_p(
             line = np.array([begin, max(knee, begin + 1), end]), np.stack(knees, axis=1)
     own = np.arange(begin, end + 1)
     return np.stack([np.interp(own, line[0], levels) for levels in line[1]])
-
-
-def _lobes(
-    bent: NDArray[np.float64], at: NDArray[np.int64], most: int, peak: int
-) -> tuple[int, int]:
-    """Return the extremes of P's first and last lobe: of a biphasic wave the two differ.
-
-    A single hump is flanked by bends of half its own, the other way.
-    """
-    near = slice(max(most - _P_LOBES, 0), most + _P_LOBES + 1)
-    other = near.start + int(bent[near].argmin())
-    if -bent[other] < _P_BIPHASIC * bent[most]:
-        return peak, peak
-    return min(peak, int(at[other])), max(peak, int(at[other]))
 
 
 def _knee(flank: NDArray[np.float64]) -> int:
