@@ -12,12 +12,10 @@ Counts are of steps, not of groups of persons who share a value: "3 recordings w
 nothing about any person that could be looked up. They are therefore shown however small they are.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pyspark.sql import SparkSession
-
-from ecg_spark.tables import FLOW, write_table
+from ecg_spark.tables import FLOW, write_rows
 
 CAME_IN, WENT_ON = "came in", "went on"
 """Values of `reason` that are none: what a step was given, and what it handed on."""
@@ -63,7 +61,6 @@ def merged(rows: Iterable[Row], others: Iterable[Row]) -> list[Row]:
     ]
 
 
-def write_flow(spark: SparkSession, rows: Iterable[Row], folder: str) -> int:
+def write_flow(rows: Sequence[Row], folder: str) -> int:
     """Write the rows of a step, of all its units, as the table `flow` into a new folder."""
-    frame = spark.createDataFrame(list(rows), FLOW.schema)
-    return write_table(frame.coalesce(1), FLOW, folder)
+    return write_rows(rows, FLOW, folder)

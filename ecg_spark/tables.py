@@ -1,13 +1,21 @@
 """Every table of the pipeline: its schema, its key and the checks it must pass.
 
-Tables are Parquet. A job writes one with `write_table`, which validates first and reports every
-discrepancy at once, and publishes it through `ecg_spark.store`.
+Tables are Parquet. A job writes one with `write_table`, or `write_rows` where the rows are few and
+in the driver's memory already; both validate and report every discrepancy at once. It publishes
+them through `ecg_spark.store`.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import (
     ArrayType,
     BinaryType,
@@ -207,6 +215,35 @@ def write_table(
     return check_table(frame.sparkSession, table, folder)
 
 
+def write_rows(records: Sequence[Mapping[str, Any]], table: Table, folder: str) -> int:
+    """Write records that are in memory here as `table` into a new folder; return their number.
+
+    NumPy's scalars are taken as Python's, NaN is a missing value. No Spark job is started for what
+    one file holds. Raises `DataError` as `write_table` does.
+    """
+    fields = to_arrow_schema(table.schema)
+    columns = {name: [_plain(one[name]) for one in records] for name in fields.names}
+    lacking = {
+        field.name: sum(value is None for value in columns[field.name])
+        for field in table.schema
+        if not field.nullable
+    }
+    keys = set(zip(*(columns[name] for name in table.key), strict=True))
+    _refuse(table, lacking, len(records) - len(keys))
+    arrays = [pa.array(columns[field.name], field.type) for field in fields]
+    fs, base = fsspec.core.url_to_fs(folder)
+    fs.makedirs(base, exist_ok=False)
+    with fs.open(f"{base}/part-0.parquet", "wb") as file:
+        pq.write_table(pa.Table.from_arrays(arrays, schema=fields), file)
+    return len(records)
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy scalar as Python's own, NaN as None."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
 def check_table(
     spark: SparkSession, table: Table, folder: str, *, without: tuple[str, ...] = ()
 ) -> int:
@@ -225,16 +262,18 @@ def check_table(
         *[F.count(F.when(F.col(name).isNull(), 1)).alias(f"null_{name}") for name in required],
     ).first()
     assert counts is not None
-    problems = [
-        f"{counts[f'null_{name}']} rows lack {name}" for name in required if counts[f"null_{name}"]
-    ]
-    if counts["keys"] != counts["rows"]:
-        problems.append(
-            f"{counts['rows'] - counts['keys']} rows repeat a key ({', '.join(table.key)})"
-        )
+    lacking = {name: counts[f"null_{name}"] for name in required}
+    _refuse(table, lacking, counts["rows"] - counts["keys"])
+    return int(counts["rows"])
+
+
+def _refuse(table: Table, lacking: Mapping[str, int], repeated: int) -> None:
+    """Refuse a table of which rows lack a value that all must have, or repeat a key."""
+    problems = [f"{count} rows lack {name}" for name, count in lacking.items() if count]
+    if repeated:
+        problems.append(f"{repeated} rows repeat a key ({', '.join(table.key)})")
     if problems:
         raise DataError(f"The table {table.name} is not as declared: {'; '.join(problems)}.")
-    return int(counts["rows"])
 
 
 def read_table(spark: SparkSession, table: Table, folder: str) -> DataFrame:

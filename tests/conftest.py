@@ -31,9 +31,11 @@ hypothesis.settings.register_profile("suite", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("suite")
 
 # The suite's Java processes live for minutes: the optimising compiler and a parallel collector
-# cost more of two cores than they give back.
+# cost more of two cores than they give back. What the first compiler makes needs its room.
 os.environ["OMP_NUM_THREADS"] = "1"  # two workers on two cores: a second thread only waits
-os.environ["JAVA_TOOL_OPTIONS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+os.environ["JAVA_TOOL_OPTIONS"] = (
+    "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC"
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -59,6 +61,11 @@ def spark():
     from ecg_spark.session import spark_session
 
     session = spark_session("ecg-spark tests", driver_memory="3g", progress=False)
+    # What pays for many rows and costs half of a query of a few: code made for each query, and a
+    # plan that is made anew after each of its stages.
+    session.conf.set("spark.sql.codegen.wholeStage", "false")
+    session.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")
+    session.conf.set("spark.sql.adaptive.enabled", "false")
     session.conf.set("spark.sql.shuffle.partitions", "2")
     yield session
     session.stop()

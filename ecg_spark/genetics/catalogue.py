@@ -18,12 +18,12 @@ from ecg_spark.genetics.annotate import (
     read_published,
 )
 from ecg_spark.genetics.loci import find_loci, significant_variants
-from ecg_spark.genetics.outputs import LD, LOCI, NEARBY_GENES, SIGNALS, write_rows
+from ecg_spark.genetics.outputs import LD, LOCI, NEARBY_GENES, SIGNALS
 from ecg_spark.genetics.packed import Packed, centred, standardised
 from ecg_spark.genetics.signals import independent_signals
 from ecg_spark.genetics.whole_genome import Loco
 from ecg_spark.study import Gwas
-from ecg_spark.tables import VARIANT
+from ecg_spark.tables import VARIANT, write_rows
 
 MAX_NEIGHBOURS = 4_000
 """Signals are looked for among so many variants about a lead variant."""
@@ -106,11 +106,11 @@ def write_loci(
                     else is_published(published, *place, window),
                 }
             )
-    write_rows(spark, loci, LOCI, folder)
-    write_rows(spark, signals, SIGNALS, folder)
+    write_rows(loci, LOCI, f"{folder}/{LOCI.name}")
+    write_rows(signals, SIGNALS, f"{folder}/{SIGNALS.name}")
     leads = pd.DataFrame(loci, columns=VARIANT).drop_duplicates()
     linked = [one for lead in leads.itertuples() for one in _ld(packed, lead, people)]
-    write_rows(spark, linked, LD, folder)
+    write_rows(linked, LD, f"{folder}/{LD.name}")
     nearby: list[dict[str, Any]] = []
     if genes is not None and len(leads):
         stretches = [
@@ -118,7 +118,7 @@ def write_loci(
             for lead in leads.itertuples()
         ]
         nearby = pd.concat(stretches).drop_duplicates().to_dict("records")
-    write_rows(spark, nearby, NEARBY_GENES, folder)
+    write_rows(nearby, NEARBY_GENES, f"{folder}/{NEARBY_GENES.name}")
     return counts
 
 

@@ -20,7 +20,6 @@ from ecg_spark.genetics.outputs import (
     SCORES,
     write_associations,
     write_omnibus,
-    write_rows,
 )
 from ecg_spark.genetics.packed import read_packed
 from ecg_spark.genetics.pairing import (
@@ -45,7 +44,7 @@ from ecg_spark.genetics.whole_genome import predict_by_genome
 from ecg_spark.session import start_hail
 from ecg_spark.store import remove_folder
 from ecg_spark.study import Genotypes, Gwas
-from ecg_spark.tables import FLOW, read_table
+from ecg_spark.tables import FLOW, read_table, write_rows
 
 log = logging.getLogger(__name__)
 
@@ -189,9 +188,9 @@ def run_gwas(
     for number in range(1 + len(genotype_settings.separate)):
         remove_folder(f"{folder}/.set-{number}")
     rows_of_flow = [*flow.rows(), *variant_flow(table, unwanted)]
-    write_flow(spark, rows_of_flow, f"{folder}/{FLOW.name}")
+    write_flow(rows_of_flow, f"{folder}/{FLOW.name}")
     analysed = [{"s": s, "participant_id": owner} for s, owner in people.items()]
-    write_rows(spark, analysed, ANALYSED, folder)
+    write_rows(analysed, ANALYSED, f"{folder}/{ANALYSED.name}")
     n_variants = rows_of_flow[-1]["n"]
     if not n_variants:
         raise DataError(
@@ -242,7 +241,7 @@ def run_gwas(
         genes = gene_tests(
             spark, genotypes, chosen, settings.rare.max_maf, tested[alone], terms[alone]
         )
-    write_rows(spark, genes, GENES, folder)
+    write_rows(genes, GENES, f"{folder}/{GENES.name}")
     return {
         "participants": len(phenotypes),
         "genotyped_samples": flow.filters[0]["samples"],

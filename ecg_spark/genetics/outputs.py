@@ -1,10 +1,6 @@
 """What the genetic steps publish besides the associations: the tables and their schemas."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, BooleanType
 
@@ -217,18 +213,3 @@ def write_omnibus(rows: DataFrame, folder: str) -> DataFrame:
         long = long.withColumn(name, F.when(minor >= FEWEST_TOGETHER, F.col(name)))
     write_table(long, OMNIBUS, f"{folder}/omnibus")
     return read_table(rows.sparkSession, OMNIBUS, f"{folder}/omnibus")
-
-
-def write_rows(
-    spark: SparkSession, records: Sequence[Mapping[str, Any]], table: Table, folder: str
-) -> int:
-    """Write a small table from records (NaN and NumPy's numbers too); return the number of rows."""
-    ordered = [tuple(_plain(record[name]) for name in table.schema.names) for record in records]
-    frame = spark.createDataFrame(ordered, table.schema).coalesce(1)
-    return write_table(frame, table, f"{folder}/{table.name}")
-
-
-def _plain(value: Any) -> Any:
-    """A NumPy scalar as Python's own, NaN as None."""
-    value = value.item() if isinstance(value, np.generic) else value
-    return None if isinstance(value, float) and np.isnan(value) else value

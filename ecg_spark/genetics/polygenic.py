@@ -11,10 +11,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ecg_spark.genetics.ld_score import genetic_correlations, heritability, ld_scores
-from ecg_spark.genetics.outputs import GENETIC_CORRELATION, HERITABILITY, write_rows
+from ecg_spark.genetics.outputs import GENETIC_CORRELATION, HERITABILITY
 from ecg_spark.genetics.packed import Packed
 from ecg_spark.genetics.structure import AUTOSOMES
-from ecg_spark.tables import VARIANT
+from ecg_spark.tables import VARIANT, write_rows
 
 log = logging.getLogger(__name__)
 
@@ -52,17 +52,16 @@ def write_polygenic(
     for i, name in enumerate(phenotypes):
         found = heritability(z[:, i] ** 2, n[i], scores)
         rows.append({"phenotype": name, "n": int(n[i]), "variants": len(z), **asdict(found)})
-    write_rows(spark, rows, HERITABILITY, folder)
+    write_rows(rows, HERITABILITY, f"{folder}/{HERITABILITY.name}")
     chosen = [phenotypes.index(name) for name in correlated]
     pairs = genetic_correlations(z[:, chosen], n[chosen], scores)
     write_rows(
-        spark,
         [
             {"phenotype_1": correlated[i], "phenotype_2": correlated[j], **asdict(one)}
             for (i, j), one in pairs.items()
         ],
         GENETIC_CORRELATION,
-        folder,
+        f"{folder}/{GENETIC_CORRELATION.name}",
     )
     log.info("gwas: heritability of %d phenotypes from %d variants", len(rows), len(z))
     return {

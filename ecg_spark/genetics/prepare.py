@@ -10,13 +10,13 @@ from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
 from ecg_spark.flow import VARIANTS, merged, write_flow
-from ecg_spark.genetics.outputs import RELATIVES, SCORES, write_rows
+from ecg_spark.genetics.outputs import RELATIVES, SCORES
 from ecg_spark.genetics.packed import read_packed
 from ecg_spark.genetics.structure import structure
 from ecg_spark.session import start_hail
 from ecg_spark.store import remove_folder
 from ecg_spark.study import Genotypes
-from ecg_spark.tables import FLOW
+from ecg_spark.tables import FLOW, write_rows
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def prepare_genotypes(
             f"set {number + 1} of genotypes.separate has {part.left[-1].variants} variants, which "
             f"are tested in {part.left[-1].samples} of the {left[-1].samples} samples"
         )
-    write_flow(spark, flow, f"{folder}/{FLOW.name}")
+    write_flow(flow, f"{folder}/{FLOW.name}")
     genotypes = joined(sets).checkpoint(f"{folder}/genotypes.mt", overwrite=True)
     log.info("genotypes: %d samples, %d variants pass", left[-1].samples, left[-1].variants)
     candidates = genotypes.filter_rows(genotypes.is_candidate)
@@ -119,12 +119,12 @@ def prepare_genotypes(
             samples, found.unrelated[order], found.scores[order], strict=True
         )
     ]
-    write_rows(spark, records, SCORES, folder)
+    write_rows(records, SCORES, f"{folder}/{SCORES.name}")
     pairs = [
         {"s1": packed.samples[a], "s2": packed.samples[b], "kinship": kinship}
         for (a, b), kinship in zip(found.related, found.kinship, strict=True)
     ]
-    write_rows(spark, pairs, RELATIVES, folder)
+    write_rows(pairs, RELATIVES, f"{folder}/{RELATIVES.name}")
     remove_folder(scratch)
     return {
         "samples": left[-1].samples,

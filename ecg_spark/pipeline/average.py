@@ -122,7 +122,7 @@ def average(
     people, with_beat = _people(averaged)
     flow = flow_rows("average", RECORDINGS, n_in, in_words(reasons), n_out)
     flow += flow_rows("average", PEOPLE, people, {NO_BEAT: people - with_beat}, with_beat)
-    write_flow(spark, flow, target("flow"))
+    write_flow(flow, target("flow"))
     written = spark.read.parquet(target("beats"))
     flags = value_counts(written.select(F.explode("flags").alias("flag")), "flag")
     remove_folder(staged)

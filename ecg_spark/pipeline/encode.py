@@ -91,7 +91,7 @@ def encode(
     several = written.where(F.col("n_ecgs") > 1)
     participants, ecgs = written.agg(F.count("n_ecgs"), F.sum("n_ecgs")).collect()[0]
     recordings = int(ecgs or 0)
-    write_flow(spark, _flow(beats, leave_out, participants, recordings), target("flow"))
+    write_flow(_flow(beats, leave_out, participants, recordings), target("flow"))
     return {
         "participants": participants,
         "recordings": recordings,

@@ -152,7 +152,7 @@ def ingest(
         )
     left_out = {"not an ECG": n_not_ecg} | in_words(reasons)
     counted = flow.flow_rows("ingest", flow.RECORDINGS, n_in, left_out, n_out)
-    flow.write_flow(spark, counted, target("flow"))
+    flow.write_flow(counted, target("flow"))
     for scratch in ("_staged", "_plan", "_dropped", "_headers"):
         remove_folder(target(scratch))
     written = read_table(spark, RECORDINGS, recordings)
@@ -280,10 +280,24 @@ def _count_sources(
         ],
     )
     sources = read_table(spark, SOURCES, target("sources")).select(F.col("path").alias("source"))
-    lost = sources.join(together, "source", "left_anti")
-    if n_lost := lost.count():
-        raise AssertionError(f"ingest lost count: {n_lost} sources left no row.")
-    suffixes = listing.several_suffixes(samples)
-    held = [F.lower("source").endswith(suffix) for suffix in suffixes]
-    in_several = together.where(functools.reduce(operator.or_, held)).count()
-    return sum(not source.holds_several for source in found) + in_several
+    is_several = functools.reduce(
+        operator.or_,
+        [F.lower("source").endswith(suffix) for suffix in listing.several_suffixes(samples)],
+    )
+    counts = (
+        sources.withColumn("is_source", F.lit(True))
+        .join(together, "source", "outer")
+        .agg(
+            F.count_if(F.col("path").isNull()).alias("lost"),
+            F.count_if(F.col("is_source").isNull()).alias("strange"),
+            F.count_if(is_several).alias("in_several"),
+        )
+        .first()
+    )
+    assert counts is not None
+    if counts["lost"] or counts["strange"]:
+        raise AssertionError(
+            f"ingest lost count: {counts['lost']} sources left no row and {counts['strange']} rows "
+            f"are of no source."
+        )
+    return sum(not source.holds_several for source in found) + int(counts["in_several"])
