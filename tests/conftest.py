@@ -21,6 +21,7 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 NEEDS = {
     "hail": {"hail"},
     "spark": {"spark"},
+    "mlflow": {"mlflow_store"},
     "programs": {"other_python", "torchrun", "browser", "local_cluster"},
 }
 """Each mark, and the fixtures that bring it."""

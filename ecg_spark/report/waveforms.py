@@ -41,7 +41,7 @@ def population_beat(percentiles: Signal) -> Figure:
     low, lower, middle, upper, high = percentiles
     with mpl.rc_context(STYLE):
         figure = new_figure(5.4)
-        grid = figure.subplots(3, 4, sharex=True, sharey=True)
+        grid = figure.subplots(3, 4, sharex="col", sharey=True)
         for axes, lead in zip(grid.ravel(), np.ravel(CLINICAL_LAYOUT), strict=True):
             k = LEADS.index(lead)
             axes.fill_between(TIME_MS, low[k], high[k], color=BLUE, alpha=0.15, lw=0)
@@ -61,7 +61,7 @@ def beats_by_trait(groups: Mapping[str, Sequence[tuple[str, Signal]]]) -> Figure
     leads = ("II", "V1", "V5")
     with mpl.rc_context(STYLE):
         figure = new_figure(1.75 * len(groups) + 0.3)
-        grid = figure.subplots(len(groups), len(leads), sharex=True, sharey="col", squeeze=False)
+        grid = figure.subplots(len(groups), len(leads), sharex="col", sharey="col", squeeze=False)
         for row, (trait, means) in zip(grid, groups.items(), strict=True):
             for axes, lead in zip(row, leads, strict=True):
                 for colour, (label, mean) in zip(colours, means, strict=False):
@@ -87,7 +87,7 @@ def reconstruction(
     leads = ("II", "V1", "V5")
     with mpl.rc_context(STYLE):
         figure = new_figure(1.75 * (len(groups) + 1) + 0.3)
-        grid = figure.subplots(len(groups) + 1, len(leads), sharex=True, squeeze=False)
+        grid = figure.subplots(len(groups) + 1, len(leads), sharex="col", squeeze=False)
         for row, (label, measured, rebuilt) in zip(grid[:-1], groups, strict=True):
             for axes, lead in zip(row, leads, strict=True):
                 k = LEADS.index(lead)
@@ -112,7 +112,7 @@ def traversals(named: Sequence[tuple[str, Signal]]) -> Figure:
     with mpl.rc_context(STYLE):
         figure = new_figure(0.95 * len(named) + 0.5)
         grid = figure.subplots(
-            len(named), len(TELLING_LEADS), sharex=True, sharey="col", squeeze=False
+            len(named), len(TELLING_LEADS), sharex="col", sharey="col", squeeze=False
         )
         for row, (label, beats) in zip(grid, named, strict=True):
             shades = mpl.colormaps["coolwarm"](np.linspace(0.02, 0.98, len(beats)))
@@ -143,7 +143,7 @@ def locus_effects(
         grid = figure.subplots(
             2 * len(named),
             len(TELLING_LEADS),
-            sharex=True,
+            sharex="col",
             sharey="row",
             squeeze=False,
             height_ratios=[1.5, 1] * len(named),

@@ -56,10 +56,10 @@ def run(table, folder, tracking_uri, settings=SETTINGS):
 
 
 @pytest.fixture(scope="module")
-def trained(table, tmp_path_factory):
+def trained(table, tmp_path_factory, mlflow_store):
     """A finished run: its result, its folder and its store; MLflow asks for no type hints."""
     folder = tmp_path_factory.mktemp("trained")
-    uri = f"sqlite:///{folder}/store/mlflow.db"
+    uri = mlflow_store(folder / "store")
     with warnings.catch_warnings():
         warnings.filterwarnings("error", ".*type hints")
         return run(table, folder / "run", uri), folder / "run", uri

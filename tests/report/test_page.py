@@ -53,10 +53,11 @@ class Report:
 
 
 @pytest.fixture(scope="module")
-def reports(tmp_path_factory):
+def reports(tmp_path_factory, mlflow_store):
     """The report of a biobank with planted variants, and one whose genotypes are others'."""
     folder = tmp_path_factory.mktemp("report")
-    study, bank = study_of(folder), make_biobank(400, 300)
+    study = study_of(folder, mlflow={"tracking_uri": mlflow_store(folder)})
+    bank = make_biobank(400, 300)
     (folder / "truth.json").write_text(json.dumps({"planted": bank.planted}))
     publish(study, bank)
     store = Store(study.output_path)
