@@ -26,6 +26,7 @@ _QUIET, _STEEP = 0.05, 0.4
 _QUIET_SAMPLES = int(0.008 * BEAT_RATE_HZ)
 _MIN_QRS = int(0.030 * BEAT_RATE_HZ)
 _MAX_QRS_BEFORE = int(0.110 * BEAT_RATE_HZ)
+_MAX_QRS_BEFORE_S = int(0.160 * BEAT_RATE_HZ)
 _MAX_QRS_AFTER = int(0.150 * BEAT_RATE_HZ)
 _SHORTEST_P, _LONGEST_P, _LEAST_P_ROOM = (
     int(ms * BEAT_RATE_HZ / 1000.0) for ms in (40.0, 220.0, 90.0)
@@ -47,9 +48,9 @@ def qrs_onset(eight: NDArray[np.floating]) -> int:
     """Return the sample where the QRS complex begins in a beat [leads, 600] with R at `R_INDEX`.
 
     Going back from the R peak, the first place where the signal of all leads is quiet, its slope
-    below a small part of the largest in the QRS, for 8 ms.
+    below a small part of the largest in the QRS, for 8 ms. `R_INDEX` may be on a deep S far behind.
     """
-    return round(_quiet(_slope(eight), -1, _MAX_QRS_BEFORE))
+    return round(_quiet(_slope(eight), -1, _MAX_QRS_BEFORE_S))
 
 
 def qrs_bounds(eight: NDArray[np.floating]) -> tuple[float, float]:

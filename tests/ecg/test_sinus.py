@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecg_spark.ecg import Recording, average_beat, measure_traits, read_recording
+from ecg_spark.ecg import R_INDEX, Recording, average_beat, measure_traits
 from tests.ecg.test_beats import GAINS, recording
 
 T_S = np.arange(5000) / 500
@@ -36,11 +36,15 @@ def strip(kinds: str, interval_s: dict[str, float], p_mv: float = 0.12) -> tuple
             signal += 1.5 * GAINS[::-1, None] * bells(at, (0.0, 0.03, 1.0), (0.24, 0.06, -0.5))
         beat += 1
         at += interval_s[kind + kinds[beat % len(kinds)]]
-    # Einthoven's identities hold although the gains of V are another order of leads.
+    return twelve(signal), {kind: np.array(value) for kind, value in times.items()}
+
+
+def twelve(signal: np.ndarray) -> Recording:
+    """The recording of a signal [12, n] in mV with some noise; Einthoven's identities hold."""
     one, two = signal[:2]
-    signal[2:6] = two - one, -(one + two) / 2, one - two / 2, two - one / 2
+    limb = [one, two, two - one, -(one + two) / 2, one - two / 2, two - one / 2]
     noise = np.random.default_rng(1).normal(0, 0.005, signal.shape)
-    return recording(signal + noise), {kind: np.array(value) for kind, value in times.items()}
+    return recording(np.concatenate([limb, signal[6:]]) + noise)
 
 
 @given(
@@ -65,8 +69,9 @@ def test_of_sinus_and_ventricular_beats_the_sinus_beat_is_averaged(kinds, sinus_
     assert "ectopic_only" not in beat.flags
 
 
-def test_ventricular_beats_alone_are_said_to_be_ectopic_only():
-    beat = average_beat(strip("V", {"VV": 0.7})[0])
+@pytest.mark.parametrize("interval_s", [0.5, 0.7, 0.95])
+def test_ventricular_beats_alone_are_said_to_be_ectopic_only(interval_s):
+    beat = average_beat(strip("V", {"VV": interval_s})[0])
     assert "ectopic_only" in beat.flags
     assert beat.fiducials.p_onset is None
 
@@ -92,18 +97,101 @@ def test_reentry_has_no_p_wave(rate):
     assert beat.fiducials.p_onset is None
 
 
-def test_bigeminy_and_p_of_the_field(shared_data):
-    field = shared_data / "field" / "ecg"
-    rates = {"228-20": 73, "228-400": 73, "228-410": 73, "106-750": 85}
-    rates |= {"made-bigeminy": 78, "made-couplets": 99}
-    for name, rate in rates.items():
-        traits = measure_traits(average_beat(read_recording(field / "bigeminy" / f"{name}.hea")))
-        assert traits["heart_rate_bpm"] == pytest.approx(rate, abs=5)
-        assert 70 <= traits["qrs_ms"] <= 115
-    for name in ("tp-falling", "tp-rising"):
-        traits = measure_traits(average_beat(read_recording(field / "p-wave" / f"{name}.hea")))
-        assert 129 <= traits["pr_ms"] <= 159
-        assert 60 <= traits["p_ms"] <= 110
-    for name in ("svt-220", "af"):
-        traits = measure_traits(average_beat(read_recording(field / "p-wave" / f"{name}.hea")))
-        assert traits["pr_ms"] is None
+@pytest.mark.parametrize("rate", [150, 165, 180])
+@pytest.mark.parametrize("t_mv", [0.3, -0.3])
+def test_the_t_wave_of_a_fast_rhythm_is_no_p_wave(rate, t_mv):
+    """T shortens with the interval (QT by the root of it), and ends before the next QRS."""
+    short = np.sqrt(60 / rate) / 0.9
+    signal = np.zeros((12, T_S.size))
+    for at in np.arange(0.3, 10, 60 / rate):
+        waves = ((0.0, 0.012, 1.0), (0.28 * short, 0.045 * short, t_mv))
+        signal += GAINS[:, None] * bells(at, *waves)
+    assert average_beat(twelve(signal)).fiducials.p_onset is None
+
+
+@pytest.mark.parametrize("rate", [100, 110, 120])
+def test_p_on_the_slope_of_t_is_found(rate):
+    short = np.sqrt(60 / rate) / 0.9
+    signal = np.zeros((12, T_S.size))
+    for at in np.arange(0.3, 10, 60 / rate):
+        waves = ((-0.16, 0.022, 0.12), (0.0, 0.012, 1.0), (0.28 * short, 0.045, 0.3))
+        signal += GAINS[:, None] * bells(at, *waves)
+    assert measure_traits(average_beat(twelve(signal)))["pr_ms"] == pytest.approx(165, abs=15)
+
+
+@given(apart_ms=st.floats(45, 65), turned=st.floats(0, 1), rate=st.floats(50, 85))
+@settings(max_examples=10, deadline=None)
+def test_both_lobes_of_a_notched_p_wave_are_measured(apart_ms, turned, rate):
+    """The second lobe points from the direction of the first to one across it."""
+    across = GAINS[::-1] - GAINS * (GAINS @ GAINS[::-1]) / (GAINS @ GAINS)
+    second = np.sqrt(1 - turned**2) * GAINS / np.linalg.norm(GAINS)
+    second = (second + turned * across / np.linalg.norm(across)) * np.linalg.norm(GAINS)
+    signal = np.zeros((12, T_S.size))
+    for at in np.arange(0.4, 10, 60 / rate):
+        waves = ((-0.2, 0.013, 0.12), (0.0, 0.012, 1.0), (0.28, 0.045, 0.3))
+        signal += GAINS[:, None] * bells(at, *waves)
+        signal += second[:, None] * bells(at, (-0.2 + apart_ms / 1000, 0.013, 0.12))
+    at = average_beat(twelve(signal)).fiducials
+    begin, end = (2 * (place - R_INDEX) for place in (at.p_onset, at.p_offset))
+    assert begin == pytest.approx(-230, abs=15)
+    assert end == pytest.approx(-200 + apart_ms + 30, abs=15)
+
+
+@given(sinus_s=st.floats(0.7, 1.1), coupling=st.floats(0.55, 0.7), triplets=st.booleans())
+@settings(max_examples=8, deadline=None)
+def test_early_beats_from_the_atria_are_left_out(sinus_s, coupling, triplets):
+    """Atrial bigeminy and trigeminy: every beat is narrow, and the early ones are not averaged."""
+    signal = np.zeros((12, T_S.size))
+    at, times, early = 0.4, [], []
+    while at < 9.7:
+        here = len(times) % (3 if triplets else 2) == (2 if triplets else 1)
+        times.append(at)
+        early.append(here)
+        p = (-0.13, 0.02, -0.1) if here else (-0.16, 0.022, 0.12)
+        signal += GAINS[:, None] * bells(at, p, (0.0, 0.012, 1.0), (0.24, 0.045, 0.3))
+        after = len(times) % (3 if triplets else 2) == (2 if triplets else 1)
+        at += coupling * sinus_s if after else (1.1 * sinus_s if here else sinus_s)
+    beat = average_beat(twelve(signal))
+    nearest = np.abs(beat.r_samples[:, None] / 500 - np.array(times)).argmin(axis=1)
+    assert not np.array(early)[nearest].any()
+    traits = measure_traits(beat)
+    assert traits["heart_rate_bpm"] == pytest.approx(60 / np.diff(times).mean(), abs=3)
+    assert traits["p_axis_deg"] == pytest.approx(traits["axis_deg"], abs=15)
+    assert "ectopic_beats" in beat.flags
+
+
+def test_wide_beats_of_a_fibrillating_heart_are_not_ectopic_only():
+    rng = np.random.default_rng(8)
+    signal = np.zeros((12, T_S.size))
+    for at in np.cumsum(0.7 * np.exp(0.2 * rng.standard_normal(18))):
+        signal += GAINS[:, None] * bells(at, (0.0, 0.032, 1.2), (0.3, 0.05, -0.3))
+    signal += 0.06 * GAINS[:, None] * np.sin(2 * np.pi * 6.3 * T_S + np.sin(2 * T_S))
+    beat = average_beat(twelve(signal))
+    assert beat.fiducials.p_onset is None
+    assert "rhythm_irregular" in beat.flags
+    assert "ectopic_only" not in beat.flags
+
+
+@given(rate=st.floats(45, 110), s_mv=st.floats(-2.3, -1.6), later_ms=st.floats(85, 110))
+@settings(max_examples=10, deadline=None)
+def test_r_of_a_paced_beat_is_its_first_large_deflection(rate, s_mv, later_ms):
+    signal = np.zeros((12, T_S.size))
+    times = np.arange(0.4, 9.9, 60 / rate)
+    for at in times:
+        waves = ((0.0, 0.015, 1.4), (later_ms / 1000, 0.025, s_mv), (0.36, 0.06, 0.6))
+        signal += GAINS[:, None] * bells(at, *waves)
+        signal[:, int((at - 0.05) * 500)] += 2.5 * GAINS
+    beat = average_beat(twelve(signal))
+    assert np.abs(beat.r_samples[:, None] / 500 - times).min(axis=1).max() <= 0.050
+    assert "paced" in beat.flags
+    assert measure_traits(beat)["heart_rate_bpm"] == pytest.approx(rate, abs=2)
+
+
+def test_a_longer_run_of_ventricular_beats_bends_no_t_wave():
+    """The level between two beats that are not averaged is not known, nor taken for wander."""
+    sinus, _ = strip("N", {"NN": 1.0})
+    mixed, _ = strip("NVV", {"NV": 0.55, "VV": 0.55, "VN": 1.45})
+    plain, beat = average_beat(sinus), average_beat(mixed)
+    assert "baseline_wander" not in beat.flags
+    own = slice(R_INDEX - 100, R_INDEX + 190)
+    assert np.abs(beat.signal_mv[:, own] - plain.signal_mv[:, own]).max() < 0.05
