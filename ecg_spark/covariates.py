@@ -148,9 +148,10 @@ def _numbers(values: pd.Series, what: str, marks: dict[str, str]) -> pd.Series:
     """A column as numbers, NaN where it is none; its decimal mark, where it has one, in `marks`."""
     name = str(values.name)
     texts = values.dropna().unique()
-    by_comma = [text for text in texts if _COMMA.fullmatch(text)]
-    by_point = [text for text in texts if _POINT.fullmatch(text)]
-    parted = [text for text in texts if _THOUSANDS.fullmatch(text)]
+    with_comma = [text for text in texts if "," in text]
+    by_comma = [text for text in with_comma if _COMMA.fullmatch(text)]
+    parted = [text for text in with_comma if _THOUSANDS.fullmatch(text)]
+    by_point = {text: float(text) for text in texts if "." in text and _POINT.fullmatch(text)}
     if parted and len(parted) >= len(by_comma):
         raise DataError(
             f"The covariate {name} in the {what} has commas that may part thousands or be decimal "
@@ -163,7 +164,8 @@ def _numbers(values: pd.Series, what: str, marks: dict[str, str]) -> pd.Series:
         )
     if by_comma or by_point:
         marks[name] = "," if by_comma else "."
-    return values.map({text: _number(text) for text in texts}).astype(float)
+    others = {text: _number(text) for text in texts if text not in by_point}
+    return values.map(by_point | others).astype(float)
 
 
 def _indicators(values: pd.Series, what: str, notes: list[str]) -> Terms:

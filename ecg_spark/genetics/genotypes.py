@@ -34,6 +34,7 @@ from ecg_spark.genetics.genotype_files import (
     file_of,
     format_of,
     new_file,
+    side_by_side,
     stem_of,
 )
 from ecg_spark.genetics.plink_files import bim_sites
@@ -161,10 +162,12 @@ def _from_blocks(frame: DataFrame, columns: Columns, known: Genome, scratch: str
 
 def _require_build(files: list[str], known: Genome) -> None:
     """Refuse VCFs whose headers declare contigs of another build."""
-    for file in files:
-        wrong = sum(known.other_length(*one) for one in declared_contigs(file))
-        if wrong:
-            raise known.other_build(wrong, "contigs whose length is not the chromosome's")
+
+    def count(file: str) -> int:
+        return sum(known.other_length(*one) for one in declared_contigs(file))
+
+    if wrong := max(side_by_side(count, files)):
+        raise known.other_build(wrong, "contigs whose length is not the chromosome's")
 
 
 def _read_plink(

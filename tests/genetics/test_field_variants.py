@@ -3,6 +3,7 @@
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -16,7 +17,10 @@ CALLS = {"min_maf": 0.0, "min_info": 0.0, "min_hwe_p": 0.0, "components": 0}
 """Settings under which the smallest sets are tested as they are."""
 
 
-def _study(spark, folder, participants, phenotype, covariates=("age", "sex"), **genotypes):
+def _study(
+    spark, folder, participants, phenotype, covariates=("age", "sex"), null_model="none",
+    **genotypes,
+):  # fmt: skip
     """The two genetic steps on a set: summaries, associations, flow."""
     settings = Genotypes(**{"reference_genome": "GRCh37"} | CALLS | genotypes)
     prepared = prepare_genotypes(spark, settings, settings.path, str(folder / "genotypes"), 1)
@@ -29,7 +33,7 @@ def _study(spark, folder, participants, phenotype, covariates=("age", "sex"), **
         {"vae": [], "pca": [], "traits": ["pr_ms"]},
         read_participants(columns, str(participants)),
         settings,
-        Gwas(),
+        Gwas(null_model=null_model),
         str(folder / "gwas"),
         1,
         read_sex(columns, str(participants)),
@@ -108,6 +112,74 @@ def test_everybody_who_is_left_out_is_told_with_the_reason(spark, hail, field, e
     assert "6 left out: in the list genotypes.exclude" in " ".join(sidecar.read_text().split())
     ids = set(study.analysed["participant_id"])
     assert not any(name in json.dumps(study.summary) + sidecar.read_text() for name in ids)
+
+
+def test_thresholds_are_of_the_people_analysed(spark, hail, field, expected, tmp_path):
+    own = field / "07-analysed"
+    study = _study(
+        spark, tmp_path, own / "participants.csv", field / "base/phenotype.csv",
+        path=str(own / "set.bed"), min_mac=20,
+    )  # fmt: skip
+    _assert_as_expected(study, expected, "07-analysed")
+    _assert_flow_adds_up(study)
+    assert not {"rs1004", "rs1006", "rs1008"} & set(study.tests.index)
+    out = _left_out(study, "variants")
+    assert out["does not vary in the people analysed"] == 2
+    assert out["minor allele count < 20 in the people analysed"] >= 1
+    assert study.tests["se"].max() < 1
+
+
+def test_lists_and_regions_choose_what_is_tested(spark, hail, field, expected, tmp_path):
+    study = _study(
+        spark, tmp_path, field / "base/participants.csv", field / "base/phenotype.csv",
+        path=str(field / "base/autosomes.bed"), keep_variants=str(field / "07-choice/keep.txt"),
+        exclude_variants=str(field / "07-choice/exclude.txt"),
+    )  # fmt: skip
+    chosen = [5, 6, *range(10, 20)]
+    assert sorted(study.tests.index) == sorted(f"rs{1000 + i}" for i in chosen)
+    _assert_flow_adds_up(study)
+    assert any("15 of the 15 names" in note for note in study.summary["notes"])
+    rows = expected[expected["path"] == "base/set.bed"].set_index("rsid").loc[study.tests.index]
+    np.testing.assert_allclose(study.tests["beta"], rows["beta"], atol=0.001)
+    np.testing.assert_allclose(study.tests["neg_log10_p"], rows["logp"], atol=0.01)
+
+
+def test_y_is_not_missing_in_women(spark, hail, field, expected, tmp_path):
+    study = _study(
+        spark, tmp_path, field / "base/participants.csv", field / "base/phenotype.csv",
+        path=str(field / "05-y-in-women/set.bed"),
+    )  # fmt: skip
+    _assert_as_expected(study, expected, "05-y-in-women")
+    _assert_flow_adds_up(study)
+    assert _left_out(study, "variants")["on chromosome Y"] == 10
+
+
+def test_components_and_relatives_come_from_the_set_of_the_model(
+    spark, hail, field, expected, tmp_path
+):
+    own = field / "06-model-set"
+    study = _study(
+        spark, tmp_path, field / "base/participants.csv", field / "base/phenotype.csv",
+        path=str(own / "imputed.bgen"), model=str(own / "array.bed"),
+    )  # fmt: skip
+    _assert_as_expected(study, expected, "06-model-set", 0.005)
+    _assert_flow_adds_up(study)
+    assert study.prepared["structure_variants"] > 20
+
+
+def test_x_is_tested_in_those_who_have_it(spark, hail, field, expected, tmp_path):
+    own = field / "06-x-fewer-samples"
+    study = _study(
+        spark, tmp_path, field / "base/participants.csv", field / "base/phenotype.csv",
+        path=str(own / "autosomes.bgen"), separate=(str(own / "x.bgen"),),
+    )  # fmt: skip
+    _assert_as_expected(study, expected, "06-x-fewer-samples")
+    _assert_flow_adds_up(study)
+    autosomal = study.tests[study.tests["contig"] != "X"]
+    assert set(autosomal["n"]) == {200}
+    rows = expected[expected["path"] == "base/set.bed"].set_index("rsid").loc[autosomal.index]
+    np.testing.assert_allclose(autosomal["beta"], rows["beta"], atol=0.001)
+    assert any("193 of the 200 samples" in note for note in study.prepared["notes"])
 
 
 SITES = pd.DataFrame(
