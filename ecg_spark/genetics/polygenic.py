@@ -20,6 +20,11 @@ log = logging.getLogger(__name__)
 
 MIN_MAF = 0.01
 MAX_VARIANTS = 1_000_000
+"""Of a set of more variants a share is taken: the tests of each, some 400 bytes for 47 phenotypes,
+come to the driver."""
+
+
+_DRAWS = 1 << 20
 
 
 def write_polygenic(
@@ -35,10 +40,11 @@ def write_polygenic(
 
     `wide`: a row a variant with contig, position, ref, alt and `results` (phenotype, beta, se, n,
     af). LD scores come from the samples of `covariates`, on which they are conditioned. Common
-    autosomal variants are used, at most `MAX_VARIANTS` of them evenly spread. Every one of
-    `phenotypes` gets a heritability, every pair of `correlated` a correlation.
+    autosomal variants are used; of a set of more than `MAX_VARIANTS`, a share that leaves as many
+    of the set, drawn by their names. Every one of `phenotypes` gets a heritability, every pair of
+    `correlated` a correlation.
     """
-    tests = _tests(wide, phenotypes)
+    tests = _tests(wide, phenotypes, MAX_VARIANTS / len(packed.sites))
     places = packed.rows(tests)
     if len(places) < len(tests):
         raise ValueError("the packed genotypes lack variants that were tested")
@@ -71,20 +77,26 @@ def write_polygenic(
     }
 
 
-def _tests(wide: DataFrame, phenotypes: Sequence[str]) -> pd.DataFrame:
-    """z and n of every phenotype, in their order, at common autosomal variants."""
+def _tests(wide: DataFrame, phenotypes: Sequence[str], share: float) -> pd.DataFrame:
+    """z and n of every phenotype, in their order, at a `share` of the common autosomal variants.
+
+    Whether a variant is taken depends on what it is alone, so that partitions change nothing.
+    """
     by_name = F.map_from_entries(
         F.transform("results", lambda one: F.struct(one["phenotype"], one))
     )
     frame = wide.filter(F.regexp_replace("contig", "^chr", "").isin(*AUTOSOMES))
+    if share < 1:
+        drawn = F.pmod(F.xxhash64(*VARIANT), F.lit(_DRAWS))
+        frame = frame.filter(drawn < int(share * _DRAWS))
     frame = frame.withColumn("test", by_name)
     af = F.col("test")[phenotypes[0]]["af"]
     frame = frame.filter(F.least(af, 1 - af) >= MIN_MAF)
     tests = [F.col("test")[name] for name in phenotypes]
     return frame.select(
         *VARIANT,
-        F.array(*[one["beta"] / one["se"] for one in tests]).alias("z"),
-        F.array(*[one["n"] for one in tests]).alias("n"),
+        F.array(*[(one["beta"] / one["se"]).cast("float") for one in tests]).alias("z"),
+        F.array(*[one["n"].cast("int") for one in tests]).alias("n"),
     ).toPandas()
 
 
