@@ -33,5 +33,5 @@ def test_of_a_large_set_a_share_is_drawn_evenly_whatever_the_partitions(spark):
     assert stats.kstest(taken / m, "uniform").pvalue > 1e-3
     z = np.array(drawn[0]["z"].tolist())
     np.testing.assert_allclose(z, np.column_stack([np.full(len(z), 0.25), taken / 2e4]), rtol=1e-6)
-    assert drawn[0]["n"].iloc[0] == [90, 100]
+    assert list(drawn[0]["n"].iloc[0]) == [90, 100]
     assert len(polygenic._tests(frame, ["x"], 3.0)) == m
