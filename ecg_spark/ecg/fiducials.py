@@ -50,7 +50,10 @@ def qrs_onset(eight: NDArray[np.floating]) -> int:
     Going back from the R peak, the first place where the signal of all leads is quiet, its slope
     below a small part of the largest in the QRS, for 8 ms. `R_INDEX` may be on a deep S far behind.
     """
-    return round(_quiet(_slope(eight), -1, _MAX_QRS_BEFORE_S))
+    slope = _slope(eight)
+    near, far = (slope[R_INDEX - at : R_INDEX] for at in (_MIN_QRS * 2, _MAX_QRS_BEFORE))
+    within = float(far[: _MIN_QRS // 2].max()) > _STEEP * float(near.max())
+    return round(_quiet(slope, -1, _MAX_QRS_BEFORE_S if within else _MAX_QRS_BEFORE))
 
 
 def qrs_bounds(eight: NDArray[np.floating]) -> tuple[float, float]:

@@ -30,6 +30,7 @@ PREMATURE = 0.8
 
 _SHAPE_HZ, SHAPE_STEP = (1.0, 40.0), 2
 _CLASS_HZ = (0.5, 40.0)
+_COUPLED = 0.07  # median change of intervals of one kind, as a part of them
 _STEADY = 0.08  # spread of intervals of one kind, as a part of them; fibrillation has above 0.15
 
 
@@ -131,7 +132,9 @@ def _sinus_shape(
         beat = middle(cut(broad, at, R_INDEX, BEAT_SAMPLES)).astype(np.float64)
         found = find_fiducials(beat, (BEFORE_R * mean_rr, AFTER_R * mean_rr), 0.0, 1.0)
         narrow = found.qrs_offset - found.qrs_onset < WIDE_QRS_MS * BEAT_RATE_HZ / 1000.0
-        late = mean_rr > PREMATURE * max(usual)
+        # Coupled beats keep their distance; where the atria fibrillate no beat is early.
+        spread = float(np.median(np.abs(interval[own] - mean_rr)))
+        late = mean_rr > PREMATURE * max(usual) or spread > _COUPLED * mean_rr
         if label == labels[0] and narrow and late:
             return label
         points.append(int(narrow) + int(late) + int(found.p_onset is not None))
@@ -159,6 +162,14 @@ def _early(interval: NDArray[np.float64], alike: NDArray[np.bool_]) -> NDArray[n
     at = int(np.argmax(np.diff(np.log(ordered)))) + 1
     short, long = ordered[:at], ordered[at:]
     steady = all(part.std() < _STEADY * part.mean() for part in (short, long))
-    if steady and min(short.size, long.size) > 1 and short.mean() < PREMATURE * long.mean():
-        early[1:] = pairs & (interval <= short[-1])
+    soon = pairs & (interval <= short[-1])
+    # An early beat resets the atria: the next one is not early, too.
+    alone = not (soon[1:] & soon[:-1]).any()
+    if (
+        steady
+        and alone
+        and min(short.size, long.size) > 1
+        and short.mean() < PREMATURE * long.mean()
+    ):
+        early[1:] = soon
     return early

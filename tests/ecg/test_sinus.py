@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecg_spark.ecg import R_INDEX, Recording, average_beat, measure_traits
+from ecg_spark.ecg import R_INDEX, Recording, average_beat, measure_traits, read_recording
 from tests.ecg.test_beats import GAINS, recording
 
 T_S = np.arange(5000) / 500
@@ -195,3 +195,12 @@ def test_a_longer_run_of_ventricular_beats_bends_no_t_wave():
     assert "baseline_wander" not in beat.flags
     own = slice(R_INDEX - 100, R_INDEX + 190)
     assert np.abs(beat.signal_mv[:, own] - plain.signal_mv[:, own]).max() < 0.05
+
+
+def test_a_long_interval_makes_no_other_beat_early_where_the_atria_fibrillate(shared_data):
+    """LUDB 38 and 44, fibrillation with 15 and 11 beats of one kind, by chance in two groups."""
+    for number, least in ((38, 14), (44, 10)):
+        beat = average_beat(read_recording(shared_data / "ludb" / f"{number}.hea"))
+        assert beat.n_beats >= least
+        assert "rhythm_irregular" in beat.flags
+        assert "ectopic_only" not in beat.flags
