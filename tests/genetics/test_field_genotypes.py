@@ -134,3 +134,10 @@ def test_variants_of_a_bgen_with_several_alternates_are_counted(hail, field, tmp
 def test_a_variant_without_an_rsid_is_named_by_its_position(hail, field, tmp_path):
     genotypes = _import(field / "03-bgen-empty-rsid/set.bgen", tmp_path)
     assert sum(one is None for one in genotypes.rsid.collect()) == 3
+
+
+def test_a_contig_is_known_by_any_of_its_names(hail, field, tmp_path):
+    genotypes = _import(field / "05-names/set.bed", tmp_path)
+    found = genotypes.aggregate_rows(hail.agg.counter(genotypes.locus.contig))
+    assert found == {"X": 7, "Y": 1, "MT": 4, "1": 1, "2": 1}
+    assert hail.eval(genotypes.left_out) == {"unknown contig": 4}
