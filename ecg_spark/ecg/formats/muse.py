@@ -20,6 +20,7 @@ from ecg_spark.ecg.recording import Note, Reason, Recording, RecordingError
 
 ROOT = "RestingECG"
 
+_MISSING = -32768
 _MEASUREMENTS = {
     "heart_rate_bpm": "VentricularRate",
     "pr_ms": "PRInterval",
@@ -105,7 +106,8 @@ def _part(
         if volts is None:
             raise RecordingError(Reason.MALFORMED, "the amplitude unit is not a voltage")
         unit = xmltree.required_number(data, "LeadAmplitudeUnitsPerBit") * volts
-        add_lead(leads, name, StoredLead(_samples(data), unit))
+        samples = _samples(data)
+        add_lead(leads, name, StoredLead(samples, unit, samples == _MISSING))
     return Part(leads, _rate_hz(waveform), start_s)
 
 
@@ -123,10 +125,7 @@ def _samples(data: ET.Element) -> NDArray[np.int64]:
     checksum = xmltree.number(data, "LeadDataCRC32")
     if checksum and int(checksum) & 0xFFFFFFFF != zlib.crc32(raw):
         raise RecordingError(Reason.CHECKSUM_MISMATCH, "a lead's samples differ from its CRC-32")
-    samples = np.frombuffer(raw, dtype="<i2").astype(np.int64)
-    if samples.size and samples.min() == -32768:
-        raise RecordingError(Reason.NOT_FINITE, "a sample is marked as missing")
-    return samples
+    return np.frombuffer(raw, dtype="<i2").astype(np.int64)
 
 
 def _rate_hz(waveform: ET.Element) -> float:

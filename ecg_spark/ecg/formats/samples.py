@@ -221,9 +221,14 @@ def _without_padding(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], 
 
 
 def _stored(row: NDArray[np.float64], unit: float) -> StoredLead:
-    """Return a lead in whole numbers: of its unit where they are, else of `FINEST_MICROVOLTS`."""
-    if not np.isfinite(row).all():
-        raise RecordingError(Reason.NOT_FINITE, "a sample is missing or infinite")
+    """Return a lead in whole numbers: of its unit where they are, else of `FINEST_MICROVOLTS`.
+
+    NaN is a missing sample.
+    """
+    missing = np.isnan(row)
+    row = np.where(missing, 0.0, row)
+    if np.isinf(row).any():
+        raise RecordingError(Reason.NOT_FINITE, "a sample is infinite")
     if not (row == np.rint(row)).all():
         with np.errstate(over="ignore"):
             row, unit = np.rint(row * (unit / FINEST_MICROVOLTS)), FINEST_MICROVOLTS
@@ -231,4 +236,4 @@ def _stored(row: NDArray[np.float64], unit: float) -> StoredLead:
         raise RecordingError(
             Reason.IMPLAUSIBLE_AMPLITUDE, "samples of more than any electrode carries"
         )
-    return StoredLead(row.astype(np.int64), unit)
+    return StoredLead(row.astype(np.int64), unit, missing)
