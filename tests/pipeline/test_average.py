@@ -7,19 +7,15 @@ import numpy as np
 import pytest
 
 from ecg_spark.ecg import LEADS, average_beat, measure_traits, read_recording, weight
-from ecg_spark.participants import read_manifest
 from ecg_spark.pipeline.average import average, participant_hash
-from ecg_spark.pipeline.ingest import ingest
-from ecg_spark.study import Beats, Manifest
+from ecg_spark.study import Beats
 from ecg_spark.tables import BEATS, RECORDINGS, TRAIT_NAMES, read_table
 
 
 @pytest.fixture(scope="module")
-def recordings(spark, biobank, tmp_path_factory):
-    out = tmp_path_factory.mktemp("ingested")
-    manifest = read_manifest(Manifest(path="x"), str(biobank / "manifest.csv"))
-    ingest(spark, str(biobank / "ecg"), manifest, None, lambda name: f"{out}/{name}")
-    return read_table(spark, RECORDINGS, f"{out}/recordings")
+def recordings(spark, biobank_in):
+    _, _, table = biobank_in
+    return read_table(spark, RECORDINGS, table.path("recordings"))
 
 
 @pytest.fixture(scope="module")
