@@ -12,10 +12,8 @@ Counts are of steps, not of groups of persons who share a value: "3 recordings w
 nothing about any person that could be looked up. They are therefore shown however small they are.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
-
-from ecg_spark.tables import FLOW, write_rows
 
 CAME_IN, WENT_ON = "came in", "went on"
 """Values of `reason` that are none: what a step was given, and what it handed on."""
@@ -59,8 +57,3 @@ def merged(rows: Iterable[Row], others: Iterable[Row]) -> list[Row]:
         for (step, unit), own in units.items()
         for row in flow_rows(step, unit, own.pop(CAME_IN), own, own.pop(WENT_ON))
     ]
-
-
-def write_flow(rows: Sequence[Row], folder: str) -> int:
-    """Write the rows of a step, of all its units, as the table `flow` into a new folder."""
-    return write_rows(rows, FLOW, folder)

@@ -218,24 +218,29 @@ def write_table(
 def write_rows(records: Sequence[Mapping[str, Any]], table: Table, folder: str) -> int:
     """Write records that are in memory here as `table` into a new folder; return their number.
 
-    NumPy's scalars are taken as Python's, NaN is a missing value. No Spark job is started for what
-    one file holds. Raises `DataError` as `write_table` does.
+    NumPy's scalars are taken as Python's, NaN is a missing value. Raises `DataError` as
+    `write_table` does.
+    """
+    columns = {name: [_plain(one[name]) for one in records] for name in table.schema.names}
+    return write_columns(columns, table, folder)
+
+
+def write_columns(columns: Mapping[str, Sequence[Any]], table: Table, folder: str) -> int:
+    """Write columns that are in memory here, None where a value is missing, as `write_rows` does.
+
+    No Spark job is started for what one file holds.
     """
     fields = to_arrow_schema(table.schema)
-    columns = {name: [_plain(one[name]) for one in records] for name in fields.names}
-    lacking = {
-        field.name: sum(value is None for value in columns[field.name])
-        for field in table.schema
-        if not field.nullable
-    }
-    keys = set(zip(*(columns[name] for name in table.key), strict=True))
-    _refuse(table, lacking, len(records) - len(keys))
     arrays = [pa.array(columns[field.name], field.type) for field in fields]
+    found = pa.Table.from_arrays(arrays, schema=fields)
+    lacking = {field.name: found[field.name].null_count for field in fields if not field.nullable}
+    keys = found.group_by(list(table.key)).aggregate([])
+    _refuse(table, lacking, found.num_rows - keys.num_rows)
     fs, base = fsspec.core.url_to_fs(folder)
     fs.makedirs(base, exist_ok=False)
     with fs.open(f"{base}/part-0.parquet", "wb") as file:
-        pq.write_table(pa.Table.from_arrays(arrays, schema=fields), file)
-    return len(records)
+        pq.write_table(found, file)
+    return int(found.num_rows)
 
 
 def _plain(value: Any) -> Any:

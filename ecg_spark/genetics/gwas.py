@@ -11,7 +11,6 @@ from pyspark.sql import functions as F
 from scipy.stats import chi2
 
 from ecg_spark.errors import DataError
-from ecg_spark.flow import write_flow
 from ecg_spark.genetics.catalogue import Tests, read_annotation, write_loci
 from ecg_spark.genetics.outputs import (
     ANALYSED,
@@ -188,7 +187,7 @@ def run_gwas(
     for number in range(1 + len(genotype_settings.separate)):
         remove_folder(f"{folder}/.set-{number}")
     rows_of_flow = [*flow.rows(), *variant_flow(table, unwanted)]
-    write_flow(rows_of_flow, f"{folder}/{FLOW.name}")
+    write_rows(rows_of_flow, FLOW, f"{folder}/{FLOW.name}")
     analysed = [{"s": s, "participant_id": owner} for s, owner in people.items()]
     write_rows(analysed, ANALYSED, f"{folder}/{ANALYSED.name}")
     n_variants = rows_of_flow[-1]["n"]

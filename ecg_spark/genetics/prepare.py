@@ -9,7 +9,7 @@ import numpy as np
 from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
-from ecg_spark.flow import VARIANTS, merged, write_flow
+from ecg_spark.flow import VARIANTS, merged
 from ecg_spark.genetics.outputs import RELATIVES, SCORES
 from ecg_spark.genetics.packed import read_packed
 from ecg_spark.genetics.structure import structure
@@ -74,7 +74,7 @@ def prepare_genotypes(
             f"set {number + 1} of genotypes.separate has {part.left[-1].variants} variants, which "
             f"are tested in {part.left[-1].samples} of the {left[-1].samples} samples"
         )
-    write_flow(flow, f"{folder}/{FLOW.name}")
+    write_rows(flow, FLOW, f"{folder}/{FLOW.name}")
     genotypes = joined(sets).checkpoint(f"{folder}/genotypes.mt", overwrite=True)
     log.info("genotypes: %d samples, %d variants pass", left[-1].samples, left[-1].variants)
     candidates = genotypes.filter_rows(genotypes.is_candidate)

@@ -24,17 +24,19 @@ from ecg_spark.ecg import (
 )
 from ecg_spark.ecg.vendor import Source
 from ecg_spark.errors import DataError
-from ecg_spark.flow import PEOPLE, RECORDINGS, flow_rows, write_flow
+from ecg_spark.flow import PEOPLE, RECORDINGS, flow_rows
 from ecg_spark.pipeline.counts import check_counts, in_words, value_counts
 from ecg_spark.store import remove_folder
 from ecg_spark.study import Beats
 from ecg_spark.tables import (
     BEATS,
+    FLOW,
     LEAD_TRAIT_NAMES,
     OTHER_TRAIT_NAMES,
     QUARANTINE,
     TRAIT_NAMES,
     TRAITS,
+    write_rows,
     write_table,
 )
 
@@ -122,7 +124,7 @@ def average(
     people, with_beat = _people(averaged)
     flow = flow_rows("average", RECORDINGS, n_in, in_words(reasons), n_out)
     flow += flow_rows("average", PEOPLE, people, {NO_BEAT: people - with_beat}, with_beat)
-    write_flow(flow, target("flow"))
+    write_rows(flow, FLOW, target("flow"))
     written = spark.read.parquet(target("beats"))
     flags = value_counts(written.select(F.explode("flags").alias("flag")), "flag")
     remove_folder(staged)

@@ -19,11 +19,11 @@ from pyspark.sql.types import (
 )
 
 from ecg_spark.ecg import BEAT_SAMPLES, LEADS
-from ecg_spark.flow import PEOPLE, RECORDINGS, Row, flow_rows, write_flow
+from ecg_spark.flow import PEOPLE, RECORDINGS, Row, flow_rows
 from ecg_spark.pipeline.counts import in_words
 from ecg_spark.pipeline.latent_quality import intraclass_correlation
 from ecg_spark.selection import left_out_for, used_rows, weighted_mean
-from ecg_spark.tables import LATENTS, write_table
+from ecg_spark.tables import FLOW, LATENTS, write_rows, write_table
 from models.encoder import Encoder
 
 BEATS_PER_BATCH = 256
@@ -91,7 +91,7 @@ def encode(
     several = written.where(F.col("n_ecgs") > 1)
     participants, ecgs = written.agg(F.count("n_ecgs"), F.sum("n_ecgs")).collect()[0]
     recordings = int(ecgs or 0)
-    write_flow(_flow(beats, leave_out, participants, recordings), target("flow"))
+    write_rows(_flow(beats, leave_out, participants, recordings), FLOW, target("flow"))
     return {
         "participants": participants,
         "recordings": recordings,

@@ -13,10 +13,8 @@ from typing import Any
 import fsspec
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.types import to_arrow_schema
 
 from ecg_spark import flow
 from ecg_spark.ecg.formats import FORMAT_NAMES, hdf5
@@ -25,6 +23,7 @@ from ecg_spark.ecg.recording import Reason
 from ecg_spark.errors import DataError, UsageError
 from ecg_spark.pipeline import sources as listing
 from ecg_spark.pipeline.counts import check_counts, in_words, value_counts
+from ecg_spark.pipeline.plan import write_plan
 from ecg_spark.pipeline.progress import progress
 from ecg_spark.pipeline.reading import (
     NAMED,
@@ -32,7 +31,6 @@ from ecg_spark.pipeline.reading import (
     names_reader,
     read_source,
     reader,
-    write_plan,
 )
 from ecg_spark.pipeline.sources import Source
 from ecg_spark.pipeline.takeover import (
@@ -45,6 +43,7 @@ from ecg_spark.pipeline.takeover import (
 )
 from ecg_spark.store import fingerprint, remove_folder
 from ecg_spark.tables import (
+    FLOW,
     NOT_AN_ECG,
     QUARANTINE,
     RECORDING_GROUP_BYTES,
@@ -52,6 +51,8 @@ from ecg_spark.tables import (
     SOURCES,
     check_table,
     read_table,
+    write_columns,
+    write_rows,
     write_table,
 )
 
@@ -113,7 +114,9 @@ def ingest(
     new = [source for source in found if stamps.get(source.path) != source.stamp]
     _check_described(new, samples)
     recordings, staged = target("recordings"), target("_staged")
-    _write_sources(found, target("sources"))
+    # From here: a million short rows are no work for executors.
+    columns = {"path": [one.path for one in found], "stamp": [one.stamp for one in found]}
+    write_columns(columns, SOURCES, target("sources"))
     _make_folder(recordings)
     if new:
         pieces, parts = _parts(new, spark.sparkContext.defaultParallelism)
@@ -152,7 +155,7 @@ def ingest(
         )
     left_out = {"not an ECG": n_not_ecg} | in_words(reasons)
     counted = flow.flow_rows("ingest", flow.RECORDINGS, n_in, left_out, n_out)
-    flow.write_flow(counted, target("flow"))
+    write_rows(counted, FLOW, target("flow"))
     for scratch in ("_staged", "_plan", "_dropped", "_headers"):
         remove_folder(target(scratch))
     written = read_table(spark, RECORDINGS, recordings)
@@ -166,16 +169,6 @@ def ingest(
         "formats": value_counts(written, "source_format"),
         "participants": written.select("participant_id").distinct().count(),
     }
-
-
-def _write_sources(found: list[Source], folder: str) -> None:
-    """Write the table of sources from here: a million short rows are no work for executors."""
-    fs, base = fsspec.core.url_to_fs(folder)
-    fs.makedirs(base, exist_ok=True)
-    columns = [[source.path for source in found], [source.stamp for source in found]]
-    table = pa.table([pa.array(column) for column in columns], names=SOURCES.schema.names)
-    with fs.open(f"{base}/part-0.parquet", "wb") as file:
-        pq.write_table(table.cast(to_arrow_schema(SOURCES.schema)), file)
 
 
 def _check_described(new: list[Source], samples: Samples) -> None:

@@ -14,7 +14,6 @@ from typing import Any, BinaryIO
 
 import fsspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import ArrayType, BooleanType, StringType, StructField, StructType
 
@@ -23,7 +22,8 @@ from ecg_spark.ecg.formats import MAX_FILE_BYTES, archives, hdf5, unzipped
 from ecg_spark.ecg.formats.samples import NOTHING_SAID, Samples
 from ecg_spark.ecg.formats.wfdb_header import Load, is_header_name, named_files
 from ecg_spark.ids import normal_id
-from ecg_spark.pipeline.sources import INSIDE, Owner, Source, owner_key, several_suffixes
+from ecg_spark.pipeline.plan import plan_rows
+from ecg_spark.pipeline.sources import INSIDE, Owner, owner_key, several_suffixes
 from ecg_spark.tables import RECORDINGS
 
 BATCH_BYTES = 16 << 20
@@ -46,40 +46,7 @@ NAMED = StructType(
 )
 """A WFDB header, and the files that it names beside it."""
 
-_PLAN = pa.schema(
-    [
-        ("path", pa.string()),
-        ("files", pa.list_(pa.string())),
-        ("owners", pa.large_string()),
-        ("slice", pa.int32()),
-        ("slices", pa.int32()),
-    ]
-)
-
 Row = dict[str, Any]
-
-
-def write_plan(sources: list[Source], parts: list[int], path: str) -> None:
-    """Write what is to be read, a row group a part; `parts` are the counts of sources in each."""
-    fs, base = fsspec.core.url_to_fs(path)
-    fs.makedirs(base.rpartition("/")[0], exist_ok=True)
-    at = 0
-    with fs.open(base, "wb") as file, pq.ParquetWriter(file, _PLAN, compression="zstd") as writer:
-        for count in parts:
-            chosen = sources[at : at + count]
-            at += count
-            columns = [
-                [source.path for source in chosen],
-                [source.files for source in chosen],
-                [json.dumps(source.owners) for source in chosen],
-                [source.slice for source in chosen],
-                [source.slices for source in chosen],
-            ]
-            table = pa.table(
-                [pa.array(column, kind.type) for column, kind in zip(columns, _PLAN, strict=True)],
-                schema=_PLAN,
-            )
-            writer.write_table(table, row_group_size=max(count, 1))
 
 
 def reader(
@@ -92,7 +59,7 @@ def reader(
             for part in batch.column(0).to_pylist():
                 rows = (
                     _settled(row, owners, id_pattern, has_manifest)
-                    for item in _plan_rows(plan, part)
+                    for item in plan_rows(plan, part)
                     for owners in [_by_key(item["owners"])]
                     for row in _unnamed(
                         read_source(
@@ -115,12 +82,6 @@ def _unnamed(rows: Iterable[Any]) -> Iterator[Any]:
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else type(error).__name__
         raise OSError(error.errno or errno.EIO, f"{why} below ecg.path") from None
-
-
-def _plan_rows(plan: str, part: int) -> list[Row]:
-    with fsspec.open(plan, "rb") as file:
-        rows: list[Row] = pq.ParquetFile(file).read_row_group(part).to_pylist()
-    return rows
 
 
 def _batched(rows: Iterable[Row]) -> Iterator[pa.RecordBatch]:
@@ -223,7 +184,7 @@ def names_reader(plan: str) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.
             rows = [
                 {"header": item["path"], "names": names}
                 for part in batch.column(0).to_pylist()
-                for item in _plan_rows(plan, part)
+                for item in plan_rows(plan, part)
                 for names in _unnamed(_unusual_names(item["path"], item["files"]))
             ]
             yield pa.RecordBatch.from_pylist(rows, schema=to_arrow_schema(NAMED))

@@ -24,7 +24,16 @@ from ecg_spark.genetics.outputs import (
 from ecg_spark.simulate.heart import PARAMETERS, beat_mv, hearts_from_scores, qt_ms
 from ecg_spark.store import Run, Store
 from ecg_spark.study import Study
-from ecg_spark.tables import ASSOCIATIONS, BEATS, FLOW, LATENTS, QUARANTINE, TRAITS, Table
+from ecg_spark.tables import (
+    ASSOCIATIONS,
+    BEATS,
+    FLOW,
+    LATENTS,
+    QUARANTINE,
+    TRAITS,
+    Table,
+    write_rows,
+)
 from models.encoder import load_encoder
 from models.job import Plan
 from models.train import train
@@ -125,11 +134,6 @@ def write(run: Run, name: str, table: Table, columns: dict[str, Any]) -> None:
     (folder / "_SUCCESS").touch()
 
 
-def write_flow(run: Run, rows: list[dict[str, Any]]) -> None:
-    """Write a step's table `flow` into a run."""
-    write(run, "flow", FLOW, {name: [row[name] for row in rows] for name in rows[0]})
-
-
 def regress(y: np.ndarray, dosages: np.ndarray) -> dict[str, np.ndarray]:
     """beta, se and -log10 p of every variant (rows of the result) by simple regression."""
     known = np.isfinite(y)
@@ -170,10 +174,10 @@ def publish(study: Study, bank: Biobank) -> None:
             "z_sd": [np.ones(result.n_latents)] * (2 * people),
             "n_ecgs": np.ones(2 * people, np.int32),
         })  # fmt: skip
-        write_flow(run, [
+        write_rows([
             *flow_rows("encode", RECORDINGS, people + PACED, {"paced": PACED}, people),
             *flow_rows("encode", PEOPLE, people, {}, people),
-        ])  # fmt: skip
+        ], FLOW, run.path("flow"))  # fmt: skip
         agreement = [0.9] * result.n_latents
         run.publish(
             {
@@ -204,12 +208,12 @@ def publish_genetics(
             "s": bank.ids, "call_rate": np.ones(people), "unrelated": np.ones(people, bool),
             "pc": list(components), "x_f": np.full(people, np.nan), "sets": [[0]] * people,
         })  # fmt: skip
-        write_flow(run, [
+        write_rows([
             *flow_rows("genotypes", SAMPLES, people, {}, people),
             *flow_rows(
                 "genotypes", VARIANTS, variants + 500, {"variant call rate": 500}, variants
             ),
-        ])  # fmt: skip
+        ], FLOW, run.path("flow"))  # fmt: skip
         run.publish(
             {
                 "filters": [
@@ -295,11 +299,11 @@ def publish_genetics(
             "skat_neg_log10_p": [5.25, 0.5],
         })  # fmt: skip
         covariate = {"a covariate is missing": 2}
-        write_flow(run, [
+        write_rows([
             *flow_rows("gwas", SAMPLES, people, covariate, people - 2),
             *flow_rows("gwas", PEOPLE, people, covariate, people - 2),
             *flow_rows("gwas", VARIANTS, variants, {}, variants),
-        ])  # fmt: skip
+        ], FLOW, run.path("flow"))  # fmt: skip
         run.publish(
             {
                 "null_model": "none",
@@ -374,7 +378,9 @@ def publish_ecg(store: Store, bank: Biobank) -> None:
         write(run, "quarantine", QUARANTINE, {"ecg_id": ["x"], "path": ["p"], "step": ["ingest"],
               "reason": ["flat_lead"], "detail": ["lead V1 is flat"]})  # fmt: skip
         reasons = {"flat lead": 4, "malformed": 3}
-        write_flow(run, flow_rows("ingest", RECORDINGS, rows + 10, reasons, rows + 3))
+        write_rows(
+            flow_rows("ingest", RECORDINGS, rows + 10, reasons, rows + 3), FLOW, run.path("flow")
+        )
         run.publish(
             {
                 "n_in": rows + 10,
@@ -394,10 +400,10 @@ def publish_ecg(store: Store, bank: Biobank) -> None:
             "source": ["computed"] * rows, "quality": np.full(rows, 0.9),
         })  # fmt: skip
         write(run, "traits", TRAITS, {**owners, **traits})
-        write_flow(run, [
+        write_rows([
             *flow_rows("average", RECORDINGS, rows + 3, {"too few beats": 3}, rows),
             *flow_rows("average", PEOPLE, people, {}, people),
-        ])  # fmt: skip
+        ], FLOW, run.path("flow"))  # fmt: skip
         run.publish(
             {
                 "n_in": rows + 3,

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from ecg_spark.errors import DataError, InfrastructureError
-from ecg_spark.pipeline.reading import reader, write_plan
+from ecg_spark.pipeline.plan import write_plan
+from ecg_spark.pipeline.reading import reader
 from ecg_spark.pipeline.sources import Source
 from ecg_spark.store import Store
 from ecg_spark.study import load_study
