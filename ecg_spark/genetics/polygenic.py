@@ -23,7 +23,6 @@ MAX_VARIANTS = 1_000_000
 """Of a set of more variants a share is taken: the tests of each, some 600 bytes for 47 phenotypes,
 come to the driver."""
 
-
 _DRAWS = 1 << 20
 
 

@@ -15,7 +15,7 @@ from ecg_spark.genetics.contigs import (
     Genome,
     chromosome_of,
 )
-from ecg_spark.genetics.genotype_files import is_bgzf, new_file
+from ecg_spark.genetics.genotype_files import is_bgzf, new_file, side_by_side
 from ecg_spark.genetics.samples import Columns
 
 _COLUMNS = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT"
@@ -63,11 +63,13 @@ def _write_header(names: list[str], path: str) -> str:
 def _import(
     files: list[str], header: str, genome: Genome, copy: str, min_partitions: int
 ) -> tuple[hl.MatrixTable, dict[str, int]]:
+    packed = [file for file in files if file.endswith(".gz")]
+    in_blocks = all(side_by_side(is_bgzf, packed))
     options = {
         "header_file": header,
         # Plain gzip cannot be split: Hail reads such a file in one piece, and must be told to.
-        "force": any(file.endswith(".gz") and not is_bgzf(file) for file in files),
-        "force_bgz": all(file.endswith(".gz") and is_bgzf(file) for file in files),
+        "force": not in_blocks,
+        "force_bgz": in_blocks and len(packed) == len(files),
         "min_partitions": min_partitions,
         "array_elements_required": False,
     }

@@ -51,7 +51,6 @@ def _precision(form, options, is_hard):
 @settings(
     max_examples=4,
     deadline=None,
-    derandomize=True,
     phases=[Phase.explicit, Phase.generate],  # an import takes seconds: no failure is shrunk
     suppress_health_check=list(HealthCheck),
 )
