@@ -95,8 +95,12 @@ def conducted(at: Fiducials) -> bool:
 
     120 ms is where ventricular beats begin, and where bundle branch block does: that has a P.
     """
-    narrow = at.qrs_offset - at.qrs_onset < WIDE_QRS_MS * BEAT_RATE_HZ / 1000.0
-    return narrow or at.p_onset is not None
+    return is_narrow(at) or at.p_onset is not None
+
+
+def is_narrow(at: Fiducials) -> bool:
+    """Say whether a QRS complex is narrower than `WIDE_QRS_MS`."""
+    return at.qrs_offset - at.qrs_onset < WIDE_QRS_MS * BEAT_RATE_HZ / 1000.0
 
 
 def _slope(signals: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_spark.ecg.beat import BEAT_RATE_HZ, BEAT_SAMPLES, R_INDEX
-from ecg_spark.ecg.fiducials import WIDE_QRS_MS, find_fiducials, own_samples
+from ecg_spark.ecg.fiducials import find_fiducials, is_narrow, own_samples
 from ecg_spark.ecg.filtering import Floats, Spectrum
 from ecg_spark.ecg.windows import align, cut, middle, shapes
 
@@ -22,13 +22,13 @@ BEFORE_R, AFTER_R = 0.42, 0.58
 """How the time between two R peaks is shared: the latter part of it, up to P, belongs to the next
 beat. It holds P at 130 beats a minute and a QT of 550 ms at 60."""
 
-QRS_BEFORE_R_S = 0.10
+_QRS_BEFORE_R_S = 0.10
 """How long before its R a wide QRS complex begins: where a beat without P wave takes over."""
 
 PREMATURE = 0.8
 """A beat that follows sooner than this part of the usual interval is ectopic."""
 
-_SHAPE_HZ, SHAPE_STEP = (1.0, 40.0), 2
+_SHAPE_HZ, _SHAPE_STEP = (1.0, 40.0), 2
 _CLASS_HZ = (0.5, 40.0)
 _COUPLED = 0.07  # median change of intervals of one kind, as a part of them
 _STEADY = 0.08  # spread of intervals of one kind, as a part of them; fibrillation has above 0.15
@@ -66,11 +66,11 @@ def sinus_beats(whole: Spectrum, peaks: NDArray[np.int64]) -> tuple[Beats, NDArr
 
     Fewer than `MIN_BEATS` may be used: then no shape is that common.
     """
-    band, rate, _ = whole.band_at(*_SHAPE_HZ, BEAT_RATE_HZ / SHAPE_STEP)
+    band, rate, _ = whole.band_at(*_SHAPE_HZ, BEAT_RATE_HZ / _SHAPE_STEP)
     interval = np.diff(peaks).astype(np.float64)
     last = whole.n - 1
     inside = (peaks > 0.1 * BEAT_RATE_HZ) & (peaks < last - 0.1 * BEAT_RATE_HZ)
-    shape = shapes(band, rate, peaks // SHAPE_STEP)
+    shape = shapes(band, rate, peaks // _SHAPE_STEP)
     alike = shape == _sinus_shape(whole, band, rate, peaks, np.where(inside, shape, -1))
     early = _early(interval, alike)
     used = alike & inside
@@ -78,11 +78,11 @@ def sinus_beats(whole: Spectrum, peaks: NDArray[np.int64]) -> tuple[Beats, NDArr
         used &= ~early
     positions = peaks.astype(np.float64)
     if used.sum() >= MIN_BEATS:
-        positions[used] = SHAPE_STEP * align(band, rate, positions[used] / SHAPE_STEP)
+        positions[used] = _SHAPE_STEP * align(band, rate, positions[used] / _SHAPE_STEP)
     led = np.flatnonzero(used[1:])
     rr = float(np.median(interval[led] if led.size else interval))
     # A beat of another shape has no P wave of its own: the time up to its QRS is the last beat's.
-    qrs = QRS_BEFORE_R_S * BEAT_RATE_HZ
+    qrs = _QRS_BEFORE_R_S * BEAT_RATE_HZ
     start = np.where(alike[1:], BEFORE_R * rr, qrs)
     least = np.where(alike[1:], 0.15 * rr, qrs)
     before = np.concatenate([[np.inf], np.maximum(interval - AFTER_R * rr, least)])
@@ -128,10 +128,10 @@ def _sinus_shape(
     points = []
     for label, mean_rr in zip(labels, usual, strict=True):
         own = shape == label
-        at = SHAPE_STEP * align(band, rate, peaks[own] / SHAPE_STEP)
+        at = _SHAPE_STEP * align(band, rate, peaks[own] / _SHAPE_STEP)
         beat = middle(cut(broad, at, R_INDEX, BEAT_SAMPLES)).astype(np.float64)
         found = find_fiducials(beat, (BEFORE_R * mean_rr, AFTER_R * mean_rr), 0.0, 1.0)
-        narrow = found.qrs_offset - found.qrs_onset < WIDE_QRS_MS * BEAT_RATE_HZ / 1000.0
+        narrow = is_narrow(found)
         # Coupled beats keep their distance; where the atria fibrillate no beat is early.
         spread = float(np.median(np.abs(interval[own] - mean_rr)))
         late = mean_rr > PREMATURE * max(usual) or spread > _COUPLED * mean_rr
@@ -149,11 +149,10 @@ def _early(interval: NDArray[np.float64], alike: NDArray[np.bool_]) -> NDArray[n
     to the early beats. In fibrillation they are of all kinds, and no beat is early.
     """
     early = np.zeros(alike.size, dtype=bool)
-    near = [interval[max(i - 3, 0) : i + 3].tolist() for i in range(interval.size)]
-    usual = np.array([median(values) for values in near])
     change = np.median(np.abs(np.diff(interval, prepend=interval[0])))
     if change < 0.1 * np.median(interval):
-        early[1:] = interval < PREMATURE * usual
+        near = [interval[max(i - 3, 0) : i + 3].tolist() for i in range(interval.size)]
+        early[1:] = interval < PREMATURE * np.array([median(values) for values in near])
         return early
     pairs = alike[:-1] & alike[1:]
     ordered = np.sort(interval[pairs])

@@ -125,7 +125,7 @@ def _peak(rows: Floats) -> NDArray[np.float64]:
     return top + np.clip(shift, -1.0, 1.0)
 
 
-def first_deflection(magnitude: NDArray[np.float64], centre: float) -> float:
+def _first_deflection(magnitude: NDArray[np.float64], centre: float) -> float:
     """Return where the first large deflection of a QRS complex is, given its `centre` of power.
 
     Readers mark a wide or paced complex at its first large deflection, not at a deeper one that
@@ -160,4 +160,4 @@ def r_position(beat: Floats, near: int) -> float:
         centre = start + float(np.arange(around.size) @ around) / total
     # Smoothed, what is left of a pacing spike is no large deflection.
     smooth = gaussian_filter1d(np.asarray(beat, dtype=np.float64), _SMOOTH, axis=1)
-    return first_deflection(np.sqrt(np.sum(smooth**2, axis=0)), centre)
+    return _first_deflection(np.sqrt(np.sum(smooth**2, axis=0)), centre)

@@ -16,7 +16,6 @@ from ecg_spark.ecg import (
     Beat,
     Limits,
     Reason,
-    Recording,
     RecordingError,
     average_beat,
     beat_of,
@@ -27,8 +26,7 @@ from ecg_spark.ecg import (
 from ecg_spark.ecg.fiducials import find_fiducials
 from tests.bench.bench_accuracy import against_vendor, ludb_errors
 from tests.bench.bench_invariance import swapped
-
-GAINS = np.array([0.9, 1.2, 0.3, -1.05, 0.3, 0.75, -0.5, 0.4, 0.8, 1.4, 1.3, 1.0])
+from tests.builders.heartbeats import GAINS, recording
 
 
 def heart(rr_s: np.ndarray, rate: float = 500.0, seconds: float = 10.0) -> np.ndarray:
@@ -42,10 +40,6 @@ def heart(rr_s: np.ndarray, rate: float = 500.0, seconds: float = 10.0) -> np.nd
     one, two = gains[0], gains[1]
     gains[2:6] = two - one, -(one + two) / 2, one - two / 2, two - one / 2
     return gains[:, None] * signal
-
-
-def recording(signal_mv: np.ndarray, rate: float = 500.0) -> Recording:
-    return Recording(np.rint(signal_mv * 1000).astype(np.int16), 1.0, rate, "test")
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:

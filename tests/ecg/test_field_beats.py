@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from ecg_spark.ecg import average_beat, measure_traits, read_recording
-from tests.ecg.test_field_formats import field  # noqa: F401
 
 FOLDERS = ("bigeminy", "p-wave", "wide-and-paced")
 TRAITS = {"heart rate": "heart_rate_bpm", "PR": "pr_ms", "QRS": "qrs_ms", "P": "p_ms"}
@@ -16,7 +15,7 @@ RANGE = re.compile(r"\b(PR|QRS|P) (\d+)-(\d+) ms")
 
 
 @pytest.fixture(scope="module")
-def marks(field):  # noqa: F811
+def marks(field):
     """Times of the beats in s, by path and kind."""
     folder, _ = field
     times: dict[str, dict[str, list[float]]] = {}
@@ -41,7 +40,7 @@ def bounds(told):
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_field_beats_have_the_values_that_are_stated(field, marks, name):  # noqa: F811
+def test_field_beats_have_the_values_that_are_stated(field, marks, name):
     folder, outcomes = field
     cases = {path: told for path, told in outcomes.items() if path.split("/")[0] == name}
     assert cases

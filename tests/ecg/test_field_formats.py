@@ -13,15 +13,6 @@ FOLDERS = (
     "xml-declaration", "decimal-comma", "lead-names", "lead-order", "several-parts", "dicom", "scp",
     "edf", "damaged-extra", "time",
 )  # fmt: skip
-ROW = re.compile(r"\| `([^`]+)` \| [^|]* \| ([^|]*) \|")
-
-
-@pytest.fixture(scope="module")
-def field(shared_data):
-    """The folder of inputs and what its README says of each."""
-    folder = shared_data / "field" / "ecg"
-    rows = map(ROW.match, (folder / "README.md").read_text().splitlines())
-    return folder, {row[1]: row[2].strip() for row in rows if row}
 
 
 def reference(folder: Path) -> np.ndarray:

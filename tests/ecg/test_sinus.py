@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecg_spark.ecg import R_INDEX, Recording, average_beat, measure_traits, read_recording
-from tests.ecg.test_beats import GAINS, recording
+from tests.builders.heartbeats import GAINS, recording
 
 T_S = np.arange(5000) / 500
 
