@@ -3,10 +3,11 @@
     python tests/bench/fuzz_formats.py --inputs 100000 --seed 1
 
 Each input is a sound file with random damage: bytes changed, cut out, put in, repeated, taken from
-another format, numbers made extreme. It must be read, or refused with a `RecordingError`, within
-`SECONDS`, without a socket, a process, or a file outside of the temporary folder. Prints one line
-of JSON; the exit code is 1 where an input broke a rule: its seed and number make it again. Seconds
-are of CPU, which another's work on the machine does not change.
+another format, numbers made extreme; in archives also before they are packed. It must be read, or
+refused with a `RecordingError`, within `SECONDS` and `MEMORY_MIB`, without a socket, a process, or
+a file outside of the temporary folder. Prints one line of JSON; the exit code is 1 where an input
+broke a rule: its seed and number make it again. Seconds are of CPU, which another's work on the
+machine does not change.
 """
 
 import argparse
@@ -39,7 +40,8 @@ from ecg_spark.ecg.formats import archives
 from ecg_spark.ecg.formats.hdf5 import Tracings
 from tests.builders.ecg_files import DESCRIBED, hdf5, heart, small_files
 
-SECONDS = 10.0
+SECONDS, MEMORY_MIB = 10.0, 1024
+ARCHIVES = ("a.tar", "a.tar.gz", "a.tar.xz", "a.tar.bz2", "a.zip")
 SEVERAL = "hdf5 of several"
 EXTREMES = (b"0", b"-1", b"1e308", b"NaN", b"65535", b"2147483648", b"1000000000", b"99999999999")
 FORBIDDEN = ("socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.system", "os.exec")
@@ -104,25 +106,30 @@ def repaired(data: bytes) -> bytes:
     return bytes(whole)
 
 
-def packed(files: dict[str, bytes]) -> dict[str, bytes]:
-    """The files in an archive of each kind."""
-    tar, zipped = io.BytesIO(), io.BytesIO()
-    with tarfile.open(fileobj=tar, mode="w") as archive:
-        for name, content in files.items():
-            item = tarfile.TarInfo(name)
+def packed(name: str, files: dict[str, bytes]) -> bytes:
+    """The files in an archive of the kind that its name says."""
+    whole = io.BytesIO()
+    if name.endswith(".zip"):
+        with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
+            for member, content in files.items():
+                archive.writestr(member, content)
+        return whole.getvalue()
+    with tarfile.open(fileobj=whole, mode="w") as archive:
+        for member, content in files.items():
+            item = tarfile.TarInfo(member)
             item.size = len(content)
             archive.addfile(item, io.BytesIO(content))
-    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    whole = tar.getvalue()
-    return {
-        "a.tar": whole,
-        "a.tar.gz": gzip.compress(whole),
-        "a.tar.xz": lzma.compress(whole),
-        "a.tar.bz2": bz2.compress(whole),
-        "a.zip": zipped.getvalue(),
-    }
+    return compressed(name, whole.getvalue())
+
+
+def compressed(name: str, content: bytes) -> bytes:
+    """The content, compressed as the ending of the name says."""
+    kind = name.rpartition(".")[2]
+    if kind == "gz":
+        return gzip.compress(content, 1)
+    if kind == "xz":
+        return lzma.compress(content, preset=0)
+    return bz2.compress(content) if kind == "bz2" else content
 
 
 def several() -> bytes:
@@ -155,6 +162,11 @@ def outcome(name: str, content: bytes, companions: dict[str, bytes]) -> str:
     return "read"
 
 
+def peak_mib() -> int:
+    """The most memory that this process has had at any time."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+
 def main() -> int:
     """Run the fuzz and print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -164,9 +176,9 @@ def main() -> int:
     samples = small_files()
     header, companions = samples["wfdb"]
     pair = {"r.hea": header, **companions, "x.scp": samples["scp"][0]}
-    samples |= {name: (content, {}) for name, content in packed(pair).items()}
+    samples |= {name: (packed(name, pair), {}) for name in ARCHIVES}
     samples[SEVERAL] = (several(), {})
-    samples["gzip"] = (gzip.compress(samples["muse"][0]), {})
+    samples["xml.gz"] = (compressed("xml.gz", samples["muse"][0]), {})
     halves = samples["muse"][0][:5000], samples["muse"][0][5000:], b""
     samples["members"] = (b"".join(map(gzip.compress, halves)), {})
     contents = [content for content, _ in samples.values()]
@@ -175,7 +187,7 @@ def main() -> int:
     sys.addaudithook(audit)
 
     counts: dict[str, Counter[str]] = {name: Counter() for name in samples}
-    slowest, broken = 0.0, []
+    slowest, peak, broken = 0.0, 0, []
     names = sorted(samples)
     started = time.perf_counter()
     for number in range(options.inputs):
@@ -186,9 +198,14 @@ def main() -> int:
             chosen = random.choice(sorted(beside))
             beside = beside | {chosen: damaged(random, beside[chosen], contents)}
         else:
-            inside = name.endswith("gz") or name == "gzip"
-            if inside and random.random() < 0.7:
-                content = gzip.compress(damaged(random, gzip.decompress(content), contents), 1)
+            inside = random.random()
+            if name in ARCHIVES and inside < 0.4:
+                chosen = random.choice(sorted(pair))
+                content = packed(name, pair | {chosen: damaged(random, pair[chosen], contents)})
+            elif name in ARCHIVES and inside < 0.8:
+                content = compressed(name, damaged(random, packed("a.tar", pair), contents))
+            elif name == "xml.gz" and inside < 0.7:
+                content = compressed(name, damaged(random, samples["muse"][0], contents))
             else:
                 content = damaged(random, content, contents)
             if name.startswith("scp") and random.random() < 0.8:
@@ -205,13 +222,16 @@ def main() -> int:
         slowest = max(slowest, seconds)
         if seconds > SECONDS:
             broken.append(f"{name} {number}: {seconds:.1f} s")
+        if peak_mib() > max(MEMORY_MIB, peak):
+            peak = peak_mib()
+            broken.append(f"{name} {number}: {peak} MiB")
         if events:
             broken.append(f"{name} {number}: {events[0]}")
     summary = {
         "inputs": options.inputs,
         "seconds": round(time.perf_counter() - started),
         "slowest_seconds": round(slowest, 2),
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+        "peak_mib": peak_mib(),
         "read": sum(count["read"] for count in counts.values()),
         "outcomes": {name: dict(count.most_common(4)) for name, count in counts.items()},
         "broken": broken[:20],
