@@ -1,7 +1,7 @@
-"""Names of contigs in any spelling."""
+"""Names of contigs, and regions, in any spelling."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecg_spark.genetics.contigs import CHROMOSOMES, Genome, chromosome_of
@@ -53,3 +53,25 @@ def test_a_site_is_judged_by_its_chromosome_position_and_alleles_in_this_order(
     if not 1 <= position <= 100:
         expected = "unknown position" if position < 1 else "beyond the end of a chromosome"
     assert genome.judge(drawn[1], position, alleles) == expected
+
+
+@settings(max_examples=30, deadline=None)
+@given(drawn=spellings(), ends=st.lists(st.integers(1, 16_000), min_size=2, max_size=2),
+       form=st.sampled_from(["{}", "{}:{}", "{}:{}-{}", "{}:{:,}-{:,}", "{}:{}-"]))  # fmt: skip
+def test_a_region_holds_what_it_says_in_every_spelling(hail, drawn, ends, form):
+    from ecg_spark.errors import DataError
+    from ecg_spark.genetics.choice import intervals
+
+    (chromosome, name), (start, stop) = drawn, sorted(ends)
+    region = form.format(name, start, stop)
+    if "PAR" in name.upper() or name.upper().removeprefix("CHR").lstrip("0") in ("25", "XY"):
+        with pytest.raises(DataError, match="is none"):
+            intervals([region], "GRCh38")
+        return
+    (found,) = intervals([region], "GRCh38")
+    end = found.start.reference_genome.lengths[found.start.contig]
+    wanted = {"{}": (1, end), "{}:{}": (start, start), "{}:{}-": (start, end)}
+    assert (found.start.position, found.end.position) == wanted.get(form, (start, stop))
+    assert found.start.contig == ("chrM" if chromosome == "MT" else f"chr{chromosome}")
+    assert found.includes_start
+    assert found.includes_end

@@ -9,9 +9,11 @@ import pytest
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.gwas import run_gwas
+from ecg_spark.genetics.phenotypes import rank_inverse_normal
 from ecg_spark.genetics.prepare import prepare_genotypes
 from ecg_spark.participants import read_participants, read_sex
 from ecg_spark.study import Genotypes, Gwas, Participants
+from tests.builders.genetics_data import least_squares, people, write_plink
 
 CALLS = {"min_maf": 0.0, "min_info": 0.0, "min_hwe_p": 0.0, "components": 0}
 """Settings under which the smallest sets are tested as they are."""
@@ -184,6 +186,26 @@ def test_x_is_tested_in_those_who_have_it(spark, hail, field, expected, tmp_path
     assert any("193 of the 200 samples" in note for note in study.prepared["notes"])
 
 
+def test_whole_genome_regression_stands_on_the_model_and_tests_each_set_in_its_own_people(
+    spark, hail, field, expected, tmp_path
+):
+    x, model = field / "06-x-fewer-samples", field / "06-model-set/array.bed"
+    study = _study(
+        spark, tmp_path, field / "base/participants.csv", field / "base/phenotype.csv",
+        null_model="whole_genome", path=str(x / "autosomes.bgen"), separate=(str(x / "x.bgen"),),
+        model=str(model),
+    )  # fmt: skip
+    _assert_flow_adds_up(study)
+    assert set(study.summary["predicted_by_genome"]) == {"pr_ms"}
+    rows = expected[expected["path"] == "06-x-fewer-samples"].set_index("rsid")
+    found = study.tests.loc[rows.index]
+    assert (found["n"] == rows["n"]).all()
+    assert {193, 200} == set(study.tests["n"])
+    # What other chromosomes predict of a phenotype is nearly nothing beside these effects.
+    np.testing.assert_allclose(found["af"], rows["af"], atol=1e-3)
+    np.testing.assert_allclose(found["beta"], rows["beta"], atol=0.1)
+
+
 SITES = pd.DataFrame(
     {
         "contig": ["1", "1", "2", "X", "X"],
@@ -212,10 +234,13 @@ def sites(spark, hail):
 
 LISTS = {
     "ids.txt": ("rs1\nrs5\nrs9\n", [0, 4], "2 of the 3"),
+    "one-line.txt": ("rs1 rs5", [0, 4], "2 of the 2"),
     "windows.csv": ("\ufeffSNP,P\r\n\"rs2\",0.5\r\n\"rs5\",0.1\r\n", [1, 4], "2 of the 2"),
     "places.txt": ("chr1:1000:A:G\n1_2000_C_A\n23:1000000:AT:A\nX:5000000:C:G\n", [0, 1, 3],
                    "3 of the 4"),
+    "sites.pvar": ("##x\n#CHROM\tPOS\tID\tREF\tALT\n1\t2000\trs2\tA\tC\n", [1], "1 of the 1"),
     "sites.bim": ("1\trs1\t0\t1000\tG\tA\nX\trs5\t0\t5000000\tT\tC\n", [0, 4], "2 of the 2"),
+    "named.txt": ("2:2000_G_A\n", [2], "1 of the 1"),
 }  # fmt: skip
 
 
@@ -232,6 +257,21 @@ def test_a_list_of_variants_of_any_form_names_the_same(spark, sites, tmp_path, n
         assert chosen.locus.position.collect() == SITES["position"].iloc[left].tolist()
         assert counts == {reason: 5 - len(left)}
         assert note.startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("rs77\nrs78\n", "None of the 2 names"), ("", "is empty"), (None, "cannot be read")],
+)
+def test_a_list_that_names_nothing_is_refused(spark, sites, tmp_path, text, message):
+    from ecg_spark.genetics.choice import choose
+
+    path = tmp_path / "list.txt"
+    if text is not None:
+        path.write_text(text)
+    settings = Genotypes(path="a.bed", reference_genome="GRCh37", exclude_variants=str(path))
+    with pytest.raises(DataError, match=message):
+        choose(spark, sites, settings)
 
 
 def test_regions_include_both_ends(spark, sites):
@@ -252,3 +292,24 @@ def test_what_is_no_region_is_refused(hail, region):
 
     with pytest.raises(DataError, match=r"genotypes\.regions"):
         intervals([region], "GRCh37")
+
+
+def test_a_variant_that_varies_only_as_a_covariate_does_has_no_test(spark, hail, tmp_path):
+    from ecg_spark.genetics.association import associate
+    from ecg_spark.genetics.genotypes import import_genotypes
+
+    calls, _ = people(80, 6, seed=3)
+    names = [f"S{i}" for i in range(80)]
+    rng = np.random.default_rng(1)
+    terms = pd.DataFrame({"centre": (np.arange(80) % 2) * 1.0, "age": rng.normal(size=80)}, names)
+    calls[2] = 2 * terms["centre"]
+    calls[4], calls[4, 7] = 0, 1
+    y = pd.DataFrame({"pr_ms": rank_inverse_normal(rng.normal(size=80))}, names)
+    path = write_plink(tmp_path / "set", calls, names)
+    genotypes = import_genotypes(path, "GRCh37", str(tmp_path), 2)
+    table = associate(spark, genotypes, y, terms, {}, str(tmp_path))
+    found = [row.results[0] for row in table.collect()]
+    assert [found[2][key] for key in ("beta", "se", "neg_log10_p")] == [None] * 3
+    for j in (0, 4):
+        beta, se, _, _ = least_squares(y["pr_ms"].to_numpy(), calls[j].astype(float), terms)
+        assert (found[j].beta, found[j].se) == pytest.approx((beta, se), rel=1e-6)
