@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.genotype_files import header_lines
+from ecg_spark.genetics.genotype_files import head_lines
 
 CHROMOSOMES = (*map(str, range(1, 23)), "X", "Y", "MT")
 
@@ -85,7 +85,7 @@ class Genome:
 
 def declared_contigs(path: str) -> Iterator[tuple[str, int]]:
     """The contigs that the header of a VCF declares with a length, by their names."""
-    for line in header_lines(path):
+    for line in head_lines(path):
         if line.startswith("##contig=<"):
             name = re.search(r"[<,]ID=([^,>]+)", line)
             length = re.search(r"[<,]length=(\d+)", line)

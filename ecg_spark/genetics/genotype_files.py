@@ -164,15 +164,13 @@ def _head(file: str, kind: str) -> bytes:
             return stream.read(64)
 
 
-def header_lines(path: str) -> Iterator[str]:
-    """The header of a VCF, its last line the one with the samples."""
+def head_lines(path: str) -> Iterator[str]:
+    """The header of a VCF, its last line the one with the samples, and the first row below it."""
     with fsspec.open(path, "rb") as raw:
         stream = gzip.GzipFile(fileobj=raw) if path.endswith("gz") else raw
         for line in io.TextIOWrapper(stream, "utf-8", "replace", newline="\n"):
-            if not line.startswith("#"):
-                return
             yield line.rstrip("\r\n")
-            if line.startswith("#CHROM"):
+            if not line.startswith("#"):
                 return
 
 

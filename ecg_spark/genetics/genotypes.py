@@ -9,6 +9,7 @@ import gzip
 import re
 import struct
 import zlib
+from collections import Counter
 from functools import partial
 
 import fsspec
@@ -48,7 +49,7 @@ from ecg_spark.genetics.samples import (
     read_vcf_ids,
     require_names,
 )
-from ecg_spark.genetics.vcf import checked, read_vcf, split
+from ecg_spark.genetics.vcf import checked, read_vcf, split, survey
 from ecg_spark.store import remove_folder
 
 CALL_TOLERANCE = 0.1
@@ -224,6 +225,7 @@ def _read_matrices(
 ) -> tuple[hl.MatrixTable, dict[str, int]]:
     parts: list[hl.MatrixTable] = []
     names: list[str] = []
+    counts: Counter[str] = Counter()
     for number, path in enumerate(files, 1):
         name = file_of(number, len(files))
         genotypes = hl.read_matrix_table(path)
@@ -238,13 +240,14 @@ def _read_matrices(
         genotypes = genotypes.key_cols_by(s=hl.str(genotypes.s))
         own = genotypes.s.collect()
         require_names(own, number, len(files))
+        counts.update(survey(genotypes.rows(), known)[1])
         copy = f"{scratch}/matrix-{number:05d}.mt"
-        genotypes = checked(split(genotypes).checkpoint(copy, overwrite=True))
+        genotypes = checked(split(genotypes, known).checkpoint(copy, overwrite=True))
         names = names or own
         place = places_in(names, own, number, len(files))
         genotypes = genotypes.select_rows("rsid")
         parts.append(genotypes if place is None else genotypes.choose_cols(place.tolist()))
-    return parts[0] if len(parts) == 1 else hl.MatrixTable.union_rows(*parts), {}
+    return parts[0] if len(parts) == 1 else hl.MatrixTable.union_rows(*parts), dict(counts)
 
 
 def _rsids(genotypes: hl.MatrixTable) -> hl.MatrixTable:

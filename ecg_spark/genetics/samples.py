@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics import bgen
-from ecg_spark.genetics.genotype_files import exists, file_of, header_lines, stem_of
+from ecg_spark.genetics.genotype_files import exists, file_of, head_lines, stem_of
 
 SAMPLE_FORM = (
     "a .sample has the header 'ID_1 ID_2 missing', a line of column types such as '0 0 0', "
@@ -126,11 +126,22 @@ def read_psam_beside(pgen: str) -> list[str]:
 
 
 def read_vcf_ids(path: str) -> list[str]:
-    """The samples that the header of a VCF names."""
-    for line in header_lines(path):
+    """The samples that the header of a VCF names.
+
+    Raises `DataError` where the first row has not as many columns: Hail would take what it finds
+    from left to right, and give people each other's genotypes.
+    """
+    names: list[str] = []
+    for line in head_lines(path):
+        columns = line.split("\t")
         if line.startswith("#CHROM"):
-            return line.split("\t")[9:]
-    return []
+            names = columns[9:]
+        elif not line.startswith("#") and line and names and len(columns) != 9 + len(names):
+            raise DataError(
+                f"The first row of a VCF of genotypes.path holds {len(columns) - 9} samples and "
+                f"its header names {len(names)}: give it the header that belongs to it."
+            )
+    return names
 
 
 def read_sample(path: str) -> list[str]:

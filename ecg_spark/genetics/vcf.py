@@ -74,7 +74,7 @@ def _import(
         "array_elements_required": False,
     }
     sites = hl.import_vcf(files, reference_genome=None, drop_samples=True, **options)
-    names, left_out = _survey(sites.rows().key_by(), genome)
+    names, left_out = survey(sites.rows(), genome)
 
     def copied(find_replace: tuple[str, str] | None) -> hl.MatrixTable:
         genotypes = hl.import_vcf(
@@ -86,7 +86,7 @@ def _import(
             **options,
         )
         # Text is slow to read; everything that follows reads this copy.
-        return split(genotypes).checkpoint(copy, overwrite=True)
+        return split(genotypes, genome).checkpoint(copy, overwrite=True)
 
     try:
         found = copied(None)
@@ -97,8 +97,8 @@ def _import(
     return checked(found), left_out
 
 
-def _survey(sites: hl.Table, genome: Genome) -> tuple[set[str], dict[str, int]]:
-    """The contigs that sites name, and how many sites cannot be used, by reason.
+def survey(sites: hl.Table, genome: Genome) -> tuple[set[str], dict[str, int]]:
+    """The contigs that sites name, and how many sites `split` leaves out, by reason.
 
     Raises `DataError` where positions lie beyond the end of a chromosome.
     """
@@ -127,32 +127,74 @@ def _survey(sites: hl.Table, genome: Genome) -> tuple[set[str], dict[str, int]]:
     return set(found), {reason: count for reason, count in left_out.items() if count}
 
 
-def split(genotypes: hl.MatrixTable) -> hl.MatrixTable:
-    """One row an alternate allele, with `rsid` and the entry `n_alt`; the rows count in `n_unequal`
-    the calls whose DS, GP or HDS has not as many values as the alleles ask for, in `n_wild` those
-    with impossible values, in `n_unclear` dosages on X of people whose number of alleles no field
-    tells.
+def split(genotypes: hl.MatrixTable, genome: Genome) -> hl.MatrixTable:
+    """One row an alternate allele of a chromosome, with `rsid` and the entry `n_alt`; the rows
+    count in `n_unequal` the calls whose DS, GP or HDS has not as many values as the alleles ask
+    for, in `n_wild` those with impossible values, in `n_unclear` dosages on X of people whose
+    number of alleles no field tells, in `n_beyond` calls of alleles that the site has not.
 
-    Raises `DataError` where there is no field of calls or dosages.
+    Alleles are as the set has them; those of a site that is split lose the bases that they share at
+    their end. Raises `DataError` where there is no field of calls or dosages.
     """
-    rsid = genotypes.rsid if "rsid" in genotypes.row else hl.missing(hl.tstr)
-    genotypes = genotypes.select_rows(rsid=hl.or_missing(rsid != "", rsid)).select_cols()
-    genotypes = genotypes.filter_rows(hl.len(genotypes.alleles) > 1)
-    genotypes = hl.split_multi(genotypes, permit_shuffle=True)
-    entry = genotypes.entry
-    if "n_alt" in entry:
-        known = hl.float64(genotypes.n_alt)
-        return genotypes.select_entries(
-            n_alt=hl.or_missing(hl.is_finite(known), known)
-        ).select_rows("rsid", n_unequal=hl.int64(0), n_wild=hl.int64(0), n_unclear=hl.int64(0))
-    call = genotypes.GT if "GT" in entry else hl.missing(hl.tcall)
-    ds = _array(genotypes, "DS" if "DS" in entry else "dosage")
-    gp, hds = _finite(_array(genotypes, "GP")), _finite(_array(genotypes, "HDS"))
-    if not {"GT", "DS", "dosage", "GP", "HDS"} & set(entry):
+    if not {"n_alt", "GT", "DS", "dosage", "GP", "HDS"} & set(genotypes.entry):
         raise DataError(
             "The genotypes (genotypes.path) hold neither calls (GT) nor dosages (DS, GP, HDS)."
         )
-    a, k = genotypes.a_index, hl.len(genotypes.old_alleles)
+    rsid = genotypes.rsid if "rsid" in genotypes.row else hl.missing(hl.tstr)
+    genotypes = genotypes.select_rows(rsid=hl.or_missing(rsid != "", rsid)).select_cols()
+    known = hl.literal(set(genome.contigs.values()))  # Hail's genomes have other contigs, too
+    genotypes = genotypes.filter_rows(known.contains(genotypes.locus.contig))
+    table = genotypes.localize_entries("entries", "columns").key_by("locus")
+
+    def of_alternate(a: hl.Int32Expression) -> hl.StructExpression:
+        """The row of an alternate allele; what is wrong with a site is counted in its first."""
+        own = [table.alleles[0], table.alleles[a]]
+        shorter = hl.min_rep(table.locus, own)
+        is_split = (hl.len(table.alleles) > 2) & (own[0] != own[1])
+        is_shorter = is_split & (shorter.locus == table.locus)
+        doses = table.entries.map(lambda one: _dose(one, table.locus, hl.len(table.alleles), a))
+
+        def count(calls: hl.ArrayExpression, key: str) -> hl.Int64Expression:
+            return hl.int64(hl.len(calls.filter(lambda one: one[key])))
+
+        return hl.rbind(
+            doses,
+            lambda calls: hl.struct(
+                alleles=hl.if_else(is_shorter, shorter.alleles, own),
+                rsid=table.rsid,
+                n_unequal=hl.if_else(a == 1, count(calls, "unequal"), 0),
+                n_wild=count(calls, "wild"),
+                n_unclear=hl.if_else(a == 1, count(calls, "unclear"), 0),
+                n_beyond=hl.if_else(a == 1, count(calls, "beyond"), 0),
+                entries=calls.map(lambda one: one.select("n_alt")),
+            ),
+        )
+
+    # Sites at one place, whose alternates may lie among each other, are sorted together.
+    table = table.select(rows=hl.range(1, hl.len(table.alleles)).map(of_alternate))
+    table = table.collect_by_key("sites")
+    rows = hl.sorted(table.sites.flatmap(lambda one: one.rows), key=lambda one: one.alleles)
+    table = table.select(one=rows).explode("one")
+    table = table.transmute(**table.one)._key_by_assert_sorted("locus", "alleles")
+    return table._unlocalize_entries("entries", "columns", ["s"])
+
+
+def _dose(
+    entry: hl.StructExpression,
+    locus: hl.LocusExpression,
+    k: hl.Int32Expression,
+    a: hl.Int32Expression,
+) -> hl.StructExpression:
+    """The dosage of alternate `a` in a call of a site with `k` alleles, and what is wrong with it
+    (see `split`)."""
+    if "n_alt" in entry:
+        known = hl.float64(entry.n_alt)
+        found = hl.or_missing((k == 2) & hl.is_finite(known), known)
+        unequal = (k > 2) & hl.is_defined(known)
+        return hl.struct(n_alt=found, unequal=unequal, wild=False, unclear=False, beyond=False)
+    call = entry.GT if "GT" in entry else hl.missing(hl.tcall)
+    ds = _array(entry, "DS" if "DS" in entry else "dosage")
+    gp, hds = _finite(_array(entry, "GP")), _finite(_array(entry, "HDS"))
     n_gp = hl.len(gp)
     haploid_gp, diploid_gp = n_gp == k, n_gp == k * (k + 1) // 2
     ploidy = hl.coalesce(
@@ -183,39 +225,29 @@ def split(genotypes: hl.MatrixTable) -> hl.MatrixTable:
     own = hl.downcode(call, a)
     from_gt = hl.float64(own.n_alt_alleles() * hl.if_else(own.ploidy == 1, 2, 1))
     has_ds = unequal_ds | hl.is_defined(from_ds)
+    by_gp = ~has_ds & hl.is_defined(gp) & (total != 0)
     # The first field that a call has decides.
     chosen = (
         hl.case()
-        .when(has_ds, hl.struct(x=from_ds, sound=~unequal_ds, is_ds=True))
-        .when(
-            hl.is_defined(gp) & (total != 0),
-            hl.struct(x=from_gp, sound=hl.is_defined(from_gp), is_ds=False),
-        )
-        .when(hl.is_defined(hds), hl.struct(x=from_hds, sound=equal_hds, is_ds=False))
-        .default(hl.struct(x=from_gt, sound=True, is_ds=False))
+        .when(has_ds, hl.struct(x=from_ds, sound=~unequal_ds))
+        .when(by_gp, hl.struct(x=from_gp, sound=hl.is_defined(from_gp)))
+        .when(hl.is_defined(hds), hl.struct(x=from_hds, sound=equal_hds))
+        .default(hl.struct(x=from_gt, sound=True))
     )
-    by_gp = ~has_ds & hl.is_defined(gp) & (total != 0)
     wild = (
         (chosen.x < -_SLACK)
         | (chosen.x > 2 + _SLACK)
         | (by_gp & (hl.any(lambda p: p < -_SLACK, gp) | (hl.abs(total - 1) > 0.1)))
     )
-    on_x = genotypes.locus.in_x_nonpar() & ("DS" in entry)  # Hail's dosage counts to 2
-    genotypes = genotypes.select_entries(
+    on_x = locus.in_x_nonpar() & ("DS" in entry)  # Hail's dosage counts to 2
+    return hl.struct(
         # Left to itself Hail takes the other number where one is missing, and tells 0.
         n_alt=hl.min(2.0, hl.max(0.0, chosen.x, filter_missing=False), filter_missing=False),
         unequal=~chosen.sound,
         wild=hl.coalesce(wild, False),
-        unclear=on_x & chosen.is_ds & hl.is_missing(ploidy),
+        unclear=on_x & has_ds & hl.is_missing(ploidy),
+        beyond=hl.any(lambda i: call[i] >= k, hl.range(hl.coalesce(call.ploidy, 0))),
     )
-    first = genotypes.a_index == 1  # what is wrong with a site is counted once, not by alternate
-    genotypes = genotypes.select_rows(
-        "rsid",
-        n_unequal=hl.agg.count_where(genotypes.unequal & first),
-        n_wild=hl.agg.count_where(genotypes.wild),
-        n_unclear=hl.agg.count_where(genotypes.unclear & first),
-    )
-    return genotypes.select_entries("n_alt")
 
 
 def checked(genotypes: hl.MatrixTable) -> hl.MatrixTable:
@@ -224,9 +256,10 @@ def checked(genotypes: hl.MatrixTable) -> hl.MatrixTable:
     Raises `DataError` where one of these is not 0.
     """
     rows = genotypes.rows()
-    kinds = ("n_unequal", "n_wild", "n_unclear")
-    calls = rows.aggregate([hl.agg.sum(rows[one]) for one in kinds])
-    sites = rows.aggregate([hl.agg.count_where(rows[one] > 0) for one in kinds])
+    kinds = ("n_unequal", "n_wild", "n_unclear", "n_beyond")
+    counts = rows.aggregate(
+        [(hl.agg.sum(rows[one]), hl.agg.count_where(rows[one] > 0)) for one in kinds]
+    )
     told = (
         "have not one value for each alternate allele, so that it cannot be known whose dosage it "
         "is: write DS with Number=A, or one alternate allele a line (bcftools norm -m -)",
@@ -234,8 +267,9 @@ def checked(genotypes: hl.MatrixTable) -> hl.MatrixTable:
         "to 1: correct them",
         "have a DS on X outside the pseudo-autosomal regions without GT, HDS or GP, so that it "
         "cannot be known whether it counts to 1 or to 2: write GT beside it",
+        "have a GT of an allele that the variant has not: correct GT or ALT",
     )
-    for count, variants, text in zip(calls, sites, told, strict=True):
+    for (count, variants), text in zip(counts, told, strict=True):
         if count:
             raise DataError(
                 f"{count} calls of {variants} variants of the genotypes (genotypes.path) {text}."
@@ -243,11 +277,11 @@ def checked(genotypes: hl.MatrixTable) -> hl.MatrixTable:
     return genotypes.select_rows("rsid")
 
 
-def _array(genotypes: hl.MatrixTable, name: str) -> hl.ArrayNumericExpression:
+def _array(entry: hl.StructExpression, name: str) -> hl.ArrayNumericExpression:
     """A call's field as numbers, missing where the set lacks it."""
-    if name not in genotypes.entry:
+    if name not in entry:
         return hl.missing(hl.tarray(hl.tfloat64))
-    field = genotypes[name]
+    field = entry[name]
     if not isinstance(field.dtype, hl.tarray):
         field = hl.or_missing(hl.is_defined(field), [field])
     return hl.map(hl.float64, field)

@@ -95,6 +95,35 @@ def test_vcf_with_multi_allelic_variants(hail, tmp_path):
         _import(tmp_path / "beyond.vcf", scratch=tmp_path)
 
 
+def test_a_call_of_an_allele_that_is_not_there_is_refused(hail, tmp_path):
+    text = "".join(line for line in VCF.splitlines(True) if "DS" not in line)
+    (tmp_path / "set.vcf").write_text(text.replace("0/0\t0/1\t1/1", "0/0\t0/2\t1/1"))
+    with pytest.raises(DataError, match="have a GT of an allele that the variant has not"):
+        _import(tmp_path / "set.vcf", scratch=tmp_path)
+
+
+@pytest.mark.parametrize("header", ["P\tQ", "P\tQ\tR\tS"])
+def test_a_header_of_other_samples_than_the_rows_is_refused(spark, tmp_path, header):
+    (tmp_path / "set.vcf").write_text(VCF.replace("P\tQ\tR", header))
+    with pytest.raises(DataError, match="holds 3 samples and its header names"):
+        _import(tmp_path / "set.vcf", scratch=tmp_path)
+
+
+def test_sites_off_the_chromosomes_and_without_alternate_are_left_out_and_counted(hail, tmp_path):
+    """GL000192.1 is a contig of GRCh37, as Hail has it, and no chromosome."""
+    rows = ["GL000192.1\t500\trs4\tA\tG\t.\t.\t.\tGT\t0/1\t0/1\t0/1",
+            "22\t20000300\trs5\tA\t.\t.\t.\t.\tGT\t0/0\t0/0\t0/0"]  # fmt: skip
+    (tmp_path / "set.vcf").write_text("\n".join([VCF.rstrip(), *rows, ""]))
+    hail.import_vcf(str(tmp_path / "set.vcf"), reference_genome="GRCh37").write(
+        str(tmp_path / "set.mt")
+    )
+    for name in ("set.vcf", "set.mt"):
+        genotypes = _import(tmp_path / name, scratch=tmp_path / "scratch")
+        left_out = hail.eval(genotypes.left_out)
+        assert left_out == {"unknown contig": 1, "no alternate allele": 1}
+        assert genotypes.locus.contig.collect() == ["22"] * 4
+
+
 def test_vcf_with_dosages(hail, tmp_path):
     lines = [line for line in VCF.splitlines() if not line.startswith("22")]
     lines.append("22\t20000000\trs1\tA\tG\t.\t.\t.\tGT:DS\t0/1:0.9\t1/1:1.75\t0/0:0")
