@@ -249,7 +249,7 @@ def test_hostile_hdf5_is_refused(kind, reason, tmp_path):
 
 def test_filters_of_others_are_not_loaded(monkeypatch):
     content = hdf5({"ecg": EIGHT}, compression="gzip")
-    monkeypatch.setattr(hdf5_format, "_FILTERS", {h5py.h5z.FILTER_SHUFFLE})
+    monkeypatch.setattr(hdf5_format, "FILTERS", {h5py.h5z.FILTER_SHUFFLE})
     assert refused(content)[0] == Reason.UNKNOWN_FORMAT
 
 

@@ -6,8 +6,6 @@ itself. Only numbers that lie in the file itself, packed by HDF5's own filters, 
 
 import contextlib
 import io
-import itertools
-import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -15,6 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ecg_spark.ecg.formats.hdf5_chunks import FILTERS, check_chunks, filters_of
 from ecg_spark.ecg.formats.leads import lead_name
 from ecg_spark.ecg.formats.samples import (
     MAX_SAMPLES,
@@ -35,11 +34,6 @@ MAX_RECORDINGS = 1_000_000
 """In one file: a file of so many would be 200 GB."""
 
 _MAX_ITEMS, _MAX_ATTRIBUTES, _MAX_TEXT = 1000, 100, 1000
-_EXPANSION = {h5py.h5z.FILTER_DEFLATE: 1032, h5py.h5z.FILTER_LZF: 88}
-"""How many times its size a packed chunk can unpack to at most; the library sets no bound."""
-
-_FILTERS = {h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, *_EXPANSION}
-_MAX_UNPACKED = 256 << 20
 _MAX_TEXTS = 16
 _LAYOUTS = {h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED}
 
@@ -128,7 +122,7 @@ class Tracings:
         names = self.ids[first:last]
         try:
             with _refusing():
-                _check_chunks(self._data, first, last)
+                check_chunks(self._data, first, last)
                 block = self._data[first:last]
         except RecordingError as error:
             if last - first > 1:  # the others of a damaged block may be sound
@@ -197,8 +191,8 @@ def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
     plan = dataset.id.get_create_plist()
     if plan.get_layout() not in _LAYOUTS or plan.get_external_count():
         raise RecordingError(Reason.UNSAFE, "a dataset's values lie in another file")
-    filters = _filters(plan)
-    if not filters <= _FILTERS or plan.get_nfilters() > len(filters):
+    filters = filters_of(dataset)
+    if not set(filters) <= FILTERS or len(filters) > len(set(filters)):
         raise RecordingError(Reason.UNKNOWN_FORMAT, "a dataset is packed by a filter not read")
     if dataset.shape is None or 0 in dataset.shape:
         raise RecordingError(Reason.TOO_SHORT, "a dataset holds nothing")
@@ -207,35 +201,6 @@ def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
         if size > BLOCK_BYTES:
             raise RecordingError(Reason.TOO_LARGE, f"a chunk of {size >> 20} MiB")
     return dataset
-
-
-def _filters(plan: h5py.h5p.PropDCID) -> set[int]:
-    return {plan.get_filter(index)[0] for index in range(plan.get_nfilters())}
-
-
-def _check_chunks(dataset: h5py.Dataset, first: int, last: int) -> None:
-    """Refuse chunks of the rows `first` to `last` that would unpack to more than they should."""
-    packers = _filters(dataset.id.get_create_plist()) & _EXPANSION.keys()
-    if dataset.chunks is None or not packers:
-        return
-    ratio = max(_EXPANSION[packer] for packer in packers)
-    size = int(np.prod(dataset.chunks)) * dataset.dtype.itemsize
-    starts = [
-        range(0, extent, step) for extent, step in zip(dataset.shape, dataset.chunks, strict=True)
-    ]
-    step = dataset.chunks[0]
-    starts[0] = range(first // step * step, last, step)
-    if np.prod([len(axis) for axis in starts], dtype=np.float64) > MAX_SAMPLES:
-        raise RecordingError(Reason.TOO_LARGE, "more chunks than a recording needs")
-    for start in itertools.product(*starts):
-        stored = dataset.id.get_chunk_info_by_coord(start).size or 0
-        if stored * ratio <= _MAX_UNPACKED:
-            continue
-        if packers == {h5py.h5z.FILTER_DEFLATE} and stored <= 2 * size:
-            content = dataset.id.read_direct_chunk(start)[1]
-            if len(zlib.decompressobj().decompress(content, size + 5)) <= size + 4:
-                continue
-        raise RecordingError(Reason.TOO_LARGE, "a chunk unpacks to more than it should hold")
 
 
 def _names(group: h5py.Group) -> list[str]:
@@ -292,7 +257,11 @@ def _values(dataset: h5py.Dataset) -> NDArray[Any]:
         raise RecordingError(Reason.MALFORMED, "the samples are no numbers")
     if len(dataset.shape) > 2 or dataset.size > MAX_SAMPLES * len(LEADS):
         raise RecordingError(Reason.TOO_LARGE, "more samples than a recording has")
-    _check_chunks(dataset, 0, dataset.shape[0] if dataset.shape else 1)
+    if dataset.chunks is not None:
+        steps = zip(dataset.shape, dataset.chunks, strict=True)
+        if dataset.id.get_num_chunks() < np.prod([-(-extent // step) for extent, step in steps]):
+            raise RecordingError(Reason.MALFORMED, "parts of the samples were never written")
+    check_chunks(dataset, 0, dataset.shape[0] if dataset.shape else 1)
     values: NDArray[Any] = dataset[()]
     return values
 
@@ -319,7 +288,7 @@ def _ids(dataset: h5py.Dataset) -> list[str]:
         raise RecordingError(Reason.MALFORMED, "the ids are no row of numbers or texts")
     if dataset.size * dataset.dtype.itemsize > BLOCK_BYTES:
         raise RecordingError(Reason.TOO_LARGE, "the ids are longer than ids are")
-    _check_chunks(dataset, 0, dataset.shape[0])
+    check_chunks(dataset, 0, dataset.shape[0])
     if dataset.dtype.kind in "iu" and dataset.dtype.itemsize <= 8:
         return [str(number) for number in dataset[()].tolist()]
     text = h5py.check_string_dtype(dataset.dtype)

@@ -1,0 +1,112 @@
+"""The packed chunks of an HDF5 dataset, looked through before the library unpacks them.
+
+The library believes a file about what its chunks hold: it reads beyond the end of one that unpacks
+to less than it should, of one of under four bytes that should end in a checksum, and unpacks
+without end. A chunk must hold just what the dataset's type and shape say.
+"""
+
+import itertools
+import zlib
+
+import h5py
+import numpy as np
+
+from ecg_spark.ecg.formats.samples import MAX_SAMPLES
+from ecg_spark.ecg.recording import Reason, RecordingError
+
+_SHUFFLE, _FLETCHER32 = h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32
+_DEFLATE, _LZF = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF
+FILTERS = {_SHUFFLE, _FLETCHER32, _DEFLATE, _LZF}
+"""HDF5's own filters that are read."""
+
+_CHECKSUM_BYTES = 4
+
+
+def filters_of(dataset: h5py.Dataset) -> list[int]:
+    """Return the filters through which a dataset's chunks went, in their order."""
+    plan = dataset.id.get_create_plist()
+    return [plan.get_filter(index)[0] for index in range(plan.get_nfilters())]
+
+
+def check_chunks(dataset: h5py.Dataset, first: int, last: int) -> None:
+    """Refuse the rows `first` to `last` where a packed chunk does not hold what it should.
+
+    Raises `RecordingError`: too_large, malformed; and what the library raises on a damaged file.
+    """
+    filters = filters_of(dataset)
+    if dataset.chunks is None or not filters:
+        return
+    size = int(np.prod(dataset.chunks)) * dataset.dtype.itemsize
+    starts = [
+        range(0, extent, step) for extent, step in zip(dataset.shape, dataset.chunks, strict=True)
+    ]
+    step = dataset.chunks[0]
+    starts[0] = range(first // step * step, last, step)
+    if np.prod([len(axis) for axis in starts], dtype=np.float64) > MAX_SAMPLES:
+        raise RecordingError(Reason.TOO_LARGE, "more chunks than a recording needs")
+    for start in itertools.product(*starts):
+        if (dataset.id.get_chunk_info_by_coord(start).size or 0) > 2 * size + _CHECKSUM_BYTES:
+            raise RecordingError(Reason.TOO_LARGE, "a chunk is larger than it should be")
+        skipped, content = dataset.id.read_direct_chunk(start)
+        applied = [which for n, which in enumerate(filters) if not skipped >> n & 1]
+        if _unpacked_size(content, applied, size) != size:
+            raise RecordingError(Reason.MALFORMED, "a chunk does not hold what it should")
+
+
+def _unpacked_size(content: bytes, filters: list[int], size: int) -> int:
+    """Return how many bytes a chunk holds that should hold `size`, before its `filters`."""
+    packed = True
+    for which in reversed(filters):
+        if which == _FLETCHER32:
+            if len(content) < _CHECKSUM_BYTES:
+                raise RecordingError(Reason.MALFORMED, "a chunk lacks its checksum")
+            content = content[:-_CHECKSUM_BYTES]
+        elif which in (_DEFLATE, _LZF):
+            if not packed:
+                raise RecordingError(Reason.UNKNOWN_FORMAT, "chunks that are packed twice")
+            most = size + _CHECKSUM_BYTES
+            content = bytes(_inflated(content, most) if which == _DEFLATE else _lzf(content, most))
+            packed = False
+        elif packed and {_DEFLATE, _LZF} & set(filters[: filters.index(which)]):
+            raise RecordingError(Reason.UNKNOWN_FORMAT, "chunks that are shuffled after packing")
+    return len(content)
+
+
+def _inflated(content: bytes, most: int) -> bytes:
+    unpacker = zlib.decompressobj()
+    try:
+        unpacked = unpacker.decompress(content, most + 1)
+    except zlib.error:
+        raise RecordingError(Reason.MALFORMED, "a chunk that does not unpack") from None
+    if len(unpacked) > most:
+        raise RecordingError(Reason.TOO_LARGE, "a chunk unpacks to more than it should hold")
+    return unpacked
+
+
+def _lzf(content: bytes, most: int) -> bytearray:
+    """Unpack LZF: runs of up to 32 new bytes, and of up to 264 that were there before."""
+    out = bytearray()
+    at, end = 0, len(content)
+    padded = content + bytes(2)
+    while at < end:
+        control = padded[at]
+        at += 1
+        if control < 32:
+            out += content[at : at + control + 1]
+            at += control + 1
+        else:
+            length = control >> 5
+            if length == 7:
+                length += padded[at]
+                at += 1
+            back = ((control & 31) << 8 | padded[at]) + 1
+            at += 1
+            if back > len(out):
+                break
+            found = out[len(out) - back :]
+            out += (found * (length // back + 2))[: length + 2]
+        if len(out) > most:
+            raise RecordingError(Reason.TOO_LARGE, "a chunk unpacks to more than it should hold")
+    if at != end:
+        raise RecordingError(Reason.MALFORMED, "a chunk that does not unpack")
+    return out
