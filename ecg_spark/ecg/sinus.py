@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from ecg_spark.ecg.beat import BEAT_RATE_HZ, BEAT_SAMPLES, R_INDEX
+from ecg_spark.ecg.beat import BEAT_RATE_HZ, BEAT_SAMPLES, R_INDEX, Fiducials
 from ecg_spark.ecg.fiducials import find_fiducials, is_narrow, own_samples
 from ecg_spark.ecg.filtering import Floats, Spectrum
-from ecg_spark.ecg.windows import align, cut, middle, shapes
+from ecg_spark.ecg.windows import align, cut, middle, shapes, without_line
 
 MIN_BEATS = 3
 """An average of fewer beats shows one beat's noise."""
@@ -32,6 +33,10 @@ _SHAPE_HZ, _SHAPE_STEP = (1.0, 40.0), 2
 _CLASS_HZ = (0.5, 40.0)
 _COUPLED = 0.07  # median change of intervals of one kind, as a part of them
 _STEADY = 0.08  # spread of intervals of one kind, as a part of them; fibrillation has above 0.15
+_MIN_KIND, _GAP = 2, 0.1  # intervals that make a kind, and the logarithm of the gap between two
+_P_LATEST_S, _P_SOONEST_S, _P_SHIFT_S = 0.30, 0.06, 0.04  # where P lies before R
+_SAME_P = 0.75  # correlation of two P waves of one origin, above 0.95, and of two, below 0.65
+_TOLD_APART = 0.75  # share of single beats whose P wave is of their kind
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,8 @@ def sinus_beats(whole: Spectrum, peaks: NDArray[np.int64]) -> tuple[Beats, NDArr
     shape = shapes(band, rate, peaks // _SHAPE_STEP)
     alike = shape == _sinus_shape(whole, band, rate, peaks, np.where(inside, shape, -1))
     early = _early(interval, alike)
+    if not early.any():
+        early = _of_other_atria(whole, band, rate, peaks, alike)
     used = alike & inside
     if (used & ~early).sum() >= MIN_BEATS:
         used &= ~early
@@ -124,13 +131,10 @@ def _sinus_shape(
         return 0
     interval = np.diff(peaks, prepend=peaks[0] - np.diff(peaks)[0]).astype(np.float64)
     usual = [float(np.median(interval[shape == k])) for k in labels]
-    broad = whole.band(*_CLASS_HZ)
     points = []
     for label, mean_rr in zip(labels, usual, strict=True):
         own = shape == label
-        at = _SHAPE_STEP * align(band, rate, peaks[own] / _SHAPE_STEP)
-        beat = middle(cut(broad, at, R_INDEX, BEAT_SAMPLES)).astype(np.float64)
-        found = find_fiducials(beat, (BEFORE_R * mean_rr, AFTER_R * mean_rr), 0.0, 1.0)
+        found = _measured(whole, band, rate, peaks[own], mean_rr)[1]
         narrow = is_narrow(found)
         # Coupled beats keep their distance; where the atria fibrillate no beat is early.
         spread = float(np.median(np.abs(interval[own] - mean_rr)))
@@ -139,6 +143,15 @@ def _sinus_shape(
             return label
         points.append(int(narrow) + int(late) + int(found.p_onset is not None))
     return labels[int(np.argmax(points))]
+
+
+def _measured(
+    whole: Spectrum, band: Floats, rate: float, peaks: NDArray[np.int64], rr: float
+) -> tuple[NDArray[np.float64], Fiducials]:
+    """Return the mean beat [8, 600] of some `peaks`, and its waves; it comes `rr` after another."""
+    at = _SHAPE_STEP * align(band, rate, peaks / _SHAPE_STEP)
+    beat = middle(cut(whole.band(*_CLASS_HZ), at, R_INDEX, BEAT_SAMPLES)).astype(np.float64)
+    return beat, find_fiducials(beat, (BEFORE_R * rr, AFTER_R * rr), 0.0, 1.0)
 
 
 def _early(interval: NDArray[np.float64], alike: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -155,20 +168,91 @@ def _early(interval: NDArray[np.float64], alike: NDArray[np.bool_]) -> NDArray[n
         early[1:] = interval < PREMATURE * np.array([median(values) for values in near])
         return early
     pairs = alike[:-1] & alike[1:]
-    ordered = np.sort(interval[pairs])
-    if ordered.size < 2 * MIN_BEATS:
+    kinds = _two_kinds(interval[pairs])
+    if kinds is None or pairs.sum() < 2 * MIN_BEATS:
         return early
-    at = int(np.argmax(np.diff(np.log(ordered)))) + 1
-    short, long = ordered[:at], ordered[at:]
-    steady = all(part.std() < _STEADY * part.mean() for part in (short, long))
+    short, long = kinds
     soon = pairs & (interval <= short[-1])
     # An early beat resets the atria: the next one is not early, too.
     alone = not (soon[1:] & soon[:-1]).any()
-    if (
-        steady
-        and alone
-        and min(short.size, long.size) > 1
-        and short.mean() < PREMATURE * long.mean()
-    ):
+    if alone and long.std() < _STEADY * long.mean():
         early[1:] = soon
     return early
+
+
+def _two_kinds(
+    interval: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return the intervals in two parts, in order: steady short ones, and long ones.
+
+    The gap between them is the largest of those below which the intervals are steady.
+    """
+    ordered = np.sort(interval)
+    gaps = np.diff(np.log(ordered))
+    places = np.argsort(-gaps)[: int((gaps > _GAP).sum())] + 1
+    for at in places[(places >= _MIN_KIND) & (places <= ordered.size - _MIN_KIND)]:
+        short, long = ordered[:at], ordered[at:]
+        if short.std() < _STEADY * short.mean() and short.mean() < PREMATURE * long.mean():
+            return short, long
+    return None
+
+
+def _of_other_atria(
+    whole: Spectrum,
+    band: Floats,
+    rate: float,
+    peaks: NDArray[np.int64],
+    alike: NDArray[np.bool_],
+) -> NDArray[np.bool_]:
+    """Say which of the beats that are `alike` come from elsewhere in the atria.
+
+    Some beats follow soon and steadily, others after a pause. Where the sinus node pauses or a beat
+    is not conducted, all have the same P wave, if earlier before QRS in some. Else the sinus beats
+    are those after a pause, and the others are runs of atrial beats, of which there may be more;
+    but where no upright P wave follows the pause, these are escape beats and the others are sinus
+    beats.
+    """
+    early = np.zeros(alike.size, dtype=bool)
+    interval = np.diff(peaks).astype(np.float64)
+    pairs = alike[:-1] & alike[1:]
+    kinds = _two_kinds(interval[pairs])
+    if kinds is None:
+        return early
+    soon, late = early.copy(), early.copy()
+    soon[1:] = pairs & (interval <= kinds[0][-1])
+    late[1:] = pairs & ~soon[1:]
+    reach = min(_P_LATEST_S, BEFORE_R * kinds[0].mean() / BEAT_RATE_HZ)
+    before = np.arange(-int(reach * rate), -int(_P_SOONEST_S * rate))
+    shift = int(_P_SHIFT_S * rate)
+    index = (peaks // _SHAPE_STEP)[:, None] + np.arange(before[0] - shift, before[-1] + 1)
+    wide = band[:, np.clip(index, 0, band.shape[1] - 1)].transpose(1, 0, 2)
+    p = without_line(wide[..., shift:]).reshape(peaks.size, -1)
+    sums = np.stack([p[late].sum(axis=0), p[soon].sum(axis=0)])
+    count = np.array([late.sum(), soon.sum()])
+    moved = sliding_window_view(wide[soon].mean(axis=0), before.size, axis=1).transpose(1, 0, 2)
+    moved = without_line(moved).reshape(len(moved), -1)
+    same = np.corrcoef([sums[0], *moved])[0, 1:].max()
+    # Every beat against the means of the others of both kinds.
+    kind = np.stack([late, soon], axis=1)
+    means = (sums - kind[..., None] * p[:, None]) / (count - kind)[..., None]
+    is_soon = np.argmin(np.linalg.norm(p[:, None] - means, axis=2), axis=1) == 1
+    right = np.mean(is_soon[late | soon] == soon[late | soon])
+    if same > _SAME_P or right < _TOLD_APART:
+        return early
+    is_soon = np.where(late | soon, soon, is_soon)
+    if _has_upright_p(whole, band, rate, peaks[late], float(np.median(kinds[1]))):
+        return alike & is_soon
+    if _has_upright_p(whole, band, rate, peaks[soon], float(np.median(kinds[0]))):
+        return alike & ~is_soon
+    return early
+
+
+def _has_upright_p(
+    whole: Spectrum, band: Floats, rate: float, peaks: NDArray[np.int64], rr: float
+) -> bool:
+    """Say whether the mean beat has a P wave, upright in I and II as the sinus node's is."""
+    beat, at = _measured(whole, band, rate, peaks, rr)
+    if at.p_onset is None or at.p_offset is None:
+        return False
+    wave = beat[:2, round(at.p_onset) : round(at.p_offset) + 1].sum(axis=0)
+    return bool(wave.mean() > 0.5 * (wave[0] + wave[-1]))
