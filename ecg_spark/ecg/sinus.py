@@ -225,7 +225,7 @@ def _of_other_atria(
     before = np.arange(-int(reach * rate), -int(_P_SOONEST_S * rate))
     shift = int(_P_SHIFT_S * rate)
     index = (peaks // _SHAPE_STEP)[:, None] + np.arange(before[0] - shift, before[-1] + 1)
-    wide = band[:, np.clip(index, 0, band.shape[1] - 1)].transpose(1, 0, 2)
+    wide = band[:, np.clip(index, 0, band.shape[1] - 1)].transpose(1, 0, 2).astype(np.float64)
     p = without_line(wide[..., shift:]).reshape(peaks.size, -1)
     sums = np.stack([p[late].sum(axis=0), p[soon].sum(axis=0)])
     count = np.array([late.sum(), soon.sum()])
