@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from ecg_spark.genetics.genotype_files import genotype_files
+from ecg_spark.genetics.genotypes.files import genotype_files
 from ecg_spark.genetics.prepare import prepare_genotypes
 from ecg_spark.ids import read_id_list
 from ecg_spark.session import start_hail

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.gwas import run_gwas
-from ecg_spark.genetics.pairing import read_id_map
+from ecg_spark.genetics.people.matching import read_id_map
 from ecg_spark.participants import read_participants, read_sex
 from ecg_spark.pipeline.latent_quality import linear_probes
 from ecg_spark.pipeline.phenotypes import fold_indicators, participant_phenotypes

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.phenotypes import usable_covariates
+from ecg_spark.genetics.null_model.phenotypes import usable_covariates
 from ecg_spark.participants import read_participants, read_sex
 from ecg_spark.study import Participants
 

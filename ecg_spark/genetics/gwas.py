@@ -11,8 +11,20 @@ from pyspark.sql import functions as F
 from scipy.stats import chi2
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.catalogue import Tests, read_annotation, write_loci
-from ecg_spark.genetics.outputs import (
+from ecg_spark.genetics.findings.catalogue import Tests, read_annotation, write_loci
+from ecg_spark.genetics.findings.polygenic import write_polygenic
+from ecg_spark.genetics.genotypes.contigs import AUTOSOMES
+from ecg_spark.genetics.genotypes.packed import read_packed
+from ecg_spark.genetics.null_model.phenotypes import (
+    correlation_of,
+    effective_number,
+    rank_inverse_normal,
+    usable_covariates,
+    usable_phenotypes,
+)
+from ecg_spark.genetics.null_model.whole_genome import predict_by_genome
+from ecg_spark.genetics.outputs.sumstats import Context, export_sumstats, write_regenie_inputs
+from ecg_spark.genetics.outputs.tables import (
     ANALYSED,
     GENES,
     RELATIVES,
@@ -20,26 +32,14 @@ from ecg_spark.genetics.outputs import (
     write_associations,
     write_omnibus,
 )
-from ecg_spark.genetics.packed import read_packed
-from ecg_spark.genetics.pairing import (
+from ecg_spark.genetics.people.matching import (
     by_normal_id,
+    check_sex_coding,
+    contradicts,
     owners_of,
     people_of_samples,
     with_components,
 )
-from ecg_spark.genetics.phenotypes import (
-    check_sex_coding,
-    contradicts,
-    correlation_of,
-    effective_number,
-    rank_inverse_normal,
-    usable_covariates,
-    usable_phenotypes,
-)
-from ecg_spark.genetics.polygenic import write_polygenic
-from ecg_spark.genetics.structure import AUTOSOMES
-from ecg_spark.genetics.sumstats import Context, export_sumstats, write_regenie_inputs
-from ecg_spark.genetics.whole_genome import predict_by_genome
 from ecg_spark.session import start_hail
 from ecg_spark.store import remove_folder
 from ecg_spark.study import Genotypes, Gwas
@@ -88,11 +88,17 @@ def run_gwas(
     other way round, or nothing can be tested.
     """
     hl = start_hail(spark)
-    from ecg_spark.genetics.analysed import Flow, has_result, in_words, left_out_of, variant_flow
-    from ecg_spark.genetics.association import associate
-    from ecg_spark.genetics.choice import choose
-    from ecg_spark.genetics.rare import gene_tests, matched_genes, read_genes
-    from ecg_spark.genetics.sets import people_of, union
+    from ecg_spark.genetics.genotypes.choice import choose
+    from ecg_spark.genetics.genotypes.sets import people_of, union
+    from ecg_spark.genetics.people.analysed import (
+        Flow,
+        has_result,
+        in_words,
+        left_out_of,
+        variant_flow,
+    )
+    from ecg_spark.genetics.testing.hail import associate
+    from ecg_spark.genetics.testing.rare import gene_tests, matched_genes, read_genes
 
     table_of_scores = read_table(spark, SCORES, f"{genotypes_folder}/scores")
     scores = pd.DataFrame(table_of_scores.toPandas()).set_index("s")

@@ -10,9 +10,9 @@ from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
 from ecg_spark.flow import VARIANTS, merged
-from ecg_spark.genetics.outputs import RELATIVES, SCORES
-from ecg_spark.genetics.packed import read_packed
-from ecg_spark.genetics.structure import structure
+from ecg_spark.genetics.genotypes.packed import read_packed
+from ecg_spark.genetics.outputs.tables import RELATIVES, SCORES
+from ecg_spark.genetics.people.structure import structure
 from ecg_spark.session import start_hail
 from ecg_spark.store import remove_folder
 from ecg_spark.study import Genotypes
@@ -43,10 +43,10 @@ def prepare_genotypes(
     """
     hl = start_hail(spark)
     # These import Hail, which takes seconds and must come after its start.
-    from ecg_spark.genetics.genotypes import import_genotypes, write_packed
-    from ecg_spark.genetics.qc import quality_control
-    from ecg_spark.genetics.sets import joined
-    from ecg_spark.genetics.sex import x_inbreeding
+    from ecg_spark.genetics.genotypes.quality import quality_control
+    from ecg_spark.genetics.genotypes.reading import import_genotypes, write_packed
+    from ecg_spark.genetics.genotypes.sets import joined
+    from ecg_spark.genetics.people.sex import x_inbreeding
 
     scratch = f"{folder}/.scratch"
     partitions = max(4, 2 * spark.sparkContext.defaultParallelism)
@@ -143,8 +143,8 @@ def prepare_genotypes(
 
 def _model_set(settings: Genotypes, path: str, scratch: str, partitions: int) -> Any:
     """The checked set that structure, relatives and whole-genome regression stand on."""
-    from ecg_spark.genetics.genotypes import import_genotypes
-    from ecg_spark.genetics.qc import quality_control
+    from ecg_spark.genetics.genotypes.quality import quality_control
+    from ecg_spark.genetics.genotypes.reading import import_genotypes
 
     with _of("model"):
         found = import_genotypes(path, settings.reference_genome, scratch, partitions)

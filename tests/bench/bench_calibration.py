@@ -27,10 +27,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ecg_spark.genetics.packed import read_packed
-from ecg_spark.genetics.phenotypes import residuals, variance_by_relatives
-from ecg_spark.genetics.structure import principal_components
-from ecg_spark.genetics.whole_genome import predict_by_genome
+from ecg_spark.genetics.genotypes.packed import read_packed
+from ecg_spark.genetics.null_model.phenotypes import variance_by_relatives
+from ecg_spark.genetics.null_model.projection import residuals
+from ecg_spark.genetics.null_model.whole_genome import predict_by_genome
+from ecg_spark.genetics.people.components import principal_components
 from ecg_spark.session import spark_session, start_hail
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -61,8 +62,8 @@ def families(rng, n, m, share, siblings):
 
 def measure(spark, seed, n, m, share, siblings):
     """One seed: by method, what was found."""
-    from ecg_spark.genetics.association import associate
-    from ecg_spark.genetics.genotypes import import_genotypes
+    from ecg_spark.genetics.genotypes.reading import import_genotypes
+    from ecg_spark.genetics.testing.hail import associate
 
     rng = np.random.default_rng(seed)
     calls, population, family = families(rng, n, m, share, siblings)

@@ -28,8 +28,8 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from ecg_spark.genetics.packed import read_packed
-from ecg_spark.genetics.whole_genome import predict_by_genome
+from ecg_spark.genetics.genotypes.packed import read_packed
+from ecg_spark.genetics.null_model.whole_genome import predict_by_genome
 from ecg_spark.session import spark_session, start_hail
 
 CHROMOSOMES = 22
@@ -81,8 +81,8 @@ def measure(spark, samples, variants, count, missing, repeats, memory):
     """Time one setting."""
     import hail as hl
 
-    from ecg_spark.genetics.association import associate
-    from ecg_spark.genetics.genotypes import import_genotypes, write_packed
+    from ecg_spark.genetics.genotypes.reading import import_genotypes, write_packed
+    from ecg_spark.genetics.testing.hail import associate
 
     folder = tempfile.mkdtemp(prefix="bench-gwas-")
     threads = str(os.cpu_count())
@@ -141,7 +141,7 @@ def measure(spark, samples, variants, count, missing, repeats, memory):
         associate(spark, genotypes, phenotypes, covariates, {}, folder, model)
 
     pieces = Pieces()
-    logger = logging.getLogger("ecg_spark.genetics.whole_genome")
+    logger = logging.getLogger("ecg_spark.genetics.null_model.whole_genome")
     logger.setLevel(logging.INFO)
     logger.addHandler(pieces)
     memory.peak = 0.0

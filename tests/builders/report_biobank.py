@@ -11,7 +11,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from scipy import stats
 
 from ecg_spark.flow import PEOPLE, RECORDINGS, SAMPLES, VARIANTS, flow_rows
-from ecg_spark.genetics.outputs import (
+from ecg_spark.genetics.outputs.tables import (
     GENES,
     GENETIC_CORRELATION,
     HERITABILITY,

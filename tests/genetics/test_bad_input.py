@@ -10,7 +10,7 @@ import pytest
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.gwas import run_gwas
-from ecg_spark.genetics.phenotypes import contradicts
+from ecg_spark.genetics.people.matching import contradicts
 from ecg_spark.genetics.prepare import prepare_genotypes
 from ecg_spark.participants import read_sex
 from ecg_spark.study import Genotypes, Gwas, Participants
@@ -72,7 +72,7 @@ def _vcf(path, contig="1", length=249_250_621):
 )
 def test_genotypes_are_refused_or_read(hail, tmp_path, name, write, outcome):
     """On GRCh38, whose chromosome 1 ends at 248,956,422."""
-    from ecg_spark.genetics.genotypes import import_genotypes
+    from ecg_spark.genetics.genotypes.reading import import_genotypes
 
     write(tmp_path / name)
     if outcome is None:

@@ -12,8 +12,8 @@ import yaml
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.gwas import run_gwas
-from ecg_spark.genetics.outputs import FEWEST_TOGETHER
-from ecg_spark.genetics.pairing import read_id_map
+from ecg_spark.genetics.outputs.tables import FEWEST_TOGETHER
+from ecg_spark.genetics.people.matching import read_id_map
 from ecg_spark.genetics.prepare import prepare_genotypes
 from ecg_spark.study import Genotypes, Gwas, Rare
 from tests.builders.genetics_data import people, region, write_plink

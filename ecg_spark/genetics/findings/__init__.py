@@ -1,0 +1,1 @@
+"""What the tests say together: loci, signals, genes, heritability."""

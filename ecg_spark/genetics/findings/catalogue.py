@@ -1,0 +1,201 @@
+"""The loci of every method, with their independent signals, nearest genes and what is published."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from ecg_spark.genetics.findings.annotation import (
+    genes_within,
+    is_published,
+    nearest_gene,
+    read_gene_positions,
+    read_published,
+)
+from ecg_spark.genetics.findings.clumping import find_loci, significant_variants
+from ecg_spark.genetics.findings.signals import independent_signals
+from ecg_spark.genetics.genotypes.packed import Packed, centred, standardised
+from ecg_spark.genetics.null_model.whole_genome import Loco
+from ecg_spark.genetics.outputs.tables import LD, LOCI, NEARBY_GENES, SIGNALS
+from ecg_spark.study import Gwas
+from ecg_spark.tables import VARIANT, write_rows
+
+MAX_NEIGHBOURS = 4_000
+"""Signals are looked for among so many variants about a lead variant."""
+
+NEIGHBOUR_BP = 250_000
+"""The linkage of a lead variant is told of variants this near."""
+
+
+@dataclass(frozen=True)
+class Tests:
+    """The published tests, and the phenotypes of each group."""
+
+    associations: DataFrame
+    omnibus: DataFrame
+    groups: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """Genes and published loci, where the study names tables of them."""
+
+    genes: pd.DataFrame | None
+    published: pd.DataFrame | None
+
+
+def read_annotation(settings: Gwas) -> Annotation:
+    """Read the tables of genes and of published loci; `DataError` where they cannot be used."""
+    return Annotation(
+        read_gene_positions(settings.genes) if settings.genes else None,
+        read_published(settings.published) if settings.published else None,
+    )
+
+
+def write_loci(
+    spark: SparkSession,
+    packed: Packed,
+    tests: Tests,
+    thresholds: Mapping[str, float],
+    phenotypes: pd.DataFrame,
+    covariates: pd.DataFrame,
+    offsets: Loco | None,
+    relatives: pd.DataFrame | None,
+    settings: Gwas,
+    annotation: Annotation,
+    folder: str,
+) -> dict[str, int]:
+    """Write the tables loci, signals, ld and nearby_genes; return each method's number of loci.
+
+    A method is a key of `thresholds` (-log10 p): a group of phenotypes, or a group's omnibus test.
+    Signals are those of a locus's best phenotype, by conditional regression at the method's
+    threshold, and are not looked for behind an omnibus test.
+    """
+    hits = {method: _hits(tests, method, threshold) for method, threshold in thresholds.items()}
+    people = packed.places(list(covariates.index))
+    dosages = _dosages(packed, significant_variants(list(hits.values())), people)
+    genes, published = annotation.genes, annotation.published
+    window = settings.clump_window_bp
+    loci, signals, counts = [], [], {}
+    for method, rows in hits.items():
+        found = find_loci(rows, dosages, window, settings.clump_r2)
+        counts[method] = len(found)
+        for locus in found:
+            own: list[dict[str, Any]] | None = None
+            if locus["phenotype"] in phenotypes:
+                own = _signals(
+                    packed, locus, thresholds[method], phenotypes, covariates, offsets, relatives
+                )
+                signals += [{"method": method, "lead": locus["position"], **one} for one in own]
+            near = genes is not None and nearest_gene(genes, locus["contig"], locus["position"])
+            place = (locus["contig"], locus["start"], locus["end"])
+            loci.append(
+                {
+                    "method": method,
+                    **locus,
+                    "n_signals": None if own is None else len(own),
+                    "nearest_gene": near[0] if near else None,
+                    "gene_distance_bp": near[1] if near else None,
+                    "published": None
+                    if published is None
+                    else is_published(published, *place, window),
+                }
+            )
+    write_rows(loci, LOCI, f"{folder}/{LOCI.name}")
+    write_rows(signals, SIGNALS, f"{folder}/{SIGNALS.name}")
+    leads = pd.DataFrame(loci, columns=VARIANT).drop_duplicates()
+    linked = [one for lead in leads.itertuples() for one in _ld(packed, lead, people)]
+    write_rows(linked, LD, f"{folder}/{LD.name}")
+    nearby: list[dict[str, Any]] = []
+    if genes is not None and len(leads):
+        stretches = [
+            genes_within(genes, lead.contig, *_stretch(lead.position))
+            for lead in leads.itertuples()
+        ]
+        nearby = pd.concat(stretches).drop_duplicates().to_dict("records")
+    write_rows(nearby, NEARBY_GENES, f"{folder}/{NEARBY_GENES.name}")
+    return counts
+
+
+def _stretch(position: int) -> tuple[int, int]:
+    return position - NEIGHBOUR_BP, position + NEIGHBOUR_BP
+
+
+def _ld(packed: Packed, lead: Any, people: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """r² of a lead variant (contig, position, ref, alt) with each neighbour, itself among them."""
+    sites = packed.sites
+    near = (sites["contig"] == lead.contig) & sites["position"].between(*_stretch(lead.position))
+    places = _nearest(np.flatnonzero(near), sites, lead.position)
+    genotypes = standardised(packed.calls.read(places, people))
+    found = sites.iloc[places]
+    own = (found[["position", "ref", "alt"]] == [lead.position, lead.ref, lead.alt]).all(axis=1)
+    r2 = (genotypes @ genotypes[np.flatnonzero(own)[0]]) ** 2
+    names = {"lead": lead.position, "lead_ref": lead.ref, "lead_alt": lead.alt}
+    return [
+        {**site, **names, "r2": min(float(value), 1.0)}
+        for site, value in zip(found[VARIANT].to_dict("records"), r2, strict=True)
+    ]
+
+
+def _nearest(places: NDArray[np.int64], sites: pd.DataFrame, position: int) -> NDArray[np.int64]:
+    """At most `MAX_NEIGHBOURS` of the places, those nearest to a position, in order."""
+    far = np.abs(sites["position"].to_numpy()[places] - position)
+    return np.sort(places[np.argsort(far, kind="stable")[:MAX_NEIGHBOURS]])
+
+
+def _hits(tests: Tests, method: str, threshold: float) -> pd.DataFrame:
+    """The tests of a method that pass its threshold."""
+    if method in tests.groups:
+        rows = tests.associations.filter(F.col("phenotype").isin(list(tests.groups[method])))
+    else:
+        rows = (
+            tests.omnibus.filter(F.col("model") == method.removesuffix(" omnibus"))
+            .withColumn("phenotype", F.lit(method))
+            .withColumn("beta", F.lit(None).cast("double"))
+            .withColumn("se", F.lit(None).cast("double"))
+            .select(tests.associations.columns)
+        )
+    return rows.filter(F.col("neg_log10_p") >= threshold).toPandas()
+
+
+def _dosages(packed: Packed, variants: pd.DataFrame, people: NDArray[np.int64]) -> dict[Any, Any]:
+    """Genotypes of significant variants by their key, centred and of length 1."""
+    if variants.empty:
+        return {}
+    places = packed.rows(variants)
+    calls = packed.calls.read(places, people)
+    keys = packed.sites.iloc[places][VARIANT].itertuples(index=False, name=None)
+    return dict(zip(keys, standardised(calls), strict=True))
+
+
+def _signals(
+    packed: Packed,
+    locus: Mapping[str, Any],
+    threshold: float,
+    phenotypes: pd.DataFrame,
+    covariates: pd.DataFrame,
+    offsets: Loco | None,
+    relatives: pd.DataFrame | None,
+) -> list[dict[str, Any]]:
+    """The independent signals of a locus, the lead variant's first as a rule."""
+    name, sites = locus["phenotype"], packed.sites
+    start, end = locus["start"], locus["end"]
+    inside = (sites["contig"] == locus["contig"]) & sites["position"].between(start, end)
+    places = _nearest(np.flatnonzero(inside), sites, locus["position"])
+    y = phenotypes[name].dropna()
+    if offsets is not None:
+        y = y - offsets.without(locus["contig"]).loc[y.index, name]
+    genotypes = centred(packed.calls.read(places, packed.places(list(y.index))))
+    terms = covariates.loc[y.index].to_numpy(float)
+    chosen = independent_signals(genotypes, y, terms, threshold, relatives)
+    found = []
+    for order, one in enumerate(chosen, 1):
+        site = sites.iloc[places[one.variant]]
+        numbers = {"beta": one.beta, "se": one.se, "neg_log10_p": one.neg_log10_p}
+        found.append({**site.to_dict(), "phenotype": name, "step": order, **numbers})
+    return found

@@ -1,0 +1,1 @@
+"""Genotype sets: their files, reading them, quality control, and their packed form."""

@@ -1,0 +1,113 @@
+"""Contigs by the names that files give them, and which sites of a file lie on the genome."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ecg_spark.errors import DataError
+from ecg_spark.genetics.genotypes.files import head_lines
+
+AUTOSOMES = tuple(map(str, range(1, 23)))
+CHROMOSOMES = (*AUTOSOMES, "X", "Y", "MT")
+
+_CODES = {
+    "23": "X", "24": "Y", "25": "X", "26": "MT", "XY": "X", "PAR1": "X", "PAR2": "X", "M": "MT",
+}  # fmt: skip
+_M_OF_HG19 = 16_571
+"""UCSC's hg19 has another mitochondrion than GRCh37 and no other difference in length."""
+
+UNKNOWN_CONTIG = "unknown contig"
+UNKNOWN_POSITION = "unknown position"
+NO_ALTERNATE = "no alternate allele"
+SEVERAL_ALTERNATES = "several alternate alleles"
+BEYOND = "beyond the end of a chromosome"
+REASONS = (UNKNOWN_CONTIG, UNKNOWN_POSITION, NO_ALTERNATE, SEVERAL_ALTERNATES, BEYOND)
+"""Why a site cannot be used; one that lies beyond an end is no such site but the wrong build."""
+
+
+def chromosome_of(name: str) -> str | None:
+    """The chromosome (1 to 22, X, Y, MT) that a file calls `name`; None where it is none of them.
+
+    With or without chr, in any case, with leading zeros, or by PLINK's number; the pseudo-autosomal
+    regions (XY, PAR1, PAR2) are parts of X.
+    """
+    bare = name.strip().upper().removeprefix("CHR").lstrip("0")
+    bare = _CODES.get(bare, bare)
+    return bare if bare in CHROMOSOMES else None
+
+
+@dataclass(frozen=True)
+class Genome:
+    """A reference genome: its name, its contigs' names by chromosome, their lengths in bp by
+    chromosome, and the lengths on the other build."""
+
+    name: str
+    contigs: Mapping[str, str]
+    lengths: Mapping[str, int]
+    other_lengths: Mapping[str, int]
+
+    def judge(self, contig: str, position: int, alleles: int) -> str | None:
+        """Why a site cannot be used, None where it can."""
+        chromosome = chromosome_of(contig)
+        if chromosome is None:
+            return UNKNOWN_CONTIG
+        if position < 1:
+            return UNKNOWN_POSITION
+        if position > self.lengths[chromosome]:
+            return BEYOND
+        if alleles < 2:
+            return NO_ALTERNATE
+        return SEVERAL_ALTERNATES if alleles > 2 else None
+
+    def recoding(self, names: set[str]) -> dict[str, str]:
+        """The names that a file uses and this genome does not -> those of the genome."""
+        found = {name: chromosome_of(name) for name in names}
+        known = {name: self.contigs[one] for name, one in found.items() if one is not None}
+        return {name: contig for name, contig in known.items() if name != contig}
+
+    def other_length(self, name: str, length: int) -> bool:
+        """Whether a contig that a header declares has a length that only another build has.
+
+        PLINK declares the last position + 1.
+        """
+        chromosome = chromosome_of(name)
+        if chromosome is None or (chromosome == "MT" and length == _M_OF_HG19):
+            return False
+        own = self.lengths[chromosome]
+        return length > own + 1 or (length != own and length == self.other_lengths[chromosome])
+
+    def other_build(self, count: int, what: str) -> DataError:
+        """The error for sites or contigs that this genome does not have."""
+        return DataError(
+            f"The genotypes (genotypes.path) have {count} {what} on {self.name}: they lie on "
+            f"another build; correct genotypes.reference_genome."
+        )
+
+
+def declared_contigs(path: str) -> Iterator[tuple[str, int]]:
+    """The contigs that the header of a VCF declares with a length, by their names."""
+    for line in head_lines(path):
+        if line.startswith("##contig=<"):
+            name = re.search(r"[<,]ID=([^,>]+)", line)
+            length = re.search(r"[<,]length=(\d+)", line)
+            if name and length:
+                yield name[1], int(length[1])
+
+
+def genome(name: str) -> Genome:
+    """GRCh37 or GRCh38, as Hail knows them."""
+    import hail as hl  # takes seconds: tasks, which do not call this, do without
+
+    def contig(of: str, chromosome: str) -> str:
+        if of == "GRCh37":
+            return chromosome
+        return "chrM" if chromosome == "MT" else f"chr{chromosome}"
+
+    def lengths(of: str) -> dict[str, int]:
+        found = hl.get_reference(of).lengths
+        return {one: found[contig(of, one)] for one in CHROMOSOMES}
+
+    other = "GRCh38" if name == "GRCh37" else "GRCh37"
+    return Genome(
+        name, {one: contig(name, one) for one in CHROMOSOMES}, lengths(name), lengths(other)
+    )

@@ -1,0 +1,293 @@
+"""VCF brought into Hail, and the dosage of a call in whatever fields a VCF or MatrixTable has.
+
+A call's dosage is its DS, else what GP, HDS or GT say, call by call. A person with one allele (a
+man on X outside the pseudo-autosomal regions) is on the scale 0 or 2, as in PLINK and plink2.
+"""
+
+import hail as hl
+
+from ecg_spark.errors import DataError
+from ecg_spark.genetics.genotypes.contigs import (
+    BEYOND,
+    NO_ALTERNATE,
+    UNKNOWN_CONTIG,
+    UNKNOWN_POSITION,
+    Genome,
+    chromosome_of,
+)
+from ecg_spark.genetics.genotypes.files import is_bgzf, new_file, side_by_side
+from ecg_spark.genetics.genotypes.samples import Columns
+
+_COLUMNS = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT"
+_FIELDS = ("DS", "GP", "HDS")
+_NOT_A_NUMBER = r"(?i)(?<=[:,\t])[-+]?(nan|inf|infinity)(?=[:,\t]|$)"
+_SLACK = 0.01
+"""Rounding of a dosage, or of the sum of probabilities a genotype."""
+
+
+def read_vcf(
+    files: list[str], columns: Columns, genome: Genome, scratch: str, min_partitions: int
+) -> tuple[hl.MatrixTable, dict[str, int]]:
+    """The variants of VCFs, split, with the entry `n_alt`; how many others there are, by reason."""
+    # Files with the same order of samples are imported together.
+    groups: dict[bytes, list[int]] = {}
+    for number, place in enumerate(columns.places):
+        groups.setdefault(b"" if place is None else place.tobytes(), []).append(number)
+    parts, counts = [], dict[str, int]()
+    for index, numbers in enumerate(groups.values()):
+        place = columns.places[numbers[0]]
+        own = list(columns.names)
+        if place is not None:
+            for name, at in zip(columns.names, place.tolist(), strict=True):
+                own[at] = name
+        header = _write_header(own, f"{scratch}/header-{index}.vcf")
+        some = [files[number] for number in numbers]
+        part, left_out = _import(some, header, genome, f"{scratch}/vcf-{index}.mt", min_partitions)
+        for reason, count in left_out.items():
+            counts[reason] = counts.get(reason, 0) + count
+        parts.append(part if place is None else part.choose_cols(place.tolist()))
+    return parts[0] if len(parts) == 1 else hl.MatrixTable.union_rows(*parts), counts
+
+
+def _write_header(names: list[str], path: str) -> str:
+    """A header of what is read, whatever the files' own declare: Hail takes it instead of theirs,
+    and skips every field that it does not have."""
+    lines = ["##fileformat=VCFv4.2", '##FORMAT=<ID=GT,Number=1,Type=String,Description="">']
+    lines += [f'##FORMAT=<ID={one},Number=.,Type=Float,Description="">' for one in _FIELDS]
+    lines.append("\t".join([_COLUMNS, *names]))
+    with new_file(path) as file:
+        file.write("\n".join([*lines, ""]))
+    return path
+
+
+def _import(
+    files: list[str], header: str, genome: Genome, copy: str, min_partitions: int
+) -> tuple[hl.MatrixTable, dict[str, int]]:
+    packed = [file for file in files if file.endswith(".gz")]
+    in_blocks = all(side_by_side(is_bgzf, packed))
+    options = {
+        "header_file": header,
+        # Plain gzip cannot be split: Hail reads such a file in one piece, and must be told to.
+        "force": not in_blocks,
+        "force_bgz": in_blocks and len(packed) == len(files),
+        "min_partitions": min_partitions,
+        "array_elements_required": False,
+    }
+    sites = hl.import_vcf(files, reference_genome=None, drop_samples=True, **options)
+    names, left_out = survey(sites.rows(), genome)
+
+    def copied(find_replace: tuple[str, str] | None) -> hl.MatrixTable:
+        genotypes = hl.import_vcf(
+            files,
+            reference_genome=genome.name,
+            contig_recoding=genome.recoding(names),
+            skip_invalid_loci=True,
+            find_replace=find_replace,
+            **options,
+        )
+        # Text is slow to read; everything that follows reads this copy.
+        return split(genotypes, genome).checkpoint(copy, overwrite=True)
+
+    try:
+        found = copied(None)
+    except (hl.utils.java.FatalError, hl.utils.HailUserError) as error:
+        if "NumberFormatException" not in str(error):
+            raise
+        found = copied((_NOT_A_NUMBER, "."))
+    return checked(found), left_out
+
+
+def survey(sites: hl.Table, genome: Genome) -> tuple[set[str], dict[str, int]]:
+    """The contigs that sites name, and how many sites `split` leaves out, by reason.
+
+    Raises `DataError` where positions lie beyond the end of a chromosome.
+    """
+    contig, position = sites.locus.contig, sites.locus.position
+    found = sites.aggregate(
+        hl.agg.group_by(
+            contig,
+            hl.struct(
+                n=hl.agg.count(),
+                unplaced=hl.agg.count_where(position < 1),
+                last=hl.agg.max(position),
+                single=hl.agg.count_where((position >= 1) & (hl.len(sites.alleles) < 2)),
+            ),
+        )
+    )
+    known = {name: one for name in found if (one := chromosome_of(name)) is not None}
+    ends = {name: genome.lengths[one] for name, one in known.items()}
+    if any(found[name].last > end for name, end in ends.items()):
+        far = sites.aggregate(hl.agg.count_where(position > hl.literal(ends).get(contig)))
+        raise genome.other_build(far, f"positions {BEYOND}")
+    left_out = {
+        UNKNOWN_CONTIG: sum(one.n for name, one in found.items() if name not in known),
+        UNKNOWN_POSITION: sum(found[name].unplaced for name in known),
+        NO_ALTERNATE: sum(found[name].single for name in known),
+    }
+    return set(found), {reason: count for reason, count in left_out.items() if count}
+
+
+def split(genotypes: hl.MatrixTable, genome: Genome) -> hl.MatrixTable:
+    """One row an alternate allele of a chromosome, with `rsid` and the entry `n_alt`; the rows
+    count in `n_unequal` the calls whose DS, GP or HDS has not as many values as the alleles ask
+    for, in `n_wild` those with impossible values, in `n_unclear` dosages on X of people whose
+    number of alleles no field tells, in `n_beyond` calls of alleles that the site has not.
+
+    Alleles are as the set has them; those of a site that is split lose the bases that they share at
+    their end. Raises `DataError` where there is no field of calls or dosages.
+    """
+    if not {"n_alt", "GT", "DS", "dosage", "GP", "HDS"} & set(genotypes.entry):
+        raise DataError(
+            "The genotypes (genotypes.path) hold neither calls (GT) nor dosages (DS, GP, HDS)."
+        )
+    rsid = genotypes.rsid if "rsid" in genotypes.row else hl.missing(hl.tstr)
+    genotypes = genotypes.select_rows(rsid=hl.or_missing(rsid != "", rsid)).select_cols()
+    known = hl.literal(set(genome.contigs.values()))  # Hail's genomes have other contigs, too
+    genotypes = genotypes.filter_rows(known.contains(genotypes.locus.contig))
+    table = genotypes.localize_entries("entries", "columns").key_by("locus")
+
+    def of_alternate(a: hl.Int32Expression) -> hl.StructExpression:
+        """The row of an alternate allele; what is wrong with a site is counted in its first."""
+        own = [table.alleles[0], table.alleles[a]]
+        shorter = hl.min_rep(table.locus, own)
+        is_split = (hl.len(table.alleles) > 2) & (own[0] != own[1])
+        is_shorter = is_split & (shorter.locus == table.locus)
+        doses = table.entries.map(lambda one: _dose(one, table.locus, hl.len(table.alleles), a))
+
+        def count(calls: hl.ArrayExpression, key: str) -> hl.Int64Expression:
+            return hl.int64(hl.len(calls.filter(lambda one: one[key])))
+
+        return hl.rbind(
+            doses,
+            lambda calls: hl.struct(
+                alleles=hl.if_else(is_shorter, shorter.alleles, own),
+                rsid=table.rsid,
+                n_unequal=hl.if_else(a == 1, count(calls, "unequal"), 0),
+                n_wild=count(calls, "wild"),
+                n_unclear=hl.if_else(a == 1, count(calls, "unclear"), 0),
+                n_beyond=hl.if_else(a == 1, count(calls, "beyond"), 0),
+                entries=calls.map(lambda one: one.select("n_alt")),
+            ),
+        )
+
+    # Sites at one place, whose alternates may lie among each other, are sorted together.
+    table = table.select(rows=hl.range(1, hl.len(table.alleles)).map(of_alternate))
+    table = table.collect_by_key("sites")
+    rows = hl.sorted(table.sites.flatmap(lambda one: one.rows), key=lambda one: one.alleles)
+    table = table.select(one=rows).explode("one")
+    table = table.transmute(**table.one)._key_by_assert_sorted("locus", "alleles")
+    return table._unlocalize_entries("entries", "columns", ["s"])
+
+
+def _dose(
+    entry: hl.StructExpression,
+    locus: hl.LocusExpression,
+    k: hl.Int32Expression,
+    a: hl.Int32Expression,
+) -> hl.StructExpression:
+    """The dosage of alternate `a` in a call of a site with `k` alleles, and what is wrong with it
+    (see `split`)."""
+    if "n_alt" in entry:
+        known = hl.float64(entry.n_alt)
+        found = hl.or_missing((k == 2) & hl.is_finite(known), known)
+        unequal = (k > 2) & hl.is_defined(known)
+        return hl.struct(n_alt=found, unequal=unequal, wild=False, unclear=False, beyond=False)
+    call = entry.GT if "GT" in entry else hl.missing(hl.tcall)
+    ds = _array(entry, "DS" if "DS" in entry else "dosage")
+    gp, hds = _finite(_array(entry, "GP")), _finite(_array(entry, "HDS"))
+    n_gp = hl.len(gp)
+    haploid_gp, diploid_gp = n_gp == k, n_gp == k * (k + 1) // 2
+    ploidy = hl.coalesce(
+        call.ploidy,
+        hl.or_missing(k == 2, hl.len(hds)),
+        hl.if_else(haploid_gp, 1, hl.or_missing(diploid_gp, 2)),
+    )
+    scale = hl.if_else(hl.coalesce(ploidy, 2) == 1, 2.0, 1.0)
+
+    unequal_ds = hl.is_defined(_finite(ds)) & (hl.len(ds) != k - 1)
+    own_ds = hl.or_missing(hl.len(ds) == k - 1, ds[a - 1])
+    from_ds = hl.or_missing(hl.is_finite(own_ds), own_ds * scale)
+    total = hl.sum(gp)
+    doses = hl.range(n_gp).map(
+        lambda i: (
+            gp[i]
+            * hl.if_else(
+                haploid_gp,
+                2 * hl.int32(i == a),
+                hl.int32(hl.unphased_diploid_gt_index_call(i)[0] == a)
+                + hl.int32(hl.unphased_diploid_gt_index_call(i)[1] == a),
+            )
+        )
+    )
+    from_gp = hl.or_missing((haploid_gp | diploid_gp) & (total > 0), hl.sum(doses) / total)
+    equal_hds = (k == 2) & (hl.len(hds) <= 2)
+    from_hds = hl.or_missing(equal_hds, hl.if_else(hl.len(hds) == 1, 2 * hds[0], hl.sum(hds)))
+    own = hl.downcode(call, a)
+    from_gt = hl.float64(own.n_alt_alleles() * hl.if_else(own.ploidy == 1, 2, 1))
+    has_ds = unequal_ds | hl.is_defined(from_ds)
+    by_gp = ~has_ds & hl.is_defined(gp) & (total != 0)
+    # The first field that a call has decides.
+    chosen = (
+        hl.case()
+        .when(has_ds, hl.struct(x=from_ds, sound=~unequal_ds))
+        .when(by_gp, hl.struct(x=from_gp, sound=hl.is_defined(from_gp)))
+        .when(hl.is_defined(hds), hl.struct(x=from_hds, sound=equal_hds))
+        .default(hl.struct(x=from_gt, sound=True))
+    )
+    wild = (
+        (chosen.x < -_SLACK)
+        | (chosen.x > 2 + _SLACK)
+        | (by_gp & (hl.any(lambda p: p < -_SLACK, gp) | (hl.abs(total - 1) > 0.1)))
+    )
+    on_x = locus.in_x_nonpar() & ("DS" in entry)  # Hail's dosage counts to 2
+    return hl.struct(
+        # Left to itself Hail takes the other number where one is missing, and tells 0.
+        n_alt=hl.min(2.0, hl.max(0.0, chosen.x, filter_missing=False), filter_missing=False),
+        unequal=~chosen.sound,
+        wild=hl.coalesce(wild, False),
+        unclear=on_x & has_ds & hl.is_missing(ploidy),
+        beyond=hl.any(lambda i: call[i] >= k, hl.range(hl.coalesce(call.ploidy, 0))),
+    )
+
+
+def checked(genotypes: hl.MatrixTable) -> hl.MatrixTable:
+    """The result of `split`, without its counts.
+
+    Raises `DataError` where one of these is not 0.
+    """
+    rows = genotypes.rows()
+    kinds = ("n_unequal", "n_wild", "n_unclear", "n_beyond")
+    counts = rows.aggregate(
+        [(hl.agg.sum(rows[one]), hl.agg.count_where(rows[one] > 0)) for one in kinds]
+    )
+    told = (
+        "have not one value for each alternate allele, so that it cannot be known whose dosage it "
+        "is: write DS with Number=A, or one alternate allele a line (bcftools norm -m -)",
+        "have dosages below 0 or above the number of alleles, or probabilities that do not add up "
+        "to 1: correct them",
+        "have a DS on X outside the pseudo-autosomal regions without GT, HDS or GP, so that it "
+        "cannot be known whether it counts to 1 or to 2: write GT beside it",
+        "have a GT of an allele that the variant has not: correct GT or ALT",
+    )
+    for (count, variants), text in zip(counts, told, strict=True):
+        if count:
+            raise DataError(
+                f"{count} calls of {variants} variants of the genotypes (genotypes.path) {text}."
+            )
+    return genotypes.select_rows("rsid")
+
+
+def _array(entry: hl.StructExpression, name: str) -> hl.ArrayNumericExpression:
+    """A call's field as numbers, missing where the set lacks it."""
+    if name not in entry:
+        return hl.missing(hl.tarray(hl.tfloat64))
+    field = entry[name]
+    if not isinstance(field.dtype, hl.tarray):
+        field = hl.or_missing(hl.is_defined(field), [field])
+    return hl.map(hl.float64, field)
+
+
+def _finite(values: hl.ArrayNumericExpression) -> hl.ArrayNumericExpression:
+    """The finite numbers of a field, missing where there is none."""
+    found = values.filter(lambda x: hl.is_defined(x) & hl.is_finite(x))
+    return hl.or_missing(hl.len(found) > 0, found)

@@ -1,0 +1,1 @@
+"""Who is analysed: samples and participants, relatives, ancestry, sex."""

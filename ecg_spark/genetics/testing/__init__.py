@@ -1,0 +1,1 @@
+"""A variant against phenotypes: linear regression, and rare variants gene by gene."""

@@ -1,0 +1,219 @@
+"""Rare variants, gene by gene: burden and SKAT.
+
+A single rare variant has too few carriers to be tested. The burden test regresses the phenotype on
+the number of rare alleles in a gene, which finds variants that act in one direction; SKAT (Wu et
+al. 2011, Am J Hum Genet 89:82) asks whether they act at all, in whatever directions.
+"""
+
+import math
+from typing import Any
+
+import hail as hl
+import numpy as np
+import pandas as pd
+from pyspark.sql import SparkSession
+
+from ecg_spark.errors import DataError
+from ecg_spark.genetics.null_model.phenotypes import by_missingness
+from ecg_spark.genetics.testing.hail import design_table, neg_log10_p_of_t
+from ecg_spark.tables import VARIANT
+from ecg_spark.text_tables import read_text_table
+
+ACCURACY = 1e-9
+"""SKAT's p-values are exact to this; smaller ones are given as this."""
+
+_OTHER_STRAND = str.maketrans("ACGT", "TGCA")
+_ITERATIONS = 100_000
+_MAX_VARIANTS = 10_000
+
+
+def read_genes(
+    path: str, reference_genome: str, consequences: tuple[str, ...] | None
+) -> pd.DataFrame:
+    """Which variants count for which gene: contig, position, ref, alt, gene, weight (or NaN).
+
+    A table (CSV, TSV or Parquet) with these columns, of which weight may be absent, and
+    consequence, by which rows are chosen where `consequences` are given. Contigs may be named with
+    or without chr. A variant may be in several genes.
+
+    Raises `DataError` where it cannot be read, lacks a column or nothing is chosen.
+    """
+    table = read_text_table(path, "gene table")
+    needed = [*VARIANT, "gene", *(["consequence"] if consequences else [])]
+    missing = [name for name in needed if name not in table.columns]
+    if missing:
+        raise DataError(f"The gene table {path} has no column {', '.join(missing)}: add it.")
+    if consequences:
+        table = table[table["consequence"].isin(consequences)]
+    table = table.dropna(subset=[*VARIANT, "gene"])
+    numbers = {"position": pd.to_numeric(table["position"], errors="coerce")}
+    numbers["weight"] = (
+        pd.to_numeric(table["weight"], errors="coerce")
+        if "weight" in table
+        else pd.Series(np.nan, table.index)
+    )
+    bare = table["contig"].str.removeprefix("chr")
+    prefix = "chr" if reference_genome == "GRCh38" else ""
+    table = table.assign(**numbers, contig=prefix + bare).dropna(subset=["position"])
+    if table.empty:
+        raise DataError(
+            f"No row of the gene table {path} is a variant"
+            f"{' of the chosen consequences' if consequences else ''}: correct gwas.rare."
+        )
+    table["position"] = table["position"].astype(int)
+    return table[[*VARIANT, "gene", "weight"]].drop_duplicates([*VARIANT, "gene"])
+
+
+def matched_genes(
+    spark: SparkSession, genotypes: hl.MatrixTable, genes: pd.DataFrame
+) -> tuple[pd.DataFrame, str]:
+    """The rows of a gene table that are variants of the set, by its alleles, and a note of them.
+
+    A variant that is not there as written is looked for with its alleles the other way round, then
+    on the other strand: the tests count the rarer allele, whichever is called the reference. A and
+    T, or C and G, are each other on the other strand, so there the two are the same.
+
+    Raises `DataError` where none is in the set.
+    """
+    rows = genotypes.rows().key_by()
+    sites = rows.select(
+        contig=rows.locus.contig,
+        position=rows.locus.position,
+        ref=rows.alleles[0],
+        alt=rows.alleles[1],
+    )
+    places = spark.createDataFrame(genes[["contig", "position"]].drop_duplicates())
+    near = sites.select_globals().to_spark().join(places, ["contig", "position"], "left_semi")
+    known = pd.MultiIndex.from_frame(near.select(*VARIANT).toPandas())
+    other_strand = genes.assign(**{key: genes[key].map(_complement) for key in ("ref", "alt")})
+    swapped = {"ref": "alt", "alt": "ref"}
+    ways = {
+        "as written": genes,
+        "with the alleles the other way round": genes.rename(columns=swapped),
+        "on the other strand": other_strand,
+        "on the other strand and the other way round": other_strand.rename(columns=swapped),
+    }
+    left = np.ones(len(genes), bool)
+    found, counts = [], []
+    for way, table in ways.items():
+        here = left & pd.MultiIndex.from_frame(table[VARIANT]).isin(known)
+        left &= ~here
+        found.append(table.loc[here, genes.columns])
+        if here.any():
+            counts.append(f"{here.sum()} {way}")
+    if left.all():
+        raise DataError(
+            f"Not one of the {len(genes)} variants of the gene table is among the genotypes: "
+            f"compare their build and alleles, and correct gwas.rare."
+        )
+    note = (
+        f"{len(genes) - left.sum()} of the {len(genes)} rows of the gene table are variants of the "
+        f"genotype set: {', '.join(counts)}"
+    )
+    return pd.concat(found).drop_duplicates([*VARIANT, "gene"]), note
+
+
+def _complement(allele: str) -> str:
+    """The allele on the other strand, which is read from the other end."""
+    return allele.translate(_OTHER_STRAND)[::-1]
+
+
+def gene_tests(
+    spark: SparkSession,
+    genotypes: hl.MatrixTable,
+    genes: pd.DataFrame,
+    max_maf: float,
+    phenotypes: pd.DataFrame,
+    covariates: pd.DataFrame,
+) -> list[dict[str, Any]]:
+    """Burden and SKAT of every gene and phenotype, a record each (see `outputs.GENES`).
+
+    `genes` as from `matched_genes`. Counted are the minor alleles of variants with a minor allele
+    frequency of at most `max_maf` among the samples analysed. SKAT weighs variants by the given
+    weight, else by the squared Beta(1, 25) density of the minor allele frequency, the default of
+    the R package; the burden is the plain count. Missing dosages are at the variant's mean.
+    Phenotypes (NaN where missing) and covariates are indexed by sample id.
+    """
+    rows = hl.Table.from_spark(spark.createDataFrame(genes))
+    genome = genotypes.locus.dtype.reference_genome
+    rows = rows.select(
+        "gene",
+        weight=hl.or_missing(hl.is_finite(rows.weight), rows.weight),
+        locus=hl.locus(rows.contig, hl.int32(rows.position), reference_genome=genome),
+        alleles=[rows.ref, rows.alt],
+    )
+    rows = rows.key_by("locus", "alleles").collect_by_key("genes")
+    used = genotypes.semi_join_rows(rows)
+    used = used.annotate_rows(genes=rows[used.row_key].genes)
+    records = []
+    for names in by_missingness(phenotypes):
+        known = phenotypes[names[0]].notna()
+        y = phenotypes.loc[known, names].to_numpy(float)
+        design = design_table(spark, y, covariates[known])
+        part = used.semi_join_cols(design)
+        part = part.annotate_cols(**design[part.s])
+        part = part.annotate_rows(af=hl.agg.mean(part.n_alt) / 2)
+        part = part.annotate_rows(maf=hl.min(part.af, 1 - part.af))
+        part = part.filter_rows((part.maf > 0) & (part.maf <= max_maf))
+        filled = hl.or_else(part.n_alt, 2 * part.af)
+        part = part.select_entries(x=hl.if_else(part.af > 0.5, 2 - filled, filled))
+        part = part.explode_rows("genes")
+        part = part.annotate_rows(
+            gene=part.genes.gene,
+            weight=hl.or_else(part.genes.weight, hl.dbeta(part.maf, 1, 25) ** 2),
+        )
+        part = part.checkpoint(hl.utils.new_temp_file("genes", "mt"))
+        records += _tests(part, names, covariates.shape[1], int(known.sum()))
+    return records
+
+
+def _tests(
+    part: hl.MatrixTable, names: list[str], n_covariates: int, n: int
+) -> list[dict[str, Any]]:
+    """The records of phenotypes that the same people have."""
+    terms = [1.0, *(part.c[i] for i in range(n_covariates))]
+    counts = part.group_rows_by(part.gene).aggregate(burden=hl.agg.sum(part.x))
+    sizes = part.rows().group_by("gene").aggregate(n_variants=hl.agg.count())
+    size = {row.gene: row.n_variants for row in sizes.collect()}
+    tested = hl.linear_regression_rows(
+        y=[counts.y[i] for i in range(len(names))],
+        x=counts.burden,
+        covariates=[1.0, *(counts.c[i] for i in range(n_covariates))],
+    )
+    tested = tested.annotate(
+        p=tested.t_stat.map(lambda t: neg_log10_p_of_t(t, n - n_covariates - 2))
+    )
+    burden = {row.gene: row for row in tested.collect()}
+    records = []
+    for i, name in enumerate(names):
+        found = hl.skat(
+            key_expr=part.gene,
+            weight_expr=part.weight,
+            y=part.y[i],
+            x=part.x + 0,  # hl.skat loses an entry that is a field as it stands
+            covariates=terms,
+            max_size=_MAX_VARIANTS,
+            accuracy=ACCURACY,
+            iterations=_ITERATIONS,
+        )
+        for row in found.collect():
+            own = burden[row.id]
+            sound = math.isfinite(own.t_stat[i] or math.nan)
+            p = row.p_value
+            records.append(
+                {
+                    "gene": row.id,
+                    "phenotype": name,
+                    "n_variants": size[row.id],
+                    "alleles": own.sum_x,
+                    "n": n,
+                    "burden_beta": own.beta[i] if sound else None,
+                    "burden_se": own.standard_error[i] if sound else None,
+                    "burden_neg_log10_p": own.p[i] if sound else None,
+                    "skat_q": row.q_stat,
+                    "skat_neg_log10_p": None
+                    if p is None or math.isnan(p) or row.fault
+                    else -math.log10(max(p, ACCURACY)),
+                }
+            )
+    return records
