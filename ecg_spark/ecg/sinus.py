@@ -36,7 +36,7 @@ _STEADY = 0.08  # spread of intervals of one kind, as a part of them; fibrillati
 _MIN_KIND, _GAP = 2, 0.1  # intervals that make a kind, and the logarithm of the gap between two
 _P_LATEST_S, _P_SOONEST_S, _P_SHIFT_S = 0.30, 0.06, 0.04  # where P lies before R
 _SAME_P = 0.75  # correlation of two P waves of one origin, above 0.95, and of two, below 0.65
-_TOLD_APART = 0.75  # share of single beats whose P wave is of their kind
+_TOLD_APART = 0.85  # share of single beats whose P wave is of their kind
 
 
 @dataclass(frozen=True)
