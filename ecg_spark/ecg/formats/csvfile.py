@@ -1,5 +1,6 @@
 """CSV of samples: a line of lead names, then a line a sample."""
 
+import codecs
 import io
 import re
 
@@ -12,14 +13,18 @@ from ecg_spark.ecg.formats.samples import MAX_SAMPLES, Said, Samples, recording_
 from ecg_spark.ecg.recording import Reason, Recording, RecordingError
 
 _HEAD_BYTES = 1 << 16
-_SEPARATORS = (",", ";", "\t")
+_SEPARATORS = (",", ";", "\t", "|", " ")
 _MIN_LEADS = 3
 """A table of another kind may have a column `I` or `D1`, not three leads."""
 
 _MIN_COLUMNS = 8
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?|nan", re.IGNORECASE)
-_DECIMAL_COMMA = re.compile(r"\d,\d")
-_MISSING = ["", "NaN", "nan", "NA", "null", "NULL"]
+_SPACES, _OUTER_SPACE = re.compile(rb"[ \t]+"), re.compile(rb"^ | (?=\r?$)", re.MULTILINE)
+_SAYS_SEPARATOR = re.compile(r"\"?sep=.{0,3}", re.IGNORECASE)
+"""What Excel begins a file with to say what parts its columns."""
+
+_MISSING = ["", "NaN", "nan", "NAN", "-nan", "NA", "N/A", "n/a", "<NA>", "#N/A", "null", "NULL"]
+_MISSING += ["None", "-", "?"]
 
 
 def is_csv(data: bytes) -> bool:
@@ -29,18 +34,21 @@ def is_csv(data: bytes) -> bool:
 
 
 def read_csv(data: bytes, samples: Samples) -> Recording:
-    """Return the recording in a CSV file: comma, semicolon or tab, a named lead a column.
+    """Return the recording in a CSV file: a named lead a column.
 
-    Lines before the names that are blank or begin with # are passed over, and so are columns that
-    are no leads. Raises `RecordingError`, missing_lead where no lead is named.
+    Columns are parted by comma, semicolon, tab, bar or, where eight leads are named, by spaces.
+    Lines before the names that are blank, begin with # or say `sep=;` are passed over, and so are
+    columns that are no leads. Raises `RecordingError`, missing_lead where no lead is named.
     """
+    data = _narrow(data)
     lines = _lines(data)
     separator = _separator(lines[0]) if lines else None
     if separator is None:
         raise RecordingError(Reason.MISSING_LEAD, "a CSV whose first line names no lead")
     names = _cells(lines[0], separator)
     leads = {str(index): name for index, name in enumerate(names) if lead_name(name)}
-    comma = separator != "," and len(lines) > 1 and _DECIMAL_COMMA.search(lines[1]) is not None
+    if separator == " ":
+        data = _OUTER_SPACE.sub(b"", _SPACES.sub(b" ", data))
     try:
         table = csv.read_csv(
             io.BytesIO(data),
@@ -55,7 +63,7 @@ def read_csv(data: bytes, samples: Samples) -> Recording:
                 column_types=dict.fromkeys(leads, pa.float64()),
                 include_columns=list(leads),
                 null_values=_MISSING,
-                decimal_point="," if comma else ".",
+                decimal_point="," if _has_decimal_commas(data, separator) else ".",
             ),
         )
     except (pa.ArrowException, ValueError):
@@ -72,16 +80,29 @@ def read_csv(data: bytes, samples: Samples) -> Recording:
     return recording_of(columns, Said(), samples, "csv")
 
 
+def _narrow(data: bytes) -> bytes:
+    """Return a table without its byte-order mark, of bytes that are ASCII's where they can be."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # Excel's "Unicode text"
+        data = data.decode("utf-16", "replace").encode()
+    return data.removeprefix(codecs.BOM_UTF8)
+
+
 def _head(data: bytes) -> list[str]:
-    if b"\0" in data[:_HEAD_BYTES]:
+    head = _narrow(data[:_HEAD_BYTES])
+    if b"\0" in head:
         return []
-    return data[:_HEAD_BYTES].removeprefix(b"\xef\xbb\xbf").decode("latin-1").splitlines()
+    try:
+        return head.decode().splitlines()
+    except UnicodeDecodeError:
+        return head.decode("latin-1").splitlines()
 
 
 def _line_of_names(data: bytes) -> int:
     """Return the number of lines before the first that is neither blank nor a remark."""
-    lines = _head(data)
-    return next((at for at, line in enumerate(lines) if line.strip() and line[0] != "#"), 0)
+    for at, line in enumerate(_head(data)):
+        if line.strip() and line[0] != "#" and not _SAYS_SEPARATOR.fullmatch(line):
+            return at
+    return 0
 
 
 def _lines(data: bytes) -> list[str]:
@@ -89,8 +110,19 @@ def _lines(data: bytes) -> list[str]:
     return _head(data)[_line_of_names(data) :][:4]
 
 
+def _has_decimal_commas(data: bytes, separator: str) -> bool:
+    """Say whether a whole cell is a number with a decimal comma."""
+    if separator == ",":
+        return False
+    sign = re.escape(separator.encode())
+    return (
+        re.search(rb"(?:^|[\s\"]|%b)[+-]?\d*,\d+(?:[\s\"eE]|%b|$)" % (sign, sign), data) is not None
+    )
+
+
 def _cells(line: str, separator: str) -> list[str]:
-    return [cell.strip().strip("\"'") for cell in line.split(separator)]
+    cells = line.split() if separator == " " else line.split(separator)
+    return [cell.strip().strip("\"'") for cell in cells]
 
 
 def _separator(line: str) -> str | None:
@@ -100,7 +132,7 @@ def _separator(line: str) -> str | None:
         for separator in _SEPARATORS
     }
     best = max(_SEPARATORS, key=lambda separator: counts[separator])
-    return best if counts[best] >= _MIN_LEADS else None
+    return best if counts[best] >= (_MIN_COLUMNS if best == " " else _MIN_LEADS) else None
 
 
 def _is_numbers(lines: list[str]) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_spark.ecg.formats.leads import StoredLead, add_lead, lead_name, make_recording
+from ecg_spark.ecg.formats.quantities import decimal, microvolts
 from ecg_spark.ecg.recording import Note, Reason, Recording, RecordingError
 
 MAX_SAMPLES = 1 << 20
@@ -25,10 +26,8 @@ PADDING_SAMPLES = 3
 FINEST_MICROVOLTS = 0.1
 """What fractions are rounded to: a tenth of the finest step of any electrocardiograph."""
 
-_VOLTS = {"nv": 1e-3, "uv": 1.0, "mv": 1e3, "v": 1e6}
-_UNIT = re.compile(
-    r"(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)?\s*([num]?V)", re.IGNORECASE
-)
+_UNIT = re.compile(r"(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)?\s*(\D+)")
+_HERTZ = re.compile(r"([^a-z]+?)\s*(?:hz|hertz|/s|1/s|sps|samples ?(?:/|per) ?s(?:ec(?:ond)?)?)?")
 _IN_BRACKETS = re.compile(r"[(\[]\s*([^()\[\]]+?)\s*[)\]]\s*$")
 _RATES = {"fs", "sfreq", "samplerate", "samplingrate", "samplingfreq", "samplingfrequency"}
 _UNITS = {"unit", "units"}
@@ -68,10 +67,11 @@ class Said:
 
 def microvolts_of(unit: str) -> float | None:
     """Return how many µV a unit is (`mV`, `4.88 uV`, `1e-4 V`), None where it is no voltage."""
-    found = _UNIT.fullmatch(unit.strip().replace("µ", "u").replace("μ", "u"))
-    if found is None:
+    found = _UNIT.fullmatch(unit.strip())
+    volts = None if found is None else microvolts(found[2])
+    if found is None or volts is None:
         return None
-    size = float(found[1] or 1.0) * _VOLTS[found[2].lower()]
+    size = float(found[1] or 1.0) * volts
     return size if 0 < size < math.inf else None
 
 
@@ -103,10 +103,13 @@ def said_by(attributes: Mapping[str, Any]) -> Said:
 
 
 def _number(value: Any) -> float:
-    try:
-        number = float(np.ravel(value)[0]) if np.size(value) == 1 else float("nan")
-    except (TypeError, ValueError):
-        number = float("nan")
+    """Return a rate: a number, or a text of one with or without `Hz`."""
+    number = float("nan")
+    if np.size(value) == 1:
+        text = value if isinstance(value, str | bytes) else np.ravel(value)[0]
+        plain = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+        found = _HERTZ.fullmatch(plain.strip().lower())
+        number = (decimal(found[1]) if found is not None else None) or number
     if not 0 < number < math.inf:
         raise RecordingError(Reason.MALFORMED, "the sampling rate in its attributes is no number")
     return number
