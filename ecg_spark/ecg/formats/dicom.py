@@ -201,10 +201,9 @@ def _group(group: pydicom.Dataset, is_big: bool) -> Part:
     if len(stored) < total * bits // 8:
         raise RecordingError(Reason.MALFORMED, f"a lead holds fewer than {n_samples} samples")
     values = np.frombuffer(stored, np.dtype(kind).newbyteorder(order), total).astype(np.int64)
-    middle = 1 << (bits - 1) if kind.startswith("u") else 0
     padding = group.get("WaveformPaddingValue")
     if isinstance(padding, bytes):
-        padding = int.from_bytes(padding[: bits // 8], order, signed=not middle)
+        padding = int.from_bytes(padding[: bits // 8], order, signed=kind.startswith("i"))
     leads: dict[str, StoredLead] = {}
     for channel, row in zip(channels, values.reshape(n_samples, -1).T, strict=True):
         name = _name(channel)
@@ -214,7 +213,7 @@ def _group(group: pydicom.Dataset, is_big: bool) -> Part:
         if not isinstance(padding, int) or not _marks_missing(missing, row, padding, rate):
             missing = np.zeros(row.size, dtype=np.bool_)
         unit, zero = _scale(channel)
-        add_lead(leads, name, StoredLead(row - middle + zero, unit, missing))
+        add_lead(leads, name, StoredLead(row + zero, unit, missing))
     offset = group.get("MultiplexGroupTimeOffset")
     return Part(leads, rate, None if offset is None else float(offset) / 1000)
 
