@@ -15,6 +15,7 @@ beats stay below 0.7, beats of one origin above 0.95 unless noise is as large as
 _QRS_REACH_S, _LAG_REACH_S = 0.080, 0.030
 _R_REACH = int(0.070 * BEAT_RATE_HZ)
 _EARLIER = (int(0.130 * BEAT_RATE_HZ), int(0.055 * BEAT_RATE_HZ))
+_LARGE = 0.4
 _SMOOTH = 0.006 * BEAT_RATE_HZ
 _TAPS = 12
 _MAX_COMPARED = 40
@@ -129,7 +130,7 @@ def _first_deflection(magnitude: NDArray[np.float64], centre: float) -> float:
     """Return where the first large deflection of a QRS complex is, given its `centre` of power.
 
     Readers mark a wide or paced complex at its first large deflection, not at a deeper one that
-    follows 60 ms later or more. Large is half of the largest, and apart from it.
+    follows 60 ms later or more. Large is `_LARGE` of the largest, and apart from it.
     """
     at = round(centre)
     start, end = (max(at - reach, 0) for reach in _EARLIER)
@@ -139,7 +140,7 @@ def _first_deflection(magnitude: NDArray[np.float64], centre: float) -> float:
     largest = float(magnitude[max(at - 2, 0) : at + 3].max())
     between = float(magnitude[first:at].min(initial=np.inf))
     apart = start < first < end - 1 and between < 0.5 * float(magnitude[first])
-    return float(first) if apart and magnitude[first] > 0.5 * largest else centre
+    return float(first) if apart and magnitude[first] > _LARGE * largest else centre
 
 
 def r_position(beat: Floats, near: int) -> float:

@@ -172,7 +172,7 @@ def test_wide_beats_of_a_fibrillating_heart_are_not_ectopic_only():
     assert "ectopic_only" not in beat.flags
 
 
-@given(rate=st.floats(45, 110), s_mv=st.floats(-2.3, -1.6), later_ms=st.floats(85, 110))
+@given(rate=st.floats(45, 110), s_mv=st.floats(-3.0, -1.6), later_ms=st.floats(85, 110))
 @settings(max_examples=10, deadline=None)
 def test_r_of_a_paced_beat_is_its_first_large_deflection(rate, s_mv, later_ms):
     signal = np.zeros((12, T_S.size))
