@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 from dataclasses import replace
 
 import h5py
@@ -101,3 +102,13 @@ def test_a_rate_or_unit_that_is_none_is_refused(rate, unit):
     with pytest.raises(RecordingError) as error:
         read_recording(described(rate, unit))
     assert error.value.reason == Reason.MALFORMED
+
+
+@pytest.mark.parametrize("text", ["1" + " " * 200_000 + "x", " 1" * 100_000, "V" * 200_000 + "1"])
+def test_a_long_text_in_place_of_a_rate_or_unit_is_refused_at_once(text):
+    before = time.process_time()
+    for content in (described(text, "uV"), described(500, text)):
+        with pytest.raises(RecordingError) as error:
+            read_recording(content)
+        assert error.value.reason == Reason.MALFORMED
+    assert time.process_time() - before < 5

@@ -28,6 +28,7 @@ FINEST_MICROVOLTS = 0.1
 
 _UNIT = re.compile(r"(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)?\s*(\D+)")
 _HERTZ = re.compile(r"([^a-z]+?)\s*(?:hz|hertz|/s|1/s|sps|samples ?(?:/|per) ?s(?:ec(?:ond)?)?)?")
+_LONGEST = 60  # a longer text is no rate and no unit, and slow to search
 _IN_BRACKETS = re.compile(r"[(\[]\s*([^()\[\]]+?)\s*[)\]]\s*$")
 _RATES = {"fs", "sfreq", "samplerate", "samplingrate", "samplingfreq", "samplingfrequency"}
 _UNITS = {"unit", "units"}
@@ -67,7 +68,7 @@ class Said:
 
 def microvolts_of(unit: str) -> float | None:
     """Return how many µV a unit is (`mV`, `4.88 uV`, `1e-4 V`), None where it is no voltage."""
-    found = _UNIT.fullmatch(unit.strip())
+    found = _UNIT.fullmatch(unit.strip()) if len(unit) <= _LONGEST else None
     volts = None if found is None else microvolts(found[2])
     if found is None or volts is None:
         return None
@@ -108,7 +109,7 @@ def _number(value: Any) -> float:
     if np.size(value) == 1:
         text = value if isinstance(value, str | bytes) else np.ravel(value)[0]
         plain = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
-        found = _HERTZ.fullmatch(plain.strip().lower())
+        found = _HERTZ.fullmatch(plain.strip().lower()) if len(plain) <= _LONGEST else None
         number = (decimal(found[1]) if found is not None else None) or number
     if not 0 < number < math.inf:
         raise RecordingError(Reason.MALFORMED, "the sampling rate in its attributes is no number")
