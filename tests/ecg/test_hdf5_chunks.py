@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecg_spark.ecg import Reason, RecordingError, read_recording
+from ecg_spark.ecg.formats.hdf5 import Tracings
 from tests.builders.ecg_files import DESCRIBED, hdf5, heart
 
 EIGHT = heart()
@@ -102,3 +103,18 @@ def test_lzf_of_any_bytes_is_read(rows, repeats):
         except RecordingError as error:
             found.append(error.reason)
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("ids", [[7, 8, 9], [b"a", b"bb", b"ccc"], ["a", "bb", "a long one"]])
+@pytest.mark.parametrize("options", [{"compression": "gzip"}, {"compression": "lzf"}])
+def test_ids_in_packed_chunks_are_read(ids, options):
+    """Numbers, texts of one length, and texts of any length, which lie elsewhere in the file."""
+    content = hdf5(
+        {"tracings": np.stack([EIGHT.T] * 3), "exam_id": ids}, chunks=True, **options
+    )  # fmt: skip
+    described = replace(DESCRIBED, dataset="tracings", ids="exam_id")
+    tracings = Tracings(io.BytesIO(content), described)
+    found = dict(tracings.recordings(0, 3))
+    tracings.close()
+    assert list(found) == [item.decode() if isinstance(item, bytes) else str(item) for item in ids]
+    assert not any(isinstance(item, RecordingError) for item in found.values())

@@ -36,7 +36,7 @@ def check_chunks(dataset: h5py.Dataset, first: int, last: int) -> None:
     filters = filters_of(dataset)
     if dataset.chunks is None or not filters:
         return
-    size = int(np.prod(dataset.chunks)) * dataset.dtype.itemsize
+    size = int(np.prod(dataset.chunks)) * _stored_bytes(dataset)
     starts = [
         range(0, extent, step) for extent, step in zip(dataset.shape, dataset.chunks, strict=True)
     ]
@@ -51,6 +51,16 @@ def check_chunks(dataset: h5py.Dataset, first: int, last: int) -> None:
         applied = [which for n, which in enumerate(filters) if not skipped >> n & 1]
         if _unpacked_size(content, applied, size) != size:
             raise RecordingError(Reason.MALFORMED, "a chunk does not hold what it should")
+
+
+def _stored_bytes(dataset: h5py.Dataset) -> int:
+    """Return how many bytes of a chunk a value takes.
+
+    Of a text of any length the chunk holds the length and where it lies: an address and a number.
+    """
+    if dataset.dtype.kind != "O":
+        return int(dataset.dtype.itemsize)
+    return 8 + int(dataset.file.id.get_create_plist().get_sizes()[0])
 
 
 def _unpacked_size(content: bytes, filters: list[int], size: int) -> int:
