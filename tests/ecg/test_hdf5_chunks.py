@@ -118,3 +118,7 @@ def test_ids_in_packed_chunks_are_read(ids, options):
     tracings.close()
     assert list(found) == [item.decode() if isinstance(item, bytes) else str(item) for item in ids]
     assert not any(isinstance(item, RecordingError) for item in found.values())
+
+
+def test_a_chunk_that_is_far_larger_than_what_it_holds_is_refused():
+    assert reason_of(written(bytes(200_000), {"compression": "gzip"})) == Reason.TOO_LARGE

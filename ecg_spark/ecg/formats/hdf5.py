@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_spark.ecg.formats.hdf5_chunks import FILTERS, check_chunks, filters_of
+from ecg_spark.ecg.formats.hdf5_chunks import FILTERS, check_chunks, check_stored, filters_of
 from ecg_spark.ecg.formats.leads import lead_name
 from ecg_spark.ecg.formats.samples import (
     MAX_SAMPLES,
@@ -200,6 +200,7 @@ def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
         size = int(np.prod(dataset.chunks, dtype=np.float64)) * dataset.dtype.itemsize
         if size > BLOCK_BYTES:
             raise RecordingError(Reason.TOO_LARGE, f"a chunk of {size >> 20} MiB")
+    check_stored(dataset)
     return dataset
 
 

@@ -28,15 +28,26 @@ def filters_of(dataset: h5py.Dataset) -> list[int]:
     return [plan.get_filter(index)[0] for index in range(plan.get_nfilters())]
 
 
+def check_stored(dataset: h5py.Dataset) -> None:
+    """Refuse a dataset of which any packed chunk is far larger than what it holds, before it is
+    loaded: `RecordingError` (too_large)."""
+    if dataset.chunks is None or not filters_of(dataset):
+        return
+    most = 2 * _chunk_bytes(dataset) + _CHECKSUM_BYTES
+    if dataset.id.chunk_iter(lambda chunk: True if chunk.size > most else None):
+        raise RecordingError(Reason.TOO_LARGE, "a chunk is larger than it should be")
+
+
 def check_chunks(dataset: h5py.Dataset, first: int, last: int) -> None:
     """Refuse the rows `first` to `last` where a packed chunk does not hold what it should.
 
-    Raises `RecordingError`: too_large, malformed; and what the library raises on a damaged file.
+    `check_stored` comes before it, once. Raises `RecordingError`: too_large, malformed; and what
+    the library raises on a damaged file.
     """
     filters = filters_of(dataset)
     if dataset.chunks is None or not filters:
         return
-    size = int(np.prod(dataset.chunks)) * _stored_bytes(dataset)
+    size = _chunk_bytes(dataset)
     starts = [
         range(0, extent, step) for extent, step in zip(dataset.shape, dataset.chunks, strict=True)
     ]
@@ -45,22 +56,21 @@ def check_chunks(dataset: h5py.Dataset, first: int, last: int) -> None:
     if np.prod([len(axis) for axis in starts], dtype=np.float64) > MAX_SAMPLES:
         raise RecordingError(Reason.TOO_LARGE, "more chunks than a recording needs")
     for start in itertools.product(*starts):
-        if (dataset.id.get_chunk_info_by_coord(start).size or 0) > 2 * size + _CHECKSUM_BYTES:
-            raise RecordingError(Reason.TOO_LARGE, "a chunk is larger than it should be")
         skipped, content = dataset.id.read_direct_chunk(start)
         applied = [which for n, which in enumerate(filters) if not skipped >> n & 1]
         if _unpacked_size(content, applied, size) != size:
             raise RecordingError(Reason.MALFORMED, "a chunk does not hold what it should")
 
 
-def _stored_bytes(dataset: h5py.Dataset) -> int:
-    """Return how many bytes of a chunk a value takes.
+def _chunk_bytes(dataset: h5py.Dataset) -> int:
+    """Return how many bytes a chunk holds.
 
-    Of a text of any length the chunk holds the length and where it lies: an address and a number.
+    Of a text of any length that is the length and where it lies: an address and a number.
     """
-    if dataset.dtype.kind != "O":
-        return int(dataset.dtype.itemsize)
-    return 8 + int(dataset.file.id.get_create_plist().get_sizes()[0])
+    width = int(dataset.dtype.itemsize)
+    if dataset.dtype.kind == "O":
+        width = 8 + int(dataset.file.id.get_create_plist().get_sizes()[0])
+    return int(np.prod(dataset.chunks)) * width
 
 
 def _unpacked_size(content: bytes, filters: list[int], size: int) -> int:
