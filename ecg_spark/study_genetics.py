@@ -148,6 +148,11 @@ class Gwas(Section):
         "what the other chromosomes predict is taken off, with standard errors that allow for "
         "relatives",
     )
+    engine: Literal["hail", "blocks"] = Field(
+        "hail",
+        description="what computes the tests: Hail, or blocks of packed calls, several times as "
+        "fast, for sets of calls; after whole-genome regression those are always tested in blocks",
+    )
     p_threshold: Annotated[float, Field(gt=0, lt=1)] = Field(
         5e-8,
         description="genome-wide; study-wide it is divided by the effective number of latents",

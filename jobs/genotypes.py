@@ -54,7 +54,7 @@ def check(study: Study) -> None:
             read_id_list(study.locate(path), f"list genotypes.{key}")
 
 
-STEP = Step("genotypes", (), settings, work, files, version=5, check=check)
+STEP = Step("genotypes", (), settings, work, files, version=6, check=check)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

@@ -110,7 +110,7 @@ def _people(study: Study) -> tuple[pd.DataFrame, pd.Series | None, list[str]]:
 
 
 STEP = Step(
-    "gwas", (AVERAGE, TRAIN, ENCODE, GENOTYPES), settings, work, files, version=6, check=check
+    "gwas", (AVERAGE, TRAIN, ENCODE, GENOTYPES), settings, work, files, version=7, check=check
 )
 
 if __name__ == "__main__":

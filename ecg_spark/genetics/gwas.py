@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -13,16 +15,15 @@ from scipy.stats import chi2
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.findings.catalogue import Tests, read_annotation, write_loci
 from ecg_spark.genetics.findings.polygenic import write_polygenic
-from ecg_spark.genetics.genotypes.contigs import AUTOSOMES
-from ecg_spark.genetics.genotypes.packed import read_packed
+from ecg_spark.genetics.genotypes.contigs import AUTOSOMES, CONTIGS
+from ecg_spark.genetics.genotypes.packed import Packed, read_packed
+from ecg_spark.genetics.null_model.cohort import Brought, Cohort, gather
 from ecg_spark.genetics.null_model.phenotypes import (
     correlation_of,
     effective_number,
     rank_inverse_normal,
-    usable_covariates,
-    usable_phenotypes,
 )
-from ecg_spark.genetics.null_model.whole_genome import predict_by_genome
+from ecg_spark.genetics.null_model.whole_genome import Offsets, predict_by_genome
 from ecg_spark.genetics.outputs.sumstats import Context, export_sumstats, write_regenie_inputs
 from ecg_spark.genetics.outputs.tables import (
     ANALYSED,
@@ -32,14 +33,15 @@ from ecg_spark.genetics.outputs.tables import (
     write_associations,
     write_omnibus,
 )
-from ecg_spark.genetics.people.matching import (
-    by_normal_id,
-    check_sex_coding,
-    contradicts,
-    owners_of,
-    people_of_samples,
-    with_components,
+from ecg_spark.genetics.people.analysed import (
+    has_result,
+    in_words,
+    left_out_of,
+    people_of,
+    variant_flow,
 )
+from ecg_spark.genetics.testing import blocks
+from ecg_spark.genetics.testing.blocks import TESTS
 from ecg_spark.session import start_hail
 from ecg_spark.store import remove_folder
 from ecg_spark.study import Genotypes, Gwas
@@ -76,10 +78,10 @@ def run_gwas(
     people of each phenotype. `told` are notes on the tables that these came from; they stand
     before those of this step. Ids are compared in normal form (`ecg_spark.ids`).
 
-    Writes `folder`/associations.ht (Hail), the tables associations, omnibus, loci, signals, ld,
-    nearby_genes, heritability, genetic_correlation, genes, flow (who and what was left out, why)
-    and analysed (who was not), sumstats/ (GWAS-SSF, and REGENIE's
-    format) and regenie/ (the phenotypes as tested and the covariates, for its runs on packed.bed).
+    Writes `folder`/associations.ht (by the engine hail), the tables associations, omnibus, loci,
+    signals, ld, nearby_genes, heritability, genetic_correlation, genes, flow (who and what was left
+    out, why) and analysed (who was not), sumstats/ (GWAS-SSF, and REGENIE's format) and regenie/
+    (the phenotypes as tested and the covariates, for its runs on packed.bed).
     A locus of a single phenotype passes `settings.p_threshold` divided by the effective number of
     phenotypes in its group, one of the omnibus test `p_threshold`. Returns the summary: who was
     analysed, thresholds as -log10 p, lambda and heritability of every phenotype, loci found.
@@ -88,113 +90,21 @@ def run_gwas(
     other way round, or nothing can be tested.
     """
     hl = start_hail(spark)
-    from ecg_spark.genetics.genotypes.choice import choose
-    from ecg_spark.genetics.genotypes.sets import people_of, union
-    from ecg_spark.genetics.people.analysed import (
-        Flow,
-        has_result,
-        in_words,
-        left_out_of,
-        variant_flow,
-    )
-    from ecg_spark.genetics.testing.hail import associate
-    from ecg_spark.genetics.testing.rare import gene_tests, matched_genes, read_genes
-
+    brought = Brought(phenotypes, groups, covariates, is_male, told)
     table_of_scores = read_table(spark, SCORES, f"{genotypes_folder}/scores")
     scores = pd.DataFrame(table_of_scores.toPandas()).set_index("s")
-    phenotypes, covariates = by_normal_id(phenotypes), by_normal_id(covariates)
-    owners = owners_of(scores.index, genotype_settings.id_map)
-    unrelated = scores.index[scores["unrelated"]]
-    names = [name for members in groups.values() for name in members]
-    measured = phenotypes[phenotypes[names].notna().any(axis=1)]
-    flow = Flow(len(scores), len(phenotypes), "in the checked genotype set")
-    flow.people("no phenotype", len(measured))
-    if settings.null_model == "none":
-        scores = scores[scores["unrelated"]]
-        flow.samples("close relative of another", "no close relative kept", len(scores))
-    people = people_of_samples(scores, owners, measured, genotype_settings, seed)
-    matched = len(people)
-    flow.people("no genotypes, or left out there", matched)
-    flow.samples("no participant with a phenotype", "paired with a participant", matched)
-    if genotype_settings.pairing == "id":
-        people = people[people.isin(covariates.index)]
-        flow.both("not in the participant table", "in the participant table", len(people))
-    if genotype_settings.pairing == "id" and is_male is not None and scores["x_f"].notna().any():
-        reported = by_normal_id(is_male).reindex(people.to_numpy()).set_axis(people.index)
-        check_sex_coding(scores.loc[people.index, "x_f"], reported)
-        people = people[~contradicts(scores.loc[people.index, "x_f"], reported)]
-        flow.both(
-            "reported sex contradicts the X chromosome",
-            "reported sex agrees with the X chromosome",
-            len(people),
-        )
-    terms, found_notes = usable_covariates(with_components(scores, covariates, people))
-    notes = [*told, *found_notes]
-    if is_male is None:
-        notes.append("no column of the participant table tells the sex: it was not checked")
-    flow.both("a covariate is missing", "every covariate", len(terms))
-    values = phenotypes.loc[people[terms.index]].set_axis(terms.index)
-    tested, more_notes = usable_phenotypes(values[names], terms.shape[1])
-    if not (has_any := tested.notna().any(axis=1)).all():
-        # Those who have only phenotypes that cannot be tested.
-        terms, found_notes = usable_covariates(terms[has_any])
-        tested, notes = tested[has_any], notes + found_notes
-    flow.both("no phenotype that can be tested", "a phenotype that is tested", len(terms))
-    people = people[terms.index]
-    present = {key: [name for name in groups[key] if name in tested] for key in groups}
-    present = {key: members for key, members in present.items() if members}
-    together = {key: present[key] for key in LATENT_GROUPS if key in present}
-
-    genotypes = hl.read_matrix_table(f"{genotypes_folder}/genotypes.mt")
+    whole = settings.null_model == "whole_genome"
+    cohort = gather(scores, brought, genotype_settings, whole, seed)
     # Tables that the study names are read, and refused, before the hours of computing.
     annotation = read_annotation(settings)
-    chosen = None
-    if settings.rare is not None:
-        genome = genotype_settings.reference_genome
-        chosen = read_genes(settings.rare.genes, genome, settings.rare.consequences)
-        chosen, note = matched_genes(spark, genotypes, chosen)
-        notes.append(note)
-
-    candidates = genotypes.filter_rows(genotypes.is_candidate)
-    to_test, unwanted, listed = choose(spark, candidates, genotype_settings)
-    notes += listed
-    packed = read_packed(f"{genotypes_folder}/packed")
-    offsets = relatives = None
-    if settings.null_model == "whole_genome":
-        pairs = read_table(spark, RELATIVES, f"{genotypes_folder}/relatives")
-        relatives = pd.DataFrame(pairs.toPandas())
-        order = np.random.default_rng(seed).permutation(len(terms))  # tears families apart
-        stands_on, is_common = packed, np.array(True)
-        if genotype_settings.model:
-            stands_on = read_packed(f"{genotypes_folder}/model")
-        else:
-            is_common = np.array(candidates.is_common.collect())
-        autosomal = stands_on.sites["contig"].str.removeprefix("chr").isin(AUTOSOMES)
-        model, scratch = np.flatnonzero(autosomal & is_common), f"{folder}/.model"
-        offsets = predict_by_genome(
-            spark, stands_on, model, tested.iloc[order], terms.iloc[order], scratch, seed
-        )
-        log.info("gwas: the whole genome predicts up to %.3f", max(offsets.r2.values()))
-    tables = []
-    for number in range(1 + len(genotype_settings.separate)):
-        own = people_of(number, scores["sets"], terms.index)
-        if not len(own):
-            notes.append(f"nobody analysed is in set {number} of genotypes.separate")
-            continue
-        part, alone = to_test.filter_rows(to_test.set == number), not genotype_settings.separate
-        tables.append(
-            associate(
-                spark, part, tested.loc[own].apply(_ranked), terms.loc[own], together,
-                folder if alone else f"{folder}/.set-{number}", offsets, relatives,
-                genotype_settings,
-            )
-        )  # fmt: skip
-    table = union(tables, f"{folder}/associations.ht")
-    for number in range(1 + len(genotype_settings.separate)):
-        remove_folder(f"{folder}/.set-{number}")
-    rows_of_flow = [*flow.rows(), *variant_flow(table, unwanted)]
+    plan = _variants(spark, hl, genotypes_folder, genotype_settings, settings)
+    offsets = Offsets(None, None)
+    if whole:
+        offsets = _offsets(spark, genotypes_folder, plan, cohort, genotype_settings, folder, seed)
+    rows, notes_on_sets = _tests(spark, hl, plan, cohort, offsets, genotype_settings, folder)
+    rows_of_flow = [*cohort.flow.rows(), *variant_flow(rows, plan.unwanted)]
     write_rows(rows_of_flow, FLOW, f"{folder}/{FLOW.name}")
-    analysed = [{"s": s, "participant_id": owner} for s, owner in people.items()]
+    analysed = [{"s": s, "participant_id": owner} for s, owner in cohort.people.items()]
     write_rows(analysed, ANALYSED, f"{folder}/{ANALYSED.name}")
     n_variants = rows_of_flow[-1]["n"]
     if not n_variants:
@@ -202,75 +112,209 @@ def run_gwas(
             f"No variant can be tested in the people analysed: {in_words(rows_of_flow[-3:])} "
             f"Loosen the thresholds under genotypes in the study file."
         )
-    table = table.filter(has_result(table))
-    rows = _wide_rows(hl, table)
+    rows = rows.filter(has_result())
     associations = write_associations(rows, folder)
     omnibus = write_omnibus(rows, folder)
-    log.info("gwas: %d phenotypes tested in %d samples", tested.shape[1], len(terms))
+    log.info("gwas: %d phenotypes tested in %d samples", cohort.tested.shape[1], len(cohort.terms))
 
-    thresholds, effective = {}, {}
-    for key, members in present.items():
-        effective[key] = effective_number(correlation_of(tested[members], terms))
-        thresholds[key] = -np.log10(settings.p_threshold / effective[key])
-    thresholds |= {f"{key} omnibus": -np.log10(settings.p_threshold) for key in together}
-    found = write_loci(
-        spark, packed, Tests(associations, omnibus, present), thresholds, tested, terms, offsets,
-        relatives, settings, annotation, folder,
-    )  # fmt: skip
-    remove_folder(f"{folder}/.model")
+    thresholds, effective = _thresholds(cohort, settings)
+    tests = Tests(associations, omnibus, cohort.groups, thresholds)
+    found = write_loci(plan.packed, tests, cohort, offsets, settings, annotation, folder)
+    before = read_table(spark, FLOW, f"{genotypes_folder}/{FLOW.name}").orderBy("unit", "place")
+    whole_flow = [*[row.asDict() for row in before.collect()], *rows_of_flow]
     notes_on_pairing = []
     if genotype_settings.pairing == "random":
         notes_on_pairing.append(
             "Samples and participants were paired at random: there is no association to find."
         )
-    before = read_table(spark, FLOW, f"{genotypes_folder}/{FLOW.name}").orderBy("unit", "place")
-    flow_of_genotypes = [row.asDict() for row in before.collect()]
     context = Context(
         genotype_settings.reference_genome,
-        list(terms.columns),
+        list(cohort.terms.columns),
         genotype_settings.min_maf,
-        offsets is not None,
-        " ".join([*notes_on_pairing, in_words([*flow_of_genotypes, *rows_of_flow])]),
+        plan.engine,
+        whole,
+        " ".join([*notes_on_pairing, in_words(whole_flow)]),
     )
     files = export_sumstats(associations, f"{folder}/sumstats", context)
-    write_regenie_inputs(tested, terms, f"{folder}/regenie")
+    write_regenie_inputs(cohort.tested, cohort.terms, f"{folder}/regenie")
     lambdas, chi_squared = inflation(associations)
     polygenic = write_polygenic(
-        spark, packed, rows, terms, list(tested.columns),
-        [name for key in ("vae", "traits") for name in present.get(key, [])], folder,
+        spark, plan.packed, rows, cohort.terms, list(cohort.tested.columns),
+        [name for key in ("vae", "traits") for name in cohort.groups.get(key, [])], folder,
     )  # fmt: skip
-    genes: list[dict[str, Any]] = []
-    if chosen is not None and settings.rare is not None:
-        # An offset is for one chromosome; relatives are left out of these tests instead.
-        alone = terms.index.isin(unrelated)
-        genes = gene_tests(
-            spark, genotypes, chosen, settings.rare.max_maf, tested[alone], terms[alone]
-        )
+    genes = _genes(spark, plan, cohort, settings)
     write_rows(genes, GENES, f"{folder}/{GENES.name}")
+    remove_folder(f"{folder}/.model")
+    remove_folder(f"{folder}/.tests")
     return {
-        "participants": len(phenotypes),
-        "genotyped_samples": flow.filters[0]["samples"],
-        "matched": matched,
-        "people": flow.filters,
-        "analysed": len(terms),
+        "participants": cohort.participants,
+        "genotyped_samples": cohort.flow.filters[0]["samples"],
+        "matched": cohort.matched,
+        "people": cohort.flow.filters,
+        "analysed": len(cohort.terms),
         "pairing": genotype_settings.pairing,
         "variants": n_variants,
-        "left_out": left_out_of([*flow_of_genotypes, *rows_of_flow]),
-        "phenotypes": {key: len(members) for key, members in present.items()},
-        "covariates": list(terms.columns),
-        "notes": notes + more_notes,
+        "left_out": left_out_of(whole_flow),
+        "phenotypes": {key: len(members) for key, members in cohort.groups.items()},
+        "covariates": list(cohort.terms.columns),
+        "notes": [
+            *cohort.notes, *plan.notes, *notes_on_sets, *cohort.notes_on_phenotypes
+        ],
         "thresholds": {key: round(float(value), 4) for key, value in thresholds.items()},
         "effective_phenotypes": {key: round(value, 2) for key, value in effective.items()},
         "lambda": {name: round(value, 4) for name, value in lambdas.items()},
-        "mean_lambda": _group_means(lambdas, present),
-        "mean_chi2": _group_means(chi_squared, present),
+        "mean_lambda": _group_means(lambdas, cohort.groups),
+        "mean_chi2": _group_means(chi_squared, cohort.groups),
         "loci": found,
         "sumstats": len(files),
         "null_model": settings.null_model,
-        "predicted_by_genome": offsets.r2 if offsets else {},
+        "engine": plan.engine,
+        "predicted_by_genome": offsets.loco.r2 if offsets.loco else {},
         **polygenic,
         "genes": len({one["gene"] for one in genes}),
-    }
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Variants:
+    """What is tested: the genotype set, its `candidates`, those `to_test` (rows with `set` and
+    `place`, their number among the candidates, which are the packed set), the chosen `genes`, the
+    `engine`, how many variants the study did not want, by reason, and notes."""
+
+    genotypes: Any
+    candidates: Any
+    to_test: Any
+    packed: Packed
+    genes: pd.DataFrame | None
+    engine: str
+    unwanted: Mapping[str, int]
+    notes: tuple[str, ...]
+
+
+def _variants(
+    spark: SparkSession, hl: Any, folder: str, genotype_settings: Genotypes, settings: Gwas
+) -> Variants:
+    """What is tested, and by which engine."""
+    from ecg_spark.genetics.genotypes.choice import choose
+    from ecg_spark.genetics.testing.rare import matched_genes, read_genes
+
+    genotypes = hl.read_matrix_table(f"{folder}/genotypes.mt")
+    notes, chosen = [], None
+    if settings.rare is not None:
+        genome = genotype_settings.reference_genome
+        chosen = read_genes(settings.rare.genes, genome, settings.rare.consequences)
+        chosen, note = matched_genes(spark, genotypes, chosen)
+        notes.append(note)
+    candidates = genotypes.filter_rows(genotypes.is_candidate).add_row_index("place")
+    to_test, unwanted, listed = choose(spark, candidates, genotype_settings)
+    engine: str = settings.engine
+    if engine == "blocks" or settings.null_model == "whole_genome":
+        rows = to_test.rows()
+        dosages = rows.aggregate(hl.agg.count_where(~rows.is_called))
+        engine = "hail" if dosages else "blocks"
+        if dosages and settings.engine == "blocks":
+            raise DataError(
+                f"{dosages} variants have dosages, which the packed set does not hold: set "
+                f"gwas.engine to hail."
+            )
+    packed = read_packed(f"{folder}/packed")
+    return Variants(
+        genotypes, candidates, to_test, packed, chosen, engine, unwanted, (*notes, *listed)
+    )
+
+
+def _offsets(
+    spark: SparkSession,
+    genotypes_folder: str,
+    plan: Variants,
+    cohort: Cohort,
+    settings: Genotypes,
+    folder: str,
+    seed: int,
+) -> Offsets:
+    """What the whole genome says of the phenotypes, and who is related."""
+    pairs = read_table(spark, RELATIVES, f"{genotypes_folder}/relatives")
+    order = np.random.default_rng(seed).permutation(len(cohort.terms))  # tears families apart
+    stands_on, is_common = plan.packed, np.array(True)
+    if settings.model:
+        stands_on = read_packed(f"{genotypes_folder}/model")
+    else:
+        is_common = np.array(plan.candidates.is_common.collect())
+    autosomal = stands_on.sites["contig"].map(CONTIGS).isin(AUTOSOMES)
+    tested, terms = cohort.tested.iloc[order], cohort.terms.iloc[order]
+    loco = predict_by_genome(
+        spark, stands_on, np.flatnonzero(autosomal & is_common), tested, terms, f"{folder}/.model",
+        seed,
+    )  # fmt: skip
+    log.info("gwas: the whole genome predicts up to %.3f", max(loco.r2.values()))
+    return Offsets(loco, pd.DataFrame(pairs.toPandas()))
+
+
+def _tests(
+    spark: SparkSession,
+    hl: Any,
+    plan: Variants,
+    cohort: Cohort,
+    offsets: Offsets,
+    settings: Genotypes,
+    folder: str,
+) -> tuple[DataFrame, list[str]]:
+    """The tests of all sets, a row a variant (see `blocks.TESTS`), and notes."""
+    from ecg_spark.genetics.genotypes.sets import union
+    from ecg_spark.genetics.testing import hail
+
+    together = {key: cohort.groups[key] for key in LATENT_GROUPS if key in cohort.groups}
+    notes, tables, frames = [], [], []
+    for number in range(1 + len(settings.separate)):
+        own = people_of(number, cohort.sets, cohort.terms.index)
+        if not len(own):
+            notes.append(f"nobody analysed is in set {number} of genotypes.separate")
+            continue
+        part = plan.to_test.filter_rows(plan.to_test.set == number)
+        values, terms = cohort.tested.loc[own].apply(_ranked), cohort.terms.loc[own]
+        rest = (offsets.loco, offsets.relatives, settings)
+        if plan.engine == "hail":
+            place = folder if not settings.separate else f"{folder}/.set-{number}"
+            tables.append(hail.associate(spark, part, values, terms, together, place, *rest))
+        else:
+            places = np.array(part.place.collect(), np.int64)
+            frames.append(
+                blocks.associate(spark, plan.packed, places, values, terms, together, *rest)
+            )
+    if tables:
+        frames = [hail.wide_rows(union(tables, f"{folder}/associations.ht"))]
+    for number in range(1 + len(settings.separate)):
+        remove_folder(f"{folder}/.set-{number}")
+    reduce(DataFrame.unionByName, frames).write.parquet(f"{folder}/.tests")
+    return spark.read.schema(TESTS).parquet(f"{folder}/.tests"), notes
+
+
+def _thresholds(cohort: Cohort, settings: Gwas) -> tuple[dict[str, float], dict[str, float]]:
+    """-log10 p of every method, and the effective number of the phenotypes of each group."""
+    thresholds, effective = {}, {}
+    for key, members in cohort.groups.items():
+        effective[key] = effective_number(correlation_of(cohort.tested[members], cohort.terms))
+        thresholds[key] = -np.log10(settings.p_threshold / effective[key])
+    for key in LATENT_GROUPS:
+        if key in cohort.groups:
+            thresholds[f"{key} omnibus"] = -np.log10(settings.p_threshold)
+    return thresholds, effective
+
+
+def _genes(
+    spark: SparkSession, plan: Variants, cohort: Cohort, settings: Gwas
+) -> list[dict[str, Any]]:
+    """The tests of rare variants, where the study wants them."""
+    from ecg_spark.genetics.testing.rare import gene_tests
+
+    if plan.genes is None or settings.rare is None:
+        return []
+    # An offset is for one chromosome; relatives are left out of these tests instead.
+    alone = cohort.terms.index.isin(cohort.unrelated)
+    return gene_tests(
+        spark, plan.genotypes, plan.genes, settings.rare.max_maf, cohort.tested[alone],
+        cohort.terms[alone],
+    )  # fmt: skip
 
 
 def inflation(associations: DataFrame) -> tuple[dict[str, float], dict[str, float]]:
@@ -309,24 +353,3 @@ def _group_means(
     """The mean over the phenotypes of each group that have the figure."""
     known = {key: [values[name] for name in groups[key] if name in values] for key in groups}
     return {key: round(float(np.mean(own)), 4) for key, own in known.items() if own}
-
-
-def _wide_rows(hl: Any, table: Any) -> DataFrame:
-    """Hail's results as a Spark frame: the variant, and its tests with their names."""
-    table = table.key_by()
-    named = hl.zip(table.phenotypes, table.results).map(
-        lambda pair: hl.struct(phenotype=pair[0], **pair[1].drop("t"))
-    )
-    jointly = hl.zip(table.together, table.omnibus).map(
-        lambda pair: hl.struct(model=pair[0], **pair[1])
-    )
-    plain = table.select(
-        contig=table.locus.contig,
-        position=table.locus.position,
-        ref=table.alleles[0],
-        alt=table.alleles[1],
-        rsid=table.rsid,
-        results=named,
-        omnibus=jointly,
-    )
-    return plain.select_globals().to_spark(flatten=False)

@@ -27,10 +27,10 @@ def prepare_genotypes(
     """Import, quality control, principal components and relatives of the genotypes at `path`.
 
     Writes `folder`/genotypes.mt (entry `n_alt`; rows with rsid, call_rate, af, is_common,
-    is_candidate), the hard calls of the variants that may be tested as packed.bed, .bim and .fam,
-    and the tables `folder`/flow, scores and relatives (see `outputs`). Returns the summary: counts
-    at each filter, how many variants the structure stands on, related pairs, the size of the
-    unrelated set, notes.
+    is_candidate, and is_called where no dosage lies between two calls), the hard calls of the
+    variants that may be tested as packed.bed, .bim and .fam, and the tables `folder`/flow, scores
+    and relatives (see `outputs`). Returns the summary: counts at each filter, how many variants the
+    structure stands on, related pairs, the size of the unrelated set, notes.
 
     Where the study names a set for the model (`settings.model`), components, relatives and
     model.bed, .bim and .fam, for whole-genome regression, come from that one, and only samples of
@@ -75,7 +75,11 @@ def prepare_genotypes(
             f"are tested in {part.left[-1].samples} of the {left[-1].samples} samples"
         )
     write_rows(flow, FLOW, f"{folder}/{FLOW.name}")
-    genotypes = joined(sets).checkpoint(f"{folder}/genotypes.mt", overwrite=True)
+    genotypes = joined(sets)
+    n_alt = genotypes.n_alt
+    is_called = hl.agg.all(hl.is_missing(n_alt) | (n_alt == hl.floor(n_alt)))
+    genotypes = genotypes.annotate_rows(is_called=is_called)
+    genotypes = genotypes.checkpoint(f"{folder}/genotypes.mt", overwrite=True)
     log.info("genotypes: %d samples, %d variants pass", left[-1].samples, left[-1].variants)
     candidates = genotypes.filter_rows(genotypes.is_candidate)
     write_packed(candidates, f"{folder}/packed")

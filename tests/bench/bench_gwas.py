@@ -4,12 +4,13 @@
         [--missing 0 0.01] [--repeats 3]
 
 Genotypes come from plink2 --dummy, their variants spread over 22 chromosomes. Prints a line of JSON
-a setting: seconds (medians) and variants x phenotypes a second of plink2 from BED, of Hail's test
-from a published MatrixTable, of the whole-genome regression from packed calls, and of Hail's test
-after it, with the ratios to plink2; what reading and decoding alone takes, the pieces of the
-whole-genome regression, the one-off costs of import and packing, and the peak of resident memory of
-this process, its JVM and its workers. The published peer's size is --samples 31000 --variants 40000
---phenotypes 20 --missing 0 --repeats 1.
+a setting: seconds (medians) and variants x phenotypes a second of plink2 from BED, of the tests in
+blocks of packed calls, written as Parquet, and the same after whole-genome regression, of Hail's
+test from a published MatrixTable and of the whole-genome regression, with the ratios to plink2;
+what reading and decoding alone takes, the pieces of the whole-genome regression, the one-off costs
+of import and packing, and the peak of resident memory of this process, its JVM and its workers.
+`--engines blocks` leaves out what Hail and the whole genome take. The published peer's size is
+--samples 31000 --variants 40000 --phenotypes 20 --missing 0 --repeats 1.
 """
 
 import argparse
@@ -30,6 +31,7 @@ import psutil
 
 from ecg_spark.genetics.genotypes.packed import read_packed
 from ecg_spark.genetics.null_model.whole_genome import predict_by_genome
+from ecg_spark.genetics.testing import blocks
 from ecg_spark.session import spark_session, start_hail
 
 CHROMOSOMES = 22
@@ -77,13 +79,27 @@ def timed(action, repeats):
     return statistics.median(seconds[repeats > 1 :])
 
 
-def measure(spark, samples, variants, count, missing, repeats, memory):
-    """Time one setting."""
+def _with_hail(spark, folder, phenotypes, covariates, actions):
+    """Add what Hail takes to the actions; the seconds of import and packing."""
     import hail as hl
 
     from ecg_spark.genetics.genotypes.reading import import_genotypes, write_packed
     from ecg_spark.genetics.testing.hail import associate
 
+    started = time.monotonic()
+    genotypes = import_genotypes(f"{folder}/set.bed", "GRCh37", folder, 4)
+    genotypes = genotypes.checkpoint(f"{folder}/set.mt")
+    imported = time.monotonic() - started
+    started = time.monotonic()
+    write_packed(genotypes, f"{folder}/packed")
+    packing = time.monotonic() - started
+    actions["hail"] = lambda _: associate(spark, genotypes, phenotypes, covariates, {}, folder)
+    actions["decoding"] = lambda _: genotypes.aggregate_entries(hl.agg.sum(genotypes.n_alt))
+    return {"import_s": round(imported, 1), "packing_s": round(packing, 1)}
+
+
+def measure(spark, samples, variants, count, missing, repeats, memory, engines):
+    """Time one setting."""
     folder = tempfile.mkdtemp(prefix="bench-gwas-")
     threads = str(os.cpu_count())
     subprocess.run(
@@ -113,46 +129,35 @@ def measure(spark, samples, variants, count, missing, repeats, memory):
     def plink(_):
         subprocess.run(command.split(), check=True, capture_output=True)
 
-    started = time.monotonic()
-    genotypes = import_genotypes(f"{folder}/set.bed", "GRCh37", folder, 4)
-    genotypes = genotypes.checkpoint(f"{folder}/set.mt")
-    imported = time.monotonic() - started
-    started = time.monotonic()
-    write_packed(genotypes, f"{folder}/packed")
-    packing = time.monotonic() - started
-    packed = read_packed(f"{folder}/packed")
+    packed = read_packed(f"{folder}/set")
+    places = np.arange(len(packed.sites))
+    actions = {"plink2": plink}
+    once, pieces = {}, Pieces()
+    memory.peak = 0.0
 
-    def decode(_):
-        genotypes.aggregate_entries(hl.agg.sum(genotypes.n_alt))
+    def in_blocks(_, model=None):
+        tests = blocks.associate(spark, packed, places, phenotypes, covariates, {}, model)
+        tests.write.mode("overwrite").parquet(f"{folder}/tests")
 
-    def hail(_):
-        associate(spark, genotypes, phenotypes, covariates, {}, folder)
+    actions["blocks"] = in_blocks
+    if "hail" in engines:
+        once = _with_hail(spark, folder, phenotypes, covariates, actions)
+    if "whole_genome" in engines:
+        models = []
 
-    model = None
+        def whole_genome(number):
+            models.append(
+                predict_by_genome(
+                    spark, packed, places, phenotypes, covariates, f"{folder}/model-{number}", 1
+                )
+            )
 
-    def whole_genome(number):
-        nonlocal model
-        model = predict_by_genome(
-            spark, packed, np.arange(len(packed.sites)), phenotypes, covariates,
-            f"{folder}/model-{number}", 1,
-        )  # fmt: skip
-
-    def hail_after(_):
-        associate(spark, genotypes, phenotypes, covariates, {}, folder, model)
-
-    pieces = Pieces()
+        actions["whole_genome"] = whole_genome
+        actions["blocks_after_whole_genome"] = lambda number: in_blocks(number, models[-1])
     logger = logging.getLogger("ecg_spark.genetics.null_model.whole_genome")
     logger.setLevel(logging.INFO)
     logger.addHandler(pieces)
-    memory.peak = 0.0
-
-    seconds = {
-        "plink2": timed(plink, repeats),
-        "hail": timed(hail, repeats),
-        "decoding": timed(decode, repeats),
-        "whole_genome": timed(whole_genome, repeats),
-        "hail_after_whole_genome": timed(hail_after, repeats),
-    }
+    seconds = {name: timed(action, repeats) for name, action in actions.items()}
     logger.removeHandler(pieces)
     shutil.rmtree(folder)
     return {
@@ -160,8 +165,7 @@ def measure(spark, samples, variants, count, missing, repeats, memory):
         "variants": variants,
         "phenotypes": count,
         "missing": missing,
-        "import_s": round(imported, 1),
-        "packing_s": round(packing, 1),
+        **once,
         "whole_genome_s": pieces.seconds,
         "peak_mb": round(memory.peak),
         "seconds": {key: round(value, 2) for key, value in seconds.items()},
@@ -178,16 +182,28 @@ def main():
     parser.add_argument("--phenotypes", type=int, nargs="+", default=[1, 20])
     parser.add_argument("--missing", type=float, nargs="+", default=[0, 0.01])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--engines", nargs="+", default=["blocks", "hail", "whole_genome"],
+        choices=["blocks", "hail", "whole_genome"],
+    )  # fmt: skip
     options = parser.parse_args()
     spark = spark_session("bench gwas", progress=False)
-    start_hail(spark)
+    if "hail" in options.engines:
+        start_hail(spark)
     memory = Memory()
     memory.start()
     for samples in options.samples:
         for count in options.phenotypes:
             for missing in options.missing:
                 row = measure(
-                    spark, samples, options.variants, count, missing, options.repeats, memory
+                    spark,
+                    samples,
+                    options.variants,
+                    count,
+                    missing,
+                    options.repeats,
+                    memory,
+                    options.engines,
                 )
                 print(json.dumps(row), flush=True)
 

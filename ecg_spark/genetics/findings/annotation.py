@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 
 from ecg_spark.errors import DataError
+from ecg_spark.genetics.genotypes.contigs import chromosome_of
 from ecg_spark.text_tables import read_text_table
 
 _CATALOG = {"Chr_id": "contig", "CHR_ID": "contig", "Chr_pos": "position", "CHR_POS": "position"}
-_SEX = {"23": "X", "24": "Y"}
 
 
 def read_gene_positions(path: str) -> pd.DataFrame:
-    """Genes of a GTF (.gtf, .gtf.gz): contig (bare: 1 … 22, X), start, end in bp, gene.
+    """Genes of a GTF (.gtf, .gtf.gz): contig (bare: 1 … 22, X, Y, MT), start, end in bp, gene.
 
     Contigs may be named 1, chr1 or by RefSeq's accession (NC_000001). Raises `DataError` where the
     file cannot be read or holds no gene.
@@ -58,7 +58,7 @@ def read_published(path: str) -> pd.DataFrame:
 
 def nearest_gene(genes: pd.DataFrame, contig: str, position: int) -> tuple[str, int] | None:
     """The gene that is nearest to a place, with the distance in bp: 0 within it."""
-    own = genes[genes["contig"] == contig.removeprefix("chr")]
+    own = genes[genes["contig"] == chromosome_of(contig)]
     if own.empty:
         return None
     before, after = own["start"].to_numpy() - position, position - own["end"].to_numpy()
@@ -70,19 +70,17 @@ def nearest_gene(genes: pd.DataFrame, contig: str, position: int) -> tuple[str, 
 
 def genes_within(genes: pd.DataFrame, contig: str, start: int, end: int) -> pd.DataFrame:
     """The genes of a stretch, or that reach into it, with `contig` as given."""
-    own = genes[genes["contig"] == contig.removeprefix("chr")]
+    own = genes[genes["contig"] == chromosome_of(contig)]
     return own[(own["end"] >= start) & (own["start"] <= end)].assign(contig=contig)
 
 
 def is_published(known: pd.DataFrame, contig: str, start: int, end: int, window_bp: int) -> bool:
     """Whether a published place lies within `window_bp` of a locus."""
-    own = known.loc[known["contig"] == contig.removeprefix("chr"), "position"]
+    own = known.loc[known["contig"] == chromosome_of(contig), "position"]
     return bool(own.between(start - window_bp, end + window_bp).any())
 
 
 def _bare(contig: str) -> str | None:
     """The chromosome of a contig's name; None for what is no chromosome."""
     refseq = re.match(r"NC_0+(\d+)\.", contig)
-    name = refseq[1] if refseq else contig.removeprefix("chr")
-    name = _SEX.get(name, name)
-    return name if re.fullmatch(r"[1-9]|1\d|2[0-2]|X|Y", name) else None
+    return chromosome_of(refseq[1] if refseq else contig)

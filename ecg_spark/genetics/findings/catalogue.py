@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from ecg_spark.genetics.findings.annotation import (
@@ -20,7 +20,8 @@ from ecg_spark.genetics.findings.annotation import (
 from ecg_spark.genetics.findings.clumping import find_loci, significant_variants
 from ecg_spark.genetics.findings.signals import independent_signals
 from ecg_spark.genetics.genotypes.packed import Packed, centred, standardised
-from ecg_spark.genetics.null_model.whole_genome import Loco
+from ecg_spark.genetics.null_model.cohort import Cohort
+from ecg_spark.genetics.null_model.whole_genome import Offsets
 from ecg_spark.genetics.outputs.tables import LD, LOCI, NEARBY_GENES, SIGNALS
 from ecg_spark.study import Gwas
 from ecg_spark.tables import VARIANT, write_rows
@@ -34,11 +35,12 @@ NEIGHBOUR_BP = 250_000
 
 @dataclass(frozen=True)
 class Tests:
-    """The published tests, and the phenotypes of each group."""
+    """The published tests, the phenotypes of each group, and each method's threshold (-log10 p)."""
 
     associations: DataFrame
     omnibus: DataFrame
     groups: Mapping[str, Sequence[str]]
+    thresholds: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -58,26 +60,23 @@ def read_annotation(settings: Gwas) -> Annotation:
 
 
 def write_loci(
-    spark: SparkSession,
     packed: Packed,
     tests: Tests,
-    thresholds: Mapping[str, float],
-    phenotypes: pd.DataFrame,
-    covariates: pd.DataFrame,
-    offsets: Loco | None,
-    relatives: pd.DataFrame | None,
+    cohort: Cohort,
+    offsets: Offsets,
     settings: Gwas,
     annotation: Annotation,
     folder: str,
 ) -> dict[str, int]:
     """Write the tables loci, signals, ld and nearby_genes; return each method's number of loci.
 
-    A method is a key of `thresholds` (-log10 p): a group of phenotypes, or a group's omnibus test.
+    A method is a key of `tests.thresholds`: a group of phenotypes, or a group's omnibus test.
     Signals are those of a locus's best phenotype, by conditional regression at the method's
     threshold, and are not looked for behind an omnibus test.
     """
-    hits = {method: _hits(tests, method, threshold) for method, threshold in thresholds.items()}
-    people = packed.places(list(covariates.index))
+    thresholds = tests.thresholds
+    hits = {method: _hits(tests, method, least) for method, least in thresholds.items()}
+    people = packed.places(list(cohort.terms.index))
     dosages = _dosages(packed, significant_variants(list(hits.values())), people)
     genes, published = annotation.genes, annotation.published
     window = settings.clump_window_bp
@@ -87,10 +86,8 @@ def write_loci(
         counts[method] = len(found)
         for locus in found:
             own: list[dict[str, Any]] | None = None
-            if locus["phenotype"] in phenotypes:
-                own = _signals(
-                    packed, locus, thresholds[method], phenotypes, covariates, offsets, relatives
-                )
+            if locus["phenotype"] in cohort.tested:
+                own = _signals(packed, locus, thresholds[method], cohort, offsets)
                 signals += [{"method": method, "lead": locus["position"], **one} for one in own]
             near = genes is not None and nearest_gene(genes, locus["contig"], locus["position"])
             place = (locus["contig"], locus["start"], locus["end"])
@@ -177,22 +174,20 @@ def _signals(
     packed: Packed,
     locus: Mapping[str, Any],
     threshold: float,
-    phenotypes: pd.DataFrame,
-    covariates: pd.DataFrame,
-    offsets: Loco | None,
-    relatives: pd.DataFrame | None,
+    cohort: Cohort,
+    offsets: Offsets,
 ) -> list[dict[str, Any]]:
     """The independent signals of a locus, the lead variant's first as a rule."""
     name, sites = locus["phenotype"], packed.sites
     start, end = locus["start"], locus["end"]
     inside = (sites["contig"] == locus["contig"]) & sites["position"].between(start, end)
     places = _nearest(np.flatnonzero(inside), sites, locus["position"])
-    y = phenotypes[name].dropna()
-    if offsets is not None:
-        y = y - offsets.without(locus["contig"]).loc[y.index, name]
+    y = cohort.tested[name].dropna()
+    if offsets.loco is not None:
+        y = y - offsets.loco.without(locus["contig"]).loc[y.index, name]
     genotypes = centred(packed.calls.read(places, packed.places(list(y.index))))
-    terms = covariates.loc[y.index].to_numpy(float)
-    chosen = independent_signals(genotypes, y, terms, threshold, relatives)
+    terms = cohort.terms.loc[y.index].to_numpy(float)
+    chosen = independent_signals(genotypes, y, terms, threshold, offsets.relatives)
     found = []
     for order, one in enumerate(chosen, 1):
         site = sites.iloc[places[one.variant]]

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ecg_spark.genetics.findings.ld_score import genetic_correlations, heritability, ld_scores
-from ecg_spark.genetics.genotypes.contigs import AUTOSOMES
+from ecg_spark.genetics.genotypes.contigs import AUTOSOMES, CONTIGS
 from ecg_spark.genetics.genotypes.packed import Packed
 from ecg_spark.genetics.outputs.tables import GENETIC_CORRELATION, HERITABILITY
 from ecg_spark.tables import VARIANT, write_rows
@@ -84,7 +84,8 @@ def _tests(wide: DataFrame, phenotypes: Sequence[str], share: float) -> pd.DataF
     by_name = F.map_from_entries(
         F.transform("results", lambda one: F.struct(one["phenotype"], one))
     )
-    frame = wide.filter(F.regexp_replace("contig", "^chr", "").isin(*AUTOSOMES))
+    autosomal = [contig for contig, one in CONTIGS.items() if one in AUTOSOMES]
+    frame = wide.filter(F.col("contig").isin(autosomal))
     if share < 1:
         drawn = F.pmod(F.xxhash64(*VARIANT), F.lit(_DRAWS))
         frame = frame.filter(drawn < int(share * _DRAWS))

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from ecg_spark.genetics.null_model.phenotypes import variance_by_relatives
 from ecg_spark.genetics.null_model.projection import residuals
+from ecg_spark.genetics.testing.p_values import neg_log10_p_of_t
 
 Reals = NDArray[np.float64]
 
@@ -56,8 +56,7 @@ def independent_signals(
         error = wider * np.maximum(left @ left - beta**2 * length, 1e-12) / df
         se = np.sqrt(np.divide(error, length, out=np.full_like(length, np.inf), where=usable))
         best = int(np.abs(beta / se).argmax())
-        log_p = np.log(2) + stats.t.logsf(abs(beta[best] / se[best]), df)
-        strength = float(-log_p / np.log(10))
+        strength = float(neg_log10_p_of_t(beta[best] / se[best], df))
         if strength < threshold:
             break
         found.append(Signal(best, float(beta[best]), float(se[best]), strength))

@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.genotypes.contigs import CHROMOSOMES, chromosome_of, genome
+from ecg_spark.genetics.genotypes.contigs import CHROMOSOMES, CONTIGS, chromosome_of, genome
 from ecg_spark.study import Genotypes
 
 ID_COLUMNS = (
@@ -165,7 +165,7 @@ def _found(rows: hl.Table, names: DataFrame) -> hl.Table:
     by_id = hl.Table.from_spark(names.select("name")).key_by("name")
     by_id = by_id.annotate(listed=by_id.name)
     by_place = hl.Table.from_spark(names.filter("place is not null")).key_by("place").distinct()
-    contig = rows.locus.contig.replace("^chr", "").replace("^M$", "MT")
+    contig = hl.literal(CONTIGS).get(rows.locus.contig)
     both = hl.sorted(rows.alleles.map(lambda allele: allele.upper()))
     where = [contig, hl.str(rows.locus.position), both[0], both[1]]
     sites = rows.annotate(place=hl.delimit(where, ":"))

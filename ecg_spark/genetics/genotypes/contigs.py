@@ -36,6 +36,17 @@ def chromosome_of(name: str) -> str | None:
     return bare if bare in CHROMOSOMES else None
 
 
+def contig_of(build: str, chromosome: str) -> str:
+    """What a chromosome is called on GRCh37 or GRCh38."""
+    if build == "GRCh37":
+        return chromosome
+    return "chrM" if chromosome == "MT" else f"chr{chromosome}"
+
+
+CONTIGS = {contig_of(build, one): one for build in ("GRCh37", "GRCh38") for one in CHROMOSOMES}
+"""The chromosome of every contig of a set that has been read."""
+
+
 @dataclass(frozen=True)
 class Genome:
     """A reference genome: its name, its contigs' names by chromosome, their lengths in bp by
@@ -98,16 +109,11 @@ def genome(name: str) -> Genome:
     """GRCh37 or GRCh38, as Hail knows them."""
     import hail as hl  # takes seconds: tasks, which do not call this, do without
 
-    def contig(of: str, chromosome: str) -> str:
-        if of == "GRCh37":
-            return chromosome
-        return "chrM" if chromosome == "MT" else f"chr{chromosome}"
-
     def lengths(of: str) -> dict[str, int]:
         found = hl.get_reference(of).lengths
-        return {one: found[contig(of, one)] for one in CHROMOSOMES}
+        return {one: found[contig_of(of, one)] for one in CHROMOSOMES}
 
     other = "GRCh38" if name == "GRCh37" else "GRCh37"
     return Genome(
-        name, {one: contig(name, one) for one in CHROMOSOMES}, lengths(name), lengths(other)
+        name, {one: contig_of(name, one) for one in CHROMOSOMES}, lengths(name), lengths(other)
     )

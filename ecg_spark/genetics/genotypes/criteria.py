@@ -7,16 +7,21 @@ stand on, and to the people of each test.
 import hail as hl
 
 from ecg_spark.genetics.genotypes.reading import called
+from ecg_spark.genetics.genotypes.thresholds import (
+    FREQUENCY_ROUNDING,
+    NO_VARIATION,
+    ROUNDING,
+    as_reason,
+    call_rate_name,
+    hwe_name,
+    info_name,
+    mac_name,
+    maf_name,
+)
 from ecg_spark.study import Genotypes
 
 CONSTANT = 1e-6
 """Dosages that differ by no more than this are one."""
-
-ROUNDING = 1e-6
-"""Of a sum of dosages."""
-
-NO_VARIATION = "does not vary"
-"""The criterion that no threshold of a study can loosen."""
 
 
 def variant_counts(n_alt: hl.Float64Expression) -> hl.StructExpression:
@@ -46,15 +51,9 @@ def quality_criteria(
     af, dosages = counts.af, counts.dosages
     hwe = hl.hardy_weinberg_test(counts.hom_ref, counts.het, counts.hom_alt, one_sided=True)
     return {
-        f"variant call rate ≥ {settings.min_variant_call_rate:g}": (
-            counts.call_rate >= settings.min_variant_call_rate
-        ),
-        f"Hardy-Weinberg p ≥ {settings.min_hwe_p:g} (excess of heterozygotes)": (
-            hwe.p_value >= settings.min_hwe_p
-        ),
-        f"imputation quality ≥ {settings.min_info:g}": (
-            dosages.stdev**2 >= settings.min_info * 2 * af * (1 - af)
-        ),
+        call_rate_name(settings): (counts.call_rate >= settings.min_variant_call_rate),
+        hwe_name(settings): (hwe.p_value >= settings.min_hwe_p),
+        info_name(settings): (dosages.stdev**2 >= settings.min_info * 2 * af * (1 - af)),
     }
 
 
@@ -64,10 +63,8 @@ def frequency_criteria(
     """Whether a variant passes each threshold of frequency, by its name."""
     minor = hl.min(counts.af, 1 - counts.af)
     return {
-        f"minor allele frequency ≥ {settings.min_maf:g}": minor >= settings.min_maf - 1e-9,
-        f"minor allele count ≥ {settings.min_mac}": (
-            minor_alleles(counts) >= settings.min_mac - ROUNDING
-        ),
+        maf_name(settings): minor >= settings.min_maf - FREQUENCY_ROUNDING,
+        mac_name(settings): (minor_alleles(counts) >= settings.min_mac - ROUNDING),
     }
 
 
@@ -90,8 +87,3 @@ def first_failed(counts: hl.StructExpression, settings: Genotypes) -> hl.StringE
     for name, passes in reversed(criteria.items()):
         failed = hl.if_else(hl.coalesce(passes, False), failed, as_reason(name))
     return failed
-
-
-def as_reason(name: str) -> str:
-    """What is told of those that do not pass a criterion of this name."""
-    return name.replace("≥", "<")

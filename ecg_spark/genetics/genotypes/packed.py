@@ -17,9 +17,13 @@ from ecg_spark.tables import VARIANT
 MISSING = 3
 """The code of a missing call in a matrix of calls (0, 1, 2 alternate alleles)."""
 
+NO_RSID = "."
+"""What stands in the packed set for the id of a variant that has none."""
+
 _HEADER = 3
 _CODES = np.array([2, MISSING, 1, 0], np.int8)  # of PLINK's two bits, the first allele being alt
-_DECODED = _CODES[(np.arange(256)[:, None] >> np.array([0, 2, 4, 6])) & 3]
+BY_BYTE = _CODES[(np.arange(256)[:, None] >> np.array([0, 2, 4, 6])) & 3]
+"""The four calls in each value of a byte [256, 4]."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Calls:
         self, variants: NDArray[np.int64], samples: NDArray[np.int64] | None = None
     ) -> NDArray[np.int8]:
         """Calls int8 [variants, samples] by their places in the set; all samples by default."""
-        calls = _DECODED[self.packed(variants)].reshape(len(variants), -1)
+        calls = BY_BYTE[self.packed(variants)].reshape(len(variants), -1)
         return calls[:, : self.n_samples] if samples is None else calls[:, samples]
 
     def packed(self, variants: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -7,7 +7,6 @@ is in the study; a separate set holds further variants of all or some of these.
 from collections.abc import Sequence
 
 import hail as hl
-import pandas as pd
 
 from ecg_spark.errors import DataError
 
@@ -50,11 +49,6 @@ def joined(sets: Sequence[hl.MatrixTable]) -> hl.MatrixTable:
 def _in_order(entries: hl.ArrayExpression, order: hl.ArrayNumericExpression) -> hl.ArrayExpression:
     """The entries at some places, missing where the place is -1."""
     return order.map(lambda place: hl.or_missing(place >= 0, entries[place]))
-
-
-def people_of(number: int, sets: pd.Series, samples: pd.Index) -> pd.Index:
-    """Those of `samples` that are in a set; `sets` has the numbers of each sample's sets."""
-    return samples[[number in own for own in sets.loc[samples]]]
 
 
 def union(tables: Sequence[hl.Table], path: str) -> hl.Table:

@@ -74,6 +74,17 @@ class Loco:
         return pd.DataFrame(values, self.samples, list(self.phenotypes))
 
 
+@dataclass(frozen=True)
+class Offsets:
+    """What is known of the people analysed beside their covariates, each None where it is not used.
+
+    `loco`: what the other chromosomes predict; `relatives`: pairs (s1, s2, kinship).
+    """
+
+    loco: Loco | None
+    relatives: pd.DataFrame | None
+
+
 def predict_by_genome(
     spark: SparkSession,
     packed: Packed,

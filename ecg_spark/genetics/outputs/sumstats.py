@@ -17,6 +17,7 @@ import yaml
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from ecg_spark.genetics.genotypes.contigs import CONTIGS
 from ecg_spark.genetics.outputs import bgzf
 
 COLUMNS = (
@@ -37,7 +38,7 @@ REGENIE = (
     "LOG10P", "EXTRA",
 )  # fmt: skip
 MISSING = "#NA"
-_CHROMOSOMES = {"X": "23", "Y": "24", "MT": "25", "M": "25"}
+_CHROMOSOMES = {"X": "23", "Y": "24", "MT": "25"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Context:
     genome_assembly: str
     covariates: Sequence[str]
     min_maf: float
+    engine: str
     whole_genome: bool = False
     notes: str | None = None
 
@@ -135,11 +137,9 @@ def _write(
 
 
 def _chromosome() -> Column:
-    bare = F.regexp_replace("contig", "^chr", "")
-    column = bare
-    for name, number in _CHROMOSOMES.items():
-        column = F.when(bare == name, F.lit(number)).otherwise(column)
-    return column
+    numbers = {contig: _CHROMOSOMES.get(one, one) for contig, one in CONTIGS.items()}
+    named = F.create_map(*[F.lit(one) for pair in numbers.items() for one in pair])
+    return F.coalesce(named[F.col("contig")], F.col("contig"))
 
 
 def _fields() -> list[Column]:
@@ -180,7 +180,9 @@ def _regenie_fields() -> list[Column]:
 def _metadata(
     name: str, checksum: str, phenotype: str, size: int, context: Context
 ) -> Mapping[str, object]:
-    software = f"ecg-spark {version('ecg-spark')}, Hail {version('hail')} linear_regression_rows"
+    software = f"ecg-spark {version('ecg-spark')}, linear regression"
+    if context.engine == "hail":
+        software += f" by Hail {version('hail')} linear_regression_rows"
     if context.whole_genome:
         software += " of what whole-genome ridge regression without the chromosome leaves"
     content = {

@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import hail as hl
+import pandas as pd
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
 
 from ecg_spark.flow import CAME_IN, PEOPLE, SAMPLES, VARIANTS, WENT_ON, Row, flow_rows
 
@@ -53,22 +55,28 @@ class Flow:
         ]
 
 
-def variant_flow(table: hl.Table, unwanted: Mapping[str, int]) -> list[Row]:
-    """The rows of the table `flow` for the variants of a table of tests (see `associate`).
+def variant_flow(tests: DataFrame, unwanted: Mapping[str, int]) -> list[Row]:
+    """The rows of the table `flow` for the variants of a frame of tests (see `blocks.TESTS`).
 
     `unwanted`: how many the study has chosen not to test, by reason. A variant that no phenotype
     has a result of is left out for what the people of the first phenotype say.
     """
-    why = hl.or_else(hl.find(lambda one: hl.is_defined(one), table.failed), BY_COVARIATES)
-    counts = dict(table.aggregate(hl.agg.counter(hl.if_else(has_result(table), WENT_ON, why))))
+    why = F.coalesce(F.expr("filter(failed, one -> one is not null)")[0], F.lit(BY_COVARIATES))
+    found = F.when(has_result(), WENT_ON).otherwise(why).alias("why")
+    counts = {row["why"]: row["count"] for row in tests.groupBy(found).count().collect()}
     went_on = counts.pop(WENT_ON, 0)
     left_out = dict(unwanted) | {f"{why} in the people analysed": n for why, n in counts.items()}
     return flow_rows(STEP, VARIANTS, went_on + sum(left_out.values()), left_out, went_on)
 
 
-def has_result(table: hl.Table) -> hl.BooleanExpression:
+def has_result() -> Column:
     """Whether a variant has a result of any phenotype."""
-    return hl.any(lambda one: hl.is_defined(one.neg_log10_p), table.results)
+    return F.exists("results", lambda one: one["neg_log10_p"].isNotNull())
+
+
+def people_of(number: int, sets: pd.Series, samples: pd.Index) -> pd.Index:
+    """Those of `samples` that are in a set; `sets` has the numbers of each sample's sets."""
+    return samples[[number in own for own in sets.loc[samples]]]
 
 
 def in_words(rows: Iterable[Row]) -> str:

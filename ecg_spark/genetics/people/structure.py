@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.genotypes.contigs import AUTOSOMES
+from ecg_spark.genetics.genotypes.contigs import AUTOSOMES, CONTIGS
 from ecg_spark.genetics.genotypes.packed import Packed, standardised
 from ecg_spark.genetics.people.components import principal_components
 from ecg_spark.genetics.people.kinship import chance_relatives, related_pairs, unrelated_set
@@ -136,7 +136,7 @@ def _candidates(
 ) -> NDArray[np.int64]:
     """Up to `MAX_CANDIDATES` common autosomal SNPs outside long-range LD, chosen at random."""
     sites = packed.sites
-    contig = sites["contig"].str.removeprefix("chr")
+    contig = sites["contig"].map(CONTIGS)
     maf = np.minimum(allele_frequency, 1 - allele_frequency)
     suitable = contig.isin(AUTOSOMES) & (maf >= MIN_MAF)
     suitable &= (sites["ref"].str.len() == 1) & (sites["alt"].str.len() == 1)

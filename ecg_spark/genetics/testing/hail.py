@@ -21,24 +21,20 @@ import hail as hl
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from ecg_spark.genetics.genotypes.criteria import first_failed, variant_counts
 from ecg_spark.genetics.null_model.phenotypes import by_missingness, variance_by_relatives
 from ecg_spark.genetics.null_model.projection import residuals
 from ecg_spark.genetics.null_model.whole_genome import Loco
+from ecg_spark.genetics.testing.kernel import LEAST_LEFT
+from ecg_spark.genetics.testing.omnibus import whitening
 from ecg_spark.study import Genotypes
 
 BLOCK_SIZE = 256
 MAX_COLUMNS = 150
 MAX_PRODUCTS = 4e9
 """Chromosomes share a pass up to so many phenotypes in it, and products of a genotype with one."""
-
-LEAST_LEFT = 1e-9
-"""The sum of squares of x that the covariates must leave, over the sum of x: one carrier among
-500,000 people, of either allele, leaves a thousand times as much, rounding a thousandth of it."""
-
-_SINGULAR = 1e-8
 
 
 def associate(
@@ -127,17 +123,6 @@ def neg_log10_p_of_f(
     """-log10 of the upper tail of F, without underflow; missing where `f` is."""
     log_p = hl.pF(f, df1, df2, lower_tail=False, log_p=True)
     return hl.max(0.0, -log_p / math.log(10), filter_missing=False)
-
-
-def whitening(phenotypes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """W [rank, k] with W'W = R⁻¹ for the correlation R of residual phenotypes [n, k].
-
-    Directions in which the phenotypes do not vary are left out, so rank may be below k.
-    """
-    correlation = np.atleast_2d(np.corrcoef(phenotypes, rowvar=False))
-    values, vectors = np.linalg.eigh(correlation)
-    held = values > _SINGULAR * values.max()
-    return np.asarray((vectors[:, held] / np.sqrt(values[held])).T)
 
 
 def _sizes(genotypes: hl.MatrixTable) -> dict[str, int]:
@@ -326,3 +311,25 @@ def _omnibus(
         n=tested.n,
         af=tested.af,
     )
+
+
+def wide_rows(table: hl.Table) -> DataFrame:
+    """The results of `associate` as a Spark frame, as those of `blocks.associate` are."""
+    table = table.key_by()
+    named = hl.zip(table.phenotypes, table.results).map(
+        lambda pair: hl.struct(phenotype=pair[0], **pair[1])
+    )
+    jointly = hl.zip(table.together, table.omnibus).map(
+        lambda pair: hl.struct(model=pair[0], **pair[1])
+    )
+    plain = table.select(
+        contig=table.locus.contig,
+        position=table.locus.position,
+        ref=table.alleles[0],
+        alt=table.alleles[1],
+        rsid=table.rsid,
+        results=named,
+        omnibus=jointly,
+        failed=table.failed,
+    )
+    return plain.select_globals().to_spark(flatten=False)

@@ -14,8 +14,10 @@ import pandas as pd
 from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
+from ecg_spark.genetics.genotypes.contigs import chromosome_of, contig_of
 from ecg_spark.genetics.null_model.phenotypes import by_missingness
-from ecg_spark.genetics.testing.hail import design_table, neg_log10_p_of_t
+from ecg_spark.genetics.testing.hail import design_table
+from ecg_spark.genetics.testing.p_values import neg_log10_p_of_t
 from ecg_spark.tables import VARIANT
 from ecg_spark.text_tables import read_text_table
 
@@ -52,9 +54,9 @@ def read_genes(
         if "weight" in table
         else pd.Series(np.nan, table.index)
     )
-    bare = table["contig"].str.removeprefix("chr")
-    prefix = "chr" if reference_genome == "GRCh38" else ""
-    table = table.assign(**numbers, contig=prefix + bare).dropna(subset=["position"])
+    table = table.assign(
+        **numbers, contig=table["contig"].map(lambda name: _contig(reference_genome, name))
+    ).dropna(subset=["position"])
     if table.empty:
         raise DataError(
             f"No row of the gene table {path} is a variant"
@@ -62,6 +64,12 @@ def read_genes(
         )
     table["position"] = table["position"].astype(int)
     return table[[*VARIANT, "gene", "weight"]].drop_duplicates([*VARIANT, "gene"])
+
+
+def _contig(build: str, name: str) -> str:
+    """What a reference genome calls a contig; one that it does not have stays as it is."""
+    chromosome = chromosome_of(name)
+    return name if chromosome is None else contig_of(build, chromosome)
 
 
 def matched_genes(
@@ -180,9 +188,7 @@ def _tests(
         x=counts.burden,
         covariates=[1.0, *(counts.c[i] for i in range(n_covariates))],
     )
-    tested = tested.annotate(
-        p=tested.t_stat.map(lambda t: neg_log10_p_of_t(t, n - n_covariates - 2))
-    )
+    df = n - n_covariates - 2
     burden = {row.gene: row for row in tested.collect()}
     records = []
     for i, name in enumerate(names):
@@ -198,7 +204,9 @@ def _tests(
         )
         for row in found.collect():
             own = burden[row.id]
-            sound = math.isfinite(own.t_stat[i] or math.nan)
+            t = own.t_stat[i] if own.t_stat[i] is not None else math.nan
+            sound = math.isfinite(t)
+            p_of_burden = float(neg_log10_p_of_t(t, df))
             p = row.p_value
             records.append(
                 {
@@ -209,7 +217,7 @@ def _tests(
                     "n": n,
                     "burden_beta": own.beta[i] if sound else None,
                     "burden_se": own.standard_error[i] if sound else None,
-                    "burden_neg_log10_p": own.p[i] if sound else None,
+                    "burden_neg_log10_p": p_of_burden if sound else None,
                     "skat_q": row.q_stat,
                     "skat_neg_log10_p": None
                     if p is None or math.isnan(p) or row.fault

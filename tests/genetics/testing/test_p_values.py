@@ -1,0 +1,34 @@
+"""p-values in log space against mpmath."""
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ecg_spark.genetics.testing.p_values import neg_log10_p_of_f, neg_log10_p_of_t
+
+
+def _exact(f, df1, df2):
+    with mpmath.workdps(60):
+        x = mpmath.mpf(df2) / (mpmath.mpf(df2) + mpmath.mpf(df1) * mpmath.mpf(f))
+        tail = mpmath.betainc(mpmath.mpf(df2) / 2, mpmath.mpf(df1) / 2, 0, x, regularized=True)
+        return float(-mpmath.log10(tail))
+
+
+@settings(max_examples=40)
+@given(st.floats(1e-3, 300), st.integers(1, 40), st.sampled_from([3, 40, 900]))
+def test_the_tail_of_f_agrees_with_mpmath_where_it_underflows_too(f, df1, df2):
+    expected = _exact(f, df1, df2)
+    assert float(neg_log10_p_of_f(f, df1, df2)) == pytest.approx(expected, rel=1e-8, abs=1e-12)
+
+
+@pytest.mark.parametrize("t", [0.0, 0.3, -2.0, 5.5, 37.0, 60.0, -150.0])
+@pytest.mark.parametrize("df", [2, 25, 3_100])
+def test_the_tails_of_t_agree_with_mpmath(t, df):
+    expected = _exact(t * t, 1, df)
+    assert float(neg_log10_p_of_t(t, df)) == pytest.approx(expected, rel=1e-8, abs=1e-12)
+
+
+def test_a_missing_statistic_has_no_p():
+    assert np.isnan(neg_log10_p_of_t([np.nan, 1.0], 10)).tolist() == [True, False]
