@@ -105,12 +105,15 @@ def test_results_do_not_depend_on_how_variants_are_divided(spark, study, stem, m
     for key, one in whole.items():
         assert parts[key]["failed"] == one["failed"]
         for left, right in zip(parts[key]["results"], one["results"], strict=True):
+            assert left.pop("phenotype") == right.pop("phenotype")
             assert left == pytest.approx(right, rel=1e-9)
 
 
 @pytest.mark.skipif(shutil.which("plink2") is None, reason="plink2 is not installed")
-def test_tests_agree_with_plink2(spark, study, stem, tmp_path):
-    _, table, covariates, _ = study
+def test_tests_of_complete_calls_agree_with_plink2(spark, study, tmp_path):
+    calls, table, covariates, _ = study
+    stem = tmp_path / "set"  # plink2 leaves out who lacks a call, where we take the mean
+    write_plink(stem, np.where(calls == 3, 0, calls)[:60], table.index)
     found = associate(
         spark, read_packed(str(stem)), np.arange(60), table, covariates, {}
     ).toPandas()
@@ -120,7 +123,7 @@ def test_tests_agree_with_plink2(spark, study, stem, tmp_path):
         )
     command = (
         f"plink2 --bfile {stem} --pheno {tmp_path}/pheno.txt --covar {tmp_path}/covar.txt "
-        f"--chr 1,2 --glm hide-covar omit-ref allow-no-covars --covar-variance-standardize "
+        f"--glm hide-covar omit-ref allow-no-covars --covar-variance-standardize "
         f"--out {tmp_path}/out"
     )
     subprocess.run(command.split(), check=True, capture_output=True)
@@ -134,6 +137,6 @@ def test_tests_agree_with_plink2(spark, study, stem, tmp_path):
                 continue
             numbers = [own["beta"], own["se"], own["t"], own["neg_log10_p"]]
             expected = [one["BETA"], one["SE"], one["T_STAT"], -np.log10(one["P"])]
-            assert numbers == pytest.approx(expected, rel=2e-5)
+            assert numbers == pytest.approx(expected, rel=2e-5, abs=1e-6)  # of six digits of p
             compared += 1
     assert compared > 300
