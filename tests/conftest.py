@@ -31,13 +31,11 @@ NEEDS = {
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("suite")
 
-# The suite's Java processes live for minutes: a parallel collector costs more of two cores than it
-# gives back, and so does the optimising compiler, but for what runs the most often (Hail's own
-# compiler), where it halves the time. What the compilers make needs its room.
+# The suite's Java processes live for minutes: the optimising compiler and a parallel collector
+# cost more of two cores than they give back. What the first compiler makes needs its room.
 os.environ["OMP_NUM_THREADS"] = "1"  # two workers on two cores: a second thread only waits
 os.environ["JAVA_TOOL_OPTIONS"] = (
-    "-XX:Tier4InvocationThreshold=20000 -XX:Tier4MinInvocationThreshold=5000 "
-    "-XX:Tier4CompileThreshold=40000 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC"
+    "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC"
 )
 
 
