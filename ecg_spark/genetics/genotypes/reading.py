@@ -245,7 +245,6 @@ def _read_matrices(
         genotypes = checked(split(genotypes, known).checkpoint(copy, overwrite=True))
         names = names or own
         place = places_in(names, own, number, len(files))
-        genotypes = genotypes.select_rows("rsid")
         parts.append(genotypes if place is None else genotypes.choose_cols(place.tolist()))
     return parts[0] if len(parts) == 1 else hl.MatrixTable.union_rows(*parts), dict(counts)
 

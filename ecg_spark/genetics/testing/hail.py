@@ -2,13 +2,7 @@
 
 Each phenotype y is regressed on an intercept, the covariates and the dosage x of the alternate
 allele; missing dosages are at the variant's mean over the samples that have the phenotype. The
-omnibus test asks whether a variant moves any of a group of phenotypes: with r the partial
-correlations of x with them and R their residual correlation,
-
-    R² = r' R⁻¹ r,    F = (R² / k) / ((1 - R²) / (n - c - k)),    r = t / √(n - c - 1 + t²)
-
-for n samples and c covariates with the intercept. (n - c) R² is the chi-squared statistic of the
-decorrelated z-scores; F is exact also where samples are few.
+omnibus test of a group of phenotypes is that of `omnibus`, as an expression of Hail.
 
 A variant that does not vary among the people of a test, or only as the covariates do, has no
 result: what is left of x is then rounding, and its standard error a large number.
