@@ -98,7 +98,7 @@ def gwas(material: Material, planted: list[Planted]) -> tuple[Section, dict[str,
     section = {
         "gwas": summary,
         "covariates": _covariates(summary["covariates"]),
-        "n_variants": max((singles.tests(name) for name in singles.histograms), default=0),
+        "n_variants": summary["variants"],  # of all phenotypes together, as in the flow
         **{f"n_{group}": len(members[group]) for group in ("vae", "pca", "traits")},
         "thresholds": [(group, thresholds[group]) for group in present],
         "floor": f"{FLOOR:g}",

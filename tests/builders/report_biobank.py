@@ -324,6 +324,7 @@ def publish_genetics(
                 "lambda": {name: lambda_of(test["neg_log10_p"]) for name, test in tests.items()},
                 "matched": people,
                 "analysed": people - 2,
+                "variants": variants,
                 "covariates": ["age", "sex", "pc_1"],
                 "notes": ["2 of them lack a covariate"],
             }

@@ -148,6 +148,8 @@ def test_the_flow_goes_from_the_files_to_the_tests(planted):
     assert (last["what"], last["n"]) == ("used", len(planted.bank.ids))
     analysed = flow[flow["what"] == "analysed in the GWAS"].set_index("of")["n"]
     assert (analysed == planted.store.require("gwas").summary["analysed"]).all()
+    tested = flow[flow["of"] == "variants"]["n"].iloc[-1]
+    assert f"{number(tested)} variants tested" in planted.text
     paced = flow[flow["what"] == "– paced"]
     assert paced["n"].tolist() == [PACED]
     assert "paced (left out)" in planted.text
