@@ -7,8 +7,8 @@ from ecg_spark.tables import BEATS, read_table
 from jobs.average import STEP as AVERAGE
 from jobs.step import Context, Step, Summary, main
 from jobs.train import STEP as TRAIN
-from models.encoder import load_encoder
-from models.tracking import log_back
+from models.registry.publishing import load_encoder
+from models.registry.tracking import log_back
 
 
 def work(context: Context) -> Summary:

@@ -22,7 +22,7 @@ from jobs.genotypes import OF_THE_TESTS
 from jobs.genotypes import STEP as GENOTYPES
 from jobs.step import Context, Step, Summary, main
 from jobs.train import STEP as TRAIN
-from models.tracking import log_back
+from models.registry.tracking import log_back
 
 _NO_METRIC = re.compile(r"[^\w./ -]")
 """Signs that MLflow does not take in the name of a metric, as in age^2."""

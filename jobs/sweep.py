@@ -14,8 +14,8 @@ from ecg_spark.study import Study, load_study
 from jobs.step import Summary, guarded, origin, print_line
 from jobs.train import STEP as TRAIN
 from jobs.train import check, plan_of
-from models.job import Plan
-from models.sweep import SORTED_BY, Trial, assist_sweep, sweep
+from models.training.job import Plan
+from models.training.sweep import SORTED_BY, Trial, assist_sweep, sweep
 
 COLUMNS = {
     SORTED_BY: ("µV", "{:.2f}"),

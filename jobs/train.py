@@ -12,10 +12,10 @@ from ecg_spark.store import Publication, Store
 from ecg_spark.study import Study, load_study
 from jobs.average import STEP as AVERAGE
 from jobs.step import Context, Step, Summary, guarded, main, origin, parse
-from models.job import Plan, assist
-from models.processes import choose_device
-from models.tracking import tracked
-from models.train import train
+from models.distributed import choose_device
+from models.registry.tracking import tracked
+from models.training.job import Plan, assist
+from models.training.train import train
 
 
 def settings(study: Study) -> Any:

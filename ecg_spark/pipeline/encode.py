@@ -24,7 +24,7 @@ from ecg_spark.pipeline.counts import in_words
 from ecg_spark.pipeline.latent_quality import intraclass_correlation
 from ecg_spark.selection import left_out_for, used_rows, weighted_mean
 from ecg_spark.tables import FLOW, LATENTS, write_rows, write_table
-from models.encoder import Encoder
+from models.encoding.encoder import Encoder
 
 BEATS_PER_BATCH = 256
 

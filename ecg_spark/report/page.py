@@ -15,7 +15,7 @@ from ecg_spark.report.comparison import METHODS, read_planted
 from ecg_spark.report.sections import Material
 from ecg_spark.store import Store
 from ecg_spark.study import Study
-from models.encoder import load_encoder
+from models.registry.publishing import load_encoder
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from ecg_spark.report.explain import Explainer, reconstruct
 from ecg_spark.store import Publication
 from ecg_spark.study import Study
 from ecg_spark.tables import TRAIT_NAMES
-from models.encoder import Encoder
+from models.encoding.encoder import Encoder
 
 Section = dict[str, Any]
 """Values for the template; those under `figures` are data URIs."""

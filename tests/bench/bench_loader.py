@@ -28,14 +28,14 @@ import pyarrow.parquet as pq
 import torch
 
 from ecg_spark.study import Model
-from models.encoder import Encoder
-from models.factors import Factors
-from models.fitting import Fitting
-from models.fold_encoder import FoldEncoder, independent_leads, pack
-from models.loader import Resident, Streamed
-from models.pca import fit_components
-from models.split import TRAINING, Split
-from models.vae import VAE
+from models.data.loader import Resident, Streamed
+from models.data.split import TRAINING, Split
+from models.encoding.encoder import Encoder
+from models.encoding.factors import Factors
+from models.encoding.fold_encoder import FoldEncoder, independent_leads, pack
+from models.network.pca import fit_components
+from models.network.vae import VAE
+from models.training.fitting import Fitting
 
 BATCH, GROUP, FILES = 64, 290, 4  # row groups of 8 MiB, as the step `average` writes them
 SPLIT = Split(1, 1e-12)  # nobody is held out

@@ -25,13 +25,13 @@ from populations import PTBXL, deepfake, power, ptbxl, simulated
 from scipy.optimize import linear_sum_assignment
 
 from ecg_spark.study import Model
-from models.evaluation import agreement
-from models.fitting import Fitting
-from models.fold_encoder import independent_leads
-from models.folds import closest, finish, matched
-from models.loader import Resident
-from models.pca import fit_components
-from models.vae import twelve_leads
+from models.data.loader import Resident
+from models.encoding.evaluation import agreement
+from models.encoding.fold_encoder import independent_leads
+from models.network.pca import fit_components
+from models.network.vae import twelve_leads
+from models.training.fitting import Fitting
+from models.training.folds import closest, finish, matched
 
 ACTIVE_KL = 0.05
 

@@ -20,11 +20,11 @@ import pyarrow.parquet as pq
 from populations import power, simulated
 
 from ecg_spark.study import Model
-from models.encoder import load_encoder
-from models.factors import varimax
-from models.fold_encoder import independent_leads
-from models.job import Plan
-from models.train import train
+from models.encoding.factors import varimax
+from models.encoding.fold_encoder import independent_leads
+from models.registry.publishing import load_encoder
+from models.training.job import Plan
+from models.training.train import train
 
 FRESH = 10_000
 

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import nn
 
-from models.loss import gaussian_nll, kl_divergence, sample
+from models.network.loss import gaussian_nll, kl_divergence, sample
 
 
 class DilatedBlock(nn.Module):

@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from ecg_spark.ecg import Recording, RecordingError, average_beat, read_recording
 from ecg_spark.simulate.heart import PARAMETERS, beat_mv, hearts_from_scores, to_twelve_leads
-from models.fold_encoder import independent_leads
+from models.encoding.fold_encoder import independent_leads
 
 SHARE = 0.07
 """Of the variance of each parameter of a simulated heart, what its one variant explains."""

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from models.encoder import Encoder
-from models.factors import Factors
-from models.fold_encoder import independent_leads, pack
-from models.pca import fit_components
-from models.vae import VAE
+from models.encoding.encoder import Encoder
+from models.encoding.factors import Factors
+from models.encoding.fold_encoder import independent_leads, pack
+from models.network.pca import fit_components
+from models.network.vae import VAE
 
 
 def untrained_encoder(beats: np.ndarray, latents: int) -> Encoder:

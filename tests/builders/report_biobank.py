@@ -34,9 +34,9 @@ from ecg_spark.tables import (
     Table,
     write_rows,
 )
-from models.encoder import load_encoder
-from models.job import Plan
-from models.train import train
+from models.registry.publishing import load_encoder
+from models.training.job import Plan
+from models.training.train import train
 
 HOSTILE = "<script>alert('rs1')</script>"
 PLANTED = (

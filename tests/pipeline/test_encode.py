@@ -14,7 +14,7 @@ from ecg_spark.pipeline.encode import encode
 from ecg_spark.pipeline.latent_quality import intraclass_correlation, linear_probes
 from ecg_spark.pipeline.phenotypes import fold_indicators
 from ecg_spark.simulate.heart import beat_mv, sample_hearts
-from models.fold_encoder import FoldEncoder
+from models.encoding.fold_encoder import FoldEncoder
 from tests.builders.encoders import untrained_encoder
 
 PEOPLE, LATENTS = 24, 3

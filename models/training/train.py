@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from ecg_spark.store import write_whole
-from models import registry
-from models.card import model_card
-from models.evaluation import Metrics, rebuild
-from models.figures import reconstruction_figure, traversal_figure
-from models.job import Outcome, Plan, fitted
-from models.vae import twelve_leads
+from models.encoding.evaluation import Metrics, rebuild
+from models.network.vae import twelve_leads
+from models.registry import publishing
+from models.registry.card import model_card
+from models.registry.figures import reconstruction_figure, traversal_figure
+from models.training.job import Outcome, Plan, fitted
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def train(plan: Plan, model_name: str, folder: str) -> TrainResult:
         sizes = outcome.n_training, outcome.n_held_out
         card = model_card(outcome.encoder, outcome.metrics, *sizes, plan.leave_out)
         with TemporaryDirectory() as scratch:
-            version = registry.register(outcome.encoder, model_name, card, Path(scratch))
+            version = publishing.register(outcome.encoder, model_name, card, Path(scratch))
         write_whole(f"{folder}/history.json", json.dumps(outcome.history, indent=1).encode())
     uri, encoder = f"models:/{model_name}/{version}", outcome.encoder
     log.info("train: registered %s with %d active latents", uri, encoder.n_active)

@@ -20,8 +20,8 @@ from mlflow.types import Schema, TensorSpec
 import ecg_spark
 import models
 from ecg_spark.ecg import BEAT_SAMPLES, LEADS
-from models.encoder import FOLDER, Encoder
-from models.tracking import tracked
+from models.encoding.encoder import FOLDER, Encoder, read_encoder
+from models.registry.tracking import tracked
 
 HISTORY = "history.json"
 
@@ -69,7 +69,7 @@ def register(encoder: Encoder, name: str, card: str, scratch: Path) -> int:
     needed = ("torch", "numpy", "scipy", "safetensors", "mlflow")
     info = mlflow.pyfunc.log_model(
         name="model",
-        python_model=str(sources / "models" / "pyfunc_model.py"),
+        python_model=str(sources / "models" / "registry" / "pyfunc_model.py"),
         artifacts={"model": str(folder)},
         code_paths=[str(folder) for folder in sources.iterdir()],
         signature=signature,
@@ -84,6 +84,16 @@ def register(encoder: Encoder, name: str, card: str, scratch: Path) -> int:
         if alias == "candidate" or alias not in aliases:
             client.set_registered_model_alias(name, alias, info.registered_model_version)
     return int(info.registered_model_version)
+
+
+def load_encoder(model_uri: str, tracking_uri: str, device: str = "cpu") -> Encoder:
+    """The Encoder of a registered model, such as 'models:/ecg-vae@champion', as `read_encoder`'s.
+
+    Raises `InfrastructureError` where MLflow does not answer or does not know the model.
+    """
+    with tracked(tracking_uri):
+        folder = mlflow.artifacts.download_artifacts(artifact_uri=model_uri)
+    return read_encoder(Path(folder) / "artifacts" / FOLDER, device)
 
 
 def _copy(source: Traversable, target: Path) -> None:

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from ecg_spark.simulate.heart import PARAMETERS, beat_mv, hearts_from_scores
-from models.fold_encoder import independent_leads
-from models.posterior import posterior
-from models.vae import VAE
+from models.encoding.fold_encoder import independent_leads
+from models.encoding.posterior import posterior
+from models.network.vae import VAE
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from ecg_spark.ecg import INDEPENDENT_ROWS, LEADS
 from ecg_spark.errors import DataError
-from models.factors import Factors
-from models.pca import Components
-from models.posterior import posterior
-from models.processes import choose_device
-from models.vae import VAE, twelve_leads
+from models.distributed import choose_device
+from models.encoding.factors import Factors
+from models.encoding.posterior import posterior
+from models.network.pca import Components
+from models.network.vae import VAE, twelve_leads
 
 WEIGHTS, CONFIG = "weights.safetensors", "model.json"
 BATCH = 64

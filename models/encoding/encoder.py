@@ -5,14 +5,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 from numpy.typing import NDArray
 
 from ecg_spark.ecg import BEAT_SAMPLES, LEADS
-from models.fold_encoder import Array, Encoding, FoldEncoder, Signals, damaged, read_fold
-from models.split import Hashes, fold_of, uniform
-from models.tracking import tracked
+from models.data.split import Hashes, fold_of, uniform
+from models.encoding.fold_encoder import Array, Encoding, FoldEncoder, Signals, damaged, read_fold
 
 FOLDER, MODEL = "encoder", "folds.json"
 
@@ -142,13 +140,3 @@ def read_encoder(folder: Path, device: str = "cpu") -> Encoder:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise damaged(folder, error) from None
     return Encoder([read_fold(folder / name, device) for name in names], match)
-
-
-def load_encoder(model_uri: str, tracking_uri: str, device: str = "cpu") -> Encoder:
-    """The Encoder of a registered model, such as 'models:/ecg-vae@champion', as `read_encoder`'s.
-
-    Raises `InfrastructureError` where MLflow does not answer or does not know the model.
-    """
-    with tracked(tracking_uri):
-        folder = mlflow.artifacts.download_artifacts(artifact_uri=model_uri)
-    return read_encoder(Path(folder) / "artifacts" / FOLDER, device)

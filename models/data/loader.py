@@ -22,9 +22,9 @@ from torch import Tensor
 from ecg_spark.ecg import BEAT_SAMPLES, INDEPENDENT_ROWS, LEADS
 from ecg_spark.errors import DataError
 from ecg_spark.selection import is_used
-from models.petastorm_compat import batch_reader, parquet_files, table_files
-from models.processes import Shard, largest, shared, total
-from models.split import OWN, TRAINING, VALIDATION, Hashes, Split
+from models.data.petastorm_compat import batch_reader, parquet_files, table_files
+from models.data.split import OWN, TRAINING, VALIDATION, Hashes, Split
+from models.distributed import Shard, largest, shared, total
 
 ALL = Shard()
 BYTES_PER_BEAT = 4 * len(INDEPENDENT_ROWS) * BEAT_SAMPLES

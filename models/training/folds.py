@@ -1,11 +1,11 @@
 """From trained networks to an encoder: factors of each, and those of several folds made the same.
 
-What the factors of one network are, its own decoder decides (models/factors.py). Networks of other
-people find nearly the same space and somewhat other axes in it. The orthogonal map that brings a
-fold's factors closest to those of the first fold (Schönemann, Psychometrika 1966; 31:1) keeps them
-uncorrelated and takes their order, sign and meaning from the first. Two networks, each trained on
-another 1,000 people: mean absolute correlation 0.95 by the map and 0.93 by the best pairing on
-simulated hearts, 0.975 and 0.84 on recordings of a network trained on real ECGs.
+What the factors of one network are, its own decoder decides (models/encoding/factors.py). Networks
+of other people find nearly the same space and somewhat other axes in it. The orthogonal map that
+brings a fold's factors closest to those of the first fold (Schönemann, Psychometrika 1966; 31:1)
+keeps them uncorrelated and takes their order, sign and meaning from the first. Two networks, each
+trained on another 1,000 people: mean absolute correlation 0.95 by the map and 0.93 by the best
+pairing on simulated hearts, 0.975 and 0.84 on recordings of a network trained on real ECGs.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 
 from ecg_spark.study import Model
-from models.encoder import Encoder
-from models.evaluation import AT_MOST
-from models.factors import Factors, fit_factors, mean_kl
-from models.fold_encoder import BATCH, Array, FoldEncoder, Signals, pack
-from models.loader import Beats
-from models.pca import fit_components
-from models.posterior import posterior
-from models.vae import VAE, twelve_leads
+from models.data.loader import Beats
+from models.encoding.encoder import Encoder
+from models.encoding.evaluation import AT_MOST
+from models.encoding.factors import Factors, fit_factors, mean_kl
+from models.encoding.fold_encoder import BATCH, Array, FoldEncoder, Signals, pack
+from models.encoding.posterior import posterior
+from models.network.pca import fit_components
+from models.network.vae import VAE, twelve_leads
 
 
 def finish(

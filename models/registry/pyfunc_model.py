@@ -7,7 +7,7 @@ import mlflow
 import numpy as np
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from models.encoder import read_encoder
+from models.encoding.encoder import read_encoder
 
 
 class EcgVae(PythonModel):

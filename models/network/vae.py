@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ecg_spark.ecg import BEAT_SAMPLES, INDEPENDENT_LEADS
-from models.pca import fit_components
+from models.network.pca import fit_components
 
 N_LEADS = len(INDEPENDENT_LEADS)
 SCORES = 80

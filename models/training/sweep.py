@@ -11,11 +11,11 @@ import mlflow
 
 from ecg_spark.errors import DataError
 from ecg_spark.study import Model
-from models.evaluation import Metrics
-from models.job import Plan, assist, fitted
-from models.processes import choose_device, processes, shared
-from models.tracking import experiment_id, tracked
-from models.train import log_pictures
+from models.distributed import choose_device, processes, shared
+from models.encoding.evaluation import Metrics
+from models.registry.tracking import experiment_id, tracked
+from models.training.job import Plan, assist, fitted
+from models.training.train import log_pictures
 
 log = logging.getLogger(__name__)
 

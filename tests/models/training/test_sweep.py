@@ -19,7 +19,7 @@ from jobs.cli import main
 from jobs.ingest import STEP as INGEST
 from jobs.step import origin
 from jobs.sweep import main as sweep_job
-from models.sweep import combinations
+from models.training.sweep import combinations
 from tests.builders.study_file import MINIMAL
 
 N = 60

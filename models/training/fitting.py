@@ -3,15 +3,16 @@
 How the factors come to be independent and to follow the heart's traits in straight lines, each
 part chosen by measurement (tests/bench/bench_vae.py compares with PCA):
 
-- The decoder is linear amplitudes on a linearly warped time axis (models/vae.py). With convolutions
-  in it the latents rebuild beats as well, but find fewer variants: the traits lie on curves.
+- The decoder is linear amplitudes on a linearly warped time axis (models/network/vae.py). With
+  convolutions in it the latents rebuild beats as well, but find fewer variants: the traits lie on
+  curves.
 - The network starts as a PCA, so that the factors start uncorrelated.
 - The weight of the KL term rises from zero, or many latents would never become active.
 - Weights are averaged over the last steps (EMA), and those of the epoch with the best validation
   ELBO are kept: on 2,000 simulated people they lose 0.06 % of the last ones' ELBO on other people,
   on as many beats of a network trained on real ECGs they gain 0.09 %, and training ends earlier.
 - What correlation is left between the active latents is taken off by the whitening that moves them
-  least (models/factors.py).
+  least (models/encoding/factors.py).
 - Of all uncorrelated factors those are taken that act on as little of the beat as can be (varimax,
   same place): one is a part of the heart's work more often, and its variants are found singly.
 """
@@ -30,12 +31,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ecg_spark.errors import DataError, InfrastructureError
 from ecg_spark.study import Model
-from models.checkpoint import State
-from models.evaluation import AT_MOST, Metrics, evaluate
-from models.loader import Beats
-from models.loss import gaussian_nll, kl_divergence, sample
-from models.processes import average_gradients, share_parameters, total
-from models.vae import VAE
+from models.data.loader import Beats
+from models.distributed import average_gradients, share_parameters, total
+from models.encoding.evaluation import AT_MOST, Metrics, evaluate
+from models.network.loss import gaussian_nll, kl_divergence, sample
+from models.network.vae import VAE
+from models.training.checkpoint import State
 
 WARMED_UP = 0.3
 """The share of the steps over which the KL weight rises."""

@@ -19,14 +19,14 @@ from safetensors.numpy import load
 from ecg_spark.errors import DataError, InfrastructureError
 from ecg_spark.simulate.heart import beat_mv, sample_hearts
 from ecg_spark.study import Model
-from models import tracking
-from models.encoder import load_encoder, read_encoder
-from models.fitting import enough_memory, kl_weight
-from models.fold_encoder import independent_leads
-from models.job import Plan
-from models.registry import read_history
-from models.split import fold_of
-from models.train import train
+from models.data.split import fold_of
+from models.encoding.encoder import read_encoder
+from models.encoding.fold_encoder import independent_leads
+from models.registry import tracking
+from models.registry.publishing import load_encoder, read_history
+from models.training.fitting import enough_memory, kl_weight
+from models.training.job import Plan
+from models.training.train import train
 
 N = 160
 SETTINGS = Model(latents=6, channels=4, epochs=4, batch_size=16, kl_weight=0.5)
@@ -213,9 +213,9 @@ def test_the_kl_weight_rises_and_then_stays():
 
 KILLED = """
 import os, signal, sys
-from models import checkpoint
-from models.job import Plan
-from models.train import train
+from models.training import checkpoint
+from models.training.job import Plan
+from models.training.train import train
 from ecg_spark.study import Model
 
 checkpoint.SECONDS_APART = 0.0

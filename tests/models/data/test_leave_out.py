@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ecg_spark.ecg import FLAGS
 from ecg_spark.errors import DataError
-from models.loader import open_beats, read_epoch
-from models.split import Split
+from models.data.loader import open_beats, read_epoch
+from models.data.split import Split
 
 CPU = torch.device("cpu")
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from ecg_spark.ecg.recording import INDEPENDENT_LEADS, LEADS
 from ecg_spark.errors import DataError
-from models.loader import Streamed, open_beats, read_epoch, row_groups
-from models.processes import Shard
-from models.split import OWN, TRAINING, VALIDATION, Split, fold_of
+from models.data.loader import Streamed, open_beats, read_epoch, row_groups
+from models.data.split import OWN, TRAINING, VALIDATION, Split, fold_of
+from models.distributed import Shard
 
 CPU = torch.device("cpu")
 SPLIT = Split(seed=5, share=0.3)
@@ -75,7 +75,7 @@ def test_the_order_follows_from_the_seed(table):
 
 
 def test_epoch_with_a_missing_row_is_an_error(table, monkeypatch):
-    monkeypatch.setattr("models.loader.row_groups", lambda path, shard: [*row_groups(path), 1])
+    monkeypatch.setattr("models.data.loader.row_groups", lambda path, shard: [*row_groups(path), 1])
     with pytest.raises(DataError, match="230 rows of 231"):
         list(read_epoch(str(table), 1))
 
@@ -128,10 +128,10 @@ from pathlib import Path
 
 import torch
 from ecg_spark.study import Model
-from models.fitting import Fitting
-from models.loader import open_beats
-from models.processes import processes, total
-from models.split import Split
+from models.training.fitting import Fitting
+from models.data.loader import open_beats
+from models.distributed import processes, total
+from models.data.split import Split
 
 settings = Model(latents=3, channels=4, epochs=2, batch_size=16)
 cpu = torch.device("cpu")
@@ -221,7 +221,7 @@ def test_every_person_is_left_out_of_one_fold():
 
 
 def test_streaming_and_memory_give_the_same_beats(table, monkeypatch):
-    monkeypatch.setattr("models.loader.SHUFFLE_BEATS", 50)  # several fills of the buffer
+    monkeypatch.setattr("models.data.loader.SHUFFLE_BEATS", 50)  # several fills of the buffer
     resident = open_beats(str(table), SPLIT, CPU)
     streamed = open_beats(str(table), SPLIT, CPU, room_bytes=0)
     for kept, read in zip(resident, streamed, strict=True):

@@ -6,8 +6,8 @@ model's version in MLflow; it speaks of counts and figures, never of a person.
 
 from collections.abc import Sequence
 
-from models.encoder import Encoder
-from models.evaluation import SEGMENTS_MS, Metrics
+from models.encoding.encoder import Encoder
+from models.encoding.evaluation import SEGMENTS_MS, Metrics
 
 
 def model_card(

@@ -15,17 +15,17 @@ from mlflow.exceptions import MlflowException
 
 from ecg_spark.store import fingerprint
 from ecg_spark.study import Model
-from models import registry
-from models.checkpoint import Checkpoints, State
-from models.encoder import Encoder
-from models.evaluation import AT_MOST, Metrics, compare
-from models.fitting import Fitting
-from models.fold_encoder import FoldEncoder, Signals
-from models.folds import align, finish
-from models.loader import Beats, open_beats
-from models.processes import Shard, choose_device, processes, shared
-from models.split import Split
-from models.tracking import Curves, experiment_id, tracked
+from models.data.loader import Beats, open_beats
+from models.data.split import Split
+from models.distributed import Shard, choose_device, processes, shared
+from models.encoding.encoder import Encoder
+from models.encoding.evaluation import AT_MOST, Metrics, compare
+from models.encoding.fold_encoder import FoldEncoder, Signals
+from models.registry import publishing
+from models.registry.tracking import Curves, experiment_id, tracked
+from models.training.checkpoint import Checkpoints, State
+from models.training.fitting import Fitting
+from models.training.folds import align, finish
 
 log = logging.getLogger(__name__)
 
@@ -192,7 +192,7 @@ def _together(plan: Plan, trained: list[Fold], run_id: str) -> Outcome:
     sizes = trained[0].n_training, sum(fold.n_held_out for fold in trained)
     if len(trained) > 1:
         _log_sizes(run_id, *sizes)
-    registry.log_history(history)
+    publishing.log_history(history)
     return Outcome(run_id, encoder, history, metrics, judged, *sizes)
 
 
@@ -239,7 +239,7 @@ def _log_parameters(plan: Plan, device: torch.device, shard: Shard) -> None:
     about |= {"seed": plan.seed, "device": device.type, "processes": shard.world}
     about |= {"leave_out": ", ".join(plan.leave_out)}
     mlflow.log_params(about | {"table_version": plan.table_version})
-    registry.log_table(plan.beats_path, plan.table_version)
+    publishing.log_table(plan.beats_path, plan.table_version)
 
 
 def _log_sizes(run_id: str, training: int, held_out: int) -> None:

@@ -12,7 +12,7 @@ network 35.5, 33.8, 33.8 (PCA 34.4); recordings of a network trained on real ECG
 import torch
 from torch import Tensor
 
-from models.vae import VAE
+from models.network.vae import VAE
 
 
 @torch.inference_mode()

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from ecg_spark.ecg import BEAT_RATE_HZ, LEADS, R_INDEX
 from ecg_spark.study import Model
-from models.fold_encoder import Array, FoldEncoder, Signals, independent_leads
-from models.loader import Beats
-from models.loss import gaussian_nll, kl_divergence
-from models.processes import total
-from models.vae import VAE, twelve_leads
+from models.data.loader import Beats
+from models.distributed import total
+from models.encoding.fold_encoder import Array, FoldEncoder, Signals, independent_leads
+from models.network.loss import gaussian_nll, kl_divergence
+from models.network.vae import VAE, twelve_leads
 
 Metrics = dict[str, float]
 

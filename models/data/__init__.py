@@ -1,0 +1,1 @@
+"""The beats table through Petastorm, split by participant."""

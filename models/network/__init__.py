@@ -1,0 +1,1 @@
+"""The variational autoencoder, its loss, and its linear peer."""
