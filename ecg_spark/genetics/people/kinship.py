@@ -1,6 +1,7 @@
 """Which samples are relatives, and of whom a set without relatives consists."""
 
 from collections.abc import Iterable
+from heapq import heapify, heappop, heappush
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,26 +79,30 @@ def king_robust(left: NDArray[np.int8], right: NDArray[np.int8]) -> NDArray[np.f
 def unrelated_set(n_samples: int, pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Samples of which no two are a pair: the one with most relatives goes first, then the later.
 
-    The greedy approximation of the maximal independent set; deterministic.
+    The greedy approximation of the maximal independent set; deterministic. `pairs` [pairs, 2] are
+    numbers of two different samples. Time grows as pairs x log(pairs).
     """
-    relatives: dict[int, set[int]] = {}
+    partners: dict[int, set[int]] = {}
     for a, b in pairs.tolist():
-        relatives.setdefault(a, set()).add(b)
-        relatives.setdefault(b, set()).add(a)
-    kept = np.ones(n_samples, bool)
-    while relatives:
-        worst = max(relatives, key=lambda sample: (len(relatives[sample]), sample))
+        partners.setdefault(a, set()).add(b)
+        partners.setdefault(b, set()).add(a)
+    kept = [True] * n_samples
+    left = {sample: len(own) for sample, own in partners.items()}
+    # A sample stands in the queue once for every count of relatives that it has had; only the
+    # last of them is true.
+    queue = [(-count, -sample) for sample, count in left.items()]
+    heapify(queue)
+    while queue:
+        count, worst = (-one for one in heappop(queue))
+        if not kept[worst] or count != left[worst]:
+            continue
         kept[worst] = False
-        for other in relatives.pop(worst):
-            relatives[other].discard(worst)
-            if not relatives[other]:
-                del relatives[other]
+        for other in partners[worst]:
+            left[other] -= 1
+            if kept[other] and left[other]:
+                heappush(queue, (-left[other], -other))
     # One may have gone for relatives that went after it.
-    partners: dict[int, list[int]] = {}
-    for a, b in pairs.tolist():
-        partners.setdefault(a, []).append(b)
-        partners.setdefault(b, []).append(a)
     for sample in sorted(partners):
-        if not kept[partners[sample]].any():
+        if not any(kept[other] for other in partners[sample]):
             kept[sample] = True
-    return kept
+    return np.array(kept, bool)
