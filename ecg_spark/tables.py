@@ -153,7 +153,7 @@ LATENTS = Table(
         model=TEXT,  # "vae", or "pca": the peer with as many components
         fold=WHOLE,  # of the network that made them, which was not trained on the participant
         z=ArrayType(REAL, False),
-        z_sd=ArrayType(REAL, False),
+        z_sd=(ArrayType(REAL, False), None),  # by people with several ECGs; null with too few
         n_ecgs=WHOLE,
     ),
 )

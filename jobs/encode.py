@@ -28,7 +28,7 @@ def work(context: Context) -> Summary:
     return summary
 
 
-STEP = Step("encode", (AVERAGE, TRAIN), lambda study: study.beats.leave_out, work, version=2)
+STEP = Step("encode", (AVERAGE, TRAIN), lambda study: study.beats.leave_out, work, version=3)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

@@ -74,7 +74,7 @@ def join(step: Step, arguments: list[str] | None = None) -> int:
     return guarded(act)
 
 
-STEP = Step("train", (AVERAGE,), settings, work, version=5, check=check)
+STEP = Step("train", (AVERAGE,), settings, work, version=6, check=check)
 
 if __name__ == "__main__":
     first = os.environ.get("RANK", "0") == "0"

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from pyspark import Broadcast, StorageLevel
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import (
@@ -21,7 +21,7 @@ from pyspark.sql.types import (
 from ecg_spark.ecg import BEAT_SAMPLES, LEADS
 from ecg_spark.flow import PEOPLE, RECORDINGS, Row, flow_rows
 from ecg_spark.pipeline.counts import in_words
-from ecg_spark.pipeline.latent_quality import intraclass_correlation
+from ecg_spark.pipeline.latent_quality import Repeatability, repeatability
 from ecg_spark.selection import left_out_for, used_rows, weighted_mean
 from ecg_spark.tables import FLOW, LATENTS, write_rows, write_table
 from models.encoding.encoder import Encoder
@@ -29,14 +29,15 @@ from models.encoding.encoder import Encoder
 BEATS_PER_BATCH = 256
 
 ALL_FLAGGED = "flagged in every recording"
+NO_FACTORS = "no factors found"
+"""The search for the factors of a beat did not end: see models/encoding/posterior.py."""
 
 _ENCODED = StructType(
     [
         StructField("participant_id", StringType()),
         StructField("model", StringType()),
         StructField("fold", IntegerType()),
-        StructField("z", ArrayType(DoubleType(), False)),
-        StructField("z_sd", ArrayType(DoubleType(), False)),
+        StructField("z", ArrayType(DoubleType(), False)),  # null where none were found
         StructField("weight", DoubleType()),
     ]
 )
@@ -52,10 +53,12 @@ def encode(
     """Write the table `latents`: the active latents of every participant, and the PCA peer's.
 
     Recordings with a flag of `leave_out` are not used, and the table `flow` says how many those
-    are. Where the model has a network a fold, a participant's is the one that was not trained on
-    them. A participant with several ECGs gets the mean of their latents by the beats' `weight`;
-    `n_ecgs` says of how many, and the posterior standard deviation becomes that of the mean. The
-    summary holds the intraclass correlation of each latent between several ECGs of a person.
+    are, and of how many no factors were found. Where the model has a network a fold, a
+    participant's is the one that was not trained on them. A participant with several ECGs gets the
+    mean of their latents by the beats' `weight`; `n_ecgs` says of how many. `z_sd` is calibrated on
+    the people with several ECGs: the SD of one ECG's latents about the person's mean, made smaller
+    by the mean over `n_ecgs`. It is null in a study with fewer than 20 such people. The summary
+    holds the intraclass correlation of each latent between several ECGs of a person.
     """
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", BEATS_PER_BATCH)
     shared = spark.sparkContext.broadcast(encoder)
@@ -63,52 +66,70 @@ def encode(
     columns = chosen.select("participant_id", "participant_hash", "signal", "weight")
     encoded = columns.mapInArrow(_encoder_of(shared), _ENCODED)
     n_latents = encoder.n_active
-    mean = F.array(*[weighted_mean(F.col("z")[i]) for i in range(n_latents)])
-    total = F.sum("weight")
-    sd = F.array(
-        *[
-            F.sqrt(F.sum(F.pow(F.col("weight") * F.col("z_sd")[i], 2))) / total
-            for i in range(n_latents)
-        ]
-    )
-    plain_mean = F.array(*[F.avg(F.col("z")[i]) for i in range(n_latents)])
-    squares = F.array(*[F.avg(F.col("z")[i] * F.col("z")[i]) for i in range(n_latents)])
+    every = range(n_latents)
+    weight = F.when(F.col("z").isNotNull(), F.col("weight"))
     latents = encoded.groupBy("participant_id", "model", "fold").agg(
-        mean.alias("z"),
-        sd.alias("z_sd"),
-        F.count(F.lit(1)).cast("int").alias("n_ecgs"),
-        plain_mean.alias("plain_mean"),
-        squares.alias("squares"),
+        F.array(*[weighted_mean(F.col("z")[i]) for i in every]).alias("z"),
+        (F.sqrt(F.sum(weight * weight)) / F.sum(weight)).alias("share_of_sd"),
+        F.count("z").cast("int").alias("n_ecgs"),
+        F.count(F.lit(1)).alias("tried"),
+        F.array(*[F.avg(F.col("z")[i]) for i in every]).alias("plain_mean"),
+        F.array(*[F.avg(F.col("z")[i] * F.col("z")[i]) for i in every]).alias("squares"),
     )
     latents.persist(StorageLevel.DISK_ONLY)  # or every beat would be encoded twice
-    write_table(latents.select(LATENTS.schema.names), LATENTS, target("latents"))
     agreement = {
-        model: intraclass_correlation(latents.where(F.col("model") == model), n_latents)
+        model: repeatability(latents.where(F.col("model") == model), n_latents)
         for model in ("vae", "pca")
     }
+    found = latents.where(F.col("n_ecgs") > 0).withColumn("z_sd", _calibrated(agreement))
+    write_table(found.select(LATENTS.schema.names), LATENTS, target("latents"))
+    own = latents.where(F.col("model") == "vae")
+    lost = own.agg(
+        F.sum(F.col("tried") - F.col("n_ecgs")), F.count(F.when(F.col("n_ecgs") == 0, 1))
+    ).collect()[0]
     latents.unpersist()
     written = spark.read.parquet(target("latents")).where(F.col("model") == "vae")
     several = written.where(F.col("n_ecgs") > 1)
     participants, ecgs = written.agg(F.count("n_ecgs"), F.sum("n_ecgs")).collect()[0]
     recordings = int(ecgs or 0)
-    write_rows(_flow(beats, leave_out, participants, recordings), FLOW, target("flow"))
+    lost_ecgs, lost_people = (int(value or 0) for value in lost)
+    flow = _flow(beats, leave_out, (participants, lost_people), (recordings, lost_ecgs))
+    write_rows(flow, FLOW, target("flow"))
     return {
         "participants": participants,
         "recordings": recordings,
+        "no_factors_found": lost_ecgs,
         "n_latents": n_latents,
         "folds": len(encoder.folds),
         "participants_with_several_ecgs_averaged": several.count(),
-        "icc": {
-            model: None if values is None else [round(float(value), 4) for value in values]
-            for model, values in agreement.items()
-        },
+        "icc": {model: _rounded(known and known.icc) for model, known in agreement.items()},
+        "sd": {model: _rounded(known and known.sd) for model, known in agreement.items()},
     }
 
 
+def _rounded(values: Any) -> list[float] | None:
+    return None if values is None else [round(float(value), 4) for value in values]
+
+
+def _calibrated(agreement: dict[str, Repeatability | None]) -> Column:
+    """The SD of a person's latents, by how several ECGs of people agree; null where few have."""
+    sd = F.lit(None).cast(LATENTS.schema["z_sd"].dataType)
+    for model, known in agreement.items():
+        if known is not None:
+            each = F.array(*[F.col("share_of_sd") * float(value) for value in known.sd])
+            sd = F.when(F.col("model") == model, each).otherwise(sd)
+    return sd
+
+
 def _flow(
-    beats: DataFrame, leave_out: Sequence[str], participants: int, recordings: int
+    beats: DataFrame,
+    leave_out: Sequence[str],
+    participants: tuple[int, int],
+    recordings: tuple[int, int],
 ) -> list[Row]:
     """What became of the beats and of their people; held against what has been encoded.
+
+    Of people and of recordings, how many have factors, and of how many none were found.
 
     A recording with several flags that are left out counts for the first of them.
     """
@@ -119,10 +140,11 @@ def _flow(
         F.count("all").alias("people"), *[F.sum(n).alias(n) for n in ("all", *leave_out)]
     ).collect()[0]
     flagged = in_words({flag: int(row[flag]) for flag in leave_out})
-    people = row["people"]
+    (encoded, lost), (people, lost_people) = recordings, participants
+    out = {ALL_FLAGGED: row["people"] - people - lost_people, NO_FACTORS: lost_people}
     return [
-        *flow_rows("encode", RECORDINGS, row["all"], flagged, recordings),
-        *flow_rows("encode", PEOPLE, people, {ALL_FLAGGED: people - participants}, participants),
+        *flow_rows("encode", RECORDINGS, row["all"], flagged | {NO_FACTORS: lost}, encoded),
+        *flow_rows("encode", PEOPLE, row["people"], out, people),
     ]
 
 
@@ -140,17 +162,15 @@ def _encoder_of(
             people = batch.column("participant_id")
             hashes = batch.column("participant_hash").to_numpy()
             folds = pa.array(encoder.fold_of(hashes), pa.int32())
-            for model, encoding in (
-                ("vae", encoder.encode(signal, hashes)),
-                ("pca", encoder.encode_pca(signal, hashes)),
-            ):
+            z = encoder.encode(signal, hashes).z
+            lost = ~np.isfinite(z).all(axis=1)
+            for model, factors in (("vae", z), ("pca", encoder.encode_pca(signal, hashes).z)):
                 yield pa.RecordBatch.from_arrays(
                     [
                         people,
                         pa.array([model] * len(people)),
                         folds,
-                        pa.array(list(encoding.z), schema.field("z").type),
-                        pa.array(list(encoding.z_sd), schema.field("z_sd").type),
+                        pa.array(list(factors), schema.field("z").type, mask=lost),
                         batch.column("weight"),
                     ],
                     schema=schema,

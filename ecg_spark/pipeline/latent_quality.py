@@ -1,5 +1,7 @@
 """What latents are worth: agreement between two ECGs of a person, what a line reads from them."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -17,12 +19,22 @@ FEWEST_REPEATED = 20
 """People with two ECGs without whom nothing is said of their agreement."""
 
 
-def intraclass_correlation(latents: DataFrame, n_latents: int) -> Array | None:
-    """ICC(1) of each latent over the people with two ECGs or more, [k]; None with fewer than 20.
+@dataclass(frozen=True)
+class Repeatability:
+    """How two ECGs of a person agree: ICC(1) of each latent, and its `sd` between them, [k]."""
+
+    icc: Array
+    sd: Array
+
+
+def repeatability(latents: DataFrame, n_latents: int) -> Repeatability | None:
+    """What several ECGs of a person say of each latent; None with fewer than 20 such people.
 
     `latents` has a row a person: `n_ecgs`, and arrays `plain_mean`, the mean over their ECGs, each
     counting alike, and `squares`, the mean of the squares. One-way random effects with groups of
     unequal size (Shrout and Fleiss, Psychol Bull 1979; 86:420; Donner, Int Stat Rev 1986; 54:67).
+    The SD is that of one ECG about the person's mean: what was measured wrongly and how the heart
+    differs from one day to another.
     """
     n = F.col("n_ecgs").cast("double")
     sums = [F.count(n), F.sum(n), F.sum(n * n)]
@@ -37,7 +49,9 @@ def intraclass_correlation(latents: DataFrame, n_latents: int) -> Array | None:
     between = (second - first**2 / ecgs) / (people - 1)
     within = within / (ecgs - people)
     size = (ecgs - ecgs_squared / ecgs) / (people - 1)
-    return np.asarray((between - within) / (between + (size - 1) * within))
+    icc = (between - within) / (between + (size - 1) * within)
+    # Two ECGs that are the same leave rounding, of either sign.
+    return Repeatability(np.asarray(icc), np.sqrt(np.maximum(within, 0)))
 
 
 def linear_probes(latents: Array, targets: pd.DataFrame, seed: int) -> dict[str, float]:

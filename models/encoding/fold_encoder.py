@@ -34,7 +34,11 @@ Signals = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Encoding:
-    """Latents of n beats: `z` [n, k], posterior mean, and `z_sd` [n, k], posterior SD."""
+    """Latents of n beats: `z` [n, k], the posterior's mode, and `z_sd` [n, k], Laplace's SD there.
+
+    `z_sd` is what the network's own noise leaves open about one beat, not how far a second ECG of
+    the person would fall. A beat whose mode was not found has NaN.
+    """
 
     z: Array
     z_sd: Array
@@ -75,8 +79,8 @@ class FoldEncoder:
         network, factors, _ = self._build()
         parts = []
         for rows in torch.from_numpy(independent_leads(signal)).split(BATCH):
-            own = (part.cpu().numpy() for part in posterior(network, rows.to(network.noise.device)))
-            parts.append(factors.of_posterior(*own))
+            own = posterior(network, rows.to(network.noise.device))
+            parts.append(factors.of_posterior(own.mean.cpu().numpy(), own.covariance.cpu().numpy()))
         z, z_sd = (np.concatenate(part).astype(np.float64) for part in zip(*parts, strict=True))
         return Encoding(z, z_sd)
 

@@ -64,7 +64,8 @@ A variational autoencoder of average heartbeats: 12 leads x 600 samples at 500 H
 fixed sample. It gives {encoder.n_active} latent factors, uncorrelated over the training beats, in
 units of their standard deviation; factors are ordered by their KL divergence, and their sign is
 such that the largest deflection that they cause points up. A beat's factors are the mode of their
-posterior under the decoder, one step from what the encoder guesses; their SD is Laplace's.
+posterior under the decoder, found from where the encoder guesses it. How far two ECGs of a person
+fall apart is measured on the study's people, in its table of latents.
 
 ## What it was trained on
 

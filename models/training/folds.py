@@ -31,7 +31,12 @@ def finish(
     """The encoder of a trained network: its active factors, and PCA with as many components."""
     beats = training.sample(AT_MOST)
     parts = [posterior(network, rows) for rows in torch.from_numpy(beats).split(BATCH)]
-    mean, covariance = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
+    mean, covariance = (
+        torch.cat([getattr(part, name) for part in parts]).numpy()
+        for name in ("mean", "covariance")
+    )
+    found = np.isfinite(mean).all(axis=1)
+    beats, mean, covariance = beats[found], mean[found], covariance[found]
 
     def effect(factors: Factors) -> NDArray[np.float32]:
         around = np.eye(len(factors.turn), dtype=np.float32) * 0.5

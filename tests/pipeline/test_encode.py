@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from ecg_spark.errors import InfrastructureError
 from ecg_spark.pipeline.encode import encode
-from ecg_spark.pipeline.latent_quality import intraclass_correlation, linear_probes
+from ecg_spark.pipeline.latent_quality import linear_probes, repeatability
 from ecg_spark.pipeline.phenotypes import fold_indicators
 from ecg_spark.simulate.heart import beat_mv, sample_hearts
 from models.encoding.fold_encoder import FoldEncoder
@@ -41,23 +41,33 @@ def hashes():
 
 
 @pytest.fixture(scope="module")
-def encoded(spark, beats, encoder, hashes, tmp_path_factory):
+def table_of(spark, hashes):
+    """A function that makes the table of beats from signals [n, 12, 600]."""
+
+    def make(beats):
+        n = len(beats)
+        schema = (
+            "participant_id string, participant_hash long, signal array<float>, weight double, "
+            "flags array<string>"
+        )
+        rows = pd.DataFrame(
+            {
+                "participant_id": [f"p{i // 2}" for i in range(n)],
+                "participant_hash": hashes[:n],
+                "signal": list(beats.reshape(n, -1)),
+                "weight": 0.8,
+                "flags": [["noisy"]] * n,
+            }
+        )
+        return spark.createDataFrame(rows, schema).repartition(3)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def encoded(spark, beats, encoder, table_of, tmp_path_factory):
     folder = tmp_path_factory.mktemp("encoded")
-    rows = pd.DataFrame(
-        {
-            "participant_id": [f"p{i // 2}" for i in range(len(beats))],
-            "participant_hash": hashes,
-            "signal": list(beats.reshape(len(beats), -1)),
-            "weight": 0.8,
-            "flags": [["noisy"]] * len(beats),
-        }
-    )
-    schema = (
-        "participant_id string, participant_hash long, signal array<float>, weight double, "
-        "flags array<string>"
-    )
-    table = spark.createDataFrame(rows, schema)
-    summary = encode(spark, table.repartition(3), encoder, lambda name: f"{folder}/{name}")
+    summary = encode(spark, table_of(beats), encoder, lambda name: f"{folder}/{name}")
     return summary, pd.read_parquet(folder / "latents")
 
 
@@ -101,8 +111,28 @@ def test_several_ecgs_of_a_person_are_averaged(encoded, encoder, beats, hashes):
         n = len(direct.z[own])
         assert row["n_ecgs"] == n
         np.testing.assert_allclose(row["z"], direct.z[own].mean(axis=0), atol=1e-5)
-        expected = np.sqrt((direct.z_sd[own] ** 2).sum(axis=0)) / n
-        np.testing.assert_allclose(row["z_sd"], expected, rtol=1e-4)
+        pairs = direct.z[: 2 * PEOPLE].reshape(PEOPLE, 2, LATENTS)
+        one_ecg = np.sqrt(pairs.var(axis=1, ddof=1).mean(axis=0))
+        np.testing.assert_allclose(row["z_sd"], one_ecg / np.sqrt(n), rtol=1e-3)
+
+
+def test_a_beat_without_factors_is_counted_and_a_spread_of_too_few_is_not_said(
+    spark, beats, encoder, table_of, tmp_path
+):
+    """Of ten people one has such a beat and a good one, another only such beats."""
+    some = beats[:20].copy()
+    some[[4, 6, 7]] = np.nan
+    summary = encode(spark, table_of(some), encoder, lambda name: f"{tmp_path}/{name}")
+    assert summary["no_factors_found"] == 3
+    assert (summary["participants"], summary["recordings"]) == (9, 17)
+    table = pd.read_parquet(tmp_path / "latents")
+    assert "p3" not in set(table["participant_id"])
+    assert set(table.query("participant_id == 'p2'")["n_ecgs"]) == {1}
+    assert np.isfinite(np.stack(table["z"])).all()
+    assert table["z_sd"].isna().all()
+    flow = pd.read_parquet(tmp_path / "flow").set_index(["unit", "reason"])["n"]
+    assert flow["recordings", "no factors found"] == 3
+    assert flow["people", "no factors found"] == 1
 
 
 def test_agreement_between_ecgs_is_that_of_the_analysis_of_variance(
@@ -131,8 +161,10 @@ def test_agreement_with_unequal_numbers_of_ecgs(spark):
     table = spark.createDataFrame(
         people, "n_ecgs int, plain_mean array<double>, squares array<double>"
     ).repartition(3)
-    assert intraclass_correlation(table, 1)[0] == pytest.approx(0.7, abs=0.03)
-    assert intraclass_correlation(table.where("n_ecgs = 1"), 1) is None
+    known = repeatability(table, 1)
+    assert known.icc[0] == pytest.approx(0.7, abs=0.03)
+    assert known.sd[0] == pytest.approx(np.sqrt(0.3), rel=0.03)
+    assert repeatability(table.where("n_ecgs = 1"), 1) is None
 
 
 def test_probes_explain_related_traits_and_not_noise():
