@@ -34,10 +34,8 @@ def rooms_imported(file):
 
 
 def test_every_module_is_in_a_room_that_the_map_names():
-    inside = {
-        path.name for path in ROOT.iterdir() if path.name not in ("__init__.py", "__pycache__")
-    }
-    assert inside == set(MAY_IMPORT)
+    modules = {path.relative_to(ROOT).parts[0] for path in ROOT.rglob("*.py")}
+    assert modules - {"__init__.py"} == set(MAY_IMPORT)
 
 
 @pytest.mark.parametrize("room", MAY_IMPORT)
