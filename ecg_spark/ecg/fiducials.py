@@ -113,7 +113,7 @@ def _quiet(slope: NDArray[np.float64], direction: int, reach: int) -> float:
     """Return where, from R in `direction`, the slope becomes small and stays it for 8 ms."""
     near = slope[R_INDEX - _MIN_QRS * 2 : R_INDEX + _MIN_QRS * 2]
     far = slope[R_INDEX + direction * np.arange(_MIN_QRS // 2, reach + _QUIET_SAMPLES)]
-    floor = float(np.sort(far)[far.size // 10])
+    floor = float(np.sort(far)[far.size // 5])
     limit = max(_QUIET * float(near.max()), 1.5 * floor)
     loud = far > limit
     # A wide complex may rest between two deflections: what is as steep as QRS is within it.

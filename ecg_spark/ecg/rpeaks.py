@@ -222,7 +222,8 @@ def _best_chain(
     """Return the candidates of the chain whose evidence less its costs is largest."""
 
     def pause(gap: float, interval: float) -> float:
-        return _PAUSE * min(max(log(max(gap, 1e-3) / (MISSED_INTERVAL * interval)), 0.0), 1.5)
+        missed = gap / (MISSED_INTERVAL * interval)
+        return _PAUSE * min(log(missed), 1.5) if missed > 1.0 else 0.0
 
     at, own, every, steady = time.tolist(), evidence.tolist(), usual.tolist(), regular.tolist()
     level = np.log(np.minimum(height, 1.5)).tolist()

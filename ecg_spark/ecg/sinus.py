@@ -131,10 +131,11 @@ def _sinus_shape(
         return 0
     interval = np.diff(peaks, prepend=peaks[0] - np.diff(peaks)[0]).astype(np.float64)
     usual = [float(np.median(interval[shape == k])) for k in labels]
+    signals = whole.band(*_CLASS_HZ)
     points = []
     for label, mean_rr in zip(labels, usual, strict=True):
         own = shape == label
-        found = _measured(whole, band, rate, peaks[own], mean_rr)[1]
+        found = _measured(signals, band, rate, peaks[own], mean_rr)[1]
         narrow = is_narrow(found)
         # Coupled beats keep their distance; where the atria fibrillate no beat is early.
         spread = float(np.median(np.abs(interval[own] - mean_rr)))
@@ -146,11 +147,11 @@ def _sinus_shape(
 
 
 def _measured(
-    whole: Spectrum, band: Floats, rate: float, peaks: NDArray[np.int64], rr: float
+    signals: Floats, band: Floats, rate: float, peaks: NDArray[np.int64], rr: float
 ) -> tuple[NDArray[np.float64], Fiducials]:
     """Return the mean beat [8, 600] of some `peaks`, and its waves; it comes `rr` after another."""
     at = _SHAPE_STEP * align(band, rate, peaks / _SHAPE_STEP)
-    beat = middle(cut(whole.band(*_CLASS_HZ), at, R_INDEX, BEAT_SAMPLES)).astype(np.float64)
+    beat = middle(cut(signals, at, R_INDEX, BEAT_SAMPLES)).astype(np.float64)
     return beat, find_fiducials(beat, (BEFORE_R * rr, AFTER_R * rr), 0.0, 1.0)
 
 
@@ -240,18 +241,19 @@ def _of_other_atria(
     if same > _SAME_P or right < _TOLD_APART:
         return early
     is_soon = np.where(late | soon, soon, is_soon)
-    if _has_upright_p(whole, band, rate, peaks[late], float(np.median(kinds[1]))):
+    signals = whole.band(*_CLASS_HZ)
+    if _has_upright_p(signals, band, rate, peaks[late], float(np.median(kinds[1]))):
         return alike & is_soon
-    if _has_upright_p(whole, band, rate, peaks[soon], float(np.median(kinds[0]))):
+    if _has_upright_p(signals, band, rate, peaks[soon], float(np.median(kinds[0]))):
         return alike & ~is_soon
     return early
 
 
 def _has_upright_p(
-    whole: Spectrum, band: Floats, rate: float, peaks: NDArray[np.int64], rr: float
+    signals: Floats, band: Floats, rate: float, peaks: NDArray[np.int64], rr: float
 ) -> bool:
     """Say whether the mean beat has a P wave, upright in I and II as the sinus node's is."""
-    beat, at = _measured(whole, band, rate, peaks, rr)
+    beat, at = _measured(signals, band, rate, peaks, rr)
     if at.p_onset is None or at.p_offset is None:
         return False
     wave = beat[:2, round(at.p_onset) : round(at.p_offset) + 1].sum(axis=0)
