@@ -10,7 +10,13 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_spark.ecg.formats.leads import MIN_SECONDS, StoredLead, add_lead, has_twelve
+from ecg_spark.ecg.formats.leads import (
+    MIN_SECONDS,
+    StoredLead,
+    add_lead,
+    check_extent,
+    has_twelve,
+)
 from ecg_spark.ecg.recording import Note, Reason, RecordingError
 
 TOGETHER = 0.5
@@ -27,13 +33,18 @@ T = TypeVar("T")
 class Part:
     """Leads that were recorded together: `start_s` on a clock of the file, None where not told.
 
-    `place` is the part's number in the file, the first one's where several were joined.
+    `place` is the part's number in the file, the first one's where several were joined. Raises
+    `RecordingError` where the rate is none that is supported: nothing is to be divided by it.
     """
 
     leads: dict[str, StoredLead]
     rate_hz: float
     start_s: float | None = None
     place: int = 0
+
+    def __post_init__(self) -> None:
+        if self.leads:
+            check_extent(self.rate_hz, 0, is_part=True)
 
     @property
     def is_whole(self) -> bool:
