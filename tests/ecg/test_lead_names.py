@@ -67,7 +67,8 @@ def test_difference_of_two_leads_is_not_a_lead(drawn, other):
     st.sampled_from(
         ["-{}", "ECG -{}", "Lead -{}", "\u2212{}", "ECG: -{}", "(-{})", "{} (inverted)", "inv {}",
          "{} [reversed]", "{} (neg)", "{} inverted", "minus {}", "{}neg", "{}, inverted", "{} (-)",
-         "MDC_ECG_LEAD_-{}"]
+         "MDC_ECG_LEAD_-{}", "{} (inv)", "{} [inv.]", "{} (x -1)", "{} (*-1)", "{} (180°)",
+         "{} (opposite)", "{} (upside down)", "{}, invertida"]
     ),
 )  # fmt: skip
 def test_an_inverted_lead_is_not_the_lead(lead, how):
@@ -83,6 +84,16 @@ def test_an_inverted_lead_is_not_the_lead(lead, how):
 )  # fmt: skip
 def test_other_channel_names_are_not_leads(name):
     assert lead_name(name) is None
+
+
+@given(
+    st.sampled_from(LEADS),
+    st.sampled_from(
+        ["4th intercostal space", "0.05-150 Hz", "0-180 Hz", "mV", "Einthoven", "n-10"]
+    ),
+)
+def test_a_remark_about_the_electrode_or_the_filter_leaves_the_lead_as_it_is(lead, remark):
+    assert lead_name(f"{lead} ({remark})") == lead
 
 
 @given(st.text(max_size=40))

@@ -59,8 +59,9 @@ _SPELLING = re.compile(
 )
 _COUNTED = re.compile(rf"(?:{_LEAD_WORDS}){_BETWEEN}([1-3])(?!\w)")
 _OTHERWISE = re.compile(
-    r"INVER|REVERS|NEG|MINUS|FLIP|SWAP|TURNED|MIRROR|-\s*A?V|^\W*-|DIFF|IMPED|OHM|NOIS|QUALI|STATUS|"
-    r"ANNOT|MARK|PACE|RESP|MEDIAN|POST|RIGHT CHEST|V[1-6]R|V[7-9]"
+    r"\bINV|REVERS|NEG|MINUS|FLIP|SWAP|TURNED|MIRROR|OPPOS|UPSIDE|-\s*A?V|^\W*-|"
+    r"-\s*1(?![\d.])|180\s*(?:°|DEG)|DIFF|IMPED|OHM|NOIS|QUALI|STATUS|"
+    r"ANNOT|MARK|\bPAC(?:E|ING)|RESP|MEDIAN|POST|RIGHT CHEST|V[1-6]R|V[7-9]"
 )
 """What a remark may say that makes the channel another than the lead that it names."""
 
