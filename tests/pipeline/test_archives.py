@@ -2,13 +2,14 @@
 
 import io
 import tarfile
+from glob import glob
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
-from ecg_spark.ecg import INDEPENDENT_LEADS, LEADS
+from ecg_spark.ecg import INDEPENDENT_LEADS, LEADS, read_recording
 from ecg_spark.errors import UsageError
 from ecg_spark.participants import read_manifest, read_participants, read_sex
 from ecg_spark.pipeline import ingest as ingesting
@@ -165,6 +166,17 @@ def chapman(folder):
     return expected
 
 
+def ptbxl_flat(folder):
+    """Its recordings at 500 Hz in one folder beside the table, which names them with theirs."""
+    expected = ptbxl(folder)
+    for path in folder.glob("records*/*/*"):
+        path.rename(folder / path.name)
+    rows = (folder / "ptbxl_database.csv").read_text()
+    row = "9,15709.0,61.0,0,1990-01-01 10:00:00,records100/00000/00009_lr,records500/00000/00009_hr"
+    put(folder, "ptbxl_database.csv", f"{rows}{row}\n")
+    return expected
+
+
 LAYOUTS = {
     "mimic-iv-ecg": mimic,
     "code15": code15,
@@ -217,6 +229,30 @@ def test_each_archive_is_read_as_downloaded_without_genotypes(name, spark, tmp_p
         ]
     if name == "mimic-iv-ecg":
         assert set(rows["acquired_at"].dt.year) == {2180}
+
+
+def test_ptbxl_beside_the_checkout_is_found_as_its_table_says(tmp_path):
+    """The study file with random genotypes: its data lie beside the checkout, all in one folder."""
+    expected = ptbxl_flat(tmp_path / "shared" / "data" / "ptbxl")
+    studies = tmp_path / "checkout" / "infra" / "studies"
+    studies.mkdir(parents=True)
+    study = load_study(placed("ptbxl", studies))
+    assert Path(study.output_path) == tmp_path / "checkout" / "out" / "ptbxl"
+    found = {Path(path).name: Path(path) for path in glob(study.locate(study.ecg.path))}
+    assert set(found) == {f"0000{n}_hr.{end}" for n in (1, 2) for end in ("hea", "dat")}
+    manifest = read_manifest(study.ecg.manifest, study.locate(study.ecg.manifest.path))
+    read = {
+        row.participant_id: read_recording(found[f"{Path(row.uri).name}.hea"])
+        for row in manifest.itertuples()
+        if f"{Path(row.uri).name}.hea" in found
+    }
+    assert set(read) == {who for who, _ in expected}
+    for who, samples in expected:
+        assert read[who].sampling_rate_hz == 500
+        assert np.abs(read[who].samples * read[who].microvolts_per_unit - samples).max() < 1
+    assert {moment.year for moment in manifest["acquired_at"]} == {1984, 1990}
+    people = read_participants(study.participants, study.locate(study.participants.path))
+    assert set(read) < set(people.index)  # one has no recording here
 
 
 @pytest.mark.parametrize("name", ["mimic-iv-ecg", "code15", "sph", "ptbxl-full", "chapman-csv"])
