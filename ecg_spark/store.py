@@ -2,6 +2,7 @@
 
     OUT/runs/<step>/<run>/...      what a step wrote, never changed once published
     OUT/published/<step>.json      the pointer: which run holds, made from what
+    OUT/locks/<step>               who is at work on a step
     OUT/secret.key                 what keys the hashes of ids
 
 A reader sees a step's old output or its new one, never half of it: the pointer is replaced by a
@@ -9,11 +10,13 @@ rename on a file system and by a single put on an object store. A run that was k
 pointer to it; the next run of its step removes it.
 """
 
+import fcntl
 import hashlib
 import json
 import logging
 import os
 import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -171,18 +174,54 @@ class Store:
 
     @contextmanager
     def run(self, step: str, made_from: dict[str, Any]) -> Iterator["Run"]:
-        """A new run of a step, in a folder of its own; a failed one leaves nothing behind."""
-        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
-        self._remove_unpublished(step)
-        self._fs.makedirs(self._runs(step, name), exist_ok=True)
-        run = Run(self, step, name, made_from)
-        try:
-            yield run
-        except BaseException:
-            self._remove(step, name)
-            raise
-        if not run.is_published:
-            self._remove(step, name)
+        """A new run of a step, in a folder of its own; a failed one leaves nothing behind.
+
+        Raises `InfrastructureError` where another process is at work on the step.
+        """
+        with self.lock(step):
+            name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+            self._remove_unpublished(step)
+            self._fs.makedirs(self._runs(step, name), exist_ok=True)
+            run = Run(self, step, name, made_from)
+            try:
+                yield run
+            except BaseException:
+                self._remove(step, name)
+                raise
+            if not run.is_published:
+                self._remove(step, name)
+
+    @contextmanager
+    def lock(self, step: str) -> Iterator[None]:
+        """Keep other processes from a step while this one is at work on it.
+
+        The kernel holds the lock and lets go of it when the process ends, however that is. An
+        object store has none: there two runs of a step at once are not told apart.
+
+        Raises `InfrastructureError`, which says who is at work, where that is another process.
+        """
+        if "file" not in self._fs.protocol:
+            yield
+            return
+        folder = f"{self._base}/locks"
+        os.makedirs(folder, exist_ok=True)
+        with open(f"{folder}/{step}", "a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise InfrastructureError(
+                    f"The step '{step}' is being run in this output folder by "
+                    f"{file.read().strip() or 'another process'}: wait for it, or stop it and run "
+                    f"the same command again."
+                ) from None
+            file.truncate(0)
+            file.write(
+                f"process {os.getpid()} on {socket.gethostname()} since "
+                f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+            )
+            file.flush()
+            yield
 
     def put_copy(self, path: str, name: str) -> str:
         """Copy a file of a run to `name` in the output folder, whole or not at all; its path."""

@@ -94,12 +94,17 @@ class Model(Section):
     kl_weight: Annotated[float, Field(gt=0)] = 1.0
     epochs: Annotated[int, Field(ge=1)] = 100
     patience: Annotated[int, Field(ge=1)] | None = Field(
-        20, description="epochs without a better validation ELBO that end training; null: none"
+        20, description="epochs without a lower validation loss that end training; null: none"
     )
     batch_size: Annotated[int, Field(ge=2)] = 64
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     validation_share: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.15, description="participants who are held out; with several folds, in each"
+        0.15,
+        description="participants by whom the best epoch is chosen, and settings in a sweep; with "
+        "several folds, in each",
+    )
+    test_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.1, description="participants whom nothing is chosen by: the published figures are of them"
     )
     folds: Annotated[int, Field(ge=1, le=20)] = Field(
         1,
@@ -112,6 +117,12 @@ class Model(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where train and encode work; auto: on a GPU where there is one"
     )
+
+    @property
+    def training_share(self) -> float:
+        """The share of the participants that each network is trained on."""
+        others = 1 - 1 / self.folds if self.folds > 1 else 1.0
+        return (1 - self.test_share) * others * (1 - self.validation_share)
 
 
 class Mlflow(Section):

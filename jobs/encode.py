@@ -24,7 +24,7 @@ def work(context: Context) -> Summary:
         if values
         for name, value in {"mean": sum(values) / len(values), "lowest": min(values)}.items()
     }
-    log_back(trained["run_id"], metrics, uri)
+    log_back(trained["run_id"], trained["model_id"], metrics, uri)
     return summary
 
 

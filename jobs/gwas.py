@@ -86,7 +86,8 @@ def work(context: Context) -> Summary:
     for figure in ("mean_lambda", "mean_chi2", "loci"):
         for method, value in summary[figure].items():
             found[f"gwas/{figure}_{method.replace(' ', '_')}"] = float(value)
-    log_back(inputs["train"].summary["run_id"], found, study.tracking_uri)
+    trained = inputs["train"].summary
+    log_back(trained["run_id"], trained["model_id"], found, study.tracking_uri)
     return summary | {"probes": {name: round(value, 4) for name, value in probes.items()}}
 
 

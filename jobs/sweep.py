@@ -44,7 +44,8 @@ def run_sweep(study: Study) -> Summary:
     """Train every combination of the study's grid, print the table, and return the summary."""
     plan = planned(study)
     check(study)
-    run_id, trials = sweep(plan, study.sweep)
+    with Store(study.output_path).lock("sweep"):
+        run_id, trials = sweep(plan, study.sweep)
     print(table(list(study.sweep), trials), flush=True)
     return {
         "step": "sweep",

@@ -19,10 +19,13 @@ from models.training.train import train
 
 
 def settings(study: Study) -> Any:
-    """The model's settings, where it is tracked, the seed, and what is left out."""
+    """What decides the model, under which name it is kept, the seed, and what is left out.
+
+    On what device it is trained, and at which address MLflow answers, is no reason to train anew.
+    """
     return [
-        study.model.model_dump(),
-        study.mlflow.model_dump(),
+        study.model.model_dump(exclude={"device"}),
+        study.mlflow.model_dump(exclude={"tracking_uri"}),
         study.seed,
         study.beats.leave_out,
     ]
@@ -46,6 +49,7 @@ def plan_of(study: Study, store: Store, beats: Publication, name: str) -> Plan:
         study.mlflow.experiment,
         f"{store.root}/checkpoints/{name}",
         leave_out=study.beats.leave_out,
+        study=study.name,
     )
 
 

@@ -1,5 +1,9 @@
 """Publications: all or nothing, whatever happens to the run."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from ecg_spark.errors import InfrastructureError, UsageError
@@ -104,3 +108,30 @@ def test_a_changed_file_changes_its_stamp(tmp_path):
     file.write_text("ab")
     stamps = [missing, before, file_stamp(str(file))]
     assert all(stamps.count(stamp) == 1 for stamp in stamps)
+
+
+HOLDER = """
+import sys, time
+from ecg_spark.store import Store
+with Store(sys.argv[1]).run("train", {}):
+    print("at work", flush=True)
+    time.sleep(300)
+"""
+
+
+def test_a_step_at_work_is_said_with_its_process_and_a_killed_one_holds_nothing(tmp_path):
+    store = Store(str(tmp_path))
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as holder:
+        try:
+            assert holder.stdout.readline().strip() == "at work"
+            (theirs,) = (tmp_path / "runs" / "train").iterdir()
+            with pytest.raises(InfrastructureError, match=rf"'train'.* process {holder.pid} on "):
+                publish(store, "train", "new")
+            assert theirs.is_dir()
+            publish(store, "ingest", "other steps go on")
+        finally:
+            holder.kill()
+    publish(store, "train", "new")
+    assert content(store, "train") == "new"

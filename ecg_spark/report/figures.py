@@ -91,7 +91,7 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     table = pd.DataFrame(history)
     panels = [
         ("Loss", [("train/loss", FAINT, "training"), ("val/loss", BLUE, "held out")], ""),
-        ("Mean absolute error", [("val/mae_uv", BLUE, "held out")], "µV"),
+        ("Mean absolute error", [("guess/mae_uv", BLUE, "held out")], "µV"),
         (
             "KL divergence",
             [("train/kl", FAINT, "training"), ("val/kl", BLUE, "held out")],

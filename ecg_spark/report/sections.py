@@ -181,14 +181,14 @@ def _probe_rows(probes: Mapping[str, float]) -> list[list[Any]]:
 
 
 def _held_out_beats(material: Material) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """A sample of the beats that the model was judged on, one a person, and whose they are.
+    """A sample of the beats that the model was tested on, one a person, and whose they are.
 
     [n, 12, 600] in mV, and the hashes [n].
     """
     rows = evidence.used_rows(
         material.table("average", "beats"),
         ["signal", "participant_hash"],
-        int(HELD_OUT_SHOWN / material.encoder.held_out_share),
+        int(HELD_OUT_SHOWN / material.encoder.test_share),
         material.leave_out,
     )
     rows = rows.filter(material.encoder.held_out(rows["participant_hash"].to_numpy()))
@@ -199,12 +199,13 @@ def _held_out_beats(material: Material) -> tuple[NDArray[np.float32], NDArray[np
 def _metric_rows(metrics: Mapping[str, float]) -> list[list[Any]]:
     """Held-out figures of the VAE and of PCA that the training published."""
     rows: list[list[Any]] = [
-        [title, metrics[f"val/{key}"], metrics[f"pca/{key}"]] for key, title in METRICS.items()
+        [title, metrics[f"test/{key}"], metrics[f"test_pca/{key}"]]
+        for key, title in METRICS.items()
     ]
     independence = {
-        "val/mean_abs_r": "mean |r| between two latents",
-        "val/max_abs_r": "largest |r| between two latents",
-        "val/max_abs_r_by_chance": "the same by chance in so few people, were all zero",
+        "test/mean_abs_r": "mean |r| between two latents",
+        "test/max_abs_r": "largest |r| between two latents",
+        "test/max_abs_r_by_chance": "the same by chance in so few people, were all zero",
     }
     rows += [[title, metrics[key], None] for key, title in independence.items() if key in metrics]
     return rows

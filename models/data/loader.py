@@ -23,7 +23,7 @@ from ecg_spark.ecg import BEAT_SAMPLES, INDEPENDENT_ROWS, LEADS
 from ecg_spark.errors import DataError
 from ecg_spark.selection import is_used
 from models.data.petastorm_compat import batch_reader, parquet_files, table_files
-from models.data.split import OWN, TRAINING, VALIDATION, Hashes, Split
+from models.data.split import OWN, TEST, TRAINING, VALIDATION, Hashes, Split
 from models.distributed import Shard, largest, shared, total
 
 ALL = Shard()
@@ -64,7 +64,7 @@ def read_epoch(
     shard: Shard = ALL,
     wanted: Wanted | None = None,
     leave_out: Sequence[str] = (),
-) -> Iterator[tuple[Signals, Hashes]]:
+) -> Generator[tuple[Signals, Hashes]]:
     """Every beat of the table, or of a shard's row groups, once, a row group at a time.
 
     Signals [n, 8, 600] in mV and participant hashes [n], of those whose hashes are `wanted` and
@@ -269,10 +269,10 @@ def open_beats(
     room_bytes: int | None = None,
     leave_out: Sequence[str] = (),
 ) -> tuple[Beats, Beats, Beats]:
-    """Beats of a table by participant: for training, for validation, and those to be judged on.
+    """Beats of a table by participant: for training, for validation, and of the fold's own people.
 
-    Those with a flag of `leave_out` are none of them. The last are of the network's own fold; with
-    one fold they are those for validation. All are
+    Those with a flag of `leave_out` are none of them, and neither are the test's. With one fold
+    the last are those for validation. All are
     read once and kept on the device where they take at most `room_bytes`, by default a third of
     its free memory, shared by the processes; else each process streams its row groups every epoch.
     Raises `DataError` where a side of the split is empty, also for one process.
@@ -282,10 +282,11 @@ def open_beats(
     fits = shared(sum(row_groups(path)) * BYTES_PER_BEAT <= room_bytes)
     sides = (TRAINING, VALIDATION) if split.folds == 1 else (TRAINING, VALIDATION, OWN)
     kept: list[list[Signals]] = [[] for _ in sides]
-    own = [0 for _ in sides]
+    own, tested = [0 for _ in sides], 0
     reading = ALL if fits else shard
     for signals, hashes in read_epoch(path, split.seed, reading, leave_out=leave_out):
         side_of_row = split.side(hashes)
+        tested += int((side_of_row == TEST).sum())
         for side in sides:
             rows = side_of_row == side
             own[side] += int(rows.sum())
@@ -300,6 +301,9 @@ def open_beats(
             f"empty; add participants or change model.validation_share, model.folds or "
             f"beats.leave_out."
         )
+    everywhere = tested if fits else int(total(torch.tensor(tested, device=device)))
+    if split.test_share and not everywhere:
+        raise _nobody_to_test()
     opened: list[Beats]
     if fits:
         opened = [
@@ -320,3 +324,33 @@ def _free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return int(psutil.virtual_memory().available)
+
+
+def beats_of_the_test(
+    path: str, split: Split, at_most: int, leave_out: Sequence[str] = ()
+) -> tuple[Signals, Hashes]:
+    """Up to so many beats of the people whom no training has seen, [n, 8, 600] in mV, and whose.
+
+    Raises `DataError` where there is none.
+    """
+
+    def wanted(hashes: Hashes) -> NDArray[np.bool_]:
+        return np.asarray(split.side(hashes) == TEST)
+
+    signals: list[Signals] = []
+    whose: list[Hashes] = []
+    with closing(read_epoch(path, split.seed, ALL, wanted, leave_out)) as groups:
+        for group, hashes in groups:
+            signals.append(group)
+            whose.append(hashes)
+            if sum(map(len, whose)) >= at_most:
+                break
+    if not sum(map(len, whose)):
+        raise _nobody_to_test()
+    return np.concatenate(signals)[:at_most], np.concatenate(whose)[:at_most]
+
+
+def _nobody_to_test() -> DataError:
+    return DataError(
+        "No beat is left to test the model on: add participants, or raise model.test_share."
+    )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_spark.ecg import BEAT_SAMPLES, LEADS
-from models.data.split import Hashes, fold_of, uniform
+from models.data.split import Hashes, fold_of, of_the_test
 from models.encoding.fold_encoder import Array, Encoding, FoldEncoder, Signals, damaged, read_fold
 
 FOLDER, MODEL = "encoder", "folds.json"
@@ -49,13 +49,13 @@ class Encoder:
         return fold_of(hashes, int(self.config["seed"]), len(self.folds))
 
     @property
-    def held_out_share(self) -> float:
-        """The share of the participants whose beats the figures were taken from."""
-        return 1.0 if len(self.folds) > 1 else float(self.config["validation_share"])
+    def test_share(self) -> float:
+        """The share of the participants whose beats the published figures are of."""
+        return float(self.config["test_share"])
 
     def held_out(self, hashes: Hashes) -> NDArray[np.bool_]:
-        """Whose beats the figures were taken from: with several folds everybody's."""
-        return uniform(hashes, int(self.config["seed"])) < self.held_out_share
+        """Whose beats the published figures are of: no network, choice or rotation saw them."""
+        return of_the_test(hashes, int(self.config["seed"]), self.test_share)
 
     def encode(self, signal: Signals, hashes: Hashes | None = None) -> Encoding:
         """Active latents of beats, float32 [n, 12, 600] in mV; posterior SDs are averaged."""

@@ -8,11 +8,12 @@ from scipy.stats import norm
 from torch import Tensor
 
 from ecg_spark.ecg import BEAT_RATE_HZ, LEADS, R_INDEX
+from ecg_spark.errors import DataError
 from ecg_spark.study import Model
 from models.data.loader import Beats
 from models.distributed import total
 from models.encoding.fold_encoder import Array, FoldEncoder, Signals, independent_leads
-from models.network.loss import gaussian_nll, kl_divergence
+from models.network.loss import gaussian_nll, kl_divergence, sample
 from models.network.vae import VAE, twelve_leads
 
 Metrics = dict[str, float]
@@ -20,23 +21,32 @@ Metrics = dict[str, float]
 AT_MOST = 20_000
 """Beats of a larger set that the components, the factors, figures and pictures are made from."""
 
+VALIDATED, PEER = "val", "pca"
+"""What the names of figures on validation people begin with, of the model and of its PCA peer."""
+TESTED, TESTED_PEER = "test", "test_pca"
+"""The same of the figures that are published, on people whom nothing was chosen by."""
+
 SEGMENTS_MS = {"p": (-280, -60), "qrs": (-60, 60), "st_t": (60, 460)}
 """Parts of a beat in ms from R, for people at rest."""
 
 
 @torch.inference_mode()
 def evaluate(network: VAE, held_out: Beats, settings: Model) -> Metrics:
-    """Figures on held-out beats, rebuilt from the means that the encoder guesses.
+    """Figures of an epoch on held-out beats, from the encoder's guess at the latents.
 
-    The trained model's own (`compare`) are of the posterior's mode and better. The loss has the
-    final KL weight in every epoch, so that epochs can be compared. Of several processes each takes
-    its part of the beats.
+    `val/loss` is the training's own loss, the negative ELBO with a weighted KL term, at the final
+    weight and with the same draws of the noise in every epoch, so that epochs can be compared.
+    `guess/mae_uv` and `guess/pearson_r` are of beats rebuilt from the guess; the trained model's
+    own (`compare`) are of the posterior's mode and better. Of several processes each takes its
+    part of the beats.
     """
+    noise = torch.Generator(network.noise.device).manual_seed(1)
     sums = torch.zeros(4 + settings.latents, device=network.noise.device)
     for beats in held_out.once(512):
         mean, log_variance = network.encode(beats)
         rebuilt = network.decode(mean)
-        nll = gaussian_nll(beats, rebuilt, network.noise)
+        drawn = network.decode(sample(mean, log_variance, noise))
+        nll = gaussian_nll(beats, drawn, network.noise)
         error, r = agreement(beats, rebuilt)
         four = torch.stack([torch.ones_like(nll), nll, error, r], dim=1)
         sums += torch.cat([four, kl_divergence(mean, log_variance)], dim=1).sum(dim=0)
@@ -45,8 +55,8 @@ def evaluate(network: VAE, held_out: Beats, settings: Model) -> Metrics:
     return {
         "val/loss": nll + settings.kl_weight * sum(kl),
         "val/kl": sum(kl),
-        "val/mae_uv": error,
-        "val/pearson_r": r,
+        "guess/mae_uv": error,
+        "guess/pearson_r": r,
         "val/active_units": float(sum(value >= settings.min_active_kl for value in kl)),
     }
 
@@ -59,20 +69,26 @@ def agreement(beats: Tensor, rebuilt: Tensor) -> tuple[Tensor, Tensor]:
     return error, r.mean(dim=1)
 
 
-def compare(judged: Sequence[tuple[FoldEncoder, Signals]]) -> Metrics:
+def compare(
+    judged: Sequence[tuple[FoldEncoder, Signals]], model: str = VALIDATED, peer: str = PEER
+) -> Metrics:
     """Figures of a model and of its PCA peer on beats [n, 8, 600] that each network has not seen.
 
-    `val/` is the model, `pca/` the peer: mean absolute error in µV over all leads, by lead and by
-    part of the beat, and Pearson r. `val/max_abs_r` and `val/mean_abs_r` are of the correlations
-    between two active latents, about the means of each network's people; 0 where there is one.
-    With few people the largest of many correlations is far from 0 by chance alone:
-    `val/max_abs_r_by_chance` is its median where all are 0.
+    Names begin with `model` and `peer`, here `val/` and `pca/`: mean absolute error in µV over all
+    leads, by lead and by part of the beat, and Pearson r. `val/max_abs_r` and `val/mean_abs_r` are
+    of the correlations between two active latents, about the means of each network's people; 0
+    where there is one. With few people the largest of many correlations is far from 0 by chance
+    alone: `val/max_abs_r_by_chance` is its median where all are 0. `val/no_factors` is the share of
+    beats for which none were found; the other figures are without them.
     """
-    beats = np.concatenate([own for _, own in judged])
-    signal = twelve_leads(torch.from_numpy(beats)).numpy()
-    z, rebuilt = rebuild(judged)
-    metrics: Metrics = {"val/active_units": float(z.shape[1])}
-    for name, twelve in rebuilt.items():
+    signal, z, rebuilt = rebuild(judged)
+    beats = independent_leads(signal)
+    every = sum(len(own) for _, own in judged)
+    metrics: Metrics = {
+        f"{model}/active_units": float(z.shape[1]),
+        f"{model}/no_factors": 1 - len(beats) / every,
+    }
+    for name, twelve in zip((model, peer), rebuilt.values(), strict=True):
         independent = torch.from_numpy(independent_leads(twelve))
         error, r = agreement(torch.from_numpy(beats), independent)
         metrics |= {f"{name}/mae_uv": float(error.mean()), f"{name}/pearson_r": float(r.mean())}
@@ -87,9 +103,9 @@ def compare(judged: Sequence[tuple[FoldEncoder, Signals]]) -> Metrics:
         correlations = np.asarray(np.corrcoef(z, rowvar=False))
         between = np.abs(correlations[np.triu_indices(z.shape[1], 1)])
     return metrics | {
-        "val/max_abs_r": float(between.max()),
-        "val/mean_abs_r": float(between.mean()),
-        "val/max_abs_r_by_chance": largest_by_chance(z.shape[1], len(z)),
+        f"{model}/max_abs_r": float(between.max()),
+        f"{model}/mean_abs_r": float(between.mean()),
+        f"{model}/max_abs_r_by_chance": largest_by_chance(z.shape[1], len(z)),
     }
 
 
@@ -105,15 +121,30 @@ def largest_by_chance(k: int, n: int) -> float:
     return min(float(norm.ppf((1 + 0.5 ** (1 / pairs)) / 2) / np.sqrt(n - 1)), 1.0)
 
 
-def rebuild(judged: Sequence[tuple[FoldEncoder, Signals]]) -> tuple[Array, dict[str, Signals]]:
-    """Latents of all beats, centred by network, and the beats rebuilt, [n, 12, 600] in mV."""
+def rebuild(
+    judged: Sequence[tuple[FoldEncoder, Signals]],
+) -> tuple[Signals, Array, dict[str, Signals]]:
+    """Beats [n, 12, 600] in mV, their latents, centred by network, and the beats rebuilt.
+
+    Those for which no factors were found are left out. Raises `DataError` where that is all.
+    """
     latents: list[Array] = []
-    rebuilt: dict[str, list[Signals]] = {"val": [], "pca": []}
+    measured: list[Signals] = []
+    rebuilt: dict[str, list[Signals]] = {"model": [], "peer": []}
     for encoder, beats in judged:
         signal = twelve_leads(torch.from_numpy(beats)).numpy()
         z = encoder.encode(signal).z
-        latents.append(z - z.mean(axis=0))
-        rebuilt["val"].append(encoder.decode(z))
-        rebuilt["pca"].append(encoder.decode_pca(encoder.encode_pca(signal).z))
+        found = np.isfinite(z).all(axis=1)
+        z, signal = z[found], signal[found]
+        if len(z):
+            latents.append(z - z.mean(axis=0))
+            measured.append(signal)
+            rebuilt["model"].append(encoder.decode(z))
+            rebuilt["peer"].append(encoder.decode_pca(encoder.encode_pca(signal).z))
+    if not latents:
+        raise DataError(
+            "The model finds factors of no held-out beat: lower model.learning_rate, or look for "
+            "extreme beats in the beats table."
+        )
     together = {name: np.concatenate(parts) for name, parts in rebuilt.items()}
-    return np.concatenate(latents), together
+    return np.concatenate(measured), np.concatenate(latents), together

@@ -24,6 +24,8 @@ from models.encoding.posterior import posterior
 from models.network.pca import Components
 from models.network.vae import VAE, twelve_leads
 
+FORM = 2
+"""Of a model's files. 2: people of the test are held out; before, z was one step from a guess."""
 WEIGHTS, CONFIG = "weights.safetensors", "model.json"
 BATCH = 64
 """Beats that are encoded at a time: their derivatives by the latents take 25 MB."""
@@ -152,9 +154,18 @@ def pack(
 
 
 def read_fold(folder: Path, device: str) -> FoldEncoder:
-    """What `FoldEncoder.save` wrote into a folder. Raises `DataError` where it is damaged."""
+    """What `FoldEncoder.save` wrote into a folder.
+
+    Raises `DataError` where it is damaged or of another form.
+    """
     try:
         config = json.loads((folder / CONFIG).read_text("utf-8"))
+        form = config.get("form", 1)
+        if form != FORM:
+            raise DataError(
+                f"The model is of form {form}, this ecg-spark reads form {FORM}: train it "
+                f"again, or load it with the version that made it."
+            )
         weights = (folder / WEIGHTS).read_bytes()
         FoldEncoder(weights, config)._build()
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:

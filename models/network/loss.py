@@ -25,6 +25,7 @@ def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance)
 
 
-def sample(mean: Tensor, log_variance: Tensor) -> Tensor:
+def sample(mean: Tensor, log_variance: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """A draw from the posterior that passes gradients on (the reparameterisation)."""
-    return mean + torch.randn_like(mean) * (log_variance / 2).exp()
+    noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
+    return mean + noise * (log_variance / 2).exp()

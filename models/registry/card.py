@@ -7,14 +7,14 @@ model's version in MLflow; it speaks of counts and figures, never of a person.
 from collections.abc import Sequence
 
 from models.encoding.encoder import Encoder
-from models.encoding.evaluation import SEGMENTS_MS, Metrics
+from models.encoding.evaluation import SEGMENTS_MS, TESTED, TESTED_PEER, Metrics
 
 
 def model_card(
     encoder: Encoder,
     metrics: Metrics,
     beats_training: int,
-    beats_held_out: int,
+    beats_tested: int,
     leave_out: Sequence[str] = (),
 ) -> str:
     """The card as Markdown, from the model's configuration and its held-out figures."""
@@ -26,14 +26,19 @@ def model_card(
         ),
         ("Pearson r, mean over leads", "pearson_r", "{:.4f}"),
     ]
+
+    def shown(whose: str, key: str, form: str) -> str:
+        return form.format(metrics[f"{whose}/{key}"])
+
     table = "\n".join(
-        f"| {title} | {form.format(metrics[f'val/{key}'])} | {form.format(metrics[f'pca/{key}'])} |"
+        f"| {title} | {shown(TESTED, key, form)} | {shown(TESTED_PEER, key, form)} |"
         for title, key, form in rows
     )
     independence = (
         f"Absolute correlation between two factors on held-out beats: "
-        f"{metrics['val/max_abs_r']:.2f} at most, {metrics['val/mean_abs_r']:.2f} on average; at "
-        f"most {metrics['val/max_abs_r_by_chance']:.2f} would be chance.\n\n"
+        f"{shown(TESTED, 'max_abs_r', '{:.2f}')} at most, "
+        f"{shown(TESTED, 'mean_abs_r', '{:.2f}')} on average; at most "
+        f"{shown(TESTED, 'max_abs_r_by_chance', '{:.2f}')} would be chance.\n\n"
         if encoder.n_active > 1
         else ""
     )
@@ -52,11 +57,6 @@ def model_card(
         if leave_out
         else ""
     )
-    whose = (
-        "of every participant, by the network not trained on them,"
-        if len(encoder.folds) > 1
-        else "of them"
-    )
     return f"""\
 ## What it is
 
@@ -70,8 +70,9 @@ fall apart is measured on the study's people, in its table of latents.
 ## What it was trained on
 
 {beats_training} average beats (table version `{encoder.config["table_version"]}`); people, not
-ECGs, were held out: {beats_held_out} beats {whose} give the figures below. Seed
-{encoder.config["seed"]}. {left_out}
+ECGs, were held out: {beats_tested} beats of people by whom neither an epoch nor settings nor the
+factors were chosen give the figures below. Relatives may be on both sides: kinship is not known
+when the beats are trained on. Seed {encoder.config["seed"]}. {left_out}
 
 {networks}## How good it is, on held-out people
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import warnings
+from collections.abc import Mapping
 from importlib.abc import Traversable
 from importlib.metadata import version
 from importlib.resources import files as package_files
@@ -24,6 +25,11 @@ from models.encoding.encoder import FOLDER, Encoder, read_encoder
 from models.registry.tracking import tracked
 
 HISTORY = "history.json"
+NEEDED = ("torch", "numpy", "scipy", "safetensors", "mlflow", "pydicom", "h5py")
+"""What the registered model imports: its requirements, at the versions that trained it."""
+
+BEATS = Schema([TensorSpec(np.dtype(np.float32), (-1, len(LEADS), BEAT_SAMPLES))])
+"""What a model is trained on and takes: average beats in mV."""
 
 
 def log_table(path: str, table_version: str) -> None:
@@ -34,7 +40,9 @@ def log_table(path: str, table_version: str) -> None:
         digest = hashlib.sha256(table_version.encode()).hexdigest()[:32]
     with warnings.catch_warnings(action="ignore"):  # MLflow registers its local source twice
         source = resolve_dataset_source(files.unstrip_protocol(root))
-    table = MetaDataset(source, name="beats", digest=digest)  # type: ignore[abstract]  # it is not
+    table = MetaDataset(  # type: ignore[abstract]  # it is not
+        source, name="beats", digest=digest, schema=BEATS
+    )
     mlflow.log_input(table, context="training")
 
 
@@ -49,41 +57,59 @@ def read_history(run_id: str, tracking_uri: str) -> list[dict[str, float]]:
         return list(json.loads(mlflow.artifacts.load_text(f"runs:/{run_id}/{HISTORY}")))
 
 
-def register(encoder: Encoder, name: str, card: str, scratch: Path) -> int:
-    """Log the model as a pyfunc of the active run, register it and return its version.
+def requirements() -> list[str]:
+    """What an environment needs in which the registered model is to be loaded, as pip takes it.
+
+    A build of PyTorch for one kind of machine (2.13.0+cpu) is no version that an index has: the
+    model runs on any.
+    """
+    return [f"{package}=={version(package).split('+')[0]}" for package in NEEDED]
+
+
+def register(
+    encoder: Encoder,
+    name: str,
+    card: str,
+    metrics: Mapping[str, float],
+    step: int,
+    scratch: Path,
+) -> tuple[int, str]:
+    """Log the model as a pyfunc of the active run, register it; its version and MLflow's model id.
 
     It carries the code that it needs, and its weights as safetensors. The version gets the card
-    as its description and the alias `candidate`, and `champion` where the model has none.
+    as its description and the alias `candidate`, and `champion` where the model has none. The
+    logged model has the name of the run and `metrics`, so that models can be sorted by them.
     """
     folder = scratch / FOLDER
     folder.mkdir()
     encoder.save(folder)
     example = encoder.decode(np.zeros((1, encoder.n_active)))  # the mean beat: nobody's own
     signature = ModelSignature(
-        Schema([TensorSpec(np.dtype(np.float32), (-1, len(LEADS), BEAT_SAMPLES))]),
+        BEATS,
         Schema([TensorSpec(np.dtype(np.float64), (-1, encoder.n_active))]),
     )
     sources = scratch / "sources"
     for package in (models, ecg_spark):
         _copy(package_files(package), sources / package.__name__)
-    needed = ("torch", "numpy", "scipy", "safetensors", "mlflow")
+    run = mlflow.active_run()
     info = mlflow.pyfunc.log_model(
-        name="model",
+        name=run.info.run_name if run else "model",
         python_model=str(sources / "models" / "registry" / "pyfunc_model.py"),
         artifacts={"model": str(folder)},
         code_paths=[str(folder) for folder in sources.iterdir()],
         signature=signature,
         input_example=example,
-        pip_requirements=[f"{package}=={version(package)}" for package in needed],
+        pip_requirements=requirements(),
         registered_model_name=name,
     )
+    mlflow.log_metrics(dict(metrics), step=step, model_id=info.model_id)
     client = mlflow.MlflowClient()
     client.update_model_version(name, info.registered_model_version, card)
     aliases: dict[str, Any] = client.get_registered_model(name).aliases
     for alias in ("candidate", "champion"):
         if alias == "candidate" or alias not in aliases:
             client.set_registered_model_alias(name, alias, info.registered_model_version)
-    return int(info.registered_model_version)
+    return int(info.registered_model_version), str(info.model_id)
 
 
 def load_encoder(model_uri: str, tracking_uri: str, device: str = "cpu") -> Encoder:

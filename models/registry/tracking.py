@@ -2,15 +2,20 @@
 
 import logging
 import os
+import re
+import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import mlflow
 import requests
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 from sqlalchemy.exc import SQLAlchemyError
 
 from ecg_spark.errors import InfrastructureError
@@ -32,6 +37,10 @@ _BOUNDS = {
     "MLFLOW_RUN_CONTEXT": '{"mlflow.source.name": "ecg-spark"}',  # else the path of the program
 }
 _SQLITE = "sqlite:///"
+_OPENS_ON_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
+"""What MLflow's own pages set where a user says that an experiment is of models."""
+_FORBIDDEN = re.compile(r"[/:.%\"']")
+"""Signs that the name of a logged model must not have."""
 
 
 @contextmanager
@@ -91,15 +100,15 @@ class Curves:
             self._sent += 1
 
 
-def log_back(run_id: str, metrics: Mapping[str, float], tracking_uri: str) -> None:
-    """Add what later steps found to the run that made a model, so that models can be compared.
+def log_back(run_id: str, model_id: str, metrics: Mapping[str, float], tracking_uri: str) -> None:
+    """Add what later steps found to a model and its run, so that models can be compared.
 
     Where MLflow does not answer, a line says so and nothing else happens: the step's own output
     has the figures as well.
     """
     try:
         with tracked(tracking_uri):
-            mlflow.log_metrics(dict(metrics), run_id=run_id)
+            mlflow.log_metrics(dict(metrics), run_id=run_id, model_id=model_id)
     except InfrastructureError as error:
         log.warning("%s The figures are in the step's own output.", error)
 
@@ -115,7 +124,25 @@ def experiment_id(name: str, tracking_uri: str) -> str:
     location = None
     if tracking_uri.startswith(_SQLITE):
         location = (_folder(tracking_uri) / "mlartifacts").as_uri()
-    return str(mlflow.create_experiment(name, artifact_location=location))
+    return str(mlflow.create_experiment(name, location, _OPENS_ON_TRAINING))
+
+
+def run_name(study: str, latents: int) -> str:
+    """The name of a run and of its model: study, latents, date; MLflow forbids some signs."""
+    return f"{_FORBIDDEN.sub(' ', study)}, {latents} latents, {datetime.now(UTC):%Y-%m-%d %H %M}"
+
+
+def tags_of(study: str) -> dict[str, str]:
+    """What a run is found by: the study, the version of ecg-spark, and its commit if known."""
+    tags = {"ecg_spark.study": study, "ecg_spark.version": version("ecg-spark")}
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return tags
+    if answer.returncode == 0 and re.fullmatch(r"[0-9a-f]{40,64}", answer.stdout.strip()):
+        tags[MLFLOW_GIT_COMMIT] = answer.stdout.strip()
+    return tags
 
 
 def _folder(tracking_uri: str) -> Path:

@@ -8,13 +8,16 @@ part chosen by measurement (tests/bench/bench_vae.py compares with PCA):
   curves.
 - The network starts as a PCA, so that the factors start uncorrelated.
 - The weight of the KL term rises from zero, or many latents would never become active.
-- Weights are averaged over the last steps (EMA), and those of the epoch with the best validation
-  ELBO are kept: on 2,000 simulated people they lose 0.06 % of the last ones' ELBO on other people,
+- Weights are averaged over the last steps (EMA), and those of the epoch with the lowest validation
+  loss are kept: on 2,000 simulated people they lose 0.06 % of the last ones' loss on other people,
   on as many beats of a network trained on real ECGs they gain 0.09 %, and training ends earlier.
 - What correlation is left between the active latents is taken off by the whitening that moves them
   least (models/encoding/factors.py).
 - Of all uncorrelated factors those are taken that act on as little of the beat as can be (varimax,
   same place): one is a part of the heart's work more often, and its variants are found singly.
+
+The loss is one wherever it is named: the negative evidence lower bound (ELBO) in nats a beat, of
+one draw from each posterior, its KL term weighted by `model.kl_weight` in full.
 """
 
 import copy
@@ -100,7 +103,7 @@ class Fitting:
         return State(identity, run_id, whole_run_id, fold, self.step, list(self.history), parts)
 
     def result(self) -> VAE:
-        """The trained network, on the CPU: the mean weights of the epoch with the best ELBO."""
+        """The trained network, on the CPU: the mean weights of the epoch with the lowest loss."""
         network = self.averaged.cpu().eval()
         network.load_state_dict(self.best)
         return network
@@ -112,13 +115,13 @@ class Fitting:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch with the best validation ELBO so far; 0 before the first."""
+        """The epoch with the lowest validation loss so far; 0 before the first."""
         losses = [entry["val/loss"] for entry in self.history]
         return int(np.argmin(losses)) + 1 if losses else 0
 
     @property
     def done(self) -> bool:
-        """Whether all epochs are over, or so many without a better ELBO as the settings bear."""
+        """Whether all epochs are over, or so many without a lower loss as the settings bear."""
         epochs, patience = len(self.history), self.settings.patience
         waited = patience is not None and epochs - self.best_epoch >= patience
         return epochs >= self.settings.epochs or waited

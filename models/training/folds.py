@@ -19,7 +19,7 @@ from models.data.loader import Beats
 from models.encoding.encoder import Encoder
 from models.encoding.evaluation import AT_MOST
 from models.encoding.factors import Factors, fit_factors, mean_kl
-from models.encoding.fold_encoder import BATCH, Array, FoldEncoder, Signals, pack
+from models.encoding.fold_encoder import BATCH, FORM, Array, Encoding, FoldEncoder, Signals, pack
 from models.encoding.posterior import posterior
 from models.network.pca import fit_components
 from models.network.vae import VAE, twelve_leads
@@ -54,8 +54,9 @@ def finish(
         "n_active": len(kl),
         "kl": [round(float(value), 4) for value in kl],
         "seed": seed,
-        "validation_share": settings.validation_share,
+        "test_share": settings.test_share,
         "table_version": table_version,
+        "form": FORM,
     }
     return pack(network, factors, components, config)
 
@@ -63,15 +64,21 @@ def finish(
 def align(folds: Sequence[FoldEncoder], beats: Signals) -> tuple[Encoder, Array]:
     """The folds' encoders with the factors of the first, and the match of each, [folds, k].
 
-    `beats` [n, 8, 600] are of all people. As many factors are kept as the fold with the fewest
-    active ones has. The match is the absolute correlation between a fold's factor and the first
-    fold's over those beats; it is 1 for the first.
+    `beats` [n, 8, 600] are of all people but those of the test. As many factors are kept as the
+    fold with the fewest active ones has. The match is the absolute correlation between a fold's
+    factor and the first fold's over those beats; it is 1 for the first.
     """
     if len(folds) == 1:
         match = np.ones((1, folds[0].n_active))
         return Encoder(folds, match[0]), match
     signal = twelve_leads(torch.from_numpy(beats)).numpy()
-    encoded = [(fold.encode(signal), fold.encode_pca(signal).z) for fold in folds]
+    encodings = [fold.encode(signal) for fold in folds]
+    found = np.all([np.isfinite(own.z).all(axis=1) for own in encodings], axis=0)
+    signal = signal[found]
+    encoded = [
+        (Encoding(own.z[found], own.z_sd[found]), fold.encode_pca(signal).z)
+        for own, fold in zip(encodings, folds, strict=True)
+    ]
     kept = min(fold.n_active for fold in folds)
     first, first_pca = encoded[0][0].z[:, :kept], encoded[0][1][:, :kept]
     turned, match = [], np.ones((len(folds), kept))

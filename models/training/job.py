@@ -15,14 +15,14 @@ from mlflow.exceptions import MlflowException
 
 from ecg_spark.store import fingerprint
 from ecg_spark.study import Model
-from models.data.loader import Beats, open_beats
+from models.data.loader import Beats, beats_of_the_test, open_beats
 from models.data.split import Split
 from models.distributed import Shard, choose_device, processes, shared
 from models.encoding.encoder import Encoder
-from models.encoding.evaluation import AT_MOST, Metrics, compare
+from models.encoding.evaluation import AT_MOST, TESTED, TESTED_PEER, Metrics, compare
 from models.encoding.fold_encoder import FoldEncoder, Signals
 from models.registry import publishing
-from models.registry.tracking import Curves, experiment_id, tracked
+from models.registry.tracking import Curves, experiment_id, run_name, tags_of, tracked
 from models.training.checkpoint import Checkpoints, State
 from models.training.fitting import Fitting
 from models.training.folds import align, finish
@@ -44,42 +44,52 @@ class Plan:
     tags: dict[str, str] = field(default_factory=dict)
     leave_out: tuple[str, ...] = ()
     """Flags whose recordings are not trained or judged on."""
+    study: str = "study"
 
     @property
     def identity(self) -> str:
         """A digest of all that decides the result."""
-        return fingerprint(
-            self.settings.model_dump(), self.seed, self.table_version, self.leave_out
-        )
+        settings = self.settings.model_dump(exclude={"device"})
+        return fingerprint(settings, self.seed, self.table_version, self.leave_out)
 
     def split(self, fold: int) -> Split:
         """Who is held out of a fold's training."""
-        return Split(self.seed, self.settings.validation_share, self.settings.folds, fold)
+        settings = self.settings
+        return Split(
+            self.seed, settings.validation_share, settings.folds, fold, settings.test_share
+        )
 
 
 @dataclass(frozen=True)
 class Fold:
-    """A trained fold: its run, and beats that it was not trained on, [n, 8, 600]."""
+    """A trained fold: its run, and beats of people that it was not trained on, [n, 8, 600].
+
+    `validation` chose its epoch; `own` are of the fold's people, by which its factors are turned
+    to those of the others.
+    """
 
     run_id: str
     encoder: FoldEncoder
     history: list[Metrics]
-    held_out: Signals
+    validation: Signals
+    own: Signals
     n_training: int
-    n_held_out: int
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A trained model in its run, with the figures that were logged there."""
+    """A trained model in its run, with the figures that were logged there.
+
+    `judged` are the networks with the validation beats of each.
+    """
 
     run_id: str
+    fold_run_ids: Sequence[str]
     encoder: Encoder
     history: list[Metrics]
     metrics: Metrics
     judged: Sequence[tuple[FoldEncoder, Signals]]
     n_training: int
-    n_held_out: int
 
 
 @contextmanager
@@ -100,8 +110,9 @@ def fitted(plan: Plan) -> Iterator[Outcome]:
             whole_run_id,
             experiment_id=where,
             nested=nested,
+            run_name=None if whole_run_id else _run_name(plan),
             log_system_metrics=True,
-            tags=plan.tags,
+            tags=tags_of(plan.study) | plan.tags,
         ) as whole:
             if whole_run_id is None:
                 _log_parameters(plan, device, shard)
@@ -159,8 +170,7 @@ def _fit_fold(
     fitting = Fitting(training, settings, plan.seed, device, before)
     if settings.folds > 1 and before is None:
         _log_parameters(plan, device, shard)
-    sizes = len(training), len(own)
-    _log_sizes(ids[0], *sizes)
+    mlflow.MlflowClient().log_param(ids[0], "beats_training", len(training))
     curves = Curves(ids[0], fitting.history)
     kept.save(fitting.state(plan.identity, *ids, fold), now=True)
     progress = Progress(settings.epochs, f"fold {fold}, " if settings.folds > 1 else "")
@@ -171,29 +181,68 @@ def _fit_fold(
         progress.show(done, metrics)
     curves.flush()
     encoder = finish(fitting.result(), training, settings, plan.seed, plan.table_version)
-    seen = own.sample(AT_MOST // settings.folds)
-    return Fold(ids[0], encoder, fitting.history, seen, *sizes)
+    seen, turning = (side.sample(AT_MOST // settings.folds) for side in (validation, own))
+    return Fold(ids[0], encoder, fitting.history, seen, turning, len(training))
 
 
 def _together(plan: Plan, trained: list[Fold], run_id: str) -> Outcome:
     """Bring the folds' factors into one order, and log the figures of each and of all."""
     epochs = plan.settings.epochs
-    beats = np.concatenate([fold.held_out for fold in trained])
+    beats = np.concatenate([fold.own for fold in trained])
     encoder, match = align([fold.encoder for fold in trained], beats)
-    judged = [(own, fold.held_out) for own, fold in zip(encoder.folds, trained, strict=True)]
+    judged = [(own, fold.validation) for own, fold in zip(encoder.folds, trained, strict=True)]
     history = mean_history([fold.history for fold in trained])
     if len(trained) > 1:
         for fold, pair, agreed in zip(trained, judged, match, strict=True):
             metrics = compare([pair]) | match_metrics(agreed)
-            mlflow.log_metrics(metrics, step=epochs, run_id=fold.run_id)
+            mlflow.log_metrics(main_figures(metrics), step=epochs, run_id=fold.run_id)
         Curves(run_id, history).flush()
     metrics = compare(judged) | match_metrics(match[1:] if len(match) > 1 else match)
-    mlflow.log_metrics(metrics, step=epochs, run_id=run_id)
-    sizes = trained[0].n_training, sum(fold.n_held_out for fold in trained)
+    mlflow.log_metrics(main_figures(metrics), step=epochs, run_id=run_id)
+    n_training = trained[0].n_training
     if len(trained) > 1:
-        _log_sizes(run_id, *sizes)
+        mlflow.MlflowClient().log_param(run_id, "beats_training", n_training)
     publishing.log_history(history)
-    return Outcome(run_id, encoder, history, metrics, judged, *sizes)
+    run_ids = [fold.run_id for fold in trained]
+    return Outcome(run_id, run_ids, encoder, history, metrics, judged, n_training)
+
+
+def judge(plan: Plan, outcome: Outcome) -> tuple[Metrics, list[tuple[FoldEncoder, Signals]]]:
+    """The figures to publish, and the networks with the beats that they are of.
+
+    Those of each fold are logged to its run.
+
+    The people are those whom nothing was chosen by: neither an epoch nor settings nor factors.
+    Each is encoded by the network of their fold. Once they have been looked at, another model that
+    is chosen by these figures has no such people any more.
+    """
+    beats, hashes = beats_of_the_test(plan.beats_path, plan.split(0), AT_MOST, plan.leave_out)
+    folds = outcome.encoder.fold_of(hashes)
+    epochs, client = plan.settings.epochs, mlflow.MlflowClient()
+    judged = []
+    for number, (own, run_id) in enumerate(
+        zip(outcome.encoder.folds, outcome.fold_run_ids, strict=True)
+    ):
+        theirs = beats[folds == number]
+        client.log_param(run_id, "beats_tested", len(theirs))
+        if len(theirs):
+            judged.append((own, theirs))
+            metrics = compare(judged[-1:], TESTED, TESTED_PEER)
+            if len(outcome.fold_run_ids) > 1:
+                mlflow.log_metrics(main_figures(metrics), step=epochs, run_id=run_id)
+    if len(outcome.fold_run_ids) > 1:
+        client.log_param(outcome.run_id, "beats_tested", len(beats))
+    return compare(judged, TESTED, TESTED_PEER), judged
+
+
+def main_figures(metrics: Metrics) -> Metrics:
+    """Metrics without those of single leads, which would crowd the pages of runs."""
+    return {name: value for name, value in metrics.items() if "/lead_" not in name}
+
+
+def _run_name(plan: Plan) -> str:
+    """A sweep names its combinations itself."""
+    return plan.tags.get("mlflow.runName") or run_name(plan.study, plan.settings.latents)
 
 
 def match_metrics(match: np.ndarray) -> Metrics:
@@ -227,8 +276,8 @@ class Progress:
             return
         self._said = time.monotonic()
         log.info(
-            "train: %sepoch %d of %d, held out %.1f µV, r %.4f, %d active latents, KL %.1f nats",
-            *(self._of, epoch, self._epochs, metrics["val/mae_uv"], metrics["val/pearson_r"]),
+            "train: %sepoch %d of %d, guess %.1f µV, r %.4f, %d active latents, KL %.1f nats",
+            *(self._of, epoch, self._epochs, metrics["guess/mae_uv"], metrics["guess/pearson_r"]),
             *(metrics["val/active_units"], metrics["val/kl"]),
         )
 
@@ -240,13 +289,6 @@ def _log_parameters(plan: Plan, device: torch.device, shard: Shard) -> None:
     about |= {"leave_out": ", ".join(plan.leave_out)}
     mlflow.log_params(about | {"table_version": plan.table_version})
     publishing.log_table(plan.beats_path, plan.table_version)
-
-
-def _log_sizes(run_id: str, training: int, held_out: int) -> None:
-    """Say how many beats the first network was trained on, and of how many the figures are."""
-    client = mlflow.MlflowClient()
-    client.log_param(run_id, "beats_training", training)
-    client.log_param(run_id, "beats_held_out", held_out)
 
 
 def _continued(kept: Checkpoints, identity: str) -> str | None:

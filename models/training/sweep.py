@@ -42,8 +42,9 @@ def combinations(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 def sweep(plan: Plan, grid: Mapping[str, Sequence[Any]]) -> tuple[str, list[Trial]]:
     """Train every combination of a grid and return the parent's run, and the trials, best first.
 
-    Each has the metrics of any other training. A combination that has finished on the same table
-    is not trained again, one that was stopped goes on, one that diverges is marked as failed and
+    They are told apart by validation people; those of the test are not looked at. Each has the
+    metrics of any other training. A combination that has finished on the same table is not trained
+    again, one that was stopped goes on, one that diverges is marked as failed and
     the next is taken. Nothing is registered. All sweeps on a table share one parent.
 
     Raises `DataError` where every combination fails, and what `fitted` raises.
@@ -93,7 +94,7 @@ def _trial(own: Plan, values: dict[str, Any], said: str, where: str) -> Trial:
         return Trial(values, finished, _metrics(finished), trained_now=False)
     try:
         with fitted(replace(own, tags=own.tags | {"mlflow.runName": said})) as made:
-            log_pictures(made)
+            log_pictures(made.encoder, made.judged)
     except DataError as error:
         log.warning("sweep: %s failed. %s", said, error)
         return Trial(values, None, {}, trained_now=True)

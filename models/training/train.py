@@ -2,21 +2,22 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import mlflow
 import numpy as np
-import torch
 
 from ecg_spark.store import write_whole
+from models.encoding.encoder import Encoder
 from models.encoding.evaluation import Metrics, rebuild
-from models.network.vae import twelve_leads
+from models.encoding.fold_encoder import FoldEncoder, Signals
 from models.registry import publishing
 from models.registry.card import model_card
 from models.registry.figures import reconstruction_figure, traversal_figure
-from models.training.job import Outcome, Plan, fitted
+from models.training.job import Plan, fitted, judge, main_figures
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +31,13 @@ TRAVERSED = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 class TrainResult:
     """What a training run gives: where it is tracked, the registered version, held-out figures.
 
-    `metrics` are those of the model as registered, on held-out participants: mean absolute error
-    in µV and mean Pearson r over beats and leads, beside the same of PCA with as many components.
+    `metrics` are those of the model as registered, beside PCA with as many components: `test/` and
+    `test_pca/` of people whom nothing was chosen by, `val/` and `pca/` of those by whom the epoch
+    was.
     """
 
     run_id: str
+    model_id: str
     model_uri: str
     version: int
     folds: int
@@ -55,34 +58,39 @@ def train(plan: Plan, model_name: str, folder: str) -> TrainResult:
     is marked as failed.
     """
     with fitted(plan) as outcome:
-        log_pictures(outcome)
-        sizes = outcome.n_training, outcome.n_held_out
-        card = model_card(outcome.encoder, outcome.metrics, *sizes, plan.leave_out)
+        tested, judged = judge(plan, outcome)
+        metrics = outcome.metrics | tested
+        log_pictures(outcome.encoder, judged)
+        sizes = outcome.n_training, sum(len(beats) for _, beats in judged)
+        card = model_card(outcome.encoder, metrics, *sizes, plan.leave_out)
+        mlflow.set_tag("mlflow.note.content", card)
+        mlflow.log_dict(metrics, "figures.json")
+        metrics = main_figures(metrics)
         with TemporaryDirectory() as scratch:
-            version = publishing.register(outcome.encoder, model_name, card, Path(scratch))
+            version, model_id = publishing.register(
+                *(outcome.encoder, model_name, card, metrics, plan.settings.epochs, Path(scratch))
+            )
         write_whole(f"{folder}/history.json", json.dumps(outcome.history, indent=1).encode())
     uri, encoder = f"models:/{model_name}/{version}", outcome.encoder
     log.info("train: registered %s with %d active latents", uri, encoder.n_active)
     return TrainResult(
-        outcome.run_id, uri, version, len(encoder.folds), encoder.n_active, outcome.metrics
+        outcome.run_id, model_id, uri, version, len(encoder.folds), encoder.n_active, metrics
     )
 
 
-def log_pictures(outcome: Outcome) -> None:
+def log_pictures(encoder: Encoder, judged: Sequence[tuple[FoldEncoder, Signals]]) -> None:
     """Send MLflow a traversal of each active latent, and held-out beats rebuilt.
 
     Of held-out beats only means are shown: of the thirds rebuilt best, middling and worst.
     """
-    encoder = outcome.encoder
     for latent in range(encoder.n_active):
         beats = encoder.traverse(latent, np.array(TRAVERSED))
         figure = traversal_figure(f"Latent {latent:02d}", TRAVERSED, beats)
         mlflow.log_figure(figure, f"traversals/latent_{latent:02d}.png")
-    some = [(own, beats[: SHOWN // len(encoder.folds)]) for own, beats in outcome.judged]
-    signal = twelve_leads(torch.from_numpy(np.concatenate([beats for _, beats in some]))).numpy()
-    _, rebuilt = rebuild(some)
+    some = [(own, beats[: SHOWN // len(encoder.folds)]) for own, beats in judged]
+    signal, _, rebuilt = rebuild(some)
     names = ("best", "middling", "worst") if len(signal) >= 3 * FEWEST_IN_PICTURE else ("all",)
-    by_error = np.argsort(np.abs(signal - rebuilt["val"]).mean(axis=(1, 2)))
+    by_error = np.argsort(np.abs(signal - rebuilt["model"]).mean(axis=(1, 2)))
     for name, rows in zip(names, np.array_split(by_error, len(names)), strict=True):
         if len(rows) >= FEWEST_IN_PICTURE:
             title = f"Held-out beats, those rebuilt {name}" if len(names) > 1 else "Held-out beats"

@@ -4,7 +4,7 @@ import numpy as np
 
 from models.encoding.encoder import Encoder
 from models.encoding.factors import Factors
-from models.encoding.fold_encoder import independent_leads, pack
+from models.encoding.fold_encoder import FORM, independent_leads, pack
 from models.network.pca import fit_components
 from models.network.vae import VAE
 
@@ -15,9 +15,10 @@ def untrained_encoder(beats: np.ndarray, latents: int) -> Encoder:
     turn = np.eye(latents, dtype=np.float32)
     factors = Factors(turn, turn, np.zeros(latents, np.float32))
     config = {"latents": latents, "channels": 4, "n_active": latents, "kl": [1.0] * latents}
+    config |= {"seed": 1, "test_share": 0.1, "form": FORM}
     for start in (0, 10):
         network = VAE(latents, 4)
         network.start_from(independent[start:])
         components = fit_components(independent[start:], latents)
-        folds.append(pack(network, factors, components, config | {"seed": 1}))
+        folds.append(pack(network, factors, components, config))
     return Encoder(folds, [1.0] * latents)

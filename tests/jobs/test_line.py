@@ -121,7 +121,7 @@ def test_mlflow_run_has_the_metrics_of_training_and_of_the_gwas(done, small_stud
     summary = done.require("train").summary
     client = mlflow.MlflowClient(f"sqlite:///{done.root}/mlflow.db")
     run = client.get_run(summary["run_id"])
-    for key in ("val/mae_uv", "val/pearson_r", "val/active_units", "val/kl", "train/loss"):
+    for key in ("guess/mae_uv", "guess/pearson_r", "val/active_units", "val/kl", "train/loss"):
         steps = {metric.step for metric in client.get_metric_history(run.info.run_id, key)}
         assert steps == set(range(1, SMALL_MODEL["epochs"] + 1))
     assert run.inputs.dataset_inputs[0].dataset.name == "beats"

@@ -178,8 +178,8 @@ def test_traits_agree_with_their_table(planted):
 def test_report_shows_the_trainings_held_out_figures(planted):
     metrics = planted.store.require("train").summary["metrics"]
     row = planted.table("VAE").set_index("on held-out participants").iloc[0]
-    assert float(row["VAE"]) == pytest.approx(metrics["val/mae_uv"], rel=5e-3)
-    assert float(row.iloc[1]) == pytest.approx(metrics["pca/mae_uv"], rel=5e-3)
+    assert float(row["VAE"]) == pytest.approx(metrics["test/mae_uv"], rel=5e-3)
+    assert float(row.iloc[1]) == pytest.approx(metrics["test_pca/mae_uv"], rel=5e-3)
 
 
 def test_report_shows_the_measured_correlations_of_latents(planted):

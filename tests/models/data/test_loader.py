@@ -13,8 +13,14 @@ from hypothesis import strategies as st
 
 from ecg_spark.ecg.recording import INDEPENDENT_LEADS, LEADS
 from ecg_spark.errors import DataError
-from models.data.loader import Streamed, open_beats, read_epoch, row_groups
-from models.data.split import OWN, TRAINING, VALIDATION, Split, fold_of
+from models.data.loader import (
+    Streamed,
+    beats_of_the_test,
+    open_beats,
+    read_epoch,
+    row_groups,
+)
+from models.data.split import OWN, TRAINING, VALIDATION, Split, fold_of, of_the_test
 from models.distributed import Shard
 
 CPU = torch.device("cpu")
@@ -218,6 +224,31 @@ def test_every_person_is_left_out_of_one_fold():
     assert (sides == OWN).mean(axis=1) == pytest.approx([0.2] * 5, abs=0.01)
     assert (sides == VALIDATION).mean(axis=1) == pytest.approx([0.8 * 0.15] * 5, abs=0.01)
     assert (fold_of(hashes, 3, 5) != fold_of(hashes, 4, 5)).mean() == pytest.approx(0.8, abs=0.01)
+
+
+@pytest.mark.parametrize("folds", [1, 3])
+def test_nobody_of_the_test_is_on_another_side(table, folds):
+    """Whatever the fold and the other shares; the test's people are the same in all of them."""
+    whole = [pq.read_table(file) for file in sorted(table.glob("*.parquet"))]
+    people = np.concatenate([part["participant_hash"].to_numpy() for part in whole])
+    expected = set(people[of_the_test(people, 5, 0.2)])
+    assert expected
+    for fold in range(folds):
+        split = Split(5, 0.3, folds, fold, 0.2)
+        signals, hashes = beats_of_the_test(str(table), split, 1000)
+        assert set(hashes) == expected
+        assert set(people[rows_of([signals])]) == expected
+        sides = open_beats(str(table), split, CPU)[: 2 if folds == 1 else 3]
+        seen = np.concatenate([rows_of(side.once(50)) for side in sides])
+        assert not set(people[seen]) & expected
+        assert len(set(seen)) + len(hashes) == len(people)
+    assert len(beats_of_the_test(str(table), split, 3)[0]) == 3
+
+
+def test_a_table_without_people_to_test_on_is_refused_before_training(table):
+    for work in (open_beats, lambda path, split, _: beats_of_the_test(path, split, 9)):
+        with pytest.raises(DataError, match=r"raise model\.test_share"):
+            work(str(table), Split(5, 0.3, test_share=1e-9), CPU)
 
 
 def test_streaming_and_memory_give_the_same_beats(table, monkeypatch):

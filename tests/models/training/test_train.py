@@ -36,7 +36,7 @@ TINY = Model(latents=2, channels=4, epochs=1)
 @pytest.fixture(scope="module")
 def beats():
     """Beats of simulated hearts with noise, float32 [N, 12, 600] in mV."""
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(7)
     return (beat_mv(sample_hearts(rng, N)) + rng.normal(0, 0.005, (N, 12, 600))).astype(np.float32)
 
 
@@ -82,10 +82,12 @@ def test_the_run_says_what_it_was_made_from_and_how_good_it_is(trained):
     assert logged.data.params["table_version"] == "v1"
     dataset = logged.inputs.dataset_inputs[0].dataset
     assert (dataset.name, dataset.digest) == ("beats", "v1")
-    curves = ("train/loss", "train/kl", "val/loss", "val/kl", "val/mae_uv", "val/pearson_r")
+    curves = ("train/loss", "train/kl", "val/loss", "val/kl", "guess/mae_uv", "guess/pearson_r")
     for name in (*curves, "val/active_units"):
         assert len(client.get_metric_history(result.run_id, name)) >= SETTINGS.epochs
+    assert [m.step for m in client.get_metric_history(result.run_id, "val/mae_uv")] == [4]
     assert 0 < result.metrics["pca/mae_uv"] < 60
+    assert 0 < result.metrics["test_pca/mae_uv"] < 60
     assert logged.data.metrics["pca/pearson_r"] == result.metrics["pca/pearson_r"]
     pictures = client.list_artifacts(result.run_id, "traversals")
     assert len(pictures) == result.n_latents
@@ -107,7 +109,7 @@ def test_the_registered_model_has_a_card(trained):
     version = mlflow.MlflowClient(uri).get_model_version("ecg-vae", str(result.version))
     assert f"gives {result.n_latents} latent factors" in version.description
     assert (
-        f"| mean absolute error, µV | {result.metrics['val/mae_uv']:.1f} |" in version.description
+        f"| mean absolute error, µV | {result.metrics['test/mae_uv']:.1f} |" in version.description
     )
     assert "Not a medical device" in version.description
 
@@ -160,6 +162,40 @@ def test_a_damaged_model_is_refused(trained, tmp_path):
     (tmp_path / "folds.json").write_text("{")
     with pytest.raises(DataError, match="damaged"):
         read_encoder(tmp_path)
+
+
+def test_a_model_of_an_older_form_is_refused_in_one_sentence(trained, tmp_path):
+    load_encoder(trained[0].model_uri, trained[2]).save(tmp_path)
+    config = tmp_path / "fold_0" / "model.json"
+    told = json.loads(config.read_text())
+    del told["form"]
+    config.write_text(json.dumps(told))
+    with pytest.raises(DataError, match=r"is of form 1.*train it again"):
+        read_encoder(tmp_path)
+
+
+def test_people_of_the_test_decide_nothing(folded, beats, table, tmp_path, mlflow_store):
+    """Other beats of theirs: the same networks and factors, and other published figures."""
+    result, _, uri = folded
+    columns = pq.read_table(table)
+    hashes = columns["participant_hash"].to_numpy()
+    before = load_encoder(result.model_uri, uri)
+    theirs = before.held_out(hashes)
+    assert 0.02 < theirs.mean() < 0.25
+    other = np.where(theirs[:, None, None], 2 * beats[:, :, ::-1], beats)
+    signal = pa.array(list(other.reshape(N, -1)), pa.list_(pa.float32()))
+    (tmp_path / "beats").mkdir()
+    changed = pa.table({"participant_hash": hashes, "signal": signal})
+    pq.write_table(changed, tmp_path / "beats" / "part.parquet", row_group_size=64)
+    own = mlflow_store(tmp_path)
+    again = run(str(tmp_path / "beats"), tmp_path / "run", own, FOLDED)
+    after = load_encoder(again.model_uri, own)
+    for one, two in zip(before.folds, after.folds, strict=True):
+        first, second = load(one.weights), load(two.weights)
+        for name, value in first.items():
+            np.testing.assert_allclose(second[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+    assert again.metrics["val/mae_uv"] == pytest.approx(result.metrics["val/mae_uv"], rel=1e-4)
+    assert again.metrics["test/mae_uv"] > 1.5 * result.metrics["test/mae_uv"]
 
 
 def test_a_second_model_is_the_candidate_and_the_seed_repeats_the_first(trained, table):
@@ -336,9 +372,11 @@ def test_the_champion_is_a_spark_udf(folded, beats, spark):
     np.testing.assert_allclose(np.stack(found["z"]), expected, atol=1e-4)
 
 
-def test_factors_of_the_folds_are_the_same(folded, beats):
+def test_factors_of_the_folds_are_the_same(folded, beats, table):
+    """On the people by whom they are turned: all but those of the test."""
     result, _, uri = folded
     encoder = load_encoder(result.model_uri, uri)
+    beats = beats[~encoder.held_out(pq.read_table(table)["participant_hash"].to_numpy())]
     first, second = (own.encode(beats) for own in encoder.folds)
     r = np.corrcoef(first.z.T, second.z.T)[: encoder.n_active, encoder.n_active :]
     assert (np.diag(r) > 0.3).all()
@@ -357,7 +395,7 @@ def keys(found):
     return {name for name in found.data.metrics if not name.startswith("system/")}
 
 
-def test_runs_of_the_folds_are_nested_and_have_the_models_metrics(folded, trained):
+def test_runs_of_the_folds_are_nested_and_have_the_models_metrics(folded, trained, table):
     result, _, uri = folded
     client = mlflow.MlflowClient(uri)
     whole = client.get_run(result.run_id)
@@ -371,10 +409,12 @@ def test_runs_of_the_folds_are_nested_and_have_the_models_metrics(folded, traine
         assert keys(child) == keys(whole) == keys(alone)
         steps = [m.step for m in client.get_metric_history(child.info.run_id, "train/loss")]
         assert sorted(steps) == [1, 2, 3, 4]
-    sizes = [int(child.data.params["beats_held_out"]) for child in children]
-    assert sum(sizes) == int(whole.data.params["beats_held_out"]) == N
-    mean = np.average([child.data.metrics["val/mae_uv"] for child in children], weights=sizes)
-    assert whole.data.metrics["val/mae_uv"] == pytest.approx(mean, rel=1e-4)
+    hashes = pq.read_table(table)["participant_hash"].to_numpy()
+    tested = load_encoder(result.model_uri, uri).held_out(hashes)
+    sizes = [int(child.data.params["beats_tested"]) for child in children]
+    assert sum(sizes) == int(whole.data.params["beats_tested"]) == tested.sum() > 0
+    mean = np.average([child.data.metrics["test/mae_uv"] for child in children], weights=sizes)
+    assert whole.data.metrics["test/mae_uv"] == pytest.approx(mean, rel=1e-4)
     version = client.get_model_version("ecg-vae", "1")
     assert "holds 2 networks" in version.description
     assert not Path(f"{folded[1]}.kept").exists()
