@@ -7,6 +7,7 @@ Marquardt's), each beat for itself until it moves no further. The curvature ther
 (Laplace's approximation).
 """
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -14,9 +15,9 @@ from torch import Tensor
 
 from models.network.vae import VAE
 
-TOLERANCE = 1e-3
+TOLERANCE = 2e-5
 """A beat is done where its next step moves no latent by more; a latent's prior has SD 1."""
-MOST_STEPS = 200
+MOST_STEPS = 1_000
 """Steps, tried ones included, after which a beat is given up: its mode is then NaN."""
 FIRST_DAMPING, MORE, LESS = 0.1, 4.0, 0.25
 """Damping, in shares of the curvature: at the first refusal, and how it changes after each step."""
@@ -37,16 +38,21 @@ class Posterior:
 def posterior(network: VAE, beats: Tensor) -> Posterior:
     """The posterior of the latents of beats [n, 8, 600] in mV.
 
-    No step is taken that would not raise the posterior's density. Memory is that of the
-    derivatives of all samples by all latents: give a few beats at a time.
+    No step is taken that would not raise the posterior's density. The search is in double
+    precision: in single, rounding decides where a flat direction ends, and with it which other
+    beats are encoded at the same time. Memory is that of the derivatives of all samples by all
+    latents: give a few beats at a time.
     """
-    z = network.encode(beats)[0]
+    z = network.encode(beats)[0].double()
+    with torch.inference_mode(False):  # what is copied in inference mode cannot be converted
+        network = copy.deepcopy(network).double()
+    beats = beats.double()
     n, k = z.shape
     variance = (2 * network.noise).exp()
     height = _energy(beats, network.decode(z), z, variance)
-    pull = torch.zeros(n, k, dtype=torch.float64, device=z.device)
-    precision = torch.eye(k, dtype=torch.float64, device=z.device).repeat(n, 1, 1)
-    damping = torch.zeros(n, dtype=torch.float64, device=z.device)
+    pull = torch.zeros_like(z)
+    precision = torch.eye(k, dtype=z.dtype, device=z.device).repeat(n, 1, 1)
+    damping = torch.zeros_like(height)
     moved = torch.ones(n, dtype=torch.bool, device=z.device)
     left = height.isfinite().nonzero().squeeze(1)
     for _ in range(MOST_STEPS):
@@ -57,7 +63,7 @@ def posterior(network: VAE, beats: Tensor) -> Posterior:
             pull[at], precision[at] = _slope(network, beats[at], z[at], variance)
         scale = precision[left].diagonal(dim1=1, dim2=2) * damping[left].unsqueeze(1)
         steep = torch.linalg.solve(precision[left] + torch.diag_embed(scale), pull[left])
-        tried = z[left] + steep.to(z.dtype)
+        tried = z[left] + steep
         found = _energy(beats[left], network.decode(tried), tried, variance)
         better = found < height[left]
         z[left] = torch.where(better.unsqueeze(1), tried, z[left])
@@ -68,27 +74,23 @@ def posterior(network: VAE, beats: Tensor) -> Posterior:
             better, before * LESS * (before > FIRST_DAMPING), (before * MORE).clamp(FIRST_DAMPING)
         )
         left = left[steep.abs().amax(dim=1) > TOLERANCE]
-    covariance = torch.cholesky_inverse(torch.linalg.cholesky_ex(precision)[0]).to(z.dtype)
+    covariance = torch.cholesky_inverse(torch.linalg.cholesky_ex(precision)[0])
     lost = ~height.isfinite()
     lost[left] = True
     z[lost], covariance[lost] = torch.nan, torch.nan
-    return Posterior(z, covariance)
+    return Posterior(z.float(), covariance.float())
 
 
 def _slope(network: VAE, beats: Tensor, z: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-    """Half the negative gradient of the energy, [n, latents], and half its curvature, in float64.
-
-    Curvatures are from 1 to 1e6: in single precision the flat directions would be lost.
-    """
+    """Half the negative gradient of the energy, [n, latents], and half its curvature."""
     rebuilt, slopes = network.linearised(z)
     slopes = slopes.flatten(1, 2)
     off = (beats - rebuilt).transpose(1, 2).flatten(1)
-    pull = ((off.unsqueeze(1) @ slopes).squeeze(1) / variance - z).double()
-    precision = (slopes.mT @ slopes / variance).double()
-    return pull, precision + torch.eye(z.shape[1], device=z.device)
+    pull = (off.unsqueeze(1) @ slopes).squeeze(1) / variance - z
+    precision = slopes.mT @ slopes / variance
+    return pull, precision + torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
 
 
 def _energy(beats: Tensor, rebuilt: Tensor, z: Tensor, variance: Tensor) -> Tensor:
     """Twice the negative log density of the posterior, [n], but for a constant."""
-    off = ((beats - rebuilt) ** 2).sum(dim=2).double().sum(dim=1)
-    return off / variance + (z.double() ** 2).sum(dim=1)
+    return ((beats - rebuilt) ** 2).flatten(1).sum(dim=1) / variance + (z**2).sum(dim=1)

@@ -106,9 +106,12 @@ def test_beats_whose_search_does_not_end_have_no_factors(network, beats, monkeyp
     x = hard(torch.from_numpy(beats[:40]))
     whole = posterior(network, x).mean
     assert whole.isfinite().all()
-    monkeypatch.setattr("models.encoding.posterior.MOST_STEPS", 3)
-    cut = posterior(network, x)
-    lost = cut.mean.isnan().all(dim=1)
+    for steps in range(2, 40):  # until some have ended and others have not
+        monkeypatch.setattr("models.encoding.posterior.MOST_STEPS", steps)
+        cut = posterior(network, x)
+        lost = cut.mean.isnan().all(dim=1)
+        if lost.sum() < len(x):
+            break
     assert 0 < lost.sum() < len(x)
     assert cut.covariance[lost].isnan().all()
     torch.testing.assert_close(cut.mean[~lost], whole[~lost], rtol=0, atol=1e-2)
