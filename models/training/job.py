@@ -186,7 +186,7 @@ def _fit_fold(
 
 
 def _together(plan: Plan, trained: list[Fold], run_id: str) -> Outcome:
-    """Bring the folds' factors into one order, and log the figures of each and of all."""
+    """Bring the folds' factors into one order, and log the figures of each."""
     epochs = plan.settings.epochs
     beats = np.concatenate([fold.own for fold in trained])
     encoder, match = align([fold.encoder for fold in trained], beats)
@@ -198,7 +198,6 @@ def _together(plan: Plan, trained: list[Fold], run_id: str) -> Outcome:
             mlflow.log_metrics(main_figures(metrics), step=epochs, run_id=fold.run_id)
         Curves(run_id, history).flush()
     metrics = compare(judged) | match_metrics(match[1:] if len(match) > 1 else match)
-    mlflow.log_metrics(main_figures(metrics), step=epochs, run_id=run_id)
     n_training = trained[0].n_training
     if len(trained) > 1:
         mlflow.MlflowClient().log_param(run_id, "beats_training", n_training)

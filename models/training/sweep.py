@@ -14,7 +14,7 @@ from ecg_spark.study import Model
 from models.distributed import choose_device, processes, shared
 from models.encoding.evaluation import Metrics
 from models.registry.tracking import experiment_id, tracked
-from models.training.job import Plan, assist, fitted
+from models.training.job import Plan, assist, fitted, main_figures
 from models.training.train import log_pictures
 
 log = logging.getLogger(__name__)
@@ -94,6 +94,8 @@ def _trial(own: Plan, values: dict[str, Any], said: str, where: str) -> Trial:
         return Trial(values, finished, _metrics(finished), trained_now=False)
     try:
         with fitted(replace(own, tags=own.tags | {"mlflow.runName": said})) as made:
+            figures = main_figures(made.metrics)
+            mlflow.log_metrics(figures, step=own.settings.epochs, run_id=made.run_id)
             log_pictures(made.encoder, made.judged)
     except DataError as error:
         log.warning("sweep: %s failed. %s", said, error)
