@@ -148,6 +148,11 @@ class Gwas(Section):
         "what the other chromosomes predict is taken off, with standard errors that allow for "
         "relatives",
     )
+    predictions: Location | None = Field(
+        None,
+        description="the list of predictions of regenie's step 1 (_pred.list), which are taken off "
+        "in place of ecg-spark's own",
+    )
     engine: Literal["hail", "blocks"] = Field(
         "hail",
         description="what computes the tests: Hail, or blocks of packed calls, several times as "
@@ -164,3 +169,9 @@ class Gwas(Section):
         None, description="a table of published loci, such as the GWAS Catalog's"
     )
     rare: Rare | None = None
+
+    @model_validator(mode="after")
+    def _predictions_are_of_the_whole_genome(self) -> "Gwas":
+        if self.predictions is not None and self.null_model != "whole_genome":
+            raise ValueError("has predictions: set null_model to whole_genome, or take them out")
+        return self

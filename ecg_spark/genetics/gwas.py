@@ -18,12 +18,13 @@ from ecg_spark.genetics.findings.polygenic import write_polygenic
 from ecg_spark.genetics.genotypes.contigs import AUTOSOMES, CONTIGS
 from ecg_spark.genetics.genotypes.packed import Packed, read_packed
 from ecg_spark.genetics.null_model.cohort import Brought, Cohort, gather
+from ecg_spark.genetics.null_model.loco import take_loco
 from ecg_spark.genetics.null_model.phenotypes import (
     correlation_of,
     effective_number,
     rank_inverse_normal,
 )
-from ecg_spark.genetics.null_model.whole_genome import Offsets, predict_by_genome
+from ecg_spark.genetics.null_model.whole_genome import Offsets, predict_by_genome, thinned
 from ecg_spark.genetics.outputs.sumstats import Context, export_sumstats, write_regenie_inputs
 from ecg_spark.genetics.outputs.tables import (
     ANALYSED,
@@ -80,8 +81,9 @@ def run_gwas(
 
     Writes `folder`/associations.ht (by the engine hail), the tables associations, omnibus, loci,
     signals, ld, nearby_genes, heritability, genetic_correlation, genes, flow (who and what was left
-    out, why) and analysed (who was not), sumstats/ (GWAS-SSF, and REGENIE's format) and regenie/
-    (the phenotypes as tested and the covariates, for its runs on packed.bed).
+    out, why) and analysed (who was not), sumstats/ (GWAS-SSF, and REGENIE's format), regenie/
+    (the phenotypes as tested and the covariates, for its runs on packed.bed) and whole_genome/
+    (predictions as its step 1 writes them).
     A locus of a single phenotype passes `settings.p_threshold` divided by the effective number of
     phenotypes in its group, one of the omnibus test `p_threshold`. Returns the summary: who was
     analysed, thresholds as -log10 p, lambda and heritability of every phenotype, loci found.
@@ -100,7 +102,10 @@ def run_gwas(
     plan = _variants(spark, hl, genotypes_folder, genotype_settings, settings)
     offsets = Offsets(None, None)
     if whole:
-        offsets = _offsets(spark, genotypes_folder, plan, cohort, genotype_settings, folder, seed)
+        given = settings.predictions
+        offsets = _offsets(
+            spark, genotypes_folder, plan, cohort, genotype_settings, given, folder, seed
+        )
     rows, notes_on_sets = _tests(spark, hl, plan, cohort, offsets, genotype_settings, folder)
     rows_of_flow = [*cohort.flow.rows(), *variant_flow(rows, plan.unwanted)]
     write_rows(rows_of_flow, FLOW, f"{folder}/{FLOW.name}")
@@ -144,7 +149,6 @@ def run_gwas(
     )  # fmt: skip
     genes = _genes(spark, plan, cohort, settings)
     write_rows(genes, GENES, f"{folder}/{GENES.name}")
-    remove_folder(f"{folder}/.model")
     remove_folder(f"{folder}/.tests")
     return {
         "participants": cohort.participants,
@@ -158,7 +162,7 @@ def run_gwas(
         "phenotypes": {key: len(members) for key, members in cohort.groups.items()},
         "covariates": list(cohort.terms.columns),
         "notes": [
-            *cohort.notes, *plan.notes, *notes_on_sets, *cohort.notes_on_phenotypes
+            *cohort.notes, *plan.notes, *notes_on_sets, *cohort.notes_on_phenotypes, *offsets.notes
         ],
         "thresholds": {key: round(float(value), 4) for key, value in thresholds.items()},
         "effective_phenotypes": {key: round(value, 2) for key, value in effective.items()},
@@ -169,7 +173,7 @@ def run_gwas(
         "sumstats": len(files),
         "null_model": settings.null_model,
         "engine": plan.engine,
-        "predicted_by_genome": offsets.loco.r2 if offsets.loco else {},
+        "predicted_by_genome": dict(offsets.loco.r2) if offsets.loco else {},
         **polygenic,
         "genes": len({one["gene"] for one in genes}),
     }  # fmt: skip
@@ -229,11 +233,15 @@ def _offsets(
     plan: Variants,
     cohort: Cohort,
     settings: Genotypes,
+    given: str | None,
     folder: str,
     seed: int,
 ) -> Offsets:
     """What the whole genome says of the phenotypes, and who is related."""
     pairs = read_table(spark, RELATIVES, f"{genotypes_folder}/relatives")
+    if given:
+        loco = take_loco(given, cohort.tested, cohort.terms)
+        return Offsets(loco, pd.DataFrame(pairs.toPandas()))
     order = np.random.default_rng(seed).permutation(len(cohort.terms))  # tears families apart
     stands_on, is_common = plan.packed, np.array(True)
     if settings.model:
@@ -241,11 +249,12 @@ def _offsets(
     else:
         is_common = np.array(plan.candidates.is_common.collect())
     autosomal = stands_on.sites["contig"].map(CONTIGS).isin(AUTOSOMES)
+    variants = np.flatnonzero(autosomal & is_common)
     tested, terms = cohort.tested.iloc[order], cohort.terms.iloc[order]
-    loco = predict_by_genome(
-        spark, stands_on, np.flatnonzero(autosomal & is_common), tested, terms, f"{folder}/.model",
-        seed,
-    )  # fmt: skip
+    if not settings.model:
+        variants = thinned(spark, stands_on, variants, terms.index, seed)
+    place = f"{folder}/whole_genome"
+    loco = predict_by_genome(spark, stands_on, variants, tested, terms, place, seed)
     log.info("gwas: the whole genome predicts up to %.3f", max(loco.r2.values()))
     return Offsets(loco, pd.DataFrame(pairs.toPandas()))
 

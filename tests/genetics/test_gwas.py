@@ -304,7 +304,8 @@ def test_whole_genome_regression_keeps_relatives_and_finds_the_planted_variant(
     position = 500_000 + 20_000 * (CAUSAL % 1_100)
     assert ("1", position) in set(zip(loci["contig"], loci["position"], strict=True))
     assert 0.9 < summary["mean_lambda"]["vae"] < 1.12
-    assert not (tmp_path / ".model").exists()
+    kept = sorted(path.name for path in (tmp_path / "whole_genome").iterdir())
+    assert kept == [*(f"phenotype-{k}.loco" for k in range(len(groups["vae"]))), "predictions.list"]
 
 
 def test_an_id_map_is_read_or_refused(tmp_path):

@@ -6,19 +6,22 @@ does not grow with variants times people.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from itertools import combinations, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
-from ecg_spark.genetics.genotypes.packed import MISSING, Calls, centred, decode
+from ecg_spark.genetics.genotypes.packed import BY_BYTE, MISSING, Calls
+from ecg_spark.genetics.testing.kernel import repacked
 
 FOLDS = 5
 PART = 8_192
 SHRINKAGES = (0.01, 0.25, 0.5, 0.75, 0.99)
 """Shares of variance for which the ridges shrink, at both levels."""
+
+LEAST_SPREAD = 1e-4
+"""A variant whose calls differ by less than this beside the covariates does not vary."""
 
 Floats = NDArray[np.float32]
 
@@ -61,6 +64,20 @@ def residual_phenotypes(
     return (y / scale).astype(np.float32), known, scale
 
 
+@dataclass(frozen=True)
+class BlockPredictors:
+    """What a block of variants says of every phenotype.
+
+    `predictors` [p, penalties, n]: of mean 0 and variance 1 among those who have the
+    phenotype, 0 for the others. `shares` [p, folds, folds, penalties]: the product of the phenotype
+    with the predictor within fold i, of which j is the share that stems from the phenotype in fold
+    j; none stems from fold i itself.
+    """
+
+    predictors: Floats
+    shares: NDArray[np.float64]
+
+
 def block_predictors(
     calls: Calls,
     variants: NDArray[np.int64],
@@ -70,89 +87,177 @@ def block_predictors(
     known: NDArray[np.bool_],
     parts: Parts,
     penalties: NDArray[np.float64],
-) -> Floats:
-    """Level 0 for one block: predictors [p, n, penalties] of mean 0 and variance 1.
+) -> BlockPredictors:
+    """Level 0 for one block: ridges that predict the people of each fold from the others.
 
     `samples`: places in the set, part by part; `basis` [n, c]: orthonormal columns of intercept and
     covariates; `y` [n, p]: residual phenotypes, 0 where not `known`. Genotypes are residuals on the
-    basis, scaled to variance 1. The people of a fold are predicted from the other folds. Beside
-    what it returns it holds the packed calls of the block, a quarter of a byte each, and the
-    genotypes of one part.
+    basis, scaled to variance 1, missing calls at the mean. Beside what it returns it holds the
+    packed calls of the block, a quarter of a byte each, and the genotypes of one part.
     """
-    n, p = y.shape
+    folds, m, p = int(parts.fold.max()) + 1, len(variants), y.shape[1]
     rows = calls.packed(variants)
-    count, total = np.zeros((2, len(variants)))
-    for _, own in parts:
-        part = decode(rows, samples[own])
-        is_called = part != MISSING
-        count += is_called.sum(axis=1)
-        total += np.where(is_called, part, 0).sum(axis=1)
-    mean = total / np.maximum(count, 1)
-    on_basis = np.zeros((len(variants), basis.shape[1]), np.float32)
-    square = np.zeros(len(variants))
-    for _, own in parts:
-        values = centred(decode(rows, samples[own]), mean)
-        on_basis += values @ basis[own]
-        square += np.einsum("ij,ij->i", values, values)
-    length = np.maximum(square - (on_basis.astype(float) ** 2).sum(axis=1), 0)
-    spread = np.sqrt(length / (n - basis.shape[1]))
-    varies = spread > 1e-4
-    rows, mean, on_basis = rows[varies], mean[varies], on_basis[varies]
-    spread = spread[varies, None].astype(np.float32)
+    by_part = [repacked(rows, samples[own]) for _, own in parts]
+    tables = _tables(by_part)
+    buffer = np.empty((m, max(one.shape[1] for one in by_part), 4), np.float32)
 
-    def scaled(own: slice) -> Floats:
-        values = centred(decode(rows, samples[own]), mean)
-        values -= on_basis @ basis[own].T
-        values /= spread
-        return values
+    def genotypes() -> Iterator[tuple[int, slice, Floats]]:
+        """The fold, the people and the centred genotypes [m, people] of each part."""
+        for (fold, own), packed in zip(parts, by_part, strict=True):
+            values = buffer[:, : packed.shape[1]]
+            for table, one, out in zip(tables, packed, values, strict=True):
+                np.take(table, one, axis=0, out=out, mode="clip")
+            yield fold, own, values.reshape(m, -1)[:, : own.stop - own.start]
 
-    folds = int(parts.fold.max()) + 1
-    grams = np.zeros((folds, len(rows), len(rows)), np.float32)
-    crosses = np.zeros((folds, len(rows), p), np.float32)
-    for fold, own in parts:
-        values = scaled(own)
+    grams = np.zeros((folds, m, m), np.float32)
+    on_basis, crosses = (np.zeros((folds, m, k), np.float32) for k in (basis.shape[1], p))
+    for fold, own, values in genotypes():
         grams[fold] += values @ values.T
+        on_basis[fold] += values @ basis[own]
         crosses[fold] += values @ y[own]
-    gram, cross = grams.sum(axis=0), crosses.sum(axis=0)
-    weights = [
-        np.concatenate([_ridge(gram - one, cross - own, each) for each in penalties], axis=1)
-        for one, own in zip(grams, crosses, strict=True)
-    ]
-    found = np.zeros((p, n, len(penalties)), np.float32)
-    for fold, own in parts:
-        predicted = scaled(own).T @ weights[fold]
-        found[:, own] = predicted.reshape(-1, len(penalties), p).transpose(2, 0, 1)
-    for one, is_known in zip(found, known.T, strict=True):
-        one *= is_known[:, None]
-        one -= one.sum(axis=0) / is_known.sum()
-        one *= is_known[:, None]
-        variance = np.einsum("ij,ij->j", one, one) / is_known.sum()
-        one /= np.sqrt(np.maximum(variance, 1e-12))
-    return found
+    whole = on_basis.sum(axis=0)
+    inverse = _inverse_spread(grams, whole, len(y) - basis.shape[1])
+    _take_off(grams, crosses, on_basis, basis, y, parts)
+    grams *= inverse[:, None] * inverse
+    crosses *= inverse[:, None]
+    weights, shares = _ridges(grams, crosses, penalties)
+    weights *= inverse[:, None, None]
+    flat = weights.reshape(folds, m, -1)
+    found = np.empty((p, len(penalties), len(y)), np.float32)
+    for fold, own, values in genotypes():
+        predicted = flat[fold].T @ values
+        predicted -= (flat[fold].T @ whole) @ basis[own].T
+        found[:, :, own] = predicted.reshape(p, len(penalties), -1)
+    return _on_one_scale(found, shares, y, known, parts)
 
 
-def ridge_by_fold(
-    grams: NDArray[Any], crosses: NDArray[Any], totals: NDArray[Any], penalties: NDArray[np.float64]
+_CALLED = (BY_BYTE != MISSING).sum(axis=1).astype(np.uint8)
+_ALTERNATE = np.where(BY_BYTE == MISSING, 0, BY_BYTE).sum(axis=1).astype(np.uint8)
+
+
+def _tables(by_part: list[NDArray[np.uint8]]) -> Floats:
+    """The four centred genotypes [m, 256, 4] in each value of a byte of each variant."""
+    called, alternate = (
+        sum(one[rows].sum(axis=1, dtype=np.int64) for rows in by_part)
+        for one in (_CALLED, _ALTERNATE)
+    )
+    mean = (alternate / np.maximum(called, 1)).astype(np.float32)
+    return np.where(BY_BYTE == MISSING, np.float32(0), BY_BYTE - mean[:, None, None])
+
+
+def _inverse_spread(grams: Floats, on_basis: Floats, df: int) -> Floats:
+    """One over the spread [m] of each variant beside the basis, 0 where it does not vary."""
+    square = np.einsum("fii->i", grams, dtype=float)
+    left = np.maximum(square - (on_basis.astype(float) ** 2).sum(axis=1), 0)
+    spread = np.sqrt(left / df)
+    inverse = np.divide(1, spread, out=np.zeros_like(spread), where=spread > LEAST_SPREAD)
+    return inverse.astype(np.float32)
+
+
+def _take_off(
+    grams: Floats, crosses: Floats, on_basis: Floats, basis: Floats, y: Floats, parts: Parts
+) -> None:
+    """Make products of genotypes x within folds those of their residuals, x - (all x'Q) Q'."""
+    whole = on_basis.sum(axis=0)
+    for fold, (gram, cross, own_basis) in enumerate(zip(grams, crosses, on_basis, strict=True)):
+        own = [people for number, people in parts if number == fold]
+        squares = sum(basis[people].T @ basis[people] for people in own)
+        half = (own_basis - whole @ (squares / 2)) @ whole.T
+        gram -= half
+        gram -= half.T
+        cross -= whole @ sum(basis[people].T @ y[people] for people in own)
+
+
+def _ridges(
+    grams: Floats, crosses: Floats, penalties: NDArray[np.float64]
 ) -> tuple[Floats, NDArray[np.float64]]:
-    """Level 1: weights [penalties, folds, q] and their squared error [penalties].
+    """Weights [folds, m, p, penalties] of each fold from the others, and `shares`, unscaled."""
+    folds, m, p = crosses.shape
+    weights = np.empty((folds, m, p, len(penalties)), np.float32)
+    shares = np.zeros((p, folds, folds, len(penalties)))
+    gram = grams.sum(axis=0)
+    for i, own in enumerate(crosses):
+        others = [j for j in range(folds) if j != i]
+        rest = crosses[others].transpose(1, 0, 2).reshape(m, -1)
+        for k, penalty in enumerate(penalties):
+            solved = _ridge(gram - grams[i], rest, penalty).reshape(m, -1, p)
+            weights[i, ..., k] = solved.sum(axis=1)
+            shares[:, i, others, k] = np.einsum("mp,mjp->pj", own, solved)
+    return weights, shares
 
-    `grams` [folds, q, q], `crosses` [folds, q] and `totals` [folds] are the predictors' products
-    with themselves, those with the phenotype, and the phenotype's with itself, within each fold.
-    The weights of a fold come from the others.
+
+def _on_one_scale(
+    found: Floats, shares: NDArray[np.float64], y: Floats, known: NDArray[np.bool_], parts: Parts
+) -> BlockPredictors:
+    """Predictors of mean 0 and variance 1 among those who have the phenotype."""
+    folds = shares.shape[1]
+    others = (1 - np.eye(folds)) / (folds - 1)
+    for one, share, own, is_known in zip(found, shares, y.T, known.T, strict=True):
+        count = is_known.sum()
+        one *= is_known
+        mean = one.sum(axis=1, keepdims=True) / count
+        one -= mean
+        one *= is_known
+        variance = np.einsum("ij,ij->i", one, one) / count
+        spread = np.sqrt(np.maximum(variance, 1e-12))
+        one /= spread[:, None]
+        sums = np.zeros(folds)
+        for fold, people in parts:
+            sums[fold] += own[people].sum()
+        share -= mean[:, 0] * (sums[:, None] * others)[..., None]
+        share /= spread
+    return BlockPredictors(found, shares)
+
+
+def level_one(
+    grams: Floats,
+    shares: NDArray[np.float64],
+    totals: NDArray[np.float64],
+    penalties: NDArray[np.float64],
+) -> tuple[Floats, float]:
+    """Weights [folds, q] of the predictors of a phenotype, and the share of it that they predict.
+
+    `grams` [folds, q, q]: products of the predictors within each fold; `shares` [folds, folds, q]:
+    those with the phenotype (see `BlockPredictors`); `totals` [folds]: of the phenotype with
+    itself.
+
+    Nothing that is decided for a fold knows its phenotype. A predictor within another fold does: so
+    do ridges that are fitted to it, and of a phenotype that nothing predicts they seem to predict
+    q / n. Here that share of the products is left out, and the rest, of folds - 2 in place of
+    folds - 1, is scaled up. The shrinkage of a fold is the best in the other folds, each predicted
+    by ridges that know neither of the two. So the share predicted is that of an outer
+    cross-validation: at or below 0 on average where there is nothing to predict.
     """
-    grams, crosses = grams.astype(np.float64), crosses.astype(np.float64)
-    weights = np.empty((len(penalties), *crosses.shape))
-    left = np.zeros(len(penalties))
-    for k, (gram, cross, total) in enumerate(zip(grams, crosses, totals, strict=True)):
-        rest, rest_cross = grams.sum(axis=0) - gram, crosses.sum(axis=0) - cross
-        for j, penalty in enumerate(penalties):
-            own = weights[j, k] = _ridge(rest, rest_cross, penalty)
-            left[j] += total - 2 * own @ cross + own @ gram @ own
-    return weights.astype(np.float32), left
+    folds = len(grams)
+    gram = grams.sum(axis=0)
+
+    def product(i: int, unknown: tuple[int, ...]) -> NDArray[np.float64]:
+        """Of the phenotype in fold i with the predictors, from what other folds are not unknown."""
+        from_others = [j for j in range(folds) if j != i and j not in unknown]
+        return np.asarray(shares[i, from_others].sum(axis=0) * (folds - 1) / len(from_others))
+
+    def ridge(unknown: tuple[int, ...], penalty: float) -> Floats:
+        rest = gram - grams[list(unknown)].sum(axis=0)
+        cross = sum(product(i, unknown) for i in range(folds) if i not in unknown)
+        return _ridge(rest, np.asarray(cross, np.float32), penalty)
+
+    def error(i: int, weights: Floats, cross: NDArray[np.float64]) -> float:
+        return float(totals[i] - 2 * weights @ cross + weights @ (grams[i] @ weights))
+
+    errors = np.zeros((folds, len(penalties)))
+    for i, j in combinations(range(folds), 2):
+        for k, penalty in enumerate(penalties):
+            weights = ridge((i, j), penalty)
+            errors[i, k] += error(j, weights, product(j, (i,)))
+            errors[j, k] += error(i, weights, product(i, (j,)))
+    chosen = errors.argmin(axis=1)
+    found = np.stack([ridge((i,), penalties[k]) for i, k in enumerate(chosen)])
+    left = sum(error(i, own, product(i, ())) for i, own in enumerate(found))
+    return found, 1 - float(left / totals.sum())
 
 
-def _ridge(gram: NDArray[Any], cross: NDArray[Any], penalty: float) -> NDArray[Any]:
-    """(gram + penalty I)⁻¹ cross, in the precision of gram."""
+def _ridge(gram: Floats, cross: Floats, penalty: float) -> Floats:
+    """(gram + penalty I)⁻¹ cross."""
     shrunk = gram.copy()
     shrunk.flat[:: len(gram) + 1] += penalty
     return np.asarray(cho_solve(cho_factor(shrunk, overwrite_a=True, check_finite=False), cross))

@@ -3,75 +3,51 @@
 The two-level ridge regression of REGENIE (Mbatchou et al. 2021, Nat Genet 53:1097). Level 0: each
 block of neighbouring variants predicts each phenotype, once for each of five shrinkages. Level 1:
 a ridge over these predictors, whose shrinkage is chosen by cross-validation. Both levels predict
-the people of a fold from the others. The prediction without a chromosome (leave one chromosome
-out, LOCO) is the offset of the tests on that chromosome: it holds relatives, structure and the
-polygenic background.
+the people of a fold from the others, and nothing that is decided for a fold knows its phenotypes
+(see `ridge.level_one`). The prediction without a chromosome (leave one chromosome out, LOCO) is the
+offset of the tests on that chromosome: it holds relatives, structure and the polygenic background.
 
-Level 0 runs in Spark over blocks, level 1 over phenotypes and parts of the people, in NumPy. With
-500,000 people, 500 blocks and 20 phenotypes a task of level 0 holds 125 MB of packed calls, as much
-again of one part's genotypes and 200 MB of predictors; one of level 1 holds the predictors of a
-phenotype for one part (80 MB), and where the shrinkage is chosen their products (25 MB a fold).
+A task of level 0 reads one block once, one of level 1 the predictors of one phenotype. With 500,000
+people, 300 blocks and 20 phenotypes the first holds 65 MB of packed calls and 200 MB of predictors,
+the other 50 MB of a part of the people, the predictors' products (9 MB a fold) and 46 MB of
+predictions. On disk there are four bytes a person, phenotype, block and shrinkage while it runs.
 """
 
 import logging
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
+import fsspec
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
+from ecg_spark.errors import DataError
+from ecg_spark.genetics.genotypes.contigs import AUTOSOMES, CONTIGS
 from ecg_spark.genetics.genotypes.packed import Packed
+from ecg_spark.genetics.null_model.loco import ROWS, Lines, Loco, row_of, write_list, write_loco
 from ecg_spark.genetics.null_model.projection import basis_of
 from ecg_spark.genetics.null_model.ridge import (
     SHRINKAGES,
+    BlockPredictors,
     Floats,
     Parts,
     block_predictors,
+    level_one,
     parts_of,
     residual_phenotypes,
-    ridge_by_fold,
 )
+from ecg_spark.genetics.people.pruning import at_most, pruned
 from ecg_spark.store import remove_folder
 
 log = logging.getLogger(__name__)
 
-BLOCK_VARIANTS = 1_000
-MAX_VARIANTS = 500_000
-
-_PREDICTORS = "phenotype int, part int, block int, contig string, values binary"
-_MOMENTS = "phenotype int, fold int, gram binary, cross binary, total double"
-_LOCO = "phenotype int, part int, contig string, values binary"
-
-
-@dataclass(frozen=True)
-class Loco:
-    """Predictions of every phenotype without each chromosome, over the samples of the model.
-
-    `r2` is the cross-validated share of each phenotype's variance that the whole genome predicts.
-    """
-
-    folder: str
-    samples: pd.Index
-    phenotypes: tuple[str, ...]
-    contigs: tuple[str, ...]
-    r2: dict[str, float]
-
-    def without(self, contig: str) -> pd.DataFrame:
-        """The predictions for tests on `contig` [samples, phenotypes], in the phenotypes' units.
-
-        A contig that is not in the model gets the prediction from all that are.
-        """
-        wanted = contig if contig in self.contigs else ""
-        rows = pd.read_parquet(self.folder, filters=[("contig", "=", wanted)])
-        rows = rows.sort_values(["phenotype", "part"])
-        parts = [np.frombuffer(part, np.float32) for part in rows["values"]]
-        values = np.concatenate(parts).reshape(len(self.phenotypes), -1).T.astype(float)
-        return pd.DataFrame(values, self.samples, list(self.phenotypes))
+BLOCK_VARIANTS = 500
+MAX_VARIANTS = 150_000
+MAX_CANDIDATES = 500_000
+MAX_R2 = 0.5
+LIST = "predictions.list"
 
 
 @dataclass(frozen=True)
@@ -83,6 +59,34 @@ class Offsets:
 
     loco: Loco | None
     relatives: pd.DataFrame | None
+
+    @property
+    def notes(self) -> list[str]:
+        """The phenotypes from which nothing is taken off."""
+        names = self.loco.unpredicted if self.loco else ()
+        if not self.loco or not names:
+            return []
+        return [
+            f"the genome predicts nothing of {len(names)} of {len(self.loco.phenotypes)} "
+            f"phenotypes, from which "
+            f"nothing is taken off: {', '.join(names)}"
+        ]
+
+
+def thinned(
+    spark: SparkSession,
+    packed: Packed,
+    variants: NDArray[np.int64],
+    samples: pd.Index,
+    seed: int,
+) -> NDArray[np.int64]:
+    """The variants for the model: of at most `MAX_CANDIDATES` none linked to a neighbour.
+
+    `variants`: places in the set, chosen from with `seed`. r² is that among the `samples`, and of
+    two variants within 1 Mb at most `MAX_R2`.
+    """
+    variants = at_most(variants, MAX_CANDIDATES, seed)
+    return pruned(spark, packed, variants, packed.places(list(samples)), MAX_R2, seed)
 
 
 def predict_by_genome(
@@ -97,146 +101,172 @@ def predict_by_genome(
 ) -> Loco:
     """Fit the model to all phenotypes at once and predict each without each chromosome.
 
-    `variants`: the places in `packed` of those in the model, of which at most `MAX_VARIANTS` are
-    used, chosen with `seed`. `phenotypes` [samples, p] (NaN where missing; such people count with
-    the mean) and `covariates` (complete, without the intercept) are indexed by sample id. A fold is
-    a run of people in this order: relatives in a row should be shuffled apart. Writes into
-    `folder`, which every task must reach.
+    `variants`: the places in `packed` of those in the model, all autosomal, of which at most
+    `MAX_VARIANTS` are used, chosen with `seed`. `phenotypes` [samples, p] (NaN where missing; such
+    people count with the mean) and `covariates` (complete, without the intercept) are indexed by
+    sample id. A fold is a run of people in this order: relatives in a row should be shuffled apart.
+
+    Where the prediction of a phenotype, or that of it without a chromosome, is not surely better
+    than none in people of whose phenotypes the model knows nothing, it is 0. Writes the predictions
+    as REGENIE does (see `loco`) into `folder`, which every task must reach, and `LIST` of them.
+
+    Raises `DataError` where there is no variant.
     """
-    if len(variants) > MAX_VARIANTS:
-        rng = np.random.default_rng(seed)
-        variants = np.sort(rng.choice(variants, MAX_VARIANTS, replace=False))
+    variants = at_most(variants, MAX_VARIANTS, seed)
     basis = basis_of(covariates.to_numpy(float)).astype(np.float32)
     y, known, scale = residual_phenotypes(phenotypes.to_numpy(float), basis)
     samples = packed.places(list(phenotypes.index))
     parts = parts_of(len(phenotypes))
     contigs = packed.sites["contig"].to_numpy()[variants]
+    if not {CONTIGS.get(contig, contig) for contig in set(contigs)} <= set(AUTOSOMES):
+        raise ValueError("the model stands on autosomes")
+    if not len(variants):
+        raise DataError(
+            "No common autosomal variant is left for whole-genome regression: set gwas.null_model "
+            "to none, or name an array's set under genotypes.model."
+        )
     blocks = _blocks(variants, contigs, block_variants)
-    penalties = [len(variants) * (1 - h2) / h2 for h2 in SHRINKAGES]
-    shared = spark.sparkContext.broadcast(
-        (packed.calls, samples, basis, y, known, parts, blocks, penalties)
-    )
-
-    def level_0(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
-        calls, samples, basis, y, known, parts, blocks, penalties = shared.value
-        for number in (i for batch in batches for i in batch.column(0).to_pylist()):
-            contig, places = blocks[number]
-            found = block_predictors(
-                calls, places, samples, basis, y, known, parts, np.array(penalties)
-            )
-            for phenotype in range(y.shape[1]):
-                yield _predictor_rows(found[phenotype], phenotype, number, contig, parts)
-
-    numbers = spark.range(0, len(blocks), 1, len(blocks))
+    penalties = np.array([len(variants) * (1 - h2) / h2 for h2 in SHRINKAGES])
     scratch = f"{folder}/level-0"
+    made = _Predictors(scratch, len(blocks), parts)
+    _make_folder(scratch)
+    shared = spark.sparkContext.broadcast((packed.calls, samples, basis, y, known, blocks))
+
+    def level_0(number: int) -> None:
+        calls, samples, basis, y, known, blocks = shared.value
+        _, places = blocks[number]
+        made.write(
+            number, block_predictors(calls, places, samples, basis, y, known, parts, penalties)
+        )
+
     clock = [time.monotonic()]
-    numbers.mapInArrow(level_0, _PREDICTORS).write.parquet(scratch)
+    spark.sparkContext.parallelize(range(len(blocks)), len(blocks)).foreach(level_0)
     clock.append(time.monotonic())
-    predictors = spark.read.schema(_PREDICTORS).parquet(scratch)
-    weights, chosen = _level_1(spark, predictors, y, parts, len(blocks))
-    clock.append(time.monotonic())
-    _predict(spark, predictors, weights, parts, scale, f"{folder}/loco")
-    clock.append(time.monotonic())
-    took = np.diff(clock)
-    log.info("whole genome: level 0 %.1f s, level 1 %.1f s, predictions %.1f s", *took)
     shared.unpersist()
-    remove_folder(scratch)
     names = [str(name) for name in phenotypes.columns]
+    files = [f"phenotype-{k}.loco" for k in range(len(names))]
+    ids = list(map(str, phenotypes.index))
+    block_rows = np.array([row_of(contig) for contig, _ in blocks])
+    told = spark.sparkContext.broadcast((y, ids))
+
+    def level_1(k: int) -> tuple[float, bool, Lines]:
+        y, ids = told.value
+        r2, predictions = _predictions(made, k, y[:, k], block_rows)
+        lines = write_loco(f"{folder}/{files[k]}", ids, predictions)
+        return r2, bool(predictions[ROWS[-1]].any()), lines
+
+    found = spark.sparkContext.parallelize(range(len(names)), len(names)).map(level_1).collect()
+    clock.append(time.monotonic())
+    log.info("whole genome: level 0 %.1f s, level 1 and predictions %.1f s", *np.diff(clock))
+    told.unpersist()
+    write_list(f"{folder}/{LIST}", dict(zip(names, files, strict=True)))
+    remove_folder(scratch)
     return Loco(
-        f"{folder}/loco",
+        tuple(f"{folder}/{file}" for file in files),
+        tuple(lines for _, _, lines in found),
+        np.arange(len(ids)),
         phenotypes.index,
         tuple(names),
+        tuple(scale.tolist()),
         tuple(dict.fromkeys(contig for contig, _ in blocks)),
-        dict(zip(names, chosen, strict=True)),
+        {name: round(r2, 5) for name, (r2, _, _) in zip(names, found, strict=True)},
+        tuple(name for name, (_, is_used, _) in zip(names, found, strict=True) if not is_used),
     )
 
 
-def _level_1(
-    spark: SparkSession, predictors: DataFrame, y: Floats, parts: Parts, n_blocks: int
-) -> tuple[dict[int, Any], list[float]]:
-    """Weights of every phenotype's predictors [folds, predictors], and its cross-validated R²."""
-    shared = spark.sparkContext.broadcast((y, parts))
-    penalties = np.array([n_blocks * len(SHRINKAGES) * (1 - h2) / h2 for h2 in SHRINKAGES])
+@dataclass(frozen=True)
+class _Predictors:
+    """The predictors of all blocks, a file a block: of each phenotype those of one part after the
+    other [penalties, people of the part], float32, then the shares [folds, folds, penalties],
+    float64 (see `ridge.BlockPredictors`)."""
 
-    def moments(rows: pd.DataFrame) -> pd.DataFrame:
-        y, parts = shared.value
-        phenotype, part = int(rows["phenotype"].iloc[0]), int(rows["part"].iloc[0])
-        fold = int(parts.fold[part])
-        x, own = _matrix(rows), y[parts.bounds[part] : parts.bounds[part + 1], phenotype]
-        gram, cross = x.T @ x, x.T @ own
-        total = float(own @ own)
-        return pd.DataFrame(
-            [[phenotype, fold, gram.tobytes(), cross.tobytes(), total]],
-            columns=["phenotype", "fold", "gram", "cross", "total"],
-        )
+    folder: str
+    blocks: int
+    parts: Parts
 
-    def arrays(row: Any) -> tuple[tuple[int, int], tuple[Any, Any, float]]:
-        gram, cross = (np.frombuffer(row[key], np.float32) for key in ("gram", "cross"))
-        return (row["phenotype"], row["fold"]), (gram, cross, row["total"])
+    def write(self, block: int, found: BlockPredictors) -> None:
+        """Write those of one block."""
+        with fsspec.open(self._file(block), "wb") as file:
+            for values, shares in zip(found.predictors, found.shares, strict=True):
+                for _, own in self.parts:
+                    file.write(values[:, own].tobytes())
+                file.write(shares.tobytes())
 
-    def add(one: tuple[Any, Any, float], other: tuple[Any, Any, float]) -> tuple[Any, Any, float]:
-        return one[0] + other[0], one[1] + other[1], one[2] + other[2]
+    def of_part(self, phenotype: int, part: int) -> Floats:
+        """The predictors [q, people] of one part, block by block."""
+        size = 4 * len(SHRINKAGES)
+        start, stop = (int(self.parts.bounds[one]) for one in (part, part + 1))
+        found = self._read(phenotype, size * start, size * stop)
+        return np.frombuffer(found, np.float32).reshape(-1, stop - start)
 
-    def choose(item: tuple[int, Iterable[tuple[int, Any]]]) -> tuple[int, float, Floats]:
-        phenotype, folds = item
-        ordered = [sums for _, sums in sorted(folds, key=lambda one: one[0])]
-        crosses = np.stack([cross for _, cross, _ in ordered])
-        size = crosses.shape[1]
-        grams = np.stack([gram.reshape(size, size) for gram, _, _ in ordered])
-        totals = np.array([total for _, _, total in ordered])
-        weights, left = ridge_by_fold(grams, crosses, totals, penalties)
-        best = int(left.argmin())
-        return phenotype, 1 - float(left[best] / totals.sum()), weights[best]
+    def shares(self, phenotype: int) -> NDArray[np.float64]:
+        """The shares [folds, folds, q], block by block."""
+        values, folds = self._sizes()
+        found = np.frombuffer(self._read(phenotype, values, values + 8 * folds), np.float64)
+        by_block = found.reshape(self.blocks, -1, len(SHRINKAGES))
+        side = int(self.parts.fold.max()) + 1
+        return by_block.transpose(1, 0, 2).reshape(side, side, -1)
 
-    found = (
-        predictors.groupBy("phenotype", "part")
-        .applyInPandas(moments, _MOMENTS)
-        .rdd.map(arrays)
-        .reduceByKey(add)
-        .map(lambda item: (item[0][0], (item[0][1], item[1])))
-        .groupByKey()
-        .map(choose)
-        .collect()
+    def _read(self, phenotype: int, start: int, stop: int) -> bytes:
+        """The same bytes of a phenotype in every file."""
+        files, base = fsspec.core.url_to_fs(self.folder)
+        values, folds = self._sizes()
+        first = phenotype * (values + 8 * folds)
+        paths = [self._file(block, base) for block in range(self.blocks)]
+        n = len(paths)
+        found = files.cat_ranges(paths, [first + start] * n, [first + stop] * n, on_error="raise")
+        return b"".join(found)
+
+    def _sizes(self) -> tuple[int, int]:
+        """How many bytes the predictors of a phenotype have, and how many shares there are."""
+        folds = int(self.parts.fold.max()) + 1
+        return 4 * len(SHRINKAGES) * int(self.parts.bounds[-1]), folds**2 * len(SHRINKAGES)
+
+    def _file(self, block: int, folder: str | None = None) -> str:
+        return f"{folder or self.folder}/block-{block:05d}"
+
+
+def _predictions(
+    made: _Predictors, phenotype: int, y: Floats, block_rows: NDArray[np.str_]
+) -> tuple[float, dict[str, Floats]]:
+    """The share of a phenotype that the genome predicts, and its predictions by row (`ROWS`).
+
+    `y` [n]: the residual phenotype, 0 where missing; `block_rows`: the row of each block's contig.
+    """
+    parts, q = made.parts, len(block_rows) * len(SHRINKAGES)
+    folds = int(parts.fold.max()) + 1
+    grams, totals = np.zeros((folds, q, q), np.float32), np.zeros(folds)
+    for part, (fold, own) in enumerate(parts):
+        x = made.of_part(phenotype, part)
+        grams[fold] += x @ x.T
+        totals[fold] += y[own] @ y[own]
+    penalties = np.array([q * (1 - h2) / h2 for h2 in SHRINKAGES])
+    weights, r2 = level_one(grams, made.shares(phenotype), totals, penalties)
+    del grams
+    rows = list(dict.fromkeys(block_rows.tolist()))
+    uses = np.array(
+        [np.ones(q, bool), *(np.repeat(block_rows != one, q // len(block_rows)) for one in rows)]
     )
-    shared.unpersist()
-    weights = {phenotype: one for phenotype, _, one in found}
-    return weights, [round(r2, 5) for _, r2, _ in sorted(found, key=lambda one: one[0])]
+    found = np.empty((len(uses), len(y)), np.float32)
+    for part, (fold, own) in enumerate(parts):
+        found[:, own] = (uses * weights[fold]) @ made.of_part(phenotype, part)
+    better = np.array([_is_better(own, y) for own in found])
+    found[~(better & better[0])] = 0
+    by_row = dict(zip(rows, found[1:], strict=True))
+    return r2, {row: by_row.get(row, found[0]) for row in ROWS}
 
 
-def _predict(
-    spark: SparkSession,
-    predictors: DataFrame,
-    weights: dict[int, Any],
-    parts: Parts,
-    scale: NDArray[np.float64],
-    folder: str,
-) -> None:
-    """Write the predictions of every phenotype without each contig; contig "" is without none."""
-    shared = spark.sparkContext.broadcast((weights, parts, scale))
+def _is_better(prediction: Floats, y: Floats) -> bool:
+    """Whether a prediction is better than none, by more than the standard error of what it gains.
 
-    def loco(rows: pd.DataFrame) -> pd.DataFrame:
-        weights, parts, scale = shared.value
-        phenotype, part = int(rows["phenotype"].iloc[0]), int(rows["part"].iloc[0])
-        rows = rows.sort_values("block")
-        x, contigs = _matrix(rows), rows["contig"].to_numpy()
-        own = weights[phenotype][parts.fold[part]].reshape(len(rows), -1)
-        each = x.reshape(len(x), len(rows), -1) * own
-        by_block = each.sum(axis=2) * scale[phenotype]
-        total = by_block.sum(axis=1)
-        out = [("", total)]
-        out += [(c, total - by_block[:, contigs == c].sum(axis=1)) for c in np.unique(contigs)]
-        return pd.DataFrame(
-            [[phenotype, part, c, v.astype(np.float32).tobytes()] for c, v in out],
-            columns=["phenotype", "part", "contig", "values"],
-        )
-
-    found = predictors.groupBy("phenotype", "part").applyInPandas(loco, _LOCO)
-    found.write.parquet(folder)
-    shared.unpersist()
+    One that seems better by chance takes as much off every effect as off the phenotype.
+    """
+    gain = (y**2 - (y - prediction) ** 2).astype(float)
+    return bool(gain.sum() > np.sqrt((gain**2).sum()))
 
 
 def _blocks(
-    variants: NDArray[np.int64], contigs: NDArray[Any], size: int
+    variants: NDArray[np.int64], contigs: NDArray[np.object_], size: int
 ) -> list[tuple[str, NDArray[np.int64]]]:
     """Runs of at most `size` neighbouring variants of one contig, as even as can be."""
     blocks = []
@@ -247,26 +277,6 @@ def _blocks(
     return blocks
 
 
-def _predictor_rows(
-    found: Floats, phenotype: int, block: int, contig: str, parts: Parts
-) -> pa.RecordBatch:
-    """The predictors of a phenotype and block [n, penalties] as a row a part."""
-    values = [found[own].tobytes() for _, own in parts]
-    k = len(values)
-    columns = [
-        pa.array([phenotype] * k, pa.int32()),
-        pa.array(range(k), pa.int32()),
-        pa.array([block] * k, pa.int32()),
-        pa.array([contig] * k),
-        pa.array(values, pa.binary()),
-    ]
-    return pa.record_batch(columns, ["phenotype", "part", "block", "contig", "values"])
-
-
-def _matrix(rows: pd.DataFrame) -> Floats:
-    """The predictors [n, q] of one phenotype and part, block by block."""
-    ordered = rows.sort_values("block")["values"]
-    n_shrinkages = len(SHRINKAGES)
-    return np.concatenate(
-        [np.frombuffer(one, np.float32).reshape(-1, n_shrinkages) for one in ordered], axis=1
-    )
+def _make_folder(folder: str) -> None:
+    files, base = fsspec.core.url_to_fs(folder)
+    files.makedirs(base, exist_ok=True)

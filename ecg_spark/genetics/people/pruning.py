@@ -1,0 +1,100 @@
+"""Variants of which no two neighbours are linked, by correlations of packed calls.
+
+The first of a chain is kept, and then each that is linked to none that is kept. A task holds the
+calls of one run of variants, and of those kept before it within the window.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from pyspark.sql import SparkSession
+
+from ecg_spark.genetics.genotypes.packed import Packed, decode, standardised
+
+WINDOW_BP = 1_000_000
+RUN = 500
+LD_SAMPLES = 2_000
+"""r² of so many people is right to some 0.03."""
+
+
+def at_most(variants: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
+    """The variants, or a random choice of so many, in their order."""
+    if len(variants) <= most:
+        return variants
+    return np.sort(np.random.default_rng(seed).choice(variants, most, replace=False))
+
+
+def pruned(
+    spark: SparkSession,
+    packed: Packed,
+    variants: NDArray[np.int64],
+    samples: NDArray[np.int64],
+    max_r2: float,
+    seed: int,
+) -> NDArray[np.int64]:
+    """Those of the variants, places in a packed set, of which no two within 1 Mb have r² > max_r2.
+
+    r² is that of at most `LD_SAMPLES` of the `samples`. Variants that do not vary among them are
+    left out. A task a contig; the driver holds places alone.
+    """
+    samples = np.sort(at_most(samples, LD_SAMPLES, seed))
+    sites = packed.sites.iloc[variants]
+    contigs, positions = sites["contig"].to_numpy(), sites["position"].to_numpy()
+    tasks = [
+        (variants[contigs == one], positions[contigs == one]) for one in dict.fromkeys(contigs)
+    ]
+    shared = spark.sparkContext.broadcast((packed.calls, samples))
+
+    def prune_contig(task: tuple[NDArray[np.int64], NDArray[np.int64]]) -> bytes:
+        calls, samples = shared.value
+        places, positions = task
+        runs = (
+            (standardised(decode(calls.packed(places[i : i + RUN]), samples)), positions[i:][:RUN])
+            for i in range(0, len(places), RUN)
+        )
+        return np.packbits(np.concatenate(list(prune(runs, max_r2)))).tobytes()
+
+    found = spark.sparkContext.parallelize(tasks, max(1, len(tasks))).map(prune_contig).collect()
+    shared.unpersist()
+    kept = [
+        places[np.unpackbits(np.frombuffer(bits, np.uint8), count=len(places)).astype(bool)]
+        for bits, (places, _) in zip(found, tasks, strict=True)
+    ]
+    return np.concatenate([*kept, np.empty(0, np.int64)])
+
+
+def prune(
+    runs: Iterable[tuple[NDArray[np.float32], NDArray[np.int64]]], max_r2: float
+) -> Iterator[NDArray[np.bool_]]:
+    """Which variants of each run are kept: of a contig, in the order of their positions.
+
+    A run is its genotypes [variants, people], centred and of length 1 (or all zero), and positions.
+    """
+    before = np.empty((0, 0), np.float32)
+    places = np.empty(0, np.int64)
+    for values, positions in runs:
+        keep = np.asarray(values.any(axis=1))
+        near = places >= positions[0] - WINDOW_BP
+        before, places = before[near], places[near]
+        if len(before):
+            keep &= ~_linked(values, positions, before, places, max_r2).any(axis=1)
+        linked = _linked(values, positions, values, positions, max_r2)
+        for j in range(len(keep)):
+            if keep[j]:
+                keep[j + 1 :] &= ~linked[j, j + 1 :]
+        yield keep
+        before = np.concatenate([before, values[keep]]) if len(before) else values[keep]
+        places = np.concatenate([places, positions[keep]])
+
+
+def _linked(
+    values: NDArray[np.float32],
+    positions: NDArray[np.int64],
+    others: NDArray[np.float32],
+    other_positions: NDArray[np.int64],
+    max_r2: float,
+) -> NDArray[np.bool_]:
+    """Which variants are linked to which others, within the window."""
+    is_near = np.abs(np.subtract.outer(positions, other_positions)) <= WINDOW_BP
+    return np.asarray(((values @ others.T) ** 2 > max_r2) & is_near)
