@@ -31,7 +31,7 @@ from ecg_spark.genetics.genotypes.packed import read_packed
 from ecg_spark.genetics.null_model.phenotypes import variance_by_relatives
 from ecg_spark.genetics.null_model.projection import residuals
 from ecg_spark.genetics.null_model.whole_genome import predict_by_genome
-from ecg_spark.genetics.people.components import principal_components
+from ecg_spark.genetics.people.components import blocks_of, principal_components
 from ecg_spark.session import spark_session, start_hail
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -83,10 +83,13 @@ def measure(spark, seed, n, m, share, siblings):
     ids = [f"S{i}" for i in range(n)]
     phenotypes = pd.DataFrame(y, ids, names)
     alone = (family < 0) | (np.arange(n) % siblings == 0)
-    pcs = principal_components(calls[:: max(1, m // 2_000)], alone, 4)
-    covariates = pd.DataFrame(pcs, ids, [f"pc_{i}" for i in range(4)])
     folder = tempfile.mkdtemp(prefix="calibration-")
     path = write_plink(f"{folder}/set", calls, ids, [str(c) for c in chromosome])
+    variants = np.arange(0, m, max(1, m // 2_000))
+    over_blocks = blocks_of(spark, read_packed(f"{folder}/set"), variants, alone)
+    shared = np.where(alone, 0, 0.5)
+    pcs = principal_components(over_blocks, alone, 4, len(variants), shared, seed)
+    covariates = pd.DataFrame(pcs, ids, [f"pc_{i}" for i in range(4)])
     genotypes = import_genotypes(path, "GRCh37", folder, 4).checkpoint(f"{folder}/set.mt")
     order = rng.permutation(n)
     model = predict_by_genome(

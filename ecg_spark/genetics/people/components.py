@@ -1,60 +1,184 @@
-"""Principal components of ancestry."""
+"""Principal components of ancestry, from packed calls in blocks of variants.
 
-from collections.abc import Iterator
+Every pass over the blocks adds up matrices of people by some twenty columns, so that neither the
+driver nor a task holds people by variants. The decomposition is the block Lanczos method, begun at
+random, which is exact for few people and, for many, for all components that stand out.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh
+from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.genotypes.packed import MISSING
+from ecg_spark.genetics.genotypes.packed import BY_BYTE, MISSING, Packed
+from ecg_spark.genetics.testing.kernel import tally
 
-_BLOCK = 2_048
+Floats = NDArray[np.float32]
+Reals = NDArray[np.float64]
+Block = tuple[Floats, Floats]
+"""Scaled genotypes of the reference [variants, u], and of everybody [variants, n]."""
+OverBlocks = Callable[[Callable[[Block], NDArray[Any]]], NDArray[Any]]
+"""The sum over all blocks of what a function makes of each."""
+
+EXACT = 2_000
+"""Up to so many people are decomposed exactly: their products fit into one matrix."""
+STEPS = 8
+EXTRA = 6
+"""Columns of a step beside those of the components."""
+BLOCK_BYTES = 64 << 20
+BLOCKS_OF_TASK = 8
 
 
 def principal_components(
-    calls: NDArray[np.int8], unrelated: NDArray[np.bool_], components: int
-) -> NDArray[np.float64]:
-    """Scores [samples, components] from the unrelated samples, projected onto all.
+    over_blocks: OverBlocks,
+    unrelated: NDArray[np.bool_],
+    components: int,
+    variants: int,
+    shared: Reals,
+    seed: int,
+) -> Reals:
+    """Scores [n, components] from the unrelated people, projected onto all.
 
-    Genotypes are centred and scaled by √(2p(1-p)) (Patterson et al. 2006); missing calls are at the
-    mean. Each component has variance 1 over the unrelated, its largest loading is positive. Exact,
-    by the Gram matrix over samples or over variants, whichever are fewer.
+    `over_blocks`: see `blocks_of` for a packed set of so many `variants`; `shared` [n]: the share
+    of each other person's genome that is also that of some unrelated one (0.5 with a sibling among
+    these). Genotypes are centred and scaled by √(2p(1-p)) (Patterson et al. 2006); missing calls
+    are at the mean. Each component has variance 1 over the unrelated.
+
+    Whoever has no part in a component is projected nearer to 0 than if they had had one. Their
+    scores are divided by that shrinkage (see `shrinkage`), or by what is between it and 1 as far as
+    a relative of theirs had a part.
+
+    Raises `DataError` where there are fewer people or variants than components.
     """
     if not components:
-        return np.zeros((calls.shape[1], 0))
-    reference = calls[:, unrelated]
-    known = reference != MISSING
-    p = (reference * known).sum(axis=1) / np.maximum(2 * known.sum(axis=1), 1)
-    varies = (p > 0) & (p < 1)
-    calls, reference, p = calls[varies], reference[varies], p[varies, None]
-    if min(reference.shape) <= components:
+        return np.zeros((len(unrelated), 0))
+    u = int(unrelated.sum())
+    if min(u, variants) <= components:
         raise DataError(
-            f"{reference.shape[1]} unrelated samples and {reference.shape[0]} independent variants "
-            f"are too few for {components} principal components: lower genotypes.components."
+            f"{u} unrelated samples and {variants} independent variants are too few for "
+            f"{components} principal components: lower genotypes.components."
         )
+    rng = np.random.default_rng(seed)
+    vectors, values = _leading(over_blocks, u, components, rng)
+    probes = rng.normal(size=(u, components + EXTRA))
+    probes -= vectors @ (vectors.T @ probes)
+    probes = np.linalg.qr(probes)[0]
+    both = np.concatenate([vectors, probes], axis=1).astype(np.float32)
+    found = over_blocks(lambda block: block[1].T @ (block[0] @ both))
+    scores = found[:, :components].astype(float)
+    of_probes = found[unrelated, components:].astype(float)
+    shrunk = shrinkage(values, probes, of_probes - vectors @ (vectors.T @ of_probes))
+    scores[~unrelated] /= shrunk + np.minimum(shared[~unrelated, None], 1) * (1 - shrunk)
+    own = scores[unrelated]
+    sign = np.sign(own[np.abs(own).argmax(axis=0), range(components)])
+    return np.asarray(sign * (scores - own.mean(axis=0)) / own.std(axis=0))
 
-    def scaled(matrix: NDArray[np.int8]) -> Iterator[NDArray[np.float32]]:
-        """Blocks [variants, some samples] of scaled genotypes, in the order of the samples."""
-        for start in range(0, matrix.shape[1], _BLOCK):
-            block = matrix[:, start : start + _BLOCK]
-            centred = np.where(block == MISSING, 0, block - 2 * p) / np.sqrt(2 * p * (1 - p))
-            yield centred.astype(np.float32)
 
-    def leading(gram: NDArray[np.float64]) -> NDArray[np.float64]:
-        last = len(gram) - 1
-        vectors = eigh(gram, subset_by_index=(last + 1 - components, last))[1]
-        return np.asarray(vectors[:, ::-1])
+def shrinkage(values: Reals, probes: Reals, products: Reals) -> Reals:
+    """By which share [k] the projection of a new person is smaller than of one of the reference.
 
-    if reference.shape[1] < reference.shape[0]:
-        whole = np.concatenate(list(scaled(reference)), axis=1)
-        loadings = whole @ leading((whole.T @ whole).astype(np.float64))
+    `values` [k]: eigenvalues of the products A of u people with each other; `probes` [u, l]:
+    orthonormal and orthogonal to their vectors; `products`: A with these. With the eigenvalue d in
+    units of the noise, and γ variants a person, a component of true variance λ among others of
+    variance 1 has d = λ (1 + γ / (λ - 1)), and the share is (λ - 1) / (λ - 1 + γ) (Lee, Zou &
+    Wright 2010, Ann Stat 38:3605, eq. 9). Linked variants count as fewer: γ and the noise are those
+    whose spread of eigenvalues is that seen by the probes. Of a component that does not stand out
+    from the noise it is that of the least one that does.
+    """
+    u = len(probes)
+    mean = np.einsum("ij,ij->", probes, products) / probes.shape[1]
+    spread = np.einsum("ij,ij->", products, products) / probes.shape[1] - mean**2
+    gamma = mean**2 / max(spread, 1e-9 * mean**2)
+    noise = mean / (gamma * u)
+    d = np.maximum(values / (noise * u), (1 + np.sqrt(gamma)) ** 2)
+    half = d + 1 - gamma
+    true = (half + np.sqrt(np.maximum(half**2 - 4 * d, 0))) / 2
+    return np.asarray((true - 1) / (true - 1 + gamma))
+
+
+def _leading(
+    over_blocks: OverBlocks, u: int, components: int, rng: np.random.Generator
+) -> tuple[Reals, Reals]:
+    """The leading eigenvectors [u, k] of the products of the u people, and their values."""
+    if u <= EXACT:
+        gram = over_blocks(lambda block: block[0].T @ block[0]).astype(float)
+        basis, small = np.eye(u), gram
     else:
-        gram = np.zeros((len(p), len(p)))
-        for block in scaled(reference):
-            gram += block @ block.T
-        loadings = leading(gram)
-    loadings = loadings * np.sign(loadings[np.abs(loadings).argmax(axis=0), range(components)])
-    scores = np.concatenate([block.T @ loadings for block in scaled(calls)])
-    spread = scores[unrelated].std(axis=0)
-    return np.asarray((scores - scores[unrelated].mean(axis=0)) / spread, dtype=np.float64)
+        basis, small = _krylov(over_blocks, u, components, rng)
+    values, vectors = np.linalg.eigh(small)
+    last = slice(-1, -components - 1, -1)
+    return basis @ vectors[:, last], values[last]
+
+
+def _krylov(
+    over_blocks: OverBlocks, u: int, components: int, rng: np.random.Generator
+) -> tuple[Reals, Reals]:
+    """An orthonormal basis that holds the leading vectors, and the products within it."""
+    step = np.linalg.qr(rng.normal(size=(u, components + EXTRA)))[0]
+    steps, products = [], []
+    for _ in range(STEPS):
+        steps.append(step)
+        made = over_blocks(partial(_product, step.astype(np.float32)))
+        products.append(made.astype(float))
+        basis = np.concatenate(steps, axis=1)
+        left = products[-1]
+        for _ in range(2):  # once leaves rounding
+            left = left - basis @ (basis.T @ left)
+        step = np.linalg.qr(left)[0]
+    small = basis.T @ np.concatenate(products, axis=1)
+    return basis, (small + small.T) / 2
+
+
+def _product(columns: Floats, block: Block) -> Floats:
+    """The products of the reference with each other, with some columns [u, l]."""
+    return np.asarray(block[0].T @ (block[0] @ columns))
+
+
+def blocks_of(
+    spark: SparkSession,
+    packed: Packed,
+    variants: NDArray[np.int64],
+    unrelated: NDArray[np.bool_],
+) -> OverBlocks:
+    """Sums over blocks of variants, places in a packed set, in Spark; see `principal_components`.
+
+    A block has 64 MB of genotypes or a variant.
+    """
+    size = max(1, min(500, BLOCK_BYTES // (4 * len(unrelated))))
+    starts = range(0, len(variants), size)
+    shared = spark.sparkContext.broadcast((packed.calls, variants, unrelated))
+    count = max(spark.sparkContext.defaultParallelism, -(-len(starts) // BLOCKS_OF_TASK))
+
+    def over_blocks(function: Callable[[Block], NDArray[Any]]) -> NDArray[Any]:
+        def summed(own: Iterable[int]) -> Iterator[NDArray[Any]]:
+            calls, variants, unrelated = shared.value
+            total: Any = None
+            for start in own:
+                rows = calls.packed(variants[start : start + size])
+                found = function(scaled(rows, unrelated))
+                total = found if total is None else total + found
+            if total is not None:
+                yield total
+
+        parts = spark.sparkContext.parallelize(starts, min(count, len(starts)))
+        return np.asarray(parts.mapPartitions(summed).treeReduce(np.add))
+
+    return over_blocks
+
+
+def scaled(rows: NDArray[np.uint8], unrelated: NDArray[np.bool_]) -> Block:
+    """The scaled genotypes of packed variants: 0 where a call is missing or nothing varies."""
+    counts = tally(rows, unrelated)
+    p = counts.alternate / np.maximum(2 * counts.called, 1)
+    spread = np.sqrt(2 * p * (1 - p))
+    inverse = np.divide(1, spread, out=np.zeros_like(spread), where=spread > 0)
+    values = np.empty((*rows.shape, 4), np.float32)
+    for own, centre, factor, out in zip(rows, 2 * p, inverse, values, strict=True):
+        table = np.where(BY_BYTE == MISSING, 0, (BY_BYTE - centre) * factor).astype(np.float32)
+        np.take(table, own, axis=0, out=out, mode="clip")
+    everybody = values.reshape(len(rows), -1)[:, : len(unrelated)]
+    return everybody[:, unrelated], everybody

@@ -1,28 +1,28 @@
-"""Population structure and relatives, from some thousand independent common variants.
+"""Population structure and relatives, from independent common variants.
 
-The calls of these variants fit in memory as one byte each (2 GB for 500,000 people), so
-everything here is NumPy over one packed matrix, spread over Spark where it is quadratic in people.
+Relatives stand on some thousand of them, whose calls fit in memory as one byte each (2 GB for
+500,000 people); components on up to a hundred thousand, which are read in blocks.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.genotypes.contigs import AUTOSOMES, CONTIGS
-from ecg_spark.genetics.genotypes.packed import Packed, standardised
-from ecg_spark.genetics.people.components import principal_components
+from ecg_spark.genetics.genotypes.packed import Packed
+from ecg_spark.genetics.people.components import blocks_of, principal_components
 from ecg_spark.genetics.people.kinship import chance_relatives, related_pairs, unrelated_set
+from ecg_spark.genetics.people.pruning import at_most, pruned
 
-MAX_CANDIDATES = 8_000
+MAX_CANDIDATES = 200_000
+MAX_VARIANTS = 100_000
+KINSHIP_VARIANTS = 8_000
 MAX_BYTES = 2**31
 MIN_MAF = 0.05
 MAX_R2 = 0.2
-LD_WINDOW_BP = 1_000_000
-LD_SAMPLES = 5_000
 
 # Regions of long-range LD, which would otherwise be components of their own (Price et al. 2008,
 # Am J Hum Genet 83:132, and their positions on GRCh38): contig, start, end in Mb.
@@ -67,19 +67,20 @@ def structure(
 ) -> Structure:
     """Principal components and an unrelated set of the samples, in the order of the packed set.
 
-    Variants: common (MAF ≥ 0.05) autosomal SNPs outside regions of long-range LD, a random choice
-    of at most `MAX_CANDIDATES`, pruned to r² ≤ 0.2 within 1 Mb. Of each pair with a kinship over
-    `max_kinship` one sample is left out of the unrelated set; components are computed on the
-    unrelated and projected onto everybody.
+    Variants: common (MAF ≥ 0.05) autosomal SNPs outside regions of long-range LD, of a random
+    choice of `MAX_CANDIDATES` those that are left after pruning to r² ≤ 0.2 within 1 Mb, at most
+    `MAX_VARIANTS`, and of these at most `KINSHIP_VARIANTS` for relatives. Of each pair with a
+    kinship over `max_kinship` one sample is left out of the unrelated set; components are computed
+    on the unrelated and projected onto everybody.
 
     Raises `DataError` where fewer independent variants are left than components are wanted.
     """
     n_samples = len(packed.samples)
-    most = MAX_BYTES // max(n_samples, 1)
-    chosen = _candidates(packed, allele_frequency, reference_genome, most, seed)
-    calls = packed.calls.read(chosen)
-    kept = prune(calls, packed.sites.iloc[chosen], seed)
-    calls = calls[kept]
+    chosen = at_most(_candidates(packed, allele_frequency, reference_genome), MAX_CANDIDATES, seed)
+    chosen = pruned(spark, packed, chosen, np.arange(n_samples), MAX_R2, seed)
+    chosen = at_most(chosen, MAX_VARIANTS, seed)
+    most = min(KINSHIP_VARIANTS, MAX_BYTES // max(n_samples, 1))
+    calls = packed.calls.read(at_most(chosen, most, seed))
     notes = []
     expected = chance_relatives(calls, max_kinship)
     if expected > 0.01 * n_samples:
@@ -91,50 +92,31 @@ def structure(
     else:
         pairs, kinship = related_pairs(spark, calls, max_kinship)
     unrelated = unrelated_set(n_samples, pairs)
-    if components and len(calls) <= 2 * components:
+    if components and len(chosen) <= 2 * components:
         raise DataError(
-            f"Only {len(calls)} independent common variants are left, too few for {components} "
+            f"Only {len(chosen)} independent common variants are left, too few for {components} "
             f"principal components: lower genotypes.components."
         )
-    scores = principal_components(calls, unrelated, components)
-    return Structure(scores, unrelated, len(calls), pairs, kinship, tuple(notes))
+    over_blocks = blocks_of(spark, packed, chosen, unrelated)
+    shared = _shared(pairs, kinship, unrelated)
+    scores = principal_components(over_blocks, unrelated, components, len(chosen), shared, seed)
+    return Structure(scores, unrelated, len(chosen), pairs, kinship, tuple(notes))
 
 
-def prune(calls: NDArray[np.int8], sites: pd.DataFrame, seed: int) -> NDArray[np.int64]:
-    """Indices of variants such that no two within 1 Mb have r² > 0.2, the first of each kept.
-
-    r² is computed on at most `LD_SAMPLES` samples; variants without variation are dropped.
-    """
-    n_samples = calls.shape[1]
-    if n_samples > LD_SAMPLES:
-        chosen = np.random.default_rng(seed).choice(n_samples, LD_SAMPLES, replace=False)
-        calls = calls[:, np.sort(chosen)]
-    values = standardised(calls)
-    contigs, positions = sites["contig"].to_numpy(), sites["position"].to_numpy()
-    kept: list[int] = []
-    first = 0
-    for j in range(len(values)):
-        if not values[j].any():
-            continue
-        while first < len(kept) and (
-            contigs[kept[first]] != contigs[j]
-            or positions[j] - positions[kept[first]] > LD_WINDOW_BP
-        ):
-            first += 1
-        near = kept[first:]
-        if not near or np.max((values[near] @ values[j]) ** 2) <= MAX_R2:
-            kept.append(j)
-    return np.array(kept, np.int64)
+def _shared(
+    pairs: NDArray[np.int64], kinship: NDArray[np.float64], unrelated: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """The share of each sample's genome that unrelated ones have as well: twice the kinship."""
+    shared = np.zeros(len(unrelated))
+    for one, other in (pairs.T, pairs.T[::-1]):
+        np.add.at(shared, one, 2 * kinship * unrelated[other])
+    return shared
 
 
 def _candidates(
-    packed: Packed,
-    allele_frequency: NDArray[np.float64],
-    reference_genome: str,
-    most: int,
-    seed: int,
+    packed: Packed, allele_frequency: NDArray[np.float64], reference_genome: str
 ) -> NDArray[np.int64]:
-    """Up to `MAX_CANDIDATES` common autosomal SNPs outside long-range LD, chosen at random."""
+    """The common autosomal SNPs outside long-range LD."""
     sites = packed.sites
     contig = sites["contig"].map(CONTIGS)
     maf = np.minimum(allele_frequency, 1 - allele_frequency)
@@ -143,9 +125,4 @@ def _candidates(
     for name, start, end in LONG_RANGE_LD[reference_genome]:
         within = sites["position"].between(start * 1e6, end * 1e6, inclusive="left")
         suitable &= ~((contig == name) & within)
-    found = np.flatnonzero(suitable)
-    wanted = min(MAX_CANDIDATES, most)
-    if len(found) > wanted:
-        chosen = np.random.default_rng(seed).choice(len(found), wanted, replace=False)
-        found = found[np.sort(chosen)]
-    return found
+    return np.flatnonzero(suitable)

@@ -8,16 +8,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ecg_spark.errors import DataError
-from ecg_spark.genetics.genotypes.packed import MISSING, read_packed, standardised
-from ecg_spark.genetics.people.components import principal_components
+from ecg_spark.genetics.genotypes.packed import MISSING, read_packed
 from ecg_spark.genetics.people.kinship import (
     chance_relatives,
     king_robust,
     related_pairs,
     unrelated_set,
 )
-from ecg_spark.genetics.people.structure import prune
 from tests.builders.genetics_data import people
 
 
@@ -91,47 +88,3 @@ def test_the_unrelated_set_is_independent_and_maximal(found):
     for out in np.flatnonzero(~kept):
         partners = {int(b) for a, b in found if a == out} | {int(a) for a, b in found if b == out}
         assert any(kept[other] for other in partners)
-
-
-def test_pruned_variants_are_not_linked():
-    calls, _ = people(400, 300, seed=2)
-    calls[1::2] = np.where(np.random.default_rng(0).random((150, 400)) < 0.9, calls[::2], 0)
-    calls[10] = 0
-    sites = pd.DataFrame({"contig": ["1"] * 300, "position": 20_000 * np.arange(300)})
-    kept = prune(calls, sites, 1)
-    values = standardised(calls)
-    r2 = np.triu((values @ values.T) ** 2, 1)
-    near = np.subtract.outer(sites.position.to_numpy(), sites.position.to_numpy())
-    assert np.max(r2[np.ix_(kept, kept)] * (np.abs(near[np.ix_(kept, kept)]) <= 1_000_000)) <= 0.2
-    assert 120 < len(kept) < 180
-    assert 10 not in kept
-
-
-@pytest.mark.parametrize("n_variants", [100, 3_000])
-def test_the_first_component_is_ancestry_also_for_those_projected(n_variants):
-    calls, population = people(240, n_variants, populations=2, fst=0.15, missing=0.01)
-    unrelated = np.ones(240, bool)
-    unrelated[200:] = False
-    scores = principal_components(calls, unrelated, 3)
-    assert abs(np.corrcoef(scores[:200, 0], population[:200])[0, 1]) > 0.95
-    assert abs(np.corrcoef(scores[200:, 0], population[200:])[0, 1]) > 0.95
-    assert scores[unrelated].mean(axis=0) == pytest.approx(0, abs=1e-6)
-    assert scores[unrelated].std(axis=0) == pytest.approx(1)
-    assert np.corrcoef(scores[unrelated], rowvar=False) == pytest.approx(np.eye(3), abs=1e-4)
-
-
-def test_components_agree_with_a_singular_value_decomposition():
-    calls, _ = people(60, 500, populations=3, fst=0.2)
-    scores = principal_components(calls, np.ones(60, bool), 2)
-    p = calls.mean(axis=1, keepdims=True) / 2
-    varies = ((p > 0) & (p < 1)).ravel()
-    scaled = ((calls - 2 * p) / np.sqrt(2 * p * (1 - p) + 1e-300))[varies]
-    _, _, right = np.linalg.svd(scaled, full_matrices=False)
-    for i in range(2):
-        assert abs(np.corrcoef(scores[:, i], right[i])[0, 1]) == pytest.approx(1, abs=1e-6)
-
-
-def test_more_components_than_variants_are_refused():
-    calls, _ = people(50, 5)
-    with pytest.raises(DataError, match="too few for 10 principal components"):
-        principal_components(calls, np.ones(50, bool), 10)
