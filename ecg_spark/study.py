@@ -19,12 +19,13 @@ from pydantic import (
 
 from ecg_spark.ecg import FLAGS, Limits, Source
 from ecg_spark.errors import UsageError
-from ecg_spark.study_ecg import Ecg, Location, Section
+from ecg_spark.study_ecg import Ecg
 from ecg_spark.study_ecg import Manifest as Manifest
 from ecg_spark.study_genetics import Genotypes as Genotypes
 from ecg_spark.study_genetics import Gwas as Gwas
 from ecg_spark.study_genetics import Participants as Participants
 from ecg_spark.study_genetics import Rare as Rare
+from ecg_spark.study_section import Location, Section
 
 AnySection = TypeVar("AnySection", bound=Section)
 

@@ -1,12 +1,13 @@
-"""The study file's section on the raw ECG files, and what all sections share."""
+"""The study file's section on the raw ECG files."""
 
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from ecg_spark.ecg.formats import samples as sample_files
 from ecg_spark.ecg.formats.leads import MAX_RATE_HZ, MIN_RATE_HZ, lead_name
+from ecg_spark.study_section import Location, Section
 
 
 def _compiles(pattern: str) -> str:
@@ -17,16 +18,6 @@ def _compiles(pattern: str) -> str:
     if groups != 1:
         raise ValueError("needs exactly one group in parentheses: the participant id")
     return pattern
-
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Location = Annotated[str, Field(min_length=1, description="a path or URI")]
-
-
-class Section(BaseModel):
-    """A part of the study file: unknown keys are refused, so that a typo cannot pass."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
 class Manifest(Section):

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from ecg_spark.study_ecg import Location, Section, Share
+from ecg_spark.study_section import Location, Section, Share
 
 Code = int | float | str
 
@@ -155,8 +155,8 @@ class Gwas(Section):
     )
     engine: Literal["hail", "blocks"] = Field(
         "hail",
-        description="what computes the tests: Hail, or blocks of packed calls, several times as "
-        "fast, for sets of calls; after whole-genome regression those are always tested in blocks",
+        description="what computes the tests: Hail, or blocks of variants in NumPy, several times "
+        "as fast; after whole-genome regression it is always the latter",
     )
     p_threshold: Annotated[float, Field(gt=0, lt=1)] = Field(
         5e-8,

@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from ecg_spark.genetics.genotypes.files import genotype_files
+from ecg_spark.genetics.genotypes.files import genotype_files, is_read_by_hail
 from ecg_spark.genetics.prepare import prepare_genotypes
 from ecg_spark.ids import read_id_list
 from ecg_spark.session import start_hail
@@ -31,13 +31,14 @@ def files(study: Study) -> Any:
 
 
 def work(context: Context) -> Summary:
-    """Publish genotypes.mt and the samples' scores."""
+    """Publish the checked set in parts and the samples' scores."""
     genotypes = context.study.absolute(
         context.study.genotypes, "path", "model", "exclude", "keep", "sample"
     )
     separate = tuple(map(context.study.locate, genotypes.separate))
     genotypes = genotypes.model_copy(update={"separate": separate})
-    start_hail(context.spark, context.store.root)
+    if any(map(is_read_by_hail, (genotypes.path, genotypes.model or "", *separate))):
+        start_hail(context.spark, context.store.root)
     return prepare_genotypes(
         context.spark,
         genotypes,
@@ -54,7 +55,7 @@ def check(study: Study) -> None:
             read_id_list(study.locate(path), f"list genotypes.{key}")
 
 
-STEP = Step("genotypes", (), settings, work, files, version=6, check=check)
+STEP = Step("genotypes", (), settings, work, files, version=7, check=check)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

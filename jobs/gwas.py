@@ -57,7 +57,8 @@ def files(study: Study) -> Any:
 def work(context: Context) -> Summary:
     """Publish associations, loci and what else `run_gwas` writes."""
     study, spark, inputs = context.study, context.spark, context.inputs
-    start_hail(spark, context.store.root)
+    if study.gwas.rare or (study.gwas.engine == "hail" and study.gwas.null_model == "none"):
+        start_hail(spark, context.store.root)
     covariates, is_male, told = _people(study)
     latents = read_table(spark, LATENTS, inputs["encode"].path("latents"))
     traits = read_table(spark, TRAITS, inputs["average"].path("traits"))
@@ -111,7 +112,7 @@ def _people(study: Study) -> tuple[pd.DataFrame, pd.Series | None, list[str]]:
 
 
 STEP = Step(
-    "gwas", (AVERAGE, TRAIN, ENCODE, GENOTYPES), settings, work, files, version=7, check=check
+    "gwas", (AVERAGE, TRAIN, ENCODE, GENOTYPES), settings, work, files, version=8, check=check
 )
 
 if __name__ == "__main__":

@@ -32,10 +32,12 @@ hypothesis.settings.register_profile("suite", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("suite")
 
 # The suite's Java processes live for minutes: the optimising compiler and a parallel collector
-# cost more of two cores than they give back. What the first compiler makes needs its room.
+# cost more of two cores than they give back. What the first compiler makes needs its room; it is to
+# compile the longest methods, too, which are those of Hail's own compiler.
 os.environ["OMP_NUM_THREADS"] = "1"  # two workers on two cores: a second thread only waits
 os.environ["JAVA_TOOL_OPTIONS"] = (
-    "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC"
+    "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC "
+    "-XX:-DontCompileHugeMethods"
 )
 
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,10 @@ from scipy.stats import chi2
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.findings.catalogue import Tests, read_annotation, write_loci
 from ecg_spark.genetics.findings.polygenic import write_polygenic
+from ecg_spark.genetics.genotypes.choice import choose
 from ecg_spark.genetics.genotypes.contigs import AUTOSOMES, CONTIGS
-from ecg_spark.genetics.genotypes.packed import Packed, read_packed
+from ecg_spark.genetics.genotypes.packed import Packed
+from ecg_spark.genetics.genotypes.parts import GenotypeSet, open_set, packed_view
 from ecg_spark.genetics.null_model.cohort import Brought, Cohort, gather
 from ecg_spark.genetics.null_model.loco import take_loco
 from ecg_spark.genetics.null_model.phenotypes import (
@@ -45,7 +47,7 @@ from ecg_spark.genetics.testing import blocks
 from ecg_spark.genetics.testing.blocks import TESTS
 from ecg_spark.session import start_hail
 from ecg_spark.store import remove_folder
-from ecg_spark.study import Genotypes, Gwas
+from ecg_spark.study_genetics import Genotypes, Gwas
 from ecg_spark.tables import FLOW, read_table, write_rows
 
 log = logging.getLogger(__name__)
@@ -79,11 +81,10 @@ def run_gwas(
     people of each phenotype. `told` are notes on the tables that these came from; they stand
     before those of this step. Ids are compared in normal form (`ecg_spark.ids`).
 
-    Writes `folder`/associations.ht (by the engine hail), the tables associations, omnibus, loci,
-    signals, ld, nearby_genes, heritability, genetic_correlation, genes, flow (who and what was left
-    out, why) and analysed (who was not), sumstats/ (GWAS-SSF, and REGENIE's format), regenie/
-    (the phenotypes as tested and the covariates, for its runs on packed.bed) and whole_genome/
-    (predictions as its step 1 writes them).
+    Writes the tables associations, omnibus, loci, signals, ld, nearby_genes, heritability,
+    genetic_correlation, genes, flow (who and what was left out, why) and analysed (who was not),
+    sumstats/ (GWAS-SSF, and REGENIE's format), regenie/ (the phenotypes as tested and the
+    covariates, for its runs) and whole_genome/ (predictions as its step 1 writes them).
     A locus of a single phenotype passes `settings.p_threshold` divided by the effective number of
     phenotypes in its group, one of the omnibus test `p_threshold`. Returns the summary: who was
     analysed, thresholds as -log10 p, lambda and heritability of every phenotype, loci found.
@@ -91,7 +92,6 @@ def run_gwas(
     Raises `DataError` where ids do not match, a person has two samples, the sexes are coded the
     other way round, or nothing can be tested.
     """
-    hl = start_hail(spark)
     brought = Brought(phenotypes, groups, covariates, is_male, told)
     table_of_scores = read_table(spark, SCORES, f"{genotypes_folder}/scores")
     scores = pd.DataFrame(table_of_scores.toPandas()).set_index("s")
@@ -99,14 +99,14 @@ def run_gwas(
     cohort = gather(scores, brought, genotype_settings, whole, seed)
     # Tables that the study names are read, and refused, before the hours of computing.
     annotation = read_annotation(settings)
-    plan = _variants(spark, hl, genotypes_folder, genotype_settings, settings)
+    plan = _variants(spark, genotypes_folder, genotype_settings, settings)
     offsets = Offsets(None, None)
     if whole:
         given = settings.predictions
         offsets = _offsets(
             spark, genotypes_folder, plan, cohort, genotype_settings, given, folder, seed
         )
-    rows, notes_on_sets = _tests(spark, hl, plan, cohort, offsets, genotype_settings, folder)
+    rows, notes_on_sets = _tests(spark, plan, cohort, offsets, genotype_settings, folder)
     rows_of_flow = [*cohort.flow.rows(), *variant_flow(rows, plan.unwanted)]
     write_rows(rows_of_flow, FLOW, f"{folder}/{FLOW.name}")
     analysed = [{"s": s, "participant_id": owner} for s, owner in cohort.people.items()]
@@ -124,7 +124,7 @@ def run_gwas(
 
     thresholds, effective = _thresholds(cohort, settings)
     tests = Tests(associations, omnibus, cohort.groups, thresholds)
-    found = write_loci(plan.packed, tests, cohort, offsets, settings, annotation, folder)
+    found = write_loci(plan.candidates, tests, cohort, offsets, settings, annotation, folder)
     before = read_table(spark, FLOW, f"{genotypes_folder}/{FLOW.name}").orderBy("unit", "place")
     whole_flow = [*[row.asDict() for row in before.collect()], *rows_of_flow]
     notes_on_pairing = []
@@ -144,10 +144,10 @@ def run_gwas(
     write_regenie_inputs(cohort.tested, cohort.terms, f"{folder}/regenie")
     lambdas, chi_squared = inflation(associations)
     polygenic = write_polygenic(
-        spark, plan.packed, rows, cohort.terms, list(cohort.tested.columns),
+        spark, plan.candidates, rows, cohort.terms, list(cohort.tested.columns),
         [name for key in ("vae", "traits") for name in cohort.groups.get(key, [])], folder,
     )  # fmt: skip
-    genes = _genes(spark, plan, cohort, settings)
+    genes = _genes(spark, plan, cohort, settings, genotype_settings.reference_genome)
     write_rows(genes, GENES, f"{folder}/{GENES.name}")
     remove_folder(f"{folder}/.tests")
     return {
@@ -181,14 +181,13 @@ def run_gwas(
 
 @dataclass(frozen=True)
 class Variants:
-    """What is tested: the genotype set, its `candidates`, those `to_test` (rows with `set` and
-    `place`, their number among the candidates, which are the packed set), the chosen `genes`, the
-    `engine`, how many variants the study did not want, by reason, and notes."""
+    """What is tested: the genotype set, the chosen variants `to_test`, the calls of all
+    `candidates`, the chosen `genes`, the `engine`, how many variants the study did not want, by
+    reason, and notes."""
 
-    genotypes: Any
-    candidates: Any
-    to_test: Any
-    packed: Packed
+    genotypes: GenotypeSet
+    to_test: GenotypeSet
+    candidates: Packed
     genes: pd.DataFrame | None
     engine: str
     unwanted: Mapping[str, int]
@@ -196,34 +195,25 @@ class Variants:
 
 
 def _variants(
-    spark: SparkSession, hl: Any, folder: str, genotype_settings: Genotypes, settings: Gwas
+    spark: SparkSession, folder: str, genotype_settings: Genotypes, settings: Gwas
 ) -> Variants:
     """What is tested, and by which engine."""
-    from ecg_spark.genetics.genotypes.choice import choose
-    from ecg_spark.genetics.testing.rare import matched_genes, read_genes
-
-    genotypes = hl.read_matrix_table(f"{folder}/genotypes.mt")
+    genotypes = open_set(f"{folder}/variants")
     notes, chosen = [], None
     if settings.rare is not None:
+        start_hail(spark)
+        from ecg_spark.genetics.testing.rare import matched_genes, read_genes
+
         genome = genotype_settings.reference_genome
         chosen = read_genes(settings.rare.genes, genome, settings.rare.consequences)
         chosen, note = matched_genes(spark, genotypes, chosen)
         notes.append(note)
-    candidates = genotypes.filter_rows(genotypes.is_candidate).add_row_index("place")
+    candidates = genotypes.only(genotypes.sites(["is_candidate"])["is_candidate"].to_numpy())
     to_test, unwanted, listed = choose(spark, candidates, genotype_settings)
-    engine: str = settings.engine
-    if engine == "blocks" or settings.null_model == "whole_genome":
-        rows = to_test.rows()
-        dosages = rows.aggregate(hl.agg.count_where(~rows.is_called))
-        engine = "hail" if dosages else "blocks"
-        if dosages and settings.engine == "blocks":
-            raise DataError(
-                f"{dosages} variants have dosages, which the packed set does not hold: set "
-                f"gwas.engine to hail."
-            )
-    packed = read_packed(f"{folder}/packed")
+    # Hail takes the offsets of one chromosome in a pass of all of them.
+    engine: str = "blocks" if settings.null_model == "whole_genome" else settings.engine
     return Variants(
-        genotypes, candidates, to_test, packed, chosen, engine, unwanted, (*notes, *listed)
+        genotypes, to_test, packed_view(candidates), chosen, engine, unwanted, (*notes, *listed)
     )
 
 
@@ -243,11 +233,10 @@ def _offsets(
         loco = take_loco(given, cohort.tested, cohort.terms)
         return Offsets(loco, pd.DataFrame(pairs.toPandas()))
     order = np.random.default_rng(seed).permutation(len(cohort.terms))  # tears families apart
-    stands_on, is_common = plan.packed, np.array(True)
+    stands_on = plan.candidates
     if settings.model:
-        stands_on = read_packed(f"{genotypes_folder}/model")
-    else:
-        is_common = np.array(plan.candidates.is_common.collect())
+        stands_on = packed_view(open_set(f"{genotypes_folder}/model"))
+    is_common = stands_on.sites["is_common"].to_numpy()
     autosomal = stands_on.sites["contig"].map(CONTIGS).isin(AUTOSOMES)
     variants = np.flatnonzero(autosomal & is_common)
     tested, terms = cohort.tested.iloc[order], cohort.terms.iloc[order]
@@ -261,39 +250,42 @@ def _offsets(
 
 def _tests(
     spark: SparkSession,
-    hl: Any,
     plan: Variants,
     cohort: Cohort,
     offsets: Offsets,
     settings: Genotypes,
     folder: str,
 ) -> tuple[DataFrame, list[str]]:
-    """The tests of all sets, a row a variant (see `blocks.TESTS`), and notes."""
-    from ecg_spark.genetics.genotypes.sets import union
-    from ecg_spark.genetics.testing import hail
+    """The tests of all sets, one row per variant (see `results.TESTS`), and notes."""
+    if plan.engine == "hail":
+        start_hail(spark)
+        from ecg_spark.genetics.testing.hail import associate as by_hail
 
+        associate: Any = partial(by_hail, reference_genome=settings.reference_genome)
+    else:
+        associate = blocks.associate
     together = {key: cohort.groups[key] for key in LATENT_GROUPS if key in cohort.groups}
-    notes, tables, frames = [], [], []
+    notes, frames = [], []
+    of_set = plan.to_test.sites(["set"])["set"].to_numpy()
     for number in range(1 + len(settings.separate)):
         own = people_of(number, cohort.sets, cohort.terms.index)
         if not len(own):
             notes.append(f"nobody analysed is in set {number} of genotypes.separate")
             continue
-        part = plan.to_test.filter_rows(plan.to_test.set == number)
         values, terms = cohort.tested.loc[own].apply(_ranked), cohort.terms.loc[own]
-        rest = (offsets.loco, offsets.relatives, settings)
-        if plan.engine == "hail":
-            place = folder if not settings.separate else f"{folder}/.set-{number}"
-            tables.append(hail.associate(spark, part, values, terms, together, place, *rest))
-        else:
-            places = np.array(part.place.collect(), np.int64)
-            frames.append(
-                blocks.associate(spark, plan.packed, places, values, terms, together, *rest)
+        part = plan.to_test.only(of_set == number)
+        frames.append(
+            associate(
+                spark,
+                part,
+                phenotypes=values,
+                covariates=terms,
+                together=together,
+                offsets=offsets.loco,
+                relatives=offsets.relatives,
+                thresholds=settings,
             )
-    if tables:
-        frames = [hail.wide_rows(union(tables, f"{folder}/associations.ht"))]
-    for number in range(1 + len(settings.separate)):
-        remove_folder(f"{folder}/.set-{number}")
+        )
     reduce(DataFrame.unionByName, frames).write.parquet(f"{folder}/.tests")
     return spark.read.schema(TESTS).parquet(f"{folder}/.tests"), notes
 
@@ -311,18 +303,18 @@ def _thresholds(cohort: Cohort, settings: Gwas) -> tuple[dict[str, float], dict[
 
 
 def _genes(
-    spark: SparkSession, plan: Variants, cohort: Cohort, settings: Gwas
+    spark: SparkSession, plan: Variants, cohort: Cohort, settings: Gwas, reference_genome: str
 ) -> list[dict[str, Any]]:
     """The tests of rare variants, where the study wants them."""
-    from ecg_spark.genetics.testing.rare import gene_tests
-
     if plan.genes is None or settings.rare is None:
         return []
+    from ecg_spark.genetics.testing.rare import gene_tests
+
     # An offset is for one chromosome; relatives are left out of these tests instead.
     alone = cohort.terms.index.isin(cohort.unrelated)
     return gene_tests(
-        spark, plan.genotypes, plan.genes, settings.rare.max_maf, cohort.tested[alone],
-        cohort.terms[alone],
+        spark, plan.genotypes, reference_genome, plan.genes, settings.rare.max_maf,
+        cohort.tested[alone], cohort.terms[alone],
     )  # fmt: skip
 
 

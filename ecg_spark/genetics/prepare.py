@@ -10,13 +10,15 @@ from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
 from ecg_spark.flow import VARIANTS, merged
-from ecg_spark.genetics.genotypes.packed import read_packed
+from ecg_spark.genetics.genotypes.parts import GenotypeSet, packed_view, save, with_samples
+from ecg_spark.genetics.genotypes.quality import quality_control
+from ecg_spark.genetics.genotypes.reading import import_genotypes
 from ecg_spark.genetics.outputs.tables import RELATIVES, SCORES
+from ecg_spark.genetics.people.sex import x_inbreeding
 from ecg_spark.genetics.people.structure import structure
-from ecg_spark.session import start_hail
 from ecg_spark.store import remove_folder
-from ecg_spark.study import Genotypes
-from ecg_spark.tables import FLOW, write_rows
+from ecg_spark.study_genetics import Genotypes
+from ecg_spark.tables import FLOW, VARIANT, write_rows
 
 log = logging.getLogger(__name__)
 
@@ -26,106 +28,91 @@ def prepare_genotypes(
 ) -> dict[str, Any]:
     """Import, quality control, principal components and relatives of the genotypes at `path`.
 
-    Writes `folder`/genotypes.mt (entry `n_alt`; rows with rsid, call_rate, af, is_common,
-    is_candidate, and is_called where no dosage lies between two calls), the hard calls of the
-    variants that may be tested as packed.bed, .bim and .fam, and the tables `folder`/flow, scores
-    and relatives (see `outputs`). Returns the summary: counts at each filter, how many variants the
-    structure stands on, related pairs, the size of the unrelated set, notes.
+    Writes the set in parts `folder`/variants (see `parts`; sites with call_rate, af, is_common,
+    is_candidate and set) and the tables `folder`/flow, scores and relatives (see `outputs`).
+    Returns the summary: counts at each filter, how many variants the structure stands on, related
+    pairs, the size of the unrelated set, notes.
 
     Where the study names a set for the model (`settings.model`), components, relatives and
-    model.bed, .bim and .fam, for whole-genome regression, come from that one, and only samples of
-    both sets are used.
+    the set in parts `folder`/model, for whole-genome regression, come from that one, and only
+    samples of both sets are used.
 
-    Sets of their own (`settings.separate`) are checked each by itself, and joined to the first
-    (see `sets`).
+    Sets of their own (`settings.separate`) are checked each by itself, and joined to the first:
+    autosomes and X are often called apart, and some samples fail on one of them. The first set says
+    who is in the study; a separate set holds further variants of all or some of these.
 
     Raises `DataError` for genotypes that cannot be read or of which nothing is left.
     """
-    hl = start_hail(spark)
-    # These import Hail, which takes seconds and must come after its start.
-    from ecg_spark.genetics.genotypes.quality import quality_control
-    from ecg_spark.genetics.genotypes.reading import import_genotypes, write_packed
-    from ecg_spark.genetics.genotypes.sets import joined
-    from ecg_spark.genetics.people.sex import x_inbreeding
-
     scratch = f"{folder}/.scratch"
     partitions = max(4, 2 * spark.sparkContext.defaultParallelism)
-    genotypes = import_genotypes(
-        path, settings.reference_genome, scratch, partitions, settings.sample
-    )
-    left_out = dict(hl.eval(genotypes.left_out))
+    genome = settings.reference_genome
+    imported = import_genotypes(spark, path, genome, scratch, partitions, settings.sample)
     notes, model, among = [], None, None
     if settings.model:
-        model = _model_set(settings, settings.model, f"{scratch}/model", partitions)
-        model = model.checkpoint(f"{scratch}/model.mt", overwrite=True)
-        among = ("genotypes.model", model.s.collect())
-    checked = quality_control(genotypes, settings, scratch, among)
+        model = _model_set(spark, settings, settings.model, f"{scratch}/model", partitions)
+        among = ("genotypes.model", list(model.samples))
+    variants = f"{folder}/variants"
+    checked = quality_control(spark, imported, settings, variants, among)
     left, flow = checked.left, checked.flow
-    sets = [checked.genotypes]
-    for number, other in enumerate(settings.separate):
+    genotypes, samples = checked.genotypes, checked.genotypes.samples
+    sets = {name: [0] for name in samples}
+    for number, other in enumerate(settings.separate, 1):
         own = f"{scratch}/separate-{number}"
+        known = ("genotypes.path", list(samples))
         with _of("separate"):
-            further = import_genotypes(other, settings.reference_genome, own, partitions)
-            known = ("genotypes.path", checked.genotypes.s.collect())
-            part = quality_control(further, settings, own, known)
-        sets.append(part.genotypes)
+            further = import_genotypes(spark, other, genome, own, partitions)
+            part = quality_control(spark, further, settings, variants, known, genotypes)
+        genotypes = part.genotypes
+        for name in part.call_rates.index:
+            sets[name].append(number)
         flow = merged(flow, [row for row in part.flow if row["unit"] == VARIANTS])
         notes.append(
-            f"set {number + 1} of genotypes.separate has {part.left[-1].variants} variants, which "
+            f"set {number} of genotypes.separate has {part.left[-1].variants} variants, which "
             f"are tested in {part.left[-1].samples} of the {left[-1].samples} samples"
         )
+    save(genotypes)
+    _refuse_repeated(spark, genotypes)
     write_rows(flow, FLOW, f"{folder}/{FLOW.name}")
-    genotypes = joined(sets)
-    n_alt = genotypes.n_alt
-    is_called = hl.agg.all(hl.is_missing(n_alt) | (n_alt == hl.floor(n_alt)))
-    genotypes = genotypes.annotate_rows(is_called=is_called)
-    genotypes = genotypes.checkpoint(f"{folder}/genotypes.mt", overwrite=True)
     log.info("genotypes: %d samples, %d variants pass", left[-1].samples, left[-1].variants)
-    candidates = genotypes.filter_rows(genotypes.is_candidate)
-    write_packed(candidates, f"{folder}/packed")
-    stem, stands_on = "packed", candidates
+    candidates = genotypes.only(genotypes.sites(["is_candidate"])["is_candidate"].to_numpy())
+    stands_on = packed_view(candidates)
     if model is not None:
-        own = hl.literal(set(genotypes.s.collect()))
-        stem, stands_on = "model", model.filter_cols(own.contains(model.s))
-        write_packed(stands_on, f"{folder}/{stem}")
+        model = with_samples(spark, model, samples, f"{folder}/model")
+        save(model)
+        stands_on = packed_view(model)
         notes.append(
-            f"structure, relatives and the whole-genome model stand on the {model.count_rows()} "
+            f"structure, relatives and the whole-genome model stand on the {model.variants} "
             f"variants of genotypes.model that pass"
         )
-    packed = read_packed(f"{folder}/{stem}")
     found = structure(
         spark,
-        packed,
-        np.array(hl.if_else(stands_on.is_common, stands_on.af, 0.0).collect()),
-        settings.reference_genome,
+        stands_on,
+        np.where(stands_on.sites["is_common"], stands_on.sites["af"], 0.0),
+        genome,
         settings.components,
         settings.max_kinship,
         seed,
     )
-    # Unkeyed: a keyed table of columns is sorted by id, which is not the order of the calls.
-    samples = genotypes.key_cols_by().cols().collect()
-    place = {name: i for i, name in enumerate(packed.samples)}
-    order = [place[sample.s] for sample in samples]
-    x_f = x_inbreeding(genotypes) or (model and x_inbreeding(model))
+    x_f = x_inbreeding(spark, genotypes, genome)
+    if x_f is None and model is not None:
+        x_f = x_inbreeding(spark, model, genome)
     notes += found.notes
     if x_f is None:
         notes.append("chromosome X holds too few variants to check anybody's sex")
     records = [
         {
-            "s": sample.s,
-            "call_rate": sample.sample_call_rate,
-            "unrelated": bool(unrelated),
-            "pc": scores.tolist(),
-            "x_f": x_f and x_f[sample.s],
-            "sets": sample.sets,
+            "s": name,
+            "call_rate": float(checked.call_rates[name]),
+            "unrelated": bool(found.unrelated[i]),
+            "pc": found.scores[i].tolist(),
+            "x_f": None if x_f is None or np.isnan(x_f[i]) else float(x_f[i]),
+            "sets": sets[name],
         }
-        for sample, unrelated, scores in zip(
-            samples, found.unrelated[order], found.scores[order], strict=True
-        )
+        for i, name in enumerate(samples)
     ]
     write_rows(records, SCORES, f"{folder}/{SCORES.name}")
     pairs = [
-        {"s1": packed.samples[a], "s2": packed.samples[b], "kinship": kinship}
+        {"s1": samples[a], "s2": samples[b], "kinship": kinship}
         for (a, b), kinship in zip(found.related, found.kinship, strict=True)
     ]
     write_rows(pairs, RELATIVES, f"{folder}/{RELATIVES.name}")
@@ -137,23 +124,33 @@ def prepare_genotypes(
         "related_pairs": len(pairs),
         "structure_variants": found.n_variants,
         "components": found.scores.shape[1],
-        "left_out_at_import": left_out,
+        "left_out_at_import": imported.left_out,
         "filters": [one.row() for one in left],
         "notes": notes,
-        "reference_genome": settings.reference_genome,
-        "hail": hl.version(),
+        "reference_genome": genome,
     }
 
 
-def _model_set(settings: Genotypes, path: str, scratch: str, partitions: int) -> Any:
+def _model_set(
+    spark: SparkSession, settings: Genotypes, path: str, scratch: str, partitions: int
+) -> GenotypeSet:
     """The checked set that structure, relatives and whole-genome regression stand on."""
-    from ecg_spark.genetics.genotypes.quality import quality_control
-    from ecg_spark.genetics.genotypes.reading import import_genotypes
-
     with _of("model"):
-        found = import_genotypes(path, settings.reference_genome, scratch, partitions)
-        model = quality_control(found, settings, scratch).genotypes
-    return model.filter_rows(model.is_common)
+        found = import_genotypes(spark, path, settings.reference_genome, scratch, partitions)
+        model = quality_control(spark, found, settings, f"{scratch}/checked").genotypes
+    return model.only(model.sites(["is_common"])["is_common"].to_numpy())
+
+
+def _refuse_repeated(spark: SparkSession, genotypes: GenotypeSet) -> None:
+    """Raise `DataError` where a variant is in two of the joined sets."""
+    if genotypes.parts[-1].number and genotypes.sites(["set"])["set"].any():
+        sites = spark.read.parquet(f"{genotypes.folder}/part-*.parquet").select(*VARIANT)
+        repeated = sites.groupBy(*VARIANT).count().filter("count > 1").count()
+        if repeated:
+            raise DataError(
+                f"{repeated} variants are in two of the sets of genotypes.path and "
+                f"genotypes.separate: keep each in one of them."
+            )
 
 
 @contextmanager

@@ -28,11 +28,13 @@ import pandas as pd
 from scipy import stats
 
 from ecg_spark.genetics.genotypes.packed import read_packed
+from ecg_spark.genetics.genotypes.reading import import_genotypes
 from ecg_spark.genetics.null_model.phenotypes import variance_by_relatives
 from ecg_spark.genetics.null_model.projection import residuals
 from ecg_spark.genetics.null_model.whole_genome import predict_by_genome
 from ecg_spark.genetics.people.components import blocks_of, principal_components
-from ecg_spark.session import spark_session, start_hail
+from ecg_spark.genetics.testing.blocks import associate
+from ecg_spark.session import spark_session
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.builders.genetics_data import write_plink
@@ -62,9 +64,6 @@ def families(rng, n, m, share, siblings):
 
 def measure(spark, seed, n, m, share, siblings):
     """One seed: by method, what was found."""
-    from ecg_spark.genetics.genotypes.reading import import_genotypes
-    from ecg_spark.genetics.testing.hail import associate
-
     rng = np.random.default_rng(seed)
     calls, population, family = families(rng, n, m, share, siblings)
     chromosome = 1 + np.arange(m) * 4 // m
@@ -90,7 +89,7 @@ def measure(spark, seed, n, m, share, siblings):
     shared = np.where(alone, 0, 0.5)
     pcs = principal_components(over_blocks, alone, 4, len(variants), shared, seed)
     covariates = pd.DataFrame(pcs, ids, [f"pc_{i}" for i in range(4)])
-    genotypes = import_genotypes(path, "GRCh37", folder, 4).checkpoint(f"{folder}/set.mt")
+    genotypes = import_genotypes(spark, path, "GRCh37", folder, 4).genotypes
     order = rng.permutation(n)
     model = predict_by_genome(
         spark, read_packed(f"{folder}/set"), np.arange(m), phenotypes.iloc[order],
@@ -113,9 +112,9 @@ def measure(spark, seed, n, m, share, siblings):
     for method, (people, offsets, known) in runs.items():
         table = associate(
             spark, genotypes, phenotypes[people], covariates[people], {"all": names[NULLS:]},
-            folder, offsets, known,
+            offsets, known,
         )  # fmt: skip
-        rows = table.select("results", "omnibus").collect()
+        rows = table.orderBy("position").select("results", "omnibus").collect()
         t = np.array([[one.t for one in row.results] for row in rows], float)
         log_p = np.array([[one.neg_log10_p for one in row.results] for row in rows], float)
         together = np.array([row.omnibus[0].neg_log10_p for row in rows], float)
@@ -151,7 +150,6 @@ def main():
     parser.add_argument("--siblings", type=int, default=2)
     options = parser.parse_args()
     spark = spark_session("calibration", progress=False)
-    start_hail(spark)
     seeds = []
     for seed in range(1, options.seeds + 1):
         started = time.monotonic()

@@ -5,10 +5,10 @@
 
 Genotypes come from plink2 --dummy, their variants spread over 22 chromosomes. Prints a line of JSON
 a setting: seconds (medians) and variants x phenotypes a second of plink2 from BED, of the tests in
-blocks of packed calls, written as Parquet, and the same after whole-genome regression, of Hail's
-test from a published MatrixTable and of the whole-genome regression, with the ratios to plink2;
-what reading and decoding alone takes, the pieces of the whole-genome regression, the one-off costs
-of import and packing, and the peak of resident memory of this process, its JVM and its workers.
+blocks of an imported set, written as Parquet, and the same after whole-genome regression, of Hail's
+test of that set and of the whole-genome regression, with the ratios to plink2; the pieces of the
+whole-genome regression, the one-off cost of the import, and the peak of resident memory of this
+process, its JVM and its workers.
 `--engines blocks` leaves out what Hail and the whole genome take. The published peer's size is
 --samples 31000 --variants 40000 --phenotypes 20 --missing 0 --repeats 1.
 """
@@ -30,6 +30,7 @@ import pandas as pd
 import psutil
 
 from ecg_spark.genetics.genotypes.packed import read_packed
+from ecg_spark.genetics.genotypes.reading import import_genotypes
 from ecg_spark.genetics.null_model.whole_genome import predict_by_genome
 from ecg_spark.genetics.testing import blocks
 from ecg_spark.session import spark_session, start_hail
@@ -79,25 +80,6 @@ def timed(action, repeats):
     return statistics.median(seconds[repeats > 1 :])
 
 
-def _with_hail(spark, folder, phenotypes, covariates, actions):
-    """Add what Hail takes to the actions; the seconds of import and packing."""
-    import hail as hl
-
-    from ecg_spark.genetics.genotypes.reading import import_genotypes, write_packed
-    from ecg_spark.genetics.testing.hail import associate
-
-    started = time.monotonic()
-    genotypes = import_genotypes(f"{folder}/set.bed", "GRCh37", folder, 4)
-    genotypes = genotypes.checkpoint(f"{folder}/set.mt")
-    imported = time.monotonic() - started
-    started = time.monotonic()
-    write_packed(genotypes, f"{folder}/packed")
-    packing = time.monotonic() - started
-    actions["hail"] = lambda _: associate(spark, genotypes, phenotypes, covariates, {}, folder)
-    actions["decoding"] = lambda _: genotypes.aggregate_entries(hl.agg.sum(genotypes.n_alt))
-    return {"import_s": round(imported, 1), "packing_s": round(packing, 1)}
-
-
 def measure(spark, samples, variants, count, missing, repeats, memory, engines):
     """Time one setting."""
     folder = tempfile.mkdtemp(prefix="bench-gwas-")
@@ -130,25 +112,38 @@ def measure(spark, samples, variants, count, missing, repeats, memory, engines):
         subprocess.run(command.split(), check=True, capture_output=True)
 
     packed = read_packed(f"{folder}/set")
-    places = np.arange(len(packed.sites))
-    actions = {"plink2": plink}
-    once, pieces = {}, Pieces()
+    actions, pieces = {"plink2": plink}, Pieces()
     memory.peak = 0.0
+    started = time.monotonic()
+    genotypes = import_genotypes(spark, f"{folder}/set.bed", "GRCh37", folder).genotypes
+    imported = time.monotonic() - started
 
     def in_blocks(_, model=None):
-        tests = blocks.associate(spark, packed, places, phenotypes, covariates, {}, model)
+        tests = blocks.associate(spark, genotypes, phenotypes, covariates, {}, model)
+        tests.write.mode("overwrite").parquet(f"{folder}/tests")
+
+    def by_hail(_):
+        from ecg_spark.genetics.testing import hail
+
+        tests = hail.associate(spark, genotypes, "GRCh37", phenotypes, covariates, {})
         tests.write.mode("overwrite").parquet(f"{folder}/tests")
 
     actions["blocks"] = in_blocks
     if "hail" in engines:
-        once = _with_hail(spark, folder, phenotypes, covariates, actions)
+        actions["hail"] = by_hail
     if "whole_genome" in engines:
         models = []
 
         def whole_genome(number):
             models.append(
                 predict_by_genome(
-                    spark, packed, places, phenotypes, covariates, f"{folder}/model-{number}", 1
+                    spark,
+                    packed,
+                    np.arange(variants),
+                    phenotypes,
+                    covariates,
+                    f"{folder}/model-{number}",
+                    1,
                 )
             )
 
@@ -165,7 +160,7 @@ def measure(spark, samples, variants, count, missing, repeats, memory, engines):
         "variants": variants,
         "phenotypes": count,
         "missing": missing,
-        **once,
+        "import_s": round(imported, 1),
         "whole_genome_s": pieces.seconds,
         "peak_mb": round(memory.peak),
         "seconds": {key: round(value, 2) for key, value in seconds.items()},

@@ -98,8 +98,7 @@ def test_prepared_genotypes_tell_who_is_related_and_from_where(prepared):
     assert summary["filters"][0] == {"filter": "as imported", "samples": N, "variants": M}
     assert summary["variants"] == summary["filters"][-1]["variants"]
     assert sorted(p.name for p in folder.glob("[!.]*")) == [
-        "flow", "genotypes.mt", "packed.bed", "packed.bim", "packed.fam", "relatives",
-        "scores",
+        "flow", "relatives", "scores", "variants",
     ]  # fmt: skip
     scores = pd.read_parquet(folder / "scores").set_index("s")
     assert scores.index[~scores["unrelated"]][0] in (SAMPLES[297], SAMPLES[299])
@@ -238,7 +237,7 @@ def test_regenie_reads_what_it_needs_and_its_own_format_is_written(studied, prep
         table = pd.read_csv(folder / f"regenie/{name}.txt", sep=" ", dtype={"IID": str})
         assert list(table.columns[:2]) == ["FID", "IID"]
         assert table.shape == (299, 2 + count)
-        fam = pd.read_csv(prepared[0] / "packed.fam", sep=r"\s+", header=None, dtype=str)
+        fam = pd.read_csv(prepared[0] / "variants/samples.fam", sep=r"\s+", header=None, dtype=str)
         assert set(table["IID"]) <= set(fam[1])
         assert set(table["FID"].astype(str)) == set(fam[0])
     assert pd.read_csv(folder / "regenie/phenotypes.txt", sep=" ")["pr_ms"].isna().sum() == 30

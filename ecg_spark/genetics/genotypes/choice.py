@@ -5,15 +5,21 @@ Lists may hold millions of rows: they are read by Spark and joined, never collec
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-import hail as hl
-from pyspark.sql import DataFrame, SparkSession
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.genotypes.contigs import CHROMOSOMES, CONTIGS, chromosome_of, genome
-from ecg_spark.study import Genotypes
+from ecg_spark.genetics.genotypes.parts import GenotypeSet
+from ecg_spark.genetics.genotypes.site_rows import named, site_rows
+from ecg_spark.study_genetics import Genotypes
+from ecg_spark.tables import VARIANT
 
 ID_COLUMNS = (
     "id", "rsid", "rs_id", "snp", "snpid", "snp_id", "variant", "variant_id", "variantid", "marker",
@@ -27,11 +33,22 @@ ELSEWHERE = "outside genotypes.regions"
 
 _REGION = re.compile(r"([^\s:]+)(?::([\d,_]+)(?:-([\d,_]+)?)?)?")
 _ALLELES_APART = "[:_]"
+_CODES = (*map(str, range(1, 27)), "XY", "PAR1", "PAR2", "M")
+_BY_ID, _BY_PLACE = 0, 1
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A stretch of a contig, both ends included, in bp from 1."""
+
+    contig: str
+    start: int
+    end: int
 
 
 def choose(
-    spark: SparkSession, genotypes: hl.MatrixTable, settings: Genotypes
-) -> tuple[hl.MatrixTable, dict[str, int], list[str]]:
+    spark: SparkSession, genotypes: GenotypeSet, settings: Genotypes
+) -> tuple[GenotypeSet, dict[str, int], list[str]]:
     """The variants that a study wants tested, how many it does not, by reason, and notes of how
     many of each list were found.
 
@@ -41,37 +58,38 @@ def choose(
     Raises `DataError` for a list that cannot be read or of which nothing is in the set, for a
     region that is none, and where no variant is left.
     """
-    rows = genotypes.rows().select("rsid")
-    conditions: list[tuple[hl.BooleanExpression, str]] = []
+    unwanted: list[tuple[NDArray[np.bool_], str]] = []
     notes: list[str] = []
     if settings.regions:  # first: a wrong one costs nothing
         places = intervals(settings.regions, settings.reference_genome)
-        inside = hl.any(lambda place: place.contains(rows.locus), hl.literal(places))
-        conditions.append((~inside, ELSEWHERE))
+        rows = site_rows(spark, genotypes, ["contig", "position"])
+        unwanted.append((~named(genotypes, _inside(rows, places)), ELSEWHERE))
     for key in ("keep_variants", "exclude_variants"):
         if path := getattr(settings, key):
             names = _read_names(spark, path, key)
-            found = _found(rows, names).checkpoint(hl.utils.new_temp_file("listed", "ht"))
+            found = _found(site_rows(spark, genotypes, [*VARIANT, "rsid"]), names).persist()
             notes.append(_told(names, found, key))
-            here = hl.is_defined(found[rows.key])
-            conditions.append((~here, NOT_KEPT) if key == "keep_variants" else (here, EXCLUDED))
-    if not conditions:
+            here = named(genotypes, found)
+            unwanted.append((~here, NOT_KEPT) if key == "keep_variants" else (here, EXCLUDED))
+            names.unpersist()
+            found.unpersist()
+    if not unwanted:
         return genotypes, {}, notes
-    reason = hl.missing(hl.tstr)
-    for condition, why in reversed(conditions):
-        reason = hl.if_else(condition, why, reason)
-    rows = rows.select(reason=reason).checkpoint(hl.utils.new_temp_file("chosen", "ht"))
-    counts = dict(rows.aggregate(hl.agg.counter(rows.reason)))
-    if not counts.pop(None, 0):
-        told = ", ".join(f"{count} are {why}" for why, count in counts.items())
+    left, counts = np.ones(genotypes.variants, bool), {}
+    for here, why in unwanted:  # the first reason is told
+        if count := int((left & here).sum()):
+            counts[why] = count
+        left &= ~here
+    if not left.any():
+        told = ", ".join(f"{count} are {why}" for why, count in sorted(counts.items()))
         raise DataError(
             f"The study chooses no variant of the genotype set ({told}): correct "
             f"genotypes.keep_variants, exclude_variants or regions."
         )
-    return genotypes.semi_join_rows(rows.filter(hl.is_missing(rows.reason))), counts, notes
+    return genotypes.only(left), counts, notes
 
 
-def intervals(regions: Sequence[str], reference_genome: str) -> list[hl.utils.Interval]:
+def intervals(regions: Sequence[str], reference_genome: str) -> list[Interval]:
     """The intervals of regions such as X, chr6, 6:25000000 or 6:25,000,000-34,000,000, both ends
     included. Raises `DataError` where one is no region of the genome."""
     known, found = genome(reference_genome), []
@@ -90,16 +108,31 @@ def intervals(regions: Sequence[str], reference_genome: str) -> list[hl.utils.In
         start, stop = (1, end) if not numbers else (int(numbers[0]), int(numbers[-1]))
         if parts[2] and parts[0].rstrip().endswith("-"):
             stop = end
-        if not 0 <= start <= stop or start > end:
+        start = max(start, 1)
+        if not start <= stop or start > end:
             raise DataError(
                 f"The region {region} of genotypes.regions holds nothing: its start must not be "
                 f"behind its end or behind that of the chromosome, which has {end:,} bp on "
                 f"{reference_genome}."
             )
-        contig = known.contigs[chromosome]
-        places = [hl.Locus(contig, at, reference_genome) for at in (max(start, 1), min(stop, end))]
-        found.append(hl.Interval(*places, includes_start=True, includes_end=True))
+        found.append(Interval(known.contigs[chromosome], start, min(stop, end)))
     return found
+
+
+def _inside(rows: DataFrame, places: Sequence[Interval]) -> DataFrame:
+    """The rows whose contig and position lie in one of some intervals."""
+
+    def inside(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for sites in batches:
+            here = np.zeros(len(sites), bool)
+            for contig, own in sites.groupby("contig").indices.items():
+                positions = sites["position"].to_numpy()[own]
+                for place in places:
+                    if place.contig == contig:
+                        here[own] |= (place.start <= positions) & (positions <= place.end)
+            yield sites[here]
+
+    return rows.mapInPandas(inside, rows.schema)
 
 
 def _read_names(spark: SparkSession, path: str, key: str) -> DataFrame:
@@ -152,31 +185,46 @@ def _id_columns(names: Sequence[str]) -> list[str]:
     return sorted(known, key=lambda name: ID_COLUMNS.index(name.strip().lower()))[:1]
 
 
-def _found(rows: hl.Table, names: DataFrame) -> hl.Table:
-    """The variants that a list names, keyed as `rows`, with the field `name`, as it is listed."""
+def _found(rows: DataFrame, names: DataFrame) -> DataFrame:
+    """The rows of the variants that a list names, by `part` and `row`, with the `name`, as listed.
+
+    A variant that is named by its id and by its place counts as named by its id.
+    """
     parts = F.split("name", _ALLELES_APART)
     bare = F.regexp_replace(F.upper(parts[0]), "^(CHR)?0*", "")
-    codes = {name: chromosome_of(name) for name in (*map(str, range(1, 27)), "XY", "M")}
-    named = F.create_map(*[F.lit(one) for pair in codes.items() for one in pair])
-    alleles = F.sort_array(F.array(F.upper(parts[2]), F.upper(parts[3])))
-    place = F.concat_ws(":", F.coalesce(named[bare], bare), parts[1], alleles)
+    codes = {name: chromosome_of(name) for name in _CODES}
+    place = _place(F.coalesce(_looked_up(codes, bare), bare), parts[1], parts[2], parts[3])
     is_place = (F.size(parts) == 4) & parts[1].rlike(r"^\d+$")
     names = names.withColumn("place", F.when(is_place, place))
-    by_id = hl.Table.from_spark(names.select("name")).key_by("name")
-    by_id = by_id.annotate(listed=by_id.name)
-    by_place = hl.Table.from_spark(names.filter("place is not null")).key_by("place").distinct()
-    contig = hl.literal(CONTIGS).get(rows.locus.contig)
-    both = hl.sorted(rows.alleles.map(lambda allele: allele.upper()))
-    where = [contig, hl.str(rows.locus.position), both[0], both[1]]
-    sites = rows.annotate(place=hl.delimit(where, ":"))
-    sites = sites.annotate(name=hl.or_else(by_id[sites.rsid].listed, by_place[sites.place].name))
-    return sites.filter(hl.is_defined(sites.name)).select("name")
+    by_place = names.filter("place is not null").groupBy("place").agg(F.min("name").alias("name"))
+    listed = names.select(F.lit(_BY_ID).alias("by"), F.col("name").alias("key"), "name").union(
+        by_place.select(F.lit(_BY_PLACE).alias("by"), F.col("place").alias("key"), "name")
+    )
+    own = _place(_looked_up(CONTIGS, F.col("contig")), "position", "ref", "alt")
+    keys = F.array(
+        F.struct(F.lit(_BY_ID).alias("by"), F.col("rsid").alias("key")),
+        F.struct(F.lit(_BY_PLACE).alias("by"), own.alias("key")),
+    )
+    sites = rows.select("part", "row", F.inline(keys))
+    first = F.min(F.struct("by", "name")).alias("first")
+    found = sites.join(listed, ["by", "key"]).groupBy("part", "row").agg(first)
+    return found.select("part", "row", "first.name")
 
 
-def _told(names: DataFrame, found: hl.Table, key: str) -> str:
+def _place(contig: Column, position: Column | str, a: Column | str, b: Column | str) -> Column:
+    """A contig, a position and two alleles in either order as one word."""
+    return F.concat_ws(":", contig, position, F.sort_array(F.array(F.upper(a), F.upper(b))))
+
+
+def _looked_up(words: Mapping[str, str | None], key: Column) -> Column:
+    """What stands for a word, null where it is not among them."""
+    return F.create_map(*[F.lit(one) for pair in words.items() for one in pair])[key]
+
+
+def _told(names: DataFrame, found: DataFrame, key: str) -> str:
     """A note of how many of a list are in the set. Raises `DataError` where none is."""
     listed = names.count()
-    here = found.key_by("name").select().distinct().count()
+    here = found.select("name").distinct().count()
     if not here:
         raise DataError(
             f"None of the {listed} names in the list genotypes.{key} is a variant of the genotype "

@@ -13,8 +13,32 @@ CHROMOSOMES = (*AUTOSOMES, "X", "Y", "MT")
 _CODES = {
     "23": "X", "24": "Y", "25": "X", "26": "MT", "XY": "X", "PAR1": "X", "PAR2": "X", "M": "MT",
 }  # fmt: skip
+_LENGTHS = {
+    "GRCh37": (
+        249_250_621, 243_199_373, 198_022_430, 191_154_276, 180_915_260, 171_115_067,
+        159_138_663, 146_364_022, 141_213_431, 135_534_747, 135_006_516, 133_851_895,
+        115_169_878, 107_349_540, 102_531_392, 90_354_753, 81_195_210, 78_077_248,
+        59_128_983, 63_025_520, 48_129_895, 51_304_566, 155_270_560, 59_373_566,
+        16_569,
+    ),
+    "GRCh38": (
+        248_956_422, 242_193_529, 198_295_559, 190_214_555, 181_538_259, 170_805_979,
+        159_345_973, 145_138_636, 138_394_717, 133_797_422, 135_086_622, 133_275_309,
+        114_364_328, 107_043_718, 101_991_189, 90_338_345, 83_257_441, 80_373_285,
+        58_617_616, 64_444_167, 46_709_983, 50_818_468, 156_040_895, 57_227_415,
+        16_569,
+    ),
+}  # fmt: skip
+"""Of the chromosomes on each build, in bp."""
 _M_OF_HG19 = 16_571
 """UCSC's hg19 has another mitochondrion than GRCh37 and no other difference in length."""
+
+PSEUDOAUTOSOMAL = {
+    "GRCh37": ((60_001, 2_699_520), (154_931_044, 155_260_560)),
+    "GRCh38": ((10_001, 2_781_479), (155_701_383, 156_030_895)),
+}
+"""The first and last positions of the regions of X, by build, that men have twice (the Genome
+Reference Consortium's PAR#1 and PAR#2 of GRCh37 and GRCh38)."""
 
 UNKNOWN_CONTIG = "unknown contig"
 UNKNOWN_POSITION = "unknown position"
@@ -106,14 +130,8 @@ def declared_contigs(path: str) -> Iterator[tuple[str, int]]:
 
 
 def genome(name: str) -> Genome:
-    """GRCh37 or GRCh38, as Hail knows them."""
-    import hail as hl  # takes seconds: tasks, which do not call this, do without
-
-    def lengths(of: str) -> dict[str, int]:
-        found = hl.get_reference(of).lengths
-        return {one: found[contig_of(of, one)] for one in CHROMOSOMES}
-
+    """GRCh37 or GRCh38."""
+    lengths = {one: dict(zip(CHROMOSOMES, own, strict=True)) for one, own in _LENGTHS.items()}
     other = "GRCh38" if name == "GRCh37" else "GRCh37"
-    return Genome(
-        name, {one: contig_of(name, one) for one in CHROMOSOMES}, lengths(name), lengths(other)
-    )
+    contigs = {one: contig_of(name, one) for one in CHROMOSOMES}
+    return Genome(name, contigs, lengths[name], lengths[other])

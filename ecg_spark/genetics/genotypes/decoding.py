@@ -1,6 +1,6 @@
-"""BGEN and PGEN as Spark frames: sites found by a task a file, dosages decoded in parts by all.
+"""PLINK's .bed, BGEN and PGEN: sites found by one task per file, genotypes read in parts by all.
 
-Hail's own reader takes neither PGEN nor BGEN of 16 bits, zstd or people with one allele. What runs
+Hail's own readers take neither PGEN nor BGEN of 16 bits, zstd or people with one allele. What runs
 in tasks is here, apart from Hail, whose import takes a task ten seconds.
 """
 
@@ -9,37 +9,41 @@ from itertools import islice, pairwise
 
 import fsspec
 import numpy as np
+import pandas as pd
 import pyarrow as pa
-from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 
+from ecg_spark.errors import DataError
 from ecg_spark.genetics.genotypes import bgen
 from ecg_spark.genetics.genotypes.contigs import BEYOND, SEVERAL_ALTERNATES, Genome, chromosome_of
-from ecg_spark.genetics.genotypes.files import pvar_of
-from ecg_spark.genetics.genotypes.plink import pgen_dosages, pgen_sites
+from ecg_spark.genetics.genotypes.files import file_of, pvar_of, stem_of
+from ecg_spark.genetics.genotypes.packed import Calls
+from ecg_spark.genetics.genotypes.parts import (
+    SITES,
+    TASK_VARIANTS,
+    WRITTEN,
+    Batch,
+    GenotypeSet,
+    batch_variants,
+    told,
+    write_part,
+    write_parts,
+    written,
+)
+from ecg_spark.genetics.genotypes.plink import bim_sites, pgen_dosages, pgen_sites
+from ecg_spark.genetics.genotypes.rows import Dosages, Rows, encode, in_order
 from ecg_spark.genetics.genotypes.samples import Columns
 
-PART_BYTES = 128 << 20
-"""Dosages, eight bytes each, that one task decodes."""
+LEAST_VARIANTS = 250
+"""Fewer do not make a part of their own."""
 
-_BATCH_BYTES = 8 << 20
 _SITES = (
     "file int, place long, size long, contig string, contig_order int, position int, "
     "alleles array<string>, rsid string, reason string"
 )
-_DECODED = "contig string, position int, alleles array<string>, rsid string, n_alt array<double>"
 
 
-def _read_bgen(path: str, blocks: Iterable[tuple[int, int]]) -> Iterator[NDArray[np.float64]]:
-    """Dosages of variants of a BGEN by place and size of their blocks."""
-    _, _, samples, compression, _ = bgen.header(path)
-    with fsspec.open(path, "rb") as file:
-        for place, size in blocks:
-            file.seek(place)
-            yield bgen.dosages(file.read(size), compression, samples)
-
-
-def decoded(
+def read_by_place(
     spark: SparkSession,
     kind: str,
     files: list[str],
@@ -47,28 +51,45 @@ def decoded(
     genome: Genome,
     scratch: str,
     min_partitions: int,
-) -> tuple[DataFrame, dict[str, int]]:
-    """The usable variants of .bgen or .pgen files in the order of the genome (contig, position,
-    alleles, rsid, dosages `n_alt` [samples], NaN where missing); how many others, by reason.
+) -> tuple[GenotypeSet, dict[str, int]]:
+    """The usable variants of .bed, .bgen or .pgen files, in the order of the genome, in parts in
+    the folder `scratch`; how many others, by reason.
 
-    Raises `DataError` where sites lie beyond the end of a chromosome.
+    Raises `DataError` where sites lie beyond the end of a chromosome, or a .bed has not the size
+    that its .bim and .fam ask for.
     """
-    find = bgen.sites if kind == ".bgen" else pgen_sites
+    find = {".bed": _bed_sites, ".bgen": bgen.sites, ".pgen": pgen_sites}[kind]
     sites = _sites(spark, files, find, genome, f"{scratch}/sites")
-    counts = {row["reason"]: row["count"] for row in sites.groupBy("reason").count().collect()}
+    rows = sites.groupBy("file", "reason").count().collect()
+    counts: dict[str | None, int] = {}
+    for row in rows:
+        counts[row["reason"]] = counts.get(row["reason"], 0) + row["count"]
     usable = counts.pop(None, 0)
     if BEYOND in counts:
         raise genome.other_build(counts[BEYOND], f"positions {BEYOND}")
     samples = len(columns.names)
+    if kind == ".bed":
+        for number, file in enumerate(files):
+            held = sum(row["count"] for row in rows if row["file"] == number)
+            _require_size(file, held, samples, file_of(number + 1, len(files)))
     is_split = SEVERAL_ALTERNATES not in counts
 
-    def read(path: str, blocks: Iterable[tuple[int, int]]) -> Iterator[NDArray[np.float64]]:
+    def read(path: str, places: list[int], sizes: list[int]) -> Iterator[Rows]:
+        step = batch_variants(samples)
+        if kind == ".bed":
+            calls = Calls(path, samples)
+            for start in range(0, len(places), step):
+                yield calls.packed(np.array(places[start : start + step], np.int64))
+            return
         if kind == ".bgen":
-            return _read_bgen(path, blocks)
-        pvar = None if is_split else pvar_of(path)
-        return (pgen_dosages(path, pvar, place, samples) for place, _ in blocks)
+            each = _read_bgen(path, zip(places, sizes, strict=True))
+        else:
+            pvar = None if is_split else pvar_of(path)
+            each = (encode(pgen_dosages(path, pvar, place, samples)) for place in places)
+        while part := list(islice(each, step)):
+            yield np.stack(part)
 
-    parts = max(min_partitions, -(-usable * samples * 8 // PART_BYTES))
+    parts = max(min(min_partitions, -(-usable // LEAST_VARIANTS)), -(-usable // TASK_VARIANTS), 1)
     order = ["contig_order", "position", "alleles"]
     ordered = (
         sites.filter("reason is null")
@@ -76,31 +97,68 @@ def decoded(
         .sortWithinPartitions(*order, "file", "place")
     )
     places = spark.sparkContext.broadcast(columns.places)
-    names = dict(enumerate(files))
+    names, folder = dict(enumerate(files)), f"{scratch}/imported"
 
-    def decode(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        return told(write_part(folder, rows_of(batches)))
+
+    def rows_of(batches: Iterable[pa.RecordBatch]) -> Iterator[Batch]:
         for batch in batches:
             file = batch.column("file").to_numpy()
-            step = max(1, _BATCH_BYTES // (8 * samples))
             # Runs of rows of one file, so that it is opened once.
             cuts = [0, *(np.flatnonzero(np.diff(file)) + 1).tolist(), batch.num_rows]
             for start, stop in pairwise(cuts):
                 if start == stop:
                     continue
                 number = int(file[start])
-                blocks = zip(
-                    batch.column("place")[start:stop].to_pylist(),
-                    batch.column("size")[start:stop].to_pylist(),
-                    strict=True,
-                )
-                rows = read(names[number], blocks)
+                own = batch.slice(start, stop - start)
                 place = places.value[number]
-                while part := list(islice(rows, step)):
-                    values = np.stack(part) if place is None else np.stack(part)[:, place]
-                    yield _dosage_batch(batch.slice(start, len(part)), values)
-                    start += len(part)
+                for rows in read(
+                    names[number],
+                    own.column("place").to_pylist(),
+                    own.column("size").to_pylist(),
+                ):
+                    if place is not None:
+                        rows = in_order(rows, place)
+                    yield written(_named(own.slice(0, len(rows))), rows)
+                    own = own.slice(len(rows))
 
-    return ordered.mapInArrow(decode, _DECODED), counts
+    index = pd.Index(columns.names)
+    found, _ = write_parts(folder, index, ordered.mapInArrow(write, WRITTEN))
+    return found, {str(reason): count for reason, count in counts.items()}
+
+
+def _read_bgen(path: str, blocks: Iterable[tuple[int, int]]) -> Iterator[Dosages]:
+    """Dosages of variants of a BGEN by place and size of their blocks."""
+    _, _, samples, compression, _ = bgen.header(path)
+    with fsspec.open(path, "rb") as file:
+        for place, size in blocks:
+            file.seek(place)
+            yield encode(bgen.dosages(file.read(size), compression, samples))
+
+
+def _bed_sites(path: str) -> Iterator[bgen.Site]:
+    return bim_sites(f"{stem_of(path)}.bim")
+
+
+def _require_size(bed: str, variants: int, samples: int, name: str) -> None:
+    files, place = fsspec.core.url_to_fs(bed)
+    if files.size(place) != 3 + variants * -(-samples // 4):
+        raise DataError(
+            f"{name} cannot be read as bed: its size is not that of the {variants} variants of its "
+            f".bim and the {samples} people of its .fam; copy the three files again."
+        )
+
+
+def _named(sites: pa.RecordBatch) -> pa.Table:
+    """What names the variants."""
+    alleles = sites.column("alleles").to_pylist()
+    columns = {name: sites.column(name) for name in ("contig", "position", "rsid")}
+    columns |= {
+        name: pa.array([one[k] for one in alleles], pa.string())
+        for k, name in enumerate(("ref", "alt"))
+    }
+    return pa.table({name: columns[name] for name in SITES.names}, SITES)
 
 
 def _sites(
@@ -149,16 +207,3 @@ def _sites(
         folder
     )
     return spark.read.schema(_SITES).parquet(folder)
-
-
-def _dosage_batch(sites: pa.RecordBatch, values: NDArray[np.float64]) -> pa.RecordBatch:
-    count, samples = values.shape
-    ends = pa.array(np.arange(count + 1) * samples, pa.int32())
-    names = ["contig", "position", "alleles", "rsid"]
-    return pa.RecordBatch.from_arrays(
-        [
-            *(sites.column(name) for name in names),
-            pa.ListArray.from_arrays(ends, pa.array(values.ravel())),
-        ],
-        [*names, "n_alt"],
-    )

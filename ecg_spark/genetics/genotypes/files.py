@@ -43,6 +43,11 @@ def format_of(path: str) -> str:
     )
 
 
+def is_read_by_hail(path: str) -> bool:
+    """Whether it is Hail that reads a set of this name."""
+    return path.rstrip("/").endswith((".mt", ".bcf", ".vcf", ".vcf.gz", ".vcf.bgz"))
+
+
 def expand(path: str) -> list[str]:
     """The files that a path or glob stands for, in the order of their names.
 

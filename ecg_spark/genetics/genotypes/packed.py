@@ -1,11 +1,12 @@
 """Hard calls at two bits each, as PLINK's .bed holds them: what NumPy computes on.
 
-The file is written once, by Hail, and read in parts by any task. plink2 and regenie read it too.
+They lie in a .bed, or in those of a set in parts (see `parts`), and any task reads some of them.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -28,13 +29,18 @@ BY_BYTE = _CODES[(np.arange(256)[:, None] >> np.array([0, 2, 4, 6])) & 3]
 
 @dataclass(frozen=True)
 class Calls:
-    """Where the calls of a genotype set lie: a .bed file and its number of samples.
+    """Where the calls of a genotype set lie, and its number of samples: small enough to be sent to
+    every task.
 
-    Small enough to be sent to every task.
+    `path`: a .bed, or the folder of a set in parts; `parts`: the numbers of these, and how many
+    variants each holds; `at`: the places of the variants among those of all parts, None where they
+    are all of them in their order.
     """
 
     path: str
     n_samples: int
+    parts: tuple[tuple[int, int], ...] = ()
+    at: NDArray[np.int32] | None = None
 
     def read(
         self, variants: NDArray[np.int64], samples: NDArray[np.int64] | None = None
@@ -45,22 +51,36 @@ class Calls:
 
     def packed(self, variants: NDArray[np.int64]) -> NDArray[np.uint8]:
         """The bytes of variants, four samples in each; see `decode`."""
-        width = -(-self.n_samples // 4)
-        rows = np.empty((len(variants), width), np.uint8)
-        ends = np.flatnonzero(np.diff(variants, prepend=-2, append=-2) != 1)
-        with fsspec.open(self.path, "rb") as file:
-            for start, stop in pairwise(ends):
-                file.seek(_HEADER + int(variants[start]) * width)
-                part = file.read(int(stop - start) * width)
-                rows[start:stop] = np.frombuffer(part, np.uint8).reshape(-1, width)
+        places = variants if self.at is None else self.at[variants]
+        rows = np.empty((len(places), -(-self.n_samples // 4)), np.uint8)
+        if not self.parts:
+            self._fill(rows, self.path, places)
+            return rows
+        ends = np.cumsum([count for _, count in self.parts])
+        part = np.searchsorted(ends, places, side="right")
+        cuts = np.flatnonzero(np.diff(part, prepend=-1, append=-1))
+        for start, stop in pairwise(cuts if len(places) else []):
+            number, count = self.parts[part[start]]
+            own = places[start:stop] - (ends[part[start]] - count)
+            self._fill(rows[start:stop], f"{self.path}/part-{number:05d}.bed", own)
         return rows
+
+    def _fill(self, rows: NDArray[np.uint8], path: str, places: NDArray[Any]) -> None:
+        """Read the variants at some places of a .bed, in runs."""
+        ends = np.flatnonzero(np.diff(places, prepend=-2, append=-2) != 1)
+        width = rows.shape[1]
+        with fsspec.open(path, "rb") as file:
+            for start, stop in pairwise(ends):
+                file.seek(_HEADER + int(places[start]) * width)
+                content = file.read(int(stop - start) * width)
+                rows[start:stop] = np.frombuffer(content, np.uint8).reshape(-1, width)
 
 
 @dataclass(frozen=True)
 class Packed:
     """A packed genotype set: its calls, its samples by id, its variants in the order of the genome.
 
-    `sites` has contig, position, ref, alt and rsid.
+    `sites` has contig, position, ref, alt and rsid, and what else a set in parts knows.
     """
 
     calls: Calls

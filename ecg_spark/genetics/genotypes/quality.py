@@ -1,29 +1,43 @@
 """Quality control of samples and variants, with what each filter left."""
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-import hail as hl
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
 from ecg_spark.flow import SAMPLES, VARIANTS, Row, flow_rows
-from ecg_spark.genetics.genotypes.criteria import (
+from ecg_spark.genetics.genotypes.contigs import AUTOSOMES, CONTIGS
+from ecg_spark.genetics.genotypes.packed import MISSING
+from ecg_spark.genetics.genotypes.parts import (
+    WRITTEN,
+    Batch,
+    GenotypeSet,
+    told,
+    write_part,
+    write_parts,
+    written,
+)
+from ecg_spark.genetics.genotypes.reading import Imported
+from ecg_spark.genetics.genotypes.rows import NO_DOSAGE, Rows, calls_of, in_order, unpack
+from ecg_spark.genetics.genotypes.thresholds import (
     NO_VARIATION,
     ROUNDING,
     as_reason,
     frequency_criteria,
-    minor_alleles,
     quality_criteria,
-    variant_counts,
-    varies,
+    tally,
 )
-from ecg_spark.genetics.genotypes.reading import called
 from ecg_spark.ids import read_id_list
-from ecg_spark.study import Genotypes
+from ecg_spark.study_genetics import Genotypes
+from ecg_spark.tables import VARIANT
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +45,7 @@ Filter = tuple[str, str, Callable[[pd.DataFrame], pd.Series]]
 """A filter of samples: its name, the reason for leaving the others out, whom of those left it
 keeps."""
 
-UNKNOWN_ALLELES = ("*", ".", "0")
+UNKNOWN_ALLELES = {"*", ".", "0"}
 _REASONS = {
     "no repeated variant": "repeated variant",
     "known alleles": "unknown allele",
@@ -60,53 +74,48 @@ class Left:
 
 @dataclass(frozen=True)
 class Checked:
-    """A genotype set after quality control, what each filter left, and the rows of `flow`."""
+    """A genotype set after quality control, the share of variants that each of its own `samples`
+    has, what each filter left, and the rows of `flow`."""
 
-    genotypes: hl.MatrixTable
+    genotypes: GenotypeSet
+    call_rates: pd.Series
     left: list[Left]
     flow: list[Row]
 
 
 def quality_control(
-    genotypes: hl.MatrixTable,
+    spark: SparkSession,
+    imported: Imported,
     settings: Genotypes,
-    scratch: str,
+    folder: str,
     among: tuple[str, Collection[str]] | None = None,
+    joins: GenotypeSet | None = None,
 ) -> Checked:
     """Leave out poor samples, then poor variants; count at each filter.
 
     Samples that are not `among` those of another set, of which the first item is the key; samples
     by the lists `settings.exclude` and `settings.keep`, call rate and heterozygosity;
     variants on Y, which women lack, by unknown or repeated alleles, and by the criteria of
-    `criteria` over the samples left. Variants that fail those of frequency alone stay: with
+    `thresholds` over the samples left. Variants that fail those of frequency alone stay: with
     `is_common` false, and `is_candidate` true where they may pass them among the people analysed
     (as long as these are at least `SHARE_ANALYSED` of all); the others are for the tests of rare
-    variants. Variants keep `call_rate` and `af` (of the alternate allele), samples
-    `sample_call_rate`.
+    variants. What is left is written into `folder`, with `call_rate`, `af` (of the alternate
+    allele) and `set`, the number of the set among those that were joined.
+
+    With `joins`, the samples and the folder are those of that set, whose variants the result holds
+    as well; a sample that is not in this one has no dosage of its variants.
 
     Raises `DataError` that names the filter which left no sample or no variant.
     """
+    raw = imported.genotypes
     # Read, and refused, before the hours of counting.
-    listed = _listed(settings, genotypes.s.collect())
-    call = called(genotypes.n_alt)
-    on_y = _is_on_y(genotypes.locus)
-    genotypes = genotypes.annotate_cols(
-        call_rate=hl.agg.filter(~on_y, hl.agg.fraction(hl.is_defined(genotypes.n_alt))),
-        n_rows=hl.agg.count(),
-        n_on_y=hl.agg.count_where(on_y),
-        heterozygosity=hl.agg.filter(
-            hl.is_defined(call) & genotypes.locus.in_autosome(), hl.agg.fraction(call == 1)
-        ),
-    )
-    samples = genotypes.cols().checkpoint(f"{scratch}/samples.ht", overwrite=True)
-    fields = ("call_rate", "n_rows", "n_on_y", "heterozygosity")
-    table = samples.select(*fields).to_pandas().set_index("s")
-    n_variants = int(table["n_rows"].max()) if len(table) else 0
+    listed = _listed(settings, raw.samples)
+    table, n_on_y = _by_sample(spark, raw)
+    n_variants = raw.variants
     left = [Left("as imported", len(table), n_variants)]
-    if n_on_y := int(table["n_on_y"].max()) if len(table) else 0:
+    if n_on_y:
         n_variants -= n_on_y
         left.append(Left("not on chromosome Y", len(table), n_variants, "on chromosome Y"))
-        genotypes = genotypes.filter_rows(~_is_on_y(genotypes.locus))
     _require(left, settings)
     good = table
     if among is not None:
@@ -116,70 +125,160 @@ def quality_control(
         good = good[chosen(good)]
         left.append(Left(name, len(good), n_variants, reason))
         _require(left, settings)
-    n_samples = len(table)
-    genotypes = genotypes.drop(*fields)
-    if left[-1].samples < n_samples:
-        chosen = hl.literal(set(good.index), hl.tset(hl.tstr))
-        genotypes = genotypes.filter_cols(chosen.contains(genotypes.s))
-    genotypes = genotypes.distinct_by_row()
-
-    counted = genotypes.select_rows("rsid", **variant_counts(genotypes.n_alt)).rows()
-    counted = counted.checkpoint(f"{scratch}/variants.ht", overwrite=True)
-    known = ~counted.alleles.any(hl.literal(set(UNKNOWN_ALLELES)).contains)
-    alleles = {"no repeated variant": hl.bool(True), "known alleles": known}
-    quality, frequency = (
-        {name: hl.coalesce(passes, False) for name, passes in criteria(counted, settings).items()}
-        for criteria in (quality_criteria, frequency_criteria)
+    found, counted = _write(
+        spark, raw, raw.samples.get_indexer(good.index), settings, folder, joins
     )
-    call_rate = next(iter(quality))  # told before the frequencies
-    filters = alleles | {call_rate: quality[call_rate]} | frequency
-    filters |= {"not the same in everybody": varies(counted)} | quality
-    kept = hl.all(varies(counted), *alleles.values(), *quality.values())
-    minor, least = minor_alleles(counted), SHARE_ANALYSED * settings.min_maf
-    candidates = {
-        NO_VARIATION: varies(counted),
-        "too rare in all genotyped for any choice of people": (
-            (minor >= settings.min_mac - ROUNDING) & (minor >= 2 * least * counted.dosages.n)
-        ),
-    }
-    flow_filters = alleles | quality | candidates
-    counts = counted.aggregate((_passing(filters), _passing(flow_filters)))
-    for name, count in zip(filters, counts[0], strict=True):
+    filters = {name: 0 for one in counted for name in one["filters"]}
+    flow_filters = {name: 0 for one in counted for name in one["flow"]}
+    for totals, key in ((filters, "filters"), (flow_filters, "flow")):
+        for one in counted:
+            for name, count in one[key].items():
+                totals[name] += count
+    for name, count in filters.items():
         left.append(Left(name, left[-1].samples, count))
     _require(left, settings)
-    kept_rows = counted.select(
-        "call_rate",
-        "af",
-        is_common=hl.all(*filters.values()),
-        is_candidate=hl.all(kept, *candidates.values()),
-        is_kept=kept,
-    )
-    kept_rows = kept_rows.filter(kept_rows.is_kept).drop("is_kept")
-    genotypes = genotypes.semi_join_rows(kept_rows)
-    genotypes = genotypes.annotate_rows(**kept_rows[genotypes.row_key])
-    genotypes = genotypes.annotate_cols(sample_call_rate=samples[genotypes.s].call_rate)
-    left_out = dict(hl.eval(genotypes.left_out))
+    left_out = dict(imported.left_out)
     before = [one for one in left if one.reason == "on chromosome Y"]
     left_out |= {one.reason: left[0].variants - one.variants for one in before}
     now = n_variants
-    for name, count in zip(flow_filters, counts[1], strict=True):
+    for name, count in flow_filters.items():
         left_out[_REASONS.get(name, as_reason(name))] = now - count
         now = count
     came_in = now + sum(left_out.values())
     flow = flow_rows("genotypes", SAMPLES, *_samples_of(left))
-    return Checked(genotypes, left, flow + flow_rows("genotypes", VARIANTS, came_in, left_out, now))
+    flow += flow_rows("genotypes", VARIANTS, came_in, left_out, now)
+    return Checked(found, good["call_rate"], left, flow)
 
 
-def _is_on_y(locus: hl.LocusExpression) -> hl.BooleanExpression:
-    return hl.literal(set(locus.dtype.reference_genome.y_contigs)).contains(locus.contig)
+def _by_sample(spark: SparkSession, genotypes: GenotypeSet) -> tuple[pd.DataFrame, int]:
+    """`call_rate` and `heterozygosity` of each sample, over all variants but those on Y and over
+    the calls on autosomes, and how many variants are on Y."""
+    n = len(genotypes.samples)
+    if not genotypes.parts:
+        return pd.DataFrame({"call_rate": 0.0, "heterozygosity": np.nan}, genotypes.samples), 0
+
+    def count(number: int, batches: Iterator[Batch]) -> Iterator[pa.RecordBatch]:
+        counts, sizes = np.zeros((3, n), np.int64), np.zeros(2, np.int64)
+        for batch in batches:
+            chromosome = _chromosomes(batch.sites)
+            on_y = chromosome == "Y"
+            autosomal = np.isin(chromosome, AUTOSOMES)
+            sizes += [(~on_y).sum(), on_y.sum()]
+            rows = batch.rows()
+            calls = calls_of(rows) if rows.dtype == np.uint16 else unpack(rows, n)
+            known = rows != NO_DOSAGE if rows.dtype == np.uint16 else calls != MISSING
+            counts[0] += known[~on_y].sum(axis=0)
+            counts[1] += (calls[autosomal] == 1).sum(axis=0)
+            counts[2] += (calls[autosomal] != MISSING).sum(axis=0)
+        content = np.concatenate([sizes, counts.ravel()]).tobytes()
+        yield pa.record_batch([pa.array([content], pa.binary())], ["counts"])
+
+    frame = genotypes.map(spark, count, "counts binary", ["contig"])
+    parts = frame.rdd.map(lambda row: np.frombuffer(row["counts"], np.int64))
+    total = parts.treeReduce(lambda one, other: one + other)
+    n_rows, n_on_y = total[:2].tolist()
+    known, het, called = total[2:].reshape(3, n)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        table = pd.DataFrame(
+            {"call_rate": known / n_rows, "heterozygosity": het / called}, genotypes.samples
+        )
+    return table, n_on_y
 
 
-def _passing(filters: dict[str, hl.BooleanExpression]) -> hl.TupleExpression:
-    """How many rows pass the first filter, the first two, and so on."""
-    conditions = list(filters.values())
-    return hl.tuple(
-        [hl.agg.count_where(hl.all(*conditions[: i + 1])) for i in range(len(conditions))]
-    )
+def _write(
+    spark: SparkSession,
+    genotypes: GenotypeSet,
+    places: NDArray[np.int64],
+    settings: Genotypes,
+    folder: str,
+    joins: GenotypeSet | None,
+) -> tuple[GenotypeSet, list[Any]]:
+    """Write what passes among the samples at some places, and count what passes each filter."""
+    n, number, first = len(genotypes.samples), 0, 0
+    samples = genotypes.samples[places]
+    columns: NDArray[np.int64] | None = None
+    if joins is not None:
+        number = 1 + int(joins.sites(["set"])["set"].max())
+        first = 1 + joins.parts[-1].number
+        columns = samples.get_indexer(joins.samples)
+    everybody = len(places) == n and bool((places == np.arange(n)).all())
+    n_left = np.ones(len(places), bool)
+
+    def write(part: int, batches: Iterator[Batch]) -> Iterator[pa.RecordBatch]:
+        counts: dict[str, dict[str, int]] = {"filters": {}, "flow": {}}
+        last: tuple[Any, ...] = ()
+
+        def passing() -> Iterator[Batch]:
+            nonlocal last
+            for batch in batches:
+                keys = list(zip(*(batch.sites.column(k).to_pylist() for k in VARIANT), strict=True))
+                repeated = np.array([a == b for a, b in pairwise([last, *keys])])
+                last = keys[-1]
+                looked_at = _chromosomes(batch.sites) != "Y"
+                rows = batch.rows()[looked_at]
+                rows = rows if everybody else in_order(rows, places)
+                sites = batch.sites.filter(pa.array(looked_at))
+                kept, table = _judged(sites, rows, repeated[looked_at], n_left, settings, counts)
+                rows = rows[kept] if columns is None else in_order(rows[kept], columns)
+                table = table.filter(pa.array(kept))
+                its_set = pa.array([number] * len(table), pa.int32())
+                yield written(table.append_column("set", its_set), rows)
+
+        return told(write_part(folder, passing(), first), counts)
+
+    frame = genotypes.map(spark, write, WRITTEN)
+    found, counted = write_parts(folder, samples if joins is None else joins.samples, frame)
+    if joins is not None:
+        found = GenotypeSet(folder, joins.samples, (*joins.parts, *found.parts))
+    return found, counted
+
+
+def _judged(
+    sites: pa.Table,
+    rows: Rows,
+    repeated: NDArray[np.bool_],
+    everybody: NDArray[np.bool_],
+    settings: Genotypes,
+    counts: dict[str, dict[str, int]],
+) -> tuple[NDArray[np.bool_], pa.Table]:
+    """Which variants are kept, and what is known of all; those that pass each filter and all before
+    it are counted."""
+    found = tally(rows, everybody)
+    alleles = [sites.column(name).to_pylist() for name in ("ref", "alt")]
+    unknown = np.array([bool(set(one) & UNKNOWN_ALLELES) for one in zip(*alleles, strict=True)])
+    first = {"no repeated variant": ~repeated, "known alleles": ~unknown.astype(bool)}
+    quality = quality_criteria(found, settings)
+    frequency = frequency_criteria(found, settings)
+    call_rate = next(iter(quality))  # told before the frequencies
+    filters = first | {call_rate: quality[call_rate]} | frequency
+    filters |= {"not the same in everybody": found.varies} | quality
+    least = SHARE_ANALYSED * settings.min_maf
+    candidates = {
+        NO_VARIATION: found.varies,
+        "too rare in all genotyped for any choice of people": (
+            (found.minor >= settings.min_mac - ROUNDING) & (found.minor >= 2 * least * found.known)
+        ),
+    }
+    for key, chain in (("filters", filters), ("flow", first | quality | candidates)):
+        passes = np.ones(len(rows), bool)
+        for name, own in chain.items():
+            passes &= own
+            counts[key][name] = counts[key].get(name, 0) + int(passes.sum())
+    kept = np.logical_and.reduce([found.varies, *first.values(), *quality.values()])
+    more = {
+        "call_rate": found.known / max(found.people, 1),
+        "af": found.af,
+        "is_common": np.logical_and.reduce(list(filters.values())),
+        "is_candidate": np.logical_and.reduce([kept, *candidates.values()]),
+    }
+    for name, values in more.items():
+        sites = sites.append_column(name, pa.array(values))
+    return kept, sites
+
+
+def _chromosomes(sites: pa.Table) -> NDArray[np.object_]:
+    """The chromosome of each variant."""
+    return np.array([CONTIGS[name] for name in sites.column("contig").to_pylist()], object)
 
 
 def _samples_of(left: list[Left]) -> tuple[int, dict[str, int], int]:
@@ -191,7 +290,7 @@ def _samples_of(left: list[Left]) -> tuple[int, dict[str, int], int]:
     return left[0].samples, out, left[-1].samples
 
 
-def _listed(settings: Genotypes, samples: list[str]) -> list[Filter]:
+def _listed(settings: Genotypes, samples: pd.Index) -> list[Filter]:
     """The filters of the lists that a study names, told with how many of their ids are there.
 
     Raises `DataError` where a list cannot be read, or none of its ids is a sample's.
@@ -202,7 +301,7 @@ def _listed(settings: Genotypes, samples: list[str]) -> list[Filter]:
         ("keep", "in the list of those to keep", "not in the list genotypes.keep"),
     ):
         if path := getattr(settings, key):
-            found, note = read_id_list(path, f"list genotypes.{key}").among(samples)
+            found, note = read_id_list(path, f"list genotypes.{key}").among(list(samples))
             log.info("genotypes: %s", note)
             filters.append((f"{name} ({note})", reason, _membership(found, key == "keep")))
     return filters

@@ -1,8 +1,8 @@
 """Genotypes from PLINK, BGEN, VCF or a Hail MatrixTable, all brought to one form.
 
-The form: rows keyed by locus and (ref, alt) with `rsid`, columns keyed by the sample id `s`, and
-one entry `n_alt`, the number of alternate (effect) alleles as a float: 0, 1, 2, a dosage in
-between, or missing. A person with one allele is on the same scale, 0 or 2.
+The form is a set in parts (see `parts`), in the order of the genome, of the number of alternate
+(effect) alleles: 0, 1, 2, a dosage in between, or missing. A person with one allele is on the same
+scale, 0 or 2.
 """
 
 import gzip
@@ -10,37 +10,45 @@ import re
 import struct
 import zlib
 from collections import Counter
-from functools import partial
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial, reduce
+from typing import Any
 
 import fsspec
-import hail as hl
-from py4j.protocol import Py4JJavaError
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.genotypes.contigs import (
-    BEYOND,
-    REASONS,
-    Genome,
-    chromosome_of,
-    declared_contigs,
-    genome,
-)
-from ecg_spark.genetics.genotypes.decoding import decoded
+from ecg_spark.genetics.genotypes.contigs import Genome, declared_contigs, genome
+from ecg_spark.genetics.genotypes.decoding import read_by_place
 from ecg_spark.genetics.genotypes.files import (
     bcf_as_vcf,
     check,
     expand,
     file_of,
     format_of,
-    new_file,
+    is_read_by_hail,
     side_by_side,
     stem_of,
 )
-from ecg_spark.genetics.genotypes.plink import bim_sites
+from ecg_spark.genetics.genotypes.parts import (
+    SITES,
+    WRITTEN,
+    Batch,
+    GenotypeSet,
+    batch_variants,
+    told,
+    write_part,
+    write_parts,
+    written,
+)
 from ecg_spark.genetics.genotypes.samples import (
-    Columns,
     matched,
     places_in,
     read_bgen_ids,
@@ -49,36 +57,40 @@ from ecg_spark.genetics.genotypes.samples import (
     read_vcf_ids,
     require_names,
 )
-from ecg_spark.genetics.genotypes.vcf import checked, read_vcf, split, survey
+from ecg_spark.session import start_hail
 from ecg_spark.store import remove_folder
 
-CALL_TOLERANCE = 0.1
-"""A dosage this close to a whole number counts as a call, as in plink2."""
-
 _UNREADABLE = (
-    hl.utils.java.FatalError, hl.utils.HailUserError, PySparkException, Py4JJavaError,
-    ValueError, LookupError, RuntimeError, EOFError, struct.error, zlib.error, gzip.BadGzipFile,
+    PySparkException, Py4JError, ValueError, LookupError, RuntimeError, EOFError, struct.error,
+    zlib.error, gzip.BadGzipFile,
 )  # fmt: skip
-"""What Hail, Spark and the readers raise at a file that is not what it should be."""
+"""What Spark and the readers raise at a file that is not what it should be."""
 
-_LEFT_OUT = "left_out"  # no contig, so that Hail skips the row
+
+@dataclass(frozen=True)
+class Imported:
+    """A set as it was read, and how many variants were not, by reason."""
+
+    genotypes: GenotypeSet
+    left_out: dict[str, int]
 
 
 def import_genotypes(
+    spark: SparkSession,
     path: str,
     reference_genome: str,
     scratch: str,
     min_partitions: int = 8,
     sample: str | None = None,
-) -> hl.MatrixTable:
-    """Read a genotype set as rows (locus, alleles, rsid), columns (s) and the entry `n_alt`.
+) -> Imported:
+    """Read a genotype set into parts in the folder `scratch`.
 
     `path` is a .bed (its .bim and .fam beside it), a .bgen (its .sample beside it, or `sample`, or
     ids in it), a .pgen (with .pvar and .psam), a .vcf, .vcf.gz, .vcf.bgz or .bcf, or a Hail .mt, or
     a glob of several, one a chromosome. Their samples are matched by id; the first file gives the
     order. Variants with several alternate alleles are split in VCF and MatrixTable, and left out of
-    the others. The global `left_out` counts by reason the variants that are not read. `scratch`
-    receives copies, never the folder of the user's file.
+    the others. `scratch` receives copies, never the folder of the user's file. A large set has more
+    than `min_partitions` parts, a small one fewer.
 
     Raises `DataError` where the set is missing, is not of the format of its name, lies on another
     reference genome, names a sample twice or with white space, or where its files have different
@@ -86,79 +98,61 @@ def import_genotypes(
     """
     path = path.rstrip("/")
     kind, files = format_of(path), expand(path)
-    spark = SparkSession.builder.getOrCreate()
     known = genome(reference_genome)
     if kind != ".mt":
         check(files, kind)
+    errors: tuple[type[Exception], ...] = _UNREADABLE
+    if is_read_by_hail(path):
+        hl = start_hail(spark)
+        errors = (*errors, hl.utils.java.FatalError, hl.utils.HailUserError)
     try:
         if kind == ".bcf":
             kind, files = ".vcf.gz", bcf_as_vcf(spark, files, scratch)
         if kind == ".mt":
-            genotypes, left_out = _read_matrices(files, known, scratch)
-        elif kind == ".bed":
-            columns = matched(spark, files, lambda file: read_fam(f"{stem_of(file)}.fam"))
-            genotypes, left_out = _read_plink(files, columns, known, scratch, min_partitions)
-        elif kind in (".bgen", ".pgen"):
-            read = partial(read_bgen_ids, sample=sample) if kind == ".bgen" else read_psam_beside
-            columns = matched(spark, files, read)
-            frame, left_out = decoded(spark, kind, files, columns, known, scratch, min_partitions)
-            genotypes = _from_blocks(frame, columns, known, scratch)
+            return _read_matrices(spark, files, known, scratch)
+        if kind.startswith(".vcf"):
+            return _read_vcf(spark, files, known, scratch, min_partitions)
+        if kind == ".bgen":
+            read: Any = partial(read_bgen_ids, sample=sample)
         else:
-            columns = matched(spark, files, read_vcf_ids)
-            _require_build(files, known)
-            genotypes, left_out = read_vcf(files, columns, known, scratch, min_partitions)
-    except _UNREADABLE as error:
+            read = read_psam_beside if kind == ".pgen" else _read_fam_beside
+        columns = matched(spark, files, read)
+        return Imported(*read_by_place(spark, kind, files, columns, known, scratch, min_partitions))
+    except errors as error:
         if "No space left on device" in str(error):
             raise
         # What a task refused is in the text; the rest of it may name samples.
-        told = re.search(r"DataError: (.+)", str(error))
+        words = re.search(r"DataError: (.+)", str(error))
         raise DataError(
-            told[1]
-            if told
+            words[1]
+            if words
             else f"The genotypes (genotypes.path) cannot be read as {kind[1:]}: the set is "
             f"damaged, or its files do not belong together."
         ) from None
-    counts = hl.literal(left_out, hl.tdict(hl.tstr, hl.tint64))
-    return genotypes.select_globals(left_out=counts)
 
 
-def write_packed(genotypes: hl.MatrixTable, stem: str) -> None:
-    """Write the calls as `stem`.bed, .bim and .fam, in the order of rows and columns."""
-    code = called(genotypes.n_alt)
-    calls = genotypes.select_entries(GT=hl.unphased_diploid_gt_index_call(code))
-    hl.export_plink(
-        calls,
-        stem,
-        fam_id="0",
-        ind_id=calls.s,
-        varid=hl.or_else(calls.rsid, ".").replace(r"\s+", "_"),
-    )
+def _read_fam_beside(bed: str) -> list[str]:
+    return read_fam(f"{stem_of(bed)}.fam")
 
 
-def called(n_alt: hl.Float64Expression) -> hl.Int32Expression:
-    """The hard call behind a dosage: 0, 1 or 2; missing where the dosage is far from all three."""
-    nearest = hl.int32(hl.floor(n_alt + 0.5))
-    return hl.or_missing(hl.abs(n_alt - nearest) <= CALL_TOLERANCE, nearest)
+def _read_vcf(
+    spark: SparkSession, files: list[str], known: Genome, scratch: str, min_partitions: int
+) -> Imported:
+    from ecg_spark.genetics.genotypes.vcf import NOT_A_NUMBER, read_vcf
 
+    columns = matched(spark, files, read_vcf_ids)
+    _require_build(files, known)
 
-def _from_blocks(frame: DataFrame, columns: Columns, known: Genome, scratch: str) -> hl.MatrixTable:
-    """Variants in the order of the genome with their dosages, as Hail has them."""
-    # Decoded once: what follows reads the keys, to find them in order, and then the rows.
-    decoded_once = f"{scratch}/blocks.ht"
-    table = hl.Table.from_spark(frame).checkpoint(decoded_once, overwrite=True)
-    table = table.select(
-        "rsid",
-        locus=hl.locus(table.contig, table.position, known.name),
-        alleles=table.alleles,
-        entries=table.n_alt.map(lambda x: hl.struct(n_alt=hl.or_missing(~hl.is_nan(x), x))),
-    )
-    table = table.key_by("locus", "alleles")
-    people = hl.literal([{"s": name} for name in columns.names], "array<struct{s: str}>")
-    table = table.annotate_globals(columns=people)
-    genotypes = table._unlocalize_entries("entries", "columns", ["s"])
-    genotypes = genotypes.checkpoint(f"{scratch}/blocks.mt", overwrite=True)
-    remove_folder(decoded_once)
-    return genotypes
+    def read(replace: tuple[str, str] | None) -> Imported:
+        tables, left_out = read_vcf(files, columns, known, scratch, min_partitions, replace)
+        return Imported(_from_tables(spark, tables, columns.names, scratch), left_out)
+
+    try:
+        return read(None)
+    except Exception as error:
+        if "NumberFormatException" not in str(error):
+            raise
+    return read(NOT_A_NUMBER)
 
 
 def _require_build(files: list[str], known: Genome) -> None:
@@ -171,59 +165,12 @@ def _require_build(files: list[str], known: Genome) -> None:
         raise known.other_build(wrong, "contigs whose length is not the chromosome's")
 
 
-def _read_plink(
-    files: list[str], columns: Columns, known: Genome, scratch: str, min_partitions: int
-) -> tuple[hl.MatrixTable, dict[str, int]]:
-    """PLINK sets, through copies of their .bim and .fam that hold what is used, as Hail wants it:
-    it refuses a set for columns that nobody uses."""
-    counts = dict.fromkeys(REASONS, 0)
-    parts = []
-    for number, (bed, place) in enumerate(zip(files, columns.places, strict=True)):
-        stem = f"{scratch}/plink-{number:05d}"
-        n_variants = 0
-        with new_file(f"{stem}.bim") as file:
-            for _, _, contig, position, alleles, rsid in bim_sites(f"{stem_of(bed)}.bim"):
-                n_variants += 1
-                if reason := known.judge(contig, position, len(alleles)):
-                    counts[reason] += 1
-                    contig, position = _LEFT_OUT, 1
-                else:
-                    contig = known.contigs[chromosome_of(contig) or ""]
-                row = (contig, rsid or ".", 0, position, ",".join(alleles[1:]), alleles[0])
-                file.write("\t".join(map(str, row)) + "\n")
-        if counts[BEYOND]:
-            raise known.other_build(counts[BEYOND], f"positions {BEYOND}")
-        _require_size(bed, n_variants, len(columns.names), file_of(number + 1, len(files)))
-        names = read_fam(f"{stem_of(bed)}.fam")
-        with new_file(f"{stem}.fam") as file:
-            file.writelines(f"0\t{name}\t0\t0\t0\t-9\n" for name in names)
-        part = hl.import_plink(
-            bed,
-            f"{stem}.bim",
-            f"{stem}.fam",
-            min_partitions=min_partitions,
-            reference_genome=known.name,
-            skip_invalid_loci=True,
-        )
-        parts.append(part if place is None else part.choose_cols(place.tolist()))
-    genotypes = parts[0] if len(parts) == 1 else hl.MatrixTable.union_rows(*parts)
-    genotypes = genotypes.select_entries(n_alt=hl.float64(genotypes.GT.n_alt_alleles()))
-    return _rsids(genotypes), {reason: n for reason, n in counts.items() if n}
+def _read_matrices(spark: SparkSession, files: list[str], known: Genome, scratch: str) -> Imported:
+    import hail as hl
 
+    from ecg_spark.genetics.genotypes.vcf import split, survey
 
-def _require_size(bed: str, variants: int, samples: int, name: str) -> None:
-    files, place = fsspec.core.url_to_fs(bed)
-    if files.size(place) != 3 + variants * -(-samples // 4):
-        raise DataError(
-            f"{name} cannot be read as bed: its size is not that of the {variants} variants of its "
-            f".bim and the {samples} people of its .fam; copy the three files again."
-        )
-
-
-def _read_matrices(
-    files: list[str], known: Genome, scratch: str
-) -> tuple[hl.MatrixTable, dict[str, int]]:
-    parts: list[hl.MatrixTable] = []
+    tables: list[Any] = []
     names: list[str] = []
     counts: Counter[str] = Counter()
     for number, path in enumerate(files, 1):
@@ -237,20 +184,61 @@ def _read_matrices(
                 f"{name}, a MatrixTable, lies on {found.name if found else 'no reference genome'}, "
                 f"not on {known.name}: correct genotypes.reference_genome."
             )
-        genotypes = genotypes.key_cols_by(s=hl.str(genotypes.s))
-        own = genotypes.s.collect()
+        # Unkeyed: a keyed table of columns is sorted by id, which is not the order of the calls.
+        own = hl.str(genotypes.key_cols_by().s).collect()
         require_names(own, number, len(files))
         counts.update(survey(genotypes.rows(), known)[1])
-        copy = f"{scratch}/matrix-{number:05d}.mt"
-        genotypes = checked(split(genotypes, known).checkpoint(copy, overwrite=True))
         names = names or own
-        place = places_in(names, own, number, len(files))
-        parts.append(genotypes if place is None else genotypes.choose_cols(place.tolist()))
-    return parts[0] if len(parts) == 1 else hl.MatrixTable.union_rows(*parts), dict(counts)
+        tables.append(split(genotypes, known, places_in(names, own, number, len(files))))
+    return Imported(_from_tables(spark, tables, names, scratch), dict(counts))
 
 
-def _rsids(genotypes: hl.MatrixTable) -> hl.MatrixTable:
-    """Without the other fields of rows and columns."""
-    return genotypes.select_rows(
-        rsid=hl.or_missing(genotypes.rsid != ".", genotypes.rsid)
-    ).select_cols()
+def _from_tables(
+    spark: SparkSession, tables: list[Any], samples: list[str], scratch: str
+) -> GenotypeSet:
+    """Tables of `vcf.split` as one set in parts. Raises `DataError` for what they count."""
+    from ecg_spark.genetics.genotypes.vcf import FAULTS, refuse
+
+    rows = reduce(lambda one, other: one.union(other), tables).key_by()
+    copy = f"{scratch}/rows"
+    # Hail's rows go through files: a task that handed them to Python would never end, since Hail
+    # looks for its own context in another thread than the one that read them.
+    rows.select(
+        contig=rows.locus.contig,
+        position=rows.locus.position,
+        ref=rows.alleles[0],
+        alt=rows.alleles[1],
+        rsid=rows.rsid,
+        dosages=rows.dosages,
+        **{kind: rows[kind] for kind in FAULTS},
+    ).to_spark(flatten=False).write.mode("overwrite").parquet(copy)
+    files, base = fsspec.core.url_to_fs(copy)
+    names = [files.unstrip_protocol(name) for name in sorted(files.glob(f"{base}/part-*.parquet"))]
+    folder, n_samples, step = f"{scratch}/imported", len(samples), batch_variants(len(samples))
+
+    def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        counts = {kind: [0, 0] for kind in FAULTS}
+
+        def rows_of() -> Iterator[Batch]:
+            for name in (one for batch in batches for one in batch.column(0).to_pylist()):
+                with fsspec.open(name, "rb") as file:
+                    for batch in pq.ParquetFile(file).iter_batches(step):
+                        for kind, own in counts.items():
+                            values = batch.column(kind).to_numpy()
+                            own[0] += int(values.sum())
+                            own[1] += int((values > 0).sum())
+                        dosages = batch.column("dosages").flatten().to_numpy().astype(np.uint16)
+                        sites = pa.Table.from_batches([batch.select(SITES.names)]).cast(SITES)
+                        yield written(sites, dosages.reshape(len(sites), n_samples))
+
+        part = write_part(folder, rows_of())
+        return told(part, counts)
+
+    tasks = spark.createDataFrame(
+        spark.sparkContext.parallelize([(name,) for name in names], max(1, len(names))),
+        "name string",
+    )
+    found, counted = write_parts(folder, pd.Index(samples), tasks.mapInArrow(write, WRITTEN))
+    refuse({kind: tuple(sum(one[kind][i] for one in counted) for i in (0, 1)) for kind in FAULTS})
+    remove_folder(copy)
+    return found

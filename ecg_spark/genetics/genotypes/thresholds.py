@@ -1,6 +1,7 @@
-"""The thresholds that a variant must pass, by their names, and what counts of calls say of them.
+"""What a variant must be to be tested: the thresholds of a study, on whatever people are counted.
 
-The names are those by which a study is told what it left out, whichever engine counts.
+They are applied twice: to all who are genotyped, for what structure and the whole-genome model
+stand on, and to the people of each test, whichever engine tests.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from ecg_spark.study import Genotypes
+from ecg_spark.genetics.genotypes.rows import NEAREST, NO_DOSAGE, SCALE, Rows
+from ecg_spark.study_genetics import Genotypes
 
 NO_VARIATION = "does not vary"
 """The criterion that no threshold of a study can loosen."""
@@ -21,6 +23,7 @@ ROUNDING = 1e-6
 FREQUENCY_ROUNDING = 1e-9
 
 Counts = NDArray[np.int64]
+Reals = NDArray[np.float64]
 
 
 def call_rate_name(settings: Genotypes) -> str:
@@ -55,58 +58,138 @@ def as_reason(name: str) -> str:
 
 @dataclass(frozen=True)
 class Tally:
-    """How many people have each call of each variant [variants], and how many there are."""
+    """What people have of each variant [variants].
 
+    `people`: how many there are; `known`: how many have a dosage, `total` and `square`: the sum of
+    these and of their squares; `varies`: whether they are not all one; `hom_ref`, `het` and
+    `hom_alt`: how many have each call.
+    """
+
+    people: int
+    known: Counts
+    total: Reals
+    square: Reals
+    varies: NDArray[np.bool_]
     hom_ref: Counts
     het: Counts
     hom_alt: Counts
-    people: int
 
     @property
-    def called(self) -> Counts:
-        """How many people have a call."""
-        return self.hom_ref + self.het + self.hom_alt
+    def mean(self) -> Reals:
+        """The mean dosage, 0 where nobody has one."""
+        return np.asarray(self.total / np.maximum(self.known, 1))
 
     @property
-    def alternate(self) -> Counts:
-        """How many alternate alleles they have."""
-        return self.het + 2 * self.hom_alt
+    def af(self) -> Reals:
+        """The frequency of the alternate allele."""
+        return self.mean / 2
+
+    @property
+    def minor(self) -> Reals:
+        """How many alleles are the rarer one."""
+        return np.asarray(np.minimum(self.total, 2 * self.known - self.total))
 
 
-def first_failed(tally: Tally, settings: Genotypes) -> NDArray[np.object_]:
-    """The first criterion that each variant fails, as a reason; None where it fails none.
+def tally(rows: Rows, known: NDArray[np.bool_]) -> Tally:
+    """What the `known` people [n] have, counted in packed calls or in dosages."""
+    if rows.dtype == np.uint16:
+        return _of_dosages(rows, known)
+    width = -(-rows.shape[1] // 8) * 8
+    words = np.zeros((len(rows), width), np.uint8)
+    words[:, : rows.shape[1]] = rows
+    mask = np.zeros(width * 4, np.uint8)
+    mask[: len(known)] = known
+    four = mask.reshape(-1, 4)
+    bits = four[:, 0] | four[:, 1] << 2 | four[:, 2] << 4 | four[:, 3] << 6
+    chosen = np.asarray(bits, np.uint8).view(np.uint64)
+    pairs = words.view(np.uint64)
+    low, high = pairs & chosen, (pairs >> np.uint64(1)) & chosen
+    both = np.bitwise_count(low & high).sum(axis=1, dtype=np.int64)
+    low_count, high_count = (
+        np.bitwise_count(one).sum(axis=1, dtype=np.int64) for one in (low, high)
+    )
+    people = int(known.sum())
+    # .bed: 00 two alternate alleles, 01 missing, 10 one, 11 none.
+    het, missing = high_count - both, low_count - both
+    return of_calls(both, het, people - both - het - missing, people)
 
-    The criteria of `criteria.first_failed`, in its order, of variants whose dosages are calls.
+
+def of_calls(hom_ref: Counts, het: Counts, hom_alt: Counts, people: int) -> Tally:
+    """What people have whose dosages are calls, by how many have each."""
+    known = hom_ref + het + hom_alt
+    kinds = (hom_ref > 0).astype(int) + (het > 0) + (hom_alt > 0)
+    total, square = (het + k * hom_alt for k in (2.0, 4.0))
+    return Tally(people, known, total, square, kinds > 1, hom_ref, het, hom_alt)
+
+
+def _of_dosages(rows: NDArray[Any], among: NDArray[np.bool_]) -> Tally:
+    m, people = len(rows), np.flatnonzero(among)
+    known, hom_ref, het, hom_alt = np.zeros((4, m), np.int64)
+    total, square = np.zeros((2, m))
+    varies = np.zeros(m, bool)
+    for i, row in enumerate(rows):
+        # A variant at a time: it stays near the processor. Sums of whole numbers are exact.
+        own = row if len(people) == len(row) else row.take(people)
+        own = own[own != NO_DOSAGE]
+        if not len(own):
+            continue
+        x = own.astype(np.float64)
+        known[i], total[i], square[i] = len(own), x.sum() / SCALE, x @ x / SCALE**2
+        varies[i] = own.max() > own.min()
+        hom_ref[i], het[i], hom_alt[i] = (
+            np.count_nonzero((own >= call - NEAREST) & (own <= call + NEAREST))
+            for call in (0, SCALE, 2 * SCALE)
+        )
+    return Tally(len(people), known, total, square, varies, hom_ref, het, hom_alt)
+
+
+def quality_criteria(counts: Tally, settings: Genotypes) -> dict[str, NDArray[np.bool_]]:
+    """Whether each variant passes each threshold of quality, by its name.
+
+    The Hardy-Weinberg test is for an excess of heterozygotes alone: genotyping errors make one,
+    while several populations in one sample make a lack of them (`--hwe keep-fewhet` of plink2).
     """
-    called = tally.called
-    some = np.maximum(called, 1)
-    af = tally.alternate / (2 * some)
-    mean_square = (tally.het + 4 * tally.hom_alt) / some
-    kinds = sum((one > 0).astype(int) for one in (tally.hom_ref, tally.het, tally.hom_alt))
-    minor = np.minimum(tally.alternate, 2 * called - tally.alternate)
-    passes: dict[str, NDArray[Any]] = {
-        NO_VARIATION: np.asarray(kinds) > 1,
-        call_rate_name(settings): called / tally.people >= settings.min_variant_call_rate,
-        hwe_name(settings): excess_of_heterozygotes(tally, settings.min_hwe_p)
-        >= settings.min_hwe_p,
-        info_name(settings): mean_square - 4 * af**2 >= settings.min_info * 2 * af * (1 - af),
-        maf_name(settings): np.minimum(af, 1 - af) >= settings.min_maf - FREQUENCY_ROUNDING,
-        mac_name(settings): minor >= settings.min_mac - ROUNDING,
+    af = counts.af
+    variance = counts.square / np.maximum(counts.known, 1) - 4 * af**2
+    some = counts.known > 0
+    hwe = excess_of_heterozygotes(counts, settings.min_hwe_p) >= settings.min_hwe_p
+    return {
+        call_rate_name(settings): counts.known / max(counts.people, 1)
+        >= settings.min_variant_call_rate,
+        hwe_name(settings): hwe,
+        info_name(settings): some
+        & (variance >= settings.min_info * 2 * af * (1 - af) - FREQUENCY_ROUNDING),
     }
-    failed = np.full(len(called), None, object)
+
+
+def frequency_criteria(counts: Tally, settings: Genotypes) -> dict[str, NDArray[np.bool_]]:
+    """Whether each variant passes each threshold of frequency, by its name."""
+    af, some = counts.af, counts.known > 0
+    return {
+        maf_name(settings): some
+        & (np.minimum(af, 1 - af) >= settings.min_maf - FREQUENCY_ROUNDING),
+        mac_name(settings): some & (counts.minor >= settings.min_mac - ROUNDING),
+    }
+
+
+def first_failed(counts: Tally, settings: Genotypes) -> NDArray[np.object_]:
+    """The first criterion that each variant fails, as a reason; None where it fails none."""
+    passes = {NO_VARIATION: counts.varies}
+    passes |= quality_criteria(counts, settings) | frequency_criteria(counts, settings)
+    failed = np.full(len(counts.known), None, object)
     for name, one in reversed(passes.items()):
         failed[~one] = as_reason(name)
     return failed
 
 
-def excess_of_heterozygotes(tally: Tally, least: float = 1.0) -> NDArray[np.float64]:
+def excess_of_heterozygotes(counts: Tally, least: float = 1.0) -> NDArray[np.float64]:
     """p of the exact test for an excess of heterozygotes, with the mid-p correction, [variants].
 
     Wigginton et al. (2005, Am J Hum Genet 76:887). Where the probability of the count alone makes
     p at least `least`, that half of it is told in place of p. 1 where nobody has a call.
     """
-    n, het = tally.called, tally.het
-    alternate = tally.alternate
+    n, het = counts.hom_ref + counts.het + counts.hom_alt, counts.het
+    alternate = het + 2 * counts.hom_alt
     rare = np.minimum(alternate, 2 * n - alternate)
     rest = gammaln(n + 1.0) + gammaln(rare + 1.0) + gammaln(2 * n - rare + 1.0)
     rest = rest - gammaln(2 * n + 1.0)

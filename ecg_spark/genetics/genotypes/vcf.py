@@ -4,7 +4,11 @@ A call's dosage is its DS, else what GP, HDS or GT say, call by call. A person w
 man on X outside the pseudo-autosomal regions) is on the scale 0 or 2, as in PLINK and plink2.
 """
 
+from collections.abc import Mapping
+
 import hail as hl
+import numpy as np
+from numpy.typing import NDArray
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.genotypes.contigs import (
@@ -16,24 +20,44 @@ from ecg_spark.genetics.genotypes.contigs import (
     chromosome_of,
 )
 from ecg_spark.genetics.genotypes.files import is_bgzf, new_file, side_by_side
+from ecg_spark.genetics.genotypes.rows import NO_DOSAGE, SCALE
 from ecg_spark.genetics.genotypes.samples import Columns
 
 _COLUMNS = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT"
 _FIELDS = ("DS", "GP", "HDS")
-_NOT_A_NUMBER = r"(?i)(?<=[:,\t])[-+]?(nan|inf|infinity)(?=[:,\t]|$)"
+NOT_A_NUMBER = (r"(?i)(?<=[:,\t])[-+]?(nan|inf|infinity)(?=[:,\t]|$)", ".")
+"""What Hail takes for a fault and is a missing value; to look for it takes time."""
+
 _SLACK = 0.01
 """Rounding of a dosage, or of the sum of probabilities a genotype."""
 
+FAULTS = {
+    "n_unequal": "have not one value for each alternate allele, so that it cannot be known whose "
+    "dosage it is: write DS with Number=A, or one alternate allele a line (bcftools norm -m -)",
+    "n_wild": "have dosages below 0 or above the number of alleles, or probabilities that do not "
+    "add up to 1: correct them",
+    "n_unclear": "have a DS on X outside the pseudo-autosomal regions without GT, HDS or GP, so "
+    "that it cannot be known whether it counts to 1 or to 2: write GT beside it",
+    "n_beyond": "have a GT of an allele that the variant has not: correct GT or ALT",
+}
+"""What is wrong with the calls that the fields of these names count."""
+
 
 def read_vcf(
-    files: list[str], columns: Columns, genome: Genome, scratch: str, min_partitions: int
-) -> tuple[hl.MatrixTable, dict[str, int]]:
-    """The variants of VCFs, split, with the entry `n_alt`; how many others there are, by reason."""
+    files: list[str],
+    columns: Columns,
+    genome: Genome,
+    scratch: str,
+    min_partitions: int,
+    replace: tuple[str, str] | None = None,
+) -> tuple[list[hl.Table], dict[str, int]]:
+    """The variants of VCFs as tables of `split`, whose samples are in the set's order; how many
+    others there are, by reason. `replace`: a pattern in each row and what stands for it."""
     # Files with the same order of samples are imported together.
     groups: dict[bytes, list[int]] = {}
     for number, place in enumerate(columns.places):
         groups.setdefault(b"" if place is None else place.tobytes(), []).append(number)
-    parts, counts = [], dict[str, int]()
+    tables, counts = [], dict[str, int]()
     for index, numbers in enumerate(groups.values()):
         place = columns.places[numbers[0]]
         own = list(columns.names)
@@ -42,11 +66,11 @@ def read_vcf(
                 own[at] = name
         header = _write_header(own, f"{scratch}/header-{index}.vcf")
         some = [files[number] for number in numbers]
-        part, left_out = _import(some, header, genome, f"{scratch}/vcf-{index}.mt", min_partitions)
+        part, left_out = _import(some, header, genome, min_partitions, replace)
         for reason, count in left_out.items():
             counts[reason] = counts.get(reason, 0) + count
-        parts.append(part if place is None else part.choose_cols(place.tolist()))
-    return parts[0] if len(parts) == 1 else hl.MatrixTable.union_rows(*parts), counts
+        tables.append(split(part, genome, place))
+    return tables, counts
 
 
 def _write_header(names: list[str], path: str) -> str:
@@ -61,7 +85,11 @@ def _write_header(names: list[str], path: str) -> str:
 
 
 def _import(
-    files: list[str], header: str, genome: Genome, copy: str, min_partitions: int
+    files: list[str],
+    header: str,
+    genome: Genome,
+    min_partitions: int,
+    replace: tuple[str, str] | None,
 ) -> tuple[hl.MatrixTable, dict[str, int]]:
     packed = [file for file in files if file.endswith(".gz")]
     in_blocks = all(side_by_side(is_bgzf, packed))
@@ -75,26 +103,15 @@ def _import(
     }
     sites = hl.import_vcf(files, reference_genome=None, drop_samples=True, **options)
     names, left_out = survey(sites.rows(), genome)
-
-    def copied(find_replace: tuple[str, str] | None) -> hl.MatrixTable:
-        genotypes = hl.import_vcf(
-            files,
-            reference_genome=genome.name,
-            contig_recoding=genome.recoding(names),
-            skip_invalid_loci=True,
-            find_replace=find_replace,
-            **options,
-        )
-        # Text is slow to read; everything that follows reads this copy.
-        return split(genotypes, genome).checkpoint(copy, overwrite=True)
-
-    try:
-        found = copied(None)
-    except (hl.utils.java.FatalError, hl.utils.HailUserError) as error:
-        if "NumberFormatException" not in str(error):
-            raise
-        found = copied((_NOT_A_NUMBER, "."))
-    return checked(found), left_out
+    genotypes = hl.import_vcf(
+        files,
+        reference_genome=genome.name,
+        contig_recoding=genome.recoding(names),
+        skip_invalid_loci=True,
+        find_replace=replace,
+        **options,
+    )
+    return genotypes, left_out
 
 
 def survey(sites: hl.Table, genome: Genome) -> tuple[set[str], dict[str, int]]:
@@ -127,11 +144,14 @@ def survey(sites: hl.Table, genome: Genome) -> tuple[set[str], dict[str, int]]:
     return set(found), {reason: count for reason, count in left_out.items() if count}
 
 
-def split(genotypes: hl.MatrixTable, genome: Genome) -> hl.MatrixTable:
-    """One row an alternate allele of a chromosome, with `rsid` and the entry `n_alt`; the rows
-    count in `n_unequal` the calls whose DS, GP or HDS has not as many values as the alleles ask
-    for, in `n_wild` those with impossible values, in `n_unclear` dosages on X of people whose
-    number of alleles no field tells, in `n_beyond` calls of alleles that the site has not.
+def split(
+    genotypes: hl.MatrixTable, genome: Genome, places: NDArray[np.int32] | None = None
+) -> hl.Table:
+    """One row per alternate allele of a chromosome, with `rsid` and the `dosages` (see `rows`) of
+    the samples at some places or of all; the rows count in `n_unequal` the calls whose DS, GP or
+    HDS has not as many values as the alleles ask for, in `n_wild` those with impossible values, in
+    `n_unclear` dosages on X of people whose number of alleles no field tells, in `n_beyond` calls
+    of alleles that the site has not (see `refuse`).
 
     Alleles are as the set has them; those of a site that is split lose the bases that they share at
     their end. Raises `DataError` where there is no field of calls or dosages.
@@ -144,7 +164,10 @@ def split(genotypes: hl.MatrixTable, genome: Genome) -> hl.MatrixTable:
     genotypes = genotypes.select_rows(rsid=hl.or_missing(rsid != "", rsid)).select_cols()
     known = hl.literal(set(genome.contigs.values()))  # Hail's genomes have other contigs, too
     genotypes = genotypes.filter_rows(known.contains(genotypes.locus.contig))
-    table = genotypes.localize_entries("entries", "columns").key_by("locus")
+    table = genotypes.localize_entries("entries", "columns").key_by("locus").select_globals()
+    if places is not None:
+        order = hl.literal(places.tolist(), hl.tarray(hl.tint32))
+        table = table.annotate(entries=order.map(lambda place: table.entries[place]))
 
     def of_alternate(a: hl.Int32Expression) -> hl.StructExpression:
         """The row of an alternate allele; what is wrong with a site is counted in its first."""
@@ -166,7 +189,9 @@ def split(genotypes: hl.MatrixTable, genome: Genome) -> hl.MatrixTable:
                 n_wild=count(calls, "wild"),
                 n_unclear=hl.if_else(a == 1, count(calls, "unclear"), 0),
                 n_beyond=hl.if_else(a == 1, count(calls, "beyond"), 0),
-                entries=calls.map(lambda one: one.select("n_alt")),
+                dosages=calls.map(
+                    lambda one: hl.or_else(hl.int32(hl.floor(one.n_alt * SCALE + 0.5)), NO_DOSAGE)
+                ),
             ),
         )
 
@@ -175,8 +200,7 @@ def split(genotypes: hl.MatrixTable, genome: Genome) -> hl.MatrixTable:
     table = table.collect_by_key("sites")
     rows = hl.sorted(table.sites.flatmap(lambda one: one.rows), key=lambda one: one.alleles)
     table = table.select(one=rows).explode("one")
-    table = table.transmute(**table.one)._key_by_assert_sorted("locus", "alleles")
-    return table._unlocalize_entries("entries", "columns", ["s"])
+    return table.transmute(**table.one)._key_by_assert_sorted("locus", "alleles")
 
 
 def _dose(
@@ -250,31 +274,14 @@ def _dose(
     )
 
 
-def checked(genotypes: hl.MatrixTable) -> hl.MatrixTable:
-    """The result of `split`, without its counts.
-
-    Raises `DataError` where one of these is not 0.
-    """
-    rows = genotypes.rows()
-    kinds = ("n_unequal", "n_wild", "n_unclear", "n_beyond")
-    counts = rows.aggregate(
-        [(hl.agg.sum(rows[one]), hl.agg.count_where(rows[one] > 0)) for one in kinds]
-    )
-    told = (
-        "have not one value for each alternate allele, so that it cannot be known whose dosage it "
-        "is: write DS with Number=A, or one alternate allele a line (bcftools norm -m -)",
-        "have dosages below 0 or above the number of alleles, or probabilities that do not add up "
-        "to 1: correct them",
-        "have a DS on X outside the pseudo-autosomal regions without GT, HDS or GP, so that it "
-        "cannot be known whether it counts to 1 or to 2: write GT beside it",
-        "have a GT of an allele that the variant has not: correct GT or ALT",
-    )
-    for (count, variants), text in zip(counts, told, strict=True):
-        if count:
+def refuse(counts: Mapping[str, tuple[int, int]]) -> None:
+    """Raise `DataError` where one of the counts of `split`, of calls and of variants, is not 0."""
+    for kind, text in FAULTS.items():
+        calls, variants = counts[kind]
+        if calls:
             raise DataError(
-                f"{count} calls of {variants} variants of the genotypes (genotypes.path) {text}."
+                f"{calls} calls of {variants} variants of the genotypes (genotypes.path) {text}."
             )
-    return genotypes.select_rows("rsid")
 
 
 def _array(entry: hl.StructExpression, name: str) -> hl.ArrayNumericExpression:

@@ -76,7 +76,7 @@ def write_loco(
 ) -> dict[str, tuple[int, int]]:
     """Write the predictions [samples] of one phenotype by row (see `ROWS`); their lines.
 
-    The family of everybody is 0, as in packed.fam.
+    The family of everybody is 0, as in samples.fam.
     """
     lines, at = {}, 0
     with fsspec.open(path, "wb") as file:

@@ -6,7 +6,7 @@ Covariates stay in the regression; phenotypes are not residualised beforehand.
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import norm, rankdata
+from scipy.special import ndtri  # scipy.stats takes a second, which tasks would pay
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.null_model.projection import residuals
@@ -28,7 +28,7 @@ def rank_inverse_normal(values: NDArray[np.float64]) -> NDArray[np.float64]:
     known = np.isfinite(values)
     n = int(known.sum())
     if n:
-        result[known] = norm.ppf((rankdata(values[known]) - 0.375) / (n + 0.25))
+        result[known] = ndtri((pd.Series(values[known]).rank().to_numpy() - 0.375) / (n + 0.25))
     return result
 
 

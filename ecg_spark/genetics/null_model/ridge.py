@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from ecg_spark.genetics.genotypes.packed import BY_BYTE, MISSING, Calls
-from ecg_spark.genetics.testing.kernel import repacked
+from ecg_spark.genetics.genotypes.rows import in_order
 
 FOLDS = 5
 PART = 8_192
@@ -97,7 +97,7 @@ def block_predictors(
     """
     folds, m, p = int(parts.fold.max()) + 1, len(variants), y.shape[1]
     rows = calls.packed(variants)
-    by_part = [repacked(rows, samples[own]) for _, own in parts]
+    by_part = [in_order(rows, samples[own]) for _, own in parts]
     tables = _tables(by_part)
     buffer = np.empty((m, max(one.shape[1] for one in by_part), 4), np.float32)
 

@@ -89,7 +89,7 @@ def export_sumstats(associations: DataFrame, folder: str, context: Context) -> l
 
 
 def write_regenie_inputs(phenotypes: pd.DataFrame, covariates: pd.DataFrame, folder: str) -> None:
-    """Write `folder`/phenotypes.txt and covariates.txt, by FID (0, as in packed.fam) and IID."""
+    """Write `folder`/phenotypes.txt and covariates.txt, by FID (0, as in samples.fam) and IID."""
     for name, table in (("phenotypes", phenotypes), ("covariates", covariates)):
         table = table.rename_axis("IID").reset_index()
         table.insert(0, "FID", "0")

@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.genotypes.packed import BY_BYTE, MISSING, Packed
-from ecg_spark.genetics.testing.kernel import tally
+from ecg_spark.genetics.genotypes.thresholds import tally
 
 Floats = NDArray[np.float32]
 Reals = NDArray[np.float64]
@@ -173,7 +173,7 @@ def blocks_of(
 def scaled(rows: NDArray[np.uint8], unrelated: NDArray[np.bool_]) -> Block:
     """The scaled genotypes of packed variants: 0 where a call is missing or nothing varies."""
     counts = tally(rows, unrelated)
-    p = counts.alternate / np.maximum(2 * counts.called, 1)
+    p = counts.af
     spread = np.sqrt(2 * p * (1 - p))
     inverse = np.divide(1, spread, out=np.zeros_like(spread), where=spread > 0)
     values = np.empty((*rows.shape, 4), np.float32)

@@ -6,7 +6,7 @@ from heapq import heapify, heappop, heappush
 import numpy as np
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from ecg_spark.genetics.genotypes.packed import MISSING
 
@@ -26,7 +26,7 @@ def chance_relatives(calls: NDArray[np.int8], max_kinship: float) -> float:
     if not pq.sum():
         return float("inf")
     spread = np.sqrt(12 * (pq**2).sum()) / (4 * pq.sum())
-    return float(n_samples * (n_samples - 1) / 2 * norm.sf(max_kinship / spread))
+    return float(n_samples * (n_samples - 1) / 2 * ndtr(-max_kinship / spread))
 
 
 def related_pairs(

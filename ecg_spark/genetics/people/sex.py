@@ -4,9 +4,19 @@ A man has one X, so that his calls on it are never heterozygous. The inbreeding 
 the calls outside the pseudoautosomal regions is near 1 in men and near 0 in women.
 """
 
-import hail as hl
+from collections.abc import Iterator
 
-from ecg_spark.genetics.genotypes.reading import called
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from ecg_spark.genetics.genotypes.contigs import PSEUDOAUTOSOMAL, contig_of
+from ecg_spark.genetics.genotypes.packed import MISSING
+from ecg_spark.genetics.genotypes.parts import Batch, GenotypeSet
+from ecg_spark.genetics.genotypes.rows import calls_of, unpack
+from ecg_spark.genetics.genotypes.site_rows import named, site_rows
 
 MIN_VARIANTS = 200
 """Common variants on X below which F is too uncertain to tell anybody's sex."""
@@ -14,15 +24,41 @@ MIN_VARIANTS = 200
 MIN_MAF = 0.05
 
 
-def x_inbreeding(genotypes: hl.MatrixTable) -> dict[str, float] | None:
-    """F of each sample on X, as of plink's --check-sex; None where X holds too few variants."""
-    genome = genotypes.locus.dtype.reference_genome
-    whole = [hl.parse_locus_interval(name, genome) for name in genome.x_contigs]
-    on_x = hl.filter_intervals(genotypes, [hl.eval(one) for one in whole])
-    common = (hl.min(on_x.af, 1 - on_x.af) >= MIN_MAF) & on_x.is_common
-    on_x = on_x.filter_rows(on_x.locus.in_x_nonpar() & common)
-    if on_x.count_rows() < MIN_VARIANTS:
+def x_inbreeding(
+    spark: SparkSession, genotypes: GenotypeSet, reference_genome: str
+) -> NDArray[np.float64] | None:
+    """F of each sample on X [samples], as of plink's --check-sex; NaN of a sample without a call
+    there, None where X holds too few variants.
+
+    F is (O - E) / (N - E) of a sample's N calls, O of them homozygous, where E is the sum of
+    1 - 2 f (1 - f) over the variants called, of which f is the frequency of the alternate allele
+    in all samples (`af` of the sites).
+    """
+    sites = site_rows(spark, genotypes, ["contig", "position", "af", "is_common"])
+    chosen = sites.filter(F.col("contig") == contig_of(reference_genome, "X"))
+    for first, last in PSEUDOAUTOSOMAL[reference_genome]:
+        chosen = chosen.filter(~F.col("position").between(first, last))
+    chosen = chosen.filter("is_common").filter(F.least("af", 1 - F.col("af")) >= MIN_MAF)
+    on_x = named(genotypes, chosen)
+    if on_x.sum() < MIN_VARIANTS:
         return None
-    call = hl.unphased_diploid_gt_index_call(called(on_x.n_alt))
-    found = on_x.annotate_cols(f=hl.agg.inbreeding(call, on_x.af).f_stat).cols()
-    return dict(hl.tuple([found.s, found.f]).collect())
+    n_samples = len(genotypes.samples)
+
+    def count(_: int, batches: Iterator[Batch]) -> Iterator[pa.RecordBatch]:
+        sums = np.zeros((3, n_samples))
+        for batch in batches:
+            af = batch.sites.column("af").to_numpy()
+            for places, rows in batch.kinds():
+                calls = calls_of(rows) if rows.dtype == np.uint16 else unpack(rows, n_samples)
+                known, own = calls != MISSING, af[places]
+                sums[0] += (known & (calls != 1)).sum(axis=0)
+                sums[1] += (1 - 2 * own * (1 - own)) @ known
+                sums[2] += known.sum(axis=0)
+        yield pa.record_batch([pa.array([sums.tobytes()], pa.binary())], ["sums"])
+
+    # Summed in tasks: the driver holds those of a few, however many parts there are.
+    counted = genotypes.only(on_x).map(spark, count, "sums binary", ["af"])
+    sums = counted.rdd.map(lambda row: np.frombuffer(row["sums"])).treeReduce(np.add)
+    homozygous, expected, known = sums.reshape(3, n_samples)
+    with np.errstate(invalid="ignore"):
+        return np.asarray((homozygous - expected) / (known - expected))

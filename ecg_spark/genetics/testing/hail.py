@@ -1,122 +1,101 @@
-"""Association of every variant with every phenotype: linear regression by Hail, in log space.
+"""Association of a genotype set with every phenotype: linear regression by Hail.
 
 Each phenotype y is regressed on an intercept, the covariates and the dosage x of the alternate
-allele; missing dosages are at the variant's mean over the samples that have the phenotype. The
-omnibus test of a group of phenotypes is that of `omnibus`, as an expression of Hail.
-
-A variant that does not vary among the people of a test, or only as the covariates do, has no
-result: what is left of x is then rounding, and its standard error a large number.
+allele; missing dosages are at the variant's mean over the samples that have the phenotype. What
+follows from the regression is that of all engines (see `results`).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from functools import lru_cache
+from typing import Any
 
 import hail as hl
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 
-from ecg_spark.genetics.genotypes.criteria import first_failed, variant_counts
-from ecg_spark.genetics.null_model.phenotypes import by_missingness, variance_by_relatives
-from ecg_spark.genetics.null_model.projection import residuals
+from ecg_spark.genetics.genotypes.matrix import as_matrix
+from ecg_spark.genetics.genotypes.parts import SITES, GenotypeSet
+from ecg_spark.genetics.genotypes.rows import CALL_TOLERANCE
+from ecg_spark.genetics.genotypes.thresholds import Tally
 from ecg_spark.genetics.null_model.whole_genome import Loco
-from ecg_spark.genetics.testing.kernel import LEAST_LEFT
-from ecg_spark.genetics.testing.omnibus import whitening
-from ecg_spark.study import Genotypes
+from ecg_spark.genetics.testing.blocks import require_samples
+from ecg_spark.genetics.testing.kernel import Pattern, Regression, checked
+from ecg_spark.genetics.testing.results import (
+    TESTS,
+    Question,
+    question,
+    runs_of,
+    terms_on,
+    tests_of,
+)
+from ecg_spark.study_genetics import Genotypes
 
 BLOCK_SIZE = 256
 MAX_COLUMNS = 150
 MAX_PRODUCTS = 4e9
 """Chromosomes share a pass up to so many phenotypes in it, and products of a genotype with one."""
 
+_TESTS = ("beta", "se", "t")
+
 
 def associate(
     spark: SparkSession,
-    genotypes: hl.MatrixTable,
+    genotypes: GenotypeSet,
+    reference_genome: str,
     phenotypes: pd.DataFrame,
     covariates: pd.DataFrame,
     together: Mapping[str, Sequence[str]],
-    folder: str,
     offsets: Loco | None = None,
     relatives: pd.DataFrame | None = None,
     thresholds: Genotypes | None = None,
-) -> hl.Table:
-    """Test every variant; write and return the table `folder`/associations.ht.
+) -> DataFrame:
+    """Test the chosen variants of a set on a reference genome; a frame of `TESTS`.
 
-    `phenotypes` (NaN where missing) and `covariates` (complete, without the intercept) have one
-    row a sample, indexed by sample id. `together` names groups of phenotypes, known for the same
-    samples, for the omnibus test. Phenotypes known for the same samples share one pass. With
-    `offsets`, what the other chromosomes predict of a phenotype is taken off it before its tests
-    on each chromosome; small chromosomes share a pass. With `relatives` (s1, s2, kinship)
-    standard errors are those of a test among such people (see `variance_by_relatives`); without,
-    those of independent people. With `thresholds`, a variant has a result only for phenotypes in
-    whose people it passes them (see `criteria`).
-
-    Rows are keyed by locus and alleles (the second is the effect allele), with
-
-    - `rsid`
-    - `results`: one struct a phenotype, in the order of the global `phenotypes`: `beta` (per
-      effect allele), `se`, `t`, `neg_log10_p` (missing where the variant does not vary), `n`,
-      `af` (of the effect allele, over the n samples)
-    - `omnibus`: one struct a group, in the order of the global `together`: `chi2`, `df`,
-      `neg_log10_p`, `n`, `af`
-    - `failed`: for each group of phenotypes that are known for the same samples, the first of the
-      thresholds that the variant does not pass among these, missing where it passes all
+    The other arguments are those of `blocks.associate`, and so are the numbers. Phenotypes known
+    for the same samples share one pass; with `offsets`, small chromosomes do.
     """
-    passes = by_missingness(phenotypes)
-    sizes = _sizes(genotypes) if offsets else {}
-    tables = []
-    for names in passes:
-        known = phenotypes[names[0]].notna()
-        complete, terms = phenotypes.loc[known, names], covariates[known]
-        groups = {key: list(members) for key, members in together.items() if members[0] in names}
-        for key, members in groups.items():
-            if not set(members) <= set(names):
-                raise ValueError(f"the phenotypes of {key} are known for different samples")
-        tables.append(
-            _one_pattern(
-                spark, genotypes, complete, terms, groups, offsets, sizes, relatives, thresholds
-            )
-        )
+    require_samples(genotypes, phenotypes.index)
+    asked = question(phenotypes, covariates, together, offsets, relatives, thresholds)
+    matrix = as_matrix(spark, genotypes, reference_genome)
+    runs = [[""]]
+    if offsets is not None:
+        runs = shared_passes(_sizes(matrix), *phenotypes.shape)
+    tables = [_regressed(spark, matrix, asked, own, covariates, runs) for own in asked.members]
     first, *others = tables
-    parts = [first.row_value, *(other[first.key] for other in others)]
-    # In the order in which they were asked for, whatever they share.
-    names = [name for own in passes for name in own]
-    groups_done = [key for own in passes for key in together if together[key][0] in own]
-    results = hl.flatten([part.results for part in parts])
-    omnibus = hl.flatten([part.omnibus for part in parts])
-    keys = [key for key in together if key in groups_done]
-    joined = first.select(
-        rsid=parts[0].rsid,
-        results=hl.literal([names.index(name) for name in phenotypes.columns]).map(
-            lambda place: results[place]
-        ),
-        omnibus=hl.literal([groups_done.index(key) for key in keys], hl.tarray(hl.tint32)).map(
-            lambda place: omnibus[place]
-        ),
-        failed=hl.array([part.failed for part in parts]),
-    )
-    joined = joined.select_globals(
-        phenotypes=list(map(str, phenotypes.columns)),
-        together=hl.literal(keys, hl.tarray(hl.tstr)),
-    )
-    result: hl.Table = joined.checkpoint(f"{folder}/associations.ht", overwrite=True)
-    return result
+    sites = {
+        "contig": first.locus.contig,
+        "position": first.locus.position,
+        "ref": first.alleles[0],
+        "alt": first.alleles[1],
+        "rsid": first.rsid,
+    }
+    found = [first.found, *(other[first.key].found for other in others)]
+    columns = {_column(i): one for i, one in enumerate(found)}
+    rows = first.select(**sites, **columns).key_by().select(*sites, *columns).select_globals()
+    shared = spark.sparkContext.broadcast(asked)
 
+    def told(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        asked = shared.value
+        terms = lru_cache(1)(lambda contig: terms_on(asked, contig))
+        for batch in batches:
+            for contig, start, stop in runs_of(batch.column("contig")):
+                own, here = batch.slice(start, stop - start), terms(contig)
+                results = [
+                    _regression(own.column(_column(i)), each)
+                    for i, each in enumerate(here.patterns)
+                ]
+                yield tests_of(asked, here, own.select(SITES.names), results)
 
-def neg_log10_p_of_t(t: hl.Float64Expression, df: int) -> hl.Float64Expression:
-    """-log10 of the two-sided p-value of Student's t, without underflow; missing where `t` is."""
-    log_p = math.log(2) + hl.pT(-hl.abs(t), df, lower_tail=True, log_p=True)
-    return hl.max(0.0, -log_p / math.log(10), filter_missing=False)
-
-
-def neg_log10_p_of_f(
-    f: hl.Float64Expression, df1: hl.Int32Expression | int, df2: hl.Int32Expression | int
-) -> hl.Float64Expression:
-    """-log10 of the upper tail of F, without underflow; missing where `f` is."""
-    log_p = hl.pF(f, df1, df2, lower_tail=False, log_p=True)
-    return hl.max(0.0, -log_p / math.log(10), filter_missing=False)
+    # Through files: a task that hands Hail's rows to Python itself never ends, since Hail looks for
+    # its own context in another thread than the one that read them.
+    copy = hl.utils.new_temp_file("tests", "parquet")
+    rows.to_spark(flatten=False).write.parquet(copy)
+    return spark.read.parquet(copy).mapInArrow(told, TESTS)
 
 
 def _sizes(genotypes: hl.MatrixTable) -> dict[str, int]:
@@ -144,82 +123,6 @@ def shared_passes(sizes: Mapping[str, int], samples: int, phenotypes: int) -> li
     return runs
 
 
-def _one_pattern(
-    spark: SparkSession,
-    genotypes: hl.MatrixTable,
-    phenotypes: pd.DataFrame,
-    covariates: pd.DataFrame,
-    together: Mapping[str, Sequence[str]],
-    offsets: Loco | None,
-    sizes: Mapping[str, int],
-    relatives: pd.DataFrame | None,
-    thresholds: Genotypes | None,
-) -> hl.Table:
-    """The tests of complete phenotypes."""
-    names = list(phenotypes.columns)
-    df = len(phenotypes) - covariates.shape[1] - 2
-    whiten: dict[str, dict[str, NDArray[np.float64]]] = {key: {} for key in together}
-    wider: dict[str, list[float]] = {}  # by contig, the factor of each phenotype's standard error
-    squares: dict[str, list[float]] = {}  # by contig, the sum of squares of each that is explained
-
-    def left_on(contig: str) -> pd.DataFrame:
-        """The phenotypes to be tested on a contig; how its omnibus tests are decorrelated."""
-        y = phenotypes
-        if offsets is not None:
-            y = y - offsets.without(contig).loc[y.index, names]
-        left = residuals(y.to_numpy(float), covariates.to_numpy(float))
-        squares[contig] = (left**2).sum(axis=0).tolist()
-        wider[contig] = np.sqrt(variance_by_relatives(left, y.index, relatives)).tolist()
-        for key, members in together.items():
-            whiten[key][contig] = whitening(left[:, [names.index(name) for name in members]])
-        return y
-
-    if offsets is None:
-        tested = _linear_regression(spark, genotypes, {"": left_on("")}, covariates, thresholds)
-    else:
-        genome = genotypes.locus.dtype.reference_genome
-        parts = []
-        for contigs in shared_passes(sizes, *phenotypes.shape):
-            places = [hl.eval(hl.parse_locus_interval(one, genome)) for one in contigs]
-            part = hl.filter_intervals(genotypes, places)
-            y = {contig: left_on(contig) for contig in contigs}
-            parts.append(_linear_regression(spark, part, y, covariates, thresholds))
-        tested = parts[0] if len(parts) == 1 else parts[0].union(*parts[1:])
-    af = tested.sum_x / (2 * tested.n)
-    place = tested.locus.contig if offsets else ""
-    by_contig = hl.tdict(hl.tstr, hl.tarray(hl.tfloat64))
-    factor, explained = hl.literal(wider, by_contig)[place], hl.literal(squares, by_contig)[place]
-
-    def result(i: int) -> hl.StructExpression:
-        beta, se, t = tested.beta[i], tested.se[i] * factor[i], tested.t[i] / factor[i]
-        # The residual sum of squares is se² x'x df and also y'y - beta² x'x.
-        left = explained[i] / (df * tested.se[i] ** 2 + beta**2)
-        sound = hl.is_finite(beta) & hl.is_finite(t) & (se > 0) & hl.is_missing(tested.failed)
-        sound = sound & (left > LEAST_LEFT * hl.min(tested.sum_x, 2 * tested.n))
-        return hl.struct(
-            beta=hl.or_missing(sound, beta),
-            se=hl.or_missing(sound, se),
-            t=hl.or_missing(sound, t),
-            neg_log10_p=hl.or_missing(sound, neg_log10_p_of_t(t, df)),
-            n=tested.n,
-            af=af,
-        )
-
-    numbers = hl.range(len(names))
-    tested = tested.select("rsid", "failed", n=tested.n, af=af, results=numbers.map(result))
-    omnibus = []
-    for key, members in together.items():
-        places = [names.index(name) for name in members]
-        weights = {contig: matrix.tolist() for contig, matrix in whiten[key].items()}
-        own = hl.literal(weights, hl.tdict(hl.tstr, hl.tarray(hl.tarray(hl.tfloat64))))
-        omnibus.append(_omnibus(tested, places, own[tested.locus.contig if offsets else ""], df))
-    empty = hl.empty_array(hl.tstruct(**_OMNIBUS))
-    found: hl.Table = tested.select(
-        "rsid", "results", "failed", omnibus=hl.array(omnibus) if omnibus else empty
-    ).select_globals()
-    return found
-
-
 def design_table(
     spark: SparkSession, phenotypes: NDArray[np.float64], covariates: pd.DataFrame
 ) -> hl.Table:
@@ -236,94 +139,94 @@ def design_table(
     return table.checkpoint(hl.utils.new_temp_file("design", "ht"))
 
 
-def _linear_regression(
+def _regressed(
     spark: SparkSession,
     genotypes: hl.MatrixTable,
-    phenotypes: Mapping[str, pd.DataFrame],
+    asked: Question,
+    own: Sequence[int],
     covariates: pd.DataFrame,
-    thresholds: Genotypes | None,
+    runs: Sequence[Sequence[str]],
 ) -> hl.Table:
-    """Hail's regression of the phenotypes of each contig, or of all under "", on its variants:
-    rsid, n, sum_x, the threshold that failed, and beta, se and t of every phenotype."""
-    values = np.column_stack([one.to_numpy(float) for one in phenotypes.values()])
-    design = design_table(spark, values, covariates)
+    """Of every variant `found`, the tests of the phenotypes of a group and what `Tally` counts;
+    runs of contigs share a pass, a run of one "" being all there are."""
+    parts = []
+    for contigs in runs:
+        used = genotypes
+        if contigs != [""]:
+            genome = genotypes.locus.dtype.reference_genome
+            places = [hl.eval(hl.parse_locus_interval(one, genome)) for one in contigs]
+            used = hl.filter_intervals(genotypes, places)
+        parts.append(_one_pass(spark, used, asked, own, covariates, contigs))
+    return parts[0] if len(parts) == 1 else parts[0].union(*parts[1:])
+
+
+def _one_pass(
+    spark: SparkSession,
+    genotypes: hl.MatrixTable,
+    asked: Question,
+    own: Sequence[int],
+    covariates: pd.DataFrame,
+    contigs: Sequence[str],
+) -> hl.Table:
+    known = asked.known(own)
+    y = [asked.phenotypes_on(contig)[known][:, own] for contig in contigs]
+    design = design_table(spark, np.column_stack(y), covariates[known])
     used = genotypes.semi_join_cols(design)
     used = used.annotate_cols(**design[used.s])
-    failed = hl.missing(hl.tstr)
-    if thresholds is not None:
-        used = used.annotate_rows(counts=variant_counts(used.n_alt))
-        failed = first_failed(used.counts, thresholds)
-    used = used.annotate_rows(failed=failed)
+    used = used.annotate_rows(counts=_counts(used.n_alt))
     # Several lists of phenotypes in one call (chained) took ten times as long.
     tested = hl.linear_regression_rows(
-        y=[used.y[i] for i in range(values.shape[1])],
+        y=[used.y[i] for i in range(len(own) * len(contigs))],
         x=used.n_alt,
         covariates=[1.0, *(used.c[i] for i in range(covariates.shape[1]))],
         block_size=BLOCK_SIZE,
-        pass_through=["rsid", "failed"],
+        pass_through=["rsid", "counts"],
     )
-    found = tested.select(
-        "rsid", "failed", "n", "sum_x", beta=tested.beta, se=tested.standard_error, t=tested.t_stat
-    )
-    if len(phenotypes) > 1:
-        count = values.shape[1] // len(phenotypes)
-        start = hl.literal({contig: i * count for i, contig in enumerate(phenotypes)})
-        first = start[found.locus.contig]
-        found = found.annotate(
-            **{key: found[key][first : first + count] for key in ("beta", "se", "t")}
-        )
-    raw: hl.Table = found.select_globals()
-    return raw
+    start: hl.Int32Expression | int = 0
+    if len(contigs) > 1:
+        starts = hl.literal({contig: i * len(own) for i, contig in enumerate(contigs)})
+        start = starts[tested.locus.contig]
+    numbers = {"beta": tested.beta, "se": tested.standard_error, "t": tested.t_stat}
+    numbers = {
+        name: values[start : start + len(own)].map(lambda one: hl.or_else(one, math.nan))
+        for name, values in numbers.items()
+    }
+    found = hl.struct(sum_x=tested.sum_x, **numbers, **tested.counts)
+    table: hl.Table = tested.select("rsid", found=found).select_globals()
+    return table
 
 
-_OMNIBUS = {
-    "chi2": hl.tfloat64,
-    "df": hl.tint32,
-    "neg_log10_p": hl.tfloat64,
-    "n": hl.tint32,
-    "af": hl.tfloat64,
-}
-
-
-def _omnibus(
-    tested: hl.Table, places: Sequence[int], weights: hl.ArrayExpression, df: int
-) -> hl.StructExpression:
-    """The omnibus test of the phenotypes at `places`, decorrelated by `weights` [k, phenotypes]."""
-    k = hl.len(weights)
-    df2 = df + 1 - k
-    t = hl.literal(list(places), hl.tarray(hl.tint32)).map(lambda i: tested.results[i].t)
-    r = t.map(lambda one: one / hl.sqrt(df + one**2))
-    r2 = hl.sum(
-        weights.map(lambda row: hl.sum(hl.zip(row, r).map(lambda pair: pair[0] * pair[1])) ** 2)
-    )
-    sound = hl.all(lambda one: hl.is_defined(one), t) & (df2 > 0)
-    f = (r2 / k) / ((1 - r2) / df2)
+def _counts(n_alt: hl.Float64Expression) -> hl.StructExpression:
+    """What `Tally` counts of a variant over the columns."""
+    kinds = {"hom_ref": 0, "het": 1, "hom_alt": 2}
+    dosages = hl.agg.stats(n_alt)
     return hl.struct(
-        chi2=hl.or_missing(sound, (df + 1) * r2),
-        df=k,
-        neg_log10_p=hl.or_missing(sound, neg_log10_p_of_f(f, k, df2)),
-        n=tested.n,
-        af=tested.af,
+        known=hl.agg.count_where(hl.is_defined(n_alt)),
+        total=hl.agg.sum(n_alt),
+        square=hl.agg.sum(n_alt * n_alt),
+        varies=hl.coalesce(dosages.max > dosages.min, False),
+        **{
+            name: hl.agg.count_where(hl.abs(n_alt - code) <= CALL_TOLERANCE)
+            for name, code in kinds.items()
+        },
     )
 
 
-def wide_rows(table: hl.Table) -> DataFrame:
-    """The results of `associate` as a Spark frame, as those of `blocks.associate` are."""
-    table = table.key_by()
-    named = hl.zip(table.phenotypes, table.results).map(
-        lambda pair: hl.struct(phenotype=pair[0], **pair[1])
-    )
-    jointly = hl.zip(table.together, table.omnibus).map(
-        lambda pair: hl.struct(model=pair[0], **pair[1])
-    )
-    plain = table.select(
-        contig=table.locus.contig,
-        position=table.locus.position,
-        ref=table.alleles[0],
-        alt=table.alleles[1],
-        rsid=table.rsid,
-        results=named,
-        omnibus=jointly,
-        failed=table.failed,
-    )
-    return plain.select_globals().to_spark(flatten=False)
+def _regression(found: pa.StructArray, each: Pattern) -> Regression:
+    """What Hail found of variants, against one pattern of phenotypes."""
+
+    def numbers(name: str) -> NDArray[Any]:
+        return np.asarray(found.field(name).to_numpy(zero_copy_only=False))
+
+    counts = Tally(int(each.known.sum()), *(numbers(field.name) for field in fields(Tally)[1:]))
+    k = each.left.shape[1]
+    beta, se, t = (found.field(name).flatten().to_numpy().reshape(-1, k) for name in _TESTS)
+    yy = np.einsum("ij,ij->j", each.left, each.left)
+    # The residual sum of squares is se² x'x df and also y'y - beta² x'x.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        left = yy / (each.df * se**2 + beta**2)
+    return checked(beta, se, t, left, numbers("sum_x"), counts)
+
+
+def _column(number: int) -> str:
+    return f"found_{number}"

@@ -1,34 +1,36 @@
-"""Linear regression of many phenotypes on packed calls, in NumPy: no Hail, no Spark.
+"""Linear regression of many phenotypes on packed calls or dosages, in NumPy: no Hail, no Spark.
 
 A variant's calls, two bits each, become numbers through a table of its own, 256 bytes by 4 calls,
-in which a call is its difference from the mean of the first pattern and a missing one is 0. One
-product with the phenotypes and, for each set of people who have the same phenotypes (a pattern), an
-orthonormal basis of their covariates gives all tests; how many have each call is counted in the
-bits themselves. With x centred among the people of a pattern, y what the covariates leave of a
-phenotype and Q their basis, both 0 elsewhere,
+in which a call is its difference from the mean of the first pattern and a missing one is 0;
+dosages become the same numbers as they stand. One product with the phenotypes and, for each set of
+people who have the same phenotypes (a pattern), an orthonormal basis of their covariates gives all
+tests. With x centred among the people of a pattern, y what the covariates leave of a phenotype and
+Q their basis, both 0 elsewhere,
 
     β = x'y / s,    s = x'x - |Q'x|²,    se² = (y'y - β² s) / (s df),    t = β / se.
 
-A missing call is at the mean over the people of the pattern: where that differs from the mean in
-the table, the difference counts for the missing calls alone, which are few.
+A missing genotype is at the mean over the people of the pattern: where that differs from the mean
+of the first, the difference counts for the missing ones alone, which are few.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from ecg_spark.genetics.genotypes.packed import BY_BYTE, MISSING
-from ecg_spark.genetics.genotypes.thresholds import Tally
+from ecg_spark.genetics.genotypes.parts import Batch
+from ecg_spark.genetics.genotypes.rows import NO_DOSAGE, SCALE, Rows, in_order
+from ecg_spark.genetics.genotypes.thresholds import Tally, tally
 from ecg_spark.genetics.null_model.projection import basis_of
 
 Reals = NDArray[np.float64]
-Packed = NDArray[np.uint8]
 
 BATCH_BYTES = 32 << 20
-"""Calls that are numbers at one time, eight bytes each."""
+"""Genotypes that are numbers at one time, eight bytes each."""
 
 LEAST_LEFT = 1e-9
 """The sum of squares of x that the covariates must leave, over the sum of x: one carrier among
@@ -62,7 +64,7 @@ class Regression:
     """The tests of variants against phenotypes of one pattern.
 
     `beta`, `se` and `t` [variants, k], NaN where a variant varies only as the covariates do; `n`
-    people; `sum_x` [variants] over them, missing calls at the mean; `tally` of their calls.
+    people; `sum_x` [variants] over them, missing genotypes at the mean; `tally` of what they have.
     """
 
     beta: Reals
@@ -92,112 +94,140 @@ def pattern(
     return Pattern(np.asarray(places, np.int64), known, left - basis @ (basis.T @ left), basis)
 
 
-def repacked(rows: Packed, samples: NDArray[np.int64]) -> Packed:
-    """The bytes [variants, (n + 3) / 4] of some samples alone, the last filled with missing."""
-    codes = np.full((len(rows), -(-len(samples) // 4) * 4), 1, np.uint8)
-    shifts = (2 * (samples & 3)).astype(np.uint8)
-    codes[:, : len(samples)] = (rows[:, samples >> 2] >> shifts) & 3
-    four = codes.reshape(len(rows), -1, 4)
-    return np.asarray(
-        four[:, :, 0] | four[:, :, 1] << 2 | four[:, :, 2] << 4 | four[:, :, 3] << 6, np.uint8
-    )
+def regress_batch(
+    batch: Batch, patterns: Sequence[Pattern], samples: NDArray[np.int64] | None
+) -> list[Regression]:
+    """The tests of all variants of a batch, in its order, for each pattern of the people at some
+    places among its samples, or of all its samples."""
+    places, found = [], []
+    for here, rows in batch.kinds():
+        places.append(here)
+        found.append(regress(rows if samples is None else in_order(rows, samples), patterns))
+    order = np.argsort(np.concatenate(places))
+    return [_joined(own, order) for own in zip(*found, strict=True)]
 
 
-def tally(rows: Packed, known: NDArray[np.bool_]) -> Tally:
-    """The calls of the `known` people, counted in the bits of packed variants."""
-    width = -(-rows.shape[1] // 8) * 8
-    words = np.zeros((len(rows), width), np.uint8)
-    words[:, : rows.shape[1]] = rows
-    mask = np.zeros(width * 4, np.uint8)
-    mask[: len(known)] = known
-    four = mask.reshape(-1, 4)
-    bits = four[:, 0] | four[:, 1] << 2 | four[:, 2] << 4 | four[:, 3] << 6
-    chosen = np.asarray(bits, np.uint8).view(np.uint64)
-    pairs = words.view(np.uint64)
-    low, high = pairs & chosen, (pairs >> np.uint64(1)) & chosen
-    both = np.bitwise_count(low & high).sum(axis=1, dtype=np.int64)
-    low_count, high_count = (
-        np.bitwise_count(one).sum(axis=1, dtype=np.int64) for one in (low, high)
-    )
-    people = int(known.sum())
-    # .bed: 00 two alternate alleles, 01 missing, 10 one, 11 none.
-    het, missing = high_count - both, low_count - both
-    return Tally(both, het, people - both - het - missing, people)
-
-
-def regress(rows: Packed, patterns: Sequence[Pattern]) -> list[Regression]:
-    """The tests of packed variants [variants, (n + 3) / 4] for each pattern of n people.
+def regress(rows: Rows, patterns: Sequence[Pattern]) -> list[Regression]:
+    """The tests of variants, packed calls [variants, (n + 3) / 4] or dosages [variants, n], for
+    each pattern of n people.
 
     Nobody has the pattern of what fills the last byte of a row.
     """
-    n = len(patterns[0].known)
     tallies = [tally(rows, each.known) for each in patterns]
-    means = [_mean(one) for one in tallies]
-    mean = means[0]
+    mean = tallies[0].mean
     columns = np.concatenate([one for each in patterns for one in (each.left, each.basis)], axis=1)
-    padded = np.zeros((rows.shape[1] * 4, columns.shape[1]))
-    padded[:n] = columns
+    are_calls = rows.dtype == np.uint8
+    width = rows.shape[1] * 4 if are_calls else rows.shape[1]
+    padded = np.zeros((width, columns.shape[1]))
+    padded[: len(columns)] = columns
     products = np.empty((len(rows), columns.shape[1]))
-    step = max(1, BATCH_BYTES // (8 * len(padded)))
-    values = np.empty((min(step, len(rows)), rows.shape[1], 4))
+    step = max(1, BATCH_BYTES // (8 * width))
+    values = np.empty((min(step, len(rows)), width))
+    fill = _calls_about if are_calls else _dosages_about
     for start in range(0, len(rows), step):
-        own = rows[start : start + step]
-        for i, (one, centre) in enumerate(zip(own, mean[start : start + step], strict=True)):
-            table = np.where(BY_BYTE == MISSING, 0.0, BY_BYTE - centre)
-            np.take(table, one, axis=0, out=values[i], mode="clip")
-        flat = values[: len(own)].reshape(len(own), -1)
-        np.matmul(flat, padded, out=products[start : start + step])
+        own, centre = rows[start : start + step], mean[start : start + step]
+        here = values[: len(own)]
+        fill(centre, own, here)
+        np.matmul(here, padded, out=products[start : start + step])
     if len(patterns) > 1:
         shift = np.concatenate(
             [
-                np.repeat((own - mean)[:, None], each.left.shape[1] + each.basis.shape[1], axis=1)
-                for own, each in zip(means, patterns, strict=True)
+                np.repeat((counts.mean - mean)[:, None], _width(each), axis=1)
+                for counts, each in zip(tallies, patterns, strict=True)
             ],
             axis=1,
         )
         products += shift * _over_missing(rows, padded)
     found, first = [], 0
-    for each, counts, centre in zip(patterns, tallies, means, strict=True):
-        k, c = each.left.shape[1], each.basis.shape[1]
-        xy = products[:, first : first + k]
-        xq = products[:, first + k : first + k + c]
-        first += k + c
-        found.append(_regression(xy, xq, counts, centre, each))
+    for each, counts in zip(patterns, tallies, strict=True):
+        k, last = each.left.shape[1], first + _width(each)
+        found.append(
+            _regression(products[:, first : first + k], products[:, first + k : last], counts, each)
+        )
+        first = last
     return found
 
 
-def _mean(counts: Tally) -> Reals:
-    return np.asarray(counts.alternate / np.maximum(counts.called, 1))
+def checked(
+    beta: Reals, se: Reals, t: Reals, left: Reals, sum_x: Reals, counts: Tally
+) -> Regression:
+    """Tests [variants, k] without those of variants of which the covariates leave nothing.
+
+    `left` [variants, k or 1]: the sum of squares of x that they leave. Of a variant that does not
+    vary, or only as they do, it is rounding, and its standard error a large number.
+    """
+    n = counts.people
+    sound = left > LEAST_LEFT * np.minimum(sum_x, 2 * n)[:, None]
+    sound = sound & (se > 0) & np.isfinite(beta) & np.isfinite(t)
+    beta, se, t = (np.where(sound, one, np.nan) for one in (beta, se, t))
+    return Regression(beta, se, t, n, sum_x, counts)
 
 
-def _over_missing(rows: Packed, columns: Reals) -> Reals:
-    """The sum of the columns [4 x bytes of a row, k] over the people who lack each variant."""
+def _width(each: Pattern) -> int:
+    return each.left.shape[1] + each.basis.shape[1]
+
+
+def _calls_about(mean: Reals, rows: NDArray[Any], values: Reals) -> None:
+    """Fill in calls less the mean of each variant, missing ones 0."""
+    four = values.reshape(len(rows), -1, 4)
+    for i, (row, centre) in enumerate(zip(rows, mean, strict=True)):
+        table = np.where(BY_BYTE == MISSING, 0.0, BY_BYTE - centre)
+        np.take(table, row, axis=0, out=four[i], mode="clip")
+
+
+def _dosages_about(mean: Reals, rows: NDArray[Any], values: Reals) -> None:
+    """Fill in dosages less the mean of each variant, missing ones 0."""
+    for row, centre, own in zip(rows, mean, values, strict=True):
+        np.multiply(row, 1 / SCALE, out=own)
+        own -= centre
+        own[row == NO_DOSAGE] = 0
+
+
+def _over_missing(rows: Rows, columns: Reals) -> Reals:
+    """The sum of the columns [people, k] over those who lack each variant."""
     width = rows.shape[1]
     found = np.empty((len(rows), columns.shape[1]))
     step = max(1, BATCH_BYTES // width)
     for start in range(0, len(rows), step):
         own = rows[start : start + step]
-        here = np.flatnonzero(_ANY_MISSING[own])
-        lacks = BY_BYTE[own.reshape(-1)[here]] == MISSING
-        people = (4 * (here % width)[:, None] + np.arange(4))[lacks]
-        counts = np.bincount(here // width, lacks.sum(axis=1), len(own)).astype(np.int64)
+        if rows.dtype == np.uint16:
+            variants, people = np.nonzero(own == NO_DOSAGE)
+            counts = np.bincount(variants, minlength=len(own))
+        else:
+            here = np.flatnonzero(_ANY_MISSING[own])
+            lacks = BY_BYTE[own.reshape(-1)[here]] == MISSING
+            people = (4 * (here % width)[:, None] + np.arange(4))[lacks]
+            counts = np.bincount(here // width, lacks.sum(axis=1), len(own)).astype(np.int64)
         ends = np.concatenate([[0], np.cumsum(counts)])
-        chosen = csr_array((np.ones(len(people)), people, ends), (len(own), 4 * width))
+        chosen = csr_array((np.ones(len(people)), people, ends), (len(own), len(columns)))
         found[start : start + step] = chosen @ columns
     return found
 
 
-def _regression(xy: Reals, xq: Reals, counts: Tally, mean: Reals, each: Pattern) -> Regression:
-    df, n = each.df, counts.people
-    xx = counts.hom_ref * mean**2 + counts.het * (1 - mean) ** 2 + counts.hom_alt * (2 - mean) ** 2
-    left = xx - np.einsum("ij,ij->i", xq, xq)
-    sum_x = n * mean
-    sound = left > LEAST_LEFT * np.minimum(sum_x, 2 * n)
-    divisor = np.where(sound, left, np.nan)[:, None]
-    beta = xy / divisor
+def _regression(xy: Reals, xq: Reals, counts: Tally, each: Pattern) -> Regression:
+    # About the mean, counted in the rarer allele: the sums of a common one would cancel out.
+    minor = np.where(
+        counts.total <= counts.known,
+        counts.square,
+        4.0 * counts.known - 4 * counts.total + counts.square,
+    )
+    xx = minor - counts.minor**2 / np.maximum(counts.known, 1)
+    left = (xx - np.einsum("ij,ij->i", xq, xq))[:, None]
     yy = np.einsum("ij,ij->j", each.left, each.left)
-    se = np.sqrt(np.maximum(yy - beta**2 * divisor, 0) / (df * divisor))
-    with np.errstate(divide="ignore"):
-        t = np.where(se > 0, beta / se, np.nan)
-    beta, se = (np.where(np.isfinite(t), one, np.nan) for one in (beta, se))
-    return Regression(beta, se, t, n, np.asarray(sum_x), counts)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        beta = xy / left
+        se = np.sqrt(np.maximum(yy - beta**2 * left, 0) / (each.df * left))
+        t = beta / se
+    return checked(beta, se, t, left, counts.people * counts.mean, counts)
+
+
+def _joined(pieces: Sequence[Any], order: NDArray[np.int64]) -> Any:
+    """Results of the same kind as one, their variants in another order."""
+    first = pieces[0]
+    if is_dataclass(first) and not isinstance(first, type):
+        own = {
+            one.name: _joined([getattr(each, one.name) for each in pieces], order)
+            for one in fields(first)
+        }
+        return replace(first, **own)
+    return np.concatenate(pieces)[order] if isinstance(first, np.ndarray) else first

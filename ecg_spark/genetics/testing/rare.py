@@ -15,6 +15,9 @@ from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.genotypes.contigs import chromosome_of, contig_of
+from ecg_spark.genetics.genotypes.matrix import as_matrix
+from ecg_spark.genetics.genotypes.parts import GenotypeSet
+from ecg_spark.genetics.genotypes.site_rows import named, site_rows
 from ecg_spark.genetics.null_model.phenotypes import by_missingness
 from ecg_spark.genetics.testing.hail import design_table
 from ecg_spark.genetics.testing.p_values import neg_log10_p_of_t
@@ -73,7 +76,7 @@ def _contig(build: str, name: str) -> str:
 
 
 def matched_genes(
-    spark: SparkSession, genotypes: hl.MatrixTable, genes: pd.DataFrame
+    spark: SparkSession, genotypes: GenotypeSet, genes: pd.DataFrame
 ) -> tuple[pd.DataFrame, str]:
     """The rows of a gene table that are variants of the set, by its alleles, and a note of them.
 
@@ -83,15 +86,9 @@ def matched_genes(
 
     Raises `DataError` where none is in the set.
     """
-    rows = genotypes.rows().key_by()
-    sites = rows.select(
-        contig=rows.locus.contig,
-        position=rows.locus.position,
-        ref=rows.alleles[0],
-        alt=rows.alleles[1],
-    )
     places = spark.createDataFrame(genes[["contig", "position"]].drop_duplicates())
-    near = sites.select_globals().to_spark().join(places, ["contig", "position"], "left_semi")
+    sites = site_rows(spark, genotypes, VARIANT)
+    near = sites.join(places, ["contig", "position"], "left_semi")
     known = pd.MultiIndex.from_frame(near.select(*VARIANT).toPandas())
     other_strand = genes.assign(**{key: genes[key].map(_complement) for key in ("ref", "alt")})
     swapped = {"ref": "alt", "alt": "ref"}
@@ -128,7 +125,8 @@ def _complement(allele: str) -> str:
 
 def gene_tests(
     spark: SparkSession,
-    genotypes: hl.MatrixTable,
+    genotypes: GenotypeSet,
+    reference_genome: str,
     genes: pd.DataFrame,
     max_maf: float,
     phenotypes: pd.DataFrame,
@@ -142,16 +140,17 @@ def gene_tests(
     the R package; the burden is the plain count. Missing dosages are at the variant's mean.
     Phenotypes (NaN where missing) and covariates are indexed by sample id.
     """
-    rows = hl.Table.from_spark(spark.createDataFrame(genes))
-    genome = genotypes.locus.dtype.reference_genome
+    of_genes = spark.createDataFrame(genes)
+    chosen = site_rows(spark, genotypes, VARIANT).join(of_genes, VARIANT, "left_semi")
+    used = as_matrix(spark, genotypes.only(named(genotypes, chosen)), reference_genome)
+    rows = hl.Table.from_spark(of_genes)
     rows = rows.select(
         "gene",
         weight=hl.or_missing(hl.is_finite(rows.weight), rows.weight),
-        locus=hl.locus(rows.contig, hl.int32(rows.position), reference_genome=genome),
+        locus=hl.locus(rows.contig, hl.int32(rows.position), reference_genome=reference_genome),
         alleles=[rows.ref, rows.alt],
     )
     rows = rows.key_by("locus", "alleles").collect_by_key("genes")
-    used = genotypes.semi_join_rows(rows)
     used = used.annotate_rows(genes=rows[used.row_key].genes)
     records = []
     for names in by_missingness(phenotypes):

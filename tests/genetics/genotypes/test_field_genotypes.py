@@ -11,7 +11,9 @@ import pytest
 from scipy.stats import norm, rankdata, t
 
 from ecg_spark.errors import DataError
+from ecg_spark.genetics.genotypes.reading import import_genotypes
 from tests.builders.genetics_data import least_squares
+from tests.builders.genotype_parts import dosages_of
 
 CALLS, DOSAGES = (0.001, 0.01), (0.005, 0.1)
 """Tolerances of beta and of -log10 p."""
@@ -68,30 +70,31 @@ def expected(field):
     return pd.read_csv(field / "expected.tsv", sep="\t", dtype={"contig": str})
 
 
-def _import(path, tmp_path, genome="GRCh37", sample=None):
-    from ecg_spark.genetics.genotypes.reading import import_genotypes
+@pytest.fixture
+def read(spark, tmp_path):
+    """A function that imports a set."""
 
-    return import_genotypes(str(path), genome, str(tmp_path / "scratch"), 2, sample)
+    def _read(path, genome="GRCh37", sample=None):
+        return import_genotypes(spark, str(path), genome, str(tmp_path / "scratch"), 2, sample)
+
+    return _read
 
 
-def _dosages(genotypes):
+def _dosages(imported):
     """Dosages of the second allele [samples] by (contig, position), with the alleles."""
-    rows = genotypes.localize_entries("e", "c")
-    rows, samples = rows.collect(), genotypes.s.collect()
-    values = {
-        (row.locus.contig, row.locus.position): (
-            row.alleles, np.array([e.n_alt for e in row.e], float),
-        )
-        for row in rows
-    }  # fmt: skip
-    return samples, values, len(rows)
+    sites, values = dosages_of(imported.genotypes)
+    found = {
+        (site.contig, site.position): ((site.ref, site.alt), own)
+        for site, own in zip(sites.itertuples(), values, strict=True)
+    }
+    return list(imported.genotypes.samples), found
 
 
 @pytest.mark.parametrize("folder", READ)
-def test_what_plink2_reads_has_its_values(hail, field, people, expected, tmp_path, folder):
+def test_what_plink2_reads_has_its_values(hail, read, field, people, expected, folder):
     path = field / folder / READ[folder]
     sample = field / folder / "ukb00000_s200.sample" if "named" in folder else None
-    samples, found, _ = _dosages(_import(path, tmp_path, sample=sample and str(sample)))
+    samples, found = _dosages(read(path, sample=sample and str(sample)))
     assert set(samples) == set(people.index)
     table = people.loc[samples]
     want = expected[expected["folder"] == AS.get(folder, folder)]
@@ -109,35 +112,34 @@ def test_what_plink2_reads_has_its_values(hail, field, people, expected, tmp_pat
 
 
 @pytest.mark.parametrize(("folder", "name", "genome"), REFUSED)
-def test_what_cannot_be_read_is_refused_without_a_name(hail, field, tmp_path, folder, name, genome):
+def test_what_cannot_be_read_is_refused_without_a_name(hail, read, field, folder, name, genome):
     with pytest.raises(DataError, match=REFUSED[folder, name, genome]) as caught:
-        _import(field / folder / name, tmp_path, genome)
+        read(field / folder / name, genome)
     text = str(caught.value)
     assert not re.search(r"P\d{3}|/|ukb0|chr\d", text)
     assert "\n" not in text
 
 
-def test_the_same_files_on_their_own_build_are_read(hail, field, tmp_path):
+def test_the_same_files_on_their_own_build_are_read(hail, read, field):
     for folder, genome, count in (
         ("03-vcf-no-lengths-beyond", "GRCh37", 20), ("03-vcf-other-build", "GRCh38", 3)
     ):  # fmt: skip
-        genotypes = _import(field / folder / "set.vcf", tmp_path, genome)
-        assert genotypes.count_rows() == count
+        assert read(field / folder / "set.vcf", genome).genotypes.variants == count
 
 
-def test_variants_of_a_bgen_with_several_alternates_are_counted(hail, field, tmp_path):
-    genotypes = _import(field / "03-bgen-multiallelic/set.bgen", tmp_path)
-    assert hail.eval(genotypes.left_out) == {"several alternate alleles": 3}
-    assert genotypes.count_rows() == 20
+def test_variants_of_a_bgen_with_several_alternates_are_counted(read, field):
+    imported = read(field / "03-bgen-multiallelic/set.bgen")
+    assert imported.left_out == {"several alternate alleles": 3}
+    assert imported.genotypes.variants == 20
 
 
-def test_a_variant_without_an_rsid_is_named_by_its_position(hail, field, tmp_path):
-    genotypes = _import(field / "03-bgen-empty-rsid/set.bgen", tmp_path)
-    assert sum(one is None for one in genotypes.rsid.collect()) == 3
+def test_a_variant_without_an_rsid_is_named_by_its_position(read, field):
+    imported = read(field / "03-bgen-empty-rsid/set.bgen")
+    assert imported.genotypes.sites()["rsid"].isna().sum() == 3
 
 
-def test_a_contig_is_known_by_any_of_its_names(hail, field, tmp_path):
-    genotypes = _import(field / "05-names/set.bed", tmp_path)
-    found = genotypes.aggregate_rows(hail.agg.counter(genotypes.locus.contig))
+def test_a_contig_is_known_by_any_of_its_names(read, field):
+    imported = read(field / "05-names/set.bed")
+    found = imported.genotypes.sites()["contig"].value_counts().to_dict()
     assert found == {"X": 7, "Y": 1, "MT": 4, "1": 1, "2": 1}
-    assert hail.eval(genotypes.left_out) == {"unknown contig": 4}
+    assert imported.left_out == {"unknown contig": 4}

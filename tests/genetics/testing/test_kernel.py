@@ -1,32 +1,34 @@
-"""The regression on packed calls against statsmodels, SciPy's exact test and plain counting."""
+"""The regression on calls and dosages against statsmodels and plain counting."""
 
+from dataclasses import fields
 from math import comb
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import statsmodels.api
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecg_spark.genetics.genotypes.packed import Calls
-from ecg_spark.genetics.genotypes.thresholds import Tally, excess_of_heterozygotes
+from ecg_spark.genetics.genotypes.parts import Batch
+from ecg_spark.genetics.genotypes.rows import SCALE, calls_of, encode, pack
+from ecg_spark.genetics.genotypes.thresholds import excess_of_heterozygotes, of_calls, tally
 from ecg_spark.genetics.testing import kernel
-from ecg_spark.genetics.testing.kernel import basis_of_pattern, pattern, regress, repacked, tally
-from tests.builders.genetics_data import write_plink
+from ecg_spark.genetics.testing.kernel import basis_of_pattern, pattern, regress_batch
 
 
-def _packed(folder, calls):
-    samples = [f"S{i}" for i in range(calls.shape[1])]
-    path = write_plink(folder / "set", calls, samples)
-    return Calls(path, calls.shape[1]).packed(np.arange(len(calls)))
-
-
-def _expected(calls, known, y, covariates):
-    x = np.where(calls == 3, np.nan, calls.astype(float))[known]
+def _expected(values, known, y, covariates):
+    x = values[known]
     x = np.where(np.isnan(x), np.nanmean(x), x)
     design = np.column_stack([x, np.ones(len(x)), covariates[known]])
     fit = statsmodels.api.OLS(y[known], design).fit()
     return [fit.params[0], fit.bse[0], fit.tvalues[0], x.sum()]
+
+
+def _batch(values, dosed):
+    """A batch of dosages, NaN where missing, of which those that are not `dosed` are calls."""
+    dosages = encode(values)
+    return Batch(pa.table({}), pack(calls_of(dosages)), dosed, dosages[dosed])
 
 
 @settings(max_examples=15)
@@ -36,17 +38,21 @@ def _expected(calls, known, y, covariates):
     missing=st.sampled_from([0.0, 0.02, 0.3]),
     patterns=st.integers(1, 4),
     batch=st.sampled_from([1_000, 40_000, 32 << 20]),
+    dosed=st.sets(st.integers(0, 7)),
 )
-def test_every_test_agrees_with_statsmodels_with_missing_calls_and_patterns(
-    tmp_path_factory, seed, people, missing, patterns, batch
+def test_every_test_agrees_with_statsmodels_with_missing_genotypes_and_patterns(
+    seed, people, missing, patterns, batch, dosed
 ):
     rng = np.random.default_rng(seed)
     everybody = people + 17
     frequency = rng.choice([0.1, 0.5, 0.95], 8)
-    calls = rng.binomial(2, frequency[:, None], (8, everybody)).astype(np.int8)
-    calls[rng.random(calls.shape) < missing] = 3
-    calls[3] = 1
-    rows = _packed(tmp_path_factory.mktemp("set"), calls)
+    values = rng.binomial(2, frequency[:, None], (8, everybody)).astype(float)
+    dosed = np.array(sorted(dosed), np.int64)
+    spread = rng.choice([0.02, 0.3, 1.0], (len(dosed), 1)) * rng.random((len(dosed), everybody))
+    values[dosed] += spread * (1 - values[dosed])
+    values = np.rint(values * SCALE) / SCALE
+    values[rng.random(values.shape) < missing] = np.nan
+    values[3] = values[3, 0]
     samples = rng.permutation(everybody)[:people]
     covariates = rng.normal(size=(people, 3))
     wanted = []
@@ -58,15 +64,17 @@ def test_every_test_agrees_with_statsmodels_with_missing_calls_and_patterns(
     before = kernel.BATCH_BYTES
     kernel.BATCH_BYTES = batch  # what is in memory at one time changes no result
     try:
-        found = regress(repacked(rows, samples), own)
+        found = regress_batch(_batch(values, dosed), own, samples)
     finally:
         kernel.BATCH_BYTES = before
     for one, (known, y) in zip(found, wanted, strict=True):
         assert one.n == known.sum()
-        for j, row in enumerate(calls[:, samples]):
-            seen = row[known & (row != 3)]
+        for j, row in enumerate(values[:, samples]):
+            seen = row[known & ~np.isnan(row)]
+            assert one.tally.known[j] == len(seen)
             counts = (one.tally.hom_ref[j], one.tally.het[j], one.tally.hom_alt[j])
-            assert counts == tuple((seen == code).sum() for code in (0, 1, 2))
+            assert counts == tuple((abs(seen - code) <= 0.1).sum() for code in (0, 1, 2))
+            assert one.tally.varies[j] == (len(set(seen)) > 1)
             if len(set(seen)) < 2:
                 assert np.isnan(one.beta[j]).all()
                 assert np.isnan(one.t[j]).all()
@@ -77,13 +85,41 @@ def test_every_test_agrees_with_statsmodels_with_missing_calls_and_patterns(
                 assert numbers == pytest.approx(expected, rel=1e-8, abs=1e-10)
 
 
-def test_calls_are_counted_among_those_who_are_known(tmp_path):
+def test_calls_are_counted_among_those_who_are_known():
     rng = np.random.default_rng(1)
     calls = rng.integers(0, 4, (9, 1_003)).astype(np.int8)
     known = rng.random(1_003) < 0.4
-    found = tally(_packed(tmp_path, calls), known)
+    found = tally(pack(calls), known)
     for code, counts in ((0, found.hom_ref), (1, found.het), (2, found.hom_alt)):
         assert counts.tolist() == (calls[:, known] == code).sum(axis=1).tolist()
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10_000), st.sampled_from([0.0, 0.1, 1.0]))
+def test_calls_count_the_same_as_calls_and_as_dosages(seed, missing):
+    rng = np.random.default_rng(seed)
+    values = rng.binomial(2, rng.choice([0, 0.3, 1], 6)[:, None], (6, 41)).astype(float)
+    values[rng.random(values.shape) < missing] = np.nan
+    known = rng.random(41) < 0.7
+    dosages = encode(values)
+    found, expected = tally(dosages, known), tally(pack(calls_of(dosages)), known)
+    assert found.people == expected.people
+    for field in fields(found)[1:]:
+        name = field.name
+        assert getattr(found, name).tolist() == getattr(expected, name).tolist(), name
+
+
+def test_a_variant_that_varies_only_as_a_covariate_does_has_no_result():
+    rng = np.random.default_rng(2)
+    x = rng.integers(0, 3, 60).astype(float)
+    values = np.stack([x, np.where(x == 2, 1.5, x), rng.uniform(0, 2, 60)])
+    covariates = np.column_stack([values[0] * 0.7 - 1, rng.normal(size=60), values[1]])
+    known = np.ones(60, bool)
+    y = rng.normal(size=(60, 1))
+    own = pattern([0], known, basis_of_pattern(known, covariates), y)
+    (found,) = regress_batch(_batch(values, np.array([1, 2])), [own], None)
+    for numbers in (found.beta, found.se, found.t):
+        assert np.isnan(numbers[:, 0]).tolist() == [True, True, False]
 
 
 @settings(max_examples=40)
@@ -91,7 +127,7 @@ def test_calls_are_counted_among_those_who_are_known(tmp_path):
 def test_the_excess_of_heterozygotes_is_that_of_the_exact_distribution(hom_ref, het, hom_alt):
     n = hom_ref + het + hom_alt
     found = excess_of_heterozygotes(
-        Tally(*(np.array([one]) for one in (hom_ref, het, hom_alt)), n)
+        of_calls(*(np.array([one]) for one in (hom_ref, het, hom_alt)), n)
     )[0]
     # Alleles dealt at random into pairs: pairs of unlike ones, by counting all ways.
     rare = min(2 * hom_alt + het, 2 * hom_ref + het)

@@ -23,6 +23,21 @@ def test_the_tail_of_f_agrees_with_mpmath_where_it_underflows_too(f, df1, df2):
     assert float(neg_log10_p_of_f(f, df1, df2)) == pytest.approx(expected, rel=1e-8, abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("f", "df1", "df2"), [(200.0, 20, 1_500), (0.5, 20, 350), (1e-3, 3, 50), (1.2e3, 2, 31_000)]
+)
+def test_the_tail_of_f_of_many_people_does_not_underflow(f, df1, df2):
+    expected = _exact(f, df1, df2)
+    assert float(neg_log10_p_of_f(f, df1, df2)) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(("t", "df"), [(60.0, 1_500), (0.0, 100), (3.0, 8), (-38.0, 30_000)])
+def test_the_tails_of_t_of_many_people_do_not_underflow(t, df):
+    expected = _exact(t * t, 1, df)
+    assert float(neg_log10_p_of_t(t, df)) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    assert expected > 400 or t != 60.0
+
+
 @pytest.mark.parametrize("t", [0.0, 0.3, -2.0, 5.5, 37.0, 60.0, -150.0])
 @pytest.mark.parametrize("df", [2, 25, 3_100])
 def test_the_tails_of_t_agree_with_mpmath(t, df):

@@ -6,20 +6,22 @@ import pytest
 from scipy import integrate, stats
 
 from ecg_spark.errors import DataError
+from ecg_spark.genetics.genotypes.quality import quality_control
+from ecg_spark.genetics.genotypes.reading import Imported
+from ecg_spark.study import Genotypes
 from ecg_spark.tables import VARIANT
-from tests.builders.genetics_data import least_squares, people, write_plink
+from tests.builders.genetics_data import least_squares, people
+from tests.builders.genotype_parts import write_set
 
 
 def _genes(rows):
     return pd.DataFrame(rows, columns=[*VARIANT, "gene", "weight"])
 
 
-def _tested(spark, path, genes, max_maf, phenotypes, covariates, scratch):
-    from ecg_spark.genetics.genotypes.reading import import_genotypes
+def _tested(spark, genotypes, genes, max_maf, phenotypes, covariates):
     from ecg_spark.genetics.testing.rare import gene_tests
 
-    genotypes = import_genotypes(path, "GRCh37", str(scratch), 2)
-    found = gene_tests(spark, genotypes, genes, max_maf, phenotypes, covariates)
+    found = gene_tests(spark, genotypes, "GRCh37", genes, max_maf, phenotypes, covariates)
     return pd.DataFrame(found).set_index(["gene", "phenotype"])
 
 
@@ -45,7 +47,7 @@ def test_genes_agree_with_least_squares_and_the_mixture(spark, hail, tmp_path):
     n, ids = 400, [f"S{i}" for i in range(400)]
     calls = rng.binomial(2, np.r_[np.full(12, 0.012), 0.3][:, None], (13, n)).astype(np.int8)
     calls[2] = 2 - calls[2]  # the alternate allele is the common one
-    path = write_plink(tmp_path / "set", calls, ids)
+    genotypes = write_set(tmp_path, calls, ids, part_variants=5)
     genes = _genes(
         [("1", 1_000_000 + 10_000 * j, "G", "A", "one" if j < 6 else "two", np.nan)
          for j in range(13)]
@@ -55,7 +57,7 @@ def test_genes_agree_with_least_squares_and_the_mixture(spark, hail, tmp_path):
     phenotypes = pd.DataFrame({"y": rng.normal(size=n) + covariates["age"]}, ids)
     phenotypes["y"] += 0.8 * minor[:6].sum(axis=0)
     phenotypes.loc[ids[::8], "y"] = np.nan
-    found = _tested(spark, path, genes, 0.05, phenotypes, covariates, tmp_path)
+    found = _tested(spark, genotypes, genes, 0.05, phenotypes, covariates)
     assert len(found) == 2
     for gene, rows in (("one", minor[:6]), ("two", minor[6:12])):
         known = phenotypes["y"].notna().to_numpy()
@@ -84,11 +86,11 @@ def test_skat_is_that_of_the_r_package(spark, hail, shared_data, tmp_path):
     folder = shared_data / "genotypes/hail"
     calls = np.loadtxt(folder / "skat_genotype_matrix.csv", delimiter=",", dtype=np.int8).T
     ids = [f"S{i}" for i in range(2_000)]
-    path = write_plink(tmp_path / "set", calls, ids)
+    genotypes = write_set(tmp_path, calls, ids)
     genes = _genes([("1", 1_000_000 + 10_000 * j, "G", "A", "all", 1.0) for j in range(100)])
     y = np.loadtxt(folder / "skat_phenotypes.csv")
     found = _tested(
-        spark, path, genes, 0.5, pd.DataFrame({"y": y}, ids), pd.DataFrame(index=ids), tmp_path
+        spark, genotypes, genes, 0.5, pd.DataFrame({"y": y}, ids), pd.DataFrame(index=ids)
     )
     one = found.loc["all", "y"]
     # R: SKAT(G, SKAT_Null_Model(y ~ 1, out_type = "C"), method = "davies", weights = 1), whose Q
@@ -116,31 +118,24 @@ def test_the_gene_table_is_read_by_consequence_and_refused_where_it_is_none(hail
         read_genes(str(tmp_path / "other.csv"), "GRCh37", None)
 
 
-def test_rare_variants_stay_beside_the_common_ones(hail, tmp_path):
-    from ecg_spark.genetics.genotypes.quality import quality_control
-    from ecg_spark.genetics.genotypes.reading import import_genotypes
-    from ecg_spark.study import Genotypes
-
+def test_rare_variants_stay_beside_the_common_ones(spark, tmp_path):
     calls, _ = people(200, 20)
     calls[3] = 0
     calls[3, 5] = 1
     calls[4] = 0
-    path = write_plink(tmp_path / "set", calls, [f"S{i}" for i in range(200)])
-    checked = quality_control(
-        import_genotypes(path, "GRCh37", str(tmp_path), 2), Genotypes(path=path), str(tmp_path)
-    )
-    common = checked.genotypes.is_common.collect()
+    genotypes = write_set(tmp_path / "set", calls, [f"S{i}" for i in range(200)])
+    settings = Genotypes(path="set.bed")
+    checked = quality_control(spark, Imported(genotypes, {}), settings, str(tmp_path / "checked"))
+    common = checked.genotypes.sites(["is_common"])["is_common"]
     assert len(common) == 19
-    assert sum(common) == checked.left[-1].variants == 18
+    assert common.sum() == checked.left[-1].variants == 18
 
 
 def test_a_gene_table_may_name_alleles_otherwise(spark, hail, tmp_path):
-    from ecg_spark.genetics.genotypes.reading import import_genotypes
     from ecg_spark.genetics.testing.rare import matched_genes
 
     calls, _ = people(60, 6)
-    path = write_plink(tmp_path / "set", calls, [f"S{i}" for i in range(60)])  # G to A
-    genotypes = import_genotypes(path, "GRCh37", str(tmp_path), 2)
+    genotypes = write_set(tmp_path, calls, [f"S{i}" for i in range(60)], part_variants=4)  # G to A
     at = 1_000_000 + 10_000 * np.arange(6)
     genes = _genes(
         [

@@ -1,0 +1,65 @@
+"""A genotype set in parts as a MatrixTable of Hail, for the tests that are Hail's."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import hail as hl
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.sql import SparkSession
+
+from ecg_spark.genetics.genotypes.packed import MISSING
+from ecg_spark.genetics.genotypes.parts import SITES, Batch, GenotypeSet
+from ecg_spark.genetics.genotypes.rows import decode, unpack
+from ecg_spark.store import remove_folder
+
+_ROWS = "contig string, position int, ref string, alt string, rsid string, n_alt array<float>"
+
+
+def as_matrix(spark: SparkSession, genotypes: GenotypeSet, reference_genome: str) -> hl.MatrixTable:
+    """The chosen variants, in the order of the genome: rows keyed by locus and alleles, the second
+    being the effect allele, with `rsid`; columns keyed by the sample id `s`; the entry `n_alt`, the
+    dosage of the effect allele (0 to 2), missing where it is not known.
+
+    It is written into Hail's temporary folder. Raises `DataError` in a task where a part is not as
+    it was written.
+    """
+    n_samples = len(genotypes.samples)
+
+    def rows(_: int, batches: Iterator[Batch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            values = np.empty((len(batch.sites), n_samples), np.float32)
+            for places, own in batch.kinds():
+                values[places] = _dosages(own, n_samples)
+            ends = pa.array(np.arange(len(values) + 1) * n_samples, pa.int32())
+            lists = pa.ListArray.from_arrays(ends, pa.array(values.ravel()))
+            sites = [batch.sites.column(name).combine_chunks() for name in SITES.names]
+            yield pa.record_batch([*sites, lists], [*SITES.names, "n_alt"])
+
+    frame = genotypes.map(spark, rows, _ROWS, SITES.names)
+    # Read once: what follows reads the keys, to find them in order, and then the rows.
+    unkeyed = hl.utils.new_temp_file("rows", "ht")
+    table = hl.Table.from_spark(frame).checkpoint(unkeyed)
+    table = table.select(
+        "rsid",
+        locus=hl.locus(table.contig, table.position, reference_genome),
+        alleles=[table.ref, table.alt],
+        entries=table.n_alt.map(
+            lambda x: hl.struct(n_alt=hl.or_missing(~hl.is_nan(x), hl.float64(x)))
+        ),
+    ).key_by("locus", "alleles")
+    people = [{"s": str(name)} for name in genotypes.samples]
+    table = table.annotate_globals(columns=hl.literal(people, "array<struct{s: str}>"))
+    matrix = table._unlocalize_entries("entries", "columns", ["s"])
+    matrix = matrix.checkpoint(hl.utils.new_temp_file("genotypes", "mt"))
+    remove_folder(unkeyed)
+    return matrix
+
+
+def _dosages(rows: NDArray[Any], samples: int) -> NDArray[np.floating]:
+    """Of packed calls or dosages the dosages, NaN where missing; they are exact in four bytes."""
+    if rows.dtype == np.uint16:
+        return decode(rows)
+    calls = unpack(rows, samples)
+    return np.where(calls == MISSING, np.nan, calls)

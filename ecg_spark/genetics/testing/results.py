@@ -1,0 +1,205 @@
+"""What every variant is asked, and what is told of it: one set of array functions for all engines.
+
+An engine gives, of variants of one contig and each group of phenotypes that the same people have,
+a `kernel.Regression`. All that follows is here: the factors for relatives, the thresholds, -log10
+p, the omnibus tests and the rows of the result.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ecg_spark.genetics.genotypes.parts import SITES
+from ecg_spark.genetics.genotypes.thresholds import first_failed
+from ecg_spark.genetics.null_model.phenotypes import by_missingness, variance_by_relatives
+from ecg_spark.genetics.null_model.whole_genome import Loco
+from ecg_spark.genetics.testing.kernel import Pattern, Regression, basis_of_pattern, pattern
+from ecg_spark.genetics.testing.omnibus import omnibus, whitening
+from ecg_spark.genetics.testing.p_values import neg_log10_p_of_t
+from ecg_spark.study_genetics import Genotypes
+
+_RESULT = "phenotype string, beta double, se double, t double, neg_log10_p double, n int, af double"
+_JOINT = "model string, chi2 double, df int, neg_log10_p double, n int, af double"
+TESTS = (
+    "contig string, position int, ref string, alt string, rsid string, "
+    f"results array<struct<{_RESULT.replace(' ', ':').replace(',:', ',')}>>, "
+    f"omnibus array<struct<{_JOINT.replace(' ', ':').replace(',:', ',')}>>, failed array<string>"
+)
+"""A row a variant: a result a phenotype, a test together a group of phenotypes, and, for each group
+of phenotypes that the same people have, the first threshold that the variant does not pass."""
+
+Reals = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of every variant, which every task is sent.
+
+    `y` [people, p]: the phenotypes of these `names`, NaN where missing; `members` and `bases`: of
+    each group that the same people have, the numbers of the phenotypes and the basis of the
+    covariates (see `kernel.Pattern`); `together`: the numbers of those tested together.
+    """
+
+    people: pd.Index
+    names: tuple[str, ...]
+    y: Reals
+    members: tuple[tuple[int, ...], ...]
+    bases: tuple[Reals, ...]
+    together: Mapping[str, tuple[int, ...]]
+    offsets: Loco | None
+    relatives: pd.DataFrame | None
+    thresholds: Genotypes | None
+
+    def phenotypes_on(self, contig: str) -> Reals:
+        """The phenotypes [people, p] less what the other chromosomes predict of them."""
+        if self.offsets is None:
+            return self.y
+        predicted = self.offsets.without(contig).reindex(self.people)[list(self.names)]
+        return np.asarray(self.y - predicted.to_numpy(float))
+
+    def known(self, own: Sequence[int]) -> NDArray[np.bool_]:
+        """Who has the phenotypes of a group."""
+        return np.isfinite(self.y[:, own[0]])
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the variants of a contig are tested against: of each group of phenotypes the pattern and
+    the factors of its standard errors; of those tested together how they are decorrelated."""
+
+    patterns: tuple[Pattern, ...]
+    factors: tuple[Reals, ...]
+    weights: Mapping[str, Reals]
+
+
+def question(
+    phenotypes: pd.DataFrame,
+    covariates: pd.DataFrame,
+    together: Mapping[str, Sequence[str]],
+    offsets: Loco | None,
+    relatives: pd.DataFrame | None,
+    thresholds: Genotypes | None,
+) -> Question:
+    """The question of `blocks.associate`; people who have no phenotype may lack covariates.
+
+    Raises `ValueError` where phenotypes that are tested together are known for different samples.
+    """
+    names = list(map(str, phenotypes.columns))
+    y, values = phenotypes.to_numpy(float), covariates.to_numpy(float)
+    members = tuple(
+        tuple(phenotypes.columns.get_loc(name) for name in own)
+        for own in by_missingness(phenotypes)
+    )
+    groups = {key: tuple(map(names.index, own)) for key, own in together.items()}
+    for key, own in groups.items():
+        if not any(set(own) <= set(each) for each in members):
+            raise ValueError(f"the phenotypes of {key} are known for different samples")
+    bases = tuple(basis_of_pattern(np.isfinite(y[:, own[0]]), values) for own in members)
+    return Question(
+        phenotypes.index, tuple(names), y, members, bases, groups, offsets, relatives, thresholds
+    )
+
+
+def terms_on(asked: Question, contig: str) -> Terms:
+    """What the variants of a contig are tested against."""
+    y = asked.phenotypes_on(contig)
+    patterns = tuple(
+        pattern(own, asked.known(own), basis, y[:, own])
+        for own, basis in zip(asked.members, asked.bases, strict=True)
+    )
+    weights = {key: _weights(patterns, own) for key, own in asked.together.items()}
+    return Terms(patterns, tuple(_factors(asked, each) for each in patterns), weights)
+
+
+def runs_of(contigs: pa.ChunkedArray | pa.Array) -> Iterator[tuple[str, int, int]]:
+    """The runs of one contig among neighbouring variants: its name, the first, past the last."""
+    names = np.asarray(contigs.to_pylist(), object)
+    ends = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1).tolist(), len(names)]
+    for start, stop in pairwise(ends):
+        if stop > start:
+            yield names[start], start, stop
+
+
+def tests_of(
+    asked: Question, terms: Terms, sites: pa.Table, found: Sequence[Regression]
+) -> pa.RecordBatch:
+    """The rows of `TESTS` of variants, from their tests against each pattern."""
+    m, p = len(sites), len(asked.names)
+    beta, se, t, log_p, af = np.full((5, m, p), np.nan)
+    n, df = np.zeros((2, p), np.int64)
+    failed = []
+    for each, one, factors in zip(terms.patterns, found, terms.factors, strict=True):
+        reasons = np.full(m, None, object)
+        if asked.thresholds is not None:
+            reasons = first_failed(one.tally, asked.thresholds)
+        failed.append(reasons)
+        passes = np.array([reason is None for reason in reasons], bool)[:, None]
+        columns = each.places
+        beta[:, columns] = np.where(passes, one.beta, np.nan)
+        se[:, columns] = np.where(passes, one.se * factors, np.nan)
+        t[:, columns] = np.where(passes, one.t / factors, np.nan)
+        log_p[:, columns] = neg_log10_p_of_t(t[:, columns], each.df)
+        sum_x = np.where(one.tally.known > 0, one.sum_x, np.nan)
+        af[:, columns] = sum_x[:, None] / (2 * one.n)
+        n[columns], df[columns] = one.n, each.df
+    results = {
+        "phenotype": pa.array(list(asked.names) * m, pa.string()),
+        "beta": _numbers(beta),
+        "se": _numbers(se),
+        "t": _numbers(t),
+        "neg_log10_p": _numbers(log_p),
+        "n": pa.array(np.tile(n, m), pa.int32()),
+        "af": _numbers(af),
+    }
+    g = len(asked.together)
+    chi2, p_together = np.full((2, m, g), np.nan)
+    first = [own[0] for own in asked.together.values()]
+    for i, (key, own) in enumerate(asked.together.items()):
+        chi2[:, i], p_together[:, i] = omnibus(t[:, own], terms.weights[key], int(df[own[0]]))
+    ranks = np.array([len(terms.weights[key]) for key in asked.together], np.int64)
+    together = {
+        "model": pa.array(list(asked.together) * m, pa.string()),
+        "chi2": _numbers(chi2),
+        "df": pa.array(np.tile(ranks, m), pa.int32()),
+        "neg_log10_p": _numbers(p_together),
+        "n": pa.array(np.tile(n[first], m), pa.int32()),
+        "af": _numbers(af[:, first]),
+    }
+    why = pa.array(np.stack(failed, axis=1).ravel().tolist(), pa.string())
+    place = [sites.column(name) for name in SITES.names]
+    place = [one.combine_chunks() if isinstance(one, pa.ChunkedArray) else one for one in place]
+    return pa.record_batch(
+        [*place, _structs(results, m), _structs(together, m), _lists(why, m)],
+        [*SITES.names, "results", "omnibus", "failed"],
+    )
+
+
+def _factors(asked: Question, each: Pattern) -> Reals:
+    """The factors of the standard errors of a pattern's phenotypes, for relatives among them."""
+    left, people = each.left[each.known], asked.people[each.known]
+    return np.sqrt(variance_by_relatives(left, people, asked.relatives))
+
+
+def _weights(patterns: Sequence[Pattern], own: Sequence[int]) -> Reals:
+    each = next(one for one in patterns if own[0] in one.places)
+    columns = np.searchsorted(each.places, own)
+    return whitening(each.left[each.known][:, columns])
+
+
+def _numbers(values: Reals) -> pa.Array:
+    return pa.array(values.ravel(), pa.float64(), from_pandas=True)
+
+
+def _structs(fields: Mapping[str, pa.Array], m: int) -> pa.ListArray:
+    return _lists(pa.StructArray.from_arrays(list(fields.values()), list(fields)), m)
+
+
+def _lists(values: pa.Array, m: int) -> pa.ListArray:
+    """A list of as many values for each of m variants."""
+    ends = np.arange(m + 1) * (len(values) // max(m, 1))
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), values)

@@ -1,0 +1,18 @@
+"""What all sections of the study file share.
+
+Apart from the sections, so that a task which is sent one imports no more than it needs: the readers
+of ECG files take seconds.
+"""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Location = Annotated[str, Field(min_length=1, description="a path or URI")]
+
+
+class Section(BaseModel):
+    """A part of the study file: unknown keys are refused, so that a typo cannot pass."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
