@@ -170,6 +170,11 @@ class Gwas(Section):
     )
     rare: Rare | None = None
 
+    @property
+    def engine_used(self) -> str:
+        """What computes the tests: Hail takes the offsets of all chromosomes through each pass."""
+        return "blocks" if self.null_model == "whole_genome" else self.engine
+
     @model_validator(mode="after")
     def _predictions_are_of_the_whole_genome(self) -> "Gwas":
         if self.predictions is not None and self.null_model != "whole_genome":

@@ -57,7 +57,7 @@ def files(study: Study) -> Any:
 def work(context: Context) -> Summary:
     """Publish associations, loci and what else `run_gwas` writes."""
     study, spark, inputs = context.study, context.spark, context.inputs
-    if study.gwas.rare or (study.gwas.engine == "hail" and study.gwas.null_model == "none"):
+    if study.gwas.rare or study.gwas.engine_used == "hail":
         start_hail(spark, context.store.root)
     covariates, is_male, told = _people(study)
     latents = read_table(spark, LATENTS, inputs["encode"].path("latents"))

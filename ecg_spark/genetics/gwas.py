@@ -18,7 +18,8 @@ from ecg_spark.genetics.findings.polygenic import write_polygenic
 from ecg_spark.genetics.genotypes.choice import choose
 from ecg_spark.genetics.genotypes.contigs import AUTOSOMES, CONTIGS
 from ecg_spark.genetics.genotypes.packed import Packed
-from ecg_spark.genetics.genotypes.parts import GenotypeSet, open_set, packed_view
+from ecg_spark.genetics.genotypes.parts import GenotypeSet, open_set
+from ecg_spark.genetics.genotypes.view import packed_view
 from ecg_spark.genetics.null_model.cohort import Brought, Cohort, gather
 from ecg_spark.genetics.null_model.loco import take_loco
 from ecg_spark.genetics.null_model.phenotypes import (
@@ -44,7 +45,7 @@ from ecg_spark.genetics.people.analysed import (
     variant_flow,
 )
 from ecg_spark.genetics.testing import blocks
-from ecg_spark.genetics.testing.blocks import TESTS
+from ecg_spark.genetics.testing.results import TESTS
 from ecg_spark.session import start_hail
 from ecg_spark.store import remove_folder
 from ecg_spark.study_genetics import Genotypes, Gwas
@@ -208,13 +209,10 @@ def _variants(
         chosen = read_genes(settings.rare.genes, genome, settings.rare.consequences)
         chosen, note = matched_genes(spark, genotypes, chosen)
         notes.append(note)
-    candidates = genotypes.only(genotypes.sites(["is_candidate"])["is_candidate"].to_numpy())
+    candidates = genotypes.where("is_candidate")
     to_test, unwanted, listed = choose(spark, candidates, genotype_settings)
-    # Hail takes the offsets of one chromosome in a pass of all of them.
-    engine: str = "blocks" if settings.null_model == "whole_genome" else settings.engine
-    return Variants(
-        genotypes, to_test, packed_view(candidates), chosen, engine, unwanted, (*notes, *listed)
-    )
+    engine, seen = settings.engine_used, packed_view(candidates)
+    return Variants(genotypes, to_test, seen, chosen, engine, unwanted, (*notes, *listed))
 
 
 def _offsets(

@@ -10,9 +10,16 @@ from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
 from ecg_spark.flow import VARIANTS, merged
-from ecg_spark.genetics.genotypes.parts import GenotypeSet, packed_view, save, with_samples
+from ecg_spark.genetics.genotypes.parts import (
+    GenotypeSet,
+)
 from ecg_spark.genetics.genotypes.quality import quality_control
 from ecg_spark.genetics.genotypes.reading import import_genotypes
+from ecg_spark.genetics.genotypes.view import packed_view
+from ecg_spark.genetics.genotypes.writing import (
+    save,
+    with_samples,
+)
 from ecg_spark.genetics.outputs.tables import RELATIVES, SCORES
 from ecg_spark.genetics.people.sex import x_inbreeding
 from ecg_spark.genetics.people.structure import structure
@@ -74,7 +81,7 @@ def prepare_genotypes(
     _refuse_repeated(spark, genotypes)
     write_rows(flow, FLOW, f"{folder}/{FLOW.name}")
     log.info("genotypes: %d samples, %d variants pass", left[-1].samples, left[-1].variants)
-    candidates = genotypes.only(genotypes.sites(["is_candidate"])["is_candidate"].to_numpy())
+    candidates = genotypes.where("is_candidate")
     stands_on = packed_view(candidates)
     if model is not None:
         model = with_samples(spark, model, samples, f"{folder}/model")
@@ -138,7 +145,7 @@ def _model_set(
     with _of("model"):
         found = import_genotypes(spark, path, settings.reference_genome, scratch, partitions)
         model = quality_control(spark, found, settings, f"{scratch}/checked").genotypes
-    return model.only(model.sites(["is_common"])["is_common"].to_numpy())
+    return model.where("is_common")
 
 
 def _refuse_repeated(spark: SparkSession, genotypes: GenotypeSet) -> None:

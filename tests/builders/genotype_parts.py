@@ -5,8 +5,16 @@ import pandas as pd
 import pyarrow as pa
 
 from ecg_spark.genetics.genotypes.packed import MISSING, Calls
-from ecg_spark.genetics.genotypes.parts import SITES, GenotypeSet, save, write_part, written
+from ecg_spark.genetics.genotypes.parts import (
+    SITES,
+    GenotypeSet,
+)
 from ecg_spark.genetics.genotypes.rows import decode, encode
+from ecg_spark.genetics.genotypes.writing import (
+    save,
+    write_part,
+    written,
+)
 
 BATCH = 7
 

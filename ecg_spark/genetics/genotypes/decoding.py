@@ -21,18 +21,20 @@ from ecg_spark.genetics.genotypes.packed import Calls
 from ecg_spark.genetics.genotypes.parts import (
     SITES,
     TASK_VARIANTS,
-    WRITTEN,
     Batch,
     GenotypeSet,
     batch_variants,
+)
+from ecg_spark.genetics.genotypes.plink import bim_sites, pgen_dosages, pgen_sites
+from ecg_spark.genetics.genotypes.rows import Dosages, Rows, encode, in_order
+from ecg_spark.genetics.genotypes.samples import Columns
+from ecg_spark.genetics.genotypes.writing import (
+    WRITTEN,
     told,
     write_part,
     write_parts,
     written,
 )
-from ecg_spark.genetics.genotypes.plink import bim_sites, pgen_dosages, pgen_sites
-from ecg_spark.genetics.genotypes.rows import Dosages, Rows, encode, in_order
-from ecg_spark.genetics.genotypes.samples import Columns
 
 LEAST_VARIANTS = 250
 """Fewer do not make a part of their own."""

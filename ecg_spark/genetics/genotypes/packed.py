@@ -18,9 +18,6 @@ from ecg_spark.tables import VARIANT
 MISSING = 3
 """The code of a missing call in a matrix of calls (0, 1, 2 alternate alleles)."""
 
-NO_RSID = "."
-"""What stands in the packed set for the id of a variant that has none."""
-
 _HEADER = 3
 _CODES = np.array([2, MISSING, 1, 0], np.int8)  # of PLINK's two bits, the first allele being alt
 BY_BYTE = _CODES[(np.arange(256)[:, None] >> np.array([0, 2, 4, 6])) & 3]

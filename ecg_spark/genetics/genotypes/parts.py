@@ -10,13 +10,9 @@ set.json lists the parts, with the number of variants and the checksum of each.
 """
 
 import json
-import secrets
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import chain
-from typing import IO, Any
 
 import fsspec
 import numpy as np
@@ -24,14 +20,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pyspark import TaskContext
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.genotypes.contigs import CONTIGS
-from ecg_spark.genetics.genotypes.packed import Calls, Packed
-from ecg_spark.genetics.genotypes.rows import Rows, are_calls, as_dosages, calls_of, in_order, pack
+from ecg_spark.genetics.genotypes.rows import Rows, as_dosages
 
 TASK_VARIANTS = 4_000
 """About how many variants make a part."""
@@ -51,12 +44,9 @@ SITES = pa.schema(
 )
 """What names a variant; `rsid` may be missing."""
 
-WRITTEN = "number int, variants int, checksum long, told string"
-"""What a task tells of a part: see `Part`, and what it counted, as JSON."""
-
 _TASKS = "number int, variants int, checksum long, chosen binary"
-_MAGIC = b"\x6c\x1b\x01"
-_BIM = ("contig", "rsid", "position", "alt", "ref")
+MAGIC = b"\x6c\x1b\x01"
+"""What a .bed begins with."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +176,26 @@ class GenotypeSet:
         rows = spark.sparkContext.parallelize(tasks, max(1, len(tasks)))
         return spark.createDataFrame(rows, _TASKS).mapInArrow(read, schema)
 
+    def total(
+        self,
+        spark: SparkSession,
+        function: Callable[[Iterator[Batch]], NDArray[np.float64]],
+        columns: list[str],
+    ) -> NDArray[np.float64]:
+        """The sum over the parts of the numbers that a function counts in the batches of one, in a
+        row. They are added up in tasks: the driver holds those of a few, however many there are."""
+
+        def count(_: int, batches: Iterator[Batch]) -> Iterator[pa.RecordBatch]:
+            content = function(batches).tobytes()
+            yield pa.record_batch([pa.array([content], pa.binary())], ["counts"])
+
+        rows = self.map(spark, count, "counts binary", columns).rdd
+        return np.asarray(rows.map(lambda row: np.frombuffer(row["counts"])).treeReduce(np.add))
+
+    def where(self, flag: str) -> "GenotypeSet":
+        """The set of those of the chosen variants of which a column of the sites is true."""
+        return self.only(self.sites([flag])[flag].to_numpy())
+
     def sites(self, columns: list[str] | None = None) -> pd.DataFrame:
         """What is known of the chosen variants, part by part, without their genotypes."""
         wanted = columns or [name for name in self.schema().names if name != "dosages"]
@@ -197,30 +207,8 @@ class GenotypeSet:
 
     def schema(self) -> pa.Schema:
         """The columns of the table of a part."""
-        with fsspec.open(f"{_stem(self.folder, self.parts[0].number)}.parquet", "rb") as file:
+        with fsspec.open(f"{part_stem(self.folder, self.parts[0].number)}.parquet", "rb") as file:
             return pq.read_schema(file)
-
-
-def write_parts(folder: str, samples: pd.Index, frame: DataFrame) -> tuple[GenotypeSet, list[Any]]:
-    """The set whose parts the tasks of `frame` (see `WRITTEN`) write into a folder, and what they
-    told, in the order of the parts."""
-    rows = sorted(frame.collect(), key=lambda row: row["number"])
-    parts = tuple(
-        Part(row["number"], row["variants"], row["checksum"]) for row in rows if row["variants"]
-    )
-    found = GenotypeSet(folder, samples, parts)
-    return found, [json.loads(row["told"]) for row in rows]
-
-
-def save(found: GenotypeSet) -> None:
-    """Write the list of the parts and of the samples."""
-    files, base = fsspec.core.url_to_fs(found.folder)
-    files.makedirs(base, exist_ok=True)
-    with fsspec.open(f"{found.folder}/samples.fam", "wt", encoding="utf-8") as file:
-        file.writelines(f"0\t{name}\t0\t0\t0\t-9\n" for name in found.samples)
-    parts = [[part.number, part.variants, part.checksum] for part in found.parts]
-    with fsspec.open(f"{found.folder}/set.json", "wt", encoding="utf-8") as file:
-        json.dump({"samples": len(found.samples), "parts": parts}, file)
 
 
 def open_set(folder: str) -> GenotypeSet:
@@ -234,92 +222,9 @@ def open_set(folder: str) -> GenotypeSet:
     return GenotypeSet(folder, samples, tuple(Part(*one) for one in listed["parts"]))
 
 
-def with_samples(
-    spark: SparkSession, genotypes: GenotypeSet, samples: pd.Index, folder: str
-) -> GenotypeSet:
-    """The chosen variants in these samples, which must be of the set, written into a folder."""
-    places = genotypes.samples.get_indexer(samples)
-
-    def write(number: int, batches: Iterator[Batch]) -> Iterator[pa.RecordBatch]:
-        rows = (written(batch.sites, in_order(batch.rows(), places)) for batch in batches)
-        return told(write_part(folder, rows))
-
-    return write_parts(folder, samples, genotypes.map(spark, write, WRITTEN))[0]
-
-
-def packed_view(genotypes: GenotypeSet) -> Packed:
-    """The calls of the chosen variants of a set in the order of the genome."""
-    sites = genotypes.sites()
-    at = np.flatnonzero(np.concatenate([*genotypes.masks(), np.empty(0, bool)]))
-    order = np.arange(len(sites))
-    if sites["set"].max() > 0:  # each is in order by itself
-        contig = sites["contig"].map({name: i for i, name in enumerate(CONTIGS)})
-        order = np.lexsort((sites["alt"], sites["ref"], sites["position"], contig))
-    parts = tuple((part.number, part.variants) for part in genotypes.parts)
-    calls = Calls(genotypes.folder, len(genotypes.samples), parts, at[order].astype(np.int32))
-    return Packed(calls, genotypes.samples, sites.iloc[order].reset_index(drop=True))
-
-
 def batch_variants(samples: int) -> int:
     """How many variants are held at one time."""
     return max(1, min(BATCH_VARIANTS, BATCH_BYTES // (2 * max(samples, 1))))
-
-
-def written(sites: pa.Table, rows: Rows) -> Batch:
-    """Variants as they are written: dosages only where they are not calls."""
-    if rows.dtype == np.uint8:
-        return Batch(sites, rows, np.empty(0, np.int64), np.empty((0, 0), np.uint16))
-    dosed = np.flatnonzero(~are_calls(rows))
-    return Batch(sites, pack(calls_of(rows)), dosed, rows[dosed])
-
-
-def write_part(folder: str, batches: Iterable[Batch], first: int = 0) -> Part:
-    """Write the part of this task.
-
-    The part's number is that of the task's partition, from `first` on; one without variants has no
-    files. A file is under a name of its own until it is whole: a task may run twice.
-    """
-    context = TaskContext.get()
-    number = first + (context.partitionId() if context else 0)
-    files, base = fsspec.core.url_to_fs(folder)
-    files.makedirs(base, exist_ok=True)
-    stem = _stem(base, number)
-    batches = (batch for batch in batches if len(batch.sites))
-    start = next(batches, None)
-    if start is None:
-        return Part(number, 0, 0)
-    variants, checksum = 0, zlib.crc32(_MAGIC)
-    with (
-        _whole(files, f"{stem}.bed") as bed,
-        _whole(files, f"{stem}.bim") as bim,
-        _whole(files, f"{stem}.parquet") as table,
-    ):
-        bed.write(_MAGIC)
-        schema = _with_dosages(start).schema
-        with pq.ParquetWriter(
-            table, schema, compression="zstd", write_page_checksum=True
-        ) as writer:
-            for batch in chain([start], batches):
-                content = np.ascontiguousarray(batch.calls).tobytes()
-                bed.write(content)
-                checksum = zlib.crc32(content, checksum)
-                bim.write(_bim(batch.sites))
-                writer.write_table(_with_dosages(batch), row_group_size=len(batch.sites))
-                variants += len(batch.sites)
-    return Part(number, variants, checksum)
-
-
-def told(part: Part, counted: Any = None) -> Iterator[pa.RecordBatch]:
-    """The row of `WRITTEN` of a task."""
-    row = {
-        "number": part.number,
-        "variants": part.variants,
-        "checksum": part.checksum,
-        "told": json.dumps(counted),
-    }
-    kinds = [("number", pa.int32()), ("variants", pa.int32()), ("checksum", pa.int64())]
-    schema = pa.schema([*kinds, ("told", pa.string())])
-    yield pa.RecordBatch.from_pylist([row], schema=schema)
 
 
 def read_sites(folder: str, part: Part, chosen: NDArray[np.bool_], columns: list[str]) -> pa.Table:
@@ -328,7 +233,7 @@ def read_sites(folder: str, part: Part, chosen: NDArray[np.bool_], columns: list
     Raises `DataError` where the part is not as it was written.
     """
     try:
-        with fsspec.open(f"{_stem(folder, part.number)}.parquet", "rb") as file:
+        with fsspec.open(f"{part_stem(folder, part.number)}.parquet", "rb") as file:
             sites = pq.read_table(file, columns=columns, page_checksum_verification=True)
     except (OSError, pa.ArrowException):
         raise _altered() from None
@@ -345,14 +250,14 @@ def _read(
     columns: list[str] | None,
 ) -> Iterator[Batch]:
     """The chosen variants of a part, which must be as it was written, in batches."""
-    stem, width = _stem(folder, part.number), -(-samples // 4)
+    stem, width = part_stem(folder, part.number), -(-samples // 4)
     with fsspec.open(f"{stem}.parquet", "rb") as table, fsspec.open(f"{stem}.bed", "rb") as bed:
         try:
             file = pq.ParquetFile(table, page_checksum_verification=True)
             variants = file.metadata.num_rows
         except (OSError, pa.ArrowException):
             raise _altered() from None
-        checksum = zlib.crc32(bed.read(len(_MAGIC)))
+        checksum = zlib.crc32(bed.read(len(MAGIC)))
         if variants != part.variants:
             raise _altered()
         for group in range(file.num_row_groups):
@@ -379,32 +284,8 @@ def _read(
             raise _altered()
 
 
-def _with_dosages(batch: Batch) -> pa.Table:
-    """The row of each variant in the table of a part."""
-    found: list[bytes | None] = [None] * len(batch.sites)
-    for place, row in zip(batch.dosed.tolist(), batch.dosages, strict=True):
-        found[place] = row.astype("<u2").tobytes()
-    return batch.sites.append_column("dosages", pa.array(found, pa.large_binary()))
-
-
-def _bim(sites: pa.Table) -> bytes:
-    columns = [sites.column(name).to_pylist() for name in _BIM]
-    lines = (
-        f"{contig}\t{'_'.join(rsid.split()) if rsid else '.'}\t0\t{position}\t{alt}\t{ref}\n"
-        for contig, rsid, position, alt, ref in zip(*columns, strict=True)
-    )
-    return "".join(lines).encode()
-
-
-@contextmanager
-def _whole(files: Any, path: str) -> Iterator[IO[bytes]]:
-    unfinished = f"{path}.{secrets.token_hex(4)}"
-    with files.open(unfinished, "wb") as file:
-        yield file
-    files.mv(unfinished, path)
-
-
-def _stem(folder: str, number: int) -> str:
+def part_stem(folder: str, number: int) -> str:
+    """The files of a part, without the ends of their names."""
     return f"{folder}/part-{number:05d}"
 
 

@@ -17,16 +17,11 @@ from ecg_spark.flow import SAMPLES, VARIANTS, Row, flow_rows
 from ecg_spark.genetics.genotypes.contigs import AUTOSOMES, CONTIGS
 from ecg_spark.genetics.genotypes.packed import MISSING
 from ecg_spark.genetics.genotypes.parts import (
-    WRITTEN,
     Batch,
     GenotypeSet,
-    told,
-    write_part,
-    write_parts,
-    written,
 )
 from ecg_spark.genetics.genotypes.reading import Imported
-from ecg_spark.genetics.genotypes.rows import NO_DOSAGE, Rows, calls_of, in_order, unpack
+from ecg_spark.genetics.genotypes.rows import NO_DOSAGE, Rows, as_calls, in_order
 from ecg_spark.genetics.genotypes.thresholds import (
     NO_VARIATION,
     ROUNDING,
@@ -34,6 +29,13 @@ from ecg_spark.genetics.genotypes.thresholds import (
     frequency_criteria,
     quality_criteria,
     tally,
+)
+from ecg_spark.genetics.genotypes.writing import (
+    WRITTEN,
+    told,
+    write_part,
+    write_parts,
+    written,
 )
 from ecg_spark.ids import read_id_list
 from ecg_spark.study_genetics import Genotypes
@@ -128,12 +130,10 @@ def quality_control(
     found, counted = _write(
         spark, raw, raw.samples.get_indexer(good.index), settings, folder, joins
     )
-    filters = {name: 0 for one in counted for name in one["filters"]}
-    flow_filters = {name: 0 for one in counted for name in one["flow"]}
-    for totals, key in ((filters, "filters"), (flow_filters, "flow")):
-        for one in counted:
-            for name, count in one[key].items():
-                totals[name] += count
+    filters, flow_filters = (
+        {name: int(sum(one[key].get(name, 0) for one in counted)) for name in counted[0][key]}
+        for key in ("filters", "flow")
+    )
     for name, count in filters.items():
         left.append(Left(name, left[-1].samples, count))
     _require(left, settings)
@@ -157,26 +157,23 @@ def _by_sample(spark: SparkSession, genotypes: GenotypeSet) -> tuple[pd.DataFram
     if not genotypes.parts:
         return pd.DataFrame({"call_rate": 0.0, "heterozygosity": np.nan}, genotypes.samples), 0
 
-    def count(number: int, batches: Iterator[Batch]) -> Iterator[pa.RecordBatch]:
-        counts, sizes = np.zeros((3, n), np.int64), np.zeros(2, np.int64)
+    def count(batches: Iterator[Batch]) -> NDArray[np.float64]:
+        counts, sizes = np.zeros((3, n)), np.zeros(2)
         for batch in batches:
             chromosome = _chromosomes(batch.sites)
             on_y = chromosome == "Y"
             autosomal = np.isin(chromosome, AUTOSOMES)
             sizes += [(~on_y).sum(), on_y.sum()]
             rows = batch.rows()
-            calls = calls_of(rows) if rows.dtype == np.uint16 else unpack(rows, n)
+            calls = as_calls(rows, n)
             known = rows != NO_DOSAGE if rows.dtype == np.uint16 else calls != MISSING
             counts[0] += known[~on_y].sum(axis=0)
             counts[1] += (calls[autosomal] == 1).sum(axis=0)
             counts[2] += (calls[autosomal] != MISSING).sum(axis=0)
-        content = np.concatenate([sizes, counts.ravel()]).tobytes()
-        yield pa.record_batch([pa.array([content], pa.binary())], ["counts"])
+        return np.concatenate([sizes, counts.ravel()])
 
-    frame = genotypes.map(spark, count, "counts binary", ["contig"])
-    parts = frame.rdd.map(lambda row: np.frombuffer(row["counts"], np.int64))
-    total = parts.treeReduce(lambda one, other: one + other)
-    n_rows, n_on_y = total[:2].tolist()
+    total = genotypes.total(spark, count, ["contig"])
+    n_rows, n_on_y = map(int, total[:2])
     known, het, called = total[2:].reshape(3, n)
     with np.errstate(invalid="ignore", divide="ignore"):
         table = pd.DataFrame(

@@ -39,14 +39,9 @@ from ecg_spark.genetics.genotypes.files import (
 )
 from ecg_spark.genetics.genotypes.parts import (
     SITES,
-    WRITTEN,
     Batch,
     GenotypeSet,
     batch_variants,
-    told,
-    write_part,
-    write_parts,
-    written,
 )
 from ecg_spark.genetics.genotypes.samples import (
     matched,
@@ -56,6 +51,13 @@ from ecg_spark.genetics.genotypes.samples import (
     read_psam_beside,
     read_vcf_ids,
     require_names,
+)
+from ecg_spark.genetics.genotypes.writing import (
+    WRITTEN,
+    told,
+    write_part,
+    write_parts,
+    written,
 )
 from ecg_spark.session import start_hail
 from ecg_spark.store import remove_folder

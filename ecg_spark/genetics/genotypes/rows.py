@@ -1,6 +1,6 @@
 """Genotypes of variants as rows of an array: packed calls, or dosages where calls do not suffice.
 
-PackedCalls calls are uint8 [variants, (samples + 3) / 4], two bits each, as in a .bed. Dosages are
+Packed calls are uint8 [variants, (samples + 3) / 4], two bits each, as in a .bed. Dosages are
 uint16 [variants, samples], in 16,384ths of an allele as plink2 holds them: the dosages of a BGEN of
 eight bits are 255ths, which one byte could not tell apart.
 """
@@ -66,9 +66,18 @@ def pack(calls: NDArray[np.int8]) -> PackedCalls:
     return _in_bytes(bits)
 
 
-def unpack(rows: Rows, samples: int) -> NDArray[np.int8]:
-    """Calls [variants, samples] of packed ones."""
+def as_calls(rows: Rows, samples: int) -> NDArray[np.int8]:
+    """Rows of either kind as calls [variants, samples], of dosages the hard ones."""
+    if rows.dtype == np.uint16:
+        return calls_of(rows)
     return BY_BYTE[rows].reshape(len(rows), -1)[:, :samples]
+
+
+def as_dosages(rows: Rows, samples: int) -> Dosages:
+    """Rows of either kind as dosages [variants, samples]."""
+    if rows.dtype == np.uint16:
+        return rows.astype(np.uint16, copy=False)
+    return _OF_BYTE[rows].reshape(len(rows), -1)[:, :samples]
 
 
 def in_order(rows: Rows, samples: NDArray[np.integer[Any]]) -> Rows:
@@ -88,10 +97,3 @@ def _in_bytes(bits: NDArray[np.uint8]) -> PackedCalls:
     return np.asarray(
         four[:, :, 0] | four[:, :, 1] << 2 | four[:, :, 2] << 4 | four[:, :, 3] << 6, np.uint8
     )
-
-
-def as_dosages(rows: Rows, samples: int) -> Dosages:
-    """Rows of either kind as dosages [variants, samples]."""
-    if rows.dtype == np.uint16:
-        return rows.astype(np.uint16, copy=False)
-    return _OF_BYTE[rows].reshape(len(rows), -1)[:, :samples]

@@ -7,7 +7,6 @@ the calls outside the pseudoautosomal regions is near 1 in men and near 0 in wom
 from collections.abc import Iterator
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
@@ -15,7 +14,7 @@ from pyspark.sql import functions as F
 from ecg_spark.genetics.genotypes.contigs import PSEUDOAUTOSOMAL, contig_of
 from ecg_spark.genetics.genotypes.packed import MISSING
 from ecg_spark.genetics.genotypes.parts import Batch, GenotypeSet
-from ecg_spark.genetics.genotypes.rows import calls_of, unpack
+from ecg_spark.genetics.genotypes.rows import as_calls
 from ecg_spark.genetics.genotypes.site_rows import named, site_rows
 
 MIN_VARIANTS = 200
@@ -44,21 +43,18 @@ def x_inbreeding(
         return None
     n_samples = len(genotypes.samples)
 
-    def count(_: int, batches: Iterator[Batch]) -> Iterator[pa.RecordBatch]:
+    def count(batches: Iterator[Batch]) -> NDArray[np.float64]:
         sums = np.zeros((3, n_samples))
         for batch in batches:
             af = batch.sites.column("af").to_numpy()
-            for places, rows in batch.kinds():
-                calls = calls_of(rows) if rows.dtype == np.uint16 else unpack(rows, n_samples)
-                known, own = calls != MISSING, af[places]
-                sums[0] += (known & (calls != 1)).sum(axis=0)
-                sums[1] += (1 - 2 * own * (1 - own)) @ known
-                sums[2] += known.sum(axis=0)
-        yield pa.record_batch([pa.array([sums.tobytes()], pa.binary())], ["sums"])
+            calls = as_calls(batch.rows(), n_samples)
+            known = calls != MISSING
+            sums[0] += (known & (calls != 1)).sum(axis=0)
+            sums[1] += (1 - 2 * af * (1 - af)) @ known
+            sums[2] += known.sum(axis=0)
+        return sums
 
-    # Summed in tasks: the driver holds those of a few, however many parts there are.
-    counted = genotypes.only(on_x).map(spark, count, "sums binary", ["af"])
-    sums = counted.rdd.map(lambda row: np.frombuffer(row["sums"])).treeReduce(np.add)
+    sums = genotypes.only(on_x).total(spark, count, ["af"])
     homozygous, expected, known = sums.reshape(3, n_samples)
     with np.errstate(invalid="ignore"):
         return np.asarray((homozygous - expected) / (known - expected))
