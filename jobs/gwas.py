@@ -8,6 +8,7 @@ import pandas as pd
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.gwas import run_gwas
+from ecg_spark.genetics.null_model.loco import prediction_files
 from ecg_spark.genetics.people.matching import read_id_map
 from ecg_spark.participants import read_participants, read_sex
 from ecg_spark.pipeline.latent_quality import linear_probes
@@ -40,7 +41,7 @@ def settings(study: Study) -> Any:
 
 
 def files(study: Study) -> Any:
-    """The participant table, and the other tables that the study names."""
+    """The participant table, the other tables and the predictions that the study names."""
     rare = study.gwas.rare
     tables = [
         study.participants.path,
@@ -51,7 +52,11 @@ def files(study: Study) -> Any:
         study.gwas.published,
         rare and rare.genes,
     ]
-    return [file_stamp(study.locate(path)) for path in tables if path]
+    places = [study.locate(path) for path in tables if path]
+    if study.gwas.predictions:
+        listed = study.locate(study.gwas.predictions)
+        places += [listed, *prediction_files(listed).values()]
+    return [file_stamp(place) for place in places]
 
 
 def work(context: Context) -> Summary:
@@ -63,7 +68,7 @@ def work(context: Context) -> Summary:
     latents = read_table(spark, LATENTS, inputs["encode"].path("latents"))
     traits = read_table(spark, TRAITS, inputs["average"].path("traits"))
     phenotypes, groups = participant_phenotypes(latents, traits, study.beats.leave_out)
-    tables = study.absolute(study.gwas, "genes", "published")
+    tables = study.absolute(study.gwas, "genes", "published", "predictions")
     rare = study.gwas.rare and study.absolute(study.gwas.rare, "genes")
     summary = run_gwas(
         spark,

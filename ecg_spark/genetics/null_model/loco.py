@@ -103,7 +103,7 @@ def take_loco(path: str, phenotypes: pd.DataFrame, covariates: pd.DataFrame) -> 
     Raises `DataError` where a phenotype, a chromosome or a person with a phenotype has no
     prediction, where the people of two files differ, or a file is compressed.
     """
-    listed = _read_list(path)
+    listed = prediction_files(path)
     names = list(map(str, phenotypes.columns))
     if lacking := [name for name in names if name not in listed]:
         raise DataError(
@@ -130,10 +130,18 @@ def take_loco(path: str, phenotypes: pd.DataFrame, covariates: pd.DataFrame) -> 
     return loco
 
 
-def _read_list(path: str) -> dict[str, str]:
-    """The files by phenotype."""
-    with fsspec.open(path, "r") as file:
-        rows = [line.split(maxsplit=1) for line in file if line.strip()]
+def prediction_files(path: str) -> dict[str, str]:
+    """The files of predictions by phenotype, as the list at `path` names them.
+
+    Raises `DataError` where there is no such list, or it is none.
+    """
+    try:
+        with fsspec.open(path, "r") as file:
+            rows = [line.split(maxsplit=1) for line in file if line.strip()]
+    except FileNotFoundError:
+        raise DataError(
+            "The list of predictions does not exist: correct gwas.predictions."
+        ) from None
     if not rows or any(len(row) != 2 for row in rows):
         raise DataError("The list of predictions has not a phenotype and a file in every line.")
     folder = path.rpartition("/")[0]
