@@ -78,7 +78,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A trained model in its run, with the figures that were logged there.
+    """A trained model in its run, with the figures of its validation people.
 
     `judged` are the networks with the validation beats of each.
     """
@@ -226,8 +226,8 @@ def judge(plan: Plan, outcome: Outcome) -> tuple[Metrics, list[tuple[FoldEncoder
         client.log_param(run_id, "beats_tested", len(theirs))
         if len(theirs):
             judged.append((own, theirs))
-            metrics = compare(judged[-1:], TESTED, TESTED_PEER)
             if len(outcome.fold_run_ids) > 1:
+                metrics = compare(judged[-1:], TESTED, TESTED_PEER)
                 mlflow.log_metrics(main_figures(metrics), step=epochs, run_id=run_id)
     if len(outcome.fold_run_ids) > 1:
         client.log_param(outcome.run_id, "beats_tested", len(beats))
