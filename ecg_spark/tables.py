@@ -163,7 +163,7 @@ FLOW = Table(
     ("step", "unit", "reason"),
     schema(
         place=WHOLE,  # in the order in which a reader wants the rows of a step, from 0
-        step=TEXT,  # ingest, average, encode, genotypes, gwas
+        step=TEXT,  # ingest, average, encode, genotypes, cohort, associations
         unit=TEXT,  # what is counted: see flow.UNITS
         reason=TEXT,  # why the step left out n of them, or flow.CAME_IN, flow.WENT_ON
         n=LongType(),

@@ -6,12 +6,12 @@ from importlib import import_module
 from pathlib import Path
 
 from ecg_spark.errors import UsageError
-from ecg_spark.store import Store
 from ecg_spark.study import load_study, study_template
 from jobs.simulate import add_options, simulate
-from jobs.step import Step, guarded, print_line, run_step
+from jobs.step import Step, guarded, print_line, run_steps
 
-STEPS = ("ingest", "average", "train", "encode", "genotypes", "gwas", "report")
+GWAS = ("cohort", "null_model", "associations", "rare", "findings")
+STEPS = ("ingest", "average", "train", "encode", "genotypes", *GWAS, "report")
 """The steps in the order in which `ecg-spark run` takes them."""
 
 
@@ -42,7 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     for name in STEPS:
         step = commands.add_parser(name, help=f"run the step '{name}'")
         step.set_defaults(action=_run, steps=(name,))
-    for name in ("run", *STEPS):
+    gwas = commands.add_parser("gwas", help=f"run the steps {', '.join(GWAS)}")
+    gwas.set_defaults(action=_run, steps=GWAS)
+    for name in ("run", "gwas", *STEPS):
         command = commands.choices[name]
         command.add_argument("study", type=Path, help="the study file")
         command.add_argument("--force", action="store_true", help="redo what is published already")
@@ -81,12 +83,7 @@ def _sweep(options: argparse.Namespace) -> None:
 def _run(options: argparse.Namespace) -> None:
     study = load_study(options.study)
     steps: list[Step] = [import_module(f"jobs.{name}").STEP for name in options.steps]
-    store = Store(study.output_path)
-    for step in steps:
-        if store.published(step.name) is None:
-            step.check(study)
-    for step in steps:
-        print_line(run_step(step, study, force=options.force))
+    run_steps(steps, study, force=options.force)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,14 @@ from ecg_spark.store import file_stamp
 from ecg_spark.study import Study
 from jobs.step import Context, Step, Summary, main
 
-OF_THE_TESTS = {"pairing", "id_map", "keep_variants", "exclude_variants", "regions"}
-"""Keys that do not change the checked set, but whom and what the step `gwas` tests."""
+OF_THE_COHORT = {"pairing", "id_map"}
+OF_THE_TESTS = {"keep_variants", "exclude_variants", "regions"}
+"""Keys that do not change the checked set, but who and what of it is analysed."""
 
 
 def settings(study: Study) -> Any:
     """The genotype set, its filters, and the seed of the choice of variants."""
-    return [study.genotypes.model_dump(exclude=OF_THE_TESTS), study.seed]
+    return [study.genotypes.model_dump(exclude=OF_THE_COHORT | OF_THE_TESTS), study.seed]
 
 
 def files(study: Study) -> Any:

@@ -9,7 +9,7 @@ from ecg_spark.study import Study
 from jobs.average import STEP as AVERAGE
 from jobs.encode import STEP as ENCODE
 from jobs.genotypes import STEP as GENOTYPES
-from jobs.gwas import STEP as GWAS
+from jobs.gwas import STEPS as GWAS
 from jobs.ingest import STEP as INGEST
 from jobs.step import Context, Step, Summary, main
 from jobs.train import STEP as TRAIN
@@ -34,7 +34,7 @@ def work(context: Context) -> Summary:
 
 STEP = Step(
     "report",
-    (INGEST, AVERAGE, TRAIN, ENCODE, GENOTYPES, GWAS),
+    (INGEST, AVERAGE, TRAIN, ENCODE, GENOTYPES, *GWAS),
     settings,
     work,
     files,

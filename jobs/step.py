@@ -9,7 +9,7 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,22 +134,34 @@ def _present(step: Step, study: Study, store: Store) -> Publication:
     return publication
 
 
-def parse(step: Step, arguments: list[str] | None) -> argparse.Namespace:
-    """The options of `jobs/<step>.py`."""
+def run_steps(steps: Sequence[Step], study: Study, *, force: bool = False) -> None:
+    """Run steps in their order and print a line for each.
+
+    What a step needs from the user is looked at before the first one starts, unless the step is
+    published: files may have been archived since.
+    """
+    store = Store(study.output_path)
+    for step in steps:
+        if store.published(step.name) is None:
+            step.check(study)
+    for step in steps:
+        print_line(run_step(step, study, force=force))
+
+
+def parse(name: str, arguments: list[str] | None) -> argparse.Namespace:
+    """The options of `jobs/<name>.py`."""
     parser = argparse.ArgumentParser(
-        prog=f"jobs/{step.name}.py", description=f"Run the step '{step.name}' of a study."
+        prog=f"jobs/{name}.py", description=f"Run the step '{name}' of a study."
     )
     parser.add_argument("--study", required=True, help="the study file")
     parser.add_argument("--force", action="store_true", help="redo it though it is published")
     return parser.parse_args(arguments)
 
 
-def main(step: Step, arguments: list[str] | None = None) -> int:
-    """The entry of `jobs/<step>.py --study study.yaml [--force]`."""
-    options = parse(step, arguments)
-    return guarded(
-        lambda: print_line(run_step(step, load_study(options.study), force=options.force))
-    )
+def main(*steps: Step, name: str | None = None, arguments: list[str] | None = None) -> int:
+    """The entry of `jobs/<name>.py --study study.yaml [--force]`; its name is that of its step."""
+    options = parse(name or steps[0].name, arguments)
+    return guarded(lambda: run_steps(steps, load_study(options.study), force=options.force))
 
 
 def print_line(summary: Summary) -> None:

@@ -65,7 +65,7 @@ def join(step: Step, arguments: list[str] | None = None) -> int:
 
     It looks as the first does whether there is anything to do, and trains along.
     """
-    options = parse(step, arguments)
+    options = parse(step.name, arguments)
 
     def act() -> None:
         study = load_study(options.study)

@@ -27,12 +27,12 @@ def test_what_comes_in_is_left_out_or_goes_on(left_out, went_on):
 def test_counts_that_do_not_add_up_are_refused(left_out, went_on, lost):
     total = went_on + sum(left_out.values())
     with pytest.raises(AssertionError, match="lost count of people"):
-        flow_rows("gwas", PEOPLE, total + lost, left_out, went_on)
+        flow_rows("cohort", PEOPLE, total + lost, left_out, went_on)
 
 
 def test_an_unknown_unit_is_refused():
     with pytest.raises(AssertionError, match="not a unit"):
-        flow_rows("gwas", "files", 1, {}, 1)
+        flow_rows("cohort", "files", 1, {}, 1)
 
 
 @given(REASONS, REASONS, st.integers(0, 10**6), st.integers(0, 10**6))

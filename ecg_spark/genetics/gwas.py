@@ -1,291 +1,380 @@
-"""The step `gwas`: from phenotypes and genotypes to associations, loci and exchange files."""
+"""The association study, stage by stage: each writes into a folder what the next ones read.
+
+    prepare_cohort        who is analysed, their phenotypes and covariates
+    prepare_null_model    what the rest of the genome predicts of the phenotypes
+    associate_variants    every variant against every phenotype
+    associate_genes       rare variants, gene by gene
+    describe_findings     loci, their signals and linkage, heritability, genetic correlation
+
+A stage is a step of the pipeline: it is done again only where what it stands on has changed, so a
+change of the clumping or of a gene table computes no test again. Each returns its summary.
+"""
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
-from scipy.stats import chi2
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.findings.catalogue import Tests, read_annotation, write_loci
 from ecg_spark.genetics.findings.polygenic import write_polygenic
 from ecg_spark.genetics.genotypes.choice import choose
 from ecg_spark.genetics.genotypes.contigs import AUTOSOMES, CONTIGS
-from ecg_spark.genetics.genotypes.packed import Packed
-from ecg_spark.genetics.genotypes.parts import GenotypeSet, open_set
+from ecg_spark.genetics.genotypes.parts import open_set
 from ecg_spark.genetics.genotypes.view import packed_view
-from ecg_spark.genetics.null_model.cohort import Brought, Cohort, gather
-from ecg_spark.genetics.null_model.loco import take_loco
+from ecg_spark.genetics.null_model.cohort import Brought, Cohort, gather, load_cohort, save_cohort
+from ecg_spark.genetics.null_model.loco import load_loco, save_loco, take_loco
 from ecg_spark.genetics.null_model.phenotypes import (
+    by_missingness,
     correlation_of,
     effective_number,
     rank_inverse_normal,
 )
-from ecg_spark.genetics.null_model.whole_genome import Offsets, predict_by_genome, thinned
+from ecg_spark.genetics.null_model.whole_genome import (
+    BLOCK_VARIANTS,
+    MAX_VARIANTS,
+    Offsets,
+    predict_by_genome,
+    thinned,
+)
 from ecg_spark.genetics.outputs.sumstats import Context, export_sumstats, write_regenie_inputs
 from ecg_spark.genetics.outputs.tables import (
-    ANALYSED,
     GENES,
+    OMNIBUS,
     RELATIVES,
     SCORES,
     write_associations,
     write_omnibus,
 )
-from ecg_spark.genetics.people.analysed import (
-    has_result,
-    in_words,
-    left_out_of,
-    people_of,
-    variant_flow,
-)
+from ecg_spark.genetics.people.analysed import has_result, in_words, left_out_of, variant_flow
+from ecg_spark.genetics.sizes import of_associations, of_findings, of_null_model
 from ecg_spark.genetics.testing import blocks
+from ecg_spark.genetics.testing.gene_table import matched_genes, read_genes
+from ecg_spark.genetics.testing.inflation import group_means, inflation
 from ecg_spark.genetics.testing.results import TESTS
+from ecg_spark.needs import require
 from ecg_spark.session import start_hail
-from ecg_spark.store import remove_folder
 from ecg_spark.study_genetics import Genotypes, Gwas
-from ecg_spark.tables import FLOW, read_table, write_rows
+from ecg_spark.tables import ASSOCIATIONS, FLOW, read_table, write_rows
 
 log = logging.getLogger(__name__)
 
 LATENT_GROUPS = ("vae", "pca")
 """Groups of phenotypes that are also tested together."""
 
+VARIANTS = "variants"
+"""The folder of the checked genotype set among what `prepare_genotypes` writes."""
 
-def run_gwas(
+BY_VARIANT = "by_variant"
+"""The folder of the tests, one row per variant (see `results.TESTS`)."""
+
+
+def prepare_cohort(
     spark: SparkSession,
-    genotypes_folder: str,
-    phenotypes: pd.DataFrame,
-    groups: Mapping[str, Sequence[str]],
-    covariates: pd.DataFrame,
+    genotypes: str,
+    brought: Brought,
     genotype_settings: Genotypes,
     settings: Gwas,
     folder: str,
     seed: int,
-    is_male: pd.Series | None = None,
-    told: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Test the variants of a prepared genotype set against every phenotype, and find the loci.
+    """Choose who is analysed, and prepare their phenotypes and covariates.
 
-    `genotypes_folder`: what `prepare_genotypes` wrote. `phenotypes` and `covariates` have one row a
-    participant, indexed by participant id, NaN where missing; `groups` names the columns of
-    `phenotypes` by group: `vae` and `pca` (also tested together) and `traits`. Everybody is
-    analysed who has every covariate and, unless the null model is whole_genome, is in the unrelated
-    set; phenotypes are rank-inverse-normal transformed, covariates and principal components are
-    terms of the regression. People whose X chromosome contradicts `is_male` (1, 0 or NaN, by
-    participant) are left out. Variants must pass the thresholds of `genotype_settings` among the
-    people of each phenotype. `told` are notes on the tables that these came from; they stand
-    before those of this step. Ids are compared in normal form (`ecg_spark.ids`).
+    `genotypes`: the folder that `prepare_genotypes` wrote. Everybody is analysed who has every
+    covariate and, unless the null model is whole_genome, is in the unrelated set; phenotypes are
+    rank-inverse-normal transformed; covariates and principal components are terms of the
+    regression. People whose X chromosome contradicts their sex are left out. Ids are compared in
+    normal form (`ecg_spark.ids`).
 
-    Writes the tables associations, omnibus, loci, signals, ld, nearby_genes, heritability,
-    genetic_correlation, genes, flow (who and what was left out, why) and analysed (who was not),
-    sumstats/ (GWAS-SSF, and REGENIE's format), regenie/ (the phenotypes as tested and the
-    covariates, for its runs) and whole_genome/ (predictions as its step 1 writes them).
-    A locus of a single phenotype passes `settings.p_threshold` divided by the effective number of
-    phenotypes in its group, one of the omnibus test `p_threshold`. Returns the summary: who was
-    analysed, thresholds as -log10 p, lambda and heritability of every phenotype, loci found.
+    Writes the tables analysed (who) and flow (who was left out, and why), phenotypes and covariates
+    (see `save_cohort`) and regenie/, the same for REGENIE's runs.
 
     Raises `DataError` where ids do not match, a person has two samples, the sexes are coded the
     other way round, or nothing can be tested.
     """
-    brought = Brought(phenotypes, groups, covariates, is_male, told)
-    table_of_scores = read_table(spark, SCORES, f"{genotypes_folder}/scores")
-    scores = pd.DataFrame(table_of_scores.toPandas()).set_index("s")
-    whole = settings.null_model == "whole_genome"
-    cohort = gather(scores, brought, genotype_settings, whole, seed)
-    # Tables that the study names are read, and refused, before the hours of computing.
-    annotation = read_annotation(settings)
-    plan = _variants(spark, genotypes_folder, genotype_settings, settings)
-    offsets = Offsets(None, None)
-    if whole:
-        given = settings.predictions
-        offsets = _offsets(
-            spark, genotypes_folder, plan, cohort, genotype_settings, given, folder, seed
+    scores = pd.DataFrame(read_table(spark, SCORES, f"{genotypes}/scores").toPandas())
+    keep_relatives = settings.null_model == "whole_genome"
+    found = gather(scores.set_index("s"), brought, genotype_settings, keep_relatives, seed)
+    cohort = found.cohort
+    save_cohort(cohort, folder)
+    write_rows(found.flow.rows(), FLOW, f"{folder}/{FLOW.name}")
+    write_regenie_inputs(cohort.tested, cohort.terms, f"{folder}/regenie")
+    log.info("cohort: %d people, %d phenotypes", *cohort.tested.shape)
+    return {
+        "participants": found.participants,
+        "genotyped_samples": found.flow.filters[0]["samples"],
+        "matched": found.matched,
+        "people": found.flow.filters,
+        "analysed": len(cohort.terms),
+        "pairing": genotype_settings.pairing,
+        "phenotypes": {key: len(members) for key, members in cohort.groups.items()},
+        "covariates": list(cohort.terms.columns),
+        "notes": list(found.notes),
+    }
+
+
+def prepare_null_model(
+    spark: SparkSession,
+    genotypes: str,
+    cohort_folder: str,
+    genotype_settings: Genotypes,
+    settings: Gwas,
+    folder: str,
+    seed: int,
+) -> dict[str, Any]:
+    """Fit the whole-genome regression, or take the predictions that the study names.
+
+    Writes whole_genome/ (predictions as REGENIE's step 1 writes them) and loco.json, which
+    describes them; nothing where the null model is none.
+    """
+    if settings.null_model == "none":
+        return {"null_model": "none", "predicted_by_genome": {}, "notes": []}
+    cohort = load_cohort(cohort_folder)
+    if settings.predictions:
+        loco = take_loco(settings.predictions, cohort.tested, cohort.terms)
+    else:
+        order = np.random.default_rng(seed).permutation(len(cohort.terms))  # tears families apart
+        tested, terms = cohort.tested.iloc[order], cohort.terms.iloc[order]
+        if genotype_settings.model:
+            stands_on = packed_view(open_set(f"{genotypes}/model"))
+        else:
+            stands_on = packed_view(open_set(f"{genotypes}/{VARIANTS}").where("is_candidate"))
+        autosomal = stands_on.sites["contig"].map(CONTIGS).isin(AUTOSOMES)
+        variants = np.flatnonzero(autosomal & stands_on.sites["is_common"].to_numpy())
+        if not genotype_settings.model:
+            variants = thinned(spark, stands_on, variants, terms.index, seed)
+        people, phenotypes = tested.shape
+        blocks = min(len(variants), MAX_VARIANTS) // BLOCK_VARIANTS + len(AUTOSOMES)
+        require(
+            spark,
+            f"Whole-genome regression of {phenotypes} phenotypes of {people} people",
+            folder,
+            of_null_model(
+                people, len(stands_on.samples), phenotypes, terms.shape[1], len(stands_on.sites),
+                blocks,
+            ),
+        )  # fmt: skip
+        place = f"{folder}/whole_genome"
+        loco = predict_by_genome(spark, stands_on, variants, tested, terms, place, seed)
+        log.info("null model: the whole genome predicts up to %.3f", max(loco.r2.values()))
+    save_loco(loco.of(cohort.terms.index), folder)
+    return {
+        "null_model": settings.null_model,
+        "predicted_by_genome": dict(loco.r2),
+        "notes": Offsets(loco, None).notes,
+    }
+
+
+def _offsets(
+    spark: SparkSession, genotypes: str, cohort: Cohort, null_model: str, settings: Gwas
+) -> Offsets:
+    """What the whole genome says of the phenotypes, and who is related, where that is used."""
+    if settings.null_model == "none":
+        return Offsets(None, None)
+    pairs = read_table(spark, RELATIVES, f"{genotypes}/relatives")
+    return Offsets(load_loco(null_model, cohort.terms.index), pd.DataFrame(pairs.toPandas()))
+
+
+def associate_variants(
+    spark: SparkSession,
+    genotypes: str,
+    cohort_folder: str,
+    null_model: str,
+    genotype_settings: Genotypes,
+    settings: Gwas,
+    folder: str,
+) -> dict[str, Any]:
+    """Test the variants of the checked set against every phenotype of the cohort.
+
+    Variants must pass the thresholds of `genotype_settings` among the people of each phenotype.
+
+    Writes the tests, one row per variant, by_variant; the tables associations, omnibus (the latents
+    of a model together) and flow (which variants were left out, and why); sumstats/ (GWAS-SSF, and
+    REGENIE's format). The summary has lambda and the mean chi-squared of every phenotype.
+
+    Raises `DataError` where no variant can be tested.
+    """
+    cohort = load_cohort(cohort_folder)
+    offsets = _offsets(spark, genotypes, cohort, null_model, settings)
+    candidates = open_set(f"{genotypes}/{VARIANTS}").where("is_candidate")
+    to_test, unwanted, listed = choose(spark, candidates, genotype_settings)
+    if settings.engine_used == "hail":
+        start_hail(spark)
+        from ecg_spark.genetics.testing.hail import associate as by_hail
+
+        associate: Any = partial(by_hail, reference_genome=genotype_settings.reference_genome)
+    else:
+        associate = blocks.associate
+    people, phenotypes = cohort.tested.shape
+    patterns = len(by_missingness(cohort.tested))
+    require(
+        spark,
+        f"The tests of {to_test.variants} variants against {phenotypes} phenotypes of {people} "
+        f"people",
+        folder,
+        of_associations(people, phenotypes, cohort.terms.shape[1], patterns, to_test.variants),
+    )
+    together = {key: cohort.groups[key] for key in LATENT_GROUPS if key in cohort.groups}
+    notes, frames = list(listed), []
+    of_set = to_test.sites(["set"])["set"].to_numpy()
+    for number in range(1 + len(genotype_settings.separate)):
+        own = cohort.of_set(number)
+        if not len(own):
+            notes.append(f"nobody analysed is in set {number} of genotypes.separate")
+            continue
+        frames.append(
+            associate(
+                spark,
+                to_test.only(of_set == number),
+                phenotypes=cohort.tested.loc[own].apply(_ranked),
+                covariates=cohort.terms.loc[own],
+                together=together,
+                offsets=offsets.loco,
+                relatives=offsets.relatives,
+                thresholds=genotype_settings,
+            )
         )
-    rows, notes_on_sets = _tests(spark, plan, cohort, offsets, genotype_settings, folder)
-    rows_of_flow = [*cohort.flow.rows(), *variant_flow(rows, plan.unwanted)]
-    write_rows(rows_of_flow, FLOW, f"{folder}/{FLOW.name}")
-    analysed = [{"s": s, "participant_id": owner} for s, owner in cohort.people.items()]
-    write_rows(analysed, ANALYSED, f"{folder}/{ANALYSED.name}")
-    n_variants = rows_of_flow[-1]["n"]
+    reduce(DataFrame.unionByName, frames).write.parquet(f"{folder}/{BY_VARIANT}")
+    rows = spark.read.schema(TESTS).parquet(f"{folder}/{BY_VARIANT}")
+    own_flow = variant_flow(rows, unwanted)
+    write_rows(own_flow, FLOW, f"{folder}/{FLOW.name}")
+    n_variants = own_flow[-1]["n"]
     if not n_variants:
         raise DataError(
-            f"No variant can be tested in the people analysed: {in_words(rows_of_flow[-3:])} "
+            f"No variant can be tested in the people analysed: {in_words(own_flow[-3:])} "
             f"Loosen the thresholds under genotypes in the study file."
         )
     rows = rows.filter(has_result())
     associations = write_associations(rows, folder)
-    omnibus = write_omnibus(rows, folder)
-    log.info("gwas: %d phenotypes tested in %d samples", cohort.tested.shape[1], len(cohort.terms))
+    write_omnibus(rows, folder)
+    log.info("associations: %d variants, %d phenotypes", n_variants, cohort.tested.shape[1])
+    flow = [*_flow_of(spark, genotypes), *_flow_of(spark, cohort_folder), *own_flow]
+    files = export_sumstats(
+        associations, f"{folder}/sumstats", _context(cohort, genotype_settings, settings, flow)
+    )
+    lambdas, chi_squared = inflation(associations)
+    return {
+        "variants": n_variants,
+        "left_out": left_out_of(flow),
+        "lambda": {name: round(value, 4) for name, value in lambdas.items()},
+        "mean_lambda": group_means(lambdas, cohort.groups),
+        "mean_chi2": group_means(chi_squared, cohort.groups),
+        "sumstats": len(files),
+        "engine": settings.engine_used,
+        "notes": notes,
+    }
 
-    thresholds, effective = _thresholds(cohort, settings)
-    tests = Tests(associations, omnibus, cohort.groups, thresholds)
-    found = write_loci(plan.candidates, tests, cohort, offsets, settings, annotation, folder)
-    before = read_table(spark, FLOW, f"{genotypes_folder}/{FLOW.name}").orderBy("unit", "place")
-    whole_flow = [*[row.asDict() for row in before.collect()], *rows_of_flow]
-    notes_on_pairing = []
+
+def _flow_of(spark: SparkSession, folder: str) -> list[dict[str, Any]]:
+    """The rows of the table `flow` that a stage has published."""
+    table = read_table(spark, FLOW, f"{folder}/{FLOW.name}").orderBy("unit", "place")
+    return [row.asDict() for row in table.collect()]
+
+
+def _context(
+    cohort: Cohort, genotype_settings: Genotypes, settings: Gwas, flow: list[dict[str, Any]]
+) -> Context:
+    """What the sidecars of the summary statistics tell of the study."""
+    notes = [in_words(flow)]
     if genotype_settings.pairing == "random":
-        notes_on_pairing.append(
-            "Samples and participants were paired at random: there is no association to find."
+        notes.insert(
+            0, "Samples and participants were paired at random: there is no association to find."
         )
-    context = Context(
+    return Context(
         genotype_settings.reference_genome,
         list(cohort.terms.columns),
         genotype_settings.min_maf,
-        plan.engine,
-        whole,
-        " ".join([*notes_on_pairing, in_words(whole_flow)]),
+        settings.engine_used,
+        settings.null_model == "whole_genome",
+        " ".join(notes),
     )
-    files = export_sumstats(associations, f"{folder}/sumstats", context)
-    write_regenie_inputs(cohort.tested, cohort.terms, f"{folder}/regenie")
-    lambdas, chi_squared = inflation(associations)
-    polygenic = write_polygenic(
-        spark, plan.candidates, rows, cohort.terms, list(cohort.tested.columns),
-        [name for key in ("vae", "traits") for name in cohort.groups.get(key, [])], folder,
-    )  # fmt: skip
-    genes = _genes(spark, plan, cohort, settings, genotype_settings.reference_genome)
-    write_rows(genes, GENES, f"{folder}/{GENES.name}")
-    remove_folder(f"{folder}/.tests")
-    return {
-        "participants": cohort.participants,
-        "genotyped_samples": cohort.flow.filters[0]["samples"],
-        "matched": cohort.matched,
-        "people": cohort.flow.filters,
-        "analysed": len(cohort.terms),
-        "pairing": genotype_settings.pairing,
-        "variants": n_variants,
-        "left_out": left_out_of(whole_flow),
-        "phenotypes": {key: len(members) for key, members in cohort.groups.items()},
-        "covariates": list(cohort.terms.columns),
-        "notes": [
-            *cohort.notes, *plan.notes, *notes_on_sets, *cohort.notes_on_phenotypes, *offsets.notes
-        ],
-        "thresholds": {key: round(float(value), 4) for key, value in thresholds.items()},
-        "effective_phenotypes": {key: round(value, 2) for key, value in effective.items()},
-        "lambda": {name: round(value, 4) for name, value in lambdas.items()},
-        "mean_lambda": _group_means(lambdas, cohort.groups),
-        "mean_chi2": _group_means(chi_squared, cohort.groups),
-        "loci": found,
-        "sumstats": len(files),
-        "null_model": settings.null_model,
-        "engine": plan.engine,
-        "predicted_by_genome": dict(offsets.loco.r2) if offsets.loco else {},
-        **polygenic,
-        "genes": len({one["gene"] for one in genes}),
-    }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Variants:
-    """What is tested: the genotype set, the chosen variants `to_test`, the calls of all
-    `candidates`, the chosen `genes`, the `engine`, how many variants the study did not want, by
-    reason, and notes."""
+def associate_genes(
+    spark: SparkSession,
+    genotypes: str,
+    cohort_folder: str,
+    genotype_settings: Genotypes,
+    settings: Gwas,
+    folder: str,
+) -> dict[str, Any]:
+    """Burden and SKAT of the rare variants of each gene, where the study names a table of them.
 
-    genotypes: GenotypeSet
-    to_test: GenotypeSet
-    candidates: Packed
-    genes: pd.DataFrame | None
-    engine: str
-    unwanted: Mapping[str, int]
-    notes: tuple[str, ...]
-
-
-def _variants(
-    spark: SparkSession, folder: str, genotype_settings: Genotypes, settings: Gwas
-) -> Variants:
-    """What is tested, and by which engine."""
-    genotypes = open_set(f"{folder}/variants")
-    notes, chosen = [], None
+    Writes the table genes, empty where the study names none. Raises `DataError` where not one of
+    the variants of that table is in the genotype set.
+    """
+    records: list[dict[str, Any]] = []
+    notes = []
     if settings.rare is not None:
         start_hail(spark)
-        from ecg_spark.genetics.testing.rare import matched_genes, read_genes
+        from ecg_spark.genetics.testing.rare import gene_tests
 
         genome = genotype_settings.reference_genome
-        chosen = read_genes(settings.rare.genes, genome, settings.rare.consequences)
-        chosen, note = matched_genes(spark, genotypes, chosen)
+        whole_set, cohort = open_set(f"{genotypes}/{VARIANTS}"), load_cohort(cohort_folder)
+        table = read_genes(settings.rare.genes, genome, settings.rare.consequences)
+        table, note = matched_genes(spark, whole_set, table)
         notes.append(note)
-    candidates = genotypes.where("is_candidate")
-    to_test, unwanted, listed = choose(spark, candidates, genotype_settings)
-    engine, seen = settings.engine_used, packed_view(candidates)
-    return Variants(genotypes, to_test, seen, chosen, engine, unwanted, (*notes, *listed))
+        # An offset is for one chromosome; relatives are left out of these tests instead.
+        alone = cohort.unrelated.to_numpy()
+        records = gene_tests(
+            spark, whole_set, genome, table, settings.rare.max_maf, cohort.tested[alone],
+            cohort.terms[alone],
+        )  # fmt: skip
+    write_rows(records, GENES, f"{folder}/{GENES.name}")
+    return {"genes": len({one["gene"] for one in records}), "notes": notes}
 
 
-def _offsets(
+def describe_findings(
     spark: SparkSession,
-    genotypes_folder: str,
-    plan: Variants,
-    cohort: Cohort,
-    settings: Genotypes,
-    given: str | None,
+    genotypes: str,
+    cohort_folder: str,
+    null_model: str,
+    tests: str,
+    settings: Gwas,
     folder: str,
-    seed: int,
-) -> Offsets:
-    """What the whole genome says of the phenotypes, and who is related."""
-    pairs = read_table(spark, RELATIVES, f"{genotypes_folder}/relatives")
-    if given:
-        loco = take_loco(given, cohort.tested, cohort.terms)
-        return Offsets(loco, pd.DataFrame(pairs.toPandas()))
-    order = np.random.default_rng(seed).permutation(len(cohort.terms))  # tears families apart
-    stands_on = plan.candidates
-    if settings.model:
-        stands_on = packed_view(open_set(f"{genotypes_folder}/model"))
-    is_common = stands_on.sites["is_common"].to_numpy()
-    autosomal = stands_on.sites["contig"].map(CONTIGS).isin(AUTOSOMES)
-    variants = np.flatnonzero(autosomal & is_common)
-    tested, terms = cohort.tested.iloc[order], cohort.terms.iloc[order]
-    if not settings.model:
-        variants = thinned(spark, stands_on, variants, terms.index, seed)
-    place = f"{folder}/whole_genome"
-    loco = predict_by_genome(spark, stands_on, variants, tested, terms, place, seed)
-    log.info("gwas: the whole genome predicts up to %.3f", max(loco.r2.values()))
-    return Offsets(loco, pd.DataFrame(pairs.toPandas()))
+) -> dict[str, Any]:
+    """Find the loci among the tests, and what all variants say together.
 
+    `tests`: the folder that `associate_variants` wrote. A locus of a single phenotype passes
+    `settings.p_threshold` divided by the effective number of phenotypes in its group, one of the
+    omnibus test `p_threshold`.
 
-def _tests(
-    spark: SparkSession,
-    plan: Variants,
-    cohort: Cohort,
-    offsets: Offsets,
-    settings: Genotypes,
-    folder: str,
-) -> tuple[DataFrame, list[str]]:
-    """The tests of all sets, one row per variant (see `results.TESTS`), and notes."""
-    if plan.engine == "hail":
-        start_hail(spark)
-        from ecg_spark.genetics.testing.hail import associate as by_hail
-
-        associate: Any = partial(by_hail, reference_genome=settings.reference_genome)
-    else:
-        associate = blocks.associate
-    together = {key: cohort.groups[key] for key in LATENT_GROUPS if key in cohort.groups}
-    notes, frames = [], []
-    of_set = plan.to_test.sites(["set"])["set"].to_numpy()
-    for number in range(1 + len(settings.separate)):
-        own = people_of(number, cohort.sets, cohort.terms.index)
-        if not len(own):
-            notes.append(f"nobody analysed is in set {number} of genotypes.separate")
-            continue
-        values, terms = cohort.tested.loc[own].apply(_ranked), cohort.terms.loc[own]
-        part = plan.to_test.only(of_set == number)
-        frames.append(
-            associate(
-                spark,
-                part,
-                phenotypes=values,
-                covariates=terms,
-                together=together,
-                offsets=offsets.loco,
-                relatives=offsets.relatives,
-                thresholds=settings,
-            )
-        )
-    reduce(DataFrame.unionByName, frames).write.parquet(f"{folder}/.tests")
-    return spark.read.schema(TESTS).parquet(f"{folder}/.tests"), notes
+    Writes the tables loci, signals, ld, nearby_genes, heritability and genetic_correlation. The
+    summary has the thresholds as -log10 p, and how many loci each method found.
+    """
+    # Tables that the study names are read, and refused, before anything is computed.
+    annotation = read_annotation(settings)
+    cohort = load_cohort(cohort_folder)
+    offsets = _offsets(spark, genotypes, cohort, null_model, settings)
+    chosen = open_set(f"{genotypes}/{VARIANTS}").where("is_candidate")
+    people, phenotypes = cohort.tested.shape
+    require(
+        spark,
+        f"The description of the findings among {chosen.variants} variants",
+        folder,
+        of_findings(people, phenotypes, chosen.variants),
+    )
+    candidates = packed_view(chosen)
+    thresholds, effective = _thresholds(cohort, settings)
+    associations = read_table(spark, ASSOCIATIONS, f"{tests}/{ASSOCIATIONS.name}")
+    omnibus = read_table(spark, OMNIBUS, f"{tests}/{OMNIBUS.name}")
+    published = Tests(associations, omnibus, cohort.groups, thresholds)
+    loci = write_loci(candidates, published, cohort, offsets, settings, annotation, folder)
+    log.info("findings: %d loci", sum(loci.values()))
+    rows = spark.read.schema(TESTS).parquet(f"{tests}/{BY_VARIANT}").filter(has_result())
+    polygenic = write_polygenic(
+        spark, candidates, rows, cohort.terms, list(cohort.tested.columns),
+        [name for key in ("vae", "traits") for name in cohort.groups.get(key, [])], folder,
+    )  # fmt: skip
+    return {
+        "thresholds": {key: round(float(value), 4) for key, value in thresholds.items()},
+        "effective_phenotypes": {key: round(value, 2) for key, value in effective.items()},
+        "loci": loci,
+        **polygenic,
+    }
 
 
 def _thresholds(cohort: Cohort, settings: Gwas) -> tuple[dict[str, float], dict[str, float]]:
@@ -300,55 +389,6 @@ def _thresholds(cohort: Cohort, settings: Gwas) -> tuple[dict[str, float], dict[
     return thresholds, effective
 
 
-def _genes(
-    spark: SparkSession, plan: Variants, cohort: Cohort, settings: Gwas, reference_genome: str
-) -> list[dict[str, Any]]:
-    """The tests of rare variants, where the study wants them."""
-    if plan.genes is None or settings.rare is None:
-        return []
-    from ecg_spark.genetics.testing.rare import gene_tests
-
-    # An offset is for one chromosome; relatives are left out of these tests instead.
-    alone = cohort.terms.index.isin(cohort.unrelated)
-    return gene_tests(
-        spark, plan.genotypes, reference_genome, plan.genes, settings.rare.max_maf,
-        cohort.tested[alone], cohort.terms[alone],
-    )  # fmt: skip
-
-
-def inflation(associations: DataFrame) -> tuple[dict[str, float], dict[str, float]]:
-    """Two figures of each phenotype, in one pass over its tests: lambda, the median chi-squared
-    over its expectation (genomic control), and the mean chi-squared, (beta / se)².
-
-    Both are 1 where there is nothing to find.
-    """
-    square = F.when(F.col("se") > 0, F.pow(F.col("beta") / F.col("se"), 2))
-    rows = (
-        associations.groupBy("phenotype")
-        .agg(
-            F.percentile_approx("neg_log10_p", 0.5, 100_000).alias("median"),
-            F.avg(square).alias("mean"),
-        )
-        .orderBy("phenotype")
-        .collect()
-    )
-    expected = chi2.ppf(0.5, 1)
-    lambdas = {
-        row["phenotype"]: float(chi2.isf(10 ** -row["median"], 1) / expected)
-        for row in rows
-        if row["median"] is not None
-    }
-    return lambdas, {row["phenotype"]: row["mean"] for row in rows if row["mean"] is not None}
-
-
 def _ranked(values: pd.Series) -> pd.Series:
     """A phenotype rank-inverse-normal transformed among those who are left."""
     return pd.Series(rank_inverse_normal(values.to_numpy(float)), values.index)
-
-
-def _group_means(
-    values: Mapping[str, float], groups: Mapping[str, Sequence[str]]
-) -> dict[str, float]:
-    """The mean over the phenotypes of each group that have the figure."""
-    known = {key: [values[name] for name in groups[key] if name in values] for key in groups}
-    return {key: round(float(np.mean(own)), 4) for key, own in known.items() if own}

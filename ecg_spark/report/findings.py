@@ -42,7 +42,7 @@ def genotypes(material: Material) -> Section:
         "genotypes": summary,
         "qc_rows": [
             [row["filter"], row["samples"], row.get("variants", "–")]
-            for row in [*summary["filters"], *material.summary("gwas")["people"][1:]]
+            for row in [*summary["filters"], *material.summary("cohort")["people"][1:]]
         ],
         "figures": {
             "ancestry": scores.shape[1] > 1 and figures.embed(figures.ancestry(scores), "png")
@@ -54,12 +54,12 @@ def gwas(material: Material, planted: list[Planted]) -> tuple[Section, dict[str,
     """Manhattan and QQ plots of every group of tests, with their lambdas; and counts."""
     singles = survey(
         evidence.batches(
-            material.table("gwas", "associations"), [*VARIANT, "phenotype", "neg_log10_p"]
+            material.table("associations", "associations"), [*VARIANT, "phenotype", "neg_log10_p"]
         ),
         group_of,
     )
-    omnibus = survey(evidence.omnibus_batches(material.table("gwas", "omnibus")), str)
-    summary = material.summary("gwas")
+    omnibus = survey(evidence.omnibus_batches(material.table("associations", "omnibus")), str)
+    summary = material.gwas
     thresholds, published = summary["thresholds"], summary["lambda"]
     members: dict[str, list[str]] = defaultdict(list)
     for name in sorted(singles.histograms):
@@ -137,14 +137,14 @@ def found_loci(material: Material, table: pd.DataFrame, planted: list[Planted]) 
         region.variant: ", ".join(acting_at(planted, region.contig, region.start, region.end))
         for region in shown
     }
-    effects = loci.effects_at(material.table("gwas", "associations"), shown)
+    effects = loci.effects_at(material.table("associations", "associations"), shown)
     names = list(material.latents.columns)
     traits = sorted(
         {name for part in effects.values() for name in part.index if group_of(name) == "traits"}
     )
     heat = loci.z_scores(shown, effects, [*names, *traits])
     counts = table["method"].value_counts()
-    regional = plots.regional(material, shown, material.summary("gwas")["thresholds"])
+    regional = plots.regional(material, shown, material.gwas["thresholds"])
     return {
         "regions": len(regions),
         "loci": [{**region.row(), "acting": acting[region.variant]} for region in shown],

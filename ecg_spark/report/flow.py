@@ -12,7 +12,7 @@ from ecg_spark.report import figures
 from ecg_spark.report.sections import Material, Section
 from ecg_spark.tables import FLOW
 
-STEPS = ("ingest", "average", "encode", "genotypes", "gwas")
+STEPS = ("ingest", "average", "encode", "genotypes", "cohort", "associations")
 """The steps that may publish a table `flow`, in their order."""
 
 STARTS = {
@@ -30,9 +30,9 @@ ENDS = {
     ("encode", PEOPLE): "encoded",
     ("genotypes", SAMPLES): "pass quality control",
     ("genotypes", VARIANTS): "pass quality control",
-    ("gwas", PEOPLE): "analysed in the GWAS",
-    ("gwas", SAMPLES): "analysed in the GWAS",
-    ("gwas", VARIANTS): "tested in the GWAS",
+    ("cohort", PEOPLE): "analysed in the GWAS",
+    ("cohort", SAMPLES): "analysed in the GWAS",
+    ("associations", VARIANTS): "tested in the GWAS",
 }
 """What those that a step hands on are called."""
 

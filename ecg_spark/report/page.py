@@ -12,14 +12,14 @@ import numpy as np
 
 from ecg_spark.report import findings, flow, loci, polygenic, rare, sections
 from ecg_spark.report.comparison import METHODS, read_planted
-from ecg_spark.report.sections import Material
+from ecg_spark.report.sections import GWAS, Material
 from ecg_spark.store import Store
 from ecg_spark.study import Study
 from models.registry.publishing import load_encoder
 
 log = logging.getLogger(__name__)
 
-STEPS = ("ingest", "average", "train", "encode", "genotypes", "gwas")
+STEPS = ("ingest", "average", "train", "encode", "genotypes", *GWAS)
 
 
 def write_report(study: Study, store: Store, out: str | Path) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def build(material: Material) -> tuple[str, dict[str, Any]]:
     study = material.study
     planted = read_planted(study.locate(study.truth)) if study.truth else []
     associated, summary = findings.gwas(material, planted)
-    table = loci.read_loci(material.table("gwas", "loci"))
+    table = loci.read_loci(material.table("findings", "loci"))
     found = findings.found_loci(material, table, planted)
     parts = [
         sections.recordings(material),

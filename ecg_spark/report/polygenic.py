@@ -12,7 +12,7 @@ SHOWN = 2.0
 
 def heritability(material: Material) -> Section:
     """What the variants explain of each latent and trait, and which share their causes."""
-    table = material.table("gwas", "heritability").to_table().to_pandas()
+    table = material.table("findings", "heritability").to_table().to_pandas()
     table = table.assign(z=table["h2"] / table["h2_se"], group=table["phenotype"].map(group_of))
     known = table.dropna(subset=["h2", "h2_se"]).sort_values("z", ascending=False)
     rows = [
@@ -25,7 +25,7 @@ def heritability(material: Material) -> Section:
         for row in known[known["group"] != "pca"].itertuples()
     ]
     heritable = set(known.loc[known["z"] >= SHOWN, "phenotype"])
-    pairs = material.table("gwas", "genetic_correlation").to_table().to_pandas()
+    pairs = material.table("findings", "genetic_correlation").to_table().to_pandas()
     pairs = pairs[pairs["phenotype_1"].isin(heritable) & pairs["phenotype_2"].isin(heritable)]
     names = sorted(set(pairs["phenotype_1"]) | set(pairs["phenotype_2"]), key=_order)
     square = np.eye(len(names))
@@ -35,7 +35,7 @@ def heritability(material: Material) -> Section:
     return {
         "heritability_rows": rows,
         "heritable": len(heritable),
-        "ld_score_variants": material.summary("gwas").get("ld_score_variants"),
+        "ld_score_variants": material.gwas.get("ld_score_variants"),
         "figures": {
             "genetic_correlation": len(names) > 1
             and figures.embed(figures.heat_map(square, names, names, "genetic correlation", 1.0)),

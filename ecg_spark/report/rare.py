@@ -17,7 +17,7 @@ def rare_variants(material: Material) -> Section:
     Genes with fewer than `FEWEST` rare alleles are not shown: theirs is the phenotype of a few
     people.
     """
-    table = material.table("gwas", "genes").to_table().to_pandas()
+    table = material.table("rare", "genes").to_table().to_pandas()
     tests = int(table[TESTS].notna().sum().sum())
     table = table.assign(best=table[TESTS].astype(float).max(axis=1)).dropna(subset=["best"])
     table = table.sort_values(["best", "gene", "phenotype"], ascending=[False, True, True])

@@ -36,8 +36,8 @@ def regional(
     if not shown:
         return None
     tests = _tests(material, shown)
-    linked = material.table("gwas", "ld").to_table().to_pandas()
-    genes = material.table("gwas", "nearby_genes").to_table().to_pandas()
+    linked = material.table("findings", "ld").to_table().to_pandas()
+    genes = material.table("findings", "nearby_genes").to_table().to_pandas()
     rows = -(-len(shown) // COLUMNS)
     figure = figures.new_figure(2.9 * rows + 0.3)
     outer = figure.add_gridspec(rows, COLUMNS)
@@ -73,7 +73,7 @@ def _tests(material: Material, regions: Sequence[Region]) -> list[pd.DataFrame]:
         else:
             table, own = "associations", pc.field("phenotype") == lead["phenotype"]
         columns = [*VARIANT[1:], "neg_log10_p"]
-        rows = material.table("gwas", table).to_table(columns=columns, filter=near & own)
+        rows = material.table("associations", table).to_table(columns=columns, filter=near & own)
         found.append(rows.to_pandas().dropna())
     return found
 

@@ -22,6 +22,9 @@ from models.encoding.encoder import Encoder
 Section = dict[str, Any]
 """Values for the template; those under `figures` are data URIs."""
 
+GWAS = ("cohort", "null_model", "associations", "rare", "findings")
+"""The steps of the association study."""
+
 METRICS = {"mae_uv": "mean absolute error (µV)", "pearson_r": "correlation r, mean over leads"}
 
 
@@ -48,6 +51,13 @@ class Material:
     def summary(self, step: str) -> dict[str, Any]:
         """The counts that a step has published."""
         return self.published[step].summary
+
+    @cached_property
+    def gwas(self) -> dict[str, Any]:
+        """The counts of the whole association study."""
+        told = [self.summary(step) for step in GWAS]
+        notes = [note for one in told for note in one.get("notes", [])]
+        return {key: value for one in told for key, value in one.items()} | {"notes": notes}
 
     @property
     def leave_out(self) -> tuple[str, ...]:
@@ -151,7 +161,7 @@ def latents(material: Material) -> Section:
     rows = {
         "latent_headings": headings,
         "latent_rows": list(zip(*columns, strict=True)),
-        "probe_rows": _probe_rows(material.summary("gwas")["probes"]),
+        "probe_rows": _probe_rows(material.summary("cohort")["probes"]),
     }
     if len(material.latents) < evidence.FEWEST:
         return {**rows, "figures": {"traversals": None, "correlations": None}}

@@ -245,7 +245,7 @@ def publish_genetics(
     if hostile:
         tests["vae_00"]["neg_log10_p"][0] = 30.0
     found = []
-    with store.run("gwas", {}) as run:
+    with store.run("associations", {}) as run:
         parts = [{**where, "phenotype": np.full(variants, n), **t} for n, t in tests.items()]
         joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
         write(run, "associations", ASSOCIATIONS, joined)
@@ -265,6 +265,11 @@ def publish_genetics(
         for name, test in tests.items():
             method = name[:3] if name[:3] in scores else "traits"
             found += loci_of(method, name, where, test["neg_log10_p"], 8.3, test)
+        flow = flow_rows("associations", VARIANTS, variants, {}, variants)
+        write_rows(flow, FLOW, run.path("flow"))
+        lambdas = {name: lambda_of(test["neg_log10_p"]) for name, test in tests.items()}
+        run.publish({"lambda": lambdas, "variants": variants, "notes": []})
+    with store.run("findings", {}) as run:
         columns = [field.name for field in LOCI.schema]
         write(run, "loci", LOCI, {key: [row[key] for row in found] for key in columns})
         write(run, "heritability", HERITABILITY, {
@@ -291,6 +296,10 @@ def publish_genetics(
             "contig": contigs[:1], "start": [place - 9_000 for place in positions[:1]],
             "end": [place + 500_000 for place in positions[:1]], "gene": [HOSTILE][: len(leads)],
         })  # fmt: skip
+        together = {"vae omnibus": 7.3, "pca omnibus": 7.3}
+        thresholds = {"vae": 8.3, "pca": 8.3, "traits": 8.0, **together}
+        run.publish({"ld_score_variants": variants, "thresholds": thresholds})
+    with store.run("rare", {}) as run:
         write(run, "genes", GENES, {
             "gene": ["MYH6", HOSTILE], "phenotype": ["vae_00", "pr_ms"],
             "n_variants": np.array([4, 2], np.int32), "alleles": [31.0, 22.0],
@@ -298,33 +307,25 @@ def publish_genetics(
             "burden_se": [0.1, None], "burden_neg_log10_p": [4.5, None], "skat_q": [9.0, 1.0],
             "skat_neg_log10_p": [5.25, 0.5],
         })  # fmt: skip
+        run.publish({"genes": 2, "notes": []})
+    with store.run("null_model", {}) as run:
+        run.publish({"null_model": "none", "predicted_by_genome": {}, "notes": []})
+    with store.run("cohort", {}) as run:
         covariate = {"a covariate is missing": 2}
         write_rows([
-            *flow_rows("gwas", SAMPLES, people, covariate, people - 2),
-            *flow_rows("gwas", PEOPLE, people, covariate, people - 2),
-            *flow_rows("gwas", VARIANTS, variants, {}, variants),
+            *flow_rows("cohort", SAMPLES, people, covariate, people - 2),
+            *flow_rows("cohort", PEOPLE, people, covariate, people - 2),
         ], FLOW, run.path("flow"))  # fmt: skip
         run.publish(
             {
-                "null_model": "none",
                 "people": [
                     {"filter": "in the checked genotype set", "samples": people},
                     {"filter": "paired with a participant", "samples": people},
                     {"filter": "every covariate", "samples": people - 2},
                 ],
                 "probes": {"pr_ms_r2": 0.81, "age_r2": 0.12, "sex_auc": 0.77},
-                "ld_score_variants": variants,
-                "thresholds": {
-                    "vae": 8.3,
-                    "pca": 8.3,
-                    "traits": 8.0,
-                    "vae omnibus": 7.3,
-                    "pca omnibus": 7.3,
-                },
-                "lambda": {name: lambda_of(test["neg_log10_p"]) for name, test in tests.items()},
                 "matched": people,
                 "analysed": people - 2,
-                "variants": variants,
                 "covariates": ["age", "sex", "pc_1"],
                 "notes": ["2 of them lack a covariate"],
             }

@@ -10,11 +10,11 @@ import pytest
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.genotypes.reading import import_genotypes
-from ecg_spark.genetics.gwas import run_gwas
 from ecg_spark.genetics.people.matching import contradicts
 from ecg_spark.genetics.prepare import prepare_genotypes
 from ecg_spark.participants import read_sex
 from ecg_spark.study import Genotypes, Gwas, Participants
+from tests.builders.association_study import run_gwas
 from tests.builders.genetics_data import people, write_plink
 
 N, M, ON_X = 150, 700, 260
@@ -138,7 +138,9 @@ def test_repairs_of_covariates_phenotypes_and_sex_are_in_the_notes(spark, prepar
         "in the participant table": N,
         "a phenotype that is tested": N - 4,
     }
-    found = pd.read_parquet(tmp_path / "associations").groupby("phenotype")["n"].unique()
+    found = (
+        pd.read_parquet(tmp_path / "associations/associations").groupby("phenotype")["n"].unique()
+    )
     assert found["whole"].tolist() == [N - 4]
     assert found["gaps"].tolist() == [int(phenotypes["gaps"].iloc[4:].notna().sum())]
 

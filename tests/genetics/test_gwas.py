@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.gwas import run_gwas
 from ecg_spark.genetics.outputs.tables import FEWEST_TOGETHER
 from ecg_spark.genetics.people.matching import read_id_map
 from ecg_spark.genetics.prepare import prepare_genotypes
 from ecg_spark.study import Genotypes, Gwas, Rare
+from tests.builders.association_study import run_gwas
 from tests.builders.genetics_data import people, region, write_plink
 
 N, M = 300, 4_400
@@ -119,11 +119,11 @@ def test_planted_variants_are_found_each_by_its_method(studied):
     assert summary["thresholds"]["vae omnibus"] == pytest.approx(-np.log10(5e-8), abs=1e-4)
     assert summary["thresholds"]["vae"] == pytest.approx(-np.log10(5e-8 / 8), abs=0.1)
     assert 0.9 < summary["mean_lambda"]["vae"] < 1.12
-    tests = pd.read_parquet(folder / "associations").query("phenotype == 'pr_ms'")
+    tests = pd.read_parquet(folder / "associations/associations").query("phenotype == 'pr_ms'")
     expected = ((tests["beta"] / tests["se"]) ** 2).mean()
     assert summary["mean_chi2"]["traits"] == pytest.approx(expected, abs=1e-4)
     assert 0.9 < summary["mean_chi2"]["traits"] < 1.1
-    loci = pd.read_parquet(folder / "loci")
+    loci = pd.read_parquet(folder / "findings/loci")
     single, joint = (loci[loci["method"] == name] for name in ("vae", "vae omnibus"))
     causal = ("1", 500_000 + 20_000 * (CAUSAL % 1_100), "vae_00")
     hidden = ("3", 500_000 + 20_000 * (HIDDEN % 1_100), "vae omnibus")
@@ -137,7 +137,7 @@ def test_planted_variants_are_found_each_by_its_method(studied):
 
 def test_a_gene_is_tested_by_its_variants_however_their_alleles_are_called(studied):
     folder, summary = studied
-    genes = pd.read_parquet(folder / "genes").set_index("phenotype")
+    genes = pd.read_parquet(folder / "rare/genes").set_index("phenotype")
     assert summary["genes"] == 1
     assert set(genes["gene"]) == {"NEAR"}
     assert genes.loc["vae_00", "n_variants"] == 3
@@ -150,8 +150,8 @@ def test_a_gene_is_tested_by_its_variants_however_their_alleles_are_called(studi
 
 def test_tables_hold_every_test(studied):
     folder, summary = studied
-    associations = pd.read_parquet(folder / "associations")
-    omnibus = pd.read_parquet(folder / "omnibus")
+    associations = pd.read_parquet(folder / "associations/associations")
+    omnibus = pd.read_parquet(folder / "associations/omnibus")
     assert len(associations) == 10 * summary["variants"]
     assert len(omnibus) == 2 * summary["variants"]
     assert set(omnibus["model"]) == {"vae", "pca"}
@@ -171,17 +171,17 @@ def test_tables_hold_every_test(studied):
 
 def test_a_locus_tells_its_signals_its_gene_and_what_is_published(studied):
     folder, _ = studied
-    loci = pd.read_parquet(folder / "loci").set_index("method")
+    loci = pd.read_parquet(folder / "findings/loci").set_index("method")
     lead = loci.loc["vae"]
     assert (lead["n_signals"], lead["nearest_gene"], lead["gene_distance_bp"]) == (1, "NEAR", 1_000)
     assert lead["published"]
     assert not loci.loc[["vae omnibus"], "published"].all()
     assert loci.loc[["vae omnibus"], "n_signals"].isna().all()
-    signals = pd.read_parquet(folder / "signals")
+    signals = pd.read_parquet(folder / "findings/signals")
     assert signals[["method", "step", "position"]].to_numpy().tolist() == [
         ["vae", 1, lead["position"]]
     ]
-    single = pd.read_parquet(folder / "associations").query(
+    single = pd.read_parquet(folder / "associations/associations").query(
         "phenotype == 'vae_00' and contig == '1' and position == @lead.position"
     )
     # The first step is the test itself, on hard calls.
@@ -193,22 +193,24 @@ def test_a_locus_tells_its_signals_its_gene_and_what_is_published(studied):
 
 def test_heritability_and_genetic_correlation_are_published(studied):
     folder, summary = studied
-    table = pd.read_parquet(folder / "heritability").set_index("phenotype")
+    table = pd.read_parquet(folder / "findings/heritability").set_index("phenotype")
     assert len(table) == 10
     assert table.loc["pr_ms", "n"] == 269
     assert (table["variants"] == summary["ld_score_variants"]).all()
-    associations = pd.read_parquet(folder / "associations").query("phenotype == 'vae_01'")
+    associations = pd.read_parquet(folder / "associations/associations").query(
+        "phenotype == 'vae_01'"
+    )
     associations = associations[associations["af"].between(0.01, 0.99)]
     chi2 = (associations["beta"] / associations["se"]) ** 2
     assert table.loc["vae_01", "mean_chi2"] == pytest.approx(chi2.mean(), rel=1e-9)
-    pairs = pd.read_parquet(folder / "genetic_correlation")
+    pairs = pd.read_parquet(folder / "findings/genetic_correlation")
     assert len(pairs) == 9 * 8 // 2
     assert not {"pca_00"} & (set(pairs["phenotype_1"]) | set(pairs["phenotype_2"]))
 
 
 def test_summary_statistics_are_sorted_and_have_their_metadata(studied):
     folder, summary = studied
-    path = folder / "sumstats/vae_00.tsv.gz"
+    path = folder / "associations/sumstats/vae_00.tsv.gz"
     table = pd.read_csv(path, sep="\t", na_values="#NA")
     assert list(table.columns[:8]) == [
         "chromosome", "base_pair_location", "effect_allele", "other_allele", "beta",
@@ -217,35 +219,37 @@ def test_summary_statistics_are_sorted_and_have_their_metadata(studied):
     assert len(table) == summary["variants"]
     places = list(zip(table["chromosome"], table["base_pair_location"], strict=True))
     assert places == sorted(places)
-    found = pd.read_parquet(folder / "associations").query("phenotype == 'vae_00'")
+    found = pd.read_parquet(folder / "associations/associations").query("phenotype == 'vae_00'")
     both = table.merge(found.assign(chromosome=found["contig"].astype(int)),
                        left_on=["chromosome", "base_pair_location"],
                        right_on=["chromosome", "position"])  # fmt: skip
     assert both["beta_x"].to_numpy() == pytest.approx(both["beta_y"].to_numpy(), rel=1e-6)
     assert (both["effect_allele"] == both["alt"]).all()
-    sidecar = yaml.safe_load((folder / "sumstats/vae_00.tsv.gz-meta.yaml").read_text())
+    sidecar = yaml.safe_load((folder / "associations/sumstats/vae_00.tsv.gz-meta.yaml").read_text())
     assert sidecar["data_file_md5sum"] == hashlib.md5(path.read_bytes()).hexdigest()
     assert sidecar["genome_assembly"] == "GRCh37"
     assert sidecar["samples"][0]["sample_size"] == 299
     assert sidecar["analysis_software"].endswith("linear_regression_rows")
-    assert not list((folder / "sumstats").glob(".*"))
+    assert not list((folder / "associations/sumstats").glob(".*"))
 
 
 def test_regenie_reads_what_it_needs_and_its_own_format_is_written(studied, prepared):
     folder, summary = studied
     for name, count in (("phenotypes", 10), ("covariates", 4)):
-        table = pd.read_csv(folder / f"regenie/{name}.txt", sep=" ", dtype={"IID": str})
+        table = pd.read_csv(folder / f"cohort/regenie/{name}.txt", sep=" ", dtype={"IID": str})
         assert list(table.columns[:2]) == ["FID", "IID"]
         assert table.shape == (299, 2 + count)
         fam = pd.read_csv(prepared[0] / "variants/samples.fam", sep=r"\s+", header=None, dtype=str)
         assert set(table["IID"]) <= set(fam[1])
         assert set(table["FID"].astype(str)) == set(fam[0])
-    assert pd.read_csv(folder / "regenie/phenotypes.txt", sep=" ")["pr_ms"].isna().sum() == 30
-    theirs = pd.read_csv(folder / "sumstats/regenie/vae_00.regenie.gz", sep=" ")
+    assert (
+        pd.read_csv(folder / "cohort/regenie/phenotypes.txt", sep=" ")["pr_ms"].isna().sum() == 30
+    )
+    theirs = pd.read_csv(folder / "associations/sumstats/regenie/vae_00.regenie.gz", sep=" ")
     assert " ".join(theirs.columns) == (
         "CHROM GENPOS ID ALLELE0 ALLELE1 A1FREQ N TEST BETA SE CHISQ LOG10P EXTRA"
     )
-    ours = pd.read_csv(folder / "sumstats/vae_00.tsv.gz", sep="\t")
+    ours = pd.read_csv(folder / "associations/sumstats/vae_00.tsv.gz", sep="\t")
     assert len(theirs) == len(ours) == summary["variants"]
     assert theirs["ALLELE1"].tolist() == ours["effect_allele"].tolist()
     assert theirs["LOG10P"].to_numpy() == pytest.approx(ours["neg_log_10_p_value"], rel=1e-6)
@@ -277,10 +281,12 @@ def test_pairing_at_random_has_no_association_and_says_so(spark, biobank, prepar
     )  # fmt: skip
     assert summary["analysed"] == 299
     assert summary["loci"] == {"vae": 0, "vae omnibus": 0}
-    assert len(pd.read_parquet(tmp_path / "loci")) == 0
-    sidecar = yaml.safe_load((tmp_path / "sumstats/vae_00.tsv.gz-meta.yaml").read_text())
+    assert len(pd.read_parquet(tmp_path / "findings/loci")) == 0
+    sidecar = yaml.safe_load(
+        (tmp_path / "associations/sumstats/vae_00.tsv.gz-meta.yaml").read_text()
+    )
     assert "paired at random" in sidecar["author_notes"]
-    with gzip.open(tmp_path / "sumstats/vae_00.tsv.gz", "rt") as file:
+    with gzip.open(tmp_path / "associations/sumstats/vae_00.tsv.gz", "rt") as file:
         assert file.readline().startswith("chromosome\t")
 
 
@@ -299,11 +305,11 @@ def test_whole_genome_regression_keeps_relatives_and_finds_the_planted_variant(
     )  # fmt: skip
     assert summary["analysed"] == N - 1  # one sample is not in the map
     assert set(summary["predicted_by_genome"]) == set(groups["vae"])
-    loci = pd.read_parquet(tmp_path / "loci").query("method == 'vae'")
+    loci = pd.read_parquet(tmp_path / "findings/loci").query("method == 'vae'")
     position = 500_000 + 20_000 * (CAUSAL % 1_100)
     assert ("1", position) in set(zip(loci["contig"], loci["position"], strict=True))
     assert 0.9 < summary["mean_lambda"]["vae"] < 1.12
-    kept = sorted(path.name for path in (tmp_path / "whole_genome").iterdir())
+    kept = sorted(path.name for path in (tmp_path / "null_model/whole_genome").iterdir())
     assert kept == [*(f"phenotype-{k}.loco" for k in range(len(groups["vae"]))), "predictions.list"]
 
 

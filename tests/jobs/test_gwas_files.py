@@ -1,4 +1,4 @@
-"""What the step gwas reads, and what is a reason to do it again."""
+"""What the steps of the association study read, and what is a reason to do each again."""
 
 import os
 
@@ -6,7 +6,7 @@ import pytest
 
 from ecg_spark.errors import DataError
 from ecg_spark.study import Study
-from jobs.gwas import files
+from jobs.null_model import files
 from tests.builders.study_file import MINIMAL
 
 

@@ -112,7 +112,7 @@ def test_participants_are_encoded_by_their_folds_network_and_fold_is_a_covariate
     latents = pd.read_parquet(done.require("encode").path("latents"))
     assert latents.groupby("participant_id")["fold"].nunique().eq(1).all()
     assert set(latents["fold"]) == {0, 1}
-    assert "fold_1" in done.require("gwas").summary["covariates"]
+    assert "fold_1" in done.require("cohort").summary["covariates"]
     assert done.require("train").summary["metrics"]["folds/mean_abs_r"] > 0.3
     assert "agreement of the folds" in Path(done.require("report").path("report.html")).read_text()
 
@@ -141,7 +141,7 @@ def _validator():
 @pytest.mark.skipif(_validator() is None, reason="gwas-ssf is not installed (set GWAS_SSF)")
 @pytest.mark.parametrize("phenotype", ["vae_00", "pr_ms"])
 def test_gwas_ssf_validator_accepts_the_summary_statistics(done, phenotype):
-    path = done.require("gwas").path(f"sumstats/{phenotype}.tsv.gz")
+    path = done.require("associations").path(f"sumstats/{phenotype}.tsv.gz")
     answer = subprocess.run(
         [_validator(), "validate", path, "--min-rows", "1000"], capture_output=True, text=True
     )
@@ -151,7 +151,7 @@ def test_gwas_ssf_validator_accepts_the_summary_statistics(done, phenotype):
 def test_report_summaries_and_mlflow_hold_no_participant_id(line, done, biobank):
     ids = set(pd.read_csv(biobank / "participants.csv", dtype=str)["participant_id"])
     pages = [Path(done.require("report").path("report.html")).read_text(), line[1]]
-    assert "gwas" in line[1]
+    assert "associations" in line[1]
     pages += [path.read_text() for path in Path(done.root, "published").glob("*.json")]
     pages += [path.read_text() for path in Path(done.root).glob("mlartifacts/**/*.json")]
     pages.append(Path(done.root, "mlflow.db").read_bytes().decode("latin-1"))
@@ -168,6 +168,25 @@ def test_report_summaries_and_mlflow_hold_no_participant_id(line, done, biobank)
 def test_second_run_skips_every_step(done, small_study, capsys):
     assert main(["run", str(small_study)]) == 0
     assert [line["skipped"] for line in lines_of(capsys)] == ["already published"] * len(STEPS)
+
+
+def test_what_comes_after_the_tests_is_done_again_without_them(done, small_study, tmp_path, capsys):
+    """A change of the clumping, or a gene table that is mended, leaves what stands before it."""
+    content = yaml.safe_load(small_study.read_text())
+    shutil.copytree(done.root, tmp_path / "out")
+    genes = tmp_path / "genes.gtf"
+    genes.write_text("no gene\n")
+    gwas = {"clump_window_bp": 250_000, "genes": str(genes)}
+    study = study_in(tmp_path, content, model=SMALL_MODEL, gwas=gwas)
+    assert main(["gwas", str(study)]) == 3
+    assert [line["step"] for line in lines_of(capsys)] == [
+        "cohort", "null_model", "associations", "rare",
+    ]  # fmt: skip
+    genes.write_text('1\tx\tgene\t1\t250000000\t.\t+\t.\tgene_id "NEAR";\n')
+    assert main(["run", str(study)]) == 0
+    lines = lines_of(capsys)
+    assert [line["step"] for line in lines] == list(STEPS)
+    assert [line["step"] for line in lines if "skipped" not in line] == ["findings", "report"]
 
 
 def test_killed_step_publishes_nothing_and_the_next_run_completes_it(done, small_study, tmp_path):
@@ -244,7 +263,7 @@ def test_real_recordings_with_random_pairing_give_a_report_without_loci(
     ingested = lines["ingest"]
     assert ingested["n_in"] == len(list((shared_data / "ptbxl").glob("*_hr.hea")))
     assert set(ingested["reasons"]) <= {"duplicate"}  # PTB-XL holds two recordings twice
-    assert set(lines["gwas"]["loci"].values()) == {0}
-    assert 0.9 < lines["gwas"]["mean_lambda"]["vae"] < 1.1
+    assert set(lines["findings"]["loci"].values()) == {0}
+    assert 0.9 < lines["associations"]["mean_lambda"]["vae"] < 1.1
     page = Path(tmp_path / "out" / "report.html").read_text()
     assert "random" in page

@@ -147,7 +147,7 @@ def test_the_flow_goes_from_the_files_to_the_tests(planted):
     last = flow[flow["of"] == "recordings"].iloc[-1]
     assert (last["what"], last["n"]) == ("used", len(planted.bank.ids))
     analysed = flow[flow["what"] == "analysed in the GWAS"].set_index("of")["n"]
-    assert (analysed == planted.store.require("gwas").summary["analysed"]).all()
+    assert (analysed == planted.store.require("cohort").summary["analysed"]).all()
     tested = flow[flow["of"] == "variants"]["n"].iloc[-1]
     assert f"{number(tested)} variants tested" in planted.text
     paced = flow[flow["what"] == "– paced"]
@@ -195,7 +195,7 @@ def test_report_shows_the_measured_correlations_of_latents(planted):
 
 
 def test_lambda_agrees_with_the_associations(planted):
-    rows = pd.read_parquet(planted.store.require("gwas").path("associations"))
+    rows = pd.read_parquet(planted.store.require("associations").path("associations"))
     vae = rows[rows["phenotype"].str.startswith("vae_")]
     lambdas = [lambda_of(part["neg_log10_p"].to_numpy()) for _, part in vae.groupby("phenotype")]
     assert planted.summary["lambda_mean"]["vae"] == pytest.approx(np.mean(lambdas), abs=0.0006)

@@ -19,6 +19,7 @@ from ecg_spark.genetics.genotypes.contigs import BEYOND, SEVERAL_ALTERNATES, Gen
 from ecg_spark.genetics.genotypes.files import file_of, pvar_of, stem_of
 from ecg_spark.genetics.genotypes.packed import Calls
 from ecg_spark.genetics.genotypes.parts import (
+    BATCH_BYTES,
     SITES,
     TASK_VARIANTS,
     Batch,
@@ -35,9 +36,16 @@ from ecg_spark.genetics.genotypes.writing import (
     write_parts,
     written,
 )
+from ecg_spark.needs import PROCESS_BYTES, Needs, require
 
 LEAST_VARIANTS = 250
 """Fewer do not make a part of their own."""
+
+COPIES = 2
+"""A set lies on disk as it was imported while its checked parts are written."""
+
+SITE_BYTES = 80
+"""What is known of a variant, on disk."""
 
 _SITES = (
     "file int, place long, size long, contig string, contig_order int, position int, "
@@ -74,6 +82,13 @@ def read_by_place(
         for number, file in enumerate(files):
             held = sum(row["count"] for row in rows if row["file"] == number)
             _require_size(file, held, samples, file_of(number + 1, len(files)))
+    each = SITE_BYTES + samples / 4 + (0 if kind == ".bed" else 2 * samples)
+    require(
+        spark,
+        f"The import of {usable} variants of {samples} people",
+        scratch,
+        Needs(COPIES * each * usable, task=PROCESS_BYTES + 4 * BATCH_BYTES),
+    )
     is_split = SEVERAL_ALTERNATES not in counts
 
     def read(path: str, places: list[int], sizes: list[int]) -> Iterator[Rows]:

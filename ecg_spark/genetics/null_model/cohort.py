@@ -1,12 +1,15 @@
 """Who is analysed, with their phenotypes as they are tested and their covariates."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import fsspec
 import pandas as pd
 
 from ecg_spark.genetics.null_model.phenotypes import usable_covariates, usable_phenotypes
+from ecg_spark.genetics.outputs.tables import ANALYSED
 from ecg_spark.genetics.people.analysed import Flow
 from ecg_spark.genetics.people.matching import (
     by_normal_id,
@@ -17,6 +20,7 @@ from ecg_spark.genetics.people.matching import (
     with_components,
 )
 from ecg_spark.study_genetics import Genotypes
+from ecg_spark.tables import write_columns
 
 
 @dataclass(frozen=True)
@@ -40,28 +44,38 @@ class Cohort:
     """The people analysed, indexed by sample id.
 
     `people`: the participant of each; `tested`: phenotypes rank-inverse-normal transformed, NaN
-    where missing; `terms`: covariates and components, complete; `unrelated`: the samples of the
-    unrelated set; `sets`: the numbers of the genotype sets in which a sample is; `groups`: the
-    phenotypes tested, by group; `flow`: who was left out; `matched`: how many samples have a
-    participant with a phenotype.
+    where missing; `terms`: covariates and components, complete; `unrelated`: who is in the
+    unrelated set; `sets`: the numbers of the genotype sets in which each sample is; `groups`: the
+    phenotypes tested, by group.
     """
 
     people: pd.Series
     tested: pd.DataFrame
     terms: pd.DataFrame
-    unrelated: pd.Index
+    unrelated: pd.Series
     sets: pd.Series
     groups: Mapping[str, list[str]]
+
+    def of_set(self, number: int) -> pd.Index:
+        """The samples that are in the genotype set of a number."""
+        return self.terms.index[[number in own for own in self.sets]]
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """A cohort and how it came about: `flow` tells who was left out, `participants` how many have
+    phenotypes, `matched` how many samples have a participant with one, `notes` what was mended."""
+
+    cohort: Cohort
     flow: Flow
     participants: int
     matched: int
     notes: tuple[str, ...]
-    notes_on_phenotypes: tuple[str, ...]
 
 
 def gather(
     scores: pd.DataFrame, brought: Brought, settings: Genotypes, keep_relatives: bool, seed: int
-) -> Cohort:
+) -> Gathered:
     """Match the samples of the table `scores` (indexed by `s`) with participants, and choose.
 
     Everybody is analysed who has every covariate, whose X chromosome does not contradict their sex
@@ -103,19 +117,46 @@ def gather(
     groups = {
         key: [name for name in members if name in tested] for key, members in brought.groups.items()
     }
-    return Cohort(
+    cohort = Cohort(
         people[terms.index],
         tested,
         terms,
-        unrelated,
-        scores["sets"],
+        pd.Series(terms.index.isin(unrelated), terms.index),
+        scores["sets"].loc[terms.index],
         {key: members for key, members in groups.items() if members},
-        flow,
-        len(phenotypes),
-        matched,
-        tuple(notes),
-        tuple(more_notes),
     )
+    return Gathered(cohort, flow, len(phenotypes), matched, (*notes, *more_notes))
+
+
+def save_cohort(cohort: Cohort, folder: str) -> None:
+    """Write the table `analysed` and, as Parquet with a column for each, the phenotypes as they are
+    tested and the covariates; `groups.json` names the phenotypes of each group."""
+    samples = cohort.terms.index
+    columns = {
+        "s": list(samples),
+        "participant_id": list(cohort.people),
+        "unrelated": cohort.unrelated.tolist(),
+        "sets": [list(map(int, own)) for own in cohort.sets],
+    }
+    write_columns(columns, ANALYSED, f"{folder}/{ANALYSED.name}")
+    for name, frame in (("phenotypes", cohort.tested), ("covariates", cohort.terms)):
+        with fsspec.open(f"{folder}/{name}.parquet", "wb") as file:
+            frame.rename_axis("s").reset_index().to_parquet(file, index=False)
+    with fsspec.open(f"{folder}/groups.json", "w", encoding="utf-8") as file:
+        json.dump(cohort.groups, file)
+
+
+def load_cohort(folder: str) -> Cohort:
+    """The cohort that `save_cohort` wrote."""
+    frames = []
+    for name in (f"{ANALYSED.name}/part-0", "phenotypes", "covariates"):
+        with fsspec.open(f"{folder}/{name}.parquet", "rb") as file:
+            frames.append(pd.read_parquet(file).set_index("s"))
+    analysed, tested, terms = frames
+    with fsspec.open(f"{folder}/groups.json", encoding="utf-8") as file:
+        groups = json.load(file)
+    people, unrelated, sets = (analysed[key] for key in ("participant_id", "unrelated", "sets"))
+    return Cohort(people, tested, terms, unrelated, sets, groups)
 
 
 def _of_the_reported_sex(

@@ -6,8 +6,9 @@ of the phenotype. A list names the phenotypes and their files: what `regenie --s
 So the files of a run can be given to regenie, and regenie's be used in their place.
 """
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 import fsspec
 import numpy as np
@@ -48,6 +49,11 @@ class Loco:
     contigs: tuple[str, ...]
     r2: Mapping[str, float]
     unpredicted: tuple[str, ...] = ()
+
+    def of(self, samples: pd.Index) -> "Loco":
+        """The predictions of the same people in another order."""
+        places = self.samples.get_indexer(samples)
+        return replace(self, columns=self.columns[places], samples=samples)
 
     def without(self, contig: str) -> pd.DataFrame:
         """The predictions for tests on `contig` [samples, phenotypes], in the phenotypes' units.
@@ -92,6 +98,37 @@ def write_list(path: str, files: Mapping[str, str]) -> None:
     """Write the list of phenotypes and their files, which are named from its folder on."""
     with fsspec.open(path, "w") as file:
         file.writelines(f"{phenotype} {name}\n" for phenotype, name in files.items())
+
+
+def save_loco(loco: Loco, folder: str) -> None:
+    """Write `folder`/loco.json, which says where the predictions are and of whom: see `load_loco`.
+
+    Files below the folder are named from it on, so that it may lie elsewhere when they are read.
+    """
+    told = asdict(loco) | {"columns": loco.columns.tolist()}
+    del told["samples"]
+    told["inside"] = all(file.startswith(f"{folder}/") for file in loco.files)
+    if told["inside"]:
+        told["files"] = [file.removeprefix(f"{folder}/") for file in loco.files]
+    with fsspec.open(f"{folder}/loco.json", "w", encoding="utf-8") as file:
+        json.dump(told, file)
+
+
+def load_loco(folder: str, samples: pd.Index) -> Loco:
+    """The predictions that `save_loco` described, of these samples, in the order of that time.
+
+    Raises `ValueError` where those were not as many.
+    """
+    with fsspec.open(f"{folder}/loco.json", encoding="utf-8") as file:
+        told = json.load(file)
+    if len(samples) != len(told["columns"]):
+        raise ValueError(f"predictions of {len(told['columns'])} people, not of {len(samples)}")
+    return Loco(
+        tuple(f"{folder}/{file}" if told["inside"] else file for file in told["files"]),
+        tuple({row: (own[0], own[1]) for row, own in lines.items()} for lines in told["lines"]),
+        np.asarray(told["columns"], np.int64), samples, tuple(told["phenotypes"]),
+        tuple(told["scales"]), tuple(told["contigs"]), told["r2"], tuple(told["unpredicted"]),
+    )  # fmt: skip
 
 
 def take_loco(path: str, phenotypes: pd.DataFrame, covariates: pd.DataFrame) -> Loco:

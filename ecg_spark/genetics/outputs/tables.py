@@ -43,7 +43,16 @@ RELATIVES = Table(
 )
 """Pairs of samples related more closely than the study's limit."""
 
-ANALYSED = Table("analysed", ("s",), schema(s=TEXT, participant_id=TEXT))
+ANALYSED = Table(
+    "analysed",
+    ("s",),
+    schema(
+        s=TEXT,
+        participant_id=TEXT,
+        unrelated=BooleanType(),
+        sets=ArrayType(WHOLE, False),  # as in `scores`
+    ),
+)
 """The people analysed: their sample and their participant id. It never leaves the store."""
 
 FEWEST_TOGETHER = 40

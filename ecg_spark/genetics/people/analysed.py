@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from ecg_spark.flow import CAME_IN, PEOPLE, SAMPLES, VARIANTS, WENT_ON, Row, flow_rows
 
-STEP = "gwas"
+PEOPLE_STEP, VARIANT_STEP = "cohort", "associations"
+"""The steps that leave people and variants out."""
+
 BY_COVARIATES = "varies only as the covariates do"
 
 
@@ -51,7 +52,9 @@ class Flow:
         return [
             row
             for unit in units
-            for row in flow_rows(STEP, unit, self._came_in[unit], self._out[unit], self._left[unit])
+            for row in flow_rows(
+                PEOPLE_STEP, unit, self._came_in[unit], self._out[unit], self._left[unit]
+            )
         ]
 
 
@@ -66,17 +69,12 @@ def variant_flow(tests: DataFrame, unwanted: Mapping[str, int]) -> list[Row]:
     counts = {row["why"]: row["count"] for row in tests.groupBy(found).count().collect()}
     went_on = counts.pop(WENT_ON, 0)
     left_out = dict(unwanted) | {f"{why} in the people analysed": n for why, n in counts.items()}
-    return flow_rows(STEP, VARIANTS, went_on + sum(left_out.values()), left_out, went_on)
+    return flow_rows(VARIANT_STEP, VARIANTS, went_on + sum(left_out.values()), left_out, went_on)
 
 
 def has_result() -> Column:
     """Whether a variant has a result of any phenotype."""
     return F.exists("results", lambda one: one["neg_log10_p"].isNotNull())
-
-
-def people_of(number: int, sets: pd.Series, samples: pd.Index) -> pd.Index:
-    """Those of `samples` that are in a set; `sets` has the numbers of each sample's sets."""
-    return samples[[number in own for own in sets.loc[samples]]]
 
 
 def in_words(rows: Iterable[Row]) -> str:

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.gwas import run_gwas
 from ecg_spark.genetics.null_model.phenotypes import rank_inverse_normal
 from ecg_spark.genetics.prepare import prepare_genotypes
 from ecg_spark.participants import read_participants, read_sex
 from ecg_spark.study import Genotypes, Gwas, Participants
+from tests.builders.association_study import run_gwas
 from tests.builders.genetics_data import least_squares, people
 from tests.builders.genotype_parts import write_set
 
@@ -41,9 +41,10 @@ def _study(
         1,
         read_sex(columns, str(participants)),
     )
-    tests = pd.read_parquet(folder / "gwas/associations")
-    parts = [pd.read_parquet(folder / step / "flow") for step in ("genotypes", "gwas")]
-    analysed = pd.read_parquet(folder / "gwas/analysed")
+    tests = pd.read_parquet(folder / "gwas/associations/associations")
+    places = ("genotypes", "gwas/cohort", "gwas/associations")
+    parts = [pd.read_parquet(folder / place / "flow") for place in places]
+    analysed = pd.read_parquet(folder / "gwas/cohort/analysed")
     return SimpleNamespace(
         prepared=prepared, summary=summary, tests=tests.set_index("rsid"), flow=pd.concat(parts),
         analysed=analysed, folder=folder,
@@ -86,11 +87,13 @@ def _assert_flow_adds_up(study):
         by = rows.set_index("reason")["n"]
         assert by["came in"] == by.drop("came in").sum()
     ends = study.flow.set_index(["step", "unit", "reason"])["n"]
-    for unit in ("samples", "variants"):
-        assert ends["genotypes", unit, "went on"] == ends["gwas", unit, "came in"]
-    assert ends["gwas", "samples", "went on"] == study.summary["analysed"] == len(study.analysed)
-    assert ends["gwas", "people", "went on"] == study.summary["analysed"]
-    assert ends["gwas", "variants", "went on"] == study.summary["variants"] == len(study.tests)
+    for step, unit in (("cohort", "samples"), ("associations", "variants")):
+        assert ends["genotypes", unit, "went on"] == ends[step, unit, "came in"]
+    assert ends["cohort", "samples", "went on"] == study.summary["analysed"] == len(study.analysed)
+    assert ends["cohort", "people", "went on"] == study.summary["analysed"]
+    assert (
+        ends["associations", "variants", "went on"] == study.summary["variants"] == len(study.tests)
+    )
 
 
 def test_everybody_who_is_left_out_is_told_with_the_reason(spark, hail, field, expected, tmp_path):
@@ -111,7 +114,7 @@ def test_everybody_who_is_left_out_is_told_with_the_reason(spark, hail, field, e
         "a covariate is missing": 5,
     }
     assert study.summary["left_out"]["samples"] == _left_out(study, "samples")
-    (sidecar,) = (tmp_path / "gwas/sumstats").glob("*-meta.yaml")
+    (sidecar,) = (tmp_path / "gwas/associations/sumstats").glob("*-meta.yaml")
     assert "6 left out: in the list genotypes.exclude" in " ".join(sidecar.read_text().split())
     ids = set(study.analysed["participant_id"])
     assert not any(name in json.dumps(study.summary) + sidecar.read_text() for name in ids)

@@ -9,13 +9,13 @@ import pytest
 from scipy import stats
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.gwas import run_gwas
 from ecg_spark.genetics.null_model.phenotypes import rank_inverse_normal, usable_covariates
 from ecg_spark.genetics.people.matching import check_sex_coding, read_id_map
 from ecg_spark.genetics.prepare import prepare_genotypes
 from ecg_spark.ids import normal_id, read_id_list
 from ecg_spark.participants import read_participants, read_sex
 from ecg_spark.study import Genotypes, Gwas, Participants
+from tests.builders.association_study import run_gwas
 from tests.builders.genetics_data import least_squares, people, read_plink, write_plink
 
 PLINK2 = shutil.which("plink2")

@@ -100,7 +100,7 @@ def test_skat_is_that_of_the_r_package(spark, hail, shared_data, tmp_path):
 
 
 def test_the_gene_table_is_read_by_consequence_and_refused_where_it_is_none(hail, tmp_path):
-    from ecg_spark.genetics.testing.rare import read_genes
+    from ecg_spark.genetics.testing.gene_table import read_genes
 
     path = tmp_path / "genes.tsv"
     rows = ["contig\tposition\tref\talt\tgene\tconsequence", "chr1\t5\tA\tG\tX\tlof",
@@ -132,7 +132,7 @@ def test_rare_variants_stay_beside_the_common_ones(spark, tmp_path):
 
 
 def test_a_gene_table_may_name_alleles_otherwise(spark, hail, tmp_path):
-    from ecg_spark.genetics.testing.rare import matched_genes
+    from ecg_spark.genetics.testing.gene_table import matched_genes
 
     calls, _ = people(60, 6)
     genotypes = write_set(tmp_path, calls, [f"S{i}" for i in range(60)], part_variants=4)  # G to A

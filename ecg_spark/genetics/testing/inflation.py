@@ -1,0 +1,41 @@
+"""How far the tests of a phenotype lie above what chance gives."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from scipy.stats import chi2
+
+
+def inflation(associations: DataFrame) -> tuple[dict[str, float], dict[str, float]]:
+    """Two figures of each phenotype, in one pass over its tests: lambda, the median chi-squared
+    over its expectation (genomic control), and the mean chi-squared, (beta / se)².
+
+    Both are 1 where there is nothing to find.
+    """
+    square = F.when(F.col("se") > 0, F.pow(F.col("beta") / F.col("se"), 2))
+    rows = (
+        associations.groupBy("phenotype")
+        .agg(
+            F.percentile_approx("neg_log10_p", 0.5, 100_000).alias("median"),
+            F.avg(square).alias("mean"),
+        )
+        .orderBy("phenotype")
+        .collect()
+    )
+    expected = chi2.ppf(0.5, 1)
+    lambdas = {
+        row["phenotype"]: float(chi2.isf(10 ** -row["median"], 1) / expected)
+        for row in rows
+        if row["median"] is not None
+    }
+    return lambdas, {row["phenotype"]: row["mean"] for row in rows if row["mean"] is not None}
+
+
+def group_means(
+    values: Mapping[str, float], groups: Mapping[str, Sequence[str]]
+) -> dict[str, float]:
+    """The mean over the phenotypes of each group that have the figure."""
+    known = {key: [values[name] for name in groups[key] if name in values] for key in groups}
+    return {key: round(float(np.mean(own)), 4) for key, own in known.items() if own}

@@ -1,0 +1,58 @@
+"""spark-submit jobs/associations.py --study study.yaml: every variant against every phenotype."""
+
+import sys
+from typing import Any
+
+from ecg_spark.errors import DataError
+from ecg_spark.genetics.gwas import associate_variants
+from ecg_spark.session import start_hail
+from ecg_spark.store import file_stamp
+from ecg_spark.study import Study
+from jobs.cohort import STEP as COHORT
+from jobs.genotypes import OF_THE_TESTS
+from jobs.genotypes import STEP as GENOTYPES
+from jobs.null_model import STEP as NULL_MODEL
+from jobs.step import Context, Step, Summary, main
+
+LISTS = ("keep_variants", "exclude_variants")
+
+
+def settings(study: Study) -> Any:
+    """Which variants are tested, and by which engine."""
+    return [study.gwas.engine_used, study.genotypes.model_dump(include=OF_THE_TESTS)]
+
+
+def files(study: Study) -> Any:
+    """The lists of variants."""
+    paths = [getattr(study.genotypes, key) for key in LISTS]
+    return [file_stamp(study.locate(path)) for path in paths if path]
+
+
+def work(context: Context) -> Summary:
+    """Publish the tests and the summary statistics for exchange."""
+    study, inputs = context.study, context.inputs
+    if study.gwas.engine_used == "hail":
+        start_hail(context.spark, context.store.root)
+    return associate_variants(
+        context.spark,
+        inputs["genotypes"].folder,
+        inputs["cohort"].folder,
+        inputs["null_model"].folder,
+        study.absolute(study.genotypes, *LISTS),
+        study.gwas,
+        context.run.folder,
+    )
+
+
+def check(study: Study) -> None:
+    """Raise `DataError` where a list of variants does not exist."""
+    for key in LISTS:
+        path = getattr(study.genotypes, key)
+        if path and file_stamp(study.locate(path))[1] is None:
+            raise DataError(f"The list genotypes.{key} does not exist: correct it.")
+
+
+STEP = Step("associations", (GENOTYPES, COHORT, NULL_MODEL), settings, work, files, check=check)
+
+if __name__ == "__main__":
+    sys.exit(main(STEP))

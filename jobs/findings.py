@@ -1,0 +1,80 @@
+"""spark-submit jobs/findings.py --study study.yaml: loci, and what all variants say together."""
+
+import re
+import sys
+from typing import Any
+
+from ecg_spark.genetics.findings.catalogue import read_annotation
+from ecg_spark.genetics.gwas import describe_findings
+from ecg_spark.store import file_stamp
+from ecg_spark.study import Study
+from ecg_spark.study_genetics import Gwas
+from jobs.associations import STEP as ASSOCIATIONS
+from jobs.cohort import STEP as COHORT
+from jobs.genotypes import STEP as GENOTYPES
+from jobs.null_model import STEP as NULL_MODEL
+from jobs.step import Context, Step, Summary, main
+from jobs.train import STEP as TRAIN
+from models.registry.tracking import log_back
+
+TABLES = ("genes", "published")
+OF_THE_LOCI = {"p_threshold", "clump_window_bp", "clump_r2", *TABLES}
+
+_NO_METRIC = re.compile(r"[^\w./ -]")
+"""Signs that MLflow does not take in the name of a metric, as in age^2."""
+
+
+def settings(study: Study) -> Any:
+    """The thresholds of a locus, and the tables that it is described from."""
+    return study.gwas.model_dump(include=OF_THE_LOCI)
+
+
+def files(study: Study) -> Any:
+    """The tables of genes and of published loci."""
+    paths = [getattr(study.gwas, key) for key in TABLES]
+    return [file_stamp(study.locate(path)) for path in paths if path]
+
+
+def work(context: Context) -> Summary:
+    """Publish the loci, and log with the model what the association study found by it."""
+    study, inputs = context.study, context.inputs
+    summary = describe_findings(
+        context.spark,
+        inputs["genotypes"].folder,
+        inputs["cohort"].folder,
+        inputs["null_model"].folder,
+        inputs["associations"].folder,
+        _absolute(study),
+        context.run.folder,
+    )
+    probes = inputs["cohort"].summary["probes"]
+    found = {f"probe/{_NO_METRIC.sub('_', name)}": value for name, value in probes.items()}
+    told = inputs["associations"].summary | summary
+    for figure in ("mean_lambda", "mean_chi2", "loci"):
+        for method, value in told[figure].items():
+            found[f"gwas/{figure}_{method.replace(' ', '_')}"] = float(value)
+    trained = inputs["train"].summary
+    log_back(trained["run_id"], trained["model_id"], found, study.tracking_uri)
+    return summary
+
+
+def check(study: Study) -> None:
+    """Raise `DataError` where the table of genes or of published loci cannot be used."""
+    read_annotation(_absolute(study))
+
+
+def _absolute(study: Study) -> Gwas:
+    return study.absolute(study.gwas, *TABLES)
+
+
+STEP = Step(
+    "findings",
+    (TRAIN, GENOTYPES, COHORT, NULL_MODEL, ASSOCIATIONS),
+    settings,
+    work,
+    files,
+    check=check,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(STEP))

@@ -1,0 +1,45 @@
+"""spark-submit jobs/null_model.py --study study.yaml: what the genome predicts of phenotypes."""
+
+import sys
+from typing import Any
+
+from ecg_spark.genetics.gwas import prepare_null_model
+from ecg_spark.genetics.null_model.loco import prediction_files
+from ecg_spark.store import file_stamp
+from ecg_spark.study import Study
+from jobs.cohort import STEP as COHORT
+from jobs.genotypes import STEP as GENOTYPES
+from jobs.step import Context, Step, Summary, main
+
+
+def settings(study: Study) -> Any:
+    """The null model, whose predictions it takes, and the seed."""
+    return [study.gwas.null_model, study.gwas.predictions, study.seed]
+
+
+def files(study: Study) -> Any:
+    """The predictions of regenie's step 1, where the study names them."""
+    if not study.gwas.predictions:
+        return None
+    listed = study.locate(study.gwas.predictions)
+    return [file_stamp(place) for place in [listed, *prediction_files(listed).values()]]
+
+
+def work(context: Context) -> Summary:
+    """Publish the predictions without each chromosome, none where the null model is none."""
+    study, inputs = context.study, context.inputs
+    return prepare_null_model(
+        context.spark,
+        inputs["genotypes"].folder,
+        inputs["cohort"].folder,
+        study.genotypes,
+        study.absolute(study.gwas, "predictions"),
+        context.run.folder,
+        study.seed,
+    )
+
+
+STEP = Step("null_model", (GENOTYPES, COHORT), settings, work, files)
+
+if __name__ == "__main__":
+    sys.exit(main(STEP))

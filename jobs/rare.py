@@ -1,0 +1,55 @@
+"""spark-submit jobs/rare.py --study study.yaml: rare variants, gene by gene."""
+
+import sys
+from typing import Any
+
+from ecg_spark.genetics.gwas import associate_genes
+from ecg_spark.genetics.testing.gene_table import read_genes
+from ecg_spark.session import start_hail
+from ecg_spark.store import file_stamp
+from ecg_spark.study import Study
+from ecg_spark.study_genetics import Rare
+from jobs.cohort import STEP as COHORT
+from jobs.genotypes import STEP as GENOTYPES
+from jobs.step import Context, Step, Summary, main
+
+
+def settings(study: Study) -> Any:
+    """Which variants count as rare ones of a gene."""
+    return study.gwas.rare and study.gwas.rare.model_dump()
+
+
+def files(study: Study) -> Any:
+    """The table of genes and their variants."""
+    return study.gwas.rare and file_stamp(study.locate(study.gwas.rare.genes))
+
+
+def work(context: Context) -> Summary:
+    """Publish burden tests and SKAT, none where the study names no genes."""
+    study, inputs = context.study, context.inputs
+    if study.gwas.rare:
+        start_hail(context.spark, context.store.root)
+    return associate_genes(
+        context.spark,
+        inputs["genotypes"].folder,
+        inputs["cohort"].folder,
+        study.genotypes,
+        study.gwas.model_copy(update={"rare": _rare(study)}),
+        context.run.folder,
+    )
+
+
+def check(study: Study) -> None:
+    """Raise `DataError` where the table of genes cannot be used."""
+    if rare := _rare(study):
+        read_genes(rare.genes, study.genotypes.reference_genome, rare.consequences)
+
+
+def _rare(study: Study) -> Rare | None:
+    return study.gwas.rare and study.absolute(study.gwas.rare, "genes")
+
+
+STEP = Step("rare", (GENOTYPES, COHORT), settings, work, files, check=check)
+
+if __name__ == "__main__":
+    sys.exit(main(STEP))
