@@ -207,7 +207,7 @@ def associate_variants(
 
         associate: Any = partial(by_hail, reference_genome=genotype_settings.reference_genome)
     else:
-        associate = blocks.associate
+        associate = partial(blocks.associate, offsets=offsets.loco)
     people, phenotypes = cohort.tested.shape
     patterns = len(by_missingness(cohort.tested))
     require(
@@ -232,7 +232,6 @@ def associate_variants(
                 phenotypes=cohort.tested.loc[own].apply(_ranked),
                 covariates=cohort.terms.loc[own],
                 together=together,
-                offsets=offsets.loco,
                 relatives=offsets.relatives,
                 thresholds=genotype_settings,
             )

@@ -22,7 +22,6 @@ from ecg_spark.genetics.genotypes.matrix import as_matrix
 from ecg_spark.genetics.genotypes.parts import SITES, GenotypeSet
 from ecg_spark.genetics.genotypes.rows import CALL_TOLERANCE
 from ecg_spark.genetics.genotypes.thresholds import Tally
-from ecg_spark.genetics.null_model.whole_genome import Loco
 from ecg_spark.genetics.testing.blocks import require_samples
 from ecg_spark.genetics.testing.kernel import Pattern, Regression, checked
 from ecg_spark.genetics.testing.results import (
@@ -36,9 +35,6 @@ from ecg_spark.genetics.testing.results import (
 from ecg_spark.study_genetics import Genotypes
 
 BLOCK_SIZE = 256
-MAX_COLUMNS = 150
-MAX_PRODUCTS = 4e9
-"""Chromosomes share a pass up to so many phenotypes in it, and products of a genotype with one."""
 
 _TESTS = ("beta", "se", "t")
 
@@ -50,22 +46,18 @@ def associate(
     phenotypes: pd.DataFrame,
     covariates: pd.DataFrame,
     together: Mapping[str, Sequence[str]],
-    offsets: Loco | None = None,
     relatives: pd.DataFrame | None = None,
     thresholds: Genotypes | None = None,
 ) -> DataFrame:
     """Test the chosen variants of a set on a reference genome; a frame of `TESTS`.
 
     The other arguments are those of `blocks.associate`, and so are the numbers. Phenotypes known
-    for the same samples share one pass; with `offsets`, small chromosomes do.
+    for the same samples share one pass.
     """
     require_samples(genotypes, phenotypes.index)
-    asked = question(phenotypes, covariates, together, offsets, relatives, thresholds)
+    asked = question(phenotypes, covariates, together, None, relatives, thresholds)
     matrix = as_matrix(spark, genotypes, reference_genome)
-    runs = [[""]]
-    if offsets is not None:
-        runs = shared_passes(_sizes(matrix), *phenotypes.shape)
-    tables = [_regressed(spark, matrix, asked, own, covariates, runs) for own in asked.members]
+    tables = [_regressed(spark, matrix, asked, own, covariates) for own in asked.members]
     first, *others = tables
     sites = {
         "contig": first.locus.contig,
@@ -98,31 +90,6 @@ def associate(
     return spark.read.parquet(copy).mapInArrow(told, TESTS)
 
 
-def _sizes(genotypes: hl.MatrixTable) -> dict[str, int]:
-    """The number of variants of each contig that has any, in the order of the genome."""
-    found = genotypes.aggregate_rows(hl.agg.counter(genotypes.locus.contig))
-    return {name: found[name] for name in genotypes.locus.dtype.reference_genome.contigs
-            if name in found}  # fmt: skip
-
-
-def shared_passes(sizes: Mapping[str, int], samples: int, phenotypes: int) -> list[list[str]]:
-    """Contigs, with their numbers of variants, in runs that are worth testing in one pass.
-
-    A pass tests its variants against the phenotypes of all its contigs, of which one contig's are
-    of use; a pass on its own takes a second whatever it holds.
-    """
-    runs: list[list[str]] = []
-    for contig, size in sizes.items():
-        if runs:
-            columns = phenotypes * (len(runs[-1]) + 1)
-            variants = size + sum(sizes[one] for one in runs[-1])
-            if columns <= MAX_COLUMNS and variants * samples * columns <= MAX_PRODUCTS:
-                runs[-1].append(contig)
-                continue
-        runs.append([contig])
-    return runs
-
-
 def design_table(
     spark: SparkSession, phenotypes: NDArray[np.float64], covariates: pd.DataFrame
 ) -> hl.Table:
@@ -145,51 +112,24 @@ def _regressed(
     asked: Question,
     own: Sequence[int],
     covariates: pd.DataFrame,
-    runs: Sequence[Sequence[str]],
 ) -> hl.Table:
-    """Of every variant `found`, the tests of the phenotypes of a group and what `Tally` counts;
-    runs of contigs share a pass, a run of one "" being all there are."""
-    parts = []
-    for contigs in runs:
-        used = genotypes
-        if contigs != [""]:
-            genome = genotypes.locus.dtype.reference_genome
-            places = [hl.eval(hl.parse_locus_interval(one, genome)) for one in contigs]
-            used = hl.filter_intervals(genotypes, places)
-        parts.append(_one_pass(spark, used, asked, own, covariates, contigs))
-    return parts[0] if len(parts) == 1 else parts[0].union(*parts[1:])
-
-
-def _one_pass(
-    spark: SparkSession,
-    genotypes: hl.MatrixTable,
-    asked: Question,
-    own: Sequence[int],
-    covariates: pd.DataFrame,
-    contigs: Sequence[str],
-) -> hl.Table:
+    """Of every variant `found`, the tests of the phenotypes of a group and what `Tally` counts."""
     known = asked.known(own)
-    y = [asked.phenotypes_on(contig)[known][:, own] for contig in contigs]
-    design = design_table(spark, np.column_stack(y), covariates[known])
+    design = design_table(spark, asked.y[known][:, own], covariates[known])
     used = genotypes.semi_join_cols(design)
     used = used.annotate_cols(**design[used.s])
     used = used.annotate_rows(counts=_counts(used.n_alt))
     # Several lists of phenotypes in one call (chained) took ten times as long.
     tested = hl.linear_regression_rows(
-        y=[used.y[i] for i in range(len(own) * len(contigs))],
+        y=[used.y[i] for i in range(len(own))],
         x=used.n_alt,
         covariates=[1.0, *(used.c[i] for i in range(covariates.shape[1]))],
         block_size=BLOCK_SIZE,
         pass_through=["rsid", "counts"],
     )
-    start: hl.Int32Expression | int = 0
-    if len(contigs) > 1:
-        starts = hl.literal({contig: i * len(own) for i, contig in enumerate(contigs)})
-        start = starts[tested.locus.contig]
     numbers = {"beta": tested.beta, "se": tested.standard_error, "t": tested.t_stat}
     numbers = {
-        name: values[start : start + len(own)].map(lambda one: hl.or_else(one, math.nan))
-        for name, values in numbers.items()
+        name: values.map(lambda one: hl.or_else(one, math.nan)) for name, values in numbers.items()
     }
     found = hl.struct(sum_x=tested.sum_x, **numbers, **tested.counts)
     table: hl.Table = tested.select("rsid", found=found).select_globals()

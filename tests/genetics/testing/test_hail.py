@@ -158,17 +158,6 @@ def test_relatives_widen_standard_errors_as_their_residuals_are_alike(
         assert found.loc[j, "neg_log10_p"] == pytest.approx(-np.log10(p))
 
 
-def test_small_chromosomes_share_a_pass_and_large_ones_do_not():
-    from ecg_spark.genetics.testing.hail import MAX_COLUMNS, shared_passes
-
-    small = dict.fromkeys(map(str, range(1, 23)), 800)
-    runs = shared_passes(small, 2_000, 40)
-    assert [contig for run in runs for contig in run] == list(small)
-    assert max(map(len, runs)) == MAX_COLUMNS // 40
-    assert shared_passes(small, 2_000, 1) == [list(small)]
-    assert all(len(run) == 1 for run in shared_passes({"1": 40_000, "2": 40_000}, 400_000, 2))
-
-
 def test_the_omnibus_test_is_calibrated_with_many_latents_and_few_people(spark, hail, tmp_path):
     calls, _ = people(120, 1_500, seed=11)
     rng = np.random.default_rng(12)
