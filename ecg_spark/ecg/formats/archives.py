@@ -5,6 +5,7 @@ Nothing is ever unpacked to a disk, so a member's name is only a label.
 
 import functools
 import io
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -28,6 +29,13 @@ _EXTENSIONS = (
     tarfile.XGLTYPE,
     tarfile.SOLARIS_XHDTYPE,
 )
+_DAMAGED = (
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError,
+    LookupError, RuntimeError,
+)  # fmt: skip
+"""What the standard library raises at an archive that is not what it should be, or that asks for
+what only later versions of the format have (`NotImplementedError`, a `RuntimeError`)."""
+
 MAX_MEMBERS = 10_000_000
 MAX_WAITING_BYTES = 64 << 20
 """WFDB's files that wait for others of their record, until the archive brings these."""
@@ -162,7 +170,7 @@ def _members(file: BinaryIO, name: str) -> Iterator[tuple[str, bytes | Recording
             yield from _zip_members(file)
         else:
             yield from _tar_members(file)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+    except _DAMAGED as error:
         if isinstance(error, RecordingError):
             raise
         kind = type(error).__name__
@@ -222,7 +230,9 @@ def _zip_members(file: BinaryIO) -> Iterator[tuple[str, bytes | RecordingError]]
             try:
                 with archive.open(item) as opened:
                     content = opened.read(MAX_FILE_BYTES + 1)
-            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
+            except _DAMAGED as error:
+                if isinstance(error, RecordingError):
+                    raise
                 detail = "a damaged member of a zip archive"
                 yield item.filename, RecordingError(Reason.MALFORMED, detail)
                 continue
