@@ -4,6 +4,7 @@ They are applied twice: to all who are genotyped, for what structure and the who
 stand on, and to the people of each test, whichever engine tests.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,6 +113,41 @@ def tally(rows: Rows, known: NDArray[np.bool_]) -> Tally:
     # .bed: 00 two alternate alleles, 01 missing, 10 one, 11 none.
     het, missing = high_count - both, low_count - both
     return of_calls(both, het, people - both - het - missing, people)
+
+
+def tallies(rows: Rows, groups: Sequence[NDArray[np.bool_]]) -> list[Tally]:
+    """What each of several groups of people [n] has, as `tally` counts it.
+
+    Dosages are dear to count. They are counted once in everybody who is in a group, and then in
+    those whom a group lacks, where these are the fewer; the sums are of whole numbers, and exact.
+    """
+    if rows.dtype != np.uint16 or len(groups) == 1:
+        return [tally(rows, known) for known in groups]
+    everybody = np.logical_or.reduce(groups)
+    whole, found = tally(rows, everybody), []
+    for known in groups:
+        lacking = everybody & ~known
+        if not lacking.any():
+            found.append(whole)
+        elif lacking.sum() < known.sum():
+            found.append(_without(whole, tally(rows, lacking)))
+        else:
+            found.append(tally(rows, known))
+    return found
+
+
+def _without(whole: Tally, lacking: Tally) -> Tally:
+    """What the people of one tally have who are not in the other."""
+    known = whole.known - lacking.known
+    total, square = whole.total - lacking.total, whole.square - lacking.square
+    # All have the same c if and only if the sum is k c and that of the squares k c².
+    sums, squares = np.rint(total * SCALE).astype(np.int64), np.rint(square * SCALE**2)
+    each = sums // np.maximum(known, 1)
+    varies = (sums != known * each) | (squares.astype(np.int64) != known * each**2)
+    return Tally(
+        whole.people - lacking.people, known, total, square, varies,
+        whole.hom_ref - lacking.hom_ref, whole.het - lacking.het, whole.hom_alt - lacking.hom_alt,
+    )  # fmt: skip
 
 
 def of_calls(hom_ref: Counts, het: Counts, hom_alt: Counts, people: int) -> Tally:

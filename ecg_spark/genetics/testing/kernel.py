@@ -24,7 +24,7 @@ from scipy.sparse import csr_array
 from ecg_spark.genetics.genotypes.packed import BY_BYTE, MISSING
 from ecg_spark.genetics.genotypes.parts import Batch
 from ecg_spark.genetics.genotypes.rows import NO_DOSAGE, SCALE, Rows, in_order
-from ecg_spark.genetics.genotypes.thresholds import Tally, tally
+from ecg_spark.genetics.genotypes.thresholds import Tally, tallies
 from ecg_spark.genetics.null_model.projection import basis_of
 
 Reals = NDArray[np.float64]
@@ -113,8 +113,8 @@ def regress(rows: Rows, patterns: Sequence[Pattern]) -> list[Regression]:
 
     Nobody has the pattern of what fills the last byte of a row.
     """
-    tallies = [tally(rows, each.known) for each in patterns]
-    mean = tallies[0].mean
+    counted = tallies(rows, [each.known for each in patterns])
+    mean = counted[0].mean
     columns = np.concatenate([one for each in patterns for one in (each.left, each.basis)], axis=1)
     are_calls = rows.dtype == np.uint8
     width = rows.shape[1] * 4 if are_calls else rows.shape[1]
@@ -133,13 +133,13 @@ def regress(rows: Rows, patterns: Sequence[Pattern]) -> list[Regression]:
         shift = np.concatenate(
             [
                 np.repeat((counts.mean - mean)[:, None], _width(each), axis=1)
-                for counts, each in zip(tallies, patterns, strict=True)
+                for counts, each in zip(counted, patterns, strict=True)
             ],
             axis=1,
         )
         products += shift * _over_missing(rows, padded)
     found, first = [], 0
-    for each, counts in zip(patterns, tallies, strict=True):
+    for each, counts in zip(patterns, counted, strict=True):
         k, last = each.left.shape[1], first + _width(each)
         found.append(
             _regression(products[:, first : first + k], products[:, first + k : last], counts, each)

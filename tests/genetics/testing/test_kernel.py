@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 
 from ecg_spark.genetics.genotypes.parts import Batch
 from ecg_spark.genetics.genotypes.rows import SCALE, calls_of, encode, pack
-from ecg_spark.genetics.genotypes.thresholds import excess_of_heterozygotes, of_calls, tally
+from ecg_spark.genetics.genotypes.thresholds import (
+    excess_of_heterozygotes,
+    of_calls,
+    tallies,
+    tally,
+)
 from ecg_spark.genetics.testing import kernel
 from ecg_spark.genetics.testing.kernel import basis_of_pattern, pattern, regress_batch
 
@@ -107,6 +112,25 @@ def test_calls_count_the_same_as_calls_and_as_dosages(seed, missing):
     for field in fields(found)[1:]:
         name = field.name
         assert getattr(found, name).tolist() == getattr(expected, name).tolist(), name
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 10_000), st.sampled_from([0.0, 0.1, 1.0]), st.sampled_from([0.0, 0.1, 0.7]))
+def test_groups_that_share_people_are_counted_as_each_by_itself(seed, missing, lacking):
+    rng = np.random.default_rng(seed)
+    values = rng.binomial(2, rng.choice([0, 0.3, 1], 6)[:, None], (6, 41)).astype(float)
+    values[4] = rng.uniform(0, 2, 41)
+    values[5] = rng.uniform(0, 1.9)
+    values[5, rng.integers(41)] += 1 / 16_384
+    values[rng.random(values.shape) < missing] = np.nan
+    groups = [rng.random(41) >= lacking for _ in range(3)] + [np.zeros(41, bool)]
+    rows = encode(values)
+    for found, known in zip(tallies(rows, groups), groups, strict=True):
+        expected = tally(rows, known)
+        assert found.people == expected.people
+        for field in fields(found)[1:]:
+            name = field.name
+            assert getattr(found, name).tolist() == getattr(expected, name).tolist(), name
 
 
 def test_a_variant_that_varies_only_as_a_covariate_does_has_no_result():
