@@ -85,7 +85,7 @@ def test_genotypes_are_refused_or_read(spark, hail, tmp_path, name, write, outco
 
 
 @pytest.fixture(scope="module")
-def prepared(spark, hail, tmp_path_factory):
+def prepared(spark, tmp_path_factory):
     """People of two sexes with an X chromosome; who is a man."""
     folder = tmp_path_factory.mktemp("sexes")
     calls, _ = people(N, M, seed=3)
@@ -112,7 +112,7 @@ def test_the_x_chromosome_tells_the_sex(prepared):
 def _tested(spark, prepared, folder, phenotypes, covariates, is_male=None):
     settings, genotypes, _, _ = prepared
     groups = {"traits": list(phenotypes.columns)}
-    return run_gwas(spark, genotypes, phenotypes, groups, covariates, settings, Gwas(),
+    return run_gwas(spark, genotypes, phenotypes, groups, covariates, settings, Gwas(engine="blocks"),
                     str(folder), 1, is_male=is_male)  # fmt: skip
 
 

@@ -276,8 +276,8 @@ def test_pairing_at_random_has_no_association_and_says_so(spark, biobank, prepar
     strangers = table.rename(index=lambda name: f"E{name}")
     people_of_them = covariates.rename(index=lambda name: f"E{name}")
     summary = run_gwas(
-        spark, str(prepared[0]), strangers, {"vae": groups["vae"]}, people_of_them, random, Gwas(),
-        str(tmp_path), 5,
+        spark, str(prepared[0]), strangers, {"vae": groups["vae"]}, people_of_them, random,
+        Gwas(engine="blocks"), str(tmp_path), 5,
     )  # fmt: skip
     assert summary["analysed"] == 299
     assert summary["loci"] == {"vae": 0, "vae omnibus": 0}

@@ -96,7 +96,7 @@ def _named(sites, listed):
 @example("GRCh37", None, None, [])
 @example("GRCh37", ["rs8", "1:2000:A:AT"], ["rs8", "01:2000:A:AT"], ["1"])
 def test_what_is_chosen_is_what_a_search_through_the_lists_finds(
-    spark, hail, sets, tmp_path_factory, build, keep, exclude, regions
+    spark, sets, tmp_path_factory, build, keep, exclude, regions
 ):
     genotypes, sites = sets[build]
     folder = tmp_path_factory.mktemp("lists")

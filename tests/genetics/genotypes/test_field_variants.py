@@ -36,7 +36,7 @@ def _study(
         {"vae": [], "pca": [], "traits": ["pr_ms"]},
         read_participants(columns, str(participants)),
         settings,
-        Gwas(null_model=null_model),
+        Gwas(null_model=null_model, engine="blocks"),
         str(folder / "gwas"),
         1,
         read_sex(columns, str(participants)),
@@ -96,7 +96,7 @@ def _assert_flow_adds_up(study):
     )
 
 
-def test_everybody_who_is_left_out_is_told_with_the_reason(spark, hail, field, expected, tmp_path):
+def test_everybody_who_is_left_out_is_told_with_the_reason(spark, field, expected, tmp_path):
     own = field / "12-flow"
     study = _study(
         spark, tmp_path, own / "participants.csv", own / "phenotype.csv", ("age", "sex", "bmi"),
@@ -120,7 +120,7 @@ def test_everybody_who_is_left_out_is_told_with_the_reason(spark, hail, field, e
     assert not any(name in json.dumps(study.summary) + sidecar.read_text() for name in ids)
 
 
-def test_thresholds_are_of_the_people_analysed(spark, hail, field, expected, tmp_path):
+def test_thresholds_are_of_the_people_analysed(spark, field, expected, tmp_path):
     own = field / "07-analysed"
     study = _study(
         spark, tmp_path, own / "participants.csv", field / "base/phenotype.csv",
@@ -137,7 +137,7 @@ def test_thresholds_are_of_the_people_analysed(spark, hail, field, expected, tmp
     assert study.tests["se"].max() < 1
 
 
-def test_lists_and_regions_choose_what_is_tested(spark, hail, field, expected, tmp_path):
+def test_lists_and_regions_choose_what_is_tested(spark, field, expected, tmp_path):
     study = _study(
         spark, tmp_path, field / "base/participants.csv", field / "base/phenotype.csv",
         path=str(field / "base/autosomes.bed"), keep_variants=str(field / "07-choice/keep.txt"),
@@ -152,7 +152,7 @@ def test_lists_and_regions_choose_what_is_tested(spark, hail, field, expected, t
     np.testing.assert_allclose(study.tests["neg_log10_p"], rows["logp"], atol=0.01)
 
 
-def test_y_is_not_missing_in_women(spark, hail, field, expected, tmp_path):
+def test_y_is_not_missing_in_women(spark, field, expected, tmp_path):
     study = _study(
         spark, tmp_path, field / "base/participants.csv", field / "base/phenotype.csv",
         path=str(field / "05-y-in-women/set.bed"),
@@ -162,9 +162,7 @@ def test_y_is_not_missing_in_women(spark, hail, field, expected, tmp_path):
     assert _left_out(study, "variants")["on chromosome Y"] == 10
 
 
-def test_components_and_relatives_come_from_the_set_of_the_model(
-    spark, hail, field, expected, tmp_path
-):
+def test_components_and_relatives_come_from_the_set_of_the_model(spark, field, expected, tmp_path):
     own = field / "06-model-set"
     study = _study(
         spark, tmp_path, field / "base/participants.csv", field / "base/phenotype.csv",
@@ -175,7 +173,7 @@ def test_components_and_relatives_come_from_the_set_of_the_model(
     assert study.prepared["structure_variants"] > 20
 
 
-def test_x_is_tested_in_those_who_have_it(spark, hail, field, expected, tmp_path):
+def test_x_is_tested_in_those_who_have_it(spark, field, expected, tmp_path):
     own = field / "06-x-fewer-samples"
     study = _study(
         spark, tmp_path, field / "base/participants.csv", field / "base/phenotype.csv",
@@ -191,7 +189,7 @@ def test_x_is_tested_in_those_who_have_it(spark, hail, field, expected, tmp_path
 
 
 def test_whole_genome_regression_stands_on_the_model_and_tests_each_set_in_its_own_people(
-    spark, hail, field, expected, tmp_path
+    spark, field, expected, tmp_path
 ):
     x, model = field / "06-x-fewer-samples", field / "06-model-set/array.bed"
     study = _study(

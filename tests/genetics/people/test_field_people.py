@@ -198,7 +198,7 @@ def test_a_coding_that_most_people_contradict_is_refused(reported, says):
 
 
 @pytest.fixture(scope="module")
-def prepared(spark, hail, field, tmp_path_factory):
+def prepared(spark, field, tmp_path_factory):
     """The field's base set, imported and checked, without the listed people."""
     path = str(field / "base/set.bed")
     settings = Genotypes(path=path, reference_genome="GRCh37", components=2, min_maf=0,
@@ -216,7 +216,7 @@ def _tested(spark, field, prepared, tmp_path, table, *covariates, id_map=None):
     y = pd.read_csv(field / "base/phenotype.csv").set_index("participant_id")[["y"]]
     return run_gwas(
         spark, folder, y, {"traits": ["y"]}, terms, settings.model_copy(update={"id_map": id_map}),
-        Gwas(), str(tmp_path / "gwas"), 1, is_male, notes,
+        Gwas(engine="blocks"), str(tmp_path / "gwas"), 1, is_male, notes,
     )  # fmt: skip
 
 
