@@ -112,8 +112,8 @@ def test_the_x_chromosome_tells_the_sex(prepared):
 def _tested(spark, prepared, folder, phenotypes, covariates, is_male=None):
     settings, genotypes, _, _ = prepared
     groups = {"traits": list(phenotypes.columns)}
-    return run_gwas(spark, genotypes, phenotypes, groups, covariates, settings, Gwas(engine="blocks"),
-                    str(folder), 1, is_male=is_male)  # fmt: skip
+    return run_gwas(spark, genotypes, phenotypes, groups, covariates, settings,
+                    Gwas(engine="blocks"), str(folder), 1, is_male=is_male)  # fmt: skip
 
 
 def test_repairs_of_covariates_phenotypes_and_sex_are_in_the_notes(spark, prepared, tmp_path):
