@@ -258,7 +258,7 @@ def test_regenie_reads_what_it_needs_and_its_own_format_is_written(studied, prep
 
 
 def test_a_region_can_be_read_alone(studied):
-    path = studied[0] / "sumstats/vae_00.tsv.gz"
+    path = studied[0] / "associations/sumstats/vae_00.tsv.gz"
     table = pd.read_csv(path, sep="\t")
     places = [("3", 3_000_000, 3_500_000), ("1", 1, 700_000), ("4", 22_000_000, 30_000_000)]
     for contig, start, end in places:
