@@ -22,12 +22,11 @@ import shutil
 import statistics
 import subprocess
 import tempfile
-import threading
 import time
 
 import numpy as np
 import pandas as pd
-import psutil
+from usage import Usage
 
 from ecg_spark.genetics.genotypes.packed import read_packed
 from ecg_spark.genetics.genotypes.reading import import_genotypes
@@ -36,26 +35,6 @@ from ecg_spark.genetics.testing import blocks
 from ecg_spark.session import spark_session, start_hail
 
 CHROMOSOMES = 22
-
-
-class Memory(threading.Thread):
-    """The peak of resident memory of this process and all that it has started, in MB."""
-
-    def __init__(self):
-        super().__init__(daemon=True)
-        self.peak = 0.0
-
-    def run(self):
-        while True:
-            here = psutil.Process()
-            total = 0
-            for process in (here, *here.children(recursive=True)):
-                try:
-                    total += process.memory_info().rss
-                except psutil.NoSuchProcess:
-                    continue
-            self.peak = max(self.peak, total / 1e6)
-            time.sleep(0.3)
 
 
 class Pieces(logging.Handler):
@@ -80,7 +59,7 @@ def timed(action, repeats):
     return statistics.median(seconds[repeats > 1 :])
 
 
-def measure(spark, samples, variants, count, missing, repeats, memory, engines):
+def measure(spark, samples, variants, count, missing, repeats, usage, engines):
     """Time one setting."""
     folder = tempfile.mkdtemp(prefix="bench-gwas-")
     threads = str(os.cpu_count())
@@ -113,7 +92,7 @@ def measure(spark, samples, variants, count, missing, repeats, memory, engines):
 
     packed = read_packed(f"{folder}/set")
     actions, pieces = {"plink2": plink}, Pieces()
-    memory.peak = 0.0
+    usage.reset()
     started = time.monotonic()
     genotypes = import_genotypes(spark, f"{folder}/set.bed", "GRCh37", folder).genotypes
     imported = time.monotonic() - started
@@ -162,7 +141,7 @@ def measure(spark, samples, variants, count, missing, repeats, memory, engines):
         "missing": missing,
         "import_s": round(imported, 1),
         "whole_genome_s": pieces.seconds,
-        "peak_mb": round(memory.peak),
+        "peak_mb": round(usage.peaks["all"]),
         "seconds": {key: round(value, 2) for key, value in seconds.items()},
         "tests_a_second": {key: round(variants * count / value) for key, value in seconds.items()},
         "to_plink2": {key: round(value / seconds["plink2"], 2) for key, value in seconds.items()},
@@ -185,8 +164,8 @@ def main():
     spark = spark_session("bench gwas", progress=False)
     if "hail" in options.engines:
         start_hail(spark)
-    memory = Memory()
-    memory.start()
+    usage = Usage()
+    usage.start()
     for samples in options.samples:
         for count in options.phenotypes:
             for missing in options.missing:
@@ -197,7 +176,7 @@ def main():
                     count,
                     missing,
                     options.repeats,
-                    memory,
+                    usage,
                     options.engines,
                 )
                 print(json.dumps(row), flush=True)
