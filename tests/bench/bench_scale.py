@@ -80,7 +80,7 @@ class Stages:
 
     def begin(self, stage: str) -> None:
         print(f"{time.strftime('%H:%M:%S')} {stage}", file=sys.stderr, flush=True)
-        self._stage, self._bytes = stage, bytes_in(self.folder)
+        self.stage, self._bytes = stage, bytes_in(self.folder)
         self.usage.reset()
         self._cpu, self._started = cpu_seconds(), time.monotonic()
 
@@ -92,7 +92,7 @@ class Stages:
             "bytes": bytes_in(self.folder) - self._bytes,
         }
         self.lines.append(figures)
-        print(json.dumps(self.facts | {"stage": self._stage} | figures | more), flush=True)
+        print(json.dumps(self.facts | {"stage": self.stage} | figures | more), flush=True)
 
     def run(self, stage: str, action: Callable[[], Any]) -> Any:
         """What an action returns, as a stage; one that fails is told and raised."""
@@ -143,6 +143,8 @@ def import_and_check(spark: SparkSession, stages: Stages, bed: str, folder: str)
         "import", lambda: prepare.prepare_genotypes(spark, settings, settings.path, folder, SEED)
     )
     prepare.log.removeHandler(handler)
+    if stages.stage != "structure":
+        raise RuntimeError("the step genotypes no longer tells that its import is done")
 
 
 def test_all(
@@ -219,19 +221,21 @@ def measure(options: argparse.Namespace) -> None:
     }  # fmt: skip
     try:
         spark = start_spark(root, options.cluster)
-        spark.sparkContext.addPyFile(large_sets.__file__)
-        stages = Stages(facts, folder)
-        print(f"{time.strftime('%H:%M:%S')} genotypes are made", file=sys.stderr, flush=True)
-        given = brought(people, variants, phenotypes)
-        if is_chromosome:
-            write_checked(spark, f"{folder}/genotypes", people, layout)
-        else:
-            write_bed(f"{root}/set", people, layout)
-            import_and_check(spark, stages, f"{root}/set.bed", f"{folder}/genotypes")
-        test_all(spark, stages, folder, given, "none" if is_chromosome else "whole_genome")
-        found = found_again(spark, folder, layout)
-        stages.all(planted=PLANTED, planted_that_lead_a_locus=found)
-        spark.stop()
+        try:
+            spark.sparkContext.addPyFile(large_sets.__file__)
+            stages = Stages(facts, folder)
+            print(f"{time.strftime('%H:%M:%S')} genotypes are made", file=sys.stderr, flush=True)
+            given = brought(people, variants, phenotypes)
+            if is_chromosome:
+                write_checked(spark, f"{folder}/genotypes", people, layout)
+            else:
+                write_bed(f"{root}/set", people, layout)
+                import_and_check(spark, stages, f"{root}/set.bed", f"{folder}/genotypes")
+            test_all(spark, stages, folder, given, "none" if is_chromosome else "whole_genome")
+            found = found_again(spark, folder, layout)
+            stages.all(planted=PLANTED, planted_that_lead_a_locus=found)
+        finally:
+            spark.stop()
     finally:
         shutil.rmtree(root)
 
