@@ -249,7 +249,7 @@ def test_missing_gpu_or_mlflow_server_fails_before_ingest(
 
 
 def test_real_recordings_with_random_pairing_give_a_report_without_loci(
-    hail, shared_data, tmp_path, capsys
+    spark, shared_data, tmp_path, capsys
 ):
     content = yaml.safe_load((STUDIES / "ptbxl.yaml").read_text())
     for section in ("participants", "genotypes"):
@@ -257,7 +257,7 @@ def test_real_recordings_with_random_pairing_give_a_report_without_loci(
         content[section]["path"] = str(shared_data / name)
     content["ecg"]["path"] = str(shared_data / "ptbxl" / "*_hr.*")
     content["ecg"]["manifest"]["path"] = str(shared_data / "ptbxl" / "ptbxl_database.csv")
-    study = study_in(tmp_path, content, model=SMALL_MODEL)
+    study = study_in(tmp_path, content, model=SMALL_MODEL, gwas={"engine": "blocks"})
     assert main(["run", str(study)]) == 0
     lines = {line["step"]: line for line in lines_of(capsys)}
     ingested = lines["ingest"]
