@@ -22,7 +22,7 @@ from ecg_spark.errors import DataError
 from ecg_spark.genetics.findings.catalogue import Tests, read_annotation, write_loci
 from ecg_spark.genetics.findings.polygenic import write_polygenic
 from ecg_spark.genetics.genotypes.choice import choose
-from ecg_spark.genetics.genotypes.contigs import AUTOSOMES, CONTIGS
+from ecg_spark.genetics.genotypes.contigs import AUTOSOMES
 from ecg_spark.genetics.genotypes.parts import open_set
 from ecg_spark.genetics.genotypes.view import packed_view
 from ecg_spark.genetics.null_model.cohort import Brought, Cohort, gather, load_cohort, save_cohort
@@ -139,11 +139,12 @@ def prepare_null_model(
         order = np.random.default_rng(seed).permutation(len(cohort.terms))  # tears families apart
         tested, terms = cohort.tested.iloc[order], cohort.terms.iloc[order]
         if genotype_settings.model:
-            stands_on = packed_view(open_set(f"{genotypes}/model"))
+            stands_on = packed_view(open_set(f"{genotypes}/model"), "is_common")
         else:
-            stands_on = packed_view(open_set(f"{genotypes}/{VARIANTS}").where("is_candidate"))
-        autosomal = stands_on.sites["contig"].map(CONTIGS).isin(AUTOSOMES)
-        variants = np.flatnonzero(autosomal & stands_on.sites["is_common"].to_numpy())
+            candidates = open_set(f"{genotypes}/{VARIANTS}").where("is_candidate")
+            stands_on = packed_view(candidates, "is_common")
+        is_common = stands_on.sites["is_common"].to_numpy()
+        variants = np.flatnonzero(stands_on.on(AUTOSOMES) & is_common)
         if not genotype_settings.model:
             variants = thinned(spark, stands_on, variants, terms.index, seed)
         people, phenotypes = tested.shape

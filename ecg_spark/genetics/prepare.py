@@ -15,7 +15,7 @@ from ecg_spark.genetics.genotypes.parts import (
 )
 from ecg_spark.genetics.genotypes.quality import quality_control
 from ecg_spark.genetics.genotypes.reading import import_genotypes
-from ecg_spark.genetics.genotypes.view import packed_view
+from ecg_spark.genetics.genotypes.view import IS_SNP, packed_view
 from ecg_spark.genetics.genotypes.writing import (
     save,
     with_samples,
@@ -82,15 +82,15 @@ def prepare_genotypes(
     write_rows(flow, FLOW, f"{folder}/{FLOW.name}")
     log.info("genotypes: %d samples, %d variants pass", left[-1].samples, left[-1].variants)
     candidates = genotypes.where("is_candidate")
-    stands_on = packed_view(candidates)
+    asked = ("is_common", "af", IS_SNP)
     if model is not None:
         model = with_samples(spark, model, samples, f"{folder}/model")
         save(model)
-        stands_on = packed_view(model)
         notes.append(
             f"structure, relatives and the whole-genome model stand on the {model.variants} "
             f"variants of genotypes.model that pass"
         )
+    stands_on = packed_view(candidates if model is None else model, *asked)
     found = structure(
         spark,
         stands_on,

@@ -125,11 +125,9 @@ def _stretch(position: int) -> tuple[int, int]:
 
 def _ld(packed: Packed, lead: Any, people: NDArray[np.int64]) -> list[dict[str, Any]]:
     """r² of a lead variant (contig, position, ref, alt) with each neighbour, itself among them."""
-    sites = packed.sites
-    near = (sites["contig"] == lead.contig) & sites["position"].between(*_stretch(lead.position))
-    places = _nearest(np.flatnonzero(near), sites, lead.position)
+    places = _nearest(packed, lead.contig, *_stretch(lead.position), lead.position)
     genotypes = standardised(packed.calls.read(places, people))
-    found = sites.iloc[places]
+    found = packed.named(places)
     own = (found[["position", "ref", "alt"]] == [lead.position, lead.ref, lead.alt]).all(axis=1)
     r2 = (genotypes @ genotypes[np.flatnonzero(own)[0]]) ** 2
     names = {"lead": lead.position, "lead_ref": lead.ref, "lead_alt": lead.alt}
@@ -139,8 +137,11 @@ def _ld(packed: Packed, lead: Any, people: NDArray[np.int64]) -> list[dict[str, 
     ]
 
 
-def _nearest(places: NDArray[np.int64], sites: pd.DataFrame, position: int) -> NDArray[np.int64]:
-    """At most `MAX_NEIGHBOURS` of the places, those nearest to a position, in order."""
+def _nearest(packed: Packed, contig: str, start: int, end: int, position: int) -> NDArray[np.int64]:
+    """The places of the variants from `start` to `end`, in order, and of more than `MAX_NEIGHBOURS`
+    those nearest to a position."""
+    sites = packed.sites
+    places = np.flatnonzero((sites["contig"] == contig) & sites["position"].between(start, end))
     far = np.abs(sites["position"].to_numpy()[places] - position)
     return np.sort(places[np.argsort(far, kind="stable")[:MAX_NEIGHBOURS]])
 
@@ -166,7 +167,7 @@ def _dosages(packed: Packed, variants: pd.DataFrame, people: NDArray[np.int64]) 
         return {}
     places = packed.rows(variants)
     calls = packed.calls.read(places, people)
-    keys = packed.sites.iloc[places][VARIANT].itertuples(index=False, name=None)
+    keys = packed.named(places)[VARIANT].itertuples(index=False, name=None)
     return dict(zip(keys, standardised(calls), strict=True))
 
 
@@ -178,19 +179,17 @@ def _signals(
     offsets: Offsets,
 ) -> list[dict[str, Any]]:
     """The independent signals of a locus, the lead variant's first as a rule."""
-    name, sites = locus["phenotype"], packed.sites
-    start, end = locus["start"], locus["end"]
-    inside = (sites["contig"] == locus["contig"]) & sites["position"].between(start, end)
-    places = _nearest(np.flatnonzero(inside), sites, locus["position"])
+    name, stretch = locus["phenotype"], (locus["start"], locus["end"])
+    places = _nearest(packed, locus["contig"], *stretch, locus["position"])
     y = cohort.tested[name].dropna()
     if offsets.loco is not None:
         y = y - offsets.loco.without(locus["contig"]).loc[y.index, name]
     genotypes = centred(packed.calls.read(places, packed.places(list(y.index))))
     terms = cohort.terms.loc[y.index].to_numpy(float)
     chosen = independent_signals(genotypes, y, terms, threshold, offsets.relatives)
+    sites = packed.named(places[[one.variant for one in chosen]]).to_dict("records")
     found = []
-    for order, one in enumerate(chosen, 1):
-        site = sites.iloc[places[one.variant]]
+    for order, (site, one) in enumerate(zip(sites, chosen, strict=True), 1):
         numbers = {"beta": one.beta, "se": one.se, "neg_log10_p": one.neg_log10_p}
-        found.append({**site.to_dict(), "phenotype": name, "step": order, **numbers})
+        found.append({**site, "phenotype": name, "step": order, **numbers})
     return found

@@ -71,7 +71,7 @@ def ld_scores(
     step = -(-len(samples) // LD_SAMPLES)
     samples, covariates = samples[::step], covariates[::step]
     basis = basis_of(covariates).astype(np.float32)
-    contigs = packed.sites["contig"].to_numpy()[variants]
+    contigs = packed.sites["contig"].cat.codes.to_numpy()[variants]
     positions = packed.sites["position"].to_numpy()[variants]
     tasks = []
     for start, stop in _runs(contigs):
@@ -236,7 +236,7 @@ def _spread(whole: float, deleted: Reals) -> float:
     return float(np.sqrt(pseudo.var(ddof=1) / count))
 
 
-def _runs(contigs: NDArray[np.object_]) -> list[tuple[int, int]]:
+def _runs(contigs: NDArray[np.int8]) -> list[tuple[int, int]]:
     """Start and end of each contig's variants."""
     ends = np.flatnonzero(contigs[1:] != contigs[:-1]) + 1
     bounds = [0, *ends.tolist(), len(contigs)]

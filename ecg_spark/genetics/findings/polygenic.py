@@ -47,7 +47,7 @@ def write_polygenic(
     places = packed.rows(tests)
     if len(places) < len(tests):
         raise ValueError("the packed genotypes lack variants that were tested")
-    tests = _in_order(tests, packed.sites.iloc[places])
+    tests = _in_order(tests, packed.named(places))
     samples = packed.places(list(covariates.index))
     scores = ld_scores(spark, packed, places, samples, covariates.to_numpy(float))
     z, n = np.array(tests["z"].tolist(), float), np.array(tests["n"].tolist(), float)

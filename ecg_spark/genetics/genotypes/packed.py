@@ -3,7 +3,7 @@
 They lie in a .bed, or in those of a set in parts (see `parts`), and any task reads some of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -13,7 +13,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ecg_spark.genetics.genotypes.contigs import CONTIGS
+from ecg_spark.genetics.genotypes.files import side_by_side
 from ecg_spark.tables import VARIANT
+
+NAMES = [*VARIANT, "rsid"]
+"""What names a variant; `rsid` may be missing."""
 
 MISSING = 3
 """The code of a missing call in a matrix of calls (0, 1, 2 alternate alleles)."""
@@ -43,24 +48,32 @@ class Calls:
         self, variants: NDArray[np.int64], samples: NDArray[np.int64] | None = None
     ) -> NDArray[np.int8]:
         """Calls int8 [variants, samples] by their places in the set; all samples by default."""
-        calls = BY_BYTE[self.packed(variants)].reshape(len(variants), -1)
+        rows = self.packed(variants)
+        calls = BY_BYTE[rows].reshape(len(rows), 4 * rows.shape[1])
         return calls[:, : self.n_samples] if samples is None else calls[:, samples]
 
     def packed(self, variants: NDArray[np.int64]) -> NDArray[np.uint8]:
         """The bytes of variants, four samples in each; see `decode`."""
-        places = variants if self.at is None else self.at[variants]
-        rows = np.empty((len(places), -(-self.n_samples // 4)), np.uint8)
-        if not self.parts:
-            self._fill(rows, self.path, places)
-            return rows
-        ends = np.cumsum([count for _, count in self.parts])
-        part = np.searchsorted(ends, places, side="right")
+        rows = np.empty((len(variants), -(-self.n_samples // 4)), np.uint8)
+        part, places = self.located(variants)
         cuts = np.flatnonzero(np.diff(part, prepend=-1, append=-1))
         for start, stop in pairwise(cuts if len(places) else []):
-            number, count = self.parts[part[start]]
-            own = places[start:stop] - (ends[part[start]] - count)
-            self._fill(rows[start:stop], f"{self.path}/part-{number:05d}.bed", own)
+            path = self.path
+            if self.parts:
+                path += f"/part-{self.parts[part[start]][0]:05d}.bed"
+            self._fill(rows[start:stop], path, places[start:stop])
         return rows
+
+    def located(self, variants: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Of variants by their places in the set: which of the parts holds each (0 where there is
+        one file), and its place there."""
+        places = np.asarray(variants if self.at is None else self.at[variants], np.int64)
+        if not self.parts:
+            return np.zeros(len(places), np.int64), places
+        counts = np.array([count for _, count in self.parts])
+        ends = np.cumsum(counts)
+        part = np.searchsorted(ends, places, side="right")
+        return part, places - (ends - counts)[part]
 
     def _fill(self, rows: NDArray[np.uint8], path: str, places: NDArray[Any]) -> None:
         """Read the variants at some places of a .bed, in runs."""
@@ -77,35 +90,80 @@ class Calls:
 class Packed:
     """A packed genotype set: its calls, its samples by id, its variants in the order of the genome.
 
-    `sites` has contig, position, ref, alt and rsid, and what else a set in parts knows.
+    `sites` has contig (categorical), position, and what else was asked of them; `names` reads
+    `NAMES` of the variants at some places of a part (see `Calls.located`). The names of millions of
+    variants would be gigabytes: none is held.
     """
 
     calls: Calls
     samples: pd.Index
     sites: pd.DataFrame
+    names: Callable[[int, NDArray[np.int64]], pd.DataFrame]
 
     def places(self, samples: Sequence[str]) -> NDArray[np.int64]:
         """The places of samples in the set."""
         return np.asarray(self.samples.get_indexer(pd.Index(samples)), np.int64)
 
     def rows(self, variants: pd.DataFrame) -> NDArray[np.int64]:
-        """The places of variants (contig, position, ref, alt) in the set, in its order."""
-        chosen = pd.MultiIndex.from_frame(variants[VARIANT])
-        return np.flatnonzero(pd.MultiIndex.from_frame(self.sites[VARIANT]).isin(chosen))
+        """The places of variants (contig, position, ref, alt) in the set, in its order.
+
+        Names are read only of what lies where one of the variants does.
+        """
+        near = np.flatnonzero(self.sites["position"].isin(variants["position"]))
+        lies = self.sites.iloc[near].astype({"contig": str})
+        near = near[_are_among(lies, variants, ["contig", "position"])]
+        return near[_are_among(self.named(near), variants, VARIANT)]
+
+    def named(self, places: NDArray[np.int64]) -> pd.DataFrame:
+        """`NAMES` of the variants at some places, a row each in their order, read from the parts
+        that hold them."""
+        if not len(places):
+            return pd.DataFrame(columns=NAMES)
+        part, own = self.calls.located(places)
+        held = np.unique(part).tolist()
+        found = side_by_side(lambda one: self.names(one, own[part == one]), held)
+        together = pd.concat(found, ignore_index=True)
+        back = np.argsort(np.argsort(part, kind="stable"))
+        return together[NAMES].iloc[back].reset_index(drop=True)
+
+    def on(self, chromosomes: Sequence[str]) -> NDArray[np.bool_]:
+        """Which variants lie on some chromosomes (1 to 22, X, Y, MT), on either build."""
+        contig = self.sites["contig"].cat
+        wanted = [CONTIGS.get(name) in chromosomes for name in contig.categories]
+        return np.array(wanted, bool)[contig.codes]
 
 
 def read_packed(stem: str) -> Packed:
     """Open the packed set `stem`.bed, .bim and .fam."""
     samples = pd.read_csv(f"{stem}.fam", sep=r"\s+", header=None, dtype=str, usecols=[1])[1]
-    sites = pd.read_csv(
-        f"{stem}.bim",
-        sep=r"\s+",
-        header=None,
-        names=["contig", "rsid", "cm", "position", "alt", "ref"],
-        dtype={"contig": str, "rsid": str, "alt": str, "ref": str, "position": np.int64},
-        keep_default_na=False,
+
+    def read(columns: list[str], contig: str) -> pd.DataFrame:
+        kinds = {"contig": contig, "rsid": str, "alt": str, "ref": str, "position": np.int32}
+        table = pd.read_csv(
+            f"{stem}.bim",
+            sep=r"\s+",
+            header=None,
+            names=["contig", "rsid", "cm", "position", "alt", "ref"],
+            usecols=columns,
+            dtype=kinds,
+            keep_default_na=False,
+        )
+        return table[columns]
+
+    return Packed(
+        Calls(f"{stem}.bed", len(samples)),
+        pd.Index(samples),
+        read(["contig", "position"], "category"),
+        lambda _, places: read(NAMES, "str").iloc[places],
     )
-    return Packed(Calls(f"{stem}.bed", len(samples)), pd.Index(samples), sites[[*VARIANT, "rsid"]])
+
+
+def _are_among(
+    sites: pd.DataFrame, variants: pd.DataFrame, columns: list[str]
+) -> NDArray[np.bool_]:
+    """Which rows of `sites` have the values of some row of `variants`."""
+    wanted = pd.MultiIndex.from_frame(variants[columns])
+    return np.asarray(pd.MultiIndex.from_frame(sites[columns]).isin(wanted))
 
 
 def decode(rows: NDArray[np.uint8], samples: NDArray[np.int64]) -> NDArray[np.int8]:

@@ -24,6 +24,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
 from ecg_spark.errors import DataError
+from ecg_spark.genetics.genotypes.files import side_by_side
 from ecg_spark.genetics.genotypes.rows import Rows, as_dosages
 
 TASK_VARIANTS = 4_000
@@ -199,10 +200,10 @@ class GenotypeSet:
     def sites(self, columns: list[str] | None = None) -> pd.DataFrame:
         """What is known of the chosen variants, part by part, without their genotypes."""
         wanted = columns or [name for name in self.schema().names if name != "dosages"]
-        tables = [
-            read_sites(self.folder, part, own, wanted)
-            for part, own in zip(self.parts, self.masks(), strict=True)
-        ]
+        tables = side_by_side(
+            lambda one: read_sites(self.folder, *one, wanted),
+            zip(self.parts, self.masks(), strict=True),
+        )
         return pa.concat_tables(tables).to_pandas()
 
     def schema(self) -> pa.Schema:

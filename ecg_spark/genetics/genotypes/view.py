@@ -1,20 +1,75 @@
-"""The calls of a genotype set in parts as a packed set, for what is computed on some of them."""
+"""A genotype set in parts as a packed set, for what is computed on the calls of some variants."""
+
+from itertools import accumulate
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from ecg_spark.genetics.genotypes.contigs import CONTIGS
-from ecg_spark.genetics.genotypes.packed import Calls, Packed
-from ecg_spark.genetics.genotypes.parts import GenotypeSet
+from ecg_spark.genetics.genotypes.files import side_by_side
+from ecg_spark.genetics.genotypes.packed import NAMES, Calls, Packed
+from ecg_spark.genetics.genotypes.parts import GenotypeSet, Part, read_sites
+
+IS_SNP = "is_snp"
+"""May be asked of the sites though it is no column: ref and alt are one base each."""
+
+_Found = dict[str, NDArray[np.generic]]
 
 
-def packed_view(genotypes: GenotypeSet) -> Packed:
-    """The calls of the chosen variants of a set in the order of the genome."""
-    sites = genotypes.sites()
-    at = np.flatnonzero(np.concatenate([*genotypes.masks(), np.empty(0, bool)]))
-    order = np.arange(len(sites))
-    if sites["set"].max() > 0:  # each is in order by itself
-        contig = sites["contig"].map({name: i for i, name in enumerate(CONTIGS)})
-        order = np.lexsort((sites["alt"], sites["ref"], sites["position"], contig))
+def packed_view(genotypes: GenotypeSet, *asked: str) -> Packed:
+    """The chosen variants of a set in the order of the genome; of several sets joined, those at one
+    position in the order of the sets, and within a set in its own.
+
+    `asked`: what its sites have beside contig and position: flags or numbers that the parts know,
+    or `IS_SNP`. The driver holds 9 bytes a variant (its contig 1, position 4, place in the parts 4)
+    and what is asked for, 1 byte a flag and 8 a frequency; twice as much while it is gathered. All
+    parts are opened, many at a time; names stay there and are read when they are wanted.
+    """
+    columns = ["contig", "position", *(name for name in asked if name != IS_SNP)]
+    alleles = ["ref", "alt"] if IS_SNP in asked else []
+
+    def look(task: tuple[int, Part, NDArray[np.bool_]]) -> _Found:
+        first, part, own = task
+        table = read_sites(genotypes.folder, part, own, [*columns, *alleles])
+        found = {name: table.column(name).to_numpy() for name in columns[1:]}
+        if alleles:
+            lengths = [pc.utf8_length(table.column(name)).to_numpy() for name in alleles]
+            found[IS_SNP] = np.equal(lengths, 1).all(axis=0)
+        found["contig"] = _codes(table.column("contig"))
+        found["at"] = (first + np.flatnonzero(own)).astype(np.int32)
+        return found
+
+    firsts = accumulate((part.variants for part in genotypes.parts), initial=0)
+    by_part = side_by_side(look, zip(firsts, genotypes.parts, genotypes.masks(), strict=False))
+    found = {name: np.concatenate([one[name] for one in by_part]) for name in by_part[0]}
+    del by_part
+    contig, position = found["contig"], found["position"]
+    ahead = contig[1:] > contig[:-1]
+    if not (ahead | ((contig[1:] == contig[:-1]) & (position[1:] >= position[:-1]))).all():
+        order = np.lexsort((position, contig))  # stable
+        found = {name: values[order] for name, values in found.items()}
+    at = found.pop("at")
+    found["contig"] = pd.Categorical.from_codes(found["contig"], list(CONTIGS))
+    sites = pd.DataFrame({name: found[name] for name in ("contig", "position", *asked)}, copy=False)
     parts = tuple((part.number, part.variants) for part in genotypes.parts)
-    calls = Calls(genotypes.folder, len(genotypes.samples), parts, at[order].astype(np.int32))
-    return Packed(calls, genotypes.samples, sites.iloc[order].reset_index(drop=True))
+
+    def names(which: int, places: NDArray[np.int64]) -> pd.DataFrame:
+        part = genotypes.parts[which]
+        everything = np.ones(part.variants, bool)
+        table = read_sites(genotypes.folder, part, everything, NAMES).take(pa.array(places))
+        return table.to_pandas()
+
+    return Packed(
+        Calls(genotypes.folder, len(genotypes.samples), parts, at), genotypes.samples, sites, names
+    )
+
+
+def _codes(contigs: pa.ChunkedArray) -> NDArray[np.int8]:
+    """The place of each contig among `CONTIGS`, which is in the order of the genome."""
+    codes = pc.index_in(contigs, value_set=pa.array(CONTIGS))
+    if codes.null_count:
+        raise ValueError("a contig of the set is on neither build")
+    return np.asarray(codes.to_numpy(), np.int8)

@@ -117,7 +117,7 @@ def predict_by_genome(
     y, known, scale = residual_phenotypes(phenotypes.to_numpy(float), basis)
     samples = packed.places(list(phenotypes.index))
     parts = parts_of(len(phenotypes))
-    contigs = packed.sites["contig"].to_numpy()[variants]
+    contigs = packed.sites["contig"].iloc[variants].to_numpy()
     if not {CONTIGS.get(contig, contig) for contig in set(contigs)} <= set(AUTOSOMES):
         raise ValueError("the model stands on autosomes")
     if not len(variants):

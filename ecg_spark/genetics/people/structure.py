@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.genotypes.contigs import AUTOSOMES, CONTIGS
+from ecg_spark.genetics.genotypes.contigs import AUTOSOMES
 from ecg_spark.genetics.genotypes.packed import Packed
+from ecg_spark.genetics.genotypes.view import IS_SNP
 from ecg_spark.genetics.people.components import blocks_of, principal_components
 from ecg_spark.genetics.people.kinship import chance_relatives, related_pairs, unrelated_set
 from ecg_spark.genetics.people.pruning import at_most, pruned
@@ -65,7 +66,8 @@ def structure(
     max_kinship: float,
     seed: int,
 ) -> Structure:
-    """Principal components and an unrelated set of the samples, in the order of the packed set.
+    """Principal components and an unrelated set of the samples, in the order of the packed set, of
+    whose sites `IS_SNP` is known.
 
     Variants: common (MAF ≥ 0.05) autosomal SNPs outside regions of long-range LD, of a random
     choice of `MAX_CANDIDATES` those that are left after pruning to r² ≤ 0.2 within 1 Mb, at most
@@ -118,11 +120,9 @@ def _candidates(
 ) -> NDArray[np.int64]:
     """The common autosomal SNPs outside long-range LD."""
     sites = packed.sites
-    contig = sites["contig"].map(CONTIGS)
     maf = np.minimum(allele_frequency, 1 - allele_frequency)
-    suitable = contig.isin(AUTOSOMES) & (maf >= MIN_MAF)
-    suitable &= (sites["ref"].str.len() == 1) & (sites["alt"].str.len() == 1)
+    suitable = packed.on(AUTOSOMES) & (maf >= MIN_MAF) & sites[IS_SNP].to_numpy()
     for name, start, end in LONG_RANGE_LD[reference_genome]:
         within = sites["position"].between(start * 1e6, end * 1e6, inclusive="left")
-        suitable &= ~((contig == name) & within)
+        suitable &= ~(packed.on([name]) & within.to_numpy())
     return np.flatnonzero(suitable)

@@ -56,7 +56,7 @@ def test_calls_are_read_back_by_variant_and_sample(families):
     variants, samples = np.array([3, 4, 5, 90, 599]), np.array([7, 0, 399])
     assert np.array_equal(packed.calls.read(variants), observed[variants])
     assert np.array_equal(packed.calls.read(variants, samples), observed[variants][:, samples])
-    chosen = packed.sites.iloc[[599, 3]]
+    chosen = packed.named(np.array([599, 3]))
     assert packed.rows(chosen).tolist() == [3, 599]
 
 
