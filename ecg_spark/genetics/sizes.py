@@ -4,6 +4,7 @@ Bytes for each thing that a stage holds or writes. `tests/bench/bench_scale.py` 
 beside what was reckoned.
 """
 
+from ecg_spark.genetics.findings.polygenic import MAX_VARIANTS
 from ecg_spark.genetics.genotypes.parts import BATCH_BYTES
 from ecg_spark.genetics.null_model.loco import ROWS
 from ecg_spark.genetics.null_model.ridge import FOLDS, PART, SHRINKAGES
@@ -48,9 +49,10 @@ def of_associations(
 
 
 def of_findings(people: int, phenotypes: int, candidates: int) -> Needs:
-    """Loci and what the variants say together: little beside what is known of the candidates."""
+    """Loci and what the variants say together: little beside what is known of the candidates, and
+    z of the common ones among them while heritability is computed."""
     return Needs(
-        64e6,
+        64e6 + 10.0 * min(candidates, MAX_VARIANTS) * phenotypes,
         PROCESS_BYTES + SITE * candidates + 3 * 8 * people * phenotypes,
         PROCESS_BYTES + 8 * BATCH_BYTES,
     )

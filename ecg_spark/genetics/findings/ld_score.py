@@ -85,7 +85,7 @@ def ld_scores(
             tasks.append((first, last, near))
     shared = spark.sparkContext.broadcast((packed.calls, variants, positions, samples, basis))
 
-    def score(parts: Iterable[tuple[int, int, slice]]) -> Iterable[tuple[int, list[float]]]:
+    def score(parts: Iterable[tuple[int, int, slice]]) -> Iterable[tuple[int, Reals]]:
         calls, variants, positions, samples, basis = shared.value
         for first, last, near in parts:
             values = centred(calls.read(variants[near], samples))
@@ -97,9 +97,9 @@ def ld_scores(
             r2 -= (1 - r2) / (len(samples) - basis.shape[1] - 1)
             far = np.abs(positions[near] - positions[first:last, None]) > window_bp
             r2[far] = 0
-            yield first, r2.sum(axis=1).tolist()
+            yield first, r2.sum(axis=1)
 
-    rdd = spark.sparkContext.parallelize(tasks, min(len(tasks), 4 * 1024))
+    rdd = spark.sparkContext.parallelize(tasks, max(1, min(len(tasks), 4 * 1024)))
     scores = np.zeros(len(variants))
     for first, values in rdd.mapPartitions(score).collect():
         scores[first : first + len(values)] = values
@@ -156,6 +156,20 @@ def heritability(chi2: Reals, n: float, scores: Reals, blocks: int = BLOCKS) -> 
     )
 
 
+@dataclass(frozen=True)
+class Univariate:
+    """What the regression of one phenotype's z² over the blocks gives to those of its pairs: `n`
+    people, intercept and slope [2], the slope without each block [blocks]."""
+
+    n: float
+    beta: Reals
+    deleted: Reals
+
+    def expected(self, floor: Reals) -> Reals:
+        """χ² at LD scores over the number of variants [m]."""
+        return np.asarray(max(self.beta[0], 0.1) + np.clip(self.beta[1], 0, self.n) * floor)
+
+
 def genetic_correlations(
     z: Reals, n: Reals, scores: Reals, blocks: int = BLOCKS
 ) -> dict[tuple[int, int], GeneticCorrelation]:
@@ -163,47 +177,73 @@ def genetic_correlations(
 
     `n` [p]: the people behind each column. The intercept takes what shared people make. Both
     heritabilities and the covariance are estimated over the same blocks, whose jackknife carries
-    their common error into that of the correlation. Nothing is told where there are fewer than 50
-    variants, or all tag alike.
+    their common error into that of the correlation. Nothing is told where the scores are not
+    `enough`.
     """
-    m, p = z.shape
-    if m < 50 or not _informative(scores):
+    if not enough(scores):
         return {}
+    p = z.shape[1]
+    own = [univariate(z[:, i], n[i], scores, blocks) for i in range(p)]
+    return {
+        (i, j): correlation(z[:, i], z[:, j], own[i], own[j], scores, blocks)
+        for i in range(p)
+        for j in range(i + 1, p)
+    }
+
+
+def enough(scores: Reals) -> bool:
+    """Whether there are 50 variants, and not all tag alike: else no correlation can be told."""
+    return len(scores) >= 50 and _informative(scores)
+
+
+def univariate(z: Reals, n: float, scores: Reals, blocks: int = BLOCKS) -> Univariate:
+    """What `correlation` needs of each phenotype of a pair."""
+    design, floor, block, blocks = _in_blocks(scores, blocks)
+    beta, without = np.array([1.0, ((z**2).mean() - 1) / design[:, 1].mean()]), np.empty(0)
+    for _ in range(_ROUNDS):
+        scale = Univariate(n, beta, without).expected(floor)
+        weights = 1 / (np.maximum(scores, 1) * scale**2)
+        beta, without = _jackknifed(design, z**2, weights, block, blocks)
+    return Univariate(n, beta, without[:, 1])
+
+
+def correlation(
+    z: Reals,
+    other_z: Reals,
+    own: Univariate,
+    other: Univariate,
+    scores: Reals,
+    blocks: int = BLOCKS,
+) -> GeneticCorrelation:
+    """The genetic correlation of a pair of phenotypes (see `genetic_correlations`)."""
+    design, floor, block, blocks = _in_blocks(scores, blocks)
+    product, size = z * other_z, np.sqrt(own.n * other.n)
+    expected = own.expected(floor) * other.expected(floor)
+    beta, without = np.array([product.mean(), 0.0]), np.empty(0)
+    for _ in range(_ROUNDS):
+        variance = expected + (beta[0] + beta[1] * floor) ** 2
+        weights = 1 / (np.maximum(scores, 1) * variance)
+        beta, without = _jackknifed(design, product, weights, block, blocks)
+    covariance, spread = beta[1] / size, without[:, 1] / size
+    rg = rg_se = float("nan")
+    h2, other_h2 = own.beta[1] / own.n, other.beta[1] / other.n
+    if h2 > 0 and other_h2 > 0:
+        rg = float(covariance / np.sqrt(h2 * other_h2))
+        products = (own.deleted / own.n) * (other.deleted / other.n)
+        if (products > 0).all():
+            rg_se = _spread(rg, spread / np.sqrt(products))
+    return GeneticCorrelation(
+        rg, rg_se, float(covariance), _spread(covariance, spread), float(beta[0])
+    )
+
+
+def _in_blocks(scores: Reals, blocks: int) -> tuple[Reals, Reals, NDArray[np.int64], int]:
+    """The design [m, 2], the scores over m and at least 1 / m, each variant's block, and how many
+    blocks there are."""
+    m = len(scores)
     blocks = min(blocks, m // 5)
-    block = np.arange(m) * blocks // m
-    x = scores / m
-    floor = np.maximum(scores, 1) / m
-    design = np.column_stack([np.ones(m), x])
-    own, deleted, expected = [], [], []
-    for i in range(p):
-        beta, without = np.array([1.0, ((z[:, i] ** 2).mean() - 1) / x.mean()]), np.empty(0)
-        for _ in range(_ROUNDS):
-            scale = max(beta[0], 0.1) + np.clip(beta[1], 0, n[i]) * floor
-            weights = 1 / (np.maximum(scores, 1) * scale**2)
-            beta, without = _jackknifed(design, z[:, i] ** 2, weights, block, blocks)
-        own.append(beta[1] / n[i])
-        deleted.append(without[:, 1] / n[i])
-        expected.append(max(beta[0], 0.1) + np.clip(beta[1], 0, n[i]) * floor)
-    found = {}
-    for i in range(p):
-        for j in range(i + 1, p):
-            product, size = z[:, i] * z[:, j], np.sqrt(n[i] * n[j])
-            beta = np.array([product.mean(), 0.0])
-            for _ in range(_ROUNDS):
-                variance = expected[i] * expected[j] + (beta[0] + beta[1] * floor) ** 2
-                weights = 1 / (np.maximum(scores, 1) * variance)
-                beta, without = _jackknifed(design, product, weights, block, blocks)
-            covariance, spread = beta[1] / size, without[:, 1] / size
-            rg = rg_se = float("nan")
-            if own[i] > 0 and own[j] > 0:
-                rg = float(covariance / np.sqrt(own[i] * own[j]))
-                products = deleted[i] * deleted[j]
-                if (products > 0).all():
-                    rg_se = _spread(rg, spread / np.sqrt(products))
-            found[i, j] = GeneticCorrelation(
-                rg, rg_se, float(covariance), _spread(covariance, spread), float(beta[0])
-            )
-    return found
+    design = np.column_stack([np.ones(m), scores / m])
+    return design, np.maximum(scores, 1) / m, np.arange(m) * blocks // m, blocks
 
 
 def _jackknifed(

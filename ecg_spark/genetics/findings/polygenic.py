@@ -1,27 +1,51 @@
-"""What all variants say together: LD scores, heritability and genetic correlation of phenotypes."""
+"""What all variants say together: LD scores, heritability and genetic correlation of phenotypes.
+
+z and n of every phenotype are columns of a scratch table. A task a phenotype, and then a task a
+phenotype with all behind it, reads those that it needs, two at a time.
+"""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import fsspec
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ecg_spark.genetics.findings.ld_score import genetic_correlations, heritability, ld_scores
+from ecg_spark.genetics.findings.ld_score import (
+    GeneticCorrelation,
+    Heritability,
+    Univariate,
+    correlation,
+    enough,
+    heritability,
+    ld_scores,
+    univariate,
+)
 from ecg_spark.genetics.genotypes.contigs import AUTOSOMES, CONTIGS
 from ecg_spark.genetics.genotypes.packed import Packed
 from ecg_spark.genetics.outputs.tables import GENETIC_CORRELATION, HERITABILITY
+from ecg_spark.store import remove_folder
 from ecg_spark.tables import VARIANT, write_rows
 
 log = logging.getLogger(__name__)
 
 MIN_MAF = 0.01
 MAX_VARIANTS = 1_000_000
-"""Of a set of more variants a share is taken: the tests of each, some 600 bytes for 47 phenotypes,
-come to the driver."""
+"""Of a set of more variants a share is taken, which bounds the work: every pair of phenotypes is
+regressed over all of them, three times, and LD scores grow with the square of their density. So
+many have 400 MB of z on disk for 47 phenotypes. The driver holds their places and LD scores alone,
+17 bytes each."""
+
+NAMED_BY_TASK = 20_000
+FILES = 8
+"""Of the scratch table: a task opens them all for each column."""
 
 _DRAWS = 1 << 20
 
@@ -41,55 +65,139 @@ def write_polygenic(
     af). LD scores come from the samples of `covariates`, on which they are conditioned. Common
     autosomal variants are used; of a set of more than `MAX_VARIANTS`, a share that leaves as many
     of the set, drawn by their names. Every one of `phenotypes` gets a heritability, every pair of
-    `correlated` a correlation.
+    `correlated` a correlation; none does where there is no such variant. A scratch table lies in
+    `folder`, which every task must reach, while this runs.
     """
-    tests = _tests(wide, phenotypes, MAX_VARIANTS / len(packed.sites))
-    places = packed.rows(tests)
-    if len(places) < len(tests):
-        raise ValueError("the packed genotypes lack variants that were tested")
-    tests = _in_order(tests, packed.named(places))
+    share = MAX_VARIANTS / len(packed.sites)
+    tests = _tests(wide, phenotypes, share).join(
+        _drawn(_placed(spark, packed), share), VARIANT, "left"
+    )
+    statistics = _write(tests, len(phenotypes), f"{folder}/.polygenic")
+    places, sound = statistics.columns(["place", "sound"])
     samples = packed.places(list(covariates.index))
-    scores = ld_scores(spark, packed, places, samples, covariates.to_numpy(float))
-    z, n = np.array(tests["z"].tolist(), float), np.array(tests["n"].tolist(), float)
-    sound = np.isfinite(z).all(axis=1)
-    z, n, scores = z[sound], n[sound].mean(axis=0), scores[sound]
-    rows = []
-    for i, name in enumerate(phenotypes):
-        found = heritability(z[:, i] ** 2, n[i], scores)
-        rows.append({"phenotype": name, "n": int(n[i]), "variants": len(z), **asdict(found)})
+    scores = ld_scores(spark, packed, places, samples, covariates.to_numpy(float))[sound]
+    shared = spark.sparkContext.broadcast((sound, scores))
+    chosen = [phenotypes.index(name) for name in correlated] if enough(scores) else []
+
+    def alone(number: int) -> tuple[float, Heritability, Univariate | None]:
+        sound, scores = shared.value
+        z, counts = (own[sound] for own in statistics.columns([f"z_{number}", f"n_{number}"]))
+        n = float(counts.mean())
+        found = heritability(z**2, n, scores)
+        return n, found, univariate(z, n, scores) if number in chosen else None
+
+    numbers = range(len(phenotypes) if len(scores) else 0)
+    found = _each(spark, numbers).map(alone).collect()
+    rows = [
+        {"phenotype": phenotypes[number], "n": int(n), "variants": len(scores), **asdict(one)}
+        for number, (n, one, _) in zip(numbers, found, strict=True)
+    ]
     write_rows(rows, HERITABILITY, f"{folder}/{HERITABILITY.name}")
-    chosen = [phenotypes.index(name) for name in correlated]
-    pairs = genetic_correlations(z[:, chosen], n[chosen], scores)
+    own = {number: one for number, (_, _, one) in zip(numbers, found, strict=True) if one}
+
+    def paired(first: int) -> Iterator[tuple[int, int, GeneticCorrelation]]:
+        sound, scores = shared.value
+        columns = statistics.columns([f"z_{number}" for number in chosen[first:]])
+        z = next(columns)[sound]
+        for second, other in enumerate(columns, first + 1):
+            a, b = own[chosen[first]], own[chosen[second]]
+            yield first, second, correlation(z, other[sound], a, b, scores)
+
+    pairs = _each(spark, range(len(chosen) - 1)).flatMap(paired).collect()
     write_rows(
         [
             {"phenotype_1": correlated[i], "phenotype_2": correlated[j], **asdict(one)}
-            for (i, j), one in pairs.items()
+            for i, j, one in pairs
         ],
         GENETIC_CORRELATION,
         f"{folder}/{GENETIC_CORRELATION.name}",
     )
-    log.info("gwas: heritability of %d phenotypes from %d variants", len(rows), len(z))
+    shared.unpersist()
+    remove_folder(statistics.folder)
+    log.info("gwas: heritability of %d phenotypes from %d variants", len(rows), len(scores))
     return {
-        "ld_score_variants": len(z),
-        "mean_ld_score": round(float(scores.mean()), 2),
+        "ld_score_variants": len(scores),
+        "mean_ld_score": round(float(scores.mean()), 2) if len(scores) else None,
         "h2": {row["phenotype"]: round(row["h2"], 4) for row in rows if np.isfinite(row["h2"])},
     }
 
 
-def _tests(wide: DataFrame, phenotypes: Sequence[str], share: float) -> pd.DataFrame:
-    """z and n of every phenotype, in their order, at a `share` of the common autosomal variants.
+@dataclass(frozen=True)
+class _Statistics:
+    """The scratch table: the `place` of each variant in the packed set, whether all its tests are
+    `sound`, z_0 and n_0 of the first phenotype, and so on."""
+
+    folder: str
+
+    def columns(self, names: Sequence[str]) -> Iterator[NDArray[Any]]:
+        """Some columns, one after the other, NaN where missing, in the order of the genome."""
+        files, base = fsspec.core.url_to_fs(self.folder)
+        paths = sorted(files.glob(f"{base}/part-*.parquet"))
+
+        def read(name: str) -> pa.ChunkedArray:
+            tables = []
+            for path in paths:
+                with files.open(path, "rb") as file:
+                    tables.append(pq.read_table(file, columns=[name], use_threads=False))
+            return pa.concat_tables(tables).column(name)
+
+        places = read("place")
+        if places.null_count:
+            raise ValueError("the packed genotypes lack variants that were tested")
+        order = np.argsort(places.to_numpy())
+        for name in names:
+            yield read(name).to_numpy()[order]
+
+
+def _write(tests: DataFrame, phenotypes: int, folder: str) -> _Statistics:
+    """Write the table of so many phenotypes from a row a variant with its place, z and n."""
+    is_sound = F.forall("z", lambda z: F.coalesce(F.abs(z) < float("inf"), F.lit(False)))
+    columns = [F.col(kind)[k].alias(f"{kind}_{k}") for k in range(phenotypes) for kind in "zn"]
+    table = tests.select("place", is_sound.alias("sound"), *columns)
+    table.repartition(FILES, "place").write.parquet(folder)
+    return _Statistics(folder)
+
+
+def _placed(spark: SparkSession, packed: Packed) -> DataFrame:
+    """The place of each variant of a packed set, by contig, position, ref and alt, which tasks
+    read."""
+    m = len(packed.sites)
+    unnamed = replace(packed, samples=packed.samples[:0], sites=packed.sites[:0])
+    shared = spark.sparkContext.broadcast(unnamed)
+
+    def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for first in batch.column(0).to_pylist():
+                places = np.arange(first, min(first + NAMED_BY_TASK, m), dtype=np.int32)
+                table = shared.value.named(places)[VARIANT].assign(place=places)
+                yield pa.RecordBatch.from_pandas(
+                    table.astype({"position": np.int32}), preserve_index=False
+                )
+
+    starts = spark.range(0, m, NAMED_BY_TASK, -(-m // NAMED_BY_TASK))
+    kinds = "contig string, position int, ref string, alt string, place int"
+    return starts.mapInArrow(read, kinds)
+
+
+def _drawn(frame: DataFrame, share: float) -> DataFrame:
+    """The variants on autosomes, or a `share` of them.
 
     Whether a variant is taken depends on what it is alone, so that partitions change nothing.
     """
-    by_name = F.map_from_entries(
-        F.transform("results", lambda one: F.struct(one["phenotype"], one))
-    )
     autosomal = [contig for contig, one in CONTIGS.items() if one in AUTOSOMES]
-    frame = wide.filter(F.col("contig").isin(autosomal))
+    frame = frame.filter(F.col("contig").isin(autosomal))
     if share < 1:
         drawn = F.pmod(F.xxhash64(*VARIANT), F.lit(_DRAWS))
         frame = frame.filter(drawn < int(share * _DRAWS))
-    frame = frame.withColumn("test", by_name)
+    return frame
+
+
+def _tests(wide: DataFrame, phenotypes: Sequence[str], share: float) -> DataFrame:
+    """z and n of every phenotype, in their order, at a `share` of the common autosomal variants."""
+    by_name = F.map_from_entries(
+        F.transform("results", lambda one: F.struct(one["phenotype"], one))
+    )
+    frame = _drawn(wide, share).withColumn("test", by_name)
     af = F.col("test")[phenotypes[0]]["af"]
     frame = frame.filter(F.least(af, 1 - af) >= MIN_MAF)
     tests = [F.col("test")[name] for name in phenotypes]
@@ -97,9 +205,9 @@ def _tests(wide: DataFrame, phenotypes: Sequence[str], share: float) -> pd.DataF
         *VARIANT,
         F.array(*[one["beta"] / one["se"] for one in tests]).alias("z"),
         F.array(*[one["n"].cast("int") for one in tests]).alias("n"),
-    ).toPandas()
+    )
 
 
-def _in_order(tests: pd.DataFrame, sites: pd.DataFrame) -> pd.DataFrame:
-    """Tests in the order of the sites."""
-    return tests.set_index(VARIANT).loc[pd.MultiIndex.from_frame(sites[VARIANT])].reset_index()
+def _each(spark: SparkSession, numbers: range) -> Any:
+    """A task a number."""
+    return spark.sparkContext.parallelize(numbers, max(1, len(numbers)))

@@ -5,6 +5,7 @@ They lie in a .bed, or in those of a set in parts (see `parts`), and any task re
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -136,26 +137,26 @@ class Packed:
 def read_packed(stem: str) -> Packed:
     """Open the packed set `stem`.bed, .bim and .fam."""
     samples = pd.read_csv(f"{stem}.fam", sep=r"\s+", header=None, dtype=str, usecols=[1])[1]
+    sites = _bim(stem, ["contig", "position"]).astype({"contig": "category"})
+    names = partial(_names, stem)
+    return Packed(Calls(f"{stem}.bed", len(samples)), pd.Index(samples), sites, names)
 
-    def read(columns: list[str], contig: str) -> pd.DataFrame:
-        kinds = {"contig": contig, "rsid": str, "alt": str, "ref": str, "position": np.int32}
-        table = pd.read_csv(
-            f"{stem}.bim",
-            sep=r"\s+",
-            header=None,
-            names=["contig", "rsid", "cm", "position", "alt", "ref"],
-            usecols=columns,
-            dtype=kinds,
-            keep_default_na=False,
-        )
-        return table[columns]
 
-    return Packed(
-        Calls(f"{stem}.bed", len(samples)),
-        pd.Index(samples),
-        read(["contig", "position"], "category"),
-        lambda _, places: read(NAMES, "str").iloc[places],
+def _names(stem: str, _: int, places: NDArray[np.int64]) -> pd.DataFrame:
+    return _bim(stem, NAMES).iloc[places]
+
+
+def _bim(stem: str, columns: list[str]) -> pd.DataFrame:
+    table = pd.read_csv(
+        f"{stem}.bim",
+        sep=r"\s+",
+        header=None,
+        names=["contig", "rsid", "cm", "position", "alt", "ref"],
+        usecols=columns,
+        dtype={"contig": str, "rsid": str, "alt": str, "ref": str, "position": np.int32},
+        keep_default_na=False,
     )
+    return table[columns]
 
 
 def _are_among(

@@ -1,5 +1,7 @@
 """A genotype set in parts as a packed set, for what is computed on the calls of some variants."""
 
+from collections.abc import Sequence
+from functools import partial
 from itertools import accumulate
 
 import numpy as np
@@ -55,16 +57,17 @@ def packed_view(genotypes: GenotypeSet, *asked: str) -> Packed:
     found["contig"] = pd.Categorical.from_codes(found["contig"], list(CONTIGS))
     sites = pd.DataFrame({name: found[name] for name in ("contig", "position", *asked)}, copy=False)
     parts = tuple((part.number, part.variants) for part in genotypes.parts)
+    calls = Calls(genotypes.folder, len(genotypes.samples), parts, at)
+    names = partial(_names, genotypes.folder, genotypes.parts)
+    return Packed(calls, genotypes.samples, sites, names)
 
-    def names(which: int, places: NDArray[np.int64]) -> pd.DataFrame:
-        part = genotypes.parts[which]
-        everything = np.ones(part.variants, bool)
-        table = read_sites(genotypes.folder, part, everything, NAMES).take(pa.array(places))
-        return table.to_pandas()
 
-    return Packed(
-        Calls(genotypes.folder, len(genotypes.samples), parts, at), genotypes.samples, sites, names
-    )
+def _names(
+    folder: str, parts: Sequence[Part], which: int, places: NDArray[np.int64]
+) -> pd.DataFrame:
+    part = parts[which]
+    table = read_sites(folder, part, np.ones(part.variants, bool), NAMES)
+    return table.take(pa.array(places)).to_pandas()
 
 
 def _codes(contigs: pa.ChunkedArray) -> NDArray[np.int8]:

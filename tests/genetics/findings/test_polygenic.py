@@ -24,7 +24,7 @@ def test_of_a_large_set_a_share_is_drawn_evenly_whatever_the_partitions(spark):
         f"struct('x', 1.0, 4.0, 90, 0.2)) as {results}) as results",
     )
     drawn = [
-        polygenic._tests(one, ["x", "y"], 0.1).sort_values("position", ignore_index=True)
+        polygenic._tests(one, ["x", "y"], 0.1).toPandas().sort_values("position", ignore_index=True)
         for one in (frame.repartition(1), frame.repartition(7, "position"))
     ]
     pd.testing.assert_frame_equal(drawn[0], drawn[1])
@@ -34,4 +34,4 @@ def test_of_a_large_set_a_share_is_drawn_evenly_whatever_the_partitions(spark):
     z = np.array(drawn[0]["z"].tolist())
     np.testing.assert_allclose(z, np.column_stack([np.full(len(z), 0.25), taken / 2e4]), rtol=1e-6)
     assert list(drawn[0]["n"].iloc[0]) == [90, 100]
-    assert len(polygenic._tests(frame, ["x"], 3.0)) == m
+    assert polygenic._tests(frame, ["x"], 3.0).count() == m
