@@ -17,9 +17,14 @@ from ecg_spark.genetics.findings.annotation import (
     read_gene_positions,
     read_published,
 )
-from ecg_spark.genetics.findings.clumping import find_loci, significant_variants
+from ecg_spark.genetics.findings.clumping import (
+    Correlations,
+    find_loci,
+    significant_variants,
+)
 from ecg_spark.genetics.findings.signals import independent_signals
 from ecg_spark.genetics.genotypes.packed import Packed, centred, standardised
+from ecg_spark.genetics.genotypes.parts import BATCH_BYTES
 from ecg_spark.genetics.null_model.cohort import Cohort
 from ecg_spark.genetics.null_model.whole_genome import Offsets
 from ecg_spark.genetics.outputs.tables import LD, LOCI, NEARBY_GENES, SIGNALS
@@ -77,12 +82,12 @@ def write_loci(
     thresholds = tests.thresholds
     hits = {method: _hits(tests, method, least) for method, least in thresholds.items()}
     people = packed.places(list(cohort.terms.index))
-    dosages = _dosages(packed, significant_variants(list(hits.values())), people)
+    correlations = _correlations(packed, significant_variants(list(hits.values())), people)
     genes, published = annotation.genes, annotation.published
     window = settings.clump_window_bp
     loci, signals, counts = [], [], {}
     for method, rows in hits.items():
-        found = find_loci(rows, dosages, window, settings.clump_r2)
+        found = find_loci(rows, correlations, window, settings.clump_r2)
         counts[method] = len(found)
         for locus in found:
             own: list[dict[str, Any]] | None = None
@@ -126,10 +131,9 @@ def _stretch(position: int) -> tuple[int, int]:
 def _ld(packed: Packed, lead: Any, people: NDArray[np.int64]) -> list[dict[str, Any]]:
     """r² of a lead variant (contig, position, ref, alt) with each neighbour, itself among them."""
     places = _nearest(packed, lead.contig, *_stretch(lead.position), lead.position)
-    genotypes = standardised(packed.calls.read(places, people))
     found = packed.named(places)
     own = (found[["position", "ref", "alt"]] == [lead.position, lead.ref, lead.alt]).all(axis=1)
-    r2 = (genotypes @ genotypes[np.flatnonzero(own)[0]]) ** 2
+    r2 = _products(packed, int(places[np.flatnonzero(own)[0]]), places, people) ** 2
     names = {"lead": lead.position, "lead_ref": lead.ref, "lead_alt": lead.alt}
     return [
         {**site, **names, "r2": min(float(value), 1.0)}
@@ -161,14 +165,35 @@ def _hits(tests: Tests, method: str, threshold: float) -> pd.DataFrame:
     return rows.filter(F.col("neg_log10_p") >= threshold).toPandas()
 
 
-def _dosages(packed: Packed, variants: pd.DataFrame, people: NDArray[np.int64]) -> dict[Any, Any]:
-    """Genotypes of significant variants by their key, centred and of length 1."""
-    if variants.empty:
-        return {}
+def _correlations(
+    packed: Packed, variants: pd.DataFrame, people: NDArray[np.int64]
+) -> Correlations:
+    """The correlations among significant variants, whose genotypes are read when they are asked
+    for: however many there are, a few are in memory."""
     places = packed.rows(variants)
-    calls = packed.calls.read(places, people)
-    keys = packed.named(places)[VARIANT].itertuples(index=False, name=None)
-    return dict(zip(keys, standardised(calls), strict=True))
+    index = pd.MultiIndex.from_frame(packed.named(places)[VARIANT])
+
+    def of(lead: pd.DataFrame, others: pd.DataFrame) -> NDArray[np.float32]:
+        one, more = (
+            places[index.get_indexer(pd.MultiIndex.from_frame(frame[VARIANT]))]
+            for frame in (lead, others)
+        )
+        return _products(packed, int(one[0]), more, people)
+
+    return of
+
+
+def _products(
+    packed: Packed, lead: int, places: NDArray[np.int64], people: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """r of the variant at one place with those at others, some read at a time."""
+    own = standardised(packed.calls.read(np.array([lead]), people))[0]
+    step = max(1, BATCH_BYTES // (4 * len(people)))
+    pieces = [
+        standardised(packed.calls.read(places[start : start + step], people)) @ own
+        for start in range(0, len(places), step)
+    ]
+    return np.concatenate([np.empty(0, np.float32), *pieces])
 
 
 def _signals(

@@ -1,6 +1,6 @@
 """Loci: significant variants gathered by linkage disequilibrium and by distance."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 
 from ecg_spark.tables import VARIANT
 
+Correlations = Callable[[pd.DataFrame, pd.DataFrame], NDArray[np.float32]]
+"""r of a variant, the only row of a frame with contig, position, ref and alt, with each of the
+variants of another such frame, among the people analysed."""
+
 
 def find_loci(
-    hits: pd.DataFrame,
-    dosages: Mapping[tuple[str, int, str, str], NDArray[np.float32]],
-    window_bp: int,
-    r2: float,
+    hits: pd.DataFrame, correlations: Correlations, window_bp: int, r2: float
 ) -> list[dict[str, Any]]:
     """The loci of one method from its significant tests, the strongest first.
 
     `hits`: a row a variant and phenotype, with contig, position, ref, alt, rsid, phenotype, beta,
-    se, neg_log10_p, n, af, over all phenotypes of the method. `dosages`: a variant's genotypes over
-    the samples, centred and of length 1, so that a product is a correlation.
+    se, neg_log10_p, n, af, over all phenotypes of the method.
 
     Each variant counts with its best phenotype. The strongest takes all within `window_bp` whose
     r² with it is at least `r2`, then the strongest of those left, and so on (plink's clumping).
@@ -34,8 +34,7 @@ def find_loci(
         ["neg_log10_p", *VARIANT, "phenotype"], ascending=[False, *[True] * 5], kind="stable"
     )
     best = hits.drop_duplicates(VARIANT).reset_index(drop=True)
-    genotypes = np.stack([dosages[key] for key in best[VARIANT].itertuples(index=False, name=None)])
-    clumps = clump(best, genotypes, window_bp, r2)
+    clumps = clump(best, correlations, window_bp, r2)
     members = best[VARIANT].assign(locus=merge(best, clumps, window_bp)[clumps], clump=clumps)
     hits = hits.merge(members, on=VARIANT)
     loci = []
@@ -56,7 +55,7 @@ def find_loci(
 
 
 def clump(
-    variants: pd.DataFrame, genotypes: NDArray[np.float32], window_bp: int, r2: float
+    variants: pd.DataFrame, correlations: Correlations, window_bp: int, r2: float
 ) -> NDArray[np.int64]:
     """The clump of each variant, as the index of its lead variant; strongest variant first."""
     contigs, positions = variants["contig"].to_numpy(), variants["position"].to_numpy()
@@ -69,7 +68,7 @@ def clump(
             & (contigs == contigs[lead])
             & (np.abs(positions - positions[lead]) <= window_bp)
         )
-        linked = (genotypes[near] @ genotypes[lead]) ** 2 >= r2
+        linked = correlations(variants.iloc[[lead]], variants.iloc[near]) ** 2 >= r2
         clumps[near[linked]] = lead
         clumps[lead] = lead
     return clumps

@@ -42,6 +42,20 @@ def _genotypes(frame):
     return np.array(rows, np.float32)
 
 
+def _correlations(frame, genotypes):
+    """Those of all pairs, by contig and position."""
+    row = {
+        (one.contig, one.position): x for one, x in zip(frame.itertuples(), genotypes, strict=True)
+    }
+
+    def of(lead, others):
+        (own,), more = ([row[c, p] for c, p in zip(f.contig, f.position, strict=True)]
+                        for f in (lead, others))  # fmt: skip
+        return np.array(more) @ own
+
+    return of
+
+
 def _by_hand(frame, genotypes, window, r2):
     """The same clumps, one pair of variants at a time."""
     clumps = {}
@@ -65,16 +79,15 @@ def _by_hand(frame, genotypes, window, r2):
 def test_clumps_are_those_found_one_pair_at_a_time(rows):
     frame = _variants(rows)
     genotypes = _genotypes(frame)
-    assert clump(frame, genotypes, 500_000, 0.1).tolist() == _by_hand(
-        frame, genotypes, 500_000, 0.1
-    )
+    found = clump(frame, _correlations(frame, genotypes), 500_000, 0.1)
+    assert found.tolist() == _by_hand(frame, genotypes, 500_000, 0.1)
 
 
 @given(tests)
 @settings(max_examples=60, deadline=None)
 def test_leads_of_different_loci_are_far_apart(rows):
     frame = _variants(rows)
-    clumps = clump(frame, _genotypes(frame), 500_000, 0.1)
+    clumps = clump(frame, _correlations(frame, _genotypes(frame)), 500_000, 0.1)
     loci = merge(frame, clumps, 500_000)
     leads = np.unique(clumps)
     assert (loci[leads] >= 0).all()
@@ -104,8 +117,8 @@ def test_a_locus_tells_its_lead_its_region_and_its_phenotypes():
             for c, p, name, strength, _ in rows
         ]
     )  # fmt: skip
-    dosages = {(c, p, "A", "G"): x for c, p, _, _, x in rows}
-    loci = find_loci(hits, dosages, 500_000, 0.1)
+    correlations = _correlations(hits, [x for *_, x in rows])
+    loci = find_loci(hits, correlations, 500_000, 0.1)
     assert [(one["contig"], one["position"]) for one in loci] == [
         ("1", 1_000_000), ("1", 5_000_000), ("2", 1_000_000)
     ]  # fmt: skip
@@ -115,5 +128,5 @@ def test_a_locus_tells_its_lead_its_region_and_its_phenotypes():
     assert first["phenotypes"] == ["vae_03", "vae_00", "vae_05"]
     assert (first["n_variants"], first["n_clumps"]) == (3, 2)
     shuffled = hits.sample(frac=1, random_state=3)
-    assert find_loci(shuffled, dosages, 500_000, 0.1) == loci
-    assert find_loci(hits.iloc[:0], dosages, 500_000, 0.1) == []
+    assert find_loci(shuffled, correlations, 500_000, 0.1) == loci
+    assert find_loci(hits.iloc[:0], correlations, 500_000, 0.1) == []
