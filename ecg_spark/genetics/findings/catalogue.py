@@ -29,7 +29,7 @@ from ecg_spark.genetics.null_model.cohort import Cohort
 from ecg_spark.genetics.null_model.whole_genome import Offsets
 from ecg_spark.genetics.outputs.tables import LD, LOCI, NEARBY_GENES, SIGNALS
 from ecg_spark.study_genetics import Gwas
-from ecg_spark.tables import VARIANT, write_rows
+from ecg_spark.tables import VARIANT, write_columns, write_rows
 
 MAX_NEIGHBOURS = 4_000
 """Signals are looked for among so many variants about a lead variant."""
@@ -111,8 +111,10 @@ def write_loci(
     write_rows(loci, LOCI, f"{folder}/{LOCI.name}")
     write_rows(signals, SIGNALS, f"{folder}/{SIGNALS.name}")
     leads = pd.DataFrame(loci, columns=VARIANT).drop_duplicates()
-    linked = [one for lead in leads.itertuples() for one in _ld(packed, lead, people)]
-    write_rows(linked, LD, f"{folder}/{LD.name}")
+    linked = [_ld(packed, lead, people) for lead in leads.itertuples()]
+    table = pd.concat(linked) if linked else pd.DataFrame(columns=LD.schema.names)
+    columns: dict[str, Any] = {name: table[name].to_numpy() for name in LD.schema.names}
+    write_columns(columns, LD, f"{folder}/{LD.name}")
     nearby: list[dict[str, Any]] = []
     if genes is not None and len(leads):
         stretches = [
@@ -128,17 +130,14 @@ def _stretch(position: int) -> tuple[int, int]:
     return position - NEIGHBOUR_BP, position + NEIGHBOUR_BP
 
 
-def _ld(packed: Packed, lead: Any, people: NDArray[np.int64]) -> list[dict[str, Any]]:
+def _ld(packed: Packed, lead: Any, people: NDArray[np.int64]) -> pd.DataFrame:
     """r² of a lead variant (contig, position, ref, alt) with each neighbour, itself among them."""
     places = _nearest(packed, lead.contig, *_stretch(lead.position), lead.position)
     found = packed.named(places)
     own = (found[["position", "ref", "alt"]] == [lead.position, lead.ref, lead.alt]).all(axis=1)
     r2 = _products(packed, int(places[np.flatnonzero(own)[0]]), places, people) ** 2
     names = {"lead": lead.position, "lead_ref": lead.ref, "lead_alt": lead.alt}
-    return [
-        {**site, **names, "r2": min(float(value), 1.0)}
-        for site, value in zip(found[VARIANT].to_dict("records"), r2, strict=True)
-    ]
+    return found[VARIANT].assign(**names, r2=np.minimum(r2.astype(float), 1.0))
 
 
 def _nearest(packed: Packed, contig: str, start: int, end: int, position: int) -> NDArray[np.int64]:
