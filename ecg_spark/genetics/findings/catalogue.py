@@ -1,6 +1,6 @@
 """The loci of every method, with their independent signals, nearest genes and what is published."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -187,12 +187,17 @@ def _products(
 ) -> NDArray[np.float32]:
     """r of the variant at one place with those at others, some read at a time."""
     own = standardised(packed.calls.read(np.array([lead]), people))[0]
-    step = max(1, BATCH_BYTES // (4 * len(people)))
-    pieces = [
-        standardised(packed.calls.read(places[start : start + step], people)) @ own
-        for start in range(0, len(places), step)
-    ]
+    pieces = [standardised(calls) @ own for calls in _batches(packed, places, people)]
     return np.concatenate([np.empty(0, np.float32), *pieces])
+
+
+def _batches(
+    packed: Packed, places: NDArray[np.int64], people: NDArray[np.int64]
+) -> Iterator[NDArray[np.int8]]:
+    """The calls of the variants at some places, in their order, a few variants at a time."""
+    step = max(1, BATCH_BYTES // (8 * len(people)))
+    for start in range(0, len(places), step):
+        yield packed.calls.read(places[start : start + step], people)
 
 
 def _signals(
@@ -208,8 +213,12 @@ def _signals(
     y = cohort.tested[name].dropna()
     if offsets.loco is not None:
         y = y - offsets.loco.without(locus["contig"]).loc[y.index, name]
-    genotypes = centred(packed.calls.read(places, packed.places(list(y.index))))
+    people = packed.places(list(y.index))
     terms = cohort.terms.loc[y.index].to_numpy(float)
+
+    def genotypes() -> Iterator[NDArray[np.float32]]:
+        return map(centred, _batches(packed, places, people))
+
     chosen = independent_signals(genotypes, y, terms, threshold, offsets.relatives)
     sites = packed.named(places[[one.variant for one in chosen]]).to_dict("records")
     found = []
