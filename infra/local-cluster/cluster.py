@@ -3,11 +3,11 @@
     infra/local-cluster/run study.yaml [--force] [--executor-memory 2g]
 
 It builds the wheel, starts a standalone master and two workers of one core each on 127.0.0.1, from
-the installed pyspark and on free ports, and submits jobs/<step>.py for every step. Each job's line
-of JSON goes to standard output, all else to standard error. It ends with the first exit code that
-is not 0, and stops what it started, on failure, Ctrl-C and a termination signal too. Spark's event
-logs lie in the study's output folder, in spark-events; where something fails, the logs of master,
-workers and executors are kept.
+the installed pyspark and on free ports, and submits jobs/<step>.py for every step, jobs/gwas.py for
+the five of the association study. Their lines of JSON go to standard output, all else to standard
+error. It ends with the first exit code that is not 0, and stops what it started, on failure, Ctrl-C
+and a termination signal too. Spark's event logs lie in the study's output folder, in spark-events;
+where something fails, the logs of master, workers and executors are kept.
 
 What a job imports comes from the wheel alone, as on a cluster where ecg-spark is not installed: the
 Python of driver and executors sees the packages of the environment, but not this checkout, which
@@ -36,7 +36,7 @@ import pyspark
 from ecg_spark.errors import EcgSparkError, InfrastructureError
 from ecg_spark.session import find_java, hail_jar
 from ecg_spark.study import load_study
-from jobs.cli import STEPS
+from jobs.cli import GWAS, STEPS
 
 ROOT = Path(__file__).resolve().parents[2]
 SPARK_HOME = Path(pyspark.__file__).parent
@@ -255,7 +255,7 @@ def main(arguments: list[str] | None = None) -> int:
             events = Path(events).as_uri()
         flags = ["--study", str(options.study.resolve())] + ["--force"] * options.force
         with Cluster(events, study.spark.driver_memory, options.executor_memory) as cluster:
-            for step in STEPS:
+            for step in dict.fromkeys("gwas" if one in GWAS else one for one in STEPS):
                 if code := cluster.submit(ROOT / "jobs" / f"{step}.py", *flags):
                     return code
     except EcgSparkError as error:

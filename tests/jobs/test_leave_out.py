@@ -16,7 +16,7 @@ from tests.builders.study_file import MINIMAL
         (genotypes.STEP, False),
         (train.STEP, True),
         (encode.STEP, True),
-        (gwas.STEP, True),
+        *((step, step.name == "cohort") for step in gwas.STEPS),
     ],
     ids=lambda value: getattr(value, "name", None),
 )
