@@ -10,7 +10,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import fsspec
 import psutil
@@ -88,13 +88,13 @@ def tasks_at_once(spark: SparkSession) -> int:
 
 def executor_limit(spark: SparkSession) -> int | None:
     """The memory of an executor for all its Python processes, None where Spark was told none."""
-    conf = spark.sparkContext.getConf()
+    if is_local(spark):
+        return None
+    conf, jvm = spark.sparkContext.getConf(), cast(Any, spark.sparkContext._jvm)
     for key in ("spark.executor.pyspark.memory", "spark.executor.memoryOverhead"):
-        if not is_local(spark) and conf.contains(key):
-            jvm: Any = spark.sparkContext._jvm
-            return (
-                int(jvm.org.apache.spark.network.util.JavaUtils.byteStringAsMb(conf.get(key))) << 20
-            )
+        if conf.contains(key):
+            sizes = jvm.org.apache.spark.network.util.JavaUtils
+            return int(sizes.byteStringAsMb(conf.get(key))) << 20
     return None
 
 

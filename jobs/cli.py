@@ -6,12 +6,12 @@ from importlib import import_module
 from pathlib import Path
 
 from ecg_spark.errors import UsageError
+from ecg_spark.genetics import STAGES
 from ecg_spark.study import load_study, study_template
 from jobs.simulate import add_options, simulate
 from jobs.step import Step, guarded, print_line, run_steps
 
-GWAS = ("cohort", "null_model", "associations", "rare", "findings")
-STEPS = ("ingest", "average", "train", "encode", "genotypes", *GWAS, "report")
+STEPS = ("ingest", "average", "train", "encode", "genotypes", *STAGES, "report")
 """The steps in the order in which `ecg-spark run` takes them."""
 
 
@@ -42,8 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     for name in STEPS:
         step = commands.add_parser(name, help=f"run the step '{name}'")
         step.set_defaults(action=_run, steps=(name,))
-    gwas = commands.add_parser("gwas", help=f"run the steps {', '.join(GWAS)}")
-    gwas.set_defaults(action=_run, steps=GWAS)
+    gwas = commands.add_parser("gwas", help=f"run the steps {', '.join(STAGES)}")
+    gwas.set_defaults(action=_run, steps=STAGES)
     for name in ("run", "gwas", *STEPS):
         command = commands.choices[name]
         command.add_argument("study", type=Path, help="the study file")

@@ -4,3 +4,6 @@ The room's doors are `prepare.prepare_genotypes` and the stages in `gwas`. Behin
 order of the way through them, `genotypes`, `people`, `null_model`, `testing` and `findings`, of
 which each knows only those before it; `outputs` declares what all of them publish.
 """
+
+STAGES = ("cohort", "null_model", "associations", "rare", "findings")
+"""The steps of the association study, in their order."""

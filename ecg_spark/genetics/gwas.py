@@ -23,7 +23,7 @@ from ecg_spark.genetics.findings.catalogue import Tests, read_annotation, write_
 from ecg_spark.genetics.findings.polygenic import write_polygenic
 from ecg_spark.genetics.genotypes.choice import choose
 from ecg_spark.genetics.genotypes.contigs import AUTOSOMES
-from ecg_spark.genetics.genotypes.parts import open_set
+from ecg_spark.genetics.genotypes.parts import GenotypeSet, open_set
 from ecg_spark.genetics.genotypes.view import packed_view
 from ecg_spark.genetics.null_model.cohort import Brought, Cohort, gather, load_cohort, save_cohort
 from ecg_spark.genetics.null_model.loco import load_loco, save_loco, take_loco
@@ -138,11 +138,8 @@ def prepare_null_model(
     else:
         order = np.random.default_rng(seed).permutation(len(cohort.terms))  # tears families apart
         tested, terms = cohort.tested.iloc[order], cohort.terms.iloc[order]
-        if genotype_settings.model:
-            stands_on = packed_view(open_set(f"{genotypes}/model"), "is_common")
-        else:
-            candidates = open_set(f"{genotypes}/{VARIANTS}").where("is_candidate")
-            stands_on = packed_view(candidates, "is_common")
+        of_model = genotype_settings.model and open_set(f"{genotypes}/model")
+        stands_on = packed_view(of_model or _candidates(genotypes), "is_common")
         is_common = stands_on.sites["is_common"].to_numpy()
         variants = np.flatnonzero(stands_on.on(AUTOSOMES) & is_common)
         if not genotype_settings.model:
@@ -167,6 +164,11 @@ def prepare_null_model(
         "predicted_by_genome": dict(loco.r2),
         "notes": Offsets(loco, None).notes,
     }
+
+
+def _candidates(genotypes: str) -> GenotypeSet:
+    """The variants of the checked set that some choice of people may be tested at."""
+    return open_set(f"{genotypes}/{VARIANTS}").where("is_candidate")
 
 
 def _offsets(
@@ -200,8 +202,7 @@ def associate_variants(
     """
     cohort = load_cohort(cohort_folder)
     offsets = _offsets(spark, genotypes, cohort, null_model, settings)
-    candidates = open_set(f"{genotypes}/{VARIANTS}").where("is_candidate")
-    to_test, unwanted, listed = choose(spark, candidates, genotype_settings)
+    to_test, unwanted, listed = choose(spark, _candidates(genotypes), genotype_settings)
     if settings.engine_used == "hail":
         start_hail(spark)
         from ecg_spark.genetics.testing.hail import associate as by_hail
@@ -349,7 +350,7 @@ def describe_findings(
     annotation = read_annotation(settings)
     cohort = load_cohort(cohort_folder)
     offsets = _offsets(spark, genotypes, cohort, null_model, settings)
-    chosen = open_set(f"{genotypes}/{VARIANTS}").where("is_candidate")
+    chosen = _candidates(genotypes)
     people, phenotypes = cohort.tested.shape
     require(
         spark,

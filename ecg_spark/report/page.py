@@ -10,16 +10,17 @@ import fsspec
 import jinja2
 import numpy as np
 
+from ecg_spark.genetics import STAGES
 from ecg_spark.report import findings, flow, loci, polygenic, rare, sections
 from ecg_spark.report.comparison import METHODS, read_planted
-from ecg_spark.report.sections import GWAS, Material
+from ecg_spark.report.sections import Material
 from ecg_spark.store import Store
 from ecg_spark.study import Study
 from models.registry.publishing import load_encoder
 
 log = logging.getLogger(__name__)
 
-STEPS = ("ingest", "average", "train", "encode", "genotypes", *GWAS)
+STEPS = ("ingest", "average", "train", "encode", "genotypes", *STAGES)
 
 
 def write_report(study: Study, store: Store, out: str | Path) -> dict[str, Any]:

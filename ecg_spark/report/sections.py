@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
+from ecg_spark.genetics import STAGES
 from ecg_spark.report import evidence, figures, waveforms
 from ecg_spark.report.explain import Explainer, reconstruct
 from ecg_spark.store import Publication
@@ -21,9 +22,6 @@ from models.encoding.encoder import Encoder
 
 Section = dict[str, Any]
 """Values for the template; those under `figures` are data URIs."""
-
-GWAS = ("cohort", "null_model", "associations", "rare", "findings")
-"""The steps of the association study."""
 
 METRICS = {"mae_uv": "mean absolute error (µV)", "pearson_r": "correlation r, mean over leads"}
 
@@ -55,7 +53,7 @@ class Material:
     @cached_property
     def gwas(self) -> dict[str, Any]:
         """The counts of the whole association study."""
-        told = [self.summary(step) for step in GWAS]
+        told = [self.summary(step) for step in STAGES]
         notes = [note for one in told for note in one.get("notes", [])]
         return {key: value for one in told for key, value in one.items()} | {"notes": notes}
 

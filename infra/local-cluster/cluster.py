@@ -34,9 +34,10 @@ from types import FrameType
 import pyspark
 
 from ecg_spark.errors import EcgSparkError, InfrastructureError
+from ecg_spark.genetics import STAGES
 from ecg_spark.session import find_java, hail_jar
 from ecg_spark.study import load_study
-from jobs.cli import GWAS, STEPS
+from jobs.cli import STEPS
 
 ROOT = Path(__file__).resolve().parents[2]
 SPARK_HOME = Path(pyspark.__file__).parent
@@ -255,7 +256,7 @@ def main(arguments: list[str] | None = None) -> int:
             events = Path(events).as_uri()
         flags = ["--study", str(options.study.resolve())] + ["--force"] * options.force
         with Cluster(events, study.spark.driver_memory, options.executor_memory) as cluster:
-            for step in dict.fromkeys("gwas" if one in GWAS else one for one in STEPS):
+            for step in dict.fromkeys("gwas" if one in STAGES else one for one in STEPS):
                 if code := cluster.submit(ROOT / "jobs" / f"{step}.py", *flags):
                     return code
     except EcgSparkError as error:

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from pyspark.sql import SparkSession
 
-from ecg_spark.genetics import gwas
+from ecg_spark.genetics import STAGES, gwas
 from ecg_spark.genetics.null_model.cohort import Brought
 from ecg_spark.study_genetics import Genotypes, Gwas
 
@@ -25,11 +25,7 @@ def run_gwas(
     told: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Run every stage into a folder of its own below `folder`; all their summaries in one."""
-    places = {
-        name: f"{folder}/{name}"
-        for name in ("cohort", "null_model", "associations", "rare", "findings")
-    }
-    cohort, null_model, tests, rare, findings = places.values()
+    cohort, null_model, tests, rare, findings = (f"{folder}/{name}" for name in STAGES)
     brought = Brought(phenotypes, groups, covariates, is_male, told)
     told_of = [
         gwas.prepare_cohort(spark, genotypes, brought, genotype_settings, settings, cohort, seed),

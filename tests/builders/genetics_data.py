@@ -3,10 +3,13 @@
 import gzip
 import struct
 import zlib
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from ecg_spark.genetics.findings import ld_score
 
 _CODES = np.array([3, 2, 0, 1], np.uint8)  # PLINK's two bits for 0, 1, 2 first alleles and missing
 
@@ -102,3 +105,15 @@ def region(path, contig, start, end):
         lines += text[first & 0xFFFF : stop].decode().splitlines()
     split = [line.split("\t") for line in lines]
     return [row for row in split if start <= int(row[1]) <= end], sum(size for _, size in read)
+
+
+def genetic_correlations(z, n, scores):
+    """Of every two columns of z [m, p], with n [p] people behind them, what the study's tables tell
+    of the pair; nothing where the LD scores [m] are not enough."""
+    if not ld_score.enough(scores):
+        return {}
+    own = [ld_score.univariate(z[:, k], n[k], scores) for k in range(z.shape[1])]
+    return {
+        (i, j): ld_score.correlation(z[:, i], z[:, j], own[i], own[j], scores)
+        for i, j in combinations(range(z.shape[1]), 2)
+    }

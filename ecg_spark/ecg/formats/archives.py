@@ -170,9 +170,9 @@ def _members(file: BinaryIO, name: str) -> Iterator[tuple[str, bytes | Recording
             yield from _zip_members(file)
         else:
             yield from _tar_members(file)
+    except RecordingError:
+        raise
     except _DAMAGED as error:
-        if isinstance(error, RecordingError):
-            raise
         kind = type(error).__name__
         raise RecordingError(Reason.MALFORMED, f"a damaged archive ({kind})") from None
 
@@ -230,9 +230,9 @@ def _zip_members(file: BinaryIO) -> Iterator[tuple[str, bytes | RecordingError]]
             try:
                 with archive.open(item) as opened:
                     content = opened.read(MAX_FILE_BYTES + 1)
-            except _DAMAGED as error:
-                if isinstance(error, RecordingError):
-                    raise
+            except RecordingError:
+                raise
+            except _DAMAGED:
                 detail = "a damaged member of a zip archive"
                 yield item.filename, RecordingError(Reason.MALFORMED, detail)
                 continue

@@ -170,27 +170,6 @@ class Univariate:
         return np.asarray(max(self.beta[0], 0.1) + np.clip(self.beta[1], 0, self.n) * floor)
 
 
-def genetic_correlations(
-    z: Reals, n: Reals, scores: Reals, blocks: int = BLOCKS
-) -> dict[tuple[int, int], GeneticCorrelation]:
-    """Bivariate regressions of z₁z₂ on LD `scores` [m], for each pair of columns of `z` [m, p].
-
-    `n` [p]: the people behind each column. The intercept takes what shared people make. Both
-    heritabilities and the covariance are estimated over the same blocks, whose jackknife carries
-    their common error into that of the correlation. Nothing is told where the scores are not
-    `enough`.
-    """
-    if not enough(scores):
-        return {}
-    p = z.shape[1]
-    own = [univariate(z[:, i], n[i], scores, blocks) for i in range(p)]
-    return {
-        (i, j): correlation(z[:, i], z[:, j], own[i], own[j], scores, blocks)
-        for i in range(p)
-        for j in range(i + 1, p)
-    }
-
-
 def enough(scores: Reals) -> bool:
     """Whether there are 50 variants, and not all tag alike: else no correlation can be told."""
     return len(scores) >= 50 and _informative(scores)
@@ -215,7 +194,13 @@ def correlation(
     scores: Reals,
     blocks: int = BLOCKS,
 ) -> GeneticCorrelation:
-    """The genetic correlation of a pair of phenotypes (see `genetic_correlations`)."""
+    """The genetic correlation of a pair of phenotypes, from z and `other_z` [m] at LD `scores` [m],
+    which are `enough`: the bivariate regression of their product.
+
+    The intercept takes what shared people make. Both heritabilities, `own` and `other`, and the
+    covariance are estimated over the same blocks, whose jackknife carries their common error into
+    that of the correlation.
+    """
     design, floor, block, blocks = _in_blocks(scores, blocks)
     product, size = z * other_z, np.sqrt(own.n * other.n)
     expected = own.expected(floor) * other.expected(floor)

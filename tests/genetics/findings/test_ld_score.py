@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from ecg_spark.genetics.findings.ld_score import genetic_correlations, heritability, ld_scores
+from ecg_spark.genetics.findings.ld_score import heritability, ld_scores
 from ecg_spark.genetics.genotypes.packed import read_packed
-from tests.builders.genetics_data import people, write_plink
+from tests.builders.genetics_data import genetic_correlations, people, write_plink
 
 
 @pytest.fixture(scope="module")

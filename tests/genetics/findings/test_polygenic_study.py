@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from ecg_spark.genetics.findings import polygenic
-from ecg_spark.genetics.findings.ld_score import genetic_correlations, heritability, ld_scores
+from ecg_spark.genetics.findings.ld_score import heritability, ld_scores
 from ecg_spark.genetics.genotypes.view import packed_view
-from tests.builders.genetics_data import people
+from tests.builders.genetics_data import genetic_correlations, people
 from tests.builders.genotype_parts import sites_of, write_set
 
 N, M = 120, 700
