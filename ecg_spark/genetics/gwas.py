@@ -254,8 +254,9 @@ def associate_variants(
     log.info("associations: %d variants, %d phenotypes", n_variants, cohort.tested.shape[1])
     flow = [*_flow_of(spark, genotypes), *_flow_of(spark, cohort_folder), *own_flow]
     files = export_sumstats(
-        associations, f"{folder}/sumstats", _context(cohort, genotype_settings, settings, flow)
-    )
+        rows, n_variants, phenotypes, f"{folder}/sumstats",
+        _context(cohort, genotype_settings, settings, flow),
+    )  # fmt: skip
     lambdas, chi_squared = inflation(associations)
     return {
         "variants": n_variants,

@@ -1,8 +1,5 @@
 """Small genotype sets with known content for the tests of the genetics room."""
 
-import gzip
-import struct
-import zlib
 from itertools import combinations
 from pathlib import Path
 
@@ -67,44 +64,6 @@ def least_squares(y, x, covariates):
     left = y - design @ beta
     se = np.sqrt(left @ left / df * inverse[0, 0])
     return beta[0], se, beta[0] / se, df
-
-
-def region(path, contig, start, end):
-    """The lines of a region by the tabix index beside a file, read as its specification says; how
-    many bytes of the file were read."""
-    index = gzip.decompress(Path(f"{path}.tbi").read_bytes())
-    assert index[:4] == b"TBI\1"
-    n_ref, *columns, _, skipped, size = struct.unpack_from("<8i", index, 4)
-    assert (columns, skipped) == ([0, 1, 2, 2], 1)  # without the last of them tabix finds nothing
-    names = index[36 : 36 + size].decode().split("\0")[:-1]
-    place, chunks = 36 + size, []
-    for number in range(n_ref):
-        (bins,) = struct.unpack_from("<i", index, place)
-        place += 4
-        for _ in range(bins):
-            one, count = struct.unpack_from("<Ii", index, place)
-            place += 8
-            for _ in range(count):
-                if names[number] == contig and (start - 1) >> 14 <= one - 4681 <= (end - 1) >> 14:
-                    chunks.append(struct.unpack_from("<2Q", index, place))
-                place += 16
-        (windows,) = struct.unpack_from("<i", index, place)
-        place += 4 + 8 * windows
-    assert place == len(index)
-    content, lines, read = Path(path).read_bytes(), [], set()
-    for first, last in sorted(chunks):
-        at, text = first >> 16, b""
-        stop = None
-        while at <= last >> 16 and at < len(content):
-            block = struct.unpack_from("<H", content, at + 16)[0] + 1
-            if at == last >> 16:
-                stop = len(text) + (last & 0xFFFF)
-            text += zlib.decompress(content[at : at + block], wbits=31)
-            read.add((at, block))
-            at += block
-        lines += text[first & 0xFFFF : stop].decode().splitlines()
-    split = [line.split("\t") for line in lines]
-    return [row for row in split if start <= int(row[1]) <= end], sum(size for _, size in read)
 
 
 def genetic_correlations(z, n, scores):

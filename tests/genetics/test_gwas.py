@@ -16,7 +16,7 @@ from ecg_spark.genetics.people.matching import read_id_map
 from ecg_spark.genetics.prepare import prepare_genotypes
 from ecg_spark.study import Genotypes, Gwas, Rare
 from tests.builders.association_study import run_gwas
-from tests.builders.genetics_data import people, region, write_plink
+from tests.builders.genetics_data import people, write_plink
 
 N, M = 300, 4_400
 SAMPLES = [f"P{7 * i % N:03d}" for i in range(N)]  # not in the order of their ids
@@ -255,19 +255,6 @@ def test_regenie_reads_what_it_needs_and_its_own_format_is_written(studied, prep
     assert theirs["LOG10P"].to_numpy() == pytest.approx(ours["neg_log_10_p_value"], rel=1e-6)
     assert theirs["CHISQ"].to_numpy() == pytest.approx((ours["beta"] / ours["standard_error"]) ** 2,
                                                        rel=1e-5)  # fmt: skip
-
-
-def test_a_region_can_be_read_alone(studied):
-    path = studied[0] / "associations/sumstats/vae_00.tsv.gz"
-    table = pd.read_csv(path, sep="\t")
-    places = [("3", 3_000_000, 3_500_000), ("1", 1, 700_000), ("4", 22_000_000, 30_000_000)]
-    for contig, start, end in places:
-        rows = table[(table["chromosome"] == int(contig))
-                     & table["base_pair_location"].between(start, end)]  # fmt: skip
-        assert len(rows) > 5
-        found, read = region(path, contig, start, end)
-        assert [int(line[1]) for line in found] == rows["base_pair_location"].tolist()
-        assert read < path.stat().st_size
 
 
 def test_pairing_at_random_has_no_association_and_says_so(spark, biobank, prepared, tmp_path):

@@ -2,22 +2,32 @@
 
 GWAS-SSF: https://github.com/EBISPOT/gwas-summary-statistics-standard. One tab separated file a
 phenotype in blocked gzip, sorted by position, `#NA` for missing, p-values as -log10, with a tabix
-index and a sidecar `<file>-meta.yaml`. REGENIE: the columns of its step 2. Spark formats, sorts and
-compresses the rows; a task a phenotype joins the parts.
+index and a sidecar `<file>-meta.yaml`. REGENIE: the columns of its step 2. Spark sorts the
+variants; a task writes the lines of some neighbouring ones for all files, and one a file joins
+them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import secrets
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
+from typing import Any
 
 import fsspec
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import yaml
-from pyspark.sql import Column, DataFrame
+from numpy.typing import NDArray
+from pyspark import TaskContext
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from ecg_spark.genetics.genotypes.contigs import CONTIGS
+from ecg_spark.genetics.genotypes.contigs import CHROMOSOMES, CONTIGS
 from ecg_spark.genetics.outputs import bgzf
 
 COLUMNS = (
@@ -37,8 +47,28 @@ REGENIE = (
     "CHROM", "GENPOS", "ID", "ALLELE0", "ALLELE1", "A1FREQ", "N", "TEST", "BETA", "SE", "CHISQ",
     "LOG10P", "EXTRA",
 )  # fmt: skip
-MISSING = "#NA"
-_CHROMOSOMES = {"X": "23", "Y": "24", "MT": "25"}
+MISSING = {"ssf": "#NA", "regenie": "NA"}
+SUFFIXES = {"ssf": ".tsv.gz", "regenie": ".regenie.gz"}
+_HEADERS = {"ssf": "\t".join(COLUMNS), "regenie": " ".join(REGENIE)}
+
+PIECE_TESTS = 1_000_000
+"""About how many tests a task writes the lines of; it holds them compressed, 100 bytes each."""
+
+_NAMES = ("", *CHROMOSOMES[:22], "23", "24", "25")
+"""The chromosomes by their numbers."""
+
+_NUMBERS = {contig: 1 + CHROMOSOMES.index(one) for contig, one in CONTIGS.items()}
+
+_REALS = ("beta", "se", "af", "neg_log10_p", "t")
+
+_PIECES = "phenotype string, kind string, file string, start long, ends array<long>, n int"
+"""Where a task has written the lines of a file: compressed up to the first end, then their part of
+the index up to the second; and how many people were tested at most."""
+
+_FILES = "phenotype string, kind string, md5 string, n int"
+
+Lines = tuple[bytes, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+"""Text, and of each of its lines the end, the number of the chromosome and the position."""
 
 
 @dataclass(frozen=True)
@@ -53,36 +83,45 @@ class Context:
     notes: str | None = None
 
 
-def export_sumstats(associations: DataFrame, folder: str, context: Context) -> list[str]:
+def export_sumstats(
+    tests: DataFrame, variants: int, phenotypes: int, folder: str, context: Context
+) -> list[str]:
     """Write `folder`/<phenotype>.tsv.gz, its .tbi and -meta.yaml; return the data files' names.
 
-    `associations`: contig, position, ref, alt, rsid, phenotype, beta, se, neg_log10_p, n, af with
-    alt as the effect allele. Tests without a result are left out, as are alleles that are not
-    sequences, for which the format has no word. `folder`/regenie receives the same in REGENIE's
-    format, as <phenotype>.regenie.gz.
+    `tests`: rows of `results.TESTS`, of so many `variants` and `phenotypes`; alt is the effect
+    allele. Tests without a result are left out, as are alleles that are not sequences, for which
+    the format has no word. `folder`/regenie receives the same in REGENIE's format, as
+    <phenotype>.regenie.gz.
     """
-    sizes = {
-        row["phenotype"]: row["n"]
-        for row in associations.groupBy("phenotype").agg(F.max("n").alias("n")).collect()
-    }
-    sequence = r"^[ACGT]+$"
-    rows = associations.filter(
-        F.col("neg_log10_p").isNotNull()
-        & F.upper("ref").rlike(sequence)
-        & F.upper("alt").rlike(sequence)
-    ).withColumn("chromosome", _chromosome())
-    order = [F.col("phenotype"), F.col("chromosome").cast("int"), F.col("position"), F.col("alt")]
-    count = max(2, associations.sparkSession.sparkContext.defaultParallelism)
-    rows = rows.repartitionByRange(count, *order).sortWithinPartitions(*order)
-    sums = _write(rows, _fields(), COLUMNS, "\t", sizes, folder, ".tsv.gz")
-    _write(rows, _regenie_fields(), REGENIE, " ", sizes, f"{folder}/regenie", ".regenie.gz")
     files, base = fsspec.core.url_to_fs(folder)
-    names = []
-    for phenotype, size in sorted(sizes.items()):
-        name = f"{phenotype}.tsv.gz"
-        sidecar = yaml.safe_dump(
-            _metadata(name, sums[phenotype], phenotype, size, context), sort_keys=False
+    scratch = f"{base}/.pieces"
+    for place in (scratch, f"{base}/regenie"):
+        files.makedirs(place, exist_ok=True)
+    number = F.create_map(*[F.lit(one) for pair in _NUMBERS.items() for one in pair])
+    order = [F.col(name) for name in ("chromosome", "position", "alt", "ref")]
+    pieces = (
+        tests.select(
+            number[F.col("contig")].alias("chromosome"), "position", F.upper("ref").alias("ref"),
+            F.upper("alt").alias("alt"), "rsid", "results",
         )
+        .repartitionByRange(2 + variants * phenotypes // PIECE_TESTS, *order)
+        .sortWithinPartitions(*order)
+        .mapInArrow(partial(_write_pieces, f"{folder}/.pieces"), _PIECES)
+    )  # fmt: skip
+    # A number of tasks is asked for: of a few short rows Spark would make one.
+    joined = (
+        pieces.repartition(2 * phenotypes, "phenotype", "kind")
+        .groupBy("phenotype", "kind")
+        .applyInPandas(partial(_join, folder), _FILES)
+        .collect()
+    )
+    files.rm(scratch, recursive=True)
+    written = {row["phenotype"]: row for row in joined if row["kind"] == "ssf"}
+    names = []
+    for phenotype, row in sorted(written.items()):
+        name = phenotype + SUFFIXES["ssf"]
+        content = _metadata(name, row["md5"], phenotype, row["n"], context)
+        sidecar = yaml.safe_dump(content, sort_keys=False)
         files.pipe_file(f"{base}/{name}-meta.yaml", sidecar.encode())
         names.append(name)
     return names
@@ -99,90 +138,151 @@ def write_regenie_inputs(phenotypes: pd.DataFrame, covariates: pd.DataFrame, fol
         files.pipe_file(f"{base}/{name}.txt", text.encode())
 
 
-def _write(
-    rows: DataFrame,
-    fields: Sequence[Column],
-    header: Sequence[str],
-    separator: str,
-    phenotypes: Iterable[str],
-    folder: str,
-    suffix: str,
-) -> dict[str, str]:
-    """Write sorted rows as `folder`/<phenotype><suffix>, with an index; the MD5 of each file."""
-    (
-        rows.select("phenotype", F.concat_ws(separator, *fields).alias("value"))
-        .write.partitionBy("phenotype")
-        .option("compression", bgzf.CODEC)
-        .text(f"{folder}/.parts")
+def _write_pieces(folder: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Write the lines of sorted variants into one file of a folder, those of each file of the
+    export together, and tell where they lie."""
+    pieces: dict[tuple[str, str], bgzf.Piece] = defaultdict(bgzf.Piece)
+    sizes: dict[str, int] = defaultdict(int)
+    for batch in batches:
+        for phenotype, n, lines in _lines(batch):
+            sizes[phenotype] = max(sizes[phenotype], n)
+            for kind, own in lines.items():
+                pieces[phenotype, kind].add(*own)
+    if not pieces:
+        return
+    # The number puts the pieces in order; the rest is a task's own, which may run twice.
+    context = TaskContext.get()
+    name = f"{context.partitionId() if context else 0:06d}-{secrets.token_hex(4)}"
+    start, rows = 0, []
+    with fsspec.open(f"{folder}/{name}", "wb") as out:
+        for (phenotype, kind), piece in pieces.items():
+            content, index = piece.finish()
+            out.write(content)
+            out.write(index.tobytes())
+            ends = [start + len(content), start + len(content) + index.nbytes]
+            rows.append((phenotype, kind, name, start, ends, sizes[phenotype]))
+            start = ends[1]
+    kinds = [pa.string()] * 3 + [pa.int64(), pa.list_(pa.int64()), pa.int32()]
+    columns = [
+        pa.array(own, kind) for own, kind in zip(zip(*rows, strict=True), kinds, strict=True)
+    ]
+    yield pa.record_batch(columns, ["phenotype", "kind", "file", "start", "ends", "n"])
+
+
+def _lines(batch: pa.RecordBatch) -> Iterator[tuple[str, int, dict[str, Lines]]]:
+    """Of each phenotype how many people were tested at most, and its lines for each kind of file.
+
+    `batch`: variants with their tests, of which those without a result have no line.
+    """
+    results = batch.column("results")
+    tests, variants = results.flatten(), pc.list_parent_indices(results).to_numpy()
+    columns = {name: pc.struct_field(tests, name) for name in ("phenotype", "n", *_REALS)}
+    phenotype = columns["phenotype"].dictionary_encode()
+    codes = phenotype.indices.to_numpy()
+    sizes = np.zeros(len(phenotype.dictionary), np.int64)
+    np.maximum.at(sizes, codes, columns["n"].to_numpy())
+    known = columns["neg_log10_p"].is_valid().to_numpy(zero_copy_only=False)
+    own = np.flatnonzero(known & _are_sequences(batch)[variants])
+    own = own[np.argsort(codes[own], kind="stable")]
+    bounds = np.searchsorted(codes[own], np.arange(len(sizes) + 1))
+    columns = {name: values.take(pa.array(own)) for name, values in columns.items()}
+    sites = {name: values.take(pa.array(variants[own])) for name, values in _sites(batch).items()}
+    place = [sites[name].to_numpy().astype(np.int64) for name in ("chromosome", "position")]
+    texts = {kind: _parts_of(text) for kind, text in _texts(sites, columns).items()}
+    for code, name in enumerate(phenotype.dictionary.to_pylist()):
+        first, last = bounds[code : code + 2]
+        lines = {
+            kind: (
+                content[ends[first] : ends[last]],
+                ends[first + 1 : last + 1] - ends[first],
+                *(one[first:last] for one in place),
+            )
+            for kind, (content, ends) in texts.items()
+        }
+        yield name, int(sizes[code]), lines
+
+
+def _are_sequences(batch: pa.RecordBatch) -> NDArray[np.bool_]:
+    """Whether both alleles of each variant are sequences."""
+    both = [pc.match_substring_regex(batch.column(name), "^[ACGT]+$") for name in ("ref", "alt")]
+    return np.asarray(pc.and_(*both).to_numpy(zero_copy_only=False), bool)
+
+
+def _sites(batch: pa.RecordBatch) -> dict[str, pa.Array]:
+    """What lines tell of a variant: the first and the last columns of each kind of file."""
+    number, position, ref, alt, rsid = (
+        batch.column(name) for name in ("chromosome", "position", "ref", "alt", "rsid")
+    )
+    place = [pc.cast(one, pa.string()) for one in (number, position)]
+    named = pc.match_substring_regex(rsid, "^rs[0-9]+$")
+    # In REGENIE's file a blank ends a column.
+    one_word = pc.replace_substring_regex(rsid, r"\s+", "_")
+    one_word = pc.if_else(pc.match_substring_regex(rsid, r"\S"), one_word, None)
+    identifier = pc.coalesce(one_word, _joined([*place, ref, alt], ":"))
+    return {
+        "chromosome": number,
+        "position": position,
+        "ssf": _joined([*place, alt, ref], "\t"),
+        "ssf end": _joined(
+            [_joined([*place, ref, alt], "_"), pc.if_else(named, rsid, None)], "\t", "ssf"
+        ),
+        "regenie": _joined([*place, identifier, ref, alt], " "),
+    }  # fmt: skip
+
+
+def _texts(sites: Mapping[str, pa.Array], tests: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
+    """The lines of some tests for each kind of file."""
+    beta, se, af, log_p, chi_squared = (
+        _digits(one) for one in (*(tests[name] for name in _REALS[:4]), pc.power(tests["t"], 2))
+    )
+    n = pc.cast(tests["n"], pa.string())
+    end = [_joined([n, ""], "\n")]
+    return {
+        "ssf": _joined([sites["ssf"], beta, se, af, log_p, sites["ssf end"], *end], "\t", "ssf"),
+        "regenie": _joined(
+            [sites["regenie"], af, n, "ADD", beta, se, chi_squared, log_p, "NA\n"], " ", "regenie"
+        ),
+    }
+
+
+def _joined(texts: Sequence[Any], separator: str, kind: str = "ssf") -> pa.Array:
+    """Texts side by side; what is missing is told as that kind of file tells it."""
+    return pc.binary_join_element_wise(
+        *texts, separator, null_handling="replace", null_replacement=MISSING[kind]
     )
 
-    def join(phenotype: str) -> tuple[str, str]:
-        files, base = fsspec.core.url_to_fs(folder)
-        parts = f"{base}/.parts/phenotype={phenotype}"
-        found = sorted(files.ls(parts, detail=False)) if files.exists(parts) else []
-        found = [name for name in found if not name.rpartition("/")[2].startswith((".", "_"))]
-        target = f"{base}/{phenotype}{suffix}"
-        first = (separator.join(header) + "\n").encode()
-        index = bgzf.Index() if separator == "\t" else None  # tabix knows no other
-        digest = bgzf.join(files, found, first, target, index)
-        if index is not None:
-            files.pipe_file(f"{target}.tbi", index.encode(1))
-        return phenotype, digest
 
-    names = sorted(phenotypes)
-    sums = rows.sparkSession.sparkContext.parallelize(names, len(names)).map(join).collect()
+def _digits(numbers: pa.Array) -> pa.Array:
+    """Numbers by as many digits as tell them from their neighbours in single precision, seven."""
+    return pc.cast(pc.cast(numbers, pa.float32(), safe=False), pa.string())
+
+
+def _parts_of(text: pa.Array) -> tuple[memoryview, NDArray[np.int64]]:
+    """The characters of texts, one after the other, and where each begins, and the last ends."""
+    _, ends, content = text.buffers()
+    places = np.frombuffer(ends, np.int32)[text.offset : text.offset + len(text) + 1]
+    return memoryview(content or b""), places.astype(np.int64)
+
+
+def _join(folder: str, key: tuple[str, str], pieces: pd.DataFrame) -> pd.DataFrame:
+    """Write a file of the export, the lines of a phenotype, from its pieces, with its index."""
+    phenotype, kind = key
     files, base = fsspec.core.url_to_fs(folder)
-    files.rm(f"{base}/.parts", recursive=True)
-    return dict(sums)
+    target = f"{base}/{'regenie/' if kind == 'regenie' else ''}{phenotype}{SUFFIXES[kind]}"
 
+    def read() -> Iterator[tuple[bytes, NDArray[np.int64]]]:
+        for one in pieces.sort_values("file").itertuples():
+            middle, end = one.ends
+            content = files.cat_file(f"{base}/.pieces/{one.file}", start=one.start, end=end)
+            index = np.frombuffer(content[middle - one.start :], np.int64)
+            yield content[: middle - one.start], index.reshape(3, -1)
 
-def _chromosome() -> Column:
-    numbers = {contig: _CHROMOSOMES.get(one, one) for contig, one in CONTIGS.items()}
-    named = F.create_map(*[F.lit(one) for pair in numbers.items() for one in pair])
-    return F.coalesce(named[F.col("contig")], F.col("contig"))
-
-
-def _digits(number: Column) -> Column:
-    """A number by as many digits as tell it from its neighbours in single precision, seven or so.
-
-    `format_string` took most of the time of the export.
-    """
-    return number.cast("float").cast("string")
-
-
-def _fields() -> list[Column]:
-    rsid = F.when(F.col("rsid").rlike("^rs[0-9]+$"), F.col("rsid")).otherwise(F.lit(MISSING))
-    alleles = [F.upper("ref"), F.upper("alt")]
-    identifier = F.concat_ws("_", F.col("chromosome"), F.col("position").cast("string"), *alleles)
-    numbers = [_digits(F.col(name)) for name in ("beta", "se", "af", "neg_log10_p")]
-    return [
-        F.col("chromosome"),
-        F.col("position").cast("string"),
-        alleles[1],
-        alleles[0],
-        *numbers,
-        identifier,
-        rsid,
-        F.col("n").cast("string"),
-    ]
-
-
-def _regenie_fields() -> list[Column]:
-    z = F.col("beta") / F.col("se")
-    numbers = {
-        name: _digits(column)
-        for name, column in {
-            "af": F.col("af"), "beta": F.col("beta"), "se": F.col("se"), "chi2": z * z,
-            "p": F.col("neg_log10_p"),
-        }.items()
-    }  # fmt: skip
-    place = [F.col("chromosome"), F.col("position").cast("string")]
-    alleles = [F.upper("ref"), F.upper("alt")]
-    name = F.coalesce("rsid", F.concat_ws(":", *place, *alleles))
-    return [
-        *place, name, *alleles, numbers["af"], F.col("n").cast("string"), F.lit("ADD"),
-        numbers["beta"], numbers["se"], numbers["chi2"], numbers["p"], F.lit("NA"),
-    ]  # fmt: skip
+    md5, windows = bgzf.join(files, read(), f"{_HEADERS[kind]}\n".encode(), target)
+    if kind == "ssf":  # tabix knows no other separator
+        files.pipe_file(f"{target}.tbi", bgzf.tabix(windows, _NAMES, 1))
+    return pd.DataFrame(
+        {"phenotype": [phenotype], "kind": [kind], "md5": [md5], "n": [int(pieces["n"].max())]}
+    )
 
 
 def _metadata(
