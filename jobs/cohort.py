@@ -78,7 +78,7 @@ def _people(study: Study) -> tuple[pd.DataFrame, pd.Series | None, list[str]]:
     return covariates, read_sex(study.participants, path, told), told
 
 
-STEP = Step("cohort", (AVERAGE, ENCODE, GENOTYPES), settings, work, files, check=check)
+STEP = Step("cohort", (AVERAGE, ENCODE, GENOTYPES), settings, work, files, version=2, check=check)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

@@ -15,9 +15,10 @@ def participant_phenotypes(
 ) -> tuple[pd.DataFrame, dict[str, list[str]]]:
     """Every participant's latents (`vae_00`, `pca_00`, ...) and traits, and the names by group.
 
-    Indexed by participant id, NaN where missing. The traits of several ECGs are averaged as their
-    latents are: without recordings that have a flag of `leave_out`, by the beats' `weight`, the
-    axis as the direction that it is.
+    Indexed by participant id, of those who have latents: latents and traits are compared, so they
+    are of the same people. A trait is NaN where missing. The traits of several ECGs are averaged as
+    their latents are: without recordings that have a flag of `leave_out`, by the beats' `weight`,
+    the axis as the direction that it is.
     """
     frames, groups = [], {}
     encoded: pd.DataFrame = latents.select("participant_id", "model", "z").toPandas()
@@ -32,9 +33,10 @@ def participant_phenotypes(
     ]
     chosen = used_rows(traits, leave_out)
     conventional: pd.DataFrame = chosen.groupBy("participant_id").agg(*means).toPandas()
+    encoded_names = [name for names in groups.values() for name in names]
     frames.append(conventional.set_index("participant_id").astype("float64"))
     groups["traits"] = list(TRAIT_NAMES)
-    together = pd.concat(frames, axis=1).sort_index()
+    together = pd.concat(frames, axis=1).dropna(subset=encoded_names).sort_index()
     together.index.name = "participant_id"
     return together, groups
 

@@ -6,14 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pyspark.sql import functions as F
 from scipy.stats import f_oneway
 from sklearn.metrics import roc_auc_score
 
 from ecg_spark.errors import InfrastructureError
+from ecg_spark.flow import WENT_ON
 from ecg_spark.pipeline.encode import encode
 from ecg_spark.pipeline.latent_quality import linear_probes, repeatability
-from ecg_spark.pipeline.phenotypes import fold_indicators
+from ecg_spark.pipeline.phenotypes import fold_indicators, participant_phenotypes
 from ecg_spark.simulate.heart import beat_mv, sample_hearts
+from ecg_spark.tables import TRAIT_NAMES
 from models.encoding.fold_encoder import FoldEncoder
 from tests.builders.encoders import untrained_encoder
 
@@ -133,6 +136,13 @@ def test_a_beat_without_factors_is_counted_and_a_spread_of_too_few_is_not_said(
     flow = pd.read_parquet(tmp_path / "flow").set_index(["unit", "reason"])["n"]
     assert flow["recordings", "no factors found"] == 3
     assert flow["people", "no factors found"] == 1
+    # What goes on is what the study of all phenotypes counts, though the traits are known of all.
+    traits = pd.DataFrame({"participant_id": [f"p{i // 2}" for i in range(20)], "weight": 1.0})
+    traits = spark.createDataFrame(traits.assign(**dict.fromkeys(TRAIT_NAMES, 60.0)))
+    traits = traits.withColumn("flags", F.array().cast("array<string>"))
+    phenotypes, _ = participant_phenotypes(spark.read.parquet(f"{tmp_path}/latents"), traits)
+    assert len(phenotypes) == flow["people", WENT_ON] == 9
+    assert phenotypes.notna().all().all()
 
 
 def test_agreement_between_ecgs_is_that_of_the_analysis_of_variance(
