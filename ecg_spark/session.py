@@ -43,6 +43,7 @@ SETTINGS = {
     "spark.sql.adaptive.enabled": "true",
 }
 LOCAL_SETTINGS = {
+    "spark.python.daemon.module": "ecg_spark.python_workers",
     "spark.ui.enabled": "false",
     "spark.sql.shuffle.partitions": "8",
     "spark.driver.bindAddress": "127.0.0.1",

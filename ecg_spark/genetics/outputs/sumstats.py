@@ -108,9 +108,10 @@ def export_sumstats(
         .sortWithinPartitions(*order)
         .mapInArrow(partial(_write_pieces, f"{folder}/.pieces"), _PIECES)
     )  # fmt: skip
-    # A number of tasks is asked for: of a few short rows Spark would make one.
+    # Asked for: of a few short rows Spark would make one task.
+    tasks = min(2 * phenotypes, 2 * tests.sparkSession.sparkContext.defaultParallelism)
     joined = (
-        pieces.repartition(2 * phenotypes, "phenotype", "kind")
+        pieces.repartition(tasks, "phenotype", "kind")
         .groupBy("phenotype", "kind")
         .applyInPandas(partial(_join, folder), _FILES)
         .collect()

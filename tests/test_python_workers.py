@@ -1,0 +1,44 @@
+"""What Spark's Python workers know of archives on their path."""
+
+import os
+import zipfile
+import zipimport
+
+from ecg_spark.python_workers import read_if_changed
+
+
+def archive(path, modules):
+    with zipfile.ZipFile(path, "w") as file:
+        for name, value in modules.items():
+            file.writestr(f"{name}.py", f"VALUE = {value}\n")
+    return str(path)
+
+
+def test_an_archive_is_read_again_where_it_has_changed_and_only_there(tmp_path, monkeypatch):
+    path = archive(tmp_path / "a.zip", {"first": 1})
+    importer = zipimport.zipimporter(path)
+    read_if_changed(importer)
+    with monkeypatch.context() as patched:
+        patched.setattr(zipimport, "_read_directory", None)
+        read_if_changed(importer)
+    assert importer.find_spec("first")
+    assert not importer.find_spec("second")
+    archive(path, {"first": 1, "second": 22})
+    os.utime(path, ns=(1, 1))
+    read_if_changed(importer)
+    assert importer.find_spec("second")
+    os.remove(path)
+    read_if_changed(importer)
+    assert not importer.find_spec("first")
+
+
+def test_a_task_imports_from_an_archive_that_came_after_its_worker_began(spark, tmp_path):
+    context = spark.sparkContext
+
+    def value_of(name):
+        return list(context.range(4, numSlices=4).map(lambda _: __import__(name).VALUE).collect())
+
+    context.range(4, numSlices=4).map(str).collect()
+    for number, name in enumerate(("of_one_archive", "of_another")):
+        context.addPyFile(archive(tmp_path / f"{name}.zip", {name: number}))
+        assert value_of(name) == [number] * 4
