@@ -16,7 +16,7 @@ def row_of(position, n, af):
 
 
 def test_a_phenotype_whose_people_have_no_genotype_has_no_row(spark, tmp_path):
-    rows = spark.createDataFrame([row_of(1, 300, 0.2), tests_of(2, 300, 0.01)], TESTS)
+    rows = spark.createDataFrame([row_of(1, 300, 0.2), row_of(2, 300, 0.01)], TESTS)
     found = write_associations(rows, str(tmp_path)).toPandas()
     assert found["phenotype"].tolist() == ["vae_00"] * 2
     assert pd.read_parquet(tmp_path / "associations")["beta"].tolist() == [0.1] * 2
@@ -26,6 +26,6 @@ def test_a_phenotype_whose_people_have_no_genotype_has_no_row(spark, tmp_path):
 
 
 def test_a_variant_that_was_tested_twice_is_refused(spark, tmp_path):
-    rows = spark.createDataFrame([row_of(1, 300, 0.2), tests_of(1, 290, 0.2)], TESTS)
+    rows = spark.createDataFrame([row_of(1, 300, 0.2), row_of(1, 290, 0.2)], TESTS)
     with pytest.raises(DataError, match="1 variants are twice"):
         write_associations(rows, str(tmp_path))
