@@ -9,8 +9,13 @@ from pyspark.sql import SparkSession
 from scipy.special import ndtr
 
 from ecg_spark.genetics.genotypes.packed import MISSING
+from ecg_spark.genetics.genotypes.rows import as_calls, pack
 
 _BLOCK = 2_048
+_SIGNED = np.array([-1, 0, 1, 0], np.float32)
+_ROUNDING = 1e-6
+_PAIR_BYTES = 32 << 20
+"""Genotypes of pairs that are compared at one time."""
 
 
 def chance_relatives(calls: NDArray[np.int8], max_kinship: float) -> float:
@@ -34,46 +39,88 @@ def related_pairs(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Pairs of samples [pairs, 2] whose KING-robust kinship exceeds `max_kinship`, and theirs.
 
-    The between-family estimate of Manichaikul et al. (2010, Bioinformatics 26:2867), eq. 11, which
-    holds with several populations in the sample. Blocks of samples are spread over Spark.
+    `calls` [variants, samples]. Blocks of samples are spread over Spark, to which the calls are
+    sent at two bits each. Of a block one matrix product gives what the kinship of each pair is at
+    most (see `_at_most`); it is computed for those alone that may exceed the limit.
     """
-    by_sample = np.ascontiguousarray(calls.T)
-    starts = range(0, len(by_sample), _BLOCK)
+    n_samples, n_variants = calls.shape[::-1]
+    packed = np.concatenate(
+        [pack(calls[:, i : i + _BLOCK].T) for i in range(0, n_samples, _BLOCK)]
+        or [np.empty((0, 0), np.uint8)]
+    )
+    starts = range(0, n_samples, _BLOCK)
     tasks = [(i, j) for i in starts for j in starts if i <= j]
-    shared = spark.sparkContext.broadcast(by_sample)
+    shared = spark.sparkContext.broadcast(packed)
+
+    def block(start: int) -> NDArray[np.int8]:
+        return as_calls(shared.value[start : start + _BLOCK], n_variants)
 
     def compare(blocks: Iterable[tuple[int, int]]) -> Iterable[tuple[int, int, float]]:
         for i, j in blocks:
-            kinship = king_robust(shared.value[i : i + _BLOCK], shared.value[j : j + _BLOCK])
-            if i == j:
-                kinship = np.triu(kinship, 1)
-            for a, b in np.argwhere(kinship > max_kinship):
-                yield int(a) + i, int(b) + j, float(kinship[a, b])
+            left, right = block(i), block(j)
+            may_be = _at_most(left, right) > max_kinship
+            a, b = np.nonzero(np.triu(may_be, 1) if i == j else may_be)
+            kinship = king_robust(left, right, a, b)
+            for k in np.flatnonzero(kinship > max_kinship):
+                yield int(a[k]) + i, int(b[k]) + j, float(kinship[k])
 
-    found = spark.sparkContext.parallelize(tasks, len(tasks)).mapPartitions(compare).collect()
+    found = spark.sparkContext.parallelize(tasks, max(1, len(tasks))).mapPartitions(compare)
+    table = np.array(sorted(found.collect()), float).reshape(-1, 3)
     shared.unpersist()
-    table = np.array(sorted(found), float).reshape(-1, 3)
     return table[:, :2].astype(np.int64), table[:, 2]
 
 
-def king_robust(left: NDArray[np.int8], right: NDArray[np.int8]) -> NDArray[np.float32]:
-    """KING-robust kinship [a, b] of samples `left` [a, variants] with `right` [b, variants]."""
+def king_robust(
+    left: NDArray[np.int8], right: NDArray[np.int8], a: NDArray[np.int64], b: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """KING-robust kinship [pairs] of the samples `a` of `left` [samples, variants] with the samples
+    `b` of `right`.
 
-    def is_code(samples: NDArray[np.int8], code: int) -> NDArray[np.float32]:
-        return (samples == code).astype(np.float32)
+    The between-family estimate of Manichaikul et al. (2010, Bioinformatics 26:2867), eq. 11, which
+    holds with several populations in the sample.
+    """
+    step = max(1, _PAIR_BYTES // max(left.shape[1], 1))
+    found = [np.empty(0)]
+    for start in range(0, len(a), step):
+        one, other = left[a[start : start + step]], right[b[start : start + step]]
+        known = (one != MISSING) & (other != MISSING)
+        both_het = ((one == 1) & (other == 1)).sum(axis=1)
+        opposite = (known & (np.abs(one - other) == 2)).sum(axis=1)
+        n_het = [(known & (each == 1)).sum(axis=1) for each in (one, other)]
+        fewer = np.maximum(np.minimum(*n_het), 1)
+        found.append(
+            (both_het - 2 * opposite) / (2 * fewer) + 0.5 - (n_het[0] + n_het[1]) / (4 * fewer)
+        )
+    return np.concatenate(found)
 
-    het_left, het_right = is_code(left, 1), is_code(right, 1)
-    ref_left, ref_right = is_code(left, 0), is_code(right, 0)
-    alt_left, alt_right = is_code(left, 2), is_code(right, 2)
-    both_het = het_left @ het_right.T
-    opposite = ref_left @ alt_right.T + alt_left @ ref_right.T
-    n_het_left = het_left @ (het_right + ref_right + alt_right).T
-    n_het_right = (het_left + ref_left + alt_left) @ het_right.T
-    fewer = np.maximum(np.minimum(n_het_left, n_het_right), 1)
-    kinship: NDArray[np.float32] = (
-        (both_het - 2 * opposite) / (2 * fewer) + 0.5 - (n_het_left + n_het_right) / (4 * fewer)
-    )
-    return kinship
+
+def _at_most(left: NDArray[np.int8], right: NDArray[np.int8]) -> NDArray[np.float32]:
+    """What the KING-robust kinship of samples `left` with samples `right` is at most [a, b].
+
+    With g = -1, 0 and 1 for no, one and two alternate alleles, 0 also where missing, of n variants
+    h heterozygous and m missing ones of a sample, and i, j two samples,
+
+        both heterozygous - 2 opposite homozygous <= g_i g_j' + h_i + h_j + m_i + m_j - n,
+
+    exactly where no call is missing. Of the heterozygous calls of i, j has at least h_i - m_j.
+    """
+    (g_left, h_left, m_left), (g_right, h_right, m_right) = map(_counted, (left, right))
+    m = m_left[:, None] + m_right
+    shared = g_left @ g_right.T + h_left[:, None] + h_right + m - left.shape[1]
+    fewest = np.minimum(h_left[:, None] - m_right, h_right - m_left[:, None])
+    apart = np.maximum(np.abs(h_left[:, None] - h_right) - m, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        most = (2 * shared - apart) / (4 * fewest) * (1 + _ROUNDING)
+    # A negative kinship is divided by at most h_i, which is more.
+    return np.asarray(np.where(fewest < 1, np.inf, np.maximum(most, 0)))
+
+
+def _counted(
+    samples: NDArray[np.int8],
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Of samples, -1, 0 and 1 for their calls, and how many are heterozygous and missing."""
+    het, missing = ((samples == code).sum(axis=1, dtype=np.float32) for code in (1, MISSING))
+    return _SIGNED[samples], het, missing
 
 
 def unrelated_set(n_samples: int, pairs: NDArray[np.int64]) -> NDArray[np.bool_]:

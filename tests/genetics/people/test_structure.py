@@ -5,7 +5,7 @@ import gzip
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ecg_spark.genetics.genotypes.packed import MISSING, read_packed
@@ -34,9 +34,16 @@ def families():
     return calls, population
 
 
+def kinships(calls):
+    """The kinship of every sample with every one [samples, samples]."""
+    n = calls.shape[1]
+    a, b = np.indices((n, n)).reshape(2, -1)
+    return king_robust(calls.T, calls.T, a, b).reshape(n, n)
+
+
 def test_kinship_is_that_of_the_pedigree(families):
     calls, _ = families
-    kinship = king_robust(calls.T, calls.T)
+    kinship = kinships(calls)
     assert kinship[0, 197] == pytest.approx(0.5, abs=0.02)
     for a, b in [(2, 198), (4, 198), (2, 199), (6, 199)]:
         assert kinship[a, b] == pytest.approx(0.25, abs=0.03)
@@ -49,7 +56,7 @@ def test_kinship_is_that_of_the_program_king(shared_data):
     folder = shared_data / "genotypes/hail"
     packed = read_packed(str(folder / "fastlmmTest"))
     calls = packed.calls.read(np.arange(len(packed.sites)))
-    kinship = king_robust(calls.T, calls.T)
+    kinship = kinships(calls)
     with gzip.open(folder / "fastlmmTest.kin0.bgz", "rt") as file:
         table = pd.read_csv(file, sep="\t", dtype={"ID1": str, "ID2": str})
     ours = kinship[packed.places(list(table["ID1"])), packed.places(list(table["ID2"]))]
@@ -60,12 +67,34 @@ def test_kinship_is_that_of_the_program_king(shared_data):
 def test_relatives_are_found_and_strangers_of_one_population_are_not(spark, families):
     calls, _ = families
     found, kinship = related_pairs(spark, calls, 0.0884)
-    assert kinship == pytest.approx(king_robust(calls.T, calls.T)[tuple(found.T)])
+    assert kinship == pytest.approx(kinships(calls)[tuple(found.T)])
     expected = [[0, 197], [2, 198], [2, 199], [4, 198], [6, 199], [198, 199]]
     assert found.tolist() == expected
     kept = unrelated_set(200, found)
     assert kept.sum() == 197
     assert not kept[[197, 198, 199]].any()
+
+
+@given(
+    st.integers(0, 2**32 - 1), st.sampled_from([0, 0.01, 0.3]), st.sampled_from([5, 40, 300]),
+    st.sampled_from([0.0, 0.05, 0.1, 0.3]),
+)  # fmt: skip
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_no_pair_above_the_limit_is_missed(spark, monkeypatch, seed, missing, variants, limit):
+    """Whatever the calls and however many are missing, people without any among them."""
+    monkeypatch.setattr("ecg_spark.genetics.people.kinship._BLOCK", 16)
+    rng = np.random.default_rng(seed)
+    calls = rng.binomial(2, rng.uniform(0.05, 0.95, (variants, 1)), (variants, 37)).astype(np.int8)
+    copies = rng.integers(0, 30, 7)
+    calls[:, 30:] = np.where(rng.random((variants, 7)) < 0.4, calls[:, copies], calls[:, 30:])
+    calls[rng.random(calls.shape) < missing] = MISSING
+    calls[:, 5] = rng.choice([0, 2, MISSING], variants)
+    found, kinship = related_pairs(spark, calls, limit)
+    every = kinships(calls)
+    assert found.tolist() == np.argwhere(np.triu(every > limit, 1)).tolist()
+    assert kinship.tolist() == every[tuple(found.T)].tolist()
 
 
 def test_too_few_variants_make_strangers_look_related():
