@@ -3,8 +3,8 @@
 Before each task a worker forgets what it knows of the import path. Up to Python 3.11 that reads the
 directories of all archives on it again, the thousands of names of pyspark.zip and of Spark's jar
 (https://github.com/python/cpython/issues/103200). Here an archive is read again where its file has
-changed. Spark runs this module in place of its own daemon, by `spark.python.daemon.module`, so it
-must be installed on every machine.
+changed. Spark runs this module in place of its own daemon, by `spark.python.daemon.module`, so the
+Python of every executor must find it.
 """
 
 import os

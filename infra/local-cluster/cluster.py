@@ -12,8 +12,9 @@ where something fails, the logs of master, workers and executors are kept.
 What a job imports comes from the wheel alone, as on a cluster where ecg-spark is not installed: the
 Python of driver and executors sees the packages of the environment, but not this checkout, which
 only the environment's .pth files lead to. The wheel is submitted under a name that ends in .zip,
-because executors put a file of --py-files on their path only if it is a .zip, .egg or .jar. A
-random secret keeps other users of the machine out of the cluster.
+because executors put a file of --py-files on their path only if it is a .zip, .egg or .jar. They
+put it there for tasks alone: the daemon of their Python workers finds it by PYTHONPATH. A random
+secret keeps other users of the machine out of the cluster.
 """
 
 import argparse
@@ -118,8 +119,10 @@ class Cluster:
             "spark.executor.memory": self._executor_memory,
             "spark.sql.shuffle.partitions": str(2 * WORKERS),
             "spark.executor.extraClassPath": f"./{jar.name}",
+            "spark.executorEnv.PYTHONPATH": f"./{self.package.name}",
             "spark.jars": jar.as_uri(),
             "spark.pyspark.python": str(self.python),
+            "spark.python.daemon.module": "ecg_spark.python_workers",
             "spark.ui.enabled": "false",
             "spark.eventLog.enabled": "true",
             "spark.eventLog.dir": self._event_log,
