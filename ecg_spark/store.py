@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import IO, Any
 
 import fsspec
 
@@ -84,6 +84,26 @@ def write_whole(path: str, body: bytes) -> None:
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(aside)
+        raise
+
+
+@contextmanager
+def whole_file(path: str) -> Iterator[IO[bytes]]:
+    """A file to be written, which bears its name once it is whole, in place of an earlier one.
+
+    Until then its name begins with a dot, so that whoever reads the folder passes over it.
+    """
+    fs, base = fsspec.core.url_to_fs(path)
+    folder, _, name = base.rpartition("/")
+    fs.makedirs(folder, exist_ok=True)
+    aside = f"{folder}/.{name}.{secrets.token_hex(4)}"
+    try:
+        with fs.open(aside, "wb") as file:
+            yield file
+        fs.mv(aside, base)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            fs.rm(aside)
         raise
 
 

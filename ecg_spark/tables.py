@@ -198,17 +198,11 @@ ASSOCIATIONS = Table(
 
 
 def write_table(
-    frame: DataFrame,
-    table: Table,
-    folder: str,
-    options: dict[str, str] | None = None,
-    *,
-    unique: bool = False,
+    frame: DataFrame, table: Table, folder: str, options: dict[str, str] | None = None
 ) -> int:
     """Write a frame as `table` into a new folder and return the number of rows.
 
-    `options` are Parquet's own writer options. `unique`: no key can occur twice, by what the rows
-    are made of; to count those of a billion rows takes longer than to write them.
+    `options` are Parquet's own writer options.
 
     Raises `DataError` with every discrepancy: a missing, unexpected or mistyped column, a null
     where none may be, a key that occurs twice.
@@ -218,7 +212,7 @@ def write_table(
         raise DataError(f"The table {table.name} is not as declared: {'; '.join(problems)}.")
     writer = frame.select(table.schema.names).write.mode("errorifexists")
     writer.options(**options or {}).parquet(folder)
-    return check_table(frame.sparkSession, table, folder, unique=unique)
+    return check_table(frame.sparkSession, table, folder)
 
 
 def write_rows(records: Sequence[Mapping[str, Any]], table: Table, folder: str) -> int:
@@ -256,27 +250,20 @@ def _plain(value: Any) -> Any:
 
 
 def check_table(
-    spark: SparkSession,
-    table: Table,
-    folder: str,
-    *,
-    without: tuple[str, ...] = (),
-    unique: bool = False,
+    spark: SparkSession, table: Table, folder: str, *, without: tuple[str, ...] = ()
 ) -> int:
     """Check a table that is written already and return the number of rows.
 
-    `without` names wide columns whose values need not be read again to know that none is missing;
-    `unique`: as in `write_table`.
+    `without` names wide columns whose values need not be read again to know that none is missing.
     Raises `DataError` for nulls where none may be and for keys that occur twice.
     """
     written = spark.read.schema(table.schema).parquet(folder)
     required = [
         field.name for field in table.schema if not field.nullable and field.name not in without
     ]
-    rows = F.count(F.lit(1))
     counts = written.agg(
-        rows.alias("rows"),
-        (rows if unique else F.count_distinct(F.struct(*table.key))).alias("keys"),
+        F.count(F.lit(1)).alias("rows"),
+        F.count_distinct(F.struct(*table.key)).alias("keys"),
         *[F.count(F.when(F.col(name).isNull(), 1)).alias(f"null_{name}") for name in required],
     ).first()
     assert counts is not None

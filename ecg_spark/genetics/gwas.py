@@ -11,12 +11,12 @@ change of the clumping or of a gene table computes no test again. Each returns i
 """
 
 import logging
-from functools import partial, reduce
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.findings.catalogue import Tests, read_annotation, write_loci
@@ -40,21 +40,20 @@ from ecg_spark.genetics.null_model.whole_genome import (
     predict_by_genome,
     thinned,
 )
-from ecg_spark.genetics.outputs.sumstats import Context, export_sumstats, write_regenie_inputs
-from ecg_spark.genetics.outputs.tables import (
-    GENES,
-    OMNIBUS,
-    RELATIVES,
-    SCORES,
-    write_associations,
-    write_omnibus,
+from ecg_spark.genetics.outputs.associations import (
+    BY_VARIANT,
+    WRITTEN,
+    refuse_repeated,
+    write_tests,
 )
+from ecg_spark.genetics.outputs.sumstats import Context, export_sumstats, write_regenie_inputs
+from ecg_spark.genetics.outputs.tables import GENES, OMNIBUS, RELATIVES, SCORES
 from ecg_spark.genetics.people.analysed import has_result, in_words, left_out_of, variant_flow
 from ecg_spark.genetics.sizes import of_associations, of_findings, of_null_model
 from ecg_spark.genetics.testing import blocks
 from ecg_spark.genetics.testing.gene_table import matched_genes, read_genes
 from ecg_spark.genetics.testing.inflation import group_means, inflation
-from ecg_spark.genetics.testing.results import TESTS
+from ecg_spark.genetics.testing.results import TESTS, Sink
 from ecg_spark.needs import require
 from ecg_spark.session import start_hail
 from ecg_spark.study_genetics import Genotypes, Gwas
@@ -67,9 +66,6 @@ LATENT_GROUPS = ("vae", "pca")
 
 VARIANTS = "variants"
 """The folder of the checked genotype set among what `prepare_genotypes` writes."""
-
-BY_VARIANT = "by_variant"
-"""The folder of the tests, one row per variant (see `results.TESTS`)."""
 
 
 def prepare_cohort(
@@ -220,26 +216,28 @@ def associate_variants(
         of_associations(people, phenotypes, cohort.terms.shape[1], patterns, to_test.variants),
     )
     together = {key: cohort.groups[key] for key in LATENT_GROUPS if key in cohort.groups}
-    notes, frames = list(listed), []
+    notes, parts = list(listed), 0
     of_set = to_test.sites(["set"])["set"].to_numpy()
     for number in range(1 + len(genotype_settings.separate)):
         own = cohort.of_set(number)
         if not len(own):
             notes.append(f"nobody analysed is in set {number} of genotypes.separate")
             continue
-        frames.append(
-            associate(
-                spark,
-                to_test.only(of_set == number),
-                phenotypes=cohort.tested.loc[own].apply(_ranked),
-                covariates=cohort.terms.loc[own],
-                together=together,
-                relatives=offsets.relatives,
-                thresholds=genotype_settings,
-            )
+        written = associate(
+            spark,
+            to_test.only(of_set == number),
+            phenotypes=cohort.tested.loc[own].apply(_ranked),
+            covariates=cohort.terms.loc[own],
+            together=together,
+            relatives=offsets.relatives,
+            thresholds=genotype_settings,
+            sink=Sink(WRITTEN, partial(write_tests, folder, number)),
         )
-    reduce(DataFrame.unionByName, frames).write.parquet(f"{folder}/{BY_VARIANT}")
+        parts += len(written.collect())
+    if not parts:
+        raise DataError("No variant is left to be tested: loosen the thresholds under genotypes.")
     rows = spark.read.schema(TESTS).parquet(f"{folder}/{BY_VARIANT}")
+    refuse_repeated(rows)
     own_flow = variant_flow(rows, unwanted)
     write_rows(own_flow, FLOW, f"{folder}/{FLOW.name}")
     n_variants = own_flow[-1]["n"]
@@ -249,8 +247,7 @@ def associate_variants(
             f"Loosen the thresholds under genotypes in the study file."
         )
     rows = rows.filter(has_result())
-    associations = write_associations(rows, folder)
-    write_omnibus(rows, folder)
+    associations = read_table(spark, ASSOCIATIONS, f"{folder}/{ASSOCIATIONS.name}")
     log.info("associations: %d variants, %d phenotypes", n_variants, cohort.tested.shape[1])
     flow = [*_flow_of(spark, genotypes), *_flow_of(spark, cohort_folder), *own_flow]
     files = export_sumstats(

@@ -1,12 +1,10 @@
 """Genotype sets written in parts, side by side by tasks (see `parts`)."""
 
 import json
-import secrets
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from itertools import chain
-from typing import IO, Any
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -18,6 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from ecg_spark.genetics.genotypes.parts import MAGIC, Batch, GenotypeSet, Part, part_stem
 from ecg_spark.genetics.genotypes.rows import Rows, are_calls, calls_of, in_order, pack
+from ecg_spark.store import whole_file
 
 WRITTEN = "number int, variants int, checksum long, told string"
 """What a task tells of a part: see `Part`, and what it counted, as JSON."""
@@ -76,18 +75,16 @@ def write_part(folder: str, batches: Iterable[Batch], first: int = 0) -> Part:
     """
     context = TaskContext.get()
     number = first + (context.partitionId() if context else 0)
-    files, base = fsspec.core.url_to_fs(folder)
-    files.makedirs(base, exist_ok=True)
-    stem = part_stem(base, number)
+    stem = part_stem(folder, number)
     batches = (batch for batch in batches if len(batch.sites))
     start = next(batches, None)
     if start is None:
         return Part(number, 0, 0)
     variants, checksum = 0, zlib.crc32(MAGIC)
     with (
-        _whole(files, f"{stem}.bed") as bed,
-        _whole(files, f"{stem}.bim") as bim,
-        _whole(files, f"{stem}.parquet") as table,
+        whole_file(f"{stem}.bed") as bed,
+        whole_file(f"{stem}.bim") as bim,
+        whole_file(f"{stem}.parquet") as table,
     ):
         bed.write(MAGIC)
         schema = _with_dosages(start).schema
@@ -132,11 +129,3 @@ def _bim(sites: pa.Table) -> bytes:
         for contig, rsid, position, alt, ref in zip(*columns, strict=True)
     )
     return "".join(lines).encode()
-
-
-@contextmanager
-def _whole(files: Any, path: str) -> Iterator[IO[bytes]]:
-    unfinished = f"{path}.{secrets.token_hex(4)}"
-    with files.open(unfinished, "wb") as file:
-        yield file
-    files.mv(unfinished, path)

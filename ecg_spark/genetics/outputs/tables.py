@@ -1,23 +1,15 @@
 """What the genetic steps publish besides the associations: the tables and their schemas."""
 
-from collections.abc import Mapping, Sequence
-
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, BooleanType
 
-from ecg_spark.errors import DataError
 from ecg_spark.tables import (
-    ASSOCIATIONS,
     REAL,
     TEXT,
     VARIANT,
     VARIANT_COLUMNS,
     WHOLE,
     Table,
-    read_table,
     schema,
-    write_table,
 )
 
 SCORES = Table(
@@ -198,49 +190,3 @@ GENES = Table(
     ),
 )
 """The rare variants of a gene against a phenotype; empty where no gene table is given."""
-
-
-def write_associations(rows: DataFrame, folder: str) -> DataFrame:
-    """Write `folder`/associations, a row a variant and phenotype, from rows of `results.TESTS`.
-
-    Where nobody who has the phenotype has a known genotype there is no row. Raises `DataError`
-    where a variant has two rows.
-    """
-    repeated = rows.count() - rows.select(VARIANT).distinct().count()
-    if repeated:
-        raise DataError(
-            f"{repeated} variants are twice among those tested: give each in one of "
-            f"genotypes.path and genotypes.separate."
-        )
-    names = ("phenotype", "beta", "se", "neg_log10_p", "n", "af")
-    return _write_long(rows, "results", names, ASSOCIATIONS, folder)
-
-
-def write_omnibus(rows: DataFrame, folder: str) -> DataFrame:
-    """Write `folder`/omnibus, a row a variant and model, from rows of `results.TESTS`.
-
-    A variant with fewer than `FEWEST_TOGETHER` minor alleles among the people has no result: the
-    sum of squares over many latents is chi-squared for many carriers, not for one odd heartbeat.
-    """
-    minor = 2 * F.col("n") * F.least("af", 1 - F.col("af"))
-    results = {
-        name: F.when(minor >= FEWEST_TOGETHER, F.col(name)) for name in ("chi2", "neg_log10_p")
-    }
-    names = ("model", "chi2", "df", "neg_log10_p", "n", "af")
-    return _write_long(rows, "omnibus", names, OMNIBUS, folder, results)
-
-
-def _write_long(
-    rows: DataFrame,
-    column: str,
-    names: Sequence[str],
-    table: Table,
-    folder: str,
-    results: Mapping[str, Column] | None = None,
-) -> DataFrame:
-    """Write a row for each element of a column of variants, which are there once each."""
-    one = rows.select(*VARIANT_COLUMNS, F.explode(column).alias("one"))
-    long = one.select(*VARIANT_COLUMNS, *[F.col(f"one.{name}") for name in names])
-    long = long.filter(F.col("af").isNotNull()).withColumns(dict(results or {}))
-    write_table(long, table, f"{folder}/{table.name}", unique=True)
-    return read_table(rows.sparkSession, table, f"{folder}/{table.name}")

@@ -18,7 +18,14 @@ from pyspark.sql import DataFrame, SparkSession
 from ecg_spark.genetics.genotypes.parts import SITES, Batch, GenotypeSet
 from ecg_spark.genetics.null_model.whole_genome import Loco
 from ecg_spark.genetics.testing.kernel import regress_batch
-from ecg_spark.genetics.testing.results import TESTS, question, runs_of, terms_on, tests_of
+from ecg_spark.genetics.testing.results import (
+    AS_ROWS,
+    Sink,
+    question,
+    runs_of,
+    terms_on,
+    tests_of,
+)
 from ecg_spark.study_genetics import Genotypes
 
 MOST_TAKEN_OUT = 0.5
@@ -35,8 +42,9 @@ def associate(
     offsets: Loco | None = None,
     relatives: pd.DataFrame | None = None,
     thresholds: Genotypes | None = None,
+    sink: Sink = AS_ROWS,
 ) -> DataFrame:
-    """Test the chosen variants of a set; a frame of `TESTS`.
+    """Test the chosen variants of a set; a frame of `TESTS`, or of what a sink makes of them.
 
     `phenotypes` (NaN where missing) and `covariates` (complete, without the intercept) have one
     row a sample, indexed by sample id. `together` names groups of phenotypes, known for the same
@@ -67,7 +75,10 @@ def associate(
                 found = regress_batch(own, terms(contig).patterns, places)
                 yield tests_of(asked, terms(contig), own.sites, found)
 
-    return genotypes.map(spark, test, TESTS, SITES.names)
+    def taken(number: int, batches: Iterator[Batch]) -> Iterator[pa.RecordBatch]:
+        return sink.take(test(number, batches))
+
+    return genotypes.map(spark, taken, sink.schema, SITES.names)
 
 
 def require_samples(genotypes: GenotypeSet, samples: pd.Index) -> NDArray[np.int64]:

@@ -25,8 +25,9 @@ from ecg_spark.genetics.genotypes.thresholds import Tally
 from ecg_spark.genetics.testing.blocks import require_samples
 from ecg_spark.genetics.testing.kernel import Pattern, Regression, checked
 from ecg_spark.genetics.testing.results import (
-    TESTS,
+    AS_ROWS,
     Question,
+    Sink,
     question,
     runs_of,
     terms_on,
@@ -48,8 +49,10 @@ def associate(
     together: Mapping[str, Sequence[str]],
     relatives: pd.DataFrame | None = None,
     thresholds: Genotypes | None = None,
+    sink: Sink = AS_ROWS,
 ) -> DataFrame:
-    """Test the chosen variants of a set on a reference genome; a frame of `TESTS`.
+    """Test the chosen variants of a set on a reference genome; a frame of `TESTS`, or of what a
+    sink makes of them.
 
     The other arguments are those of `blocks.associate`, and so are the numbers. Phenotypes known
     for the same samples share one pass.
@@ -87,7 +90,7 @@ def associate(
     # its own context in another thread than the one that read them.
     copy = hl.utils.new_temp_file("tests", "parquet")
     rows.to_spark(flatten=False).write.parquet(copy)
-    return spark.read.parquet(copy).mapInArrow(told, TESTS)
+    return spark.read.parquet(copy).mapInArrow(lambda rows: sink.take(told(rows)), sink.schema)
 
 
 def design_table(

@@ -5,7 +5,7 @@ a `kernel.Regression`. All that follows is here: the factors for relatives, the 
 p, the omnibus tests and the rows of the result.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -32,6 +32,21 @@ TESTS = (
 )
 """A row a variant: a result a phenotype, a test together a group of phenotypes, and, for each group
 of phenotypes that the same people have, the first threshold that the variant does not pass."""
+
+Rows = Iterator[pa.RecordBatch]
+
+
+@dataclass(frozen=True)
+class Sink:
+    """What becomes of the rows of `TESTS` in the task that makes them: what `take` yields, of a
+    `schema`."""
+
+    schema: str
+    take: Callable[[Rows], Rows]
+
+
+AS_ROWS = Sink(TESTS, lambda rows: rows)
+"""They are the rows of the frame."""
 
 Reals = NDArray[np.float64]
 

@@ -1,0 +1,109 @@
+"""The tests as tables, in files that the tasks that test write themselves.
+
+Through Spark's rows the writing took longer than the tests.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pyspark import TaskContext
+from pyspark.sql import DataFrame
+from pyspark.sql.pandas.types import to_arrow_schema
+
+from ecg_spark.errors import DataError
+from ecg_spark.genetics.outputs.tables import FEWEST_TOGETHER, OMNIBUS
+from ecg_spark.store import whole_file
+from ecg_spark.tables import ASSOCIATIONS, VARIANT, VARIANT_COLUMNS, Table
+
+BY_VARIANT = "by_variant"
+"""The folder of the tests, one row per variant (see `results.TESTS`)."""
+
+WRITTEN = "part int"
+
+
+def write_tests(
+    folder: str, of_set: int, tests: Iterable[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """Write the part of this task of three tables; a batch of `WRITTEN`.
+
+    `tests`: rows of `results.TESTS`. They are written as they are into by_variant; those of
+    variants with a result of some phenotype into associations, a row a variant and phenotype, and
+    omnibus, a row a variant and model. Where nobody who has a phenotype has a known genotype there
+    is no row. Together are tested variants of at least `FEWEST_TOGETHER` minor alleles among the
+    people: the sum of squares over many latents is chi-squared for many carriers, not for one odd
+    heartbeat.
+
+    A file bears the numbers of the genotype set and of the task's partition: a task that runs twice
+    writes it again.
+    """
+    context = TaskContext.get()
+    number = context.partitionId() if context else 0
+    with ExitStack() as files:
+        writers: dict[str, pq.ParquetWriter] = {}
+        for batch in tests:
+            for name, table in _tables(batch).items():
+                if name not in writers:
+                    path = f"{folder}/{name}/part-{of_set}-{number:05d}.parquet"
+                    file = files.enter_context(whole_file(path))
+                    writer = pq.ParquetWriter(file, table.schema, compression="zstd")
+                    writers[name] = files.enter_context(writer)
+                writers[name].write_table(table)
+    if writers:
+        yield pa.record_batch([pa.array([number], pa.int32())], ["part"])
+
+
+def refuse_repeated(tests: DataFrame) -> None:
+    """Raise `DataError` where a variant has two rows of tests."""
+    repeated = tests.count() - tests.select(VARIANT).distinct().count()
+    if repeated:
+        raise DataError(
+            f"{repeated} variants are twice among those tested: give each in one of "
+            f"genotypes.path and genotypes.separate."
+        )
+
+
+def _tables(batch: pa.RecordBatch) -> dict[str, pa.Table]:
+    """What some variants are in each table."""
+    joint, of_variant = _elements(batch, "omnibus")
+    af = joint["af"]
+    minor = pc.multiply(pc.multiply(2.0, joint["n"]), pc.min_element_wise(af, pc.subtract(1.0, af)))
+    enough = pc.greater_equal(minor, float(FEWEST_TOGETHER))
+    for name in ("chi2", "neg_log10_p"):
+        joint[name] = pc.if_else(enough, joint[name], None)
+    return {
+        BY_VARIANT: pa.Table.from_batches([batch]),
+        ASSOCIATIONS.name: _long(batch, *_elements(batch, "results"), ASSOCIATIONS),
+        OMNIBUS.name: _long(batch, joint, of_variant, OMNIBUS),
+    }
+
+
+def _elements(batch: pa.RecordBatch, column: str) -> tuple[dict[str, pa.Array], NDArray[np.int64]]:
+    """The fields of the structs in the lists of a column, and the row of each."""
+    lists = batch.column(column)
+    structs = lists.flatten()
+    names = [structs.type.field(i).name for i in range(structs.type.num_fields)]
+    fields = {name: pc.struct_field(structs, name) for name in names}
+    return fields, pc.list_parent_indices(lists).to_numpy().astype(np.int64)
+
+
+def _long(
+    batch: pa.RecordBatch,
+    fields: dict[str, pa.Array],
+    of_variant: NDArray[np.int64],
+    table: Table,
+) -> pa.Table:
+    """A row of a table for each of some results that is of a variant with a test."""
+    tests, row = _elements(batch, "results")
+    tested = np.zeros(len(batch), bool)
+    tested[row[tests["neg_log10_p"].is_valid().to_numpy(zero_copy_only=False)]] = True
+    known = fields["af"].is_valid().to_numpy(zero_copy_only=False)
+    own = np.flatnonzero(known & tested[of_variant])
+    sites = {name: batch.column(name).take(pa.array(of_variant[own])) for name in VARIANT_COLUMNS}
+    found = sites | {name: values.take(pa.array(own)) for name, values in fields.items()}
+    schema = to_arrow_schema(table.schema)
+    return pa.Table.from_arrays([found[name] for name in schema.names], schema=schema)
