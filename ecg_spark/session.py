@@ -18,7 +18,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from pyspark import SparkConf
+from pyspark import SparkConf, TaskContext
 from pyspark.sql import SparkSession
 
 from ecg_spark.errors import InfrastructureError
@@ -94,6 +94,12 @@ def spark_session(
             f"its own messages above say why."
         ) from error
     return session
+
+
+def partition_number() -> int:
+    """The number of the partition that this task works on; 0 outside a task."""
+    context = TaskContext.get()
+    return context.partitionId() if context else 0
 
 
 def start_hail(spark: SparkSession, folder: str | None = None) -> Any:

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyspark import TaskContext
 from pyspark.sql import DataFrame, SparkSession
 
 from ecg_spark.genetics.genotypes.parts import MAGIC, Batch, GenotypeSet, Part, part_stem
 from ecg_spark.genetics.genotypes.rows import Rows, are_calls, calls_of, in_order, pack
+from ecg_spark.session import partition_number
 from ecg_spark.store import whole_file
 
 WRITTEN = "number int, variants int, checksum long, told string"
@@ -73,8 +73,7 @@ def write_part(folder: str, batches: Iterable[Batch], first: int = 0) -> Part:
     The part's number is that of the task's partition, from `first` on; one without variants has no
     files. A file is under a name of its own until it is whole: a task may run twice.
     """
-    context = TaskContext.get()
-    number = first + (context.partitionId() if context else 0)
+    number = first + partition_number()
     stem = part_stem(folder, number)
     batches = (batch for batch in batches if len(batch.sites))
     start = next(batches, None)

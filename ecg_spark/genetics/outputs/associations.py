@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pyspark import TaskContext
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.outputs.tables import FEWEST_TOGETHER, OMNIBUS
+from ecg_spark.session import partition_number
 from ecg_spark.store import whole_file
 from ecg_spark.tables import ASSOCIATIONS, VARIANT, VARIANT_COLUMNS, Table
 
@@ -41,8 +42,7 @@ def write_tests(
     A file bears the numbers of the genotype set and of the task's partition: a task that runs twice
     writes it again.
     """
-    context = TaskContext.get()
-    number = context.partitionId() if context else 0
+    number = partition_number()
     with ExitStack() as files:
         writers: dict[str, pq.ParquetWriter] = {}
         for batch in tests:
@@ -59,8 +59,8 @@ def write_tests(
 
 def refuse_repeated(tests: DataFrame) -> None:
     """Raise `DataError` where a variant has two rows of tests."""
-    repeated = tests.count() - tests.select(VARIANT).distinct().count()
-    if repeated:
+    repeated = F.count(F.lit(1)) - F.count_distinct(F.struct(*VARIANT))
+    if repeated := tests.agg(repeated).collect()[0][0]:
         raise DataError(
             f"{repeated} variants are twice among those tested: give each in one of "
             f"genotypes.path and genotypes.separate."
@@ -69,7 +69,10 @@ def refuse_repeated(tests: DataFrame) -> None:
 
 def _tables(batch: pa.RecordBatch) -> dict[str, pa.Table]:
     """What some variants are in each table."""
-    joint, of_variant = _elements(batch, "omnibus")
+    results, of_result = elements(batch, "results")
+    tested = np.zeros(len(batch), bool)
+    tested[of_result[are_known(results["neg_log10_p"])]] = True
+    joint, of_joint = elements(batch, "omnibus")
     af = joint["af"]
     minor = pc.multiply(pc.multiply(2.0, joint["n"]), pc.min_element_wise(af, pc.subtract(1.0, af)))
     enough = pc.greater_equal(minor, float(FEWEST_TOGETHER))
@@ -77,12 +80,12 @@ def _tables(batch: pa.RecordBatch) -> dict[str, pa.Table]:
         joint[name] = pc.if_else(enough, joint[name], None)
     return {
         BY_VARIANT: pa.Table.from_batches([batch]),
-        ASSOCIATIONS.name: _long(batch, *_elements(batch, "results"), ASSOCIATIONS),
-        OMNIBUS.name: _long(batch, joint, of_variant, OMNIBUS),
+        ASSOCIATIONS.name: _long(batch, results, of_result, tested, ASSOCIATIONS),
+        OMNIBUS.name: _long(batch, joint, of_joint, tested, OMNIBUS),
     }
 
 
-def _elements(batch: pa.RecordBatch, column: str) -> tuple[dict[str, pa.Array], NDArray[np.int64]]:
+def elements(batch: pa.RecordBatch, column: str) -> tuple[dict[str, pa.Array], NDArray[np.int64]]:
     """The fields of the structs in the lists of a column, and the row of each."""
     lists = batch.column(column)
     structs = lists.flatten()
@@ -91,18 +94,20 @@ def _elements(batch: pa.RecordBatch, column: str) -> tuple[dict[str, pa.Array], 
     return fields, pc.list_parent_indices(lists).to_numpy().astype(np.int64)
 
 
+def are_known(values: pa.Array) -> NDArray[np.bool_]:
+    """Which of some values are not missing."""
+    return np.asarray(values.is_valid().to_numpy(zero_copy_only=False), bool)
+
+
 def _long(
     batch: pa.RecordBatch,
     fields: dict[str, pa.Array],
     of_variant: NDArray[np.int64],
+    tested: NDArray[np.bool_],
     table: Table,
 ) -> pa.Table:
-    """A row of a table for each of some results that is of a variant with a test."""
-    tests, row = _elements(batch, "results")
-    tested = np.zeros(len(batch), bool)
-    tested[row[tests["neg_log10_p"].is_valid().to_numpy(zero_copy_only=False)]] = True
-    known = fields["af"].is_valid().to_numpy(zero_copy_only=False)
-    own = np.flatnonzero(known & tested[of_variant])
+    """A row of a table for each of some elements that is of a variant that is tested."""
+    own = np.flatnonzero(are_known(fields["af"]) & tested[of_variant])
     sites = {name: batch.column(name).take(pa.array(of_variant[own])) for name in VARIANT_COLUMNS}
     found = sites | {name: values.take(pa.array(own)) for name, values in fields.items()}
     schema = to_arrow_schema(table.schema)

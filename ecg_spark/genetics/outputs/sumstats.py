@@ -23,12 +23,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 from numpy.typing import NDArray
-from pyspark import TaskContext
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from ecg_spark.genetics.genotypes.contigs import CHROMOSOMES, CONTIGS
 from ecg_spark.genetics.outputs import bgzf
+from ecg_spark.genetics.outputs.associations import are_known, elements
+from ecg_spark.session import partition_number
+from ecg_spark.store import remove_folder
 
 COLUMNS = (
     "chromosome",
@@ -53,9 +55,6 @@ _HEADERS = {"ssf": "\t".join(COLUMNS), "regenie": " ".join(REGENIE)}
 
 PIECE_TESTS = 1_000_000
 """About how many tests a task writes the lines of; it holds them compressed, 100 bytes each."""
-
-_NAMES = ("", *CHROMOSOMES[:22], "23", "24", "25")
-"""The chromosomes by their numbers."""
 
 _NUMBERS = {contig: 1 + CHROMOSOMES.index(one) for contig, one in CONTIGS.items()}
 
@@ -94,8 +93,8 @@ def export_sumstats(
     <phenotype>.regenie.gz.
     """
     files, base = fsspec.core.url_to_fs(folder)
-    scratch = f"{base}/.pieces"
-    for place in (scratch, f"{base}/regenie"):
+    scratch = f"{folder}/.pieces"
+    for place in (f"{base}/.pieces", f"{base}/regenie"):
         files.makedirs(place, exist_ok=True)
     number = F.create_map(*[F.lit(one) for pair in _NUMBERS.items() for one in pair])
     order = [F.col(name) for name in ("chromosome", "position", "alt", "ref")]
@@ -106,7 +105,7 @@ def export_sumstats(
         )
         .repartitionByRange(2 + variants * phenotypes // PIECE_TESTS, *order)
         .sortWithinPartitions(*order)
-        .mapInArrow(partial(_write_pieces, f"{folder}/.pieces"), _PIECES)
+        .mapInArrow(partial(_write_pieces, scratch), _PIECES)
     )  # fmt: skip
     # Asked for: of a few short rows Spark would make one task.
     tasks = min(2 * phenotypes, 2 * tests.sparkSession.sparkContext.defaultParallelism)
@@ -116,7 +115,7 @@ def export_sumstats(
         .applyInPandas(partial(_join, folder), _FILES)
         .collect()
     )
-    files.rm(scratch, recursive=True)
+    remove_folder(scratch)
     written = {row["phenotype"]: row for row in joined if row["kind"] == "ssf"}
     names = []
     for phenotype, row in sorted(written.items()):
@@ -152,8 +151,7 @@ def _write_pieces(folder: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa
     if not pieces:
         return
     # The number puts the pieces in order; the rest is a task's own, which may run twice.
-    context = TaskContext.get()
-    name = f"{context.partitionId() if context else 0:06d}-{secrets.token_hex(4)}"
+    name = f"{partition_number():06d}-{secrets.token_hex(4)}"
     start, rows = 0, []
     with fsspec.open(f"{folder}/{name}", "wb") as out:
         for (phenotype, kind), piece in pieces.items():
@@ -175,15 +173,12 @@ def _lines(batch: pa.RecordBatch) -> Iterator[tuple[str, int, dict[str, Lines]]]
 
     `batch`: variants with their tests, of which those without a result have no line.
     """
-    results = batch.column("results")
-    tests, variants = results.flatten(), pc.list_parent_indices(results).to_numpy()
-    columns = {name: pc.struct_field(tests, name) for name in ("phenotype", "n", *_REALS)}
+    columns, variants = elements(batch, "results")
     phenotype = columns["phenotype"].dictionary_encode()
     codes = phenotype.indices.to_numpy()
     sizes = np.zeros(len(phenotype.dictionary), np.int64)
     np.maximum.at(sizes, codes, columns["n"].to_numpy())
-    known = columns["neg_log10_p"].is_valid().to_numpy(zero_copy_only=False)
-    own = np.flatnonzero(known & _are_sequences(batch)[variants])
+    own = np.flatnonzero(are_known(columns["neg_log10_p"]) & _are_sequences(batch)[variants])
     own = own[np.argsort(codes[own], kind="stable")]
     bounds = np.searchsorted(codes[own], np.arange(len(sizes) + 1))
     columns = {name: values.take(pa.array(own)) for name, values in columns.items()}
@@ -280,7 +275,9 @@ def _join(folder: str, key: tuple[str, str], pieces: pd.DataFrame) -> pd.DataFra
 
     md5, windows = bgzf.join(files, read(), f"{_HEADERS[kind]}\n".encode(), target)
     if kind == "ssf":  # tabix knows no other separator
-        files.pipe_file(f"{target}.tbi", bgzf.tabix(windows, _NAMES, 1))
+        files.pipe_file(
+            f"{target}.tbi", bgzf.tabix(windows, list(map(str, range(1 + len(CHROMOSOMES)))), 1)
+        )
     return pd.DataFrame(
         {"phenotype": [phenotype], "kind": [kind], "md5": [md5], "n": [int(pieces["n"].max())]}
     )
