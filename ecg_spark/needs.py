@@ -6,25 +6,21 @@ no limit) is told and not refused.
 """
 
 import logging
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import fsspec
-import psutil
 from pyspark.sql import SparkSession
 
 from ecg_spark.errors import InfrastructureError
+from ecg_spark.machine import memory
 
 log = logging.getLogger(__name__)
 
 PROCESS_BYTES = 250e6
 """A Python process with NumPy, pandas and Arrow."""
-
-LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-"""Where a container reads how much memory it may have."""
 
 
 @dataclass(frozen=True)
@@ -107,15 +103,6 @@ def disk_left(folder: str) -> int | None:
     while not place.exists():
         place = place.parent
     return shutil.disk_usage(place).free
-
-
-def memory() -> int:
-    """The memory of this machine, or of the container that it is."""
-    whole = [psutil.virtual_memory().total]
-    for limit in LIMITS:
-        if os.path.exists(limit) and (found := Path(limit).read_text().strip()).isdigit():
-            whole.append(int(found))
-    return min(whole)
 
 
 def in_words(size: float) -> str:

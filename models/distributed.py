@@ -1,11 +1,12 @@
 """The processes that train one model together, as torchrun starts them; one alone is 0 of 1.
 
-Each takes its own part of every batch; gradients are averaged after every step. A process that has
-fewer beats than another begins its part again, so that none waits for a batch that never comes.
+A batch is divided among them: each takes its own part, and PyTorch's `DistributedDataParallel`
+averages the gradients, so that the number of processes decides how fast a model is trained and not
+what it becomes.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from ecg_spark.errors import InfrastructureError
 
@@ -27,6 +29,14 @@ class Shard:
     rank: int = 0
     world: int = 1
 
+    def part(self, size: int) -> int:
+        """How many of `size` beats are this process's; the first ones take what is left over."""
+        return size // self.world + (self.rank < size % self.world)
+
+    def own(self, rows: Tensor) -> Tensor:
+        """This process's rows of a batch that all of them have."""
+        return rows[self.rank :: self.world]
+
 
 @contextmanager
 def processes(device: torch.device) -> Iterator[Shard]:
@@ -39,7 +49,13 @@ def processes(device: torch.device) -> Iterator[Shard]:
         return
     outermost = not dist.is_initialized()
     if outermost:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        if device.type == "cuda":  # before NCCL starts, which else takes the first GPU for all
+            torch.cuda.set_device(device)
+        dist.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo",
+            timeout=PATIENCE,
+            device_id=device if device.type == "cuda" else None,
+        )
     try:
         yield Shard(dist.get_rank(), dist.get_world_size())
     finally:
@@ -71,23 +87,17 @@ def shared(value: Any) -> Any:
     return holder[0]
 
 
-def share_parameters(module: torch.nn.Module) -> None:
-    """Give every process the first one's parameters and buffers."""
-    if dist.is_initialized():
-        for value in module.state_dict().values():
-            dist.broadcast(value, 0)
-
-
-def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
-    """The mean of the processes' gradients, in one message."""
+def together(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    """The module with the first process's parameters and buffers, its gradients averaged."""
     if not dist.is_initialized():
-        return
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(mean.view_as(gradient))
+        return module
+    own = [device] if device.type == "cuda" else None
+    return DistributedDataParallel(module, own, forward_sync_buffers=False)
+
+
+def processes_of_this_machine(shard: Shard) -> int:
+    """How many of the processes share this machine's memory, as torchrun says."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", shard.world)) if shard.world > 1 else 1
 
 
 def total(values: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ import psutil
 import pytest
 
 from ecg_spark.errors import InfrastructureError
-from ecg_spark.needs import Needs, disk_left, in_words, memory, require
+from ecg_spark.machine import memory
+from ecg_spark.needs import Needs, disk_left, in_words, require
 
 
 def test_what_can_be_had_is_told(spark, tmp_path, caplog):

@@ -8,12 +8,13 @@ independent leads are kept: a beat is float32 [8, 600] in mV.
 import itertools
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from queue import Full, Queue
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
-import psutil
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
@@ -21,15 +22,18 @@ from torch import Tensor
 
 from ecg_spark.ecg import BEAT_SAMPLES, INDEPENDENT_ROWS, LEADS
 from ecg_spark.errors import DataError
+from ecg_spark.machine import free_memory
 from ecg_spark.selection import is_used
 from models.data.petastorm_compat import batch_reader, parquet_files, table_files
 from models.data.split import OWN, TEST, TRAINING, VALIDATION, Hashes, Split
-from models.distributed import Shard, largest, shared, total
+from models.distributed import Shard, largest, processes_of_this_machine, shared, total
 
 ALL = Shard()
 BYTES_PER_BEAT = 4 * len(INDEPENDENT_ROWS) * BEAT_SAMPLES
 READERS, READ_AHEAD = 2, 8
 """Readers of an epoch, and row groups (of 8 MiB) that each decodes before they are asked for."""
+BATCHES_AHEAD = 8
+"""Batches that are mixed and copied to where a GPU takes them before they are asked for."""
 SHUFFLE_BEATS = 16_384
 """Beats that are held and mixed at a time where the training set is streamed."""
 
@@ -141,24 +145,23 @@ class Resident:
         return len(self.beats)
 
     def steps(self, batch_size: int) -> int:
-        """Batches of an epoch, the same for every process."""
-        return math.ceil(math.ceil(len(self.beats) / self.shard.world) / batch_size)
+        """Batches of an epoch."""
+        return math.ceil(len(self.beats) / batch_size)
 
     def epoch(self, number: int, batch_size: int) -> Iterator[Tensor]:
         """All beats once, in an order that the seed and the epoch's number decide.
 
-        Of several processes each gets its own part, some beats twice where they do not divide.
+        Of several processes each gets its own part of every batch; of one of fewer beats than
+        processes that may be none.
         """
         generator = torch.Generator().manual_seed(self.seed + number)
         order = torch.randperm(len(self.beats), generator=generator)
-        short = -len(order) % self.shard.world
-        own = torch.cat([order, order[:short]])[self.shard.rank :: self.shard.world]
-        for rows in own.to(self.beats.device).split(batch_size):
-            yield self.beats[rows]
+        for rows in order.to(self.beats.device).split(batch_size):
+            yield self.beats[self.shard.own(rows)]
 
     def once(self, batch_size: int) -> Iterator[Tensor]:
         """All beats exactly once over all processes."""
-        yield from self.beats[self.shard.rank :: self.shard.world].split(batch_size)
+        yield from map(self.shard.own, self.beats.split(batch_size))
 
     def sample(self, at_most: int) -> Signals:
         """Up to so many beats in memory: the first, which are in no order of their own."""
@@ -186,7 +189,7 @@ class Streamed:
 
     def steps(self, batch_size: int) -> int:
         """Batches of an epoch, the same for every process."""
-        return math.ceil(self.most / batch_size)
+        return math.ceil(self.most / (batch_size // self.shard.world))
 
     def _read(self, seed: int) -> Generator[Signals]:
         def wanted(hashes: Hashes) -> NDArray[np.bool_]:
@@ -202,15 +205,20 @@ class Streamed:
         Of several processes each gets the beats of its row groups; one with fewer than another
         begins again.
         """
-        left = self.steps(batch_size)
+        with ahead(self._steps(number, batch_size)) as batches:
+            for batch in batches:
+                yield batch.to(self.device, non_blocking=True)
+
+    def _steps(self, number: int, batch_size: int) -> Generator[Tensor]:
+        left, own = self.steps(batch_size), self.shard.part(batch_size)
         while left:
-            for batch in self._pass(number, batch_size):
+            for batch in self._pass(number, own):
                 yield batch
                 left -= 1
                 if not left:
                     return
 
-    def _pass(self, number: int, batch_size: int) -> Iterator[Tensor]:
+    def _pass(self, number: int, batch_size: int) -> Generator[Tensor]:
         """One pass: a full buffer gives beats from anywhere in it, and takes the next instead."""
         random = np.random.default_rng([self.split.seed, number])
         size = max(SHUFFLE_BEATS, batch_size)
@@ -224,7 +232,7 @@ class Streamed:
                 waiting = np.concatenate([waiting, group[fits:]])
                 while len(waiting) >= batch_size:
                     places = random.choice(size, batch_size, replace=False)
-                    yield self._on_device(held[places])
+                    yield self._pinned(held[places])
                     held[places], waiting = waiting[:batch_size], waiting[batch_size:]
         left = np.concatenate([np.arange(filled), -1 - np.arange(len(waiting))])
         random.shuffle(left)
@@ -232,20 +240,20 @@ class Streamed:
             places = left[start : start + batch_size]
             batch = held[np.maximum(places, 0)]
             batch[places < 0] = waiting[-1 - places[places < 0]]
-            yield self._on_device(batch)
+            yield self._pinned(batch)
 
     def once(self, batch_size: int) -> Iterator[Tensor]:
         """All beats exactly once over all processes."""
         with closing(self._read(self.split.seed)) as groups:
             for group in groups:
                 for start in range(0, len(group), batch_size):
-                    yield self._on_device(group[start : start + batch_size])
+                    batch = self._pinned(group[start : start + batch_size])
+                    yield batch.to(self.device, non_blocking=True)
 
-    def _on_device(self, beats: Signals) -> Tensor:
+    def _pinned(self, beats: Signals) -> Tensor:
+        """In memory that a GPU copies from while it computes."""
         batch = torch.from_numpy(beats)
-        if self.device.type == "cuda":  # copied while the step before is computed
-            batch = batch.pin_memory()
-        return batch.to(self.device, non_blocking=True)
+        return batch.pin_memory() if self.device.type == "cuda" else batch
 
     def sample(self, at_most: int) -> Signals:
         """Up to so many beats in memory: the first of a shuffled epoch."""
@@ -261,6 +269,43 @@ class Streamed:
 Beats = Resident | Streamed
 
 
+@contextmanager
+def ahead(values: Generator[Tensor]) -> Iterator[Iterator[Tensor]]:
+    """The values of a generator that a thread draws while the ones before are worked on."""
+    drawn: Queue[Tensor | BaseException | None] = Queue(BATCHES_AHEAD)
+    over = Event()
+
+    def put(value: Tensor | BaseException | None) -> None:
+        while not over.is_set():
+            with suppress(Full):
+                return drawn.put(value, timeout=0.1)
+
+    def draw() -> None:
+        try:
+            with closing(values):
+                for value in values:
+                    put(value)
+                    if over.is_set():
+                        return
+            put(None)
+        except BaseException as error:  # raised where the value would have been
+            put(error)
+
+    def given() -> Iterator[Tensor]:
+        while (value := drawn.get()) is not None:
+            if isinstance(value, BaseException):
+                raise value
+            yield value
+
+    thread = Thread(target=draw, daemon=True)
+    thread.start()
+    try:
+        yield given()
+    finally:
+        over.set()
+        thread.join()
+
+
 def open_beats(
     path: str,
     split: Split,
@@ -272,16 +317,17 @@ def open_beats(
     """Beats of a table by participant: for training, for validation, and of the fold's own people.
 
     Those with a flag of `leave_out` are none of them, and neither are the test's. With one fold
-    the last are those for validation. All are
-    read once and kept on the device where they take at most `room_bytes`, by default a third of
-    its free memory, shared by the processes; else each process streams its row groups every epoch.
+    the last are those for validation. All are read once and kept on the device, a row group at a
+    time, where they take at most `room_bytes`, by default a third of its free memory, which on a
+    CPU the processes of a machine share; else each process streams its row groups every epoch.
     Raises `DataError` where a side of the split is empty, also for one process.
     """
     if room_bytes is None:
-        room_bytes = _free_bytes(device) // 3 // (1 if device.type == "cuda" else shard.world)
+        sharing = 1 if device.type == "cuda" else processes_of_this_machine(shard)
+        room_bytes = _free_bytes(device) // 3 // sharing
     fits = shared(sum(row_groups(path)) * BYTES_PER_BEAT <= room_bytes)
     sides = (TRAINING, VALIDATION) if split.folds == 1 else (TRAINING, VALIDATION, OWN)
-    kept: list[list[Signals]] = [[] for _ in sides]
+    kept: list[list[Tensor]] = [[] for _ in sides]
     own, tested = [0 for _ in sides], 0
     reading = ALL if fits else shard
     for signals, hashes in read_epoch(path, split.seed, reading, leave_out=leave_out):
@@ -291,7 +337,7 @@ def open_beats(
             rows = side_of_row == side
             own[side] += int(rows.sum())
             if fits:
-                kept[side].append(signals[rows])
+                kept[side].append(torch.from_numpy(signals[rows]).to(device))
     if min(own) == 0:
         names = ("for training", "for validation", "in the fold")
         counts = ", ".join(f"{n} {name}" for n, name in zip(own, names, strict=False))
@@ -306,10 +352,7 @@ def open_beats(
         raise _nobody_to_test()
     opened: list[Beats]
     if fits:
-        opened = [
-            Resident(torch.from_numpy(np.concatenate(side)).to(device), split.seed, shard)
-            for side in kept
-        ]
+        opened = [Resident(torch.cat(side), split.seed, shard) for side in kept]
     else:
         n = total(torch.tensor(own, device=device)).tolist()
         most = [largest(count, device) for count in own]
@@ -323,7 +366,7 @@ def open_beats(
 def _free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)
+    return free_memory()
 
 
 def beats_of_the_test(

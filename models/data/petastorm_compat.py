@@ -6,6 +6,7 @@ Petastorm 0.13.1 is no way out: its thread pool loses rows without a word.
 """
 
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType, SimpleNamespace
@@ -20,6 +21,9 @@ from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
 
 from ecg_spark.errors import DataError
+
+OPEN_FILES = 8
+"""Parquet files that a reader keeps open."""
 
 
 def _module(name: str, **content: Any) -> None:
@@ -43,24 +47,32 @@ EmptyResultError = import_module("petastorm.workers_pool").EmptyResultError
 
 
 class _Piece:
-    """A Parquet file, or one row group of it."""
-
-    partition_keys: Sequence[Any] = ()
+    """One row group of a Parquet file."""
 
     def __init__(
         self,
         path: str,
         open_file_func: Callable[[str], Any],
-        row_group: int | None = None,
+        row_group: int,
         partition_keys: Sequence[Any] = (),
     ) -> None:
         self.path, self.row_group, self._open = path, row_group, open_file_func
-
-    def get_metadata(self) -> pq.FileMetaData:
-        return self._open(self.path).metadata
+        self.partition_keys = partition_keys
 
     def read(self, columns: set[str], partitions: None) -> pa.Table:
         return self._open(self.path).read_row_group(self.row_group, columns=sorted(columns))
+
+
+class _File:
+    """A Parquet file, whose row groups are to become pieces."""
+
+    partition_keys: Sequence[Any] = ()
+
+    def __init__(self, path: str, footer: Callable[[str], pq.FileMetaData]) -> None:
+        self.path, self._footer = path, footer
+
+    def get_metadata(self) -> pq.FileMetaData:
+        return self._footer(self.path)
 
 
 class _Dataset:
@@ -70,23 +82,40 @@ class _Dataset:
 
     def __init__(self, path: str, filesystem: Any, **_: Any) -> None:
         self.paths, self.fs = path, _Opened(filesystem)
-        self.pieces = [_Piece(name, self.fs.open) for name in parquet_files(filesystem)]
+        self.pieces = [_File(name, self.fs.footer) for name in parquet_files(filesystem)]
 
 
 class _Opened:
-    """The Parquet files of a file system, each opened once: its footer is read once, too."""
+    """The Parquet files of a file system: each footer is read once, a few files are open at a time.
+
+    A table of a million beats has hundreds of files, and each reader of each process its own.
+    """
 
     def __init__(self, filesystem: DirFileSystem) -> None:
         self._fs = filesystem
-        self._open: dict[str, pq.ParquetFile] = {}
+        self._footers: dict[str, pq.FileMetaData] = {}
+        self._open: OrderedDict[str, pq.ParquetFile] = OrderedDict()
+
+    def footer(self, name: str) -> pq.FileMetaData:
+        """A file's footer. Petastorm asks for those of many files from several threads."""
+        if name not in self._footers:
+            with pq.ParquetFile(self._source(name)) as file:
+                self._footers[name] = file.metadata
+        return self._footers[name]
 
     def open(self, name: str) -> pq.ParquetFile:
-        """The open file; a local one without Python between Arrow and the disk."""
+        """The open file, for the one thread that reads row groups."""
         if name not in self._open:
-            local = isinstance(self._fs.fs, LocalFileSystem)
-            source = f"{self._fs.path}/{name}" if local else self._fs.open(name)
-            self._open[name] = pq.ParquetFile(source)
+            while len(self._open) >= OPEN_FILES:
+                self._open.popitem(last=False)[1].close(force=True)
+            self._open[name] = pq.ParquetFile(self._source(name), metadata=self.footer(name))
+        self._open.move_to_end(name)
         return self._open[name]
+
+    def _source(self, name: str) -> Any:
+        """What Arrow opens: of a local file its path, without Python between Arrow and the disk."""
+        local = isinstance(self._fs.fs, LocalFileSystem)
+        return f"{self._fs.path}/{name}" if local else self._fs.open(name)
 
 
 class _Flat(_worker.ArrowReaderWorkerResultsQueueReader):  # type: ignore[name-defined]

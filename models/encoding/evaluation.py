@@ -13,13 +13,16 @@ from ecg_spark.study import Model
 from models.data.loader import Beats
 from models.distributed import total
 from models.encoding.fold_encoder import Array, FoldEncoder, Signals, independent_leads
-from models.network.loss import gaussian_nll, kl_divergence, sample
+from models.network.loss import draw, gaussian_nll, kl_divergence
 from models.network.vae import VAE, twelve_leads
 
 Metrics = dict[str, float]
 
 AT_MOST = 20_000
 """Beats of a larger set that the components, the factors, figures and pictures are made from."""
+
+EVALUATED = 512
+"""Beats that are evaluated at a time, by all processes together."""
 
 VALIDATED, PEER = "val", "pca"
 """What the names of figures on validation people begin with, of the model and of its PCA peer."""
@@ -40,12 +43,14 @@ def evaluate(network: VAE, held_out: Beats, settings: Model) -> Metrics:
     own (`compare`) are of the posterior's mode and better. Of several processes each takes its
     part of the beats.
     """
-    noise = torch.Generator(network.noise.device).manual_seed(1)
-    sums = torch.zeros(4 + settings.latents, device=network.noise.device)
-    for beats in held_out.once(512):
+    device = network.noise.device
+    random, shape = torch.Generator(device).manual_seed(1), (EVALUATED, settings.latents)
+    sums = torch.zeros(4 + settings.latents, device=device)
+    for beats in held_out.once(EVALUATED):
         mean, log_variance = network.encode(beats)
         rebuilt = network.decode(mean)
-        drawn = network.decode(sample(mean, log_variance, noise))
+        noise = held_out.shard.own(torch.randn(shape, generator=random, device=device))
+        drawn = network.decode(draw(mean, log_variance, noise[: len(beats)]))
         nll = gaussian_nll(beats, drawn, network.noise)
         error, r = agreement(beats, rebuilt)
         four = torch.stack([torch.ones_like(nll), nll, error, r], dim=1)

@@ -2,7 +2,6 @@
 
 import math
 
-import torch
 from torch import Tensor
 
 
@@ -25,7 +24,6 @@ def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance)
 
 
-def sample(mean: Tensor, log_variance: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """A draw from the posterior that passes gradients on (the reparameterisation)."""
-    noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
+def draw(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
+    """A draw from the posterior that passes gradients on, made of standard normal noise."""
     return mean + noise * (log_variance / 2).exp()

@@ -30,14 +30,16 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ecg_spark.ecg import BEAT_SAMPLES, INDEPENDENT_ROWS
 from ecg_spark.errors import DataError, InfrastructureError
 from ecg_spark.study import Model
 from models.data.loader import Beats
-from models.distributed import average_gradients, share_parameters, total
+from models.distributed import together, total
 from models.encoding.evaluation import AT_MOST, Metrics, evaluate
-from models.network.loss import gaussian_nll, kl_divergence, sample
+from models.network.loss import draw, gaussian_nll, kl_divergence
 from models.network.vae import VAE
 from models.training.checkpoint import State
 
@@ -45,8 +47,31 @@ WARMED_UP = 0.3
 """The share of the steps over which the KL weight rises."""
 MAX_GRADIENT = 0.02
 """Norm to which the gradient of the loss (nats a sample of the beat) is clipped."""
+BEAT_VALUES = len(INDEPENDENT_ROWS) * BEAT_SAMPLES
 AVERAGED = 0.01
 """The share of the steps over whose weights the mean goes: a longer one lags in short trainings."""
+
+
+class Loss(torch.nn.Module):
+    """The two terms of the loss of a batch, as one forward pass."""
+
+    def __init__(self, network: VAE, device: torch.device) -> None:
+        super().__init__()
+        self.network, self.device = network, device
+        self.encode, self.decode = (
+            compiled(part, device) for part in (network.encode, network.decode)
+        )
+
+    def forward(self, beats: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Negative log likelihood and KL divergence in nats, each summed over the beats.
+
+        Beats are [n, 8, 600] in mV; `noise`, standard normal [n, latents], makes the draws.
+        """
+        with mixed_precision(self.device):
+            mean, log_variance = self.encode(beats)
+        rebuilt = self.decode(draw(mean, log_variance, noise))
+        nll = gaussian_nll(beats, rebuilt, self.network.noise).sum()
+        return nll, kl_divergence(mean, log_variance).sum()
 
 
 class Fitting:
@@ -60,14 +85,22 @@ class Fitting:
         device: torch.device,
         before: State | None,
     ) -> None:
+        if settings.batch_size < training.shard.world:
+            raise DataError(
+                f"A batch of {settings.batch_size} beats cannot be divided among the "
+                f"{training.shard.world} training processes: raise model.batch_size or start fewer."
+            )
         self.training, self.settings, self.seed, self.device = training, settings, seed, device
         torch.manual_seed(seed)
         network = VAE(settings.latents, settings.channels)
         network.start_from(training.sample(AT_MOST))
         self.network = network.to(device)
-        share_parameters(self.network)
-        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=settings.learning_rate)
-        self.steps = settings.epochs * training.steps(settings.batch_size)
+        self.loss = together(Loss(self.network, device), device)
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=settings.learning_rate, fused=device.type == "cuda"
+        )
+        steps = training.steps(settings.batch_size)
+        self.steps = settings.epochs * steps
         decay = 1 - 1 / max(AVERAGED * self.steps, 1)
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(decay))
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -76,9 +109,6 @@ class Fitting:
             total_steps=max(self.steps, 20),  # its rise must have two steps or more
             pct_start=0.1,
         )
-        self.encode, self.decode = (
-            compiled(part, device) for part in (self.network.encode, self.network.decode)
-        )
         self.best = copy.deepcopy(self.averaged.state_dict())
         self.history: list[Metrics] = []
         self.step = 0
@@ -86,14 +116,15 @@ class Fitting:
             for name, part in self._parts().items():
                 part.load_state_dict(before.parts[name])
             self.best = before.parts["best"]
-            self.history, self.step = list(before.history), before.step
+            self.history = list(before.history)
+            # As many steps of these processes: another number of them may make another number.
+            self.step = self.schedule.last_epoch = len(self.history) * steps
 
     def _parts(self) -> dict[str, Any]:
         return {
             "network": self.network,
             "average": self.average,
             "optimiser": self.optimiser,
-            "schedule": self.schedule,
         }
 
     def state(self, identity: str, run_id: str, whole_run_id: str, fold: int) -> State:
@@ -139,25 +170,26 @@ class Fitting:
 
     def _train(self, epoch: int) -> Metrics:
         """One epoch. Raises `DataError` where the loss is not finite."""
-        # Seeded anew, so that an epoch's noise is the same whether or not training was stopped.
-        mixed = np.random.SeedSequence([self.seed, epoch, self.training.shard.rank])
-        torch.manual_seed(int(mixed.generate_state(1)[0]))
+        shard, size = self.training.shard, self.settings.batch_size
+        # Seeded anew, so that an epoch's noise is the same whether or not training was stopped;
+        # and every process draws that of the whole batch, so that their number changes nothing.
+        mixed = np.random.SeedSequence([self.seed, epoch])
+        random = torch.Generator(self.device).manual_seed(int(mixed.generate_state(1)[0]))
         sums = torch.zeros(3, device=self.device)
-        for beats in self.training.epoch(epoch, self.settings.batch_size):
+        for beats in self.training.epoch(epoch, size):
             weight = kl_weight(self.settings, self.step / self.steps)
-            with mixed_precision(self.device):
-                mean, log_variance = self.encode(beats)
-            rebuilt = self.decode(sample(mean, log_variance))
-            nll = gaussian_nll(beats, rebuilt, self.network.noise).mean()
-            kl = kl_divergence(mean, log_variance).sum(dim=1).mean()
+            every = torch.randn((size, self.settings.latents), generator=random, device=self.device)
+            nll, kl = self.loss(beats, shard.own(every)[: len(beats)])
+            terms = torch.stack([nll, kl, torch.full_like(kl, len(beats))])
+            n = total(terms[2].detach().clone())
             self.optimiser.zero_grad()
-            ((nll + weight * kl) / beats[0].numel()).backward()
-            average_gradients(self.network.parameters())
+            # Gradients are averaged over the processes: their sum is to be over the whole batch.
+            ((terms[0] + weight * terms[1]) * shard.world / (n * BEAT_VALUES)).backward()
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), MAX_GRADIENT)
             self.optimiser.step()
             self.schedule.step()
             self.average.update_parameters(self.network)
-            sums += torch.stack([nll, kl, torch.ones_like(kl)]).detach() * len(beats)
+            sums += terms.detach()
             self.step += 1
         nll, kl, n = total(sums).tolist()
         if not math.isfinite(nll + kl):
@@ -191,10 +223,16 @@ def kl_weight(settings: Model, progress: float) -> float:
 
 @contextmanager
 def enough_memory() -> Iterator[None]:
-    """Raise `InfrastructureError` where the GPU's or the machine's memory does not suffice."""
+    """Raise `InfrastructureError` where memory does not suffice, or the GPU fails."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # torch's own is a RuntimeError
+        if isinstance(error, torch.AcceleratorError) and not _says_memory(error):
+            raise InfrastructureError(
+                f"The GPU failed while training ({str(error).splitlines()[0]}): look at "
+                f"nvidia-smi, then run the same command again, which goes on after the last epoch "
+                f"kept."
+            ) from error
         if isinstance(error, RuntimeError) and not _says_memory(error):
             raise
         raise InfrastructureError(

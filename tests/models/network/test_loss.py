@@ -6,7 +6,7 @@ import torch
 from torch.distributions import Normal
 from torch.distributions import kl_divergence as torch_kl
 
-from models.network.loss import gaussian_nll, kl_divergence, sample
+from models.network.loss import draw, gaussian_nll, kl_divergence
 
 
 def test_kl_and_likelihood_are_those_of_torch_distributions():
@@ -21,6 +21,7 @@ def test_kl_and_likelihood_are_those_of_torch_distributions():
 
 def test_draws_have_the_posterior_s_mean_and_spread():
     torch.manual_seed(1)
-    drawn = sample(torch.full((200_000,), 2.0), torch.full((200_000,), np.log(0.09)))
+    log_variance = torch.full((200_000,), np.log(0.09))
+    drawn = draw(torch.full((200_000,), 2.0), log_variance, torch.randn(200_000))
     assert drawn.mean() == pytest.approx(2.0, abs=0.01)
     assert drawn.std() == pytest.approx(0.3, abs=0.01)

@@ -451,3 +451,8 @@ def test_too_little_memory_is_one_sentence():
         torch.empty(2**60)
     with pytest.raises(RuntimeError, match="size"), enough_memory():
         torch.zeros(3) + torch.zeros(4)
+
+
+def test_a_gpu_that_goes_away_is_one_sentence():
+    with pytest.raises(InfrastructureError, match="nvidia-smi, then run the same"), enough_memory():
+        raise torch.AcceleratorError("CUDA error: device lost\nCUDA kernel errors might be ...")
