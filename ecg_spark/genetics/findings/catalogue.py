@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from ecg_spark.errors import DataError
 from ecg_spark.genetics.findings.annotation import (
     genes_within,
     is_published,
@@ -33,6 +34,9 @@ from ecg_spark.tables import VARIANT, write_columns, write_rows
 
 MAX_NEIGHBOURS = 4_000
 """Signals are looked for among so many variants about a lead variant."""
+
+MOST_HITS = 500_000
+"""Tests of a method that pass its threshold, beyond which no study of real loci is."""
 
 NEIGHBOUR_BP = 250_000
 """The linkage of a lead variant is told of variants this near."""
@@ -77,7 +81,8 @@ def write_loci(
 
     A method is a key of `tests.thresholds`: a group of phenotypes, or a group's omnibus test.
     Signals are those of a locus's best phenotype, by conditional regression at the method's
-    threshold, and are not looked for behind an omnibus test.
+    threshold, and are not looked for behind an omnibus test. Raises `DataError` where more tests
+    pass a threshold than `MOST_HITS`.
     """
     thresholds = tests.thresholds
     hits = {method: _hits(tests, method, least) for method, least in thresholds.items()}
@@ -150,7 +155,10 @@ def _nearest(packed: Packed, contig: str, start: int, end: int, position: int) -
 
 
 def _hits(tests: Tests, method: str, threshold: float) -> pd.DataFrame:
-    """The tests of a method that pass its threshold."""
+    """The tests of a method that pass its threshold.
+
+    Raises `DataError` where they are more than `MOST_HITS`, which the driver would have to hold.
+    """
     if method in tests.groups:
         rows = tests.associations.filter(F.col("phenotype").isin(list(tests.groups[method])))
     else:
@@ -161,7 +169,14 @@ def _hits(tests: Tests, method: str, threshold: float) -> pd.DataFrame:
             .withColumn("se", F.lit(None).cast("double"))
             .select(tests.associations.columns)
         )
-    return rows.filter(F.col("neg_log10_p") >= threshold).toPandas()
+    hits = rows.filter(F.col("neg_log10_p") >= threshold).limit(MOST_HITS + 1).toPandas()
+    if len(hits) > MOST_HITS:
+        raise DataError(
+            f"More than {MOST_HITS:,} tests of the method {method} pass its threshold: they are "
+            f"inflated. Look at its lambda in the summary of associations; more components, or "
+            f"gwas.null_model: whole_genome, may be missing."
+        )
+    return hits
 
 
 def _correlations(
