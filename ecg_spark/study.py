@@ -97,7 +97,9 @@ class Model(Section):
     patience: Annotated[int, Field(ge=1)] | None = Field(
         20, description="epochs without a lower validation loss that end training; null: none"
     )
-    batch_size: Annotated[int, Field(ge=2)] = 64
+    batch_size: Annotated[int, Field(ge=2)] = Field(
+        64, description="beats of a training step, over all processes together"
+    )
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     validation_share: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.15,
