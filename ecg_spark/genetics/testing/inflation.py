@@ -7,18 +7,23 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from scipy.stats import chi2
 
+RANKS = 10_000
+"""Of a digest that every task sends for every phenotype: ten times as many took longer to merge, of
+94 million tests, than the tests themselves."""
+
 
 def inflation(associations: DataFrame) -> tuple[dict[str, float], dict[str, float]]:
     """Two figures of each phenotype, in one pass over its tests: lambda, the median chi-squared
     over its expectation (genomic control), and the mean chi-squared, (beta / se)².
 
-    Both are 1 where there is nothing to find.
+    Both are 1 where there is nothing to find. The median's rank is right to one in `RANKS` tests,
+    which is 0.0005 of lambda.
     """
     square = F.when(F.col("se") > 0, F.pow(F.col("beta") / F.col("se"), 2))
     rows = (
         associations.groupBy("phenotype")
         .agg(
-            F.percentile_approx("neg_log10_p", 0.5, 100_000).alias("median"),
+            F.percentile_approx("neg_log10_p", 0.5, RANKS).alias("median"),
             F.avg(square).alias("mean"),
         )
         .orderBy("phenotype")
