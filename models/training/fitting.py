@@ -33,7 +33,6 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ecg_spark.ecg import BEAT_SAMPLES, INDEPENDENT_ROWS
 from ecg_spark.errors import DataError, InfrastructureError
 from ecg_spark.study import Model
 from models.data.loader import Beats
@@ -47,7 +46,6 @@ WARMED_UP = 0.3
 """The share of the steps over which the KL weight rises."""
 MAX_GRADIENT = 0.02
 """Norm to which the gradient of the loss (nats a sample of the beat) is clipped."""
-BEAT_VALUES = len(INDEPENDENT_ROWS) * BEAT_SAMPLES
 AVERAGED = 0.01
 """The share of the steps over whose weights the mean goes: a longer one lags in short trainings."""
 
@@ -184,7 +182,8 @@ class Fitting:
             n = total(terms[2].detach().clone())
             self.optimiser.zero_grad()
             # Gradients are averaged over the processes: their sum is to be over the whole batch.
-            ((terms[0] + weight * terms[1]) * shard.world / (n * BEAT_VALUES)).backward()
+            values = n * math.prod(beats.shape[1:])
+            ((terms[0] + weight * terms[1]) * shard.world / values).backward()
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), MAX_GRADIENT)
             self.optimiser.step()
             self.schedule.step()
@@ -234,14 +233,14 @@ def enough_memory() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # torch's own is a RuntimeError
-        if isinstance(error, torch.AcceleratorError) and not _says_memory(error):
+        if isinstance(error, RuntimeError) and not _says_memory(error):
+            if not isinstance(error, torch.AcceleratorError):
+                raise
             raise InfrastructureError(
                 f"The GPU failed while training ({str(error).splitlines()[0]}): look at "
                 f"nvidia-smi, then run the same command again, which goes on after the last epoch "
                 f"kept."
             ) from error
-        if isinstance(error, RuntimeError) and not _says_memory(error):
-            raise
         raise InfrastructureError(
             "Memory does not suffice for training: lower model.batch_size or model.channels."
         ) from error

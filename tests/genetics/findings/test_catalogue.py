@@ -25,8 +25,7 @@ def test_inflated_tests_are_refused_before_they_reach_the_driver(spark, tmp_path
     together = spark.createDataFrame(
         rows.drop(columns=["phenotype", "beta", "se"]).assign(model="vae")
     )
-    untouched = (cast(Packed, None), cast(Cohort, None), cast(Offsets, None))
-    packed, cohort, offsets = untouched
+    packed, cohort, offsets = cast(Packed, None), cast(Cohort, None), cast(Offsets, None)
     for thresholds in ({"traits": 8.0}, {"vae omnibus": 8.0}):
         tests = catalogue.Tests(single, together, {"traits": ["trait_qt"]}, thresholds)
         with pytest.raises(DataError, match=r"More than 3 tests of the method .* are inflated"):
