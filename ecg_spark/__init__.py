@@ -1,1 +1,53 @@
-"""ecg-spark: from raw electrocardiograms to the genes behind them."""
+"""ecg-spark: from raw electrocardiograms to the genes behind them.
+
+    study = ecg_spark.load_study("study.yaml")
+    found = ecg_spark.run(study)               # or steps=["ingest", "average"], spark=spark
+    found["findings"].tables["loci"].show()    # a Spark frame
+    found["report"].figures["effects"]         # a picture, which a notebook shows
+
+What the commands do, from Python and notebooks: `load_study` or `simulate_study` give a study,
+`run` its steps, `sweep` models to choose from. `read_recording`, `average_beat` and `load_encoder`
+are for single recordings. Each name is imported when it is first used, so that `import ecg_spark`
+costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ecg_spark.ecg import average_beat, read_recording
+    from ecg_spark.study import load_study
+    from jobs.api import run, simulate_study, sweep
+    from models.registry.publishing import load_encoder
+
+__all__ = [
+    "average_beat",
+    "load_encoder",
+    "load_study",
+    "read_recording",
+    "run",
+    "simulate_study",
+    "sweep",
+]
+
+_HOMES = {
+    "average_beat": "ecg_spark.ecg",
+    "load_encoder": "models.registry.publishing",
+    "load_study": "ecg_spark.study",
+    "read_recording": "ecg_spark.ecg",
+    "run": "jobs.api",
+    "simulate_study": "jobs.api",
+    "sweep": "jobs.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

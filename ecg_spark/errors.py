@@ -4,6 +4,7 @@ Every message is one sentence that says what is wrong, where, and what to do, an
 participant id, a name or a date of birth.
 """
 
+import re
 from typing import ClassVar
 
 
@@ -11,6 +12,23 @@ class EcgSparkError(Exception):
     """Base of the errors that a user can act on; `exit_code` is the job's exit status."""
 
     exit_code: ClassVar[int] = 1
+
+    @property
+    def told(self) -> str:
+        """The message as users see it: files are named without where they lie, which may name
+        people."""
+        return _FOLDERS.sub("", str(self))
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows in place of the calls that led here."""
+        return [f"{type(self).__name__}: {self.told}"]
+
+
+_FOLDERS = re.compile(
+    r"(?<![\w:/.])(?<!spark\.jars=)(?<!ClassPath=)"
+    r"(?:(?!https?:)[a-z][a-z0-9+.-]*:/{1,3}|/)(?:[^\s/'\"]+/)+"
+)
+"""Folders in a message, but for that of Hail's jar in settings that are to be copied."""
 
 
 class UsageError(EcgSparkError):

@@ -18,10 +18,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from py4j.java_gateway import JavaClass
 from pyspark import SparkConf, TaskContext
 from pyspark.sql import SparkSession
 
-from ecg_spark.errors import InfrastructureError
+from ecg_spark.errors import InfrastructureError, UsageError
+from ecg_spark.executors import ask_executors
 from ecg_spark.store import remove_folder
 
 log = logging.getLogger(__name__)
@@ -29,12 +31,13 @@ log = logging.getLogger(__name__)
 SUITABLE_JAVA = (11, 17)
 """The Java versions that Spark 3.5 with Arrow and Hail 0.2 both run on."""
 
-# Rows of 7,200 floats: Spark's own defaults (4,096 and 10,000 rows) run a 1 GB executor out of
-# memory.
-SETTINGS = {
+HAIL_SETTINGS = {
     "spark.serializer": "org.apache.spark.serializer.KryoSerializer",
     "spark.kryo.registrator": "is.hail.kryo.HailKryoRegistrator",
-    "spark.kryoserializer.buffer.max": "512m",
+}
+# Rows of 7,200 floats: Spark's own defaults (4,096 and 10,000 rows) run a 1 GB executor out of
+# memory.
+SQL_SETTINGS = {
     "spark.sql.parquet.columnarReaderBatchSize": "256",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "256",
     "spark.sql.files.ignoreCorruptFiles": "false",  # true loses rows without a word
@@ -42,6 +45,9 @@ SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.adaptive.enabled": "true",
 }
+"""What a session that runs already takes, too."""
+
+SETTINGS = HAIL_SETTINGS | {"spark.kryoserializer.buffer.max": "512m"} | SQL_SETTINGS
 LOCAL_SETTINGS = {
     "spark.python.daemon.module": "ecg_spark.python_workers",
     "spark.ui.enabled": "false",
@@ -54,15 +60,45 @@ LOCAL_SETTINGS = {
 def spark_session(
     app: str, driver_memory: str = "4g", progress: bool | None = None
 ) -> SparkSession:
-    """The active Spark session, or a new one set up for wide Arrow rows and for Hail.
+    """The active Spark session, or a new one, set up for wide Arrow rows and for Hail.
 
     Under spark-submit, or where a session is active already, the cluster's settings hold.
     `progress` shows Spark's own progress bar; by default where the output is a terminal.
-    Raises `InfrastructureError` where no suitable Java can be found or Spark does not start.
+    Raises `InfrastructureError` where no suitable Java can be found or Spark does not start, and
+    what `prepared` raises.
     """
     active = SparkSession.getActiveSession()
-    if active is not None:
-        return active
+    return prepared(active or _new_session(app, driver_memory, progress))
+
+
+def prepared(session: SparkSession) -> SparkSession:
+    """A session that may have been made elsewhere, fit for the steps but for Hail.
+
+    Of `SQL_SETTINGS` it gets those that nobody has set. Its executors are asked, once, whether
+    they have the packages that the tasks import.
+
+    Raises `UsageError` where the session cannot be used, `InfrastructureError` where an executor
+    lacks a package or has another version than the driver.
+    """
+    if not isinstance(session, SparkSession):
+        raise UsageError(
+            "ecg-spark needs a classic Spark session, and was given something else, as that of "
+            "Spark Connect: on Databricks, attach a cluster with dedicated (single-user) access."
+        )
+    if session.sparkContext._jsc is None:
+        raise UsageError("The Spark session has been stopped: make a new one.")
+    settings = session.sparkContext.getConf()
+    missing = [key for key in SQL_SETTINGS if not settings.contains(key)]
+    if missing:
+        said = {row["key"] for row in session.sql("SET").collect()}
+        for key in missing:
+            if key not in said:
+                session.conf.set(key, SQL_SETTINGS[key])
+    ask_executors(session)
+    return session
+
+
+def _new_session(app: str, driver_memory: str, progress: bool | None) -> SparkSession:
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -72,15 +108,11 @@ def spark_session(
         os.environ["JAVA_HOME"] = find_java()
         if not conf.contains("spark.master") and "MASTER" not in os.environ:
             conf.setMaster("local[*]")
-        settings |= LOCAL_SETTINGS
+        settings |= LOCAL_SETTINGS | _jar_settings()
         settings["spark.driver.memory"] = driver_memory
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         quiet = Path(__file__).with_name("log4j2.properties")
         settings["spark.driver.extraJavaOptions"] = f"-Dlog4j2.configurationFile=file:{quiet}"
-        jar = hail_jar()
-        settings["spark.jars"] = f"file://{jar}"
-        settings["spark.driver.extraClassPath"] = str(jar)
-        settings["spark.executor.extraClassPath"] = f"./{jar.name}"
     if progress is None:
         progress = sys.stderr.isatty()
     settings["spark.ui.showConsoleProgress"] = str(progress).lower()
@@ -96,6 +128,16 @@ def spark_session(
     return session
 
 
+def _jar_settings() -> dict[str, str]:
+    """The settings by which a session that is yet to be made finds Hail's jar."""
+    jar = hail_jar()
+    return {
+        "spark.jars": f"file://{jar}",
+        "spark.driver.extraClassPath": str(jar),
+        "spark.executor.extraClassPath": f"./{jar.name}",
+    }
+
+
 def partition_number() -> int:
     """The number of the partition that this task works on; 0 outside a task."""
     context = TaskContext.get()
@@ -107,7 +149,9 @@ def start_hail(spark: SparkSession, folder: str | None = None) -> Any:
 
     `folder` receives Hail's temporary files, which leave it when the process ends; on a cluster it
     must be one that all executors share. By default it lies in the machine's temporary folder.
+    Raises what `require_hail` raises.
     """
+    require_hail(spark)
     import hail as hl  # takes 8 to 12 s, so only jobs that need it pay
 
     if not hl.utils.java.Env._hc:
@@ -125,6 +169,35 @@ def start_hail(spark: SparkSession, folder: str | None = None) -> Any:
                 local_tmpdir=f"file://{tempfile.gettempdir()}",
             )
     return hl
+
+
+def require_hail(spark: SparkSession) -> None:
+    """Raise `InfrastructureError` where Hail cannot work in the session, which only a new one can.
+
+    It says what the new one needs: the jar of the installed Hail and Kryo's registrator of it, by
+    their settings, and a Java of `SUITABLE_JAVA`.
+    """
+    java: Any = spark.sparkContext._jvm
+    conf = spark.sparkContext.getConf()
+    lacking, remedies = [], []
+    if not isinstance(getattr(java, "is").hail.kryo.HailKryoRegistrator, JavaClass):
+        lacking.append("Hail's jar")
+    if any(wanted not in (conf.get(key) or "") for key, wanted in HAIL_SETTINGS.items()):
+        lacking.append("Hail's Kryo registrator")
+    if lacking:
+        settings = _jar_settings() | HAIL_SETTINGS
+        remedies.append(f"set {', '.join(f'{key}={value}' for key, value in settings.items())}")
+    number = java.java.lang.System.getProperty("java.specification.version")
+    if number not in map(str, SUITABLE_JAVA):
+        versions = " or ".join(map(str, SUITABLE_JAVA))
+        lacking.append(f"a Java {versions} (it is {number})")
+        remedies.append(f"let JAVA_HOME name a Java {versions}")
+    if lacking:
+        raise InfrastructureError(
+            f"Hail cannot work in this Spark session, which lacks {' and '.join(lacking)}: "
+            f"{' and '.join(remedies)} where the session or cluster is configured, and restart "
+            f"the kernel or cluster, because a running one takes none of it."
+        )
 
 
 def hail_jar() -> Path:

@@ -4,6 +4,7 @@ A relative path in it is relative to the folder of the study file. A wrong file 
 every problem at once, each with its key and what would be right.
 """
 
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -17,6 +18,7 @@ from pydantic import (
     field_validator,
 )
 
+from ecg_spark.display import folded, table
 from ecg_spark.ecg import FLAGS, Limits, Source
 from ecg_spark.errors import UsageError
 from ecg_spark.study_ecg import Ecg
@@ -190,6 +192,14 @@ class Study(Section):
                     raise ValueError(f"{key}: {_problem(dict(error.errors()[0]))}") from None
         return grid
 
+    def _repr_html_(self) -> str:
+        said, everything = (
+            dict(_flat(self.model_dump(exclude_unset=only_set))) for only_set in (True, False)
+        )
+        rest = {key: value for key, value in everything.items() if key not in said}
+        others = table("", ("", ""), rest.items())
+        return table(self.name, ("", ""), said.items()) + folded("settings by default", others)
+
     def locate(self, path: str) -> str:
         """A path of the study file as an absolute path; a URI is returned as it is."""
         return path if "://" in path else str((self._folder / path).resolve())
@@ -247,6 +257,15 @@ def load_study(path: str | Path) -> Study:
         ) from None
     study._folder = path.resolve().parent
     return study
+
+
+def _flat(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings of nested sections, each by its whole key."""
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _key(location: tuple[int | str, ...]) -> str:

@@ -5,7 +5,6 @@ from typing import Any
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.gwas import associate_variants
-from ecg_spark.session import start_hail
 from ecg_spark.store import file_stamp
 from ecg_spark.study import Study
 from jobs.cohort import STEP as COHORT
@@ -31,8 +30,6 @@ def files(study: Study) -> Any:
 def work(context: Context) -> Summary:
     """Publish the tests and the summary statistics for exchange."""
     study, inputs = context.study, context.inputs
-    if study.gwas.engine_used == "hail":
-        start_hail(context.spark, context.store.root)
     return associate_variants(
         context.spark,
         inputs["genotypes"].folder,
@@ -44,6 +41,11 @@ def work(context: Context) -> Summary:
     )
 
 
+def uses_hail(study: Study) -> bool:
+    """Whether it is Hail that tests."""
+    return study.gwas.engine_used == "hail"
+
+
 def check(study: Study) -> None:
     """Raise `DataError` where a list of variants does not exist."""
     for key in LISTS:
@@ -52,7 +54,15 @@ def check(study: Study) -> None:
             raise DataError(f"The list genotypes.{key} does not exist: correct it.")
 
 
-STEP = Step("associations", (GENOTYPES, COHORT, NULL_MODEL), settings, work, files, check=check)
+STEP = Step(
+    "associations",
+    (GENOTYPES, COHORT, NULL_MODEL),
+    settings,
+    work,
+    files,
+    check=check,
+    uses_hail=uses_hail,
+)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

@@ -2,17 +2,12 @@
 
 import argparse
 import sys
-from importlib import import_module
 from pathlib import Path
 
 from ecg_spark.errors import UsageError
-from ecg_spark.genetics import STAGES
 from ecg_spark.study import load_study, study_template
 from jobs.simulate import add_options, simulate
-from jobs.step import Step, guarded, print_line, run_steps
-
-STEPS = ("ingest", "average", "train", "encode", "genotypes", *STAGES, "report")
-"""The steps in the order in which `ecg-spark run` takes them."""
+from jobs.step import GROUPS, STEPS, guarded, print_line, print_steps, steps_named
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,9 +37,10 @@ def _parser() -> argparse.ArgumentParser:
     for name in STEPS:
         step = commands.add_parser(name, help=f"run the step '{name}'")
         step.set_defaults(action=_run, steps=(name,))
-    gwas = commands.add_parser("gwas", help=f"run the steps {', '.join(STAGES)}")
-    gwas.set_defaults(action=_run, steps=STAGES)
-    for name in ("run", "gwas", *STEPS):
+    for name, steps in GROUPS.items():
+        group = commands.add_parser(name, help=f"run the steps {', '.join(steps)}")
+        group.set_defaults(action=_run, steps=steps)
+    for name in ("run", *GROUPS, *STEPS):
         command = commands.choices[name]
         command.add_argument("study", type=Path, help="the study file")
         command.add_argument("--force", action="store_true", help="redo what is published already")
@@ -82,8 +78,7 @@ def _sweep(options: argparse.Namespace) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     study = load_study(options.study)
-    steps: list[Step] = [import_module(f"jobs.{name}").STEP for name in options.steps]
-    run_steps(steps, study, force=options.force)
+    print_steps(steps_named(options.steps), study, force=options.force)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ from typing import Any
 from ecg_spark.genetics.genotypes.files import genotype_files, is_read_by_hail
 from ecg_spark.genetics.prepare import prepare_genotypes
 from ecg_spark.ids import read_id_list
-from ecg_spark.session import start_hail
 from ecg_spark.store import file_stamp
 from ecg_spark.study import Study
 from jobs.step import Context, Step, Summary, main
@@ -38,8 +37,6 @@ def work(context: Context) -> Summary:
     )
     separate = tuple(map(context.study.locate, genotypes.separate))
     genotypes = genotypes.model_copy(update={"separate": separate})
-    if any(map(is_read_by_hail, (genotypes.path, genotypes.model or "", *separate))):
-        start_hail(context.spark, context.store.root)
     return prepare_genotypes(
         context.spark,
         genotypes,
@@ -49,6 +46,12 @@ def work(context: Context) -> Summary:
     )
 
 
+def uses_hail(study: Study) -> bool:
+    """Whether it is Hail that reads one of the sets."""
+    own = study.genotypes
+    return any(map(is_read_by_hail, (own.path, own.model or "", *own.separate)))
+
+
 def check(study: Study) -> None:
     """Raise `DataError` where a list of samples cannot be read or names nobody."""
     for key in ("exclude", "keep"):
@@ -56,7 +59,7 @@ def check(study: Study) -> None:
             read_id_list(study.locate(path), f"list genotypes.{key}")
 
 
-STEP = Step("genotypes", (), settings, work, files, version=7, check=check)
+STEP = Step("genotypes", (), settings, work, files, version=7, check=check, uses_hail=uses_hail)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

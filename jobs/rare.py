@@ -5,7 +5,6 @@ from typing import Any
 
 from ecg_spark.genetics.gwas import associate_genes
 from ecg_spark.genetics.testing.gene_table import read_genes
-from ecg_spark.session import start_hail
 from ecg_spark.store import file_stamp
 from ecg_spark.study import Study
 from ecg_spark.study_genetics import Rare
@@ -27,8 +26,6 @@ def files(study: Study) -> Any:
 def work(context: Context) -> Summary:
     """Publish burden tests and SKAT, none where the study names no genes."""
     study, inputs = context.study, context.inputs
-    if study.gwas.rare:
-        start_hail(context.spark, context.store.root)
     return associate_genes(
         context.spark,
         inputs["genotypes"].folder,
@@ -37,6 +34,11 @@ def work(context: Context) -> Summary:
         study.gwas.model_copy(update={"rare": _rare(study)}),
         context.run.folder,
     )
+
+
+def uses_hail(study: Study) -> bool:
+    """Hail tests genes, where the study names any."""
+    return study.gwas.rare is not None
 
 
 def check(study: Study) -> None:
@@ -49,7 +51,7 @@ def _rare(study: Study) -> Rare | None:
     return study.gwas.rare and study.absolute(study.gwas.rare, "genes")
 
 
-STEP = Step("rare", (GENOTYPES, COHORT), settings, work, files, check=check)
+STEP = Step("rare", (GENOTYPES, COHORT), settings, work, files, check=check, uses_hail=uses_hail)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

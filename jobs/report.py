@@ -26,7 +26,7 @@ def files(study: Study) -> Any:
 
 
 def work(context: Context) -> Summary:
-    """Write report.html into the run, and a copy of it into the output folder."""
+    """Write report.html and its figures into the run, a copy of it into the output folder."""
     page = context.run.path("report.html")
     summary = write_report(context.study, context.store, page)
     return summary | {"report": context.store.put_copy(page, "report.html")}
@@ -38,6 +38,7 @@ STEP = Step(
     settings,
     work,
     files,
+    version=2,
 )
 
 if __name__ == "__main__":

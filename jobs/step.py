@@ -9,18 +9,27 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
 from typing import Any
 
 from pyspark.sql import SparkSession
 
 from ecg_spark.errors import EcgSparkError, InfrastructureError, UsageError
-from ecg_spark.session import spark_session
+from ecg_spark.genetics import STAGES
+from ecg_spark.session import prepared, require_hail, spark_session, start_hail
 from ecg_spark.store import Publication, Run, Store, fingerprint
 from ecg_spark.study import Study, load_study
 
 log = logging.getLogger(__name__)
+
+STEPS = ("ingest", "average", "train", "encode", "genotypes", *STAGES, "report")
+"""The steps in the order in which they are run."""
+
+GROUPS = {"gwas": STAGES}
+"""Steps that have a name together."""
 
 GENOTYPE_FILES = ("path", "id_map", "exclude", "keep")
 
@@ -33,6 +42,7 @@ class Context:
 
     `previous` is what the step itself published last with the same settings and inputs, None
     where there is none or everything is to be redone: only the files that it reads may differ.
+    `session` is the Spark session to work in, None for the active one or a new one.
     """
 
     study: Study
@@ -40,11 +50,12 @@ class Context:
     run: Run
     inputs: dict[str, Publication]
     previous: Publication | None = None
+    session: SparkSession | None = None
 
-    @property
+    @cached_property
     def spark(self) -> SparkSession:
-        """The Spark session, made at the first call."""
-        return spark_session(f"ecg-spark {self.study.name}", self.study.spark.driver_memory)
+        """The Spark session, made or made fit at the first call."""
+        return session_of(self.study, self.session)
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,8 @@ class Step:
 
     `settings` gives the parts of the study that decide the result, `files` what tells whether the
     files that the step reads have changed. A step that is published already, made from the same
-    settings, files and earlier steps, is skipped.
+    settings, files and earlier steps, is skipped. Hail is started before the work of a step that
+    `uses_hail`.
     """
 
     name: str
@@ -63,16 +75,26 @@ class Step:
     files: Callable[[Study], Any] = lambda study: None
     version: int = 1  # raise it when the same settings give another result
     check: Callable[[Study], None] = lambda study: None  # what must be there before hours are spent
+    uses_hail: Callable[[Study], bool] = lambda study: False
 
 
-def run_step(step: Step, study: Study, *, force: bool = False) -> Summary:
+def session_of(study: Study, given: SparkSession | None) -> SparkSession:
+    """The session to work in: the one given, the active one, or a new one."""
+    if given is not None:
+        return prepared(given)
+    return spark_session(f"ecg-spark {study.name}", study.spark.driver_memory)
+
+
+def run_step(
+    step: Step, study: Study, *, force: bool = False, session: SparkSession | None = None
+) -> Summary:
     """Run a step and publish its output, or skip it where that is published already.
 
-    Raises `UsageError` where a step that it needs is not published, or was made from other
-    settings than the study's.
+    It works in `session`, by default in the active one or a new one. Raises `UsageError` where a
+    step that it needs is not published, or was made from other settings than the study's.
     """
     try:
-        return _run(step, study, force)
+        return _run(step, study, force, session)
     except Exception as error:
         known = as_infrastructure_error(error, study)
         if known is None or isinstance(error, EcgSparkError):
@@ -80,7 +102,7 @@ def run_step(step: Step, study: Study, *, force: bool = False) -> Summary:
         raise known from None
 
 
-def _run(step: Step, study: Study, force: bool) -> Summary:
+def _run(step: Step, study: Study, force: bool, session: SparkSession | None) -> Summary:
     started = time.monotonic()
     store = Store(study.output_path)
     inputs, made_from = origin(step, study, store)
@@ -93,7 +115,10 @@ def _run(step: Step, study: Study, force: bool) -> Summary:
         previous = None
     log.info("%s: started", step.name)
     with store.run(step.name, made_from) as run:
-        summary = step.work(Context(study, store, run, inputs, None if force else previous))
+        context = Context(study, store, run, inputs, None if force else previous, session)
+        if step.uses_hail(study):
+            start_hail(context.spark, store.root)
+        summary = step.work(context)
         summary["seconds"] = round(time.monotonic() - started, 1)
         run.publish(summary)
     return {"step": step.name, **summary}
@@ -134,18 +159,47 @@ def _present(step: Step, study: Study, store: Store) -> Publication:
     return publication
 
 
-def run_steps(steps: Sequence[Step], study: Study, *, force: bool = False) -> None:
-    """Run steps in their order and print a line for each.
+def steps_named(names: Sequence[str]) -> list[Step]:
+    """The steps of these names, or of a group's, in the order in which they are run.
+
+    Raises `UsageError` for a name that is none.
+    """
+    if isinstance(names, str):
+        raise UsageError(f"The steps are a list: write ['{names}'] in place of '{names}'.")
+    known = (*STEPS, *GROUPS)
+    if wrong := [name for name in names if name not in known]:
+        raise UsageError(f"There is no step {', '.join(wrong)}: known are {', '.join(known)}.")
+    wanted = {step for name in names for step in GROUPS.get(name, (name,))}
+    return [import_module(f"jobs.{name}").STEP for name in STEPS if name in wanted]
+
+
+def run_steps(
+    steps: Sequence[Step],
+    study: Study,
+    *,
+    force: bool = False,
+    session: SparkSession | None = None,
+) -> Iterator[Summary]:
+    """Run steps in their order; yields the summary of each when it is done.
 
     What a step needs from the user is looked at before the first one starts, unless the step is
-    published: files may have been archived since.
+    published: files may have been archived since. So is Hail, where there is a session already.
     """
     store = Store(study.output_path)
+    due = [step for step in steps if store.published(step.name) is None]
+    for step in due:
+        step.check(study)
+    found = session or SparkSession.getActiveSession()
+    if found is not None and any(step.uses_hail(study) for step in due):
+        require_hail(prepared(found))
     for step in steps:
-        if store.published(step.name) is None:
-            step.check(study)
-    for step in steps:
-        print_line(run_step(step, study, force=force))
+        yield run_step(step, study, force=force, session=session)
+
+
+def print_steps(steps: Sequence[Step], study: Study, *, force: bool) -> None:
+    """Run steps as `run_steps` does and print a line for each."""
+    for summary in run_steps(steps, study, force=force):
+        print_line(summary)
 
 
 def parse(name: str, arguments: list[str] | None) -> argparse.Namespace:
@@ -161,7 +215,7 @@ def parse(name: str, arguments: list[str] | None) -> argparse.Namespace:
 def main(*steps: Step, name: str | None = None, arguments: list[str] | None = None) -> int:
     """The entry of `jobs/<name>.py --study study.yaml [--force]`; its name is that of its step."""
     options = parse(name or steps[0].name, arguments)
-    return guarded(lambda: run_steps(steps, load_study(options.study), force=options.force))
+    return guarded(lambda: print_steps(steps, load_study(options.study), force=options.force))
 
 
 def print_line(summary: Summary) -> None:
@@ -174,26 +228,22 @@ def guarded(action: Callable[[], None]) -> int:
     configure_logging()
     try:
         action()
-    except EcgSparkError as error:
-        print(f"ecg-spark: {without_folders(str(error))}", file=sys.stderr, flush=True)
-        return error.exit_code
     except KeyboardInterrupt:
         print("ecg-spark: interrupted; what was published before stays.", file=sys.stderr)
         return 130
     except Exception as error:
-        known = as_infrastructure_error(error)
-        print(f"ecg-spark: {known or _defect(error)}", file=sys.stderr, flush=True)
-        log.debug("all of it", exc_info=error)
-        return 1 if known is None else known.exit_code
+        known = as_known(error)
+        print(f"ecg-spark: {known.told}", file=sys.stderr, flush=True)
+        return known.exit_code
     return 0
 
 
-def without_folders(message: str) -> str:
-    """A message in which files are named without where they lie, which may name people."""
-    return _FOLDERS.sub("", message)
-
-
-_FOLDERS = re.compile(r"(?<![\w:/.])(?:(?!https?:)[a-z][a-z0-9+.-]*:/{1,3}|/)(?:[^\s/'\"]+/)+")
+def as_known(error: Exception) -> EcgSparkError:
+    """An error as a user is told of it, in one sentence; of a defect, where it is."""
+    if isinstance(error, EcgSparkError):
+        return error
+    log.debug("all of it", exc_info=error)
+    return as_infrastructure_error(error) or EcgSparkError(_defect(error))
 
 
 def _defect(error: Exception) -> str:

@@ -40,12 +40,17 @@ def planned(study: Study) -> Plan:
     return plan_of(study, store, inputs["average"], "sweep")
 
 
-def run_sweep(study: Study) -> Summary:
-    """Train every combination of the study's grid, print the table, and return the summary."""
+def train_grid(study: Study) -> tuple[str, list[Trial]]:
+    """Train every combination of the study's grid: the parent's run, and the trials, best first."""
     plan = planned(study)
     check(study)
     with Store(study.output_path).lock("sweep"):
-        run_id, trials = sweep(plan, study.sweep)
+        return sweep(plan, study.sweep)
+
+
+def run_sweep(study: Study) -> Summary:
+    """Train the study's grid, print the table, and return the summary."""
+    run_id, trials = train_grid(study)
     print(table(list(study.sweep), trials), flush=True)
     return {
         "step": "sweep",

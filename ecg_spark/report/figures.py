@@ -78,6 +78,12 @@ def embed(figure: Figure, kind: str = "svg") -> str:
     return f"data:{mime};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
+def picture_in(uri: str) -> tuple[str, bytes]:
+    """What `embed` made a data URI of: its kind, svg or png, and the content of its file."""
+    mime, _, body = uri.partition(";base64,")
+    return "svg" if "svg" in mime else "png", base64.b64decode(body)
+
+
 def styled(axes: Axes, title: str = "", x: str = "", y: str = "") -> Axes:
     """Give a panel its title and the names of its axes."""
     axes.set_title(title)

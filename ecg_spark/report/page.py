@@ -8,13 +8,15 @@ from typing import Any
 
 import fsspec
 import jinja2
-import numpy as np
 
+from ecg_spark.display import number
 from ecg_spark.genetics import STAGES
 from ecg_spark.report import findings, flow, loci, polygenic, rare, sections
 from ecg_spark.report.comparison import METHODS, read_planted
+from ecg_spark.report.figures import picture_in
 from ecg_spark.report.sections import Material
-from ecg_spark.store import Store
+from ecg_spark.results import FIGURES
+from ecg_spark.store import Store, write_whole
 from ecg_spark.study import Study
 from models.registry.publishing import load_encoder
 
@@ -28,19 +30,24 @@ def write_report(study: Study, store: Store, out: str | Path) -> dict[str, Any]:
 
     Reads what the steps have published, all of which must be there (`UsageError` otherwise). The
     page is one file with its pictures inside; it holds no identifier and no one person's heartbeat.
+    The pictures lie beside it, too, in the folder `figures`, each by its name.
     """
     published = {step: store.require(step) for step in STEPS}
     encoder = load_encoder(published["train"].summary["model_uri"], study.tracking_uri)
-    page, summary = build(Material(study, published, encoder))
+    page, pictures, summary = build(Material(study, published, encoder))
     content = page.encode()
+    folder = str(out).rpartition("/")[0]
+    for name, uri in pictures.items():
+        kind, picture = picture_in(uri)
+        write_whole(f"{folder}/{FIGURES}/{name}.{kind}", picture)
     with fsspec.open(str(out), "wb") as file:
         file.write(content)
     log.info("report: %.1f MB", len(content) / 1e6)
     return {**summary, "page_mb": round(len(content) / 1e6, 2)}
 
 
-def build(material: Material) -> tuple[str, dict[str, Any]]:
-    """The page of a study as HTML, and its counts."""
+def build(material: Material) -> tuple[str, dict[str, str], dict[str, Any]]:
+    """The page of a study as HTML, its pictures as data URIs by name, and its counts."""
     study = material.study
     planted = read_planted(study.locate(study.truth)) if study.truth else []
     associated, summary = findings.gwas(material, planted)
@@ -67,7 +74,8 @@ def build(material: Material) -> tuple[str, dict[str, Any]]:
     context: dict[str, Any] = {"comparison": None, "figures": {}}
     for part in parts:
         context |= {**part, "figures": context["figures"] | part["figures"]}
-    return _render(context | _frame(material, context)), summary
+    pictures = {name: uri for name, uri in context["figures"].items() if uri}
+    return _render(context | _frame(material, context)), pictures, summary
 
 
 def _frame(material: Material, context: dict[str, Any]) -> dict[str, Any]:
@@ -105,22 +113,6 @@ def _render(context: dict[str, Any]) -> str:
     environment.filters["number"] = number
     text = files("ecg_spark.report").joinpath("template.html").read_text(encoding="utf-8")
     return environment.from_string(text).render(context)
-
-
-def number(value: Any) -> str:
-    """A number for a reader: thousands apart, three digits that count, – for a missing one."""
-    if value is None or (isinstance(value, float | np.floating) and not np.isfinite(value)):
-        return "–"
-    if isinstance(value, int | np.integer):
-        return _apart(f"{int(value):,}")
-    if isinstance(value, float | np.floating):
-        real = float(value)
-        return _apart(f"{real:,.0f}") if abs(real) >= 100 else f"{real:.3g}"
-    return str(value)
-
-
-def _apart(digits: str) -> str:
-    return digits.replace(",", "\u202f")  # a narrow space at which no line breaks
 
 
 def _moment(published_at: str) -> str:

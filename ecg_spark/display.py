@@ -1,0 +1,154 @@
+"""What a reader sees in a notebook: numbers, tables, and how far a run has come."""
+
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+_CELL = "text-align:left;vertical-align:top;padding:.2em .9em .2em 0"
+_QUIET = "opacity:.65"
+_WAITS, _RUNS = "waits", "runs"
+_ENTRIES = 6
+"""Of a summary's value, one with more entries is not shown in a line."""
+
+
+def number(value: Any) -> str:
+    """A number for a reader: thousands apart, three digits that count, – for a missing one."""
+    if value is None or (isinstance(value, float | np.floating) and not np.isfinite(value)):
+        return "–"
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return _apart(f"{int(value):,}")
+    if isinstance(value, float | np.floating):
+        real = float(value)
+        return _apart(f"{real:,.0f}") if abs(real) >= 100 else f"{real:.3g}"
+    return str(value)
+
+
+def _apart(digits: str) -> str:
+    return digits.replace(",", "\u202f")  # a narrow space at which no line breaks
+
+
+def words(value: Any) -> str:
+    """A value of a study or a summary in a line; no user or password of an address."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {words(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(words, value))
+    return re.sub(r"://[^/@\s]*@", "://", number(value))
+
+
+def line(summary: Mapping[str, Any]) -> str:
+    """The counts of a summary in a line, without what is long or names a run."""
+    shown = []
+    for key, value in summary.items():
+        short = value != "" and not isinstance(value, list | float)
+        if isinstance(value, Mapping):
+            short = 0 < len(value) <= _ENTRIES and not any(
+                isinstance(item, Mapping | list) for item in value.values()
+            )
+        if short and value is not None and not key.endswith("_id"):
+            shown.append(f"{key.replace('_', ' ')}: {words(value)}")
+    return " · ".join(shown)
+
+
+def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table as HTML, that looks well on light and dark; a title may be empty."""
+    head = "".join(f'<th style="{_CELL}">{escape(name)}</th>' for name in heads)
+    body = "".join(
+        "<tr>" + "".join(f'<td style="{_CELL}">{escape(words(cell))}</td>' for cell in row)
+        + "</tr>"
+        for row in rows
+    )  # fmt: skip
+    caption = f"<p><b>{escape(title)}</b></p>" if title else ""
+    head = f"<thead><tr>{head}</tr></thead>" if any(heads) else ""
+    return f"<div>{caption}<table>{head}<tbody>{body}</tbody></table></div>"
+
+
+def folded(title: str, content: str) -> str:
+    """HTML that a reader may unfold."""
+    return f"<details><summary>{escape(title)}</summary>{content}</details>"
+
+
+def quiet(text: str) -> str:
+    """A line beside the matter, as HTML."""
+    return f'<p style="{_QUIET}">{escape(text)}</p>'
+
+
+class Progress(logging.Handler):
+    """Where each step of a run stands, in a table that a notebook keeps up to date.
+
+    While the block runs, the last line that ecg-spark logs stands below it, and every warning. Out
+    of a notebook nothing is shown, and who wants the lines configures logging.
+    """
+
+    LOGGERS = ("ecg_spark", "models", "jobs")
+
+    def __init__(self, steps: Iterable[str]) -> None:
+        super().__init__(logging.INFO)
+        self._states = dict.fromkeys(steps, _WAITS)
+        self._said, self._warnings = "", list[str]()
+        self._levels: dict[str, int] = {}
+        self._update: Callable[[str], None] | None = None
+
+    def __enter__(self) -> "Progress":
+        self._start_next()
+        self._update = _live(self._html())
+        if self._update is not None:
+            for name in self.LOGGERS:
+                logger = logging.getLogger(name)
+                self._levels[name] = logger.level
+                logger.setLevel(min(logger.level or logging.INFO, logging.INFO))
+                logger.addHandler(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for name, level in self._levels.items():
+            logging.getLogger(name).setLevel(level)
+            logging.getLogger(name).removeHandler(self)
+        if kind is not None:
+            stopped = [step for step, state in self._states.items() if state == _RUNS]
+            self._states |= dict.fromkeys(stopped, "stopped")
+            self._show()
+
+    def done(self, summary: Mapping[str, Any]) -> None:
+        """Say that a step has ended with this summary, and the next one starts."""
+        ended = summary.get("skipped") or f"done in {summary['seconds']:.0f} s"
+        self._states[str(summary["step"])], self._said = ended, ""
+        self._start_next()
+        self._show()
+
+    def _start_next(self) -> None:
+        waiting = (step for step, state in self._states.items() if state == _WAITS)
+        self._states |= dict.fromkeys(islice(waiting, 1), _RUNS)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a line that was logged."""
+        if record.levelno >= logging.WARNING:
+            self._warnings.append(record.getMessage())
+        else:
+            self._said = record.getMessage()
+        self._show()
+
+    def _show(self) -> None:
+        if self._update is not None:
+            self._update(self._html())
+
+    def _html(self) -> str:
+        return table("", ("step", ""), self._states.items()) + "".join(
+            map(quiet, [*self._warnings, *filter(None, [self._said])])
+        )
+
+
+def _live(html: str) -> Callable[[str], None] | None:
+    """Show HTML in a notebook, and return what replaces it; None out of a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    if ipython is None or not hasattr(shell, "kernel"):
+        return None
+    handle = ipython.display.display(ipython.display.HTML(html), display_id=True)
+    return lambda changed: handle.update(ipython.display.HTML(changed))

@@ -1,0 +1,140 @@
+"""What steps have published, from Python: summaries, tables as Spark frames, figures."""
+
+import base64
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import fsspec
+from pyspark.sql import DataFrame, SparkSession
+
+from ecg_spark.display import line, quiet, table
+
+FIGURES = "figures"
+"""The folder of a run that holds its figures."""
+
+_MIME = {"png": "image/png", "svg": "image/svg+xml"}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture, which a notebook shows: `content` of the kind png or svg."""
+
+    kind: str
+    content: bytes
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        text = self.content.decode() if self.kind == "svg" else _encoded(self.content)
+        return {_MIME[self.kind]: text}
+
+
+def _encoded(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+class Tables(Mapping[str, DataFrame]):
+    """The tables in the folder of a run, by name; each is read as a Spark frame when asked for."""
+
+    def __init__(self, folder: str, session: Callable[[], SparkSession]) -> None:
+        self._folder, self._session = folder, session
+
+    def __getitem__(self, name: str) -> DataFrame:
+        return self._session().read.parquet(self._paths[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __repr__(self) -> str:
+        return f"Tables({', '.join(self)})"
+
+    @cached_property
+    def _paths(self) -> dict[str, str]:
+        """The folder, or the one file, of each table."""
+        found = (name.split("/") for name in _files(self._folder, "*.parquet", "*/*.parquet"))
+        names = sorted({parts[0] for parts in found if not parts[0].startswith(".")})
+        return {name.removesuffix(".parquet"): f"{self._folder}/{name}" for name in names}
+
+
+class Figures(Mapping[str, Figure]):
+    """The figures in the folder of a run, by name."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = f"{folder}/{FIGURES}"
+
+    def __getitem__(self, name: str) -> Figure:
+        kind = self._kinds[name]
+        with fsspec.open(f"{self._folder}/{name}.{kind}", "rb") as file:
+            return Figure(kind, file.read())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kinds)
+
+    def __len__(self) -> int:
+        return len(self._kinds)
+
+    def __repr__(self) -> str:
+        return f"Figures({', '.join(self)})"
+
+    @cached_property
+    def _kinds(self) -> dict[str, str]:
+        found = _files(self._folder, *(f"*.{kind}" for kind in _MIME))
+        return dict(sorted(name.rsplit(".", 1) for name in found))
+
+
+def _files(folder: str, *patterns: str) -> list[str]:
+    """The files below a folder that match, by their paths from it on."""
+    fs, base = fsspec.core.url_to_fs(folder)
+    found = [path for pattern in patterns for path in fs.glob(f"{base}/{pattern}")]
+    return [path.split(f"{base}/", 1)[1] for path in found]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one step has published.
+
+    `summary` is what the command prints, `skipped` whether it was published already; `folder`
+    holds all of it. `tables` maps names to Spark frames, `figures` to pictures.
+    """
+
+    step: str
+    summary: dict[str, Any]
+    skipped: bool
+    folder: str
+    tables: Mapping[str, DataFrame]
+    figures: Mapping[str, Figure]
+
+    def _repr_html_(self) -> str:
+        rows = [(key.replace("_", " "), value) for key, value in self.summary.items()]
+        lists = {"tables": self.tables, "figures": self.figures}
+        said = [f"{kind}: {', '.join(names)}" for kind, names in lists.items() if names]
+        return table(self.step, ("", ""), rows) + "".join(map(quiet, said))
+
+
+class Results(Mapping[str, Result]):
+    """What was asked to be run, by the names of the steps, in their order."""
+
+    def __init__(self, results: Mapping[str, Result]) -> None:
+        self._results = dict(results)
+
+    def __getitem__(self, step: str) -> Result:
+        return self._results[step]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._results)
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def __repr__(self) -> str:
+        return f"Results({', '.join(self)})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (step, line({k: v for k, v in result.summary.items() if k != "report"}))
+            for step, result in self.items()
+        ]
+        return table("", ("step", "what it published"), rows)
