@@ -8,8 +8,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -20,9 +21,9 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 
 NEEDS = {
     "hail": {"hail"},
-    "spark": {"spark"},
-    "mlflow": {"mlflow_store"},
-    "programs": {"other_python", "torchrun", "browser", "local_cluster"},
+    "spark": {"spark", "notebook"},
+    "mlflow": {"mlflow_store", "notebook"},
+    "programs": {"other_python", "torchrun", "browser", "local_cluster", "notebook"},
 }
 """Each mark, and the fixtures that bring it."""
 
@@ -145,6 +146,31 @@ def browser() -> str:
     if found is None:
         pytest.skip("no chromium or google-chrome on this machine")
     return found
+
+
+@pytest.fixture(scope="session")
+def notebook(tmp_path_factory) -> Iterator[Callable[[Path], Any]]:
+    """A function that executes a notebook and returns it with its outputs.
+
+    All are executed in one folder and one kernel, whose names are forgotten in between: what a
+    notebook has simulated and published the next one finds.
+    """
+    from jupyter_client.manager import start_new_kernel
+    from nbclient import NotebookClient
+    from nbformat import read
+
+    folder = tmp_path_factory.mktemp("notebooks")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JUPYTER_PLATFORM_DIRS": "1"}
+    manager, client = start_new_kernel(cwd=str(folder), env=environment)
+
+    def execute(path: Path) -> Any:
+        client.execute_interactive("%reset -f", timeout=60)
+        content = read(path, as_version=4)
+        return NotebookClient(content, km=manager, timeout=600).execute()
+
+    yield execute
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
 
 
 @pytest.fixture(scope="session")
