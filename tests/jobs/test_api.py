@@ -73,12 +73,10 @@ def test_a_step_that_does_not_exist_and_a_bare_name_are_refused(study_file):
 
 def test_an_error_is_that_of_the_command_and_a_defect_shows_no_text_of_others(study_file):
     study = ecg_spark.load_study(study_file)
-    missing = study.model_copy(
-        update={"output": "elsewhere", "ecg": study.ecg.model_copy(update={"path": "no"})}
-    )
-    with pytest.raises(DataError, match="ecg.path"):
-        ecg_spark.run(missing, steps=["ingest"])
-    with pytest.raises(EcgSparkError, match="AttributeError in jobs/.* is a defect") as caught:
+    nowhere = study.ecg.model_copy(update={"path": "no"})
+    with pytest.raises(DataError, match=r"ecg\.path"):
+        ecg_spark.run(study.model_copy(update={"ecg": nowhere}), steps=["ingest"])
+    with pytest.raises(EcgSparkError, match=r"AttributeError in jobs/.* is a defect") as caught:
         ecg_spark.run(study.model_copy(update={"ecg": "of Jane"}), steps=["ingest"])
     assert "Jane" not in str(caught.value)
 
