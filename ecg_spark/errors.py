@@ -13,15 +13,13 @@ class EcgSparkError(Exception):
 
     exit_code: ClassVar[int] = 1
 
-    @property
-    def told(self) -> str:
-        """The message as users see it: files are named without where they lie, which may name
-        people."""
-        return _FOLDERS.sub("", str(self))
+    def __str__(self) -> str:
+        """The message, in which files are named without where they lie: that may name people."""
+        return _FOLDERS.sub("", super().__str__())
 
     def _render_traceback_(self) -> list[str]:
         """What a notebook shows in place of the calls that led here."""
-        return [f"{type(self).__name__}: {self.told}"]
+        return [f"{type(self).__name__}: {self}"]
 
 
 _FOLDERS = re.compile(

@@ -51,9 +51,8 @@ def ask_executors(session: SparkSession) -> None:
         yield answer
 
     context = session.sparkContext
-    assert context._jsc is not None
-    members = context._jsc.sc().getExecutorMemoryStatus().size()  # the driver is one of them
-    tasks = max(1, members - 1)
+    # As many tasks as fit at once: executors that are idle get one each, and more.
+    tasks = 1 if (context.master or "").startswith("local[") else context.defaultParallelism
     needed = f"Python {sys.version_info[0]}.{sys.version_info[1]}"
     try:
         answers = context.parallelize(range(tasks), tasks).mapPartitions(found_there).collect()

@@ -40,7 +40,8 @@ class Tables(Mapping[str, DataFrame]):
         self._folder, self._session = folder, session
 
     def __getitem__(self, name: str) -> DataFrame:
-        return self._session().read.parquet(self._paths[name])
+        reader = self._session().read.option("pathGlobFilter", "*.parquet")
+        return reader.parquet(self._paths[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._paths)

@@ -233,7 +233,7 @@ def guarded(action: Callable[[], None]) -> int:
         return 130
     except Exception as error:
         known = as_known(error)
-        print(f"ecg-spark: {known.told}", file=sys.stderr, flush=True)
+        print(f"ecg-spark: {known}", file=sys.stderr, flush=True)
         return known.exit_code
     return 0
 

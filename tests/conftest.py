@@ -155,22 +155,22 @@ def notebook(tmp_path_factory) -> Iterator[Callable[[Path], Any]]:
     All are executed in one folder and one kernel, whose names are forgotten in between: what a
     notebook has simulated and published the next one finds.
     """
-    from jupyter_client.manager import start_new_kernel
+    from jupyter_client.manager import KernelManager
     from nbclient import NotebookClient
-    from nbformat import read
+    from nbformat import read, v4
 
-    folder = tmp_path_factory.mktemp("notebooks")
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "JUPYTER_PLATFORM_DIRS": "1"}
-    manager, client = start_new_kernel(cwd=str(folder), env=environment)
+    kernel = KernelManager(transport="ipc")
+    folder = str(tmp_path_factory.mktemp("notebooks"))
+    kernel.start_kernel(cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)})
 
     def execute(path: Path) -> Any:
-        client.execute_interactive("%reset -f", timeout=60)
         content = read(path, as_version=4)
-        return NotebookClient(content, km=manager, timeout=600).execute()
+        content.cells.insert(0, v4.new_code_cell("%reset -f"))
+        NotebookClient(content, km=kernel, timeout=600).execute()
+        return content
 
     yield execute
-    client.stop_channels()
-    manager.shutdown_kernel(now=True)
+    kernel.shutdown_kernel(now=True)
 
 
 @pytest.fixture(scope="session")

@@ -10,4 +10,4 @@ def test_a_notebook_shows_one_sentence_that_names_no_folder():
 
 def test_settings_of_hails_jar_are_told_as_they_are_to_be_copied():
     text = "set spark.jars=file:///opt/x/hail.jar, spark.driver.extraClassPath=/opt/x/hail.jar"
-    assert DataError(text).told == text
+    assert str(DataError(text)) == text

@@ -23,7 +23,7 @@ for python, act in ((None, prepared), (sys.argv[1], prepared), (sys.argv[1], sta
     try:
         act(session)
     except EcgSparkError as error:
-        said.append([error.exit_code, error.told])
+        said.append([error.exit_code, str(error)])
 settings = ("parquet.columnarReaderBatchSize", "session.timeZone")
 print(json.dumps([said, [session.conf.get(f"spark.sql.{name}") for name in settings]]))
 """

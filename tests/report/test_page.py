@@ -19,6 +19,7 @@ from ecg_spark.errors import UsageError
 from ecg_spark.report import write_report
 from ecg_spark.report.flow import joined
 from ecg_spark.report.page import number
+from ecg_spark.results import Figures
 from ecg_spark.store import Store
 from tests.builders.report_biobank import (
     HOSTILE,
@@ -78,7 +79,7 @@ def reports(tmp_path_factory, mlflow_store):
     )
     store = Store(null.output_path)
     publish_genetics(store, null_bank, scores, hostile=False)
-    path = folder / "null.html"
+    path = folder / "null" / "report.html"
     summary = write_report(null, store, path)
     return planted, Report(path.read_text(encoding="utf-8"), summary, null_bank, store, path)
 
@@ -102,6 +103,17 @@ def test_report_holds_no_participant_id_or_hash(reports):
         for picture in pictures:
             content = base64.b64decode(picture)
             assert not any(name.encode() in content for name in report.bank.ids)
+
+
+def test_the_pictures_of_the_page_lie_beside_it_by_name(planted):
+    pictures = Figures(str(planted.path.parent))
+    embedded = re.findall(r"data:(image/[a-z+]+);base64,([A-Za-z0-9+/=]+)", planted.text)
+    assert len(pictures) == len(embedded)
+    assert {"manhattan", "effects", "traversals"} <= set(pictures)
+    shown = [pictures[name]._repr_mimebundle_() for name in pictures]
+    for mime, content in embedded:
+        text = content if mime == "image/png" else base64.b64decode(content).decode()
+        assert {mime: text} in shown
 
 
 def test_markup_in_names_is_escaped(planted):
