@@ -3,9 +3,9 @@
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any
 
 import numpy as np
@@ -56,17 +56,36 @@ def line(summary: Mapping[str, Any]) -> str:
     return " · ".join(shown)
 
 
+def whole(title: str, summary: Mapping[str, Any]) -> str:
+    """All of a summary as HTML; what is long can be unfolded."""
+    short, long = {}, ""
+    for key, value in summary.items():
+        name = key.replace("_", " ")
+        if isinstance(value, Mapping) and len(value) > _ENTRIES:
+            long += folded(name, table("", ("", ""), value.items()))
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            long += folded(name, table("", list(value[0]), [list(row.values()) for row in value]))
+        else:
+            short[name] = value
+    return table(title, ("", ""), short.items()) + long
+
+
 def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A table as HTML, that looks well on light and dark; a title may be empty."""
     head = "".join(f'<th style="{_CELL}">{escape(name)}</th>' for name in heads)
-    body = "".join(
-        "<tr>" + "".join(f'<td style="{_CELL}">{escape(words(cell))}</td>' for cell in row)
-        + "</tr>"
-        for row in rows
-    )  # fmt: skip
+    body = "".join(f"<tr>{''.join(map(_cell, row, _styles()))}</tr>" for row in rows)
     caption = f"<p><b>{escape(title)}</b></p>" if title else ""
     head = f"<thead><tr>{head}</tr></thead>" if any(heads) else ""
     return f"<div>{caption}<table>{head}<tbody>{body}</tbody></table></div>"
+
+
+def _styles() -> Iterator[str]:
+    yield f"{_CELL};white-space:nowrap"
+    yield from repeat(_CELL)
+
+
+def _cell(value: Any, style: str) -> str:
+    return f'<td style="{style}">{escape(words(value))}</td>'
 
 
 def folded(title: str, content: str) -> str:

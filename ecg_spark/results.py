@@ -9,7 +9,7 @@ from typing import Any
 import fsspec
 from pyspark.sql import DataFrame, SparkSession
 
-from ecg_spark.display import line, quiet, table
+from ecg_spark.display import line, quiet, table, whole
 
 FIGURES = "figures"
 """The folder of a run that holds its figures."""
@@ -109,10 +109,9 @@ class Result:
     figures: Mapping[str, Figure]
 
     def _repr_html_(self) -> str:
-        rows = [(key.replace("_", " "), value) for key, value in self.summary.items()]
         lists = {"tables": self.tables, "figures": self.figures}
         said = [f"{kind}: {', '.join(names)}" for kind, names in lists.items() if names]
-        return table(self.step, ("", ""), rows) + "".join(map(quiet, said))
+        return whole(self.step, self.summary) + "".join(map(quiet, said))
 
 
 class Results(Mapping[str, Result]):

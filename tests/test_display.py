@@ -2,7 +2,7 @@
 
 import logging
 
-from ecg_spark.display import Progress, line, table, words
+from ecg_spark.display import Progress, line, table, whole, words
 from ecg_spark.study import Study
 from tests.builders.study_file import MINIMAL
 
@@ -17,6 +17,14 @@ def test_a_line_has_the_counts_of_a_summary_and_not_what_is_long():
     summary = {"n_in": 12, "run_id": "4b48", "icc": [0.9], "loci": {"vae": 3}, "seconds": 1.5}
     summary |= {"lambda": {f"vae_{k:02d}": 1.0 for k in range(20)}}
     assert line(summary) == "n in: 12 · loci: vae 3"
+
+
+def test_what_is_long_in_a_summary_can_be_unfolded():
+    filters = [{"filter": "call rate", "samples": 90}]
+    shown, *rest = whole("genotypes", {"samples": 90, "filters": filters}).split("<details>")
+    assert "90" in shown
+    assert "call rate" not in shown
+    assert "call rate" in rest[0]
 
 
 def test_markup_in_names_is_escaped():
