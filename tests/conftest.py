@@ -27,6 +27,15 @@ NEEDS = {
 }
 """Each mark, and the fixtures that bring it."""
 
+FEW_ROWS = {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.shuffle.partitions": "2",
+}
+"""What pays for many rows and costs half of a query of a few is off: code made for each query, and
+a plan that is made anew after each of its stages."""
+
 # The same cases in every run, so that a failure speaks of the change: others are drawn with
 # --hypothesis-profile=default.
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None)
@@ -65,12 +74,8 @@ def spark():
     from ecg_spark.session import spark_session
 
     session = spark_session("ecg-spark tests", driver_memory="3g", progress=False)
-    # What pays for many rows and costs half of a query of a few: code made for each query, and a
-    # plan that is made anew after each of its stages.
-    session.conf.set("spark.sql.codegen.wholeStage", "false")
-    session.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")
-    session.conf.set("spark.sql.adaptive.enabled", "false")
-    session.conf.set("spark.sql.shuffle.partitions", "2")
+    for key, value in FEW_ROWS.items():
+        session.conf.set(key, value)
     yield session
     session.stop()
 
@@ -159,9 +164,12 @@ def notebook(tmp_path_factory) -> Iterator[Callable[[Path], Any]]:
     from nbclient import NotebookClient
     from nbformat import read, v4
 
-    kernel = KernelManager(transport="ipc")
-    folder = str(tmp_path_factory.mktemp("notebooks"))
-    kernel.start_kernel(cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    folder, settings = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("settings")
+    defaults = "".join(f"{key} {value}\n" for key, value in FEW_ROWS.items())
+    (settings / "spark-defaults.conf").write_text(defaults)
+    own = {"PYTHONPATH": str(ROOT), "SPARK_CONF_DIR": str(settings)}
+    kernel = KernelManager()
+    kernel.start_kernel(cwd=str(folder), env=os.environ | own)
 
     def execute(path: Path) -> Any:
         content = read(path, as_version=4)
