@@ -71,7 +71,7 @@ def _init(options: argparse.Namespace) -> None:
 
 
 def _simulate(options: argparse.Namespace) -> None:
-    print_line(simulate(options.out, options.participants, options.variants, options.seed))
+    print_line(simulate(options))
 
 
 def _sweep(options: argparse.Namespace) -> None:
