@@ -31,18 +31,13 @@ truth: truth.json
 """
 
 
-def simulate(options: argparse.Namespace) -> dict[str, Any]:
-    """Write a simulated biobank and its study file; done already, it stays."""
+def simulate(
+    out: Path, participants: int, variants: int, seed: int, hearts: Path | None = None
+) -> dict[str, Any]:
+    """Write a simulated biobank and its study file into `out`; done already, it stays."""
     spark = spark_session("ecg-spark simulate")
-    out, seed = options.out, options.seed
-    summary = simulate_biobank(
-        spark,
-        out,
-        participants=options.participants,
-        variants=options.variants,
-        seed=seed,
-        hearts=options.hearts,
-    )
+    size = {"participants": participants, "variants": variants}
+    summary = simulate_biobank(spark, out, **size, seed=seed, hearts=hearts)
     study = out / "study.yaml"
     if not study.exists():
         study.write_text(STUDY.format(seed=seed), encoding="utf-8")
@@ -54,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="jobs/simulate.py", description=__doc__)
     add_options(parser)
     options = parser.parse_args(arguments)
-    return guarded(lambda: print_line(simulate(options)))
+    return guarded(lambda: print_line(simulate(**vars(options))))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
