@@ -1,15 +1,17 @@
 """Discovery on real hearts: variants planted on recordings, found by latents and by their peers.
 
     python tests/bench/bench_hearts.py FOLDER [--people 4000] [--variants 20000] [--seeds 3]
-        [--models ours,pca,mregle,traits] [--updates 6000] [--workers 2]
+        [--models ours,pca,mregle,traits,convolutional] [--updates 6000] [--latents 20]
+        [--workers 2]
 
 FOLDER is what generate_deepfake.py wrote. Each seed draws people, their genomes and which variants
 act as `ecg-spark simulate --hearts` does: the signals of recordings are changed by them, age, sex,
 body mass and ancestry, then averaged. Each design is trained on 85 % of the people and encodes all.
 Its latents, made normal by ranks, are tested on every variant with age, sex, BMI and ancestry as
 covariates: singly at 5e-8 over their number, together (chi-squared over decorrelated latents) at
-5e-8, or by either. A locus is a block of linkage; one in which nothing was planted is false. What
-was planted and averaged is kept in FOLDER.
+5e-8, or by either. `convolutional` is the product with the decoder of bench_decoders. A locus is a
+block of linkage; one in which nothing was planted is false. What was planted and averaged is kept
+in FOLDER.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from bench_decoders import Convolutional, as_the_product
 from bench_peers import MODELS
 from scipy import stats
 
@@ -30,10 +33,11 @@ from ecg_spark.simulate.heart import to_twelve_leads
 from ecg_spark.simulate.people import people_of_chunk, plant
 from ecg_spark.simulate.recorded import CHANGES, changed
 from models.encoding.fold_encoder import independent_leads
+from models.network.vae import VAE
 
 TRAITS = ("heart_rate_bpm", "pr_ms", "p_ms", "qrs_ms", "qt_ms", "qtc_ms", "axis_deg")
 """Those of ecg_spark.tables.TRAIT_NAMES, which needs Spark."""
-LEVEL, LARGE, LATENTS, BATCH = 5e-8, 0.05, 20, 64
+LEVEL, LARGE, BATCH = 5e-8, 0.05, 64
 
 
 def planted_beats(folder, seed, people, variants, workers):
@@ -155,7 +159,9 @@ class Discovery:
             line[f"large_{name}"] = len(found & large)
             line[f"all_{name}"] = len(found & set(at.values()))
             line[f"false_{name}"] = len(found - set(at.values()))
-        varying = self.dosages.std(axis=1) > 0
+        missed = {one.parameter for one, block in at.items() if block in large - found}
+        line["missed_by_either"] = " ".join(sorted(missed))
+        varying = self.dosages.std(axis=1) > 1e-3
         lam = np.median(z[varying] ** 2, axis=0) / stats.chi2.ppf(0.5, 1)
         return line | {"mean_lambda": round(float(lam.mean()), 3)}
 
@@ -164,10 +170,12 @@ def _by_ranks(y):
     return stats.norm.ppf((stats.rankdata(y) - 0.375) / (len(y) + 0.25))
 
 
-def latents(name, beats, seed, updates):
+def encoded(name, beats, seed, latents, updates):
     """Latents of everybody by a design that was trained on 85 % of them."""
     validation, training = np.split(beats, [round(0.15 * len(beats))])
-    return MODELS[name](training, validation, LATENTS, updates, BATCH, seed)(beats)[0]
+    with as_the_product(Convolutional if name == "convolutional" else VAE):
+        train = MODELS["ours" if name == "convolutional" else name]
+        return train(training, validation, latents, updates, BATCH, seed)(beats)[0]
 
 
 def main():
@@ -180,6 +188,7 @@ def main():
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--models", default="ours,pca,mregle,traits")
     parser.add_argument("--updates", type=int, default=6000)
+    parser.add_argument("--latents", type=int, default=20)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     for seed in range(options.first, options.first + options.seeds):
@@ -189,10 +198,14 @@ def main():
         )
         discovery = Discovery(seed, options.variants, options.people, rows, covariates)
         by = {"traits": lambda own=traits: own}
-        by |= {name: partial(latents, name, beats, seed, options.updates) for name in MODELS}
+        by |= {
+            name: partial(encoded, name, beats, seed, options.latents, options.updates)
+            for name in (*MODELS, "convolutional")
+        }
         for name in options.models.split(","):
             started = time.time()
-            line = {"model": name, "seed": seed, "people": len(rows)} | discovery.of(by[name]())
+            line = {"model": name, "seed": seed, "people": len(rows), "latents": options.latents}
+            line |= discovery.of(by[name]())
             print(json.dumps(line | {"seconds": round(time.time() - started)}), flush=True)
 
 

@@ -39,7 +39,7 @@ def beat_of(signal):
 @pytest.fixture(scope="module")
 def people():
     """Strips with their average beats."""
-    strips = [strip(seed) for seed in range(12)]
+    strips = [strip(seed) for seed in range(6)]
     return [(signal, beat_of(signal)) for signal in strips]
 
 
@@ -72,7 +72,7 @@ def test_a_time_or_axis_changes_by_what_was_planted_and_no_other_interval_does(p
 @pytest.mark.parametrize("name", [one.name for one in CHANGES if not one.seen_by_interval])
 def test_a_change_of_shape_changes_the_beat_and_no_interval(people, name):
     value = float(next(one for one in CHANGES if one.name == name).value(np.array(2.0)))
-    for signal, beat in people[:6]:
+    for signal, beat in people[:2]:
         after = beat_of(changed(signal, beat, NONE | {name: value}))
         assert np.abs(after.signal_mv - beat.signal_mv).max() > 0.015
     for trait in INTERVALS.values():
@@ -80,7 +80,7 @@ def test_a_change_of_shape_changes_the_beat_and_no_interval(people, name):
 
 
 @given(st.integers(0, 50), st.lists(st.floats(-6, 6), min_size=16, max_size=16))
-@settings(max_examples=25)
+@settings(max_examples=10)
 def test_however_large_the_changes_waves_keep_their_order(seed, scores):
     signal = strip(seed)
     change = {
