@@ -67,7 +67,8 @@ def _init(options: argparse.Namespace) -> None:
 
 
 def _simulate(options: argparse.Namespace) -> None:
-    print_line(simulate(options.out, options.participants, options.variants, options.seed))
+    sizes = options.participants, options.variants, options.seed
+    print_line(simulate(options.out, *sizes, options.hearts))
 
 
 def _sweep(options: argparse.Namespace) -> None:

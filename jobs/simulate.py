@@ -1,4 +1,4 @@
-"""spark-submit jobs/simulate.py --participants N --variants M --out DIR [--seed S]."""
+"""spark-submit jobs/simulate.py --participants N --variants M --out DIR [--hearts FOLDER]."""
 
 import argparse
 import sys
@@ -31,10 +31,13 @@ truth: truth.json
 """
 
 
-def simulate(out: Path, participants: int, variants: int, seed: int) -> dict[str, Any]:
+def simulate(
+    out: Path, participants: int, variants: int, seed: int, hearts: Path | None = None
+) -> dict[str, Any]:
     """Write a simulated biobank and its study file into `out`; done already, it stays."""
     spark = spark_session("ecg-spark simulate")
-    summary = simulate_biobank(spark, out, participants=participants, variants=variants, seed=seed)
+    size = {"participants": participants, "variants": variants}
+    summary = simulate_biobank(spark, out, **size, seed=seed, hearts=hearts)
     study = out / "study.yaml"
     if not study.exists():
         study.write_text(STUDY.format(seed=seed), encoding="utf-8")
@@ -46,11 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="jobs/simulate.py", description=__doc__)
     add_options(parser)
     options = parser.parse_args(arguments)
-    return guarded(
-        lambda: print_line(
-            simulate(options.out, options.participants, options.variants, options.seed)
-        )
-    )
+    return guarded(lambda: print_line(simulate(**vars(options))))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +58,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--variants", type=_positive, required=True)
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
     parser.add_argument("--seed", type=_positive, default=1)
+    parser.add_argument(
+        "--hearts", type=Path, help="a folder of recordings that serve as the participants' hearts"
+    )
 
 
 def _positive(text: str) -> int:

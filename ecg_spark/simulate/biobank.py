@@ -8,6 +8,9 @@
     OUT/truth_parameters.parquet/   participant_id, population, each parameter and its score
     OUT/truth.json                  everything that was planted; written last
 
+Hearts are drawn (`heart.py`), or are those of recordings in a folder (`hearts.py`), of which the
+signal is changed (`recorded.py`): then truth_parameters are the changes, and no file is damaged.
+
 The folder must lie on a file system that all executors share. Every file follows from the seed:
 neither the number of tasks nor their order matters, and a task that runs twice writes the same.
 """
@@ -16,6 +19,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +44,8 @@ from ecg_spark.simulate.genotypes import (
     n_chunks,
     poor_samples,
 )
-from ecg_spark.simulate.heart import PARAMETERS
+from ecg_spark.simulate.heart import PARAMETERS, Parameter
+from ecg_spark.simulate.hearts import FILES_PER_TASK, assign, recordings_in, survey
 from ecg_spark.simulate.people import (
     People,
     Planted,
@@ -50,7 +55,15 @@ from ecg_spark.simulate.people import (
     people_of_chunk,
     plant,
 )
-from ecg_spark.simulate.visits import REASONS, Defect, choose_defects, recordings_of
+from ecg_spark.simulate.recorded import CHANGES
+from ecg_spark.simulate.visits import (
+    REASONS,
+    Defect,
+    choose_defects,
+    recorded_visits,
+    recordings_of,
+)
+from ecg_spark.store import fingerprint
 
 MIN_VARIANTS = 200
 _BLOCKS_PER_TASK = 8
@@ -61,36 +74,74 @@ _HEADERS = {
     "genotypes.fam": b"",
     "genotypes.sample": b"ID_1 ID_2 missing\n0 0 0\n",
 }
+_HEARTS = "hearts"
+_RHYTHMS = {"atrial_fibrillation": "fibrillation", "ventricular_ectopy": "ventricular_ectopy"}
 _TRUTH_NOTES = {
     "effect_allele": "ALT; beta is the change of the parameter's score (variance 1) by one allele",
     "variance_explained": "part of the score's variance in the population, by construction of beta",
     "variance_explained_measured": "squared correlation with the score over these participants",
     "value": "floor + median * exp(spread * score) if log, else median + spread * score",
 }
+_NOTES_OF_RECORDED = {
+    "variance_explained": "part of the variance of a trait of the heart that differs between the "
+    "recorded hearts as much as 'spread' says, by construction of beta; not measured",
+    "value": "what is changed of the recorded signal: median * exp(spread * score) if log, else "
+    "spread * score",
+}
+
+
+@dataclass(frozen=True)
+class _Biobank:
+    """What every task needs to know."""
+
+    out: Path
+    genome: Genome
+    planted: list[Planted]
+    defects: dict[int, Defect]
+    participants: int
+    hearts: Path | None
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return PARAMETERS if self.hearts is None else CHANGES
 
 
 def simulate_biobank(
-    spark: SparkSession, out: Path, *, participants: int, variants: int, seed: int
+    spark: SparkSession,
+    out: Path,
+    *,
+    participants: int,
+    variants: int,
+    seed: int,
+    hearts: Path | None = None,
 ) -> dict[str, Any]:
     """Write a biobank of so many participants and variants into the folder `out`.
 
+    `hearts` is a folder of recordings that are the participants' hearts; without it they are drawn.
     Returns the counts. A folder that already holds this very biobank is left as it is; an
-    unfinished one is made again. Raises `UsageError` for too few participants or variants and for
-    a folder that holds anything else.
+    unfinished one is made again. Raises `UsageError` for too few participants, variants or hearts
+    and for a folder that holds anything else.
     """
     if participants < 1 or variants < MIN_VARIANTS:
         raise UsageError(
             f"A simulated biobank needs at least 1 participant and {MIN_VARIANTS} variants."
         )
-    settings = {"participants": participants, "variants": variants, "seed": seed}
+    settings: dict[str, Any] = {"participants": participants, "variants": variants, "seed": seed}
+    files, owners = ([], []) if hearts is None else recordings_in(hearts)
+    if hearts is not None:
+        settings["hearts"] = fingerprint(files, owners)
     if _claim(out, settings):
         return _summary(json.loads((out / "truth.json").read_text(encoding="utf-8")))
     genome = make_genome(seed, variants)
-    planted = plant(genome)
-    defects = choose_defects(seed, participants)
+    if hearts is None:
+        biobank = _Biobank(out, genome, plant(genome), choose_defects(seed, participants),
+                           participants, None)  # fmt: skip
+    else:
+        biobank = _Biobank(out, genome, plant(genome, CHANGES), {}, participants, hearts)
+        _choose_hearts(spark, biobank, files, owners)
 
     def people_task(chunk: int) -> dict[str, Any]:
-        return _write_chunk(out, genome, planted, defects, chunk, participants)
+        return _write_chunk(biobank, chunk)
 
     def genotype_task(task: int) -> dict[str, Any]:
         return _write_blocks(out, genome, task, participants)
@@ -105,12 +156,30 @@ def simulate_biobank(
     for suffix, head in heads.items():
         _join(out, f"genotypes.{suffix}", head, n_genotype_tasks)
     shutil.rmtree(out / _PARTS)
-    truth = _truth(genome, planted, settings, chunks)
+    truth = _truth(biobank, settings, chunks)
     _write(out / "truth.json", json.dumps(truth, indent=1).encode())
     return _summary(truth)
 
 
-def _claim(out: Path, settings: dict[str, int]) -> bool:
+def _choose_hearts(
+    spark: SparkSession, biobank: _Biobank, files: list[str], owners: list[str | None]
+) -> None:
+    """Read every recording once, and write down for each chunk whose hearts are whose."""
+    hearts = biobank.hearts
+    assert hearts is not None
+
+    def task(number: int) -> dict[str, Any]:
+        start = number * FILES_PER_TASK
+        return survey(hearts, files[start : start + FILES_PER_TASK])
+
+    surveys = _run_tasks(spark, -(-len(files) // FILES_PER_TASK), task)
+    chosen = assign(hearts, files, owners, surveys, biobank.participants, biobank.genome.seed)
+    for chunk in range(n_chunks(biobank.participants)):
+        own = chosen[chunk * CHUNK : (chunk + 1) * CHUNK]
+        _write(_part(biobank.out, _HEARTS, chunk), json.dumps(own).encode())
+
+
+def _claim(out: Path, settings: dict[str, Any]) -> bool:
     """Mark the folder as this biobank's; returns whether it is there already, complete."""
     mark = out / "simulation.json"
     try:
@@ -183,18 +252,15 @@ def _write_blocks(out: Path, genome: Genome, task: int, participants: int) -> di
     return {}
 
 
-def _write_chunk(
-    out: Path,
-    genome: Genome,
-    planted: list[Planted],
-    defects: dict[int, Defect],
-    chunk: int,
-    participants: int,
-) -> dict[str, Any]:
+def _write_chunk(biobank: _Biobank, chunk: int) -> dict[str, Any]:
     """Write everything of a chunk's participants; returns what the truth file counts."""
-    people = people_of_chunk(genome, planted, chunk)
+    out, genome, participants = biobank.out, biobank.genome, biobank.participants
+    people = people_of_chunk(genome, biobank.planted, chunk, biobank.parameters)
     n = min(CHUNK, participants - chunk * CHUNK)
     ids = [participant_id(genome.seed, int(index)) for index in people.index[:n]]
+    hearts: list[list[str]] = []
+    if biobank.hearts is not None:
+        hearts = json.loads(_part(out, _HEARTS, chunk).read_bytes())
     rows: dict[str, list[str]] = {name: [] for name in _HEADERS}
     formats: dict[str, int] = {}
     faulty: list[dict[str, str]] = []
@@ -204,14 +270,20 @@ def _write_chunk(
         rows["participants.csv"].append(f"{name},{people.age[k]},{sex},{people.bmi[k]:.1f}\n")
         rows["genotypes.fam"].append(f"{name}\t{name}\t0\t0\t{2 - sex}\t-9\n")
         rows["genotypes.sample"].append(f"{name} {name} 0\n")
-        defect = defects.get(int(people.index[k]))
-        for one in recordings_of(genome.seed, people, k, defect):
+        if biobank.hearts is None:
+            defect = biobank.defects.get(int(people.index[k]))
+            visits = recordings_of(genome.seed, people, k, defect)
+        else:
+            paths = [biobank.hearts / path for path in hearts[k]]
+            visits = recorded_visits(genome.seed, people, k, paths)
+        for one in visits:
             for file, content in one.files.items():
                 _write(out / "ecg" / file, content)
             rows["manifest.csv"].append(f"{one.uri},{name},{one.acquired_at.isoformat()}\n")
             formats[one.format.name] = formats.get(one.format.name, 0) + 1
-            fibrillating += one.rhythm.fibrillation
-            ventricular += bool(one.rhythm.ventricular.any())
+            if one.rhythm is not None:
+                fibrillating += one.rhythm.fibrillation
+                ventricular += bool(one.rhythm.ventricular.any())
             if one.defect is not None:
                 reason = REASONS[one.defect].value
                 faulty.append({"uri": one.uri, "kind": one.defect.value, "reason": reason})
@@ -228,7 +300,7 @@ def _write_chunk(
         "parent_offspring": _inside(family.parent_offspring, n),
         "population": np.bincount(people.population[:n], minlength=2).tolist(),
         "poor_samples": int(poor_samples(genome.seed, chunk)[:n].sum()),
-        "sums": _sums(people, planted, n).tolist(),
+        "sums": _sums(people, biobank.planted, n).tolist(),
     }
 
 
@@ -240,7 +312,7 @@ def _write_parameters(out: Path, people: People, ids: list[str], chunk: int) -> 
     n = len(ids)
     columns: dict[str, Any] = {"participant_id": ids, "population": people.population[:n]}
     columns |= {name: value[:n] for name, value in people.hearts.items()}
-    columns |= {f"{p.name}_score": people.scores[:n, k] for k, p in enumerate(PARAMETERS)}
+    columns |= {f"{p.name}_score": people.scores[:n, k] for k, p in enumerate(people.parameters)}
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns), sink)
     path = out / "truth_parameters.parquet" / f"part-{chunk:06d}.parquet"
@@ -249,18 +321,16 @@ def _write_parameters(out: Path, people: People, ids: list[str], chunk: int) -> 
 
 def _sums(people: People, planted: list[Planted], n: int) -> np.ndarray:
     """Per planted variant the sums of 1, g, z, g², z² and gz, [planted, 6]."""
-    names = [p.name for p in PARAMETERS]
+    names = [p.name for p in people.parameters]
     g = people.dosages[:n].astype(float)
     z = people.scores[:n][:, [names.index(one.parameter) for one in planted]]
     return np.stack([np.ones_like(g), g, z, g * g, z * z, g * z]).sum(axis=1).T
 
 
 def _truth(
-    genome: Genome,
-    planted: list[Planted],
-    settings: dict[str, int],
-    chunks: list[dict[str, Any]],
+    biobank: _Biobank, settings: dict[str, Any], chunks: list[dict[str, Any]]
 ) -> dict[str, Any]:
+    genome, drawn = biobank.genome, biobank.hearts is None
     n, g, z, gg, zz, gz = np.sum([chunk["sums"] for chunk in chunks], axis=0).T
     with np.errstate(divide="ignore", invalid="ignore"):
         measured = (gz - g * z / n) ** 2 / ((gg - g * g / n) * (zz - z * z / n))
@@ -280,8 +350,7 @@ def _truth(
             "recordings": sum(formats.values()),
             "by_format": formats,
             "corrupt": {kind.value: sum(c["kind"] == kind for c in corrupt) for kind in Defect},
-            "atrial_fibrillation": total("fibrillation"),
-            "ventricular_ectopy": total("ventricular_ectopy"),
+            **({key: total(of) for key, of in _RHYTHMS.items()} if drawn else {}),
             "sibling_pairs": total("siblings"),
             "parent_offspring_pairs": total("parent_offspring"),
             "poor_samples": total("poor_samples"),
@@ -294,13 +363,13 @@ def _truth(
             "fst": FST,
             "participants": np.sum([chunk["population"] for chunk in chunks], axis=0).tolist(),
         },
-        "notes": _TRUTH_NOTES,
+        "notes": _TRUTH_NOTES if drawn else _TRUTH_NOTES | _NOTES_OF_RECORDED,
         "planted": [
             describe_planted(genome, one)
-            | {"variance_explained_measured": float(r2) if np.isfinite(r2) else None}
-            for one, r2 in zip(planted, measured, strict=True)
+            | {"variance_explained_measured": float(r2) if drawn and np.isfinite(r2) else None}
+            for one, r2 in zip(biobank.planted, measured, strict=True)
         ],
-        "parameters": describe_parameters(),
+        "parameters": describe_parameters(biobank.parameters),
         "corrupt": corrupt,
     }
 

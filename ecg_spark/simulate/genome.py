@@ -41,6 +41,7 @@ class Stream(IntEnum):
     VISIT = 8
     DEFECTS = 9
     NOISE = 10
+    HEARTS = 11
 
 
 def stream(seed: int, purpose: Stream, *index: int) -> np.random.Generator:

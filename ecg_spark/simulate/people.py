@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from ecg_spark.simulate.genome import POPULATION_SHARES, Genome, Stream, stream
 from ecg_spark.simulate.genotypes import CHUNK, families, true_dosages
-from ecg_spark.simulate.heart import PARAMETERS, Hearts, hearts_from_scores
+from ecg_spark.simulate.heart import PARAMETERS, Hearts, Parameter
+from ecg_spark.simulate.recorded import CHANGES
 
 _MAIN_SHARE = (0.055, 0.085)  # of a parameter's variance, explained by its main variant
 _MINOR_SHARE = (0.01, 0.03)
@@ -36,7 +37,8 @@ class Planted:
 class People:
     """The 128 participants of a chunk: one array of shape [128] each, `scores` [128, parameters].
 
-    `sex` is 1 in men and 0 in women; `dosages` [128, planted] are true ALT counts.
+    `sex` is 1 in men and 0 in women; `dosages` [128, planted] are true ALT counts. `parameters` are
+    what the scores are of: the hearts, or what is changed of recorded ones.
     """
 
     index: NDArray[np.int64]
@@ -47,14 +49,15 @@ class People:
     scores: NDArray[np.float64]
     dosages: NDArray[np.int8]
     fibrillation: NDArray[np.bool_]
+    parameters: tuple[Parameter, ...]
 
     @property
     def hearts(self) -> Hearts:
-        """The hearts' parameters in their units, each [128]."""
-        return hearts_from_scores(self.scores)
+        """The parameters in their units, each [128]."""
+        return {p.name: p.value(self.scores[:, k]) for k, p in enumerate(self.parameters)}
 
 
-def plant(genome: Genome) -> list[Planted]:
+def plant(genome: Genome, parameters: tuple[Parameter, ...] = PARAMETERS) -> list[Planted]:
     """Choose the variants that act: for each parameter a main one and up to two minor ones.
 
     Each has a block of linkage of its own, is at least 10 % frequent in both alleles and is typed
@@ -65,7 +68,7 @@ def plant(genome: Genome) -> list[Planted]:
     usable = [usable[k] for k in rng.permutation(len(usable))]
     planted = []
     for rank in range(1 + _MINOR_PER_PARAMETER):
-        for parameter in PARAMETERS:
+        for parameter in parameters:
             share = float(rng.uniform(*(_MINOR_SHARE if rank else _MAIN_SHARE)))
             sign = float(rng.choice([-1, 1]))
             if usable:
@@ -89,24 +92,32 @@ def _middle_variants(genome: Genome) -> list[int | None]:
     return chosen
 
 
-def people_of_chunk(genome: Genome, planted: list[Planted], chunk: int) -> People:
+def people_of_chunk(
+    genome: Genome,
+    planted: list[Planted],
+    chunk: int,
+    parameters: tuple[Parameter, ...] = PARAMETERS,
+) -> People:
     """The participants of a chunk, from their covariates to the scores of their hearts.
 
     A score is the sum of planted variants, age, sex, BMI, ancestry and chance, which makes up
-    what is missing to a variance of 1.
+    what is missing to a variance of 1. Of `CHANGES` it has no part of chance: there the recorded
+    hearts differ as they do.
     """
     rng = stream(genome.seed, Stream.PEOPLE, chunk)
     population = families(genome.seed, chunk).participant_population
     age = np.clip(np.rint(rng.normal(_AGE_MEAN, _AGE_SD, CHUNK)), *_AGE_RANGE).astype(int)
     sex = rng.integers(0, 2, CHUNK)
     bmi_score = rng.standard_normal(CHUNK)
-    chance = rng.standard_normal((CHUNK, len(PARAMETERS)))
+    chance = rng.standard_normal((CHUNK, len(parameters)))
+    if parameters is CHANGES:
+        chance[:] = 0
     fibrillation = rng.random(CHUNK) < 0.012 * np.exp((age - _AGE_MEAN) / 8) * (1 + 0.4 * sex)
     dosages = planted_dosages(genome, planted, chunk)
     age_score = (age - _AGE_MEAN) / _AGE_SD
     covariates = np.stack([age_score, sex - 0.5, bmi_score, population - POPULATION_SHARES[1]])
-    scores = np.empty((CHUNK, len(PARAMETERS)))
-    for k, parameter in enumerate(PARAMETERS):
+    scores = np.empty((CHUNK, len(parameters)))
+    for k, parameter in enumerate(parameters):
         effects = np.array([parameter.age, parameter.sex, parameter.bmi, parameter.ancestry])
         acting = [j for j, one in enumerate(planted) if one.parameter == parameter.name]
         genes = sum(
@@ -125,6 +136,7 @@ def people_of_chunk(genome: Genome, planted: list[Planted], chunk: int) -> Peopl
         scores=scores,
         dosages=dosages,
         fibrillation=fibrillation,
+        parameters=parameters,
     )
 
 
@@ -162,10 +174,10 @@ def describe_planted(genome: Genome, one: Planted) -> dict[str, object]:
 
 def parameter_class(name: str) -> str:
     """`interval` where a conventional interval or rate reads the parameter, else `morphology`."""
-    parameter = next(p for p in PARAMETERS if p.name == name)
+    parameter = next(p for p in PARAMETERS + CHANGES if p.name == name)
     return "interval" if parameter.seen_by_interval else "morphology"
 
 
-def describe_parameters() -> list[dict[str, object]]:
+def describe_parameters(parameters: tuple[Parameter, ...]) -> list[dict[str, object]]:
     """Every parameter as the truth file says it."""
-    return [asdict(p) | {"class": parameter_class(p.name)} for p in PARAMETERS]
+    return [asdict(p) | {"class": parameter_class(p.name)} for p in parameters]

@@ -4,19 +4,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_spark.ecg.recording import INDEPENDENT_LEADS, Reason
+from ecg_spark.ecg import average_beat, read_recording
+from ecg_spark.ecg.filtering import resample
+from ecg_spark.ecg.recording import INDEPENDENT_LEADS, INDEPENDENT_ROWS, Reason
 from ecg_spark.simulate.files import CARDIOSOFT, FORMATS, NO_VALUE, FileFormat, Files, Visit
 from ecg_spark.simulate.genome import Stream, stream
 from ecg_spark.simulate.heart import Hearts, qt_ms
 from ecg_spark.simulate.noise import noise_mv
 from ecg_spark.simulate.people import People, participant_id
+from ecg_spark.simulate.recorded import changed
 from ecg_spark.simulate.rhythm import RATE_HZ, SAMPLES, Rhythm, draw_rhythm, session_heart, strip_mv
 
 NAMES_PER_PARTICIPANT = 4  # up to three visits and a copy
+VISITS = 4
+"""As many of a person's recordings as have a name become visits."""
+
 _SECOND_VISIT, _THIRD_VISIT = 0.15, 0.02
 _FIRST_DAY = datetime(2014, 5, 1, 8)
 _DEFECT_SHARE = 0.0015  # of participants, for each kind
@@ -52,7 +59,8 @@ class Recorded:
     """One recording as it lies in the folder.
 
     `uri` is the file that describes it, `files` name to content, `samples` what was stored before
-    any defect of the file, in the file format's units; `defect` is None in a sound one.
+    any defect of the file, in the file format's units; `defect` is None in a sound one, `rhythm`
+    of a recorded heart.
     """
 
     uri: str
@@ -61,7 +69,7 @@ class Recorded:
     acquired_at: datetime
     format: FileFormat
     samples: NDArray[np.int16]
-    rhythm: Rhythm
+    rhythm: Rhythm | None
     defect: Defect | None
 
 
@@ -88,16 +96,47 @@ def recordings_of(
     rng = stream(seed, Stream.VISIT, index)
     again = rng.random()
     n_visits = 1 + (again < _SECOND_VISIT) + (again < _THIRD_VISIT)
-    when = _FIRST_DAY + timedelta(
-        days=int(rng.integers(0, 1800)), seconds=int(rng.integers(0, 9 * 3600))
-    )
+    when = _first_day(rng)
     heart = {name: value[row : row + 1] for name, value in people.hearts.items()}
     for visit in range(n_visits):
         chance = stream(seed, Stream.NOISE, index, visit)
         visit_defect = defect if visit == n_visits - 1 else None
         number = NAMES_PER_PARTICIPANT * index + visit
         yield from _record(chance, people, row, heart, when, number, visit_defect, seed)
-        when += timedelta(days=int(rng.integers(500, 1500)), seconds=int(rng.integers(-3600, 3600)))
+        when += _time_between(rng)
+
+
+def recorded_visits(seed: int, people: People, row: int, paths: list[Path]) -> Iterator[Recorded]:
+    """A participant's recordings as their planted variants and covariates change them.
+
+    `paths` are the files of one person's recordings, at most `VISITS`, of which each becomes a
+    visit: its signal at 500 Hz, with the changes of `people.hearts`.
+    """
+    index = int(people.index[row])
+    rng = stream(seed, Stream.VISIT, index)
+    when = _first_day(rng)
+    change = {name: float(value[row]) for name, value in people.hearts.items()}
+    for visit, path in enumerate(paths):
+        recording = read_recording(path)
+        eight = recording.signal_mv[INDEPENDENT_ROWS]
+        at_500_hz = resample(eight, recording.sampling_rate_hz, RATE_HZ).astype(np.float64)
+        signal = changed(at_500_hz, average_beat(recording), change)
+        file_format = FORMATS[rng.integers(len(FORMATS))]
+        samples = file_format.samples(signal)
+        named = _visit(seed, people, row, NAMES_PER_PARTICIPANT * index + visit, signal, when, {})
+        files = file_format.write(named, samples, file_format.microvolts_per_unit)
+        yield _recorded(named, file_format, samples, None, files, None)
+        when += _time_between(rng)
+
+
+def _first_day(rng: np.random.Generator) -> datetime:
+    return _FIRST_DAY + timedelta(
+        days=int(rng.integers(0, 1800)), seconds=int(rng.integers(0, 9 * 3600))
+    )
+
+
+def _time_between(rng: np.random.Generator) -> timedelta:
+    return timedelta(days=int(rng.integers(500, 1500)), seconds=int(rng.integers(-3600, 3600)))
 
 
 def _record(
@@ -123,16 +162,7 @@ def _record(
     if defect is Defect.FLAT_LEAD:
         signal[INDEPENDENT_LEADS.index("V3")] = 0
     samples = file_format.samples(signal)
-    visit = Visit(
-        name=f"{number:08d}",
-        signal_mv=signal,
-        sampling_rate_hz=int(RATE_HZ),
-        participant_id=participant_id(seed, int(people.index[row])),
-        acquired_at=when,
-        age=int(people.age[row]),
-        sex=int(people.sex[row]),
-        measured=_measured(rng, day, rhythm),
-    )
+    visit = _visit(seed, people, row, number, signal, when, _measured(rng, day, rhythm))
     damaged = _damage(rng, file_format, visit, samples, defect)
     yield _recorded(
         visit, file_format, samples, rhythm, damaged, None if _is_original(defect) else defect
@@ -143,6 +173,27 @@ def _record(
         yield _recorded(copy, file_format, samples, rhythm, files, defect)
 
 
+def _visit(
+    seed: int,
+    people: People,
+    row: int,
+    number: int,
+    signal: NDArray[np.float64],
+    when: datetime,
+    measured: dict[str, int],
+) -> Visit:
+    return Visit(
+        name=f"{number:08d}",
+        signal_mv=signal,
+        sampling_rate_hz=int(RATE_HZ),
+        participant_id=participant_id(seed, int(people.index[row])),
+        acquired_at=when,
+        age=int(people.age[row]),
+        sex=int(people.sex[row]),
+        measured=measured,
+    )
+
+
 def _is_original(defect: Defect | None) -> bool:
     return defect is None or defect is Defect.DUPLICATE
 
@@ -151,7 +202,7 @@ def _recorded(
     visit: Visit,
     file_format: FileFormat,
     samples: NDArray[np.int16],
-    rhythm: Rhythm,
+    rhythm: Rhythm | None,
     files: Files,
     defect: Defect | None,
 ) -> Recorded:

@@ -20,17 +20,13 @@ from ecg_spark.ecg import INDEPENDENT_ROWS, LEADS
 from ecg_spark.errors import DataError
 from models.distributed import choose_device
 from models.encoding.factors import Factors
-from models.encoding.posterior import posterior
+from models.encoding.posterior import BATCH, posteriors
 from models.network.pca import Components
 from models.network.vae import VAE, twelve_leads
 
 FORM = 2
 """Of a model's files. 2: people of the test are held out; before, z was one step from a guess."""
 WEIGHTS, CONFIG = "weights.safetensors", "model.json"
-BATCH, GPU_BATCH = 64, 1024
-"""Beats that are encoded at a time: 64 beats' derivatives by 20 latents take 49 MB. A GPU's cores
-are busy with no fewer than a thousand."""
-
 Array = NDArray[np.float64]
 Signals = NDArray[np.float32]
 
@@ -80,12 +76,10 @@ class FoldEncoder:
     def encode(self, signal: Signals) -> Encoding:
         """Active latents of beats, float32 [n, 12, 600] in mV."""
         network, factors, _ = self._build()
-        parts = []
-        device = network.noise.device
-        size = GPU_BATCH if device.type == "cuda" else BATCH
-        for rows in torch.from_numpy(independent_leads(signal)).split(size):
-            own = posterior(network, rows.to(device))
-            parts.append(factors.of_posterior(own.mean.cpu().numpy(), own.covariance.cpu().numpy()))
+        parts = [
+            factors.of_posterior(own.mean.numpy(), own.covariance.numpy())
+            for own in posteriors(network, torch.from_numpy(independent_leads(signal)))
+        ]
         z, z_sd = (np.concatenate(part).astype(np.float64) for part in zip(*parts, strict=True))
         return Encoding(z, z_sd)
 
@@ -121,7 +115,7 @@ class FoldEncoder:
         mapped = Factors(turn.T @ factors.turn, factors.back @ turn, factors.offset)
         peer = replace(components, turn=np.asarray(components.turn @ peer_turn, np.float32))
         config = self.config | {"n_active": len(kl), "kl": [round(float(x), 4) for x in kl]}
-        return pack(network, mapped, peer, config)
+        return pack(network, mapped, peer, config, self.device)
 
     def save(self, folder: Path) -> None:
         """Write the model's two files."""
@@ -145,15 +139,19 @@ class FoldEncoder:
 
 
 def pack(
-    network: VAE, factors: Factors, components: Components, config: dict[str, Any]
+    network: VAE,
+    factors: Factors,
+    components: Components,
+    config: dict[str, Any],
+    device: str = "cpu",
 ) -> FoldEncoder:
-    """The encoder of a trained network, its factors and its peer."""
+    """The encoder of a trained network, its factors and its peer, at work on a device."""
     state = network.state_dict()
     arrays = {f"vae.{name}": value.cpu().numpy().copy() for name, value in state.items()}
     arrays |= {f"factors.{name}": value for name, value in vars(factors).items()}
     arrays |= {f"pca.{name}": np.atleast_1d(value) for name, value in vars(components).items()}
     arrays = {name: np.array(value, np.float32, order="C") for name, value in arrays.items()}
-    return FoldEncoder(save(arrays), config)
+    return FoldEncoder(save(arrays), config, device)
 
 
 def read_fold(folder: Path, device: str) -> FoldEncoder:

@@ -19,18 +19,27 @@ from models.data.loader import Beats
 from models.encoding.encoder import Encoder
 from models.encoding.evaluation import AT_MOST
 from models.encoding.factors import Factors, fit_factors, mean_kl
-from models.encoding.fold_encoder import BATCH, FORM, Array, Encoding, FoldEncoder, Signals, pack
-from models.encoding.posterior import posterior
+from models.encoding.fold_encoder import FORM, Array, Encoding, FoldEncoder, Signals, pack
+from models.encoding.posterior import posteriors
 from models.network.pca import fit_components
 from models.network.vae import VAE, twelve_leads
 
 
 def finish(
-    network: VAE, training: Beats, settings: Model, seed: int, table_version: str
+    network: VAE,
+    training: Beats,
+    settings: Model,
+    seed: int,
+    table_version: str,
+    device: torch.device,
 ) -> FoldEncoder:
-    """The encoder of a trained network: its active factors, and PCA with as many components."""
+    """The encoder of a trained network: its active factors, and PCA with as many components.
+
+    The factors are found on the device, and the encoder works there.
+    """
     beats = training.sample(AT_MOST)
-    parts = [posterior(network, rows) for rows in torch.from_numpy(beats).split(BATCH)]
+    parts = list(posteriors(network.to(device), torch.from_numpy(beats)))
+    network.cpu()
     mean, covariance = (
         torch.cat([getattr(part, name) for part in parts]).numpy()
         for name in ("mean", "covariance")
@@ -58,7 +67,7 @@ def finish(
         "table_version": table_version,
         "form": FORM,
     }
-    return pack(network, factors, components, config)
+    return pack(network, factors, components, config, device.type)
 
 
 def align(folds: Sequence[FoldEncoder], beats: Signals) -> tuple[Encoder, Array]:

@@ -180,7 +180,8 @@ def _fit_fold(
         curves.send()
         progress.show(done, metrics)
     curves.flush()
-    encoder = finish(fitting.result(), training, settings, plan.seed, plan.table_version)
+    network = fitting.result()
+    encoder = finish(network, training, settings, plan.seed, plan.table_version, device)
     seen, turning = (side.sample(AT_MOST // settings.folds) for side in (validation, own))
     return Fold(ids[0], encoder, fitting.history, seen, turning, len(training))
 

@@ -26,6 +26,7 @@ from scipy.optimize import linear_sum_assignment
 
 from ecg_spark.study import Model
 from models.data.loader import Resident
+from models.distributed import choose_device
 from models.encoding.evaluation import agreement
 from models.encoding.fold_encoder import independent_leads
 from models.network.pca import fit_components
@@ -38,14 +39,15 @@ ACTIVE_KL = 0.05
 
 def ours(training, validation, latents, updates, batch, seed):
     """The product's own training and factors, as beats -> (latents, rebuilt)."""
-    beats = Resident(torch.from_numpy(training), seed)
+    device = choose_device("auto")
+    beats = Resident(torch.from_numpy(training).to(device), seed)
     epochs = math.ceil(updates / beats.steps(batch))
     settings = Model(latents=latents, epochs=epochs, batch_size=batch)
-    held_out = Resident(torch.from_numpy(validation), seed)
-    fitting = Fitting(beats, settings, seed, torch.device("cpu"), None)
+    held_out = Resident(torch.from_numpy(validation).to(device), seed)
+    fitting = Fitting(beats, settings, seed, device, None)
     for _ in fitting.epochs(held_out):
         pass
-    encoder = finish(fitting.result(), beats, settings, seed, "bench")
+    encoder = finish(fitting.result(), beats, settings, seed, "bench", device)
 
     def apply(rows):
         z = encoder.encode(twelve_leads(torch.from_numpy(rows)).numpy()).z
@@ -59,7 +61,9 @@ def peer(kind):
 
     def train(training, validation, latents, updates, batch, seed):
         torch.manual_seed(seed)
-        network = fit(kind(latents), torch.from_numpy(training), updates, batch, seed)
+        device = choose_device("auto")
+        beats = torch.from_numpy(training).to(device)
+        network = fit(kind(latents).to(device), beats, updates, batch, seed).cpu()
 
         def encoded(rows):
             with torch.inference_mode():

@@ -8,7 +8,12 @@ import math
 import torch
 from torch import nn
 
-from models.network.loss import gaussian_nll, kl_divergence, sample
+from models.network.loss import draw, gaussian_nll, kl_divergence
+
+
+def sample(mean, log_variance):
+    """A draw from the posterior."""
+    return draw(mean, log_variance, torch.randn_like(mean))
 
 
 class DilatedBlock(nn.Module):
@@ -108,7 +113,7 @@ def fit(network, beats, updates, batch_size, seed, rate=1e-3):
         if len(order) < batch_size:
             order = torch.cat([order, torch.randperm(len(beats), generator=generator)])
         rows, order = order[:batch_size], order[batch_size:]
-        nll, kl = network.loss(beats[rows])
+        nll, kl = network.loss(beats[rows.to(beats.device)])
         weight = network.kl_weight * min(step / updates / 0.3, 1.0)
         optimiser.zero_grad()
         ((nll + weight * kl) / beats[0].numel()).backward()
