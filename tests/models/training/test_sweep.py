@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+import ecg_spark
 from ecg_spark.simulate.heart import beat_mv, sample_hearts
 from ecg_spark.store import Store
 from ecg_spark.study import load_study
@@ -102,6 +103,16 @@ def test_a_sweep_trains_each_combination_once_and_registers_none(published, caps
     assert main(["sweep", str(study_file(published, GRID | {"latents": [2, 3, 4]}))]) == 0
     (_, *rows), again = swept(capsys)
     assert (len(rows), again["trained"], again["run_id"]) == (3, 1, line["run_id"])
+
+
+def test_a_sweep_from_python_is_a_row_for_each_combination_best_first(published):
+    study = load_study(study_file(published, GRID))
+    trials = ecg_spark.sweep(study)
+    assert sorted(trials["latents"]) == GRID["latents"]
+    assert trials["val/mae_uv"].is_monotonic_increasing
+    client = mlflow.MlflowClient(study.tracking_uri)
+    for run_id, error in zip(trials["run_id"], trials["val/mae_uv"], strict=True):
+        assert client.get_run(run_id).data.metrics["val/mae_uv"] == error
 
 
 def test_two_processes_sweep_together(published, tmp_path, torchrun):
