@@ -4,6 +4,8 @@
 #   infra/setup.sh main       .venv      ecg-spark with its tests' tools, from requirements.lock
 #   infra/setup.sh gwas-ssf   .venv-ssf  the GWAS Catalog's validator, from infra/gwas-ssf.lock:
 #                                        it needs versions that ecg-spark cannot live with
+#   infra/setup.sh model FILE .venv-model  what a registered model requires, from its
+#                                        requirements.txt, and nothing else
 #
 # PYTHON=path  the Python 3.11 to use, otherwise the first one found on the PATH
 # GPU=1        PyTorch's standard build (CUDA on Linux); GPU=0 the CPU build. Without GPU, an
@@ -21,7 +23,8 @@ fail() { printf 'ecg-spark: %s\n' "$@" >&2; exit 4; }
 case "${1:-}" in
     main) venv=.venv lock=requirements.lock inputs="requirements.lock pyproject.toml" ;;
     gwas-ssf) venv=.venv-ssf lock=infra/gwas-ssf.lock inputs="infra/gwas-ssf.lock" ;;
-    *) echo "usage: infra/setup.sh main|gwas-ssf" >&2; exit 2 ;;
+    model) venv=.venv-model lock=${2:?usage: infra/setup.sh model FILE} inputs=$2 ;;
+    *) echo "usage: infra/setup.sh main|gwas-ssf|model FILE" >&2; exit 2 ;;
 esac
 stamp=$venv/installed
 log=$venv/install.log
@@ -97,7 +100,7 @@ else
     say "installing into $venv, with $("$python" --version) (once; some minutes, mostly downloading)"
     "$python" -m venv --clear "$venv" || fail "$venv could not be made."
     : >"$log"
-    if [[ $1 == main && $build == cpu && $(uname -s) == Linux ]]; then
+    if [[ $1 != gwas-ssf && $build == cpu && $(uname -s) == Linux ]]; then
         torch=$(sed -n 's/^torch==//p' "$lock")
         # --retries and --timeout: a firewall that drops packets must not hold the set-up up.
         step "PyTorch $torch, CPU build" pip install --no-deps --retries 1 --timeout 15 \

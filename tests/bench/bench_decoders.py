@@ -7,7 +7,7 @@ FOLDER is what generate_deepfake.py wrote. Both decoders are trained behind the 
 product's own training, from the same start: amplitudes on principal components. Ours then warps the
 time axis; the other adds transposed convolutions of as many channels as the encoder has. Mean
 absolute errors in µV on held-out people, and on PTB-XL where its records lie beside the checkout:
-`guess` by the encoder, `mode` by the posterior's mode under the decoder, as the product encodes.
+`guess` by the encoder, `mode` by the posterior's mode under our decoder, as the product encodes.
 PCA beside, with as many latents.
 """
 
@@ -15,7 +15,6 @@ import argparse
 import json
 import math
 import time
-from contextlib import contextmanager
 from unittest import mock
 
 import numpy as np
@@ -26,8 +25,8 @@ from torch import nn
 from ecg_spark.study import Model
 from models.data.loader import Resident
 from models.distributed import choose_device
-from models.encoding import fold_encoder
 from models.encoding.evaluation import agreement
+from models.encoding.factors import fit_factors
 from models.encoding.posterior import posteriors
 from models.network.pca import fit_components
 from models.network.vae import N_LEADS, START_OF_RESIDUAL, VAE, Residual
@@ -63,51 +62,72 @@ class Convolutional(VAE):
     def decode(self, z):
         return self._unwarped(z) + self.waves_back(z)
 
-    def linearised(self, z):
-        def one(own):
-            rebuilt = self.decode(own.unsqueeze(0))[0]
-            return rebuilt.T, rebuilt
-
-        slopes, rebuilt = torch.func.vmap(torch.func.jacfwd(one, has_aux=True), chunk_size=256)(z)
-        return rebuilt, slopes
-
 
 DECODERS = {"ours": VAE, "convolutional": Convolutional}
 
 
-@contextmanager
-def as_the_product(kind):
-    """The product's training and encoder with a network of another kind."""
-    with mock.patch.object(fitting, "VAE", kind), mock.patch.object(fold_encoder, "VAE", kind):
-        yield
-
-
-def trained(kind, training, validation, latents, updates, device):
-    """A network of a kind, and how many epochs it was trained."""
-    beats, held_out = (Resident(torch.from_numpy(x).to(device), 1) for x in (training, validation))
+def trained(kind, training, validation, latents, updates, seed, device):
+    """A network of a kind, by the product's training, and how many epochs it was trained."""
+    beats, held_out = (
+        Resident(torch.from_numpy(x).to(device), seed) for x in (training, validation)
+    )
     epochs = math.ceil(updates / beats.steps(BATCH))
     settings = Model(latents=latents, epochs=epochs, batch_size=BATCH)
-    with as_the_product(kind):
-        run = Fitting(beats, settings, 1, device, None)
-        for _ in run.epochs(held_out):
-            pass
+    with mock.patch.object(fitting, "VAE", kind):
+        run = Fitting(beats, settings, seed, device, None)
+    for _ in run.epochs(held_out):
+        pass
     return run.result().to(device), len(run.history), run.best_epoch
 
 
 def errors(network, beats, device):
-    """Errors in µV by the encoder's guess and by the mode: mean, and the largest of a beat."""
+    """Mean absolute error in µV of the encoder's guess, and of the mode under our decoder."""
     rows = torch.from_numpy(beats)
     with torch.no_grad():
-        guess = torch.cat([network.encode(part)[0] for part in rows.to(device).split(512)])
-        mode = torch.cat([part.mean for part in posteriors(network, rows)])
-        line = {"no_mode": int((~mode.isfinite()).any(dim=1).sum())}
-        for name, z in (("guess", guess.cpu()), ("mode", mode)):
+        found = {"guess": guessed(network, rows, device)[0]}
+        if not isinstance(network, Convolutional):
+            found["mode"] = torch.cat([part.mean for part in posteriors(network, rows)])
+        line = {}
+        for name, z in found.items():
             parts = zip(rows.split(512), z.split(512), strict=True)
-            found = [agreement(x, network.decode(own.to(device)).cpu())[0] for x, own in parts]
-            error = torch.cat(found)
-            error = error[error.isfinite()]
-            line |= {name: round(float(error.mean()), 2), f"{name}_most": round(float(error.max()))}
+            error = [agreement(x, network.decode(own.to(device)).cpu())[0] for x, own in parts]
+            line[name] = round(float(torch.cat(error).mean()), 2)
     return line
+
+
+@torch.no_grad()
+def guessed(network, rows, device):
+    """Mean and log variance of the encoder's posterior, on the CPU."""
+    parts = [network.encode(part.to(device)) for part in rows.split(512)]
+    return tuple(torch.cat(part).cpu() for part in zip(*parts, strict=True))
+
+
+def convolutional(training, validation, latents, updates, batch, seed):
+    """Factors of the convolutional design by its encoder's guess, found as the product's are."""
+    device = choose_device("auto")
+    network = trained(Convolutional, training, validation, latents, updates, seed, device)[0]
+    mean, log_variance = guessed(network, torch.from_numpy(training), device)
+    network.cpu()
+
+    def effect(factors):
+        around = np.eye(len(factors.turn), dtype=np.float32) * 0.5
+        with torch.no_grad():
+            up, down = (
+                network.decode(torch.from_numpy(factors.to_latents(z))) for z in (around, -around)
+            )
+        return (up - down).flatten(1).numpy()
+
+    covariance = torch.diag_embed(log_variance.exp()).numpy()
+    factors, _ = fit_factors(mean.numpy(), covariance, Model().min_active_kl, effect)
+
+    def apply(rows):
+        mean, log_variance = guessed(network, torch.from_numpy(rows), torch.device("cpu"))
+        covariance = torch.diag_embed(log_variance.exp()).numpy()
+        z = factors.of_posterior(mean.numpy(), covariance)[0]
+        with torch.no_grad():
+            return z, network.decode(mean).numpy()
+
+    return apply
 
 
 def main():
@@ -141,7 +161,7 @@ def main():
             else:
                 network, epochs, best = trained(
                     *(DECODERS[name], training, validation[: max(size // 5, 200)]),
-                    *(options.latents, options.updates, device),
+                    *(options.latents, options.updates, 1, device),
                 )
                 line |= {"epochs": epochs, "best_epoch": best}
                 line |= {people: errors(network, own, device) for people, own in judged.items()}

@@ -9,9 +9,8 @@ act as `ecg-spark simulate --hearts` does: the signals of recordings are changed
 body mass and ancestry, then averaged. Each design is trained on 85 % of the people and encodes all.
 Its latents, made normal by ranks, are tested on every variant with age, sex, BMI and ancestry as
 covariates: singly at 5e-8 over their number, together (chi-squared over decorrelated latents) at
-5e-8, or by either. `convolutional` is the product with the decoder of bench_decoders. A locus is a
-block of linkage; one in which nothing was planted is false. What was planted and averaged is kept
-in FOLDER.
+5e-8, or by either. `convolutional` is the design of bench_decoders. A locus is a block of linkage;
+one in which nothing was planted is false. What was planted and averaged is kept in FOLDER.
 """
 
 import argparse
@@ -22,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from bench_decoders import Convolutional, as_the_product
+from bench_decoders import convolutional
 from bench_peers import MODELS
 from scipy import stats
 
@@ -33,10 +32,10 @@ from ecg_spark.simulate.heart import to_twelve_leads
 from ecg_spark.simulate.people import people_of_chunk, plant
 from ecg_spark.simulate.recorded import CHANGES, changed
 from models.encoding.fold_encoder import independent_leads
-from models.network.vae import VAE
 
 TRAITS = ("heart_rate_bpm", "pr_ms", "p_ms", "qrs_ms", "qt_ms", "qtc_ms", "axis_deg")
 """Those of ecg_spark.tables.TRAIT_NAMES, which needs Spark."""
+DESIGNS = MODELS | {"convolutional": convolutional}
 LEVEL, LARGE, BATCH = 5e-8, 0.05, 64
 
 
@@ -173,9 +172,7 @@ def _by_ranks(y):
 def encoded(name, beats, seed, latents, updates):
     """Latents of everybody by a design that was trained on 85 % of them."""
     validation, training = np.split(beats, [round(0.15 * len(beats))])
-    with as_the_product(Convolutional if name == "convolutional" else VAE):
-        train = MODELS["ours" if name == "convolutional" else name]
-        return train(training, validation, latents, updates, BATCH, seed)(beats)[0]
+    return DESIGNS[name](training, validation, latents, updates, BATCH, seed)(beats)[0]
 
 
 def main():
@@ -200,7 +197,7 @@ def main():
         by = {"traits": lambda own=traits: own}
         by |= {
             name: partial(encoded, name, beats, seed, options.latents, options.updates)
-            for name in (*MODELS, "convolutional")
+            for name in DESIGNS
         }
         for name in options.models.split(","):
             started = time.time()

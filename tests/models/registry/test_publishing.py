@@ -1,5 +1,10 @@
 """The registered model: its requirements suffice, its pages say what it is and how good."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import mlflow
 import numpy as np
 import pytest
@@ -10,6 +15,37 @@ from ecg_spark.simulate.heart import beat_mv, sample_hearts
 from models.registry import publishing, tracking
 from tests.builders.encoders import untrained_encoder
 
+ROOT = Path(__file__).parents[3]
+PREDICT = """
+import importlib.util, sys
+
+import mlflow
+import numpy as np
+
+_, uri, beats, answer = sys.argv
+assert all(importlib.util.find_spec(name) is None for name in ("ecg_spark", "models", "pyspark"))
+mlflow.set_tracking_uri(uri)
+loaded = mlflow.pyfunc.load_model("models:/ecg-vae@champion")
+np.save(answer, loaded.predict(np.load(beats)))
+"""
+PREDICT_IN_SPARK = """
+import sys
+
+import mlflow
+import numpy as np
+from pyspark.sql import SparkSession
+
+_, uri, beats, answer = sys.argv
+mlflow.set_tracking_uri(uri)
+spark = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
+udf = mlflow.pyfunc.spark_udf(
+    spark, "models:/ecg-vae@champion", result_type="array<double>", env_manager="local"
+)
+rows = [(k, beat.ravel().tolist()) for k, beat in enumerate(np.load(beats))]
+table = spark.createDataFrame(rows, "k int, signal array<float>").repartition(2)
+found = table.select("k", udf("signal").alias("z")).collect()
+np.save(answer, np.array([row.z for row in sorted(found, key=lambda row: row.k)]))
+"""
 METRICS = {"val/mae_uv": 7.5, "pca/mae_uv": 8.0}
 
 
@@ -60,3 +96,42 @@ def test_requirements_are_versions_that_an_index_has():
     for line in publishing.requirements():
         (pin,) = Requirement(line).specifier
         assert Version(pin.version).local is None
+
+
+@pytest.fixture(scope="session")
+def model_python(other_python, tmp_path_factory):
+    """The Python of an environment with what a registered model requires and nothing else."""
+    wanted = tmp_path_factory.mktemp("model") / "requirements.txt"
+
+    def made(requirements):
+        wanted.write_text(requirements)
+        setup = [ROOT / "infra" / "setup.sh", "model", wanted]
+        subprocess.run(setup, cwd=ROOT, check=True, stdin=subprocess.DEVNULL)
+        return ROOT / ".venv-model" / "bin" / "python"
+
+    return made
+
+
+def test_the_model_gives_the_same_latents_in_an_environment_of_its_own_requirements(
+    published, beats, model_python, tmp_path
+):
+    """Through pyfunc, and by Spark's workers: where ecg-spark is not installed."""
+    encoder, uri, *_ = published
+    mlflow.set_tracking_uri(uri)
+    folder = Path(mlflow.artifacts.download_artifacts("models:/ecg-vae@champion"))
+    python = model_python((folder / "requirements.txt").read_text())
+    np.save(tmp_path / "beats.npy", beats[:12])
+    expected = encoder.encode(beats[:12]).z
+    elsewhere = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    for name, code, program, own in (
+        ("pyfunc", PREDICT, python, {}),
+        ("spark", PREDICT_IN_SPARK, sys.executable, {"PYSPARK_PYTHON": str(python)}),
+    ):
+        answer = tmp_path / f"{name}.npy"
+        subprocess.run(
+            [program, "-c", code, uri, tmp_path / "beats.npy", answer],
+            cwd=tmp_path,
+            env=elsewhere | own,
+            check=True,
+        )
+        np.testing.assert_allclose(np.load(answer), expected, atol=1e-5)
