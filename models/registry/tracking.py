@@ -3,10 +3,11 @@
 import logging
 import os
 import re
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -39,6 +40,14 @@ _BOUNDS = {
 _SQLITE = "sqlite:///"
 _OPENS_ON_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 """What MLflow's own pages set where a user says that an experiment is of models."""
+_PATHS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+"""Tables of MLflow's store, and their columns with paths of artifacts."""
 _FORBIDDEN = re.compile(r"[/:.%\"']")
 """Signs that the name of a logged model must not have."""
 
@@ -55,6 +64,7 @@ def tracked(tracking_uri: str) -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.WARNING)
     if tracking_uri.startswith(_SQLITE):
         _folder(tracking_uri).mkdir(parents=True, exist_ok=True)
+        _follow_the_folder(tracking_uri)
     elif tracking_uri.startswith(("http://", "https://")):
         _probe(tracking_uri)
     try:
@@ -123,7 +133,7 @@ def experiment_id(name: str, tracking_uri: str) -> str:
         return str(found.experiment_id)
     location = None
     if tracking_uri.startswith(_SQLITE):
-        location = (_folder(tracking_uri) / "mlartifacts").as_uri()
+        location = _artifacts(tracking_uri)
     return str(mlflow.create_experiment(name, location, _OPENS_ON_TRAINING))
 
 
@@ -147,6 +157,41 @@ def tags_of(study: str) -> dict[str, str]:
 
 def _folder(tracking_uri: str) -> Path:
     return Path(tracking_uri.removeprefix(_SQLITE)).resolve().parent
+
+
+def _artifacts(tracking_uri: str) -> str:
+    """Where the artifacts of an SQLite store lie: beside the file."""
+    return (_folder(tracking_uri) / "mlartifacts").as_uri()
+
+
+def _follow_the_folder(tracking_uri: str) -> None:
+    """Where an SQLite store was moved or copied, let it find its artifacts where they are now.
+
+    MLflow keeps their whole paths, in several tables. Raises `InfrastructureError` where the file
+    is not to be written or none of MLflow's.
+    """
+    file, now = Path(tracking_uri.removeprefix(_SQLITE)), _artifacts(tracking_uri)
+    if not file.is_file():
+        return
+    try:
+        with closing(sqlite3.connect(file)) as store, store:
+            known = store.execute("SELECT name FROM sqlite_master WHERE name = 'experiments'")
+            if known.fetchone() is None:
+                return
+            found = store.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
+            for (was,) in found:
+                if was != now and str(was).endswith("/mlartifacts"):
+                    for table, column in _PATHS:
+                        store.execute(
+                            f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                            f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
+                            (now, len(was) + 1, was, len(was) + 1, f"{was}/"),
+                        )
+    except sqlite3.Error as error:
+        raise InfrastructureError(
+            f"The store of MLflow in {file.parent.name} cannot be used ({error}): it must be a "
+            f"file that MLflow made and that can be written."
+        ) from None
 
 
 def _probe(tracking_uri: str) -> None:

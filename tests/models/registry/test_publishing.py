@@ -1,6 +1,7 @@
 """The registered model: its requirements suffice, its pages say what it is and how good."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from ecg_spark.errors import InfrastructureError
 from ecg_spark.simulate.heart import beat_mv, sample_hearts
 from models.registry import publishing, tracking
 from tests.builders.encoders import untrained_encoder
@@ -96,6 +98,37 @@ def test_requirements_are_versions_that_an_index_has():
     for line in publishing.requirements():
         (pin,) = Requirement(line).specifier
         assert Version(pin.version).local is None
+
+
+def test_a_moved_store_finds_its_models(published, beats, tmp_path):
+    """Moved with its folder, as an output folder is; and a copy does not lean on the original."""
+    encoder, uri, run_id, *_ = published
+    original = Path(uri.removeprefix("sqlite:///")).parent
+    first, second = tmp_path / "first", tmp_path / "second folder"
+    shutil.copytree(original, first)
+    first.rename(second)
+    moved = f"sqlite:///{second}/mlflow.db"
+    expected = encoder.encode(beats[:5]).z
+    found = publishing.load_encoder("models:/ecg-vae@champion", moved)
+    np.testing.assert_array_equal(found.encode(beats[:5]).z, expected)
+    loaded = mlflow.pyfunc.load_model("models:/ecg-vae@champion")
+    np.testing.assert_allclose(loaded.predict(beats[:5]), expected, atol=1e-5)
+    client = mlflow.MlflowClient(moved)
+    places = [client.get_run(run_id).info.artifact_uri]
+    places += [one.artifact_location for one in client.search_logged_models(["1"])]
+    assert all(place.startswith(second.as_uri()) for place in places)
+    assert original.is_dir(), "and the original still stands on its own"
+    again = publishing.load_encoder("models:/ecg-vae@champion", uri)
+    np.testing.assert_array_equal(again.encode(beats[:5]).z, expected)
+
+
+def test_a_store_that_is_no_database_is_refused_in_a_sentence(tmp_path):
+    (tmp_path / "mlflow.db").write_text("not a database, but long enough to be taken for one" * 9)
+    with (
+        pytest.raises(InfrastructureError, match="store of MLflow"),
+        tracking.tracked(f"sqlite:///{tmp_path}/mlflow.db"),
+    ):
+        pass
 
 
 @pytest.fixture(scope="session")
