@@ -11,6 +11,7 @@ from typing import Any
 from ecg_spark.store import Publication, Store
 from ecg_spark.study import Study, load_study
 from jobs.average import STEP as AVERAGE
+from jobs.ingest import STEP as INGEST
 from jobs.step import Context, Step, Summary, guarded, main, origin, parse
 from models.distributed import choose_device
 from models.registry.tracking import tracked
@@ -40,6 +41,8 @@ def work(context: Context) -> Summary:
 
 def plan_of(study: Study, store: Store, beats: Publication, name: str) -> Plan:
     """What the study trains on its beats; `name` is that of the folder of its checkpoints."""
+    ingested = store.published(INGEST.name)
+    formats = ingested.summary["formats"] if ingested else {}
     return Plan(
         beats.path("beats"),
         study.model,
@@ -50,6 +53,7 @@ def plan_of(study: Study, store: Store, beats: Publication, name: str) -> Plan:
         f"{store.root}/checkpoints/{name}",
         leave_out=study.beats.leave_out,
         study=study.name,
+        archive=", ".join(f"{name} {number}" for name, number in formats.items()),
     )
 
 

@@ -142,9 +142,10 @@ def run_name(study: str, latents: int) -> str:
     return f"{_FORBIDDEN.sub(' ', study)}, {latents} latents, {datetime.now(UTC):%Y-%m-%d %H %M}"
 
 
-def tags_of(study: str) -> dict[str, str]:
-    """What a run is found by: the study, the version of ecg-spark, and its commit if known."""
+def tags_of(study: str, archive: str) -> dict[str, str]:
+    """What a run is found by: study, archive, the version of ecg-spark, and its commit if known."""
     tags = {"ecg_spark.study": study, "ecg_spark.version": version("ecg-spark")}
+    tags |= {"ecg_spark.archive": archive} if archive else {}
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=10)

@@ -45,6 +45,8 @@ class Plan:
     leave_out: tuple[str, ...] = ()
     """Flags whose recordings are not trained or judged on."""
     study: str = "study"
+    archive: str = ""
+    """What recordings the beats are of: formats with their numbers."""
 
     @property
     def identity(self) -> str:
@@ -112,7 +114,7 @@ def fitted(plan: Plan) -> Iterator[Outcome]:
             nested=nested,
             run_name=None if whole_run_id else _run_name(plan),
             log_system_metrics=True,
-            tags=tags_of(plan.study) | plan.tags,
+            tags=tags_of(plan.study, plan.archive) | plan.tags,
         ) as whole:
             if whole_run_id is None:
                 _log_parameters(plan, device, shard)

@@ -65,7 +65,8 @@ def published(beats, tmp_path_factory, mlflow_store):
     (folder / "scratch").mkdir()
     with tracking.tracked(uri):
         where = tracking.experiment_id("test", uri)
-        name, tags = tracking.run_name("a/study: 50 %", 3), tracking.tags_of("a/study: 50 %")
+        name = tracking.run_name("a/study: 50 %", 3)
+        tags = tracking.tags_of("a/study: 50 %", "muse 40")
         with mlflow.start_run(experiment_id=where, run_name=name, tags=tags) as run:
             version, model_id = publishing.register(
                 encoder, "ecg-vae", "the card", METRICS, 4, folder / "scratch"
@@ -79,6 +80,7 @@ def test_models_are_found_by_name_and_sorted_by_fit_and_by_discovery(published):
     client = mlflow.MlflowClient(uri)
     run = client.get_run(run_id)
     assert run.data.tags["ecg_spark.study"] == "a/study: 50 %"
+    assert run.data.tags["ecg_spark.archive"] == "muse 40"
     assert Version(run.data.tags["ecg_spark.version"])
     experiment = client.get_experiment(run.info.experiment_id)
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
