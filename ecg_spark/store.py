@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import IO, Any
 
 import fsspec
@@ -42,6 +43,8 @@ class Publication:
     published_at: str
     summary: dict[str, Any]
     folder: str
+    version: str = ""
+    """Of ecg-spark, that made it."""
 
     def path(self, name: str) -> str:
         """The path of one of the outputs, a table's folder for example."""
@@ -248,6 +251,43 @@ class Store:
         write_whole(f"{self.root}/{name}", self._fs.cat_file(self._fs._strip_protocol(path)))
         return f"{self.root}/{name}"
 
+    def size_of(self, step: str, run: str) -> int:
+        """The bytes of a run's files."""
+        return int(self._fs.du(self._runs(step, run)))
+
+    def at_work(self, step: str) -> str:
+        """Who is at work on a step now; empty where nobody is."""
+        try:
+            with self.lock(step):
+                return ""
+        except InfrastructureError as error:
+            return str(error).split(" by ", 1)[-1].split(":")[0]
+
+    def remove_leftovers(self, step: str) -> tuple[int, int]:
+        """Remove what stopped runs of a step have left: how many runs, and their bytes.
+
+        Nothing is removed while somebody is at work on the step.
+        """
+        try:
+            with self.lock(step):
+                before = self._leftovers(step)
+                self._remove_unpublished(step)
+        except InfrastructureError:
+            return 0, 0
+        return len(before), sum(before.values())
+
+    def _leftovers(self, step: str) -> dict[str, int]:
+        """The bytes of each run of a step that is not published."""
+        current, folder = self.published(step), self._runs(step)
+        if not self._fs.exists(folder):
+            return {}
+        names = [path.rstrip("/").rsplit("/", 1)[-1] for path in self._fs.ls(folder, detail=False)]
+        return {
+            name: self.size_of(step, name)
+            for name in names
+            if current is None or name != current.run
+        }
+
     def _publish(self, publication: Publication) -> None:
         content = asdict(publication)
         del content["folder"]
@@ -256,14 +296,8 @@ class Store:
 
     def _remove_unpublished(self, step: str) -> None:
         """Remove what killed runs left, and all but the newest published run."""
-        current = self.published(step)
-        folder = self._runs(step)
-        if not self._fs.exists(folder):
-            return
-        for entry in self._fs.ls(folder, detail=False):
-            name = entry.rstrip("/").rsplit("/", 1)[-1]
-            if current is None or name != current.run:
-                self._remove(step, name)
+        for name in self._leftovers(step):
+            self._remove(step, name)
 
     def _remove(self, step: str, name: str) -> None:
         try:
@@ -302,6 +336,7 @@ class Run:
             datetime.now(UTC).isoformat(timespec="seconds"),
             summary,
             self.folder,
+            version("ecg-spark"),
         )
         self._store._publish(publication)
         self.is_published = True

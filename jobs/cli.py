@@ -7,6 +7,7 @@ from pathlib import Path
 from ecg_spark.errors import UsageError
 from ecg_spark.study import load_study, study_template
 from jobs.simulate import add_options, simulate
+from jobs.status import clean, status_lines
 from jobs.step import GROUPS, STEPS, guarded, print_line, print_steps, steps_named
 
 
@@ -47,6 +48,12 @@ def _parser() -> argparse.ArgumentParser:
     sweep = commands.add_parser("sweep", help="train a grid of models to choose from")
     sweep.add_argument("study", type=Path, help="the study file")
     sweep.set_defaults(action=_sweep)
+    status = commands.add_parser("status", help="what is published, and what a run would redo")
+    status.add_argument("study", type=Path, help="the study file")
+    status.set_defaults(action=_status)
+    leftovers = commands.add_parser("clean", help="remove what stopped runs have left")
+    leftovers.add_argument("study", type=Path, help="the study file")
+    leftovers.set_defaults(action=_clean)
     return parser
 
 
@@ -75,6 +82,15 @@ def _sweep(options: argparse.Namespace) -> None:
     from jobs.sweep import run_sweep  # PyTorch and MLflow take seconds to import
 
     print_line(run_sweep(load_study(options.study)))
+
+
+def _status(options: argparse.Namespace) -> None:
+    for line in status_lines(load_study(options.study)):
+        print(line)
+
+
+def _clean(options: argparse.Namespace) -> None:
+    print_line(clean(load_study(options.study)))
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -127,12 +127,14 @@ def _run(step: Step, study: Study, force: bool, session: SparkSession | None) ->
 def origin(step: Step, study: Study, store: Store) -> tuple[dict[str, Publication], dict[str, Any]]:
     """What a step would be made from now: the steps that it needs, and a description of all."""
     inputs = {need.name: _present(need, study, store) for need in step.needs}
-    made_from = {
-        "settings": _settings(step, study),
-        "files": fingerprint(step.files(study)),
-        "inputs": {name: item.run for name, item in inputs.items()},
+    return inputs, settings_of(step, study) | {
+        "inputs": {name: item.run for name, item in inputs.items()}
     }
-    return inputs, made_from
+
+
+def settings_of(step: Step, study: Study) -> dict[str, str]:
+    """Digests of what a step would be made from now, earlier steps apart: settings and files."""
+    return {"settings": _settings(step, study), "files": fingerprint(step.files(study))}
 
 
 def _settings(step: Step, study: Study) -> str:

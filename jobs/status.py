@@ -1,0 +1,104 @@
+"""What a study has published, what a run would do again and why, and what can be removed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from ecg_spark.display import words
+from ecg_spark.store import Publication, Store
+from ecg_spark.study import Study
+from jobs.step import STEPS, Step, settings_of
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+_WHY = {
+    "settings": "other settings in the study file, or another version of the step",
+    "files": "its input files have changed",
+}
+
+
+@dataclass(frozen=True)
+class StepStatus:
+    """Where a step stands: `why` it would be run, empty where it would be skipped."""
+
+    step: str
+    published: Publication | None
+    bytes: int
+    why: str
+    at_work: str
+
+
+def status_of(study: Study) -> list[StepStatus]:
+    """Where each step of a study stands, in their order; nothing is changed."""
+    store = Store(study.output_path)
+    runs: dict[str, str | None] = {}  # what a later step would be made from; None: made anew
+    found = []
+    for name in STEPS:
+        step: Step = import_module(f"jobs.{name}").STEP
+        published = store.published(name)
+        why = _why(step, study, published, runs)
+        runs[name] = published.run if published is not None and not why else None
+        size = store.size_of(name, published.run) if published else 0
+        found.append(StepStatus(name, published, size, why, store.at_work(name)))
+    return found
+
+
+def _why(
+    step: Step, study: Study, published: Publication | None, runs: dict[str, str | None]
+) -> str:
+    """Why a step would be run; empty where it would be skipped."""
+    if published is None:
+        return "not published"
+    for need in step.needs:
+        if runs[need.name] is None:
+            return f"{need.name} is to be run"
+        if published.made_from["inputs"].get(need.name) != runs[need.name]:
+            return f"{need.name} has been run again"
+    now = settings_of(step, study)
+    return "; ".join(text for part, text in _WHY.items() if published.made_from[part] != now[part])
+
+
+def status_lines(study: Study) -> Iterator[str]:
+    """A line for each step: when and by which version it was published, how big, what is next."""
+    rows = [("step", "published", "by", "size", "made from", "next run")]
+    for one in status_of(study):
+        when = by = size = source = "–"
+        if one.published is not None:
+            when, by = one.published.published_at[:16].replace("T", " "), one.published.version
+            size, source = size_words(one.bytes), _source(one.published)
+        told = f"at work: {one.at_work}" if one.at_work else one.why or "skips it"
+        rows.append((one.step, when, by or "–", size, source, told))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = zip(row, widths, strict=True)
+        yield "  ".join(cell.ljust(width) for cell, width in cells).rstrip()
+
+
+def _source(published: Publication) -> str:
+    """What a publication says that it was made from, in few words."""
+    inputs = published.made_from.get("inputs", {})
+    counts = [published.summary.get(key) for key in ("n_in", "participants", "samples")]
+    known = next((f"{words(value)} in" for value in counts if value is not None), "")
+    return ", ".join([*inputs, known] if known else inputs) or "files"
+
+
+def clean(study: Study) -> dict[str, Any]:
+    """Remove what stopped runs have left in the output folder; what is published stays.
+
+    Runs of a step that is at work are left alone, and so are checkpoints that a training of the
+    present settings goes on from.
+    """
+    store = Store(study.output_path)
+    removed = {name: store.remove_leftovers(name) for name in STEPS}
+    runs = {name: count for name, (count, _) in removed.items() if count}
+    freed = sum(size for _, size in removed.values())
+    return {"step": "clean", "removed_runs": runs, "freed": size_words(freed)}
+
+
+def size_words(size: float) -> str:
+    """A size in bytes for a reader."""
+    for unit in _UNITS[:-1]:
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 10 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} {_UNITS[-1]}"
