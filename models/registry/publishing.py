@@ -28,6 +28,10 @@ HISTORY = "history.json"
 NEEDED = ("torch", "numpy", "scipy", "safetensors", "mlflow", "pydicom", "h5py")
 """What the registered model imports: its requirements, at the versions that trained it."""
 
+_NO_STEP = 10**9
+"""MLflow gives a model every metric of its run that is logged later at the model's own step: this is
+one that the measurements of the machine, which count from 0, do not reach."""
+
 BEATS = Schema([TensorSpec(np.dtype(np.float32), (-1, len(LEADS), BEAT_SAMPLES))])
 """What a model is trained on and takes: average beats in mV."""
 
@@ -101,6 +105,7 @@ def register(
         input_example=example,
         pip_requirements=requirements(),
         registered_model_name=name,
+        step=_NO_STEP,
     )
     mlflow.log_metrics(dict(metrics), step=step, model_id=info.model_id)
     client = mlflow.MlflowClient()

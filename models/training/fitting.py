@@ -3,9 +3,8 @@
 How the factors come to be independent and to follow the heart's traits in straight lines, each
 part chosen by measurement (tests/bench/bench_vae.py compares with PCA):
 
-- The decoder is linear amplitudes on a linearly warped time axis (models/network/vae.py). With
-  convolutions in it the latents rebuild beats as well, but find fewer variants: the traits lie on
-  curves.
+- The decoder is linear amplitudes on a linearly warped time axis; models/network/vae.py says what
+  convolutions in it gain and lose.
 - The network starts as a PCA, so that the factors start uncorrelated.
 - The weight of the KL term rises from zero, or many latents would never become active.
 - Weights are averaged over the last steps (EMA), and those of the epoch with the lowest validation

@@ -71,6 +71,7 @@ def published(beats, tmp_path_factory, mlflow_store):
             version, model_id = publishing.register(
                 encoder, "ecg-vae", "the card", METRICS, 4, folder / "scratch"
             )
+            mlflow.log_metric("system/of_the_machine", 1.0, step=0)
     return encoder, uri, run.info.run_id, version, model_id
 
 
