@@ -62,7 +62,7 @@ class VAE(nn.Module):
     voltages, axes and notches scale what lies on it. A latent then follows a trait of the heart in
     a straight line, and a straight line is what a GWAS tests.
 
-    Transposed convolutions in its place (tests/bench/bench_decoders.py, bench_hearts.py; 20 latents)
+    Transposed convolutions in its place (tests/bench/bench_decoders.py, bench_hearts.py)
     rebuild beats of the training's own archive better from some 2,000 beats on, by a quarter at
     20,000, and those of another archive worse at every size, by a fifth; of variants planted on
     4,000 real hearts they find as many, fewer of them by single latents. Factors are to be compared
