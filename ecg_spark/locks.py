@@ -93,11 +93,12 @@ class _Lease:
         """Make the file, or take over one that is forgotten."""
         try:
             self._write(mode="create")
-        except OSError:  # each store refuses in its own words
+        except OSError as error:  # each store refuses in its own words
             found = self._read()
-            if not found:
+            if not found and not isinstance(error, FileExistsError):
                 raise
-            if time.time() - found["renewed_at"] < FORGOTTEN_SECONDS:
+            now = time.time()
+            if now - found.get("renewed_at", now) < FORGOTTEN_SECONDS:
                 raise self._taken(found) from None
             self._write()
             time.sleep(SETTLED_SECONDS)

@@ -4,11 +4,13 @@ A test is marked by what it needs, as its fixtures say (`NEEDS`): `make check` r
 nothing but Python.
 """
 
+import logging
 import os
+import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -136,6 +138,34 @@ def mlflow_store(tmp_path_factory) -> Callable[[Path], str]:
         return f"sqlite:///{folder}/mlflow.db"
 
     return new
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of an S3 server on this machine, which the environment names for all clients."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for every request
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        environment.setenv("AWS_ACCESS_KEY_ID", "tests")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "tests")
+        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server) -> str:
+    """A new bucket, as the study file names it: s3a://..."""
+    from s3fs import S3FileSystem
+
+    name = f"bucket-{secrets.token_hex(4)}"
+    S3FileSystem().mkdir(name)
+    return f"s3a://{name}"
 
 
 @pytest.fixture(scope="session")
