@@ -112,6 +112,14 @@ def spelled_like(like: str, name: str) -> str:
     return _root(like) + name.removeprefix(files._strip_protocol(_root(like)))
 
 
+def usual(path: str) -> str:
+    """A location as a URI that other programs take: s3://, and file:// for what is mounted here."""
+    files, base = fsspec.core.url_to_fs(path)
+    if isinstance(files, LocalFileSystem):
+        return Path(base).as_uri()
+    return re.sub("^s3a:", "s3:", path)
+
+
 def container(path: str) -> str:
     """The bucket or container of a URI, as a URI."""
     return _root(path)

@@ -141,9 +141,10 @@ def _require(key: str, place: str, look: Callable[[str], None]) -> None:
     try:
         answered(lambda: look(place), place)
     except Exception as error:
-        if isinstance(error, FileNotFoundError):
+        status = getattr(error, "status_code", None)  # Azure says it by nothing else
+        if isinstance(error, FileNotFoundError) or status == 404:
             what: str | None = "does not exist: make it, or correct its name"
-        elif isinstance(error, PermissionError):
+        elif isinstance(error, PermissionError) or status == 403:
             what = "is closed to the credentials in use: take others, or change its permissions"
         else:
             what = trouble(error)

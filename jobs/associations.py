@@ -5,6 +5,7 @@ from typing import Any
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.gwas import associate_variants
+from ecg_spark.reach import require_connectors
 from ecg_spark.session import start_hail
 from ecg_spark.store import file_stamp
 from ecg_spark.study import Study
@@ -31,6 +32,8 @@ def files(study: Study) -> Any:
 def work(context: Context) -> Summary:
     """Publish the tests and the summary statistics for exchange."""
     study, inputs = context.study, context.inputs
+    lists = [f"genotypes.{key}" for key in LISTS]
+    require_connectors(context.spark, [one for one in study.inputs() if one[0] in lists])
     if study.gwas.engine_used == "hail":
         start_hail(context.spark, context.store.root)
     return associate_variants(

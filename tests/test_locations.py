@@ -4,7 +4,7 @@ import pytest
 from fsspec.core import url_to_fs
 
 from ecg_spark.errors import UsageError
-from ecg_spark.locations import content_tag, is_local, join, resolve, spelled, spelled_like
+from ecg_spark.locations import content_tag, is_local, join, resolve, spelled, spelled_like, usual
 from ecg_spark.study import load_study
 from tests.builders.study_file import MINIMAL, write_study
 
@@ -104,6 +104,20 @@ def test_names_in_a_table_are_joined_as_they_are_written():
 )
 def test_what_a_glob_finds_is_written_as_the_glob_is(like, name, place):
     assert spelled_like(like, name) == place
+
+
+@pytest.mark.parametrize(
+    ("place", "uri"),
+    [
+        ("s3a://b/x", "s3://b/x"),
+        ("gs://b/x", "gs://b/x"),
+        (f"{AZURE}/x", f"{AZURE}/x"),
+        ("dbfs:///Volumes/a/b/c", "file:///Volumes/a/b/c"),
+        ("/data/a b", "file:///data/a%20b"),
+    ],
+)
+def test_mlflow_is_told_a_place_in_words_that_it_knows(place, uri):
+    assert usual(place) == uri
 
 
 @pytest.mark.parametrize(
