@@ -82,7 +82,9 @@ def is_local(path: str) -> bool:
 def join(folder: str, path: str) -> str:
     """A path as it is if it says itself where it is, else below the folder; both as `spelled`."""
     path = spelled(path)
-    return path if not is_local(path) or path.startswith("/") else f"{folder.rstrip('/')}/{path}"
+    if not is_local(path) or path.startswith("/"):
+        return path
+    return f"{re.sub('(?<![:/])/+$', '', folder)}/{path}"
 
 
 def resolve(folder: str, path: str) -> str:
@@ -114,10 +116,9 @@ def spelled_like(like: str, name: str) -> str:
 
 def usual(path: str) -> str:
     """A location as a URI that other programs take: s3://, and file:// for what is mounted here."""
-    files, base = fsspec.core.url_to_fs(path)
-    if isinstance(files, LocalFileSystem):
-        return Path(base).as_uri()
-    return re.sub("^s3a:", "s3:", path)
+    if path.startswith("dbfs:"):
+        path = DatabricksFiles._strip_protocol(path)
+    return Path(path).as_uri() if is_local(path) else re.sub("^s3a:", "s3:", path)
 
 
 def container(path: str) -> str:

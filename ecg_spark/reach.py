@@ -13,6 +13,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import fsspec
+from py4j.protocol import Py4JJavaError
 
 from ecg_spark.errors import InfrastructureError
 from ecg_spark.locations import container, is_local, make_folder
@@ -30,6 +31,7 @@ _CONNECTORS = {
     "gs": "com.google.cloud.bigdataoss:gcs-connector:hadoop3-2.2.26",
     "abfss": "org.apache.hadoop:hadoop-azure:{hadoop}",
 }
+_PACKAGE = re.compile(r"ImportError: .*\b(s3fs|gcsfs|adlfs)\b")
 # The classes of errors by their names: the libraries that define them need not be installed.
 _NO_CREDENTIALS = re.compile(
     r"NoCredentials|PartialCredentials|CredentialRetrieval|TokenRetrieval|SSOToken|ProfileNotFound"
@@ -42,7 +44,7 @@ _AWAY = re.compile(
 
 
 class NoAnswer(Exception):
-    """A store that says nothing."""
+    """A store says nothing."""
 
 
 def require_reachable(inputs: Iterable[tuple[str, str]], output: str) -> None:
@@ -74,7 +76,7 @@ def require_connectors(spark: "SparkSession", places: Iterable[tuple[str, str]])
             )
         try:
             hadoop.fs.FileSystem.getFileSystemClass(scheme, settings)
-        except Exception:  # of Java: an unknown scheme, or a class that is not there
+        except Py4JJavaError:  # an unknown scheme, or a class that is not there
             connector = _CONNECTORS.get(scheme, "").format(
                 hadoop=hadoop.util.VersionInfo.getVersion()
             )
@@ -84,9 +86,47 @@ def require_connectors(spark: "SparkSession", places: Iterable[tuple[str, str]])
             ) from None
 
 
-def answered(look: Callable[[], Found], place: str) -> Found:
-    """What `look` finds at a place, which must answer within `PATIENCE_SECONDS` where it is on a
-    store.
+def content_of(place: str) -> bytes:
+    """The content of a file.
+
+    Raises `OSError` where there is none, and `InfrastructureError` where its store is of no use.
+    """
+
+    def read() -> bytes:
+        files, base = fsspec.core.url_to_fs(place)
+        return bytes(files.cat_file(base))
+
+    try:
+        return _answered(read, place)
+    except Exception as error:
+        if what := trouble(error):
+            raise InfrastructureError(f"The store {container(place)} {what}.") from None
+        raise
+
+
+def trouble(error: BaseException) -> str | None:
+    """What is wrong with a store, as a clause that ends with what to do, by the error that it gave.
+
+    None for an error of another kind, and for a missing or forbidden file, which have words of
+    their own. Spark gives the errors of its tasks as text.
+    """
+    text = f"{type(error).__name__}: {error}"
+    if package := _PACKAGE.search(text):
+        return f"needs a package: pip install 'ecg-spark[{_EXTRAS[package[1]]}]'"
+    if "Protocol not known" in text:
+        return "is of no kind that is known: use s3, gs, abfss, dbfs or a path"
+    if _NO_CREDENTIALS.search(text):
+        return (
+            "gave no access, because no valid credentials were found: set them as its own tools "
+            "take them (environment, profile or role)"
+        )
+    if _AWAY.search(text):
+        return "does not answer: check its address and the network"
+    return None
+
+
+def _answered(look: Callable[[], Found], place: str) -> Found:
+    """What `look` finds at a place, which must answer within `PATIENCE_SECONDS` if on a store.
 
     Raises `NoAnswer` where it does not; the question goes on without anybody waiting for it.
     """
@@ -111,35 +151,13 @@ def answered(look: Callable[[], Found], place: str) -> Found:
     return found[0]
 
 
-def trouble(error: BaseException) -> str | None:
-    """What is wrong with a store, as a clause that ends with what to do, by the error that it gave.
-
-    None for an error of another kind, and for a missing or forbidden file, which have words of
-    their own.
-    """
-    name, text = type(error).__name__, str(error)
-    if isinstance(error, ImportError):
-        extra = next((extra for package, extra in _EXTRAS.items() if package in text), None)
-        return extra and f"needs a package: pip install 'ecg-spark[{extra}]'"
-    if isinstance(error, ValueError) and "Protocol not known" in text:
-        return "is of no kind that is known: use s3, gs, abfss, dbfs or a path"
-    if _NO_CREDENTIALS.search(name):
-        return (
-            "gave no access, because no valid credentials were found: set them as its own tools "
-            "take them (environment, profile or role)"
-        )
-    if _AWAY.search(name):
-        return "does not answer: check its address and the network"
-    return None
-
-
 def _require(key: str, place: str, look: Callable[[str], None]) -> None:
     if is_local(place):
         return
     if place.startswith("dbfs:") and "DATABRICKS_RUNTIME_VERSION" not in os.environ:
         raise InfrastructureError(f"{key} lies on dbfs:/, which is there on Databricks only.")
     try:
-        answered(lambda: look(place), place)
+        _answered(lambda: look(place), place)
     except Exception as error:
         status = getattr(error, "status_code", None)  # Azure says it by nothing else
         if isinstance(error, FileNotFoundError) or status == 404:

@@ -10,7 +10,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
-import fsspec
 import yaml
 from pydantic import (
     AfterValidator,
@@ -21,9 +20,9 @@ from pydantic import (
 )
 
 from ecg_spark.ecg import FLAGS, Limits, Source
-from ecg_spark.errors import InfrastructureError, UsageError
+from ecg_spark.errors import UsageError
 from ecg_spark.locations import is_local, resolve
-from ecg_spark.reach import answered, trouble
+from ecg_spark.reach import content_of
 from ecg_spark.study_ecg import Ecg
 from ecg_spark.study_ecg import Manifest as Manifest
 from ecg_spark.study_genetics import Genotypes as Genotypes
@@ -244,8 +243,7 @@ def load_study(path: str | Path) -> Study:
     Raises `UsageError` that lists every problem of the file, a line each, and
     `InfrastructureError` where the store on which it lies cannot be reached.
     """
-    place = resolve(os.getcwd(), str(path))
-    text = _text(place, path)
+    place, text = _text(path)
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -270,24 +268,22 @@ def load_study(path: str | Path) -> Study:
     return study
 
 
-def _text(place: str, path: str | Path) -> str:
-    def read() -> bytes:
-        files, base = fsspec.core.url_to_fs(place)
-        return bytes(files.cat_file(base))
-
+def _text(path: str | Path) -> tuple[str, str]:
+    """Where a study file lies, and what it says."""
     try:
-        return answered(read, place).decode()
-    except Exception as error:
-        if known := trouble(error):
-            raise InfrastructureError(f"The store of the study file {path} {known}.") from None
-        if not isinstance(error, OSError | UnicodeDecodeError):
-            raise
-        reason = getattr(error, "strerror", None) or (
-            "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else "it is not there"
-        )
-        raise UsageError(
-            f"The study file {path} cannot be read: {reason}; 'ecg-spark init' writes a new one."
-        ) from None
+        place = resolve(os.getcwd(), str(path))
+        return place, content_of(place).decode()
+    except FileNotFoundError:
+        reason = "there is no such file"
+    except PermissionError:
+        reason = "there is no permission"
+    except UnicodeDecodeError:
+        reason = "it is not UTF-8 text"
+    except (OSError, ValueError) as error:
+        reason = str(getattr(error, "strerror", None) or error)
+    raise UsageError(
+        f"The study file {path} cannot be read: {reason}; 'ecg-spark init' writes a new one."
+    )
 
 
 def _locations(section: Section, above: str = "") -> Iterator[tuple[str, str]]:

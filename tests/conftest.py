@@ -24,6 +24,7 @@ NEEDS = {
     "hail": {"hail"},
     "spark": {"spark"},
     "mlflow": {"mlflow_store"},
+    "stores": {"s3_server"},
     "programs": {"other_python", "torchrun", "browser", "local_cluster"},
 }
 """Each mark, and the fixtures that bring it."""
@@ -156,6 +157,13 @@ def s3_server() -> Iterator[str]:
         environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
         yield f"http://{host}:{port}"
     server.stop()
+
+
+@pytest.fixture(params=["on this machine", pytest.param("on a store", marks=pytest.mark.stores)])
+def anywhere(request, tmp_path) -> str:
+    """A new, empty folder on either kind of storage."""
+    is_local = request.param == "on this machine"
+    return str(tmp_path) if is_local else request.getfixturevalue("bucket")
 
 
 @pytest.fixture

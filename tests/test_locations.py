@@ -78,6 +78,8 @@ def test_an_azure_place_without_its_account_is_refused_with_its_key(tmp_path):
         ("s3a://b/studies", "s3://other/a//b", "s3a://other/a//b"),
         ("s3a://b/studies", "/data/x", "/data/x"),
         ("dbfs:///Volumes/a/b/c", "out", "dbfs:///Volumes/a/b/c/out"),
+        ("dbfs://", "out", "dbfs:///out"),
+        ("/", "out", "/out"),
         ("/data/studies", "../x", "/data/x"),
         ("/data/studies", "gs://b/x", "gs://b/x"),
     ],

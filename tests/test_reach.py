@@ -57,6 +57,7 @@ def test_a_store_without_credentials_is_a_sentence(bucket, anew, monkeypatch, tm
 
 def test_a_store_that_is_not_there_is_a_sentence(bucket, anew, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     assert "does not answer: check its address" in refusal([], f"{bucket}/out")
 
 

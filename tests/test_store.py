@@ -15,14 +15,6 @@ from ecg_spark.locations import make_folder
 from ecg_spark.store import Store, file_stamp, fingerprint, remove_folder
 
 
-@pytest.fixture(params=["on this machine", "on a store"])
-def anywhere(request, tmp_path):
-    """A new output folder, on either kind of storage."""
-    return (
-        str(tmp_path) if request.param == "on this machine" else request.getfixturevalue("bucket")
-    )
-
-
 def write(path, text):
     with fsspec.open(path, "w") as file:
         file.write(text)

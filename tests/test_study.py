@@ -130,7 +130,7 @@ def test_a_study_file_on_a_store_has_its_paths_there(bucket):
         study = load_study(f"{written_as}/studies/study.yaml")
         assert study.output_path == f"{bucket}/studies/out"
         assert study.locate(study.participants.path) == f"{bucket}/people.csv"
-    with pytest.raises(UsageError, match=r"none\.yaml cannot be read: it is not there"):
+    with pytest.raises(UsageError, match=r"none\.yaml cannot be read: there is no such"):
         load_study(f"{bucket}/studies/none.yaml")
 
 

@@ -1,19 +1,12 @@
 """The state of a training run, kept on this machine or on a store."""
 
-import pytest
 import torch
 
 from models.training.checkpoint import Checkpoints, State
 
 
-@pytest.fixture(params=["on this machine", "on a store"])
-def folder(request, tmp_path):
-    if request.param == "on this machine":
-        return str(tmp_path / "checkpoints" / "train")
-    return f"{request.getfixturevalue('bucket')}/checkpoints/train"
-
-
-def test_what_was_saved_last_is_loaded_until_it_is_removed(folder):
+def test_what_was_saved_last_is_loaded_until_it_is_removed(anywhere):
+    folder = f"{anywhere}/checkpoints/train"
     kept = Checkpoints(folder)
     assert kept.load(0) is None
     for step in (1, 2):
