@@ -34,7 +34,7 @@ _CONNECTORS = {
 _PACKAGE = re.compile(r"ImportError: .*\b(s3fs|gcsfs|adlfs)\b")
 # The classes of errors by their names: the libraries that define them need not be installed.
 _NO_CREDENTIALS = re.compile(
-    r"NoCredentials|PartialCredentials|CredentialRetrieval|TokenRetrieval|SSOToken|ProfileNotFound"
+    r"NoCredentials|NoAuthWithAWS|PartialCredentials|CredentialRetrieval|TokenRetrieval|SSOToken|ProfileNotFound"
     r"|DefaultCredentials|RefreshError|ClientAuthentication|CredentialUnavailable"
 )
 _AWAY = re.compile(
@@ -43,7 +43,7 @@ _AWAY = re.compile(
 )
 
 
-class NoAnswer(Exception):
+class _NoAnswer(Exception):
     """A store says nothing."""
 
 
@@ -69,7 +69,7 @@ def require_connectors(spark: "SparkSession", places: Iterable[tuple[str, str]])
     for key, place in places:
         scheme = "file" if is_local(place) else place.partition("://")[0]
         own = hadoop.fs.FileSystem.getDefaultUri(settings).getScheme()
-        if scheme == "file" != own:
+        if is_local(place) and own != "file":
             raise InfrastructureError(
                 f"{key} is a path on this machine and Spark's own files are on {own}: name a place "
                 f"that all its nodes reach, by a URI."
@@ -128,7 +128,7 @@ def trouble(error: BaseException) -> str | None:
 def _answered(look: Callable[[], Found], place: str) -> Found:
     """What `look` finds at a place, which must answer within `PATIENCE_SECONDS` if on a store.
 
-    Raises `NoAnswer` where it does not; the question goes on without anybody waiting for it.
+    Raises `_NoAnswer` where it does not; the question goes on without anybody waiting for it.
     """
     if is_local(place):
         return look()
@@ -147,7 +147,7 @@ def _answered(look: Callable[[], Found], place: str) -> Found:
     for error in failed:
         raise error
     if not found:
-        raise NoAnswer
+        raise _NoAnswer
     return found[0]
 
 
