@@ -11,7 +11,17 @@ from jobs.cli import main
 from tests.builders.ecg_files import wfdb_record
 from tests.builders.study_file import MINIMAL
 
-ENTRY = "import sys; from jobs.cli import main; sys.exit(main(sys.argv[1:]))"
+THRICE = """
+import sys
+from jobs.cli import main
+from tests.jobs.test_object_store import put_record
+
+bucket = sys.argv[1]
+for _ in range(2):
+    main(["ingest", f"{bucket}/study/study.yaml"])
+put_record(bucket, "2_a", 4)  # another content of the same size
+main(["ingest", f"{bucket}/study/study.yaml"])
+"""
 
 
 def put(uri, content):
@@ -65,15 +75,8 @@ def test_recordings_on_a_store_are_ingested_and_a_changed_one_again(bucket, tmp_
     put(f"{bucket}/study/study.yaml", study)
     for name, seed in (("1_a", 1), ("2_a", 2), ("3_a", 3)):
         put_record(bucket, name, seed)
-
-    def ingest():
-        answer = other_python("-c", ENTRY, "ingest", f"{bucket}/study/study.yaml")
-        assert answer.returncode == 0, answer.stderr
-        return json.loads(answer.stdout)
-
-    assert (first := ingest())["n_out"] == 3
-    assert first["n_read"] == 3
-    assert "skipped" in ingest()
-    put_record(bucket, "2_a", 4)  # of the same size
-    assert (second := ingest())["n_read"] == 1
-    assert second["n_out"] == 3
+    answer = other_python("-c", THRICE, bucket)
+    first, second, third = map(json.loads, answer.stdout.splitlines())
+    assert (first["n_read"], first["n_out"]) == (3, 3), answer.stderr
+    assert second["skipped"] == "already published"
+    assert (third["n_read"], third["n_out"]) == (1, 3)
