@@ -8,7 +8,7 @@ module is loaded with the package, so that it holds in every process.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def resolve(folder: str, path: str) -> str:
     if is_local(whole):
         return str(Path(whole).resolve())
     if is_local(spelled(path)):
-        root, parts = _root(folder), list[str]()
+        root, parts = container(whole), list[str]()
         for part in whole.removeprefix(root).split("/"):
             if part == "..":
                 parts = parts[:-1]
@@ -103,15 +103,16 @@ def resolve(folder: str, path: str) -> str:
     return whole
 
 
-def spelled_like(like: str, name: str) -> str:
-    """The location of a file that a listing or glob of `like` calls `name`."""
+def spelled_like(like: str, names: Iterable[str]) -> list[str]:
+    """The locations of files, spelled as `like`, of which a listing or glob gave their names."""
     scheme, is_uri, _ = like.partition("://")
     if not is_uri or scheme == "file":
-        return name
-    files = fsspec.get_filesystem_class(scheme)
+        return list(names)
     if scheme == "dbfs":
-        return f"dbfs://{name.removeprefix('/dbfs')}"
-    return _root(like) + name.removeprefix(files._strip_protocol(_root(like)))
+        return [f"dbfs://{name.removeprefix('/dbfs')}" for name in names]
+    root = container(like)
+    start = fsspec.get_filesystem_class(scheme)._strip_protocol(root)
+    return [root + name.removeprefix(start) for name in names]
 
 
 def usual(path: str) -> str:
@@ -123,7 +124,7 @@ def usual(path: str) -> str:
 
 def container(path: str) -> str:
     """The bucket or container of a URI, as a URI."""
-    return _root(path)
+    return "/".join(path.split("/")[:3])
 
 
 def make_folder(folder: str) -> None:
@@ -140,7 +141,3 @@ def content_tag(info: Mapping[str, Any]) -> str:
     """What changes with a file's content, of what its file system tells of it: tag, else time."""
     plain = {re.sub("[^a-z]", "", key.lower()): value for key, value in info.items()}
     return next((str(plain[name]) for name in _TAGS if plain.get(name)), "")
-
-
-def _root(uri: str) -> str:
-    return "/".join(uri.split("/")[:3])

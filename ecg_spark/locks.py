@@ -50,9 +50,11 @@ def lock(path: str, step: str) -> Iterator[Callable[[], None]]:
         f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%Y-%m-%d %H:%M} "
         f"UTC"
     )
-    with _kernel_lock(base, step, who) if "file" in files.protocol else (
-        _lease(_Lease(files, base, step, who))
-    ) as require:  # fmt: skip
+    if "file" in files.protocol:
+        held = _kernel_lock(base, step, who)
+    else:
+        held = _lease(_Lease(files, base, step, who))
+    with held as require:
         yield require
 
 

@@ -33,6 +33,9 @@ from ecg_spark.study_section import Location, Section
 
 AnySection = TypeVar("AnySection", bound=Section)
 
+TRACKING_ADDRESS = "MLFLOW_TRACKING_URI"
+"""What the environment calls the address of MLflow."""
+
 
 class Quality(Section):
     """Thresholds above which (or below which) a recording gets a warning."""
@@ -226,7 +229,7 @@ class Study(Section):
 
         Raises `UsageError` where nothing says it and the output folder cannot hold a database.
         """
-        uri = self.mlflow.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+        uri = self.mlflow.tracking_uri or os.environ.get(TRACKING_ADDRESS)
         if uri:
             return uri
         if not is_local(self.output_path):

@@ -122,6 +122,12 @@ def torchrun(other_python) -> Callable[..., subprocess.CompletedProcess]:
     return run
 
 
+@pytest.fixture(autouse=True)
+def no_tracking_address(monkeypatch):
+    """The environment names no MLflow: `mlflow.set_tracking_uri` leaves the last test's there."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
 @pytest.fixture(scope="session")
 def mlflow_store(tmp_path_factory) -> Callable[[Path], str]:
     """A function that puts a new, empty MLflow store into a folder and returns its address.

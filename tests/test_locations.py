@@ -59,7 +59,7 @@ def test_python_finds_databricks_files_where_they_are_mounted(uri, mounted):
     files, path = url_to_fs(uri)
     assert path == mounted
     assert files.unstrip_protocol(path) == uri
-    assert spelled_like("dbfs:///*", path) == uri
+    assert spelled_like("dbfs:///*", [path]) == [uri]
 
 
 def test_an_azure_place_without_its_account_is_refused_with_its_key(tmp_path):
@@ -105,7 +105,7 @@ def test_names_in_a_table_are_joined_as_they_are_written():
     ],
 )
 def test_what_a_glob_finds_is_written_as_the_glob_is(like, name, place):
-    assert spelled_like(like, name) == place
+    assert spelled_like(like, [name]) == [place]
 
 
 @pytest.mark.parametrize(

@@ -108,9 +108,9 @@ def list_files(path: str | None, manifest: pd.DataFrame | None, folder: str) -> 
             if fs.isdir(base):
                 listed[parent] = {item["name"]: item for item in fs.ls(base, detail=True)}
     files = sorted(
-        (spelled_like(place, name), int(item.get("size") or 0), content_tag(item))
+        (name, int(item.get("size") or 0), content_tag(item))
         for place, found in listed.items()
-        for name, item in found.items()
+        for name, item in zip(spelled_like(place, found), found.values(), strict=True)
         if item["type"] == "file" and not name.rpartition("/")[2].startswith((".", "_"))
     )
     if not files:

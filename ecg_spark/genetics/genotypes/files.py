@@ -56,7 +56,7 @@ def expand(path: str) -> list[str]:
     """
     files, base = fsspec.core.url_to_fs(path)
     if any(sign in path for sign in "*?["):
-        found = [spelled_like(path, name) for name in sorted(files.glob(base))]
+        found = spelled_like(path, sorted(files.glob(base)))
     else:
         found = [path] if files.exists(base) else []
     if not found:

@@ -216,7 +216,7 @@ def _from_tables(
         **{kind: rows[kind] for kind in FAULTS},
     ).to_spark(flatten=False).write.mode("overwrite").parquet(copy)
     files, base = fsspec.core.url_to_fs(copy)
-    names = [spelled_like(copy, name) for name in sorted(files.glob(f"{base}/part-*.parquet"))]
+    names = spelled_like(copy, sorted(files.glob(f"{base}/part-*.parquet")))
     folder, n_samples, step = f"{scratch}/imported", len(samples), batch_variants(len(samples))
 
     def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
