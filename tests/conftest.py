@@ -123,9 +123,11 @@ def torchrun(other_python) -> Callable[..., subprocess.CompletedProcess]:
 
 
 @pytest.fixture(autouse=True)
-def no_tracking_address(monkeypatch):
+def no_tracking_address() -> Iterator[None]:
     """The environment names no MLflow: `mlflow.set_tracking_uri` leaves the last test's there."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 @pytest.fixture(scope="session")
