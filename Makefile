@@ -38,9 +38,9 @@ test: setup ## run the tests
 	@infra/setup.sh gwas-ssf
 	$(PYTEST) $(ARGS)
 
-check: setup ## style, types, and the tests that need no Spark, MLflow or other program: a minute
+check: setup ## style, types, and the tests that need no Spark, MLflow, store or other program: a minute
 	@$(MAKE) --no-print-directory lint & lint=$$!; \
-	$(PYTEST) -q -m "not spark and not hail and not mlflow and not programs" $(ARGS); \
+	$(PYTEST) -q -m "not spark and not hail and not mlflow and not stores and not programs" $(ARGS); \
 	tests=$$?; wait $$lint && exit $$tests
 
 lint: setup ## check style, formatting and types

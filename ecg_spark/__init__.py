@@ -14,6 +14,8 @@ costs nothing.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ecg_spark import locations as locations  # so that every process knows the same stores
+
 if TYPE_CHECKING:
     from ecg_spark.ecg import average_beat, read_recording
     from ecg_spark.study import load_study

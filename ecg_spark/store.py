@@ -8,17 +8,19 @@
 A reader sees a step's old output or its new one, never half of it: the pointer is replaced by a
 rename on a file system and by a single put on an object store. A run that was killed has no
 pointer to it; the next run of its step removes it.
+
+A store removes a folder file by file and holds no lock for a process. There a run begins with the
+file `_run`, which goes before all others: without it the run is none, whatever points to it. And
+the lock is a file that its owner renews (see `locks`): whoever has lost it publishes nothing.
 """
 
-import fcntl
 import hashlib
 import json
 import logging
 import os
 import secrets
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -27,10 +29,14 @@ from typing import IO, Any
 import fsspec
 
 from ecg_spark.errors import InfrastructureError, UsageError
+from ecg_spark.locations import content_tag, make_folder
+from ecg_spark.locks import holder, lock
 
 log = logging.getLogger(__name__)
 
 SECRET, SECRET_BYTES = "secret.key", 32
+BEGUN = "_run"
+"""The first file of a run on a store, and the first to be removed."""
 
 
 @dataclass(frozen=True)
@@ -58,22 +64,28 @@ def fingerprint(*parts: Any) -> str:
 
 
 def file_stamp(path: str) -> list[Any]:
-    """What tells whether an input file has changed: its path, size and time of change.
+    """What tells whether an input has changed: its path, size, and tag or time of change.
 
-    A file that does not exist has no size: whoever reads it says so better.
+    A folder has those of all files in it. An input that does not exist has no size: whoever reads
+    it says so better.
     """
     fs, base = fsspec.core.url_to_fs(path)
     try:
         info = fs.info(base)
     except FileNotFoundError:
         return [path, None, ""]
-    return [path, info.get("size"), str(info.get("mtime") or info.get("etag") or "")]
+    if info["type"] != "directory":
+        return [path, info["size"], content_tag(info)]
+    found = sorted(
+        (name, one["size"], content_tag(one)) for name, one in fs.find(base, detail=True).items()
+    )
+    return [path, sum(size for _, size, _ in found), fingerprint(found)]
 
 
 def write_whole(path: str, body: bytes) -> None:
     """Replace a file, whole or not at all: by a rename, or by a single put on an object store."""
     fs, base = fsspec.core.url_to_fs(path)
-    fs.makedirs(base.rsplit("/", 1)[0], exist_ok=True)
+    make_folder(path.rpartition("/")[0])
     if "file" not in fs.protocol:
         fs.pipe_file(base, body)
         return
@@ -98,7 +110,7 @@ def whole_file(path: str) -> Iterator[IO[bytes]]:
     """
     fs, base = fsspec.core.url_to_fs(path)
     folder, _, name = base.rpartition("/")
-    fs.makedirs(folder, exist_ok=True)
+    make_folder(path.rpartition("/")[0])
     aside = f"{folder}/.{name}.{secrets.token_hex(4)}"
     try:
         with fs.open(aside, "wb") as file:
@@ -141,6 +153,7 @@ class Store:
     def __init__(self, root: str) -> None:
         self.root = root.rstrip("/")
         self._fs, self._base = fsspec.core.url_to_fs(self.root)
+        self._has_locks = "file" in self._fs.protocol
 
     def published(self, step: str) -> Publication | None:
         """The current publication of a step, None where there is none."""
@@ -157,9 +170,7 @@ class Store:
                 f"The pointer published/{step}.json in the output folder is damaged: "
                 f"remove it and run the step again."
             ) from None
-        if not self._fs.exists(self._runs(step, publication.run)):
-            return None
-        return publication
+        return publication if self._is_there(step, publication.run) else None
 
     def require(self, step: str) -> Publication:
         """The current publication of a step; `UsageError` where there is none."""
@@ -183,10 +194,11 @@ class Store:
         path = f"{self._base}/{SECRET}"
         if not self._fs.exists(path):
             body = secrets.token_bytes(SECRET_BYTES)
-            if "file" in self._fs.protocol:
+            if self._has_locks:
                 _write_once(path, body)
             else:
-                self._fs.pipe_file(path, body)
+                with suppress(FileExistsError):
+                    self._fs.pipe_file(path, body, mode="create")
         found: bytes = self._fs.cat_file(path)
         if len(found) != SECRET_BYTES:
             raise InfrastructureError(
@@ -201,11 +213,13 @@ class Store:
 
         Raises `InfrastructureError` where another process is at work on the step.
         """
-        with self.lock(step):
+        with self.lock(step) as require_lock:
             name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
             self._remove_unpublished(step)
-            self._fs.makedirs(self._runs(step, name), exist_ok=True)
-            run = Run(self, step, name, made_from)
+            run = Run(self, step, name, made_from, require_lock)
+            make_folder(run.folder)
+            if not self._has_locks:
+                self._fs.pipe_file(self._runs(step, name, BEGUN), b"")
             try:
                 yield run
             except BaseException:
@@ -214,37 +228,9 @@ class Store:
             if not run.is_published:
                 self._remove(step, name)
 
-    @contextmanager
-    def lock(self, step: str) -> Iterator[None]:
-        """Keep other processes from a step while this one is at work on it.
-
-        The kernel holds the lock and lets go of it when the process ends, however that is. An
-        object store has none: there two runs of a step at once are not told apart.
-
-        Raises `InfrastructureError`, which says who is at work, where that is another process.
-        """
-        if "file" not in self._fs.protocol:
-            yield
-            return
-        folder = f"{self._base}/locks"
-        os.makedirs(folder, exist_ok=True)
-        with open(f"{folder}/{step}", "a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise InfrastructureError(
-                    f"The step '{step}' is being run in this output folder by "
-                    f"{file.read().strip() or 'another process'}: wait for it, or stop it and run "
-                    f"the same command again."
-                ) from None
-            file.truncate(0)
-            file.write(
-                f"process {os.getpid()} on {socket.gethostname()} since "
-                f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-            )
-            file.flush()
-            yield
+    def lock(self, step: str) -> AbstractContextManager[Callable[[], None]]:
+        """Keep other processes from a step while this one is at work on it: see `locks.lock`."""
+        return lock(f"{self.root}/locks/{step}", step)
 
     def put_copy(self, path: str, name: str) -> str:
         """Copy a file of a run to `name` in the output folder, whole or not at all; its path."""
@@ -257,11 +243,7 @@ class Store:
 
     def at_work(self, step: str) -> str:
         """Who is at work on a step now; empty where nobody is."""
-        try:
-            with self.lock(step):
-                return ""
-        except InfrastructureError as error:
-            return str(error).split(" by ", 1)[-1].split(":")[0]
+        return holder(f"{self.root}/locks/{step}")
 
     def remove_leftovers(self, step: str) -> tuple[int, int]:
         """Remove what stopped runs of a step have left: how many runs, and their bytes.
@@ -299,8 +281,15 @@ class Store:
         for name in self._leftovers(step):
             self._remove(step, name)
 
+    def _is_there(self, step: str, name: str) -> bool:
+        own = [name] if self._has_locks else [name, BEGUN]
+        return bool(self._fs.exists(self._runs(step, *own)))
+
     def _remove(self, step: str, name: str) -> None:
         try:
+            if not self._has_locks:
+                with suppress(FileNotFoundError):
+                    self._fs.rm_file(self._runs(step, name, BEGUN))
             self._fs.rm(self._runs(step, name), recursive=True)
         except FileNotFoundError:
             pass
@@ -318,8 +307,16 @@ def _pointer(step: str) -> str:
 class Run:
     """A step's output while it is written."""
 
-    def __init__(self, store: Store, step: str, name: str, made_from: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        step: str,
+        name: str,
+        made_from: dict[str, Any],
+        require_lock: Callable[[], None],
+    ) -> None:
         self._store, self._step, self._name, self._made_from = store, step, name, made_from
+        self._require_lock = require_lock
         self.folder = f"{store.root}/runs/{step}/{name}"
         self.is_published = False
 
@@ -328,7 +325,11 @@ class Run:
         return f"{self.folder}/{name}"
 
     def publish(self, summary: dict[str, Any]) -> Publication:
-        """Make this run the step's current output, in one atomic act."""
+        """Make this run the step's current output, in one atomic act.
+
+        Raises `InfrastructureError` where another process has taken the step over.
+        """
+        self._require_lock()
         publication = Publication(
             self._step,
             self._name,

@@ -4,10 +4,11 @@ A relative path in it is relative to the folder of the study file. A wrong file 
 every problem at once, each with its key and what would be right.
 """
 
+import os
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import yaml
 from pydantic import (
@@ -21,6 +22,8 @@ from pydantic import (
 from ecg_spark.display import folded, table
 from ecg_spark.ecg import FLAGS, Limits, Source
 from ecg_spark.errors import UsageError
+from ecg_spark.locations import is_local, resolve
+from ecg_spark.reach import content_of
 from ecg_spark.study_ecg import Ecg
 from ecg_spark.study_ecg import Manifest as Manifest
 from ecg_spark.study_genetics import Genotypes as Genotypes
@@ -30,6 +33,9 @@ from ecg_spark.study_genetics import Rare as Rare
 from ecg_spark.study_section import Location, Section
 
 AnySection = TypeVar("AnySection", bound=Section)
+
+TRACKING_ADDRESS = "MLFLOW_TRACKING_URI"
+"""What the environment calls the address of MLflow."""
 
 
 class Quality(Section):
@@ -133,7 +139,11 @@ class Model(Section):
 class Mlflow(Section):
     """Where runs and models are tracked."""
 
-    tracking_uri: str | None = Field(None, description="null: an SQLite file in the output folder")
+    tracking_uri: str | None = Field(
+        None,
+        description="null: that of the environment (MLFLOW_TRACKING_URI), else an SQLite file in "
+        "the output folder",
+    )
     experiment: str = "ecg-spark"
     model_name: str = "ecg-vae"
 
@@ -165,7 +175,7 @@ class Study(Section):
         None, description="truth.json of a simulated biobank: the report compares with it"
     )
 
-    _folder: Path = PrivateAttr(default=Path())
+    _folder: str = PrivateAttr(default_factory=os.getcwd)
 
     @field_validator("seed", mode="before")
     @classmethod
@@ -201,8 +211,14 @@ class Study(Section):
         return table(self.name, ("", ""), said.items()) + folded("settings by default", others)
 
     def locate(self, path: str) -> str:
-        """A path of the study file as an absolute path; a URI is returned as it is."""
-        return path if "://" in path else str((self._folder / path).resolve())
+        """A path of the study file as an absolute path, or as a URI, which it may be already."""
+        return resolve(self._folder, path)
+
+    def inputs(self) -> Iterator[tuple[str, str]]:
+        """Every location that the study reads, by its key, as `locate` gives it."""
+        for key, path in _locations(self):
+            if key != "output":
+                yield key, self.locate(path)
 
     def absolute(self, section: AnySection, *keys: str) -> AnySection:
         """A section with the paths under `keys`, where given, as absolute paths."""
@@ -218,23 +234,28 @@ class Study(Section):
 
     @property
     def tracking_uri(self) -> str:
-        """The MLflow tracking URI, the SQLite file of the output folder by default."""
-        return self.mlflow.tracking_uri or f"sqlite:///{self.output_path}/mlflow.db"
+        """Where MLflow keeps runs: see `Mlflow.tracking_uri`.
+
+        Raises `UsageError` where nothing says it and the output folder cannot hold a database.
+        """
+        uri = self.mlflow.tracking_uri or os.environ.get(TRACKING_ADDRESS)
+        if uri:
+            return uri
+        if not is_local(self.output_path):
+            raise UsageError(
+                "MLflow's own file cannot lie on an object store, where the output is: name a "
+                "server in the study file (mlflow.tracking_uri) or in MLFLOW_TRACKING_URI."
+            )
+        return f"sqlite:///{self.output_path}/mlflow.db"
 
 
 def load_study(path: str | Path) -> Study:
-    """Read and validate a study file.
+    """Read and validate a study file, a path or URI.
 
-    Raises `UsageError` that lists every problem of the file, a line each.
+    Raises `UsageError` that lists every problem of the file, a line each, and
+    `InfrastructureError` where the store on which it lies cannot be reached.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UsageError(
-            f"The study file {path} cannot be read: {reason}; 'ecg-spark init' writes a new one."
-        ) from None
+    place, text = _text(path)
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -255,7 +276,7 @@ def load_study(path: str | Path) -> Study:
             f"The study file {path} has {len(lines)} "
             f"problem{'s' if len(lines) > 1 else ''}:\n" + "\n".join(lines)
         ) from None
-    study._folder = path.resolve().parent
+    study._folder = place.rpartition("/")[0] or "/"
     return study
 
 
@@ -266,6 +287,39 @@ def _flat(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def _text(path: str | Path) -> tuple[str, str]:
+    """Where a study file lies, and what it says."""
+    try:
+        place = resolve(os.getcwd(), str(path))
+        return place, content_of(place).decode()
+    except FileNotFoundError:
+        reason = "there is no such file"
+    except PermissionError:
+        reason = "there is no permission"
+    except UnicodeDecodeError:
+        reason = "it is not UTF-8 text"
+    except (OSError, ValueError) as error:
+        reason = str(getattr(error, "strerror", None) or error)
+    raise UsageError(
+        f"The study file {path} cannot be read: {reason}; 'ecg-spark init' writes a new one."
+    )
+
+
+def _locations(section: Section, above: str = "") -> Iterator[tuple[str, str]]:
+    """The locations in a section and those in it, with their keys."""
+    for name, annotation in get_type_hints(type(section), include_extras=True).items():
+        value = getattr(section, name, None)
+        if isinstance(value, Section):
+            yield from _locations(value, f"{above}{name}.")
+        elif value and _is_location(annotation):
+            for path in (value,) if isinstance(value, str) else value:
+                yield f"{above}{name}", path
+
+
+def _is_location(annotation: Any) -> bool:
+    return annotation == Location or any(map(_is_location, get_args(annotation)))
 
 
 def _key(location: tuple[int | str, ...]) -> str:

@@ -6,10 +6,12 @@ of ECG files take seconds.
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from ecg_spark.locations import spelled
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Location = Annotated[str, Field(min_length=1, description="a path or URI")]
+Location = Annotated[str, Field(min_length=1, description="a path or URI"), AfterValidator(spelled)]
 
 
 class Section(BaseModel):

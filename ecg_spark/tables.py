@@ -32,6 +32,7 @@ from pyspark.sql.types import (
 )
 
 from ecg_spark.errors import DataError
+from ecg_spark.locations import make_folder
 
 
 @dataclass(frozen=True)
@@ -237,10 +238,22 @@ def write_columns(columns: Mapping[str, Sequence[Any]], table: Table, folder: st
     keys = found.group_by(list(table.key)).aggregate([])
     _refuse(table, lacking, found.num_rows - keys.num_rows)
     fs, base = fsspec.core.url_to_fs(folder)
-    fs.makedirs(base, exist_ok=False)
+    if fs.exists(base):
+        raise FileExistsError(f"The table {table.name} has been written already.")
+    make_folder(folder)
     with fs.open(f"{base}/part-0.parquet", "wb") as file:
         pq.write_table(found, file)
     return int(found.num_rows)
+
+
+def make_empty(folder: str) -> None:
+    """Make a table's folder, in which there is no row yet.
+
+    Spark finds it on a store, too, where there is no folder without a file.
+    """
+    make_folder(folder)
+    fs, base = fsspec.core.url_to_fs(folder)
+    fs.pipe_file(f"{base}/_empty", b"")
 
 
 def _plain(value: Any) -> Any:

@@ -38,9 +38,9 @@ torch=$(sed -n 's/^ *"torch==\([0-9.]*\)".*/\1/p' pyproject.toml)+cpu
 "$scratch/venv/bin/pip" download --quiet --no-deps --dest "$scratch" --retries 1 --timeout 15 \
     --extra-index-url https://download.pytorch.org/whl/cpu "torch==$torch"
 
-lock requirements.lock "# Every package of ecg-spark and of its tests, exactly. 'make lock' writes this file anew.
+lock requirements.lock "# Every package of ecg-spark, its extras and its tests, exactly. 'make lock' writes this file anew.
 # 'make setup' installs it, with PyTorch's CPU build on Linux unless GPU=1 is given." \
-    "torch==$torch" '.[test]'
+    "torch==$torch" '.[test,s3,gcs,azure]'
 
 # What gwas-sumstats-tools leaves open or undeclared: pandas 1.5 needs numpy 1, typer 0.7 an older
 # click, and bsub imports six.

@@ -5,6 +5,7 @@ from typing import Any
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.gwas import associate_variants
+from ecg_spark.reach import require_connectors
 from ecg_spark.store import file_stamp
 from ecg_spark.study import Study
 from jobs.cohort import STEP as COHORT
@@ -30,6 +31,8 @@ def files(study: Study) -> Any:
 def work(context: Context) -> Summary:
     """Publish the tests and the summary statistics for exchange."""
     study, inputs = context.study, context.inputs
+    lists = [f"genotypes.{key}" for key in LISTS]
+    require_connectors(context.spark, [one for one in study.inputs() if one[0] in lists])
     return associate_variants(
         context.spark,
         inputs["genotypes"].folder,

@@ -43,10 +43,10 @@ def _parser() -> argparse.ArgumentParser:
         group.set_defaults(action=_run, steps=steps)
     for name in ("run", *GROUPS, *STEPS):
         command = commands.choices[name]
-        command.add_argument("study", type=Path, help="the study file")
+        command.add_argument("study", help="the study file, a path or URI")
         command.add_argument("--force", action="store_true", help="redo what is published already")
     sweep = commands.add_parser("sweep", help="train a grid of models to choose from")
-    sweep.add_argument("study", type=Path, help="the study file")
+    sweep.add_argument("study", help="the study file, a path or URI")
     sweep.set_defaults(action=_sweep)
     status = commands.add_parser("status", help="what is published, and what a run would redo")
     status.add_argument("study", type=Path, help="the study file")

@@ -6,10 +6,12 @@ from typing import Any
 from ecg_spark.genetics.genotypes.files import genotype_files, is_read_by_hail
 from ecg_spark.genetics.prepare import prepare_genotypes
 from ecg_spark.ids import read_id_list
+from ecg_spark.reach import require_connectors
 from ecg_spark.store import file_stamp
 from ecg_spark.study import Study
 from jobs.step import Context, Step, Summary, main
 
+SETS = ("genotypes.path", "genotypes.model", "genotypes.separate")
 OF_THE_COHORT = {"pairing", "id_map"}
 OF_THE_TESTS = {"keep_variants", "exclude_variants", "regions"}
 """Keys that do not change the checked set, but who and what of it is analysed."""
@@ -37,6 +39,12 @@ def work(context: Context) -> Summary:
     )
     separate = tuple(map(context.study.locate, genotypes.separate))
     genotypes = genotypes.model_copy(update={"separate": separate})
+    by_hail = [
+        (key, place)
+        for key, place in context.study.inputs()
+        if key in SETS and is_read_by_hail(place)
+    ]
+    require_connectors(context.spark, by_hail)
     return prepare_genotypes(
         context.spark,
         genotypes,

@@ -19,6 +19,7 @@ from pyspark.sql import SparkSession
 
 from ecg_spark.errors import EcgSparkError, InfrastructureError, UsageError
 from ecg_spark.genetics import STAGES
+from ecg_spark.reach import require_connectors, require_reachable, trouble
 from ecg_spark.session import prepared, require_hail, spark_session, start_hail
 from ecg_spark.store import Publication, Run, Store, fingerprint
 from ecg_spark.study import Study, load_study
@@ -30,8 +31,6 @@ STEPS = ("ingest", "average", "train", "encode", "genotypes", *STAGES, "report")
 
 GROUPS = {"gwas": STAGES}
 """Steps that have a name together."""
-
-GENOTYPE_FILES = ("path", "id_map", "exclude", "keep")
 
 Summary = dict[str, Any]
 
@@ -54,8 +53,13 @@ class Context:
 
     @cached_property
     def spark(self) -> SparkSession:
-        """The Spark session, made or made fit at the first call."""
-        return session_of(self.study, self.session)
+        """The Spark session, made or made fit at the first call.
+
+        Raises `InfrastructureError` where Spark cannot write to the output folder.
+        """
+        session = session_of(self.study, self.session)
+        require_connectors(session, [("output", self.study.output_path)])
+        return session
 
 
 @dataclass(frozen=True)
@@ -186,7 +190,9 @@ def run_steps(
 
     What a step needs from the user is looked at before the first one starts, unless the step is
     published: files may have been archived since. So is Hail, where there is a session already.
+    Stores must answer in any case.
     """
+    require_reachable(study.inputs(), study.output_path)
     store = Store(study.output_path)
     due = [step for step in steps if store.published(step.name) is None]
     for step in due:
@@ -209,7 +215,7 @@ def parse(name: str, arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog=f"jobs/{name}.py", description=f"Run the step '{name}' of a study."
     )
-    parser.add_argument("--study", required=True, help="the study file")
+    parser.add_argument("--study", required=True, help="the study file, a path or URI")
     parser.add_argument("--force", action="store_true", help="redo it though it is published")
     return parser.parse_args(arguments)
 
@@ -292,6 +298,8 @@ def as_infrastructure_error(
             f"A file below ecg.path could not be read ({found[1]}): see that the storage is there "
             f"and run the same command again; what was published before stays."
         )
+    if clause := trouble(error):
+        return InfrastructureError(f"A store that the study uses {clause}.")
     return None
 
 
@@ -299,14 +307,8 @@ def _place(text: str, study: Study | None) -> str:
     """The key of the study file whose path a text holds, the longest where several do."""
     places: dict[str, str] = {}
     if study is not None:
-        named = {
-            "ecg.path": study.ecg.path,
-            "ecg.manifest.path": study.ecg.manifest and study.ecg.manifest.path,
-            "participants.path": study.participants.path,
-            **{f"genotypes.{key}": getattr(study.genotypes, key) for key in GENOTYPE_FILES},
-            "output": study.output,
-        }
-        places = {key: re.split(r"[*?\[]", study.locate(p))[0] for key, p in named.items() if p}
+        named = [*study.inputs(), ("output", study.output_path)]
+        places = {key: re.split(r"[*?\[]", path)[0] for key, path in named}
     found = [key for key, path in places.items() if path in text or key in text]
     if not found:
         return "a file that the study file names, or the output folder"

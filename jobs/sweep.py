@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from ecg_spark.errors import UsageError
+from ecg_spark.reach import require_reachable
 from ecg_spark.store import Store
 from ecg_spark.study import Study, load_study
 from jobs.step import Summary, guarded, origin, print_line
@@ -42,6 +43,7 @@ def planned(study: Study) -> Plan:
 
 def train_grid(study: Study) -> tuple[str, list[Trial]]:
     """Train every combination of the study's grid: the parent's run, and the trials, best first."""
+    require_reachable([], study.output_path)
     plan = planned(study)
     check(study)
     with Store(study.output_path).lock("sweep"):

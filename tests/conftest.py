@@ -4,7 +4,9 @@ A test is marked by what it needs, as its fixtures say (`NEEDS`): `make check` r
 nothing but Python.
 """
 
+import logging
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -23,6 +25,7 @@ NEEDS = {
     "hail": {"hail"},
     "spark": {"spark", "notebook"},
     "mlflow": {"mlflow_store", "notebook"},
+    "stores": {"s3_server"},
     "programs": {"other_python", "torchrun", "browser", "local_cluster", "notebook"},
 }
 """Each mark, and the fixtures that bring it."""
@@ -125,6 +128,14 @@ def torchrun(other_python) -> Callable[..., subprocess.CompletedProcess]:
     return run
 
 
+@pytest.fixture(autouse=True)
+def no_tracking_address() -> Iterator[None]:
+    """The environment names no MLflow: `mlflow.set_tracking_uri` leaves the last test's there."""
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
 @pytest.fixture(scope="session")
 def mlflow_store(tmp_path_factory) -> Callable[[Path], str]:
     """A function that puts a new, empty MLflow store into a folder and returns its address.
@@ -142,6 +153,41 @@ def mlflow_store(tmp_path_factory) -> Callable[[Path], str]:
         return f"sqlite:///{folder}/mlflow.db"
 
     return new
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of an S3 server on this machine, which the environment names for all clients."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for every request
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        environment.setenv("AWS_ACCESS_KEY_ID", "tests")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "tests")
+        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(params=["on this machine", pytest.param("on a store", marks=pytest.mark.stores)])
+def anywhere(request, tmp_path) -> str:
+    """A new, empty folder on either kind of storage."""
+    is_local = request.param == "on this machine"
+    return str(tmp_path) if is_local else request.getfixturevalue("bucket")
+
+
+@pytest.fixture
+def bucket(s3_server) -> str:
+    """A new bucket, as the study file names it: s3a://..."""
+    from s3fs import S3FileSystem
+
+    name = f"bucket-{secrets.token_hex(4)}"
+    S3FileSystem().mkdir(name)
+    return f"s3a://{name}"
 
 
 @pytest.fixture(scope="session")

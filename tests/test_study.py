@@ -1,5 +1,6 @@
 """The study file: what is accepted, and what a wrong one says."""
 
+import fsspec
 import pytest
 import yaml
 from hypothesis import given
@@ -8,12 +9,14 @@ from hypothesis import strategies as st
 from ecg_spark.ecg import FLAGS
 from ecg_spark.errors import UsageError
 from ecg_spark.study import Beats, Study, load_study, study_template
-from tests.builders.study_file import MINIMAL
+from tests.builders.study_file import MINIMAL, write_study
 
 
 def written(tmp_path, content):
+    if not isinstance(content, str):
+        return write_study(tmp_path, content)
     path = tmp_path / "study.yaml"
-    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    path.write_text(content)
     return path
 
 
@@ -117,3 +120,50 @@ def test_paths_start_from_the_folder_of_the_study_file(tmp_path):
     assert study.locate("/data/ecg") == "/data/ecg"
     assert study.locate("gs://bucket/ecg") == "gs://bucket/ecg"
     assert study.tracking_uri == f"sqlite:///{tmp_path}/out/mlflow.db"
+
+
+def test_a_study_file_on_a_store_has_its_paths_there(bucket):
+    text = yaml.safe_dump(MINIMAL | {"participants": {"path": "../people.csv"}})
+    with fsspec.open(f"{bucket}/studies/study.yaml", "w") as file:
+        file.write(text)
+    for written_as in (bucket, bucket.replace("s3a", "s3")):
+        study = load_study(f"{written_as}/studies/study.yaml")
+        assert study.output_path == f"{bucket}/studies/out"
+        assert study.locate(study.participants.path) == f"{bucket}/people.csv"
+    with pytest.raises(UsageError, match=r"none\.yaml cannot be read: there is no such"):
+        load_study(f"{bucket}/studies/none.yaml")
+
+
+def test_every_input_of_a_study_is_listed_with_its_key(tmp_path):
+    more = {
+        "ecg": {"path": "ecg", "manifest": {"path": "/m.csv"}},
+        "genotypes": {"path": "g.bgen", "separate": ["x.bgen", "s3://b/y.bgen"]},
+        "gwas": {"rare": {"genes": "genes.tsv"}},
+        "truth": "truth.json",
+    }
+    here = str(tmp_path)
+    assert sorted(load_study(written(tmp_path, MINIMAL | more)).inputs()) == [
+        ("ecg.manifest.path", "/m.csv"),
+        ("ecg.path", f"{here}/ecg"),
+        ("genotypes.path", f"{here}/g.bgen"),
+        ("genotypes.separate", f"{here}/x.bgen"),
+        ("genotypes.separate", "s3a://b/y.bgen"),
+        ("gwas.rare.genes", f"{here}/genes.tsv"),
+        ("participants.path", f"{here}/people.csv"),
+        ("truth", f"{here}/truth.json"),
+    ]
+
+
+def test_the_environment_says_where_mlflow_is_unless_the_study_does(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://there:5000")
+    assert load_study(written(tmp_path, MINIMAL)).tracking_uri == "http://there:5000"
+    own = MINIMAL | {"mlflow": {"tracking_uri": "http://here:5000"}}
+    assert load_study(written(tmp_path, own)).tracking_uri == "http://here:5000"
+
+
+def test_an_output_on_a_store_needs_a_tracking_address(tmp_path, monkeypatch):
+    study = load_study(written(tmp_path, MINIMAL | {"output": "s3://bucket/out"}))
+    with pytest.raises(UsageError, match=r"name a server in the study file \(mlflow\.tracking_uri"):
+        _ = study.tracking_uri
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "databricks")
+    assert study.tracking_uri == "databricks"

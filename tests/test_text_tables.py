@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 
+import fsspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -55,6 +56,19 @@ def test_a_table_comes_back_whatever_its_delimiter_quotes_and_encoding(
     path = tmp_path_factory.mktemp("table") / "people.csv"
     path.write_bytes(gzip.compress(content) if packed else content)
     _same(read_text_table(str(path), WHAT), names, rows)
+
+
+def test_a_table_on_a_store_is_read_as_text_or_parquet(bucket):
+    frame = pd.DataFrame({"eid": ["1", "2"], "age": ["50", "61"]})
+    with fsspec.open(f"{bucket}/people.csv", "wb") as file:
+        file.write(frame.to_csv(index=False).encode())
+    for part in (0, 1):
+        with fsspec.open(f"{bucket}/people/part-{part}.parquet", "wb") as file:
+            frame[part : part + 1].to_parquet(file)
+    for place in ("people.csv", "people"):
+        _same(read_text_table(f"{bucket}/{place}", "table"), ["eid", "age"], frame.to_numpy())
+    with pytest.raises(DataError, match="table does not exist"):
+        read_text_table(f"{bucket}/none.csv", "table")
 
 
 def test_white_space_parts_cells_where_nothing_else_does(tmp_path):

@@ -50,6 +50,7 @@ from ecg_spark.tables import (
     RECORDINGS,
     SOURCES,
     check_table,
+    make_empty,
     read_table,
     write_columns,
     write_rows,
@@ -117,7 +118,7 @@ def ingest(
     # From here: a million short rows are no work for executors.
     columns = {"path": [one.path for one in found], "stamp": [one.stamp for one in found]}
     write_columns(columns, SOURCES, target("sources"))
-    _make_folder(recordings)
+    make_empty(recordings)
     if new:
         pieces, parts = _parts(new, spark.sparkContext.defaultParallelism)
         log.info("ingest: %d of %d sources, in %d parts", len(new), len(found), len(parts))
@@ -242,11 +243,6 @@ def _rejected(spark: SparkSession, staged: str) -> tuple[DataFrame, DataFrame]:
         F.col("source_format").alias("reason"),
         F.col("device").alias("detail"),
     ), rows.where(is_other).select("path")
-
-
-def _make_folder(folder: str) -> None:
-    fs, base = fsspec.core.url_to_fs(folder)
-    fs.makedirs(base, exist_ok=True)
 
 
 def _move_files(folder: str, to: str) -> None:

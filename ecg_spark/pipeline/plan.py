@@ -7,6 +7,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ecg_spark.locations import make_folder
 from ecg_spark.pipeline.sources import Source
 
 _PLAN = pa.schema(
@@ -23,7 +24,7 @@ _PLAN = pa.schema(
 def write_plan(sources: list[Source], parts: list[int], path: str) -> None:
     """Write what is to be read, a row group a part; `parts` are the counts of sources in each."""
     fs, base = fsspec.core.url_to_fs(path)
-    fs.makedirs(base.rpartition("/")[0], exist_ok=True)
+    make_folder(path.rpartition("/")[0])
     at = 0
     with fs.open(base, "wb") as file, pq.ParquetWriter(file, _PLAN, compression="zstd") as writer:
         for count in parts:

@@ -15,6 +15,7 @@ from ecg_spark.ecg.formats import archives as packed
 from ecg_spark.ecg.formats.samples import NOTHING_SAID, Samples
 from ecg_spark.ecg.formats.wfdb_header import is_header_name
 from ecg_spark.errors import DataError
+from ecg_spark.locations import content_tag, join, spelled_like
 from ecg_spark.store import fingerprint
 
 log = logging.getLogger(__name__)
@@ -92,42 +93,30 @@ def list_files(path: str | None, manifest: pd.DataFrame | None, folder: str) -> 
     if path is not None:
         fs, base = fsspec.core.url_to_fs(path)
         if any(mark in base for mark in "*?["):
-            found = fs.glob(base, detail=True)
+            listed = {path: fs.glob(base, detail=True)}
         elif fs.exists(base):
-            found = fs.find(base, detail=True)
+            listed = {path: fs.find(base, detail=True)}
         else:
             raise DataError(
                 "The folder that ecg.path names does not exist: correct it in the study file."
             )
     else:
         assert manifest is not None
-        full = {_join(folder, uri).rpartition("/")[0] for uri in manifest["uri"]}
-        found = {}
-        for parent in sorted(full):
+        listed = {}
+        for parent in {join(folder, uri).rpartition("/")[0] for uri in manifest["uri"]}:
             fs, base = fsspec.core.url_to_fs(parent)
             if fs.isdir(base):
-                found |= {item["name"]: item for item in fs.ls(base, detail=True)}
+                listed[parent] = {item["name"]: item for item in fs.ls(base, detail=True)}
     files = sorted(
-        (
-            _named(fs, name),
-            int(item.get("size") or 0),
-            str(item.get("mtime") or item.get("etag") or item.get("LastModified") or ""),
-        )
-        for name, item in found.items()
+        (name, int(item.get("size") or 0), content_tag(item))
+        for place, found in listed.items()
+        for name, item in zip(spelled_like(place, found), found.values(), strict=True)
         if item["type"] == "file" and not name.rpartition("/")[2].startswith((".", "_"))
     )
     if not files:
         where = "The folder that ecg.path names" if path else "The folder of the manifest's files"
         raise DataError(f"{where} holds no file: correct ecg.path in the study file.")
     return files
-
-
-def _named(fs: Any, name: str) -> str:
-    return name if "file" in fs.protocol else str(fs.unstrip_protocol(name))
-
-
-def _join(folder: str, uri: str) -> str:
-    return uri if "://" in uri or uri.startswith("/") else f"{folder.rstrip('/')}/{uri}"
 
 
 def group(

@@ -10,7 +10,6 @@ from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import mlflow
 import numpy as np
 from mlflow.data.dataset_source_registry import resolve_dataset_source
@@ -21,6 +20,7 @@ from mlflow.types import Schema, TensorSpec
 import ecg_spark
 import models
 from ecg_spark.ecg import BEAT_SAMPLES, LEADS
+from ecg_spark.locations import usual
 from models.encoding.encoder import FOLDER, Encoder, read_encoder
 from models.registry.tracking import tracked
 
@@ -38,12 +38,11 @@ BEATS = Schema([TensorSpec(np.dtype(np.float32), (-1, len(LEADS), BEAT_SAMPLES))
 
 def log_table(path: str, table_version: str) -> None:
     """Name the beats table and its version as the input of the active run."""
-    files, root = fsspec.core.url_to_fs(path)
     digest = table_version
     if len(digest) > 36:  # MLflow's limit
         digest = hashlib.sha256(table_version.encode()).hexdigest()[:32]
     with warnings.catch_warnings(action="ignore"):  # MLflow registers its local source twice
-        source = resolve_dataset_source(files.unstrip_protocol(root))
+        source = resolve_dataset_source(usual(path))
     table = MetaDataset(  # type: ignore[abstract]  # it is not
         source, name="beats", digest=digest, schema=BEATS
     )

@@ -20,6 +20,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 from sqlalchemy.exc import SQLAlchemyError
 
 from ecg_spark.errors import InfrastructureError
+from ecg_spark.study import TRACKING_ADDRESS as ADDRESS
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,8 @@ _FORBIDDEN = re.compile(r"[/:.%\"']")
 def tracked(tracking_uri: str) -> Iterator[None]:
     """Work with MLflow at this URI.
 
+    MLflow writes the URI into the environment, where the next study would find it: what stood there
+    before stands there again.
     Raises `InfrastructureError`, in seconds, where it does not answer or fails on the way.
     """
     for name, value in _BOUNDS.items():
@@ -67,6 +70,7 @@ def tracked(tracking_uri: str) -> Iterator[None]:
         _follow_the_folder(tracking_uri)
     elif tracking_uri.startswith(("http://", "https://")):
         _probe(tracking_uri)
+    before = os.environ.get(ADDRESS)
     try:
         mlflow.set_tracking_uri(tracking_uri)
         mlflow.set_registry_uri(tracking_uri)
@@ -76,6 +80,10 @@ def tracked(tracking_uri: str) -> Iterator[None]:
             f"MLflow at {_shown(tracking_uri)} failed ({_first_line(error)}): "
             f"check mlflow.tracking_uri and the server, and run the step again."
         ) from error
+    finally:
+        os.environ.pop(ADDRESS, None)
+        if before is not None:
+            os.environ[ADDRESS] = before
 
 
 class Curves:

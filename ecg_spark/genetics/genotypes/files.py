@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.genotypes import bgen
+from ecg_spark.locations import make_folder, spelled_like
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
@@ -55,7 +56,7 @@ def expand(path: str) -> list[str]:
     """
     files, base = fsspec.core.url_to_fs(path)
     if any(sign in path for sign in "*?["):
-        found = [files.unstrip_protocol(name) for name in sorted(files.glob(base))]
+        found = spelled_like(path, sorted(files.glob(base)))
     else:
         found = [path] if files.exists(base) else []
     if not found:
@@ -108,8 +109,7 @@ def exists(file: str) -> bool:
 
 def new_file(file: str) -> fsspec.core.OpenFile:
     """A text file to be written, in a folder that is made where there is none."""
-    files, base = fsspec.core.url_to_fs(file)
-    files.makedirs(base.rpartition("/")[0], exist_ok=True)
+    make_folder(file.rpartition("/")[0])
     return fsspec.open(file, "wt", encoding="utf-8")
 
 
@@ -192,7 +192,7 @@ def bcf_as_vcf(spark: SparkSession, files: Sequence[str], folder: str) -> list[s
             whole = f"{own}/whole.vcf.gz"
             pysam.bcftools.view(local(files[number]), "-Oz", "-o", whole, catch_stdout=False)
             target, place = fsspec.core.url_to_fs(copy)
-            target.makedirs(place.rpartition("/")[0], exist_ok=True)
+            make_folder(folder)
             # Under a name of its own until it is whole: a task may run twice.
             unfinished = f"{place}.{secrets.token_hex(4)}"
             target.put_file(whole, unfinished)

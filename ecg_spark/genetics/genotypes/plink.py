@@ -8,6 +8,7 @@ from functools import lru_cache
 import fsspec
 import numpy as np
 import pyarrow as pa
+from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
 
 from ecg_spark.errors import DataError
@@ -112,8 +113,7 @@ def pgen_dosages(path: str, pvar: str | None, variant: int, samples: int) -> NDA
 
 def local(path: str) -> str:
     """A file on this machine: itself, or its copy from a store, made once a process."""
-    if "://" not in path:
-        return path
-    if path.startswith("file://"):
-        return path.removeprefix("file://")
+    files, base = fsspec.core.url_to_fs(path)
+    if isinstance(files, LocalFileSystem):
+        return str(base)
     return str(fsspec.open_local(f"filecache::{path}"))

@@ -59,6 +59,7 @@ from ecg_spark.genetics.genotypes.writing import (
     write_parts,
     written,
 )
+from ecg_spark.locations import spelled_like
 from ecg_spark.session import start_hail
 from ecg_spark.store import remove_folder
 
@@ -215,7 +216,7 @@ def _from_tables(
         **{kind: rows[kind] for kind in FAULTS},
     ).to_spark(flatten=False).write.mode("overwrite").parquet(copy)
     files, base = fsspec.core.url_to_fs(copy)
-    names = [files.unstrip_protocol(name) for name in sorted(files.glob(f"{base}/part-*.parquet"))]
+    names = spelled_like(copy, sorted(files.glob(f"{base}/part-*.parquet")))
     folder, n_samples, step = f"{scratch}/imported", len(samples), batch_variants(len(samples))
 
     def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -15,6 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from ecg_spark.genetics.genotypes.parts import MAGIC, Batch, GenotypeSet, Part, part_stem
 from ecg_spark.genetics.genotypes.rows import Rows, are_calls, calls_of, in_order, pack
+from ecg_spark.locations import make_folder
 from ecg_spark.session import partition_number
 from ecg_spark.store import whole_file
 
@@ -37,8 +38,7 @@ def write_parts(folder: str, samples: pd.Index, frame: DataFrame) -> tuple[Genot
 
 def save(found: GenotypeSet) -> None:
     """Write the list of the parts and of the samples."""
-    files, base = fsspec.core.url_to_fs(found.folder)
-    files.makedirs(base, exist_ok=True)
+    make_folder(found.folder)
     with fsspec.open(f"{found.folder}/samples.fam", "wt", encoding="utf-8") as file:
         file.writelines(f"0\t{name}\t0\t0\t0\t-9\n" for name in found.samples)
     parts = [[part.number, part.variants, part.checksum] for part in found.parts]

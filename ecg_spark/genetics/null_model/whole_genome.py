@@ -39,6 +39,7 @@ from ecg_spark.genetics.null_model.ridge import (
     residual_phenotypes,
 )
 from ecg_spark.genetics.people.pruning import at_most, pruned
+from ecg_spark.locations import make_folder
 from ecg_spark.store import remove_folder
 
 log = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ def predict_by_genome(
     penalties = np.array([len(variants) * (1 - h2) / h2 for h2 in SHRINKAGES])
     scratch = f"{folder}/level-0"
     made = _Predictors(scratch, len(blocks), parts)
-    _make_folder(scratch)
+    make_folder(scratch)
     shared = spark.sparkContext.broadcast((packed.calls, samples, basis, y, known, blocks))
 
     def level_0(number: int) -> None:
@@ -275,8 +276,3 @@ def _blocks(
         parts = np.array_split(own, -(-len(own) // size))
         blocks += [(str(contig), part) for part in parts]
     return blocks
-
-
-def _make_folder(folder: str) -> None:
-    files, base = fsspec.core.url_to_fs(folder)
-    files.makedirs(base, exist_ok=True)

@@ -29,6 +29,7 @@ from pyspark.sql import functions as F
 from ecg_spark.genetics.genotypes.contigs import CHROMOSOMES, CONTIGS
 from ecg_spark.genetics.outputs import bgzf
 from ecg_spark.genetics.outputs.associations import are_known, elements
+from ecg_spark.locations import make_folder
 from ecg_spark.session import partition_number
 from ecg_spark.store import remove_folder
 
@@ -94,8 +95,8 @@ def export_sumstats(
     """
     files, base = fsspec.core.url_to_fs(folder)
     scratch = f"{folder}/.pieces"
-    for place in (f"{base}/.pieces", f"{base}/regenie"):
-        files.makedirs(place, exist_ok=True)
+    for place in (scratch, f"{folder}/regenie"):
+        make_folder(place)
     number = F.create_map(*[F.lit(one) for pair in _NUMBERS.items() for one in pair])
     order = [F.col(name) for name in ("chromosome", "position", "alt", "ref")]
     pieces = (
@@ -134,7 +135,7 @@ def write_regenie_inputs(phenotypes: pd.DataFrame, covariates: pd.DataFrame, fol
         table.insert(0, "FID", "0")
         text = table.to_csv(sep=" ", index=False, na_rep="NA", float_format="%.10g")
         files, base = fsspec.core.url_to_fs(folder)
-        files.makedirs(base, exist_ok=True)
+        make_folder(folder)
         files.pipe_file(f"{base}/{name}.txt", text.encode())
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from s3fs import S3FileSystem
 
 from ecg_spark.ecg.recording import INDEPENDENT_LEADS, LEADS
 from ecg_spark.errors import DataError
@@ -79,6 +80,17 @@ def test_an_epoch_is_every_row_as_pyarrow_reads_it(table, seed):
     order = np.argsort(signals[:, 0, 0])
     np.testing.assert_array_equal(signals[order], expected[:, INDEPENDENT])
     np.testing.assert_array_equal(hashes[order], oracle["participant_hash"].to_numpy())
+
+
+def test_a_table_on_a_store_is_read_as_one_on_this_machine(table, bucket):
+    files = S3FileSystem()
+    for path in table.iterdir():
+        files.put_file(str(path), f"{bucket}/beats/{path.name}")
+    here, there = (list(read_epoch(place, seed=3)) for place in (str(table), f"{bucket}/beats"))
+    assert len(here) == len(there)
+    for (signals, people), (signals_there, people_there) in zip(here, there, strict=True):
+        np.testing.assert_array_equal(signals, signals_there)
+        np.testing.assert_array_equal(people, people_there)
 
 
 def test_the_order_follows_from_the_seed(table):

@@ -1,0 +1,143 @@
+"""Where files lie: how paths and URIs are written, for Spark and for Python alike.
+
+Every location of a study is read and written by both, and they do not take the same names: Spark
+has s3a:// where others say s3://, and calls dbfs:/x what Python finds under /dbfs/x. `spelled`
+gives the one form that both take; fsspec is told here what it would not know by itself. This
+module is loaded with the package, so that it holds in every process.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+_STORES = {
+    **dict.fromkeys(("s3", "s3a", "s3n"), "s3a"),
+    **dict.fromkeys(("gs", "gcs"), "gs"),
+    **dict.fromkeys(("abfss", "abfs", "az"), "abfss"),
+}
+"""The schemes of object stores, and how each is spelled here."""
+
+_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
+_ON_DATABRICKS = re.compile(r"/(?:dbfs(?=/)|(?=Volumes/))")
+_TAGS = ("etag", "mtime", "lastmodified", "updated", "modified", "modifiedat")
+"""What file systems call the tag of a content, or else the time of its change, the surest first."""
+
+
+class DatabricksFiles(LocalFileSystem):
+    """Databricks' files as its nodes mount them, by Spark's names: /dbfs/x is dbfs:///x, and
+    /Volumes/x is dbfs:///Volumes/x."""
+
+    protocol = "dbfs"
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        if isinstance(path, str) and path.startswith("dbfs:"):
+            path = f"/{path.removeprefix('dbfs:').lstrip('/')}"
+            path = path if path.startswith("/Volumes/") else f"/dbfs{path}"
+        return super()._strip_protocol(path)
+
+    def unstrip_protocol(self, name: str) -> str:
+        """The URI of a file."""
+        return f"dbfs://{self._strip_protocol(name).removeprefix('/dbfs')}"
+
+
+fsspec.register_implementation("dbfs", DatabricksFiles, clobber=True)
+for _name in ("s3", "gs", "abfs"):
+    # Spark writes beside this process: what was listed a minute ago is not what is there.
+    fsspec.config.conf.setdefault(_name, {}).setdefault("use_listings_cache", False)
+
+
+def spelled(path: str) -> str:
+    """A path or URI in the form that Spark and Python both take; a local one as a plain path.
+
+    Raises `ValueError` where it does not say all that Spark must know.
+    """
+    if found := _URI.match(path):
+        scheme, rest = found[1].lower(), path[found.end() :]
+        if scheme == "file":
+            path = f"/{rest}"
+        elif scheme == "dbfs":
+            return f"dbfs:///{rest}"
+        elif scheme in _STORES:
+            if _STORES[scheme] == "abfss" and "@" not in rest.partition("/")[0]:
+                raise ValueError(
+                    "lacks its account: write abfss://container@account.dfs.core.windows.net/path"
+                )
+            return f"{_STORES[scheme]}://{rest}"
+    if "DATABRICKS_RUNTIME_VERSION" in os.environ and (found := _ON_DATABRICKS.match(path)):
+        return f"dbfs:///{path[found.end() :].lstrip('/')}"
+    return path
+
+
+def is_local(path: str) -> bool:
+    """Whether it is a path on this machine, and not a URI."""
+    return "://" not in path
+
+
+def join(folder: str, path: str) -> str:
+    """A path as it is if it says itself where it is, else below the folder; both as `spelled`."""
+    path = spelled(path)
+    if not is_local(path) or path.startswith("/"):
+        return path
+    return f"{re.sub('(?<![:/])/+$', '', folder)}/{path}"
+
+
+def resolve(folder: str, path: str) -> str:
+    """`join`, without the steps `.` and `..` and, on this machine, without links."""
+    whole = join(folder, path)
+    if is_local(whole):
+        return str(Path(whole).resolve())
+    if is_local(spelled(path)):
+        root, parts = container(whole), list[str]()
+        for part in whole.removeprefix(root).split("/"):
+            if part == "..":
+                parts = parts[:-1]
+            elif part not in ("", "."):
+                parts.append(part)
+        whole = "/".join([root, *parts])
+    return whole
+
+
+def spelled_like(like: str, names: Iterable[str]) -> list[str]:
+    """The locations of files, spelled as `like`, of which a listing or glob gave their names."""
+    scheme, is_uri, _ = like.partition("://")
+    if not is_uri or scheme == "file":
+        return list(names)
+    if scheme == "dbfs":
+        return [f"dbfs://{name.removeprefix('/dbfs')}" for name in names]
+    root = container(like)
+    start = fsspec.get_filesystem_class(scheme)._strip_protocol(root)
+    return [root + name.removeprefix(start) for name in names]
+
+
+def usual(path: str) -> str:
+    """A location as a URI that other programs take: s3://, and file:// for what is mounted here."""
+    if path.startswith("dbfs:"):
+        path = DatabricksFiles._strip_protocol(path)
+    return Path(path).as_uri() if is_local(path) else re.sub("^s3a:", "s3:", path)
+
+
+def container(path: str) -> str:
+    """The bucket or container of a URI, as a URI."""
+    return "/".join(path.split("/")[:3])
+
+
+def make_folder(folder: str) -> None:
+    """Make a folder, with those above it, where there is none.
+
+    An object store has no folders, and its libraries might make the bucket.
+    """
+    files, base = fsspec.core.url_to_fs(folder)
+    if isinstance(files, LocalFileSystem):
+        files.makedirs(base, exist_ok=True)
+
+
+def content_tag(info: Mapping[str, Any]) -> str:
+    """What changes with a file's content, of what its file system tells of it: tag, else time."""
+    plain = {re.sub("[^a-z]", "", key.lower()): value for key, value in info.items()}
+    return next((str(plain[name]) for name in _TAGS if plain.get(name)), "")
