@@ -66,7 +66,7 @@ def spelled(path: str) -> str:
         elif scheme in _STORES:
             if _STORES[scheme] == "abfss" and "@" not in rest.partition("/")[0]:
                 raise ValueError(
-                    "lacks its account: write abfss://container@account.dfs.core.windows.net/path"
+                    "lacks its account: write container@account.dfs.core.windows.net after abfss://"
                 )
             return f"{_STORES[scheme]}://{rest}"
     if "DATABRICKS_RUNTIME_VERSION" in os.environ and (found := _ON_DATABRICKS.match(path)):

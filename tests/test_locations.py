@@ -64,7 +64,7 @@ def test_python_finds_databricks_files_where_they_are_mounted(uri, mounted):
 
 def test_an_azure_place_without_its_account_is_refused_with_its_key(tmp_path):
     path = write_study(tmp_path, MINIMAL | {"output": "abfss://box/out"})
-    with pytest.raises(UsageError, match=r"output: lacks its account: write abfss://container@"):
+    with pytest.raises(UsageError, match=r"output: lacks its account: write container@account"):
         load_study(path)
 
 
