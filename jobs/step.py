@@ -323,5 +323,7 @@ def configure_logging() -> None:
         format="%(asctime)s %(message)s",
         datefmt="%H:%M:%S",
     )
+    for name in ("azure", "gcsfs"):  # each failed way to credentials is a line of theirs
+        logging.getLogger(name).setLevel(logging.ERROR)
     for name in ("ecg_spark", "models", "jobs"):
         logging.getLogger(name).setLevel(os.environ.get("ECG_SPARK_LOG", "INFO"))

@@ -1,5 +1,6 @@
 """Stores that cannot be used: a sentence, before any work and within seconds."""
 
+import re
 import socket
 import time
 
@@ -8,7 +9,7 @@ from s3fs import S3FileSystem
 
 from ecg_spark import reach
 from ecg_spark.errors import InfrastructureError
-from ecg_spark.reach import require_connectors, require_reachable
+from ecg_spark.reach import require_connectors, require_reachable, trouble
 
 
 @pytest.fixture
@@ -82,6 +83,20 @@ def test_a_missing_package_is_named_by_its_extra(other_python):
         "require_reachable([], 's3a://bucket/out')",
     )
     assert "s3a://bucket needs a package: pip install 'ecg-spark[s3]'" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("botocore.exceptions.NoCredentialsError: Unable to locate credentials", "no valid cred"),
+        ("ImportError: Install s3fs to access S3", r"pip install 'ecg-spark\[s3\]'"),
+        ("botocore.exceptions.EndpointConnectionError: Could not connect", "does not answer"),
+    ],
+)
+def test_what_failed_in_a_task_of_spark_is_told_by_its_text(text, says):
+    error = RuntimeError(f"An exception was thrown from the Python worker.\nTraceback ...\n{text}")
+    assert re.search(says, trouble(error))
+    assert trouble(RuntimeError("division by zero")) is None
 
 
 def test_spark_without_the_connector_says_how_to_start_it(spark):
