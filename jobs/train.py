@@ -42,7 +42,7 @@ def work(context: Context) -> Summary:
 def plan_of(study: Study, store: Store, beats: Publication, name: str) -> Plan:
     """What the study trains on its beats; `name` is that of the folder of its checkpoints."""
     ingested = store.published(INGEST.name)
-    formats = ingested.summary["formats"] if ingested else {}
+    formats = ingested.summary.get("formats", {}) if ingested else {}
     return Plan(
         beats.path("beats"),
         study.model,

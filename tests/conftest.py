@@ -67,7 +67,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     weight = {}
     for item in items:
         needs = [mark.name for mark in item.iter_markers() if mark.name in NEEDS]
-        weight[item.path] = weight.get(item.path, 0) + len(needs)
+        # Other programs take the longest: a cluster, notebooks, processes that train together.
+        heavy = sum(10 if name == "programs" else 1 for name in needs)
+        weight[item.path] = weight.get(item.path, 0) + heavy
     items.sort(key=lambda item: -weight[item.path])  # stable: a file's order is kept
 
 
