@@ -9,6 +9,7 @@ pairing on simulated hearts, 0.975 and 0.84 on recordings of a network trained o
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -47,15 +48,7 @@ def finish(
     found = np.isfinite(mean).all(axis=1)
     beats, mean, covariance = beats[found], mean[found], covariance[found]
 
-    def effect(factors: Factors) -> NDArray[np.float32]:
-        around = np.eye(len(factors.turn), dtype=np.float32) * 0.5
-        with torch.inference_mode():
-            up, down = (
-                network.decode(torch.from_numpy(factors.to_latents(z))) for z in (around, -around)
-            )
-        return (up - down).flatten(1).numpy()
-
-    factors, kl = fit_factors(mean, covariance, settings.min_active_kl, effect)
+    factors, kl = fit_factors(mean, covariance, settings.min_active_kl, partial(effects, network))
     components = fit_components(beats, len(kl))
     config = {
         "latents": settings.latents,
@@ -68,6 +61,14 @@ def finish(
         "form": FORM,
     }
     return pack(network, factors, components, config, device.type)
+
+
+@torch.inference_mode()
+def effects(network: VAE, factors: Factors) -> NDArray[np.float32]:
+    """What each factor does to a beat: the change from -1/2 to 1/2 SD, [k, 8 * 600] in mV."""
+    around = np.eye(len(factors.turn), dtype=np.float32) * 0.5
+    up, down = (network.decode(torch.from_numpy(factors.to_latents(z))) for z in (around, -around))
+    return np.asarray((up - down).flatten(1).numpy())
 
 
 def align(folds: Sequence[FoldEncoder], beats: Signals) -> tuple[Encoder, Array]:

@@ -15,6 +15,7 @@ import argparse
 import json
 import math
 import time
+from functools import partial
 from unittest import mock
 
 import numpy as np
@@ -32,6 +33,7 @@ from models.network.pca import fit_components
 from models.network.vae import N_LEADS, START_OF_RESIDUAL, VAE, Residual
 from models.training import fitting
 from models.training.fitting import Fitting
+from models.training.folds import effects
 
 BATCH = 64
 
@@ -108,17 +110,10 @@ def convolutional(training, validation, latents, updates, batch, seed):
     network = trained(Convolutional, training, validation, latents, updates, seed, device)[0]
     mean, log_variance = guessed(network, torch.from_numpy(training), device)
     network.cpu()
-
-    def effect(factors):
-        around = np.eye(len(factors.turn), dtype=np.float32) * 0.5
-        with torch.no_grad():
-            up, down = (
-                network.decode(torch.from_numpy(factors.to_latents(z))) for z in (around, -around)
-            )
-        return (up - down).flatten(1).numpy()
-
     covariance = torch.diag_embed(log_variance.exp()).numpy()
-    factors, _ = fit_factors(mean.numpy(), covariance, Model().min_active_kl, effect)
+    factors, _ = fit_factors(
+        mean.numpy(), covariance, Model().min_active_kl, partial(effects, network)
+    )
 
     def apply(rows):
         mean, log_variance = guessed(network, torch.from_numpy(rows), torch.device("cpu"))

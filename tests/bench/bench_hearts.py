@@ -23,12 +23,12 @@ from pathlib import Path
 import numpy as np
 from bench_decoders import convolutional
 from bench_peers import MODELS
+from populations import by_ranks, recording_of
 from scipy import stats
 
-from ecg_spark.ecg import Recording, RecordingError, average_beat, measure_traits
+from ecg_spark.ecg import RecordingError, average_beat, measure_traits
 from ecg_spark.simulate.genome import Genome, Stream, make_genome, stream
 from ecg_spark.simulate.genotypes import CHUNK, block_dosages
-from ecg_spark.simulate.heart import to_twelve_leads
 from ecg_spark.simulate.people import people_of_chunk, plant
 from ecg_spark.simulate.recorded import CHANGES, changed
 from models.encoding.fold_encoder import independent_leads
@@ -82,19 +82,14 @@ def planted_beats(folder, seed, people, variants, workers):
 def _planted(work):
     """One changed recording's average beat and traits; None where it cannot be averaged."""
     uv, change = work
-    signal = uv.astype(float) / 1000
     try:
-        beat = average_beat(_recording(changed(signal, average_beat(_recording(signal)), change)))
+        after = changed(uv.astype(float) / 1000, average_beat(recording_of(uv)), change)
+        beat = average_beat(recording_of(1000 * after))
     except RecordingError:
         return None
     measured = measure_traits(beat)
     traits = [np.nan if measured[name] is None else measured[name] for name in TRAITS]
     return independent_leads(beat.signal_mv[None])[0], traits
-
-
-def _recording(signal):
-    samples = np.rint(1000 * to_twelve_leads(signal)).astype(np.int16)
-    return Recording(samples, 1.0, 500.0, "deepfake")
 
 
 class Discovery:
@@ -120,12 +115,12 @@ class Discovery:
 
     def tests(self, y):
         """Signed normal deviates [variants, k] of phenotypes [n, k], and their correlation."""
-        z, correlations = np.empty((len(self.dosages), y.shape[1])), None
+        z = np.empty((len(self.dosages), y.shape[1]))
         seen = np.isfinite(y)
         for column in range(y.shape[1]):
             own = seen[:, column]
             design = np.linalg.qr(self.design[own])[0]
-            normal = _by_ranks(y[own, column])
+            normal = by_ranks(y[own, column])
             normal -= design @ (design.T @ normal)
             g = self.dosages[:, own].astype(np.float32)
             g = g - (g @ design) @ design.T
@@ -137,9 +132,7 @@ class Discovery:
                 np.clip(stats.t.sf(np.abs(t), df), 1e-300, 1)
             )
         whole = seen.all(axis=1)
-        correlations = np.corrcoef(
-            np.stack([_by_ranks(column) for column in y[whole].T], axis=1), rowvar=False
-        )
+        correlations = np.corrcoef(by_ranks(y[whole]), rowvar=False)
         return z, np.atleast_2d(correlations)
 
     def of(self, y):
@@ -163,10 +156,6 @@ class Discovery:
         varying = self.dosages.std(axis=1) > 1e-3
         lam = np.median(z[varying] ** 2, axis=0) / stats.chi2.ppf(0.5, 1)
         return line | {"mean_lambda": round(float(lam.mean()), 3)}
-
-
-def _by_ranks(y):
-    return stats.norm.ppf((stats.rankdata(y) - 0.375) / (len(y) + 0.25))
 
 
 def encoded(name, beats, seed, latents, updates):

@@ -37,7 +37,7 @@ def power(z, scores, dosages):
     either; how much of the hearts' parameters the latents hold; how far they are correlated.
     """
     n, k = z.shape
-    z = stats.norm.ppf((stats.rankdata(z, axis=0) - 0.375) / (n + 0.25))
+    z = by_ranks(z)
     z = (z - z.mean(axis=0)) / z.std(axis=0)
     r = dosages.T @ z / n
     t = r * np.sqrt((n - 2) / (1 - r**2))
@@ -61,6 +61,11 @@ def power(z, scores, dosages):
         "max_abs_r": round(float(off.max()), 3),
         "mean_abs_r": round(float(off.mean()), 3),
     }
+
+
+def by_ranks(z):
+    """Columns [n, k], or one [n], made normal by their ranks."""
+    return stats.norm.ppf((stats.rankdata(z, axis=0) - 0.375) / (len(z) + 0.25))
 
 
 def deepfake(folder, at_most, workers=1):
@@ -95,10 +100,13 @@ def ptbxl(folder=PTBXL):
 
 def _average(uv):
     """The eight leads of one recording's average beat; None where it cannot be averaged."""
-    samples = np.round(to_twelve_leads(uv[None].astype(float))[0]).astype("<i2")
     try:
-        return independent_leads(
-            average_beat(Recording(samples, 1.0, 500.0, "deepfake")).signal_mv[None]
-        )[0]
+        return independent_leads(average_beat(recording_of(uv)).signal_mv[None])[0]
     except RecordingError:
         return None
+
+
+def recording_of(uv):
+    """The recording of eight leads [8, n] in µV at 500 Hz."""
+    samples = np.round(to_twelve_leads(np.asarray(uv, float))).astype("<i2")
+    return Recording(samples, 1.0, 500.0, "deepfake")
