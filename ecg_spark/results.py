@@ -1,15 +1,18 @@
 """What steps have published, from Python: summaries, tables as Spark frames, figures."""
 
 import base64
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 from pyspark.sql import DataFrame, SparkSession
 
 from ecg_spark.display import line, quiet, table, whole
+
+Found = TypeVar("Found")
 
 FIGURES = "figures"
 """The folder of a run that holds its figures."""
@@ -33,7 +36,25 @@ def _encoded(content: bytes) -> str:
     return base64.b64encode(content).decode()
 
 
-class Tables(Mapping[str, DataFrame]):
+class _ByName(Mapping[str, Found]):
+    """Things by name."""
+
+    @property
+    @abstractmethod
+    def _named(self) -> Mapping[str, Any]:
+        """What each is made from."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._named)
+
+    def __len__(self) -> int:
+        return len(self._named)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(self)})"
+
+
+class Tables(_ByName[DataFrame]):
     """The tables in the folder of a run, by name; each is read as a Spark frame when asked for."""
 
     def __init__(self, folder: str, session: Callable[[], SparkSession]) -> None:
@@ -41,47 +62,29 @@ class Tables(Mapping[str, DataFrame]):
 
     def __getitem__(self, name: str) -> DataFrame:
         reader = self._session().read.option("pathGlobFilter", "*.parquet")
-        return reader.parquet(self._paths[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._paths)
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __repr__(self) -> str:
-        return f"Tables({', '.join(self)})"
+        return reader.parquet(self._named[name])
 
     @cached_property
-    def _paths(self) -> dict[str, str]:
+    def _named(self) -> dict[str, str]:
         """The folder, or the one file, of each table."""
         found = (name.split("/") for name in _files(self._folder, "*.parquet", "*/*.parquet"))
         names = sorted({parts[0] for parts in found if not parts[0].startswith(".")})
         return {name.removesuffix(".parquet"): f"{self._folder}/{name}" for name in names}
 
 
-class Figures(Mapping[str, Figure]):
+class Figures(_ByName[Figure]):
     """The figures in the folder of a run, by name."""
 
     def __init__(self, folder: str) -> None:
         self._folder = f"{folder}/{FIGURES}"
 
     def __getitem__(self, name: str) -> Figure:
-        kind = self._kinds[name]
+        kind = self._named[name]
         with fsspec.open(f"{self._folder}/{name}.{kind}", "rb") as file:
             return Figure(kind, file.read())
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._kinds)
-
-    def __len__(self) -> int:
-        return len(self._kinds)
-
-    def __repr__(self) -> str:
-        return f"Figures({', '.join(self)})"
-
     @cached_property
-    def _kinds(self) -> dict[str, str]:
+    def _named(self) -> dict[str, str]:
         found = _files(self._folder, *(f"*.{kind}" for kind in _MIME))
         return dict(sorted(name.rsplit(".", 1) for name in found))
 
@@ -114,23 +117,18 @@ class Result:
         return whole(self.step, self.summary) + "".join(map(quiet, said))
 
 
-class Results(Mapping[str, Result]):
+class Results(_ByName[Result]):
     """What was asked to be run, by the names of the steps, in their order."""
 
     def __init__(self, results: Mapping[str, Result]) -> None:
         self._results = dict(results)
 
+    @property
+    def _named(self) -> dict[str, Result]:
+        return self._results
+
     def __getitem__(self, step: str) -> Result:
         return self._results[step]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._results)
-
-    def __len__(self) -> int:
-        return len(self._results)
-
-    def __repr__(self) -> str:
-        return f"Results({', '.join(self)})"
 
     def _repr_html_(self) -> str:
         rows = [

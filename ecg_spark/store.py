@@ -252,23 +252,19 @@ class Store:
         """
         try:
             with self.lock(step):
-                before = self._leftovers(step)
+                sizes = [self.size_of(step, name) for name in self._leftovers(step)]
                 self._remove_unpublished(step)
         except InfrastructureError:
             return 0, 0
-        return len(before), sum(before.values())
+        return len(sizes), sum(sizes)
 
-    def _leftovers(self, step: str) -> dict[str, int]:
-        """The bytes of each run of a step that is not published."""
+    def _leftovers(self, step: str) -> list[str]:
+        """The runs of a step that are not published."""
         current, folder = self.published(step), self._runs(step)
         if not self._fs.exists(folder):
-            return {}
+            return []
         names = [path.rstrip("/").rsplit("/", 1)[-1] for path in self._fs.ls(folder, detail=False)]
-        return {
-            name: self.size_of(step, name)
-            for name in names
-            if current is None or name != current.run
-        }
+        return [name for name in names if current is None or name != current.run]
 
     def _publish(self, publication: Publication) -> None:
         content = asdict(publication)

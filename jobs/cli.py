@@ -41,19 +41,18 @@ def _parser() -> argparse.ArgumentParser:
     for name, steps in GROUPS.items():
         group = commands.add_parser(name, help=f"run the steps {', '.join(steps)}")
         group.set_defaults(action=_run, steps=steps)
+    others = {
+        "sweep": (_sweep, "train a grid of models to choose from"),
+        "status": (_status, "what is published, and what a run would redo"),
+        "clean": (_clean, "remove what stopped runs have left"),
+    }
+    for name, (action, told) in others.items():
+        commands.add_parser(name, help=told).set_defaults(action=action)
+    for name in ("run", *GROUPS, *STEPS, *others):
+        commands.choices[name].add_argument("study", help="the study file, a path or URI")
     for name in ("run", *GROUPS, *STEPS):
         command = commands.choices[name]
-        command.add_argument("study", help="the study file, a path or URI")
         command.add_argument("--force", action="store_true", help="redo what is published already")
-    sweep = commands.add_parser("sweep", help="train a grid of models to choose from")
-    sweep.add_argument("study", help="the study file, a path or URI")
-    sweep.set_defaults(action=_sweep)
-    status = commands.add_parser("status", help="what is published, and what a run would redo")
-    status.add_argument("study", type=Path, help="the study file")
-    status.set_defaults(action=_status)
-    leftovers = commands.add_parser("clean", help="remove what stopped runs have left")
-    leftovers.add_argument("study", type=Path, help="the study file")
-    leftovers.set_defaults(action=_clean)
     return parser
 
 

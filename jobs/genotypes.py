@@ -39,12 +39,7 @@ def work(context: Context) -> Summary:
     )
     separate = tuple(map(context.study.locate, genotypes.separate))
     genotypes = genotypes.model_copy(update={"separate": separate})
-    by_hail = [
-        (key, place)
-        for key, place in context.study.inputs()
-        if key in SETS and is_read_by_hail(place)
-    ]
-    require_connectors(context.spark, by_hail)
+    require_connectors(context.spark, _read_by_hail(context.study))
     return prepare_genotypes(
         context.spark,
         genotypes,
@@ -56,8 +51,12 @@ def work(context: Context) -> Summary:
 
 def uses_hail(study: Study) -> bool:
     """Whether it is Hail that reads one of the sets."""
-    own = study.genotypes
-    return any(map(is_read_by_hail, (own.path, own.model or "", *own.separate)))
+    return bool(_read_by_hail(study))
+
+
+def _read_by_hail(study: Study) -> list[tuple[str, str]]:
+    """The sets that Hail reads, by their keys."""
+    return [(key, place) for key, place in study.inputs() if key in SETS and is_read_by_hail(place)]
 
 
 def check(study: Study) -> None:

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 from ecg_spark.display import words
 from ecg_spark.store import Publication, Store
 from ecg_spark.study import Study
-from jobs.step import STEPS, Step, settings_of
+from jobs.step import STEPS, Step, settings_of, steps_named
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 _WHY = {
@@ -33,8 +32,8 @@ def status_of(study: Study) -> list[StepStatus]:
     store = Store(study.output_path)
     runs: dict[str, str | None] = {}  # what a later step would be made from; None: made anew
     found = []
-    for name in STEPS:
-        step: Step = import_module(f"jobs.{name}").STEP
+    for step in steps_named(STEPS):
+        name = step.name
         published = store.published(name)
         why = _why(step, study, published, runs)
         runs[name] = published.run if published is not None and not why else None

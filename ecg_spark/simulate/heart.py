@@ -130,9 +130,11 @@ _T_DEPTH = -0.65
 _T_LEAD_MS = np.array([0.0, 0.0, 12.0])
 
 
-def hearts_from_scores(scores: NDArray[np.float64]) -> Hearts:
-    """Physical parameters, each [n], of standard normal scores [n, len(PARAMETERS)]."""
-    return {p.name: p.value(scores[:, k]) for k, p in enumerate(PARAMETERS)}
+def hearts_from_scores(
+    scores: NDArray[np.float64], parameters: tuple[Parameter, ...] = PARAMETERS
+) -> Hearts:
+    """Physical parameters, each [n], of standard normal scores [n, len(parameters)]."""
+    return {p.name: p.value(scores[:, k]) for k, p in enumerate(parameters)}
 
 
 def sample_hearts(rng: np.random.Generator, n: int) -> Hearts:

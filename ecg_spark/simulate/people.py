@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ecg_spark.simulate.genome import POPULATION_SHARES, Genome, Stream, stream
 from ecg_spark.simulate.genotypes import CHUNK, families, true_dosages
-from ecg_spark.simulate.heart import PARAMETERS, Hearts, Parameter
+from ecg_spark.simulate.heart import PARAMETERS, Hearts, Parameter, hearts_from_scores
 from ecg_spark.simulate.recorded import CHANGES
 
 _MAIN_SHARE = (0.055, 0.085)  # of a parameter's variance, explained by its main variant
@@ -54,7 +54,7 @@ class People:
     @property
     def hearts(self) -> Hearts:
         """The parameters in their units, each [128]."""
-        return {p.name: p.value(self.scores[:, k]) for k, p in enumerate(self.parameters)}
+        return hearts_from_scores(self.scores, self.parameters)
 
 
 def plant(genome: Genome, parameters: tuple[Parameter, ...] = PARAMETERS) -> list[Planted]:

@@ -101,17 +101,18 @@ def _moved(at: Fiducials, reach: tuple[float, float], change: Mapping[str, float
             [*shifts, early + qt * part + peak, early + qt],
         )
     old = np.array([getattr(at, name) for name in names])
-    first, last = R_INDEX - reach[0], R_INDEX + reach[1]
-    # R and the borders to the beats beside it stay where they are.
-    inner = np.searchsorted(old, R_INDEX)
-    fixed = np.insert(old, inner, R_INDEX)
-    shift = np.insert(np.array(shifts), inner, 0.0)
-    fixed = np.concatenate([[min(first, old[0] - 1)], fixed, [max(last, old[-1] + 1)]])
-    shift = np.concatenate([[0.0], shift, [0.0]])
-    gap, closer = np.diff(fixed), -np.diff(shift)
+    gap, closer = map(np.diff, _pinned(old, -np.array(shifts), reach))
     most = np.min(np.where(closer > 0, (1 - _LEAST_GAP) * gap / np.maximum(closer, 1e-9), 1.0))
     new = old + np.array(shifts) * min(1.0, float(most))
     return replace(at, **dict(zip(names, new.tolist(), strict=True)))
+
+
+def _pinned(at: Signal, shift: Signal, reach: tuple[float, float]) -> tuple[Signal, Signal]:
+    """Places of a beat and how far each moves, with those that do not: R and the beat's borders."""
+    inner = np.searchsorted(at, R_INDEX)
+    first, last = min(R_INDEX - reach[0], at[0] - 1), max(R_INDEX + reach[1], at[-1] + 1)
+    places = np.concatenate([[first], np.insert(at, inner, R_INDEX), [last]])
+    return places, np.concatenate([[0.0], np.insert(shift, inner, 0.0), [0.0]])
 
 
 def _stretched(signal: Signal, beat: Beat, before: Fiducials, after: Fiducials) -> Signal:
@@ -122,14 +123,10 @@ def _stretched(signal: Signal, beat: Beat, before: Fiducials, after: Fiducials) 
     ]
     known = [(old, new) for old, new in pairs if old is not None]
     old, new = (np.array(side) for side in zip(*known, strict=True))
-    n, own = signal.shape[1], np.array(beat.reach)
-    inner = np.searchsorted(new, R_INDEX)
-    at = np.insert(new, inner, R_INDEX)
-    back = np.insert(old - new, inner, 0.0)
-    first, last = min(R_INDEX - own[0], at[0] - 1), max(R_INDEX + own[1], at[-1] + 1)
-    at = np.concatenate([[first - 1, first], at, [last, last + 1]])
-    back = np.concatenate([[0, 0], back, [0, 0]])
-    curve = PchipInterpolator(at, back)
+    n = signal.shape[1]
+    at, back = _pinned(new, old - new, beat.reach)
+    first, last = at[0], at[-1]
+    curve = PchipInterpolator([first - 1, *at, last + 1], [0.0, *back, 0.0])
     read = np.arange(n, dtype=np.float64)
     for r in beat.r_samples:
         start, stop = max(int(r - R_INDEX + first), 0), min(int(r - R_INDEX + last) + 1, n)

@@ -21,7 +21,7 @@ from ecg_spark.simulate.recorded import changed
 from ecg_spark.simulate.rhythm import RATE_HZ, SAMPLES, Rhythm, draw_rhythm, session_heart, strip_mv
 
 NAMES_PER_PARTICIPANT = 4  # up to three visits and a copy
-VISITS = 4
+VISITS = NAMES_PER_PARTICIPANT
 """As many of a person's recordings as have a name become visits."""
 
 _SECOND_VISIT, _THIRD_VISIT = 0.15, 0.02
