@@ -9,7 +9,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint coverage bench cluster lock clean
+.PHONY: help setup demo test check lint coverage chaos bench cluster lock clean
 
 PARTICIPANTS ?= 2000
 VARIANTS ?= 20000
@@ -50,6 +50,9 @@ lint: setup ## check style, formatting and types
 
 coverage: setup ## run the tests and say which branches they do not take
 	$(PYTEST) --cov --cov-branch --cov-report=term-missing:skip-covered $(ARGS)
+
+chaos: setup ## make workers, drivers, disks, servers and networks fail in the middle of steps
+	$(BIN)/python -m pytest -v --durations=0 --durations-min=1 tests/chaos/chaos_*.py $(ARGS)
 
 bench: setup ## run the benchmarks in tests/bench, one by one
 	@for file in tests/bench/bench_*.py; do \

@@ -19,6 +19,7 @@ from pyspark.sql import SparkSession
 
 from ecg_spark.errors import EcgSparkError, InfrastructureError, UsageError
 from ecg_spark.genetics import STAGES
+from ecg_spark.progress import progress
 from ecg_spark.reach import require_connectors, require_reachable, trouble
 from ecg_spark.session import prepared, require_hail, spark_session, start_hail
 from ecg_spark.store import Publication, Run, Store, fingerprint
@@ -122,7 +123,8 @@ def _run(step: Step, study: Study, force: bool, session: SparkSession | None) ->
         context = Context(study, store, run, inputs, None if force else previous, session)
         if step.uses_hail(study):
             start_hail(context.spark, store.root)
-        summary = step.work(context)
+        with progress(step.name):
+            summary = step.work(context)
         summary["seconds"] = round(time.monotonic() - started, 1)
         run.publish(summary)
     return {"step": step.name, **summary}

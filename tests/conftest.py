@@ -4,6 +4,7 @@ A test is marked by what it needs, as its fixtures say (`NEEDS`): `make check` r
 nothing but Python.
 """
 
+import importlib.util
 import logging
 import os
 import secrets
@@ -233,6 +234,15 @@ def notebook(tmp_path_factory) -> Iterator[Callable[[Path], Any]]:
 def local_cluster() -> Path:
     """The command that runs every step on a Spark cluster of this machine."""
     return ROOT / "infra" / "local-cluster" / "run"
+
+
+@pytest.fixture(scope="session")
+def cluster_module(local_cluster):
+    """The module behind that command, with the class of the cluster."""
+    spec = importlib.util.spec_from_file_location("cluster", local_cluster.with_name("cluster.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

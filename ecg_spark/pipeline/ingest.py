@@ -24,7 +24,6 @@ from ecg_spark.errors import DataError, UsageError
 from ecg_spark.pipeline import sources as listing
 from ecg_spark.pipeline.counts import check_counts, in_words, value_counts
 from ecg_spark.pipeline.plan import write_plan
-from ecg_spark.pipeline.progress import progress
 from ecg_spark.pipeline.reading import (
     NAMED,
     READ,
@@ -124,9 +123,8 @@ def ingest(
         log.info("ingest: %d of %d sources, in %d parts", len(new), len(found), len(parts))
         plan = f"{target('_plan')}/{PLAN}"
         write_plan(pieces, parts, plan)
-        with progress(spark, log, "ingest"):
-            read = reader(plan, id_pattern, manifest is not None, samples)
-            _read(spark, read, len(parts), staged)
+        read = reader(plan, id_pattern, manifest is not None, samples)
+        _read(spark, read, len(parts), staged)
         _move_files(f"{staged}/accepted=true", recordings)
     kept = kept_sources(spark, target, bool(new))
     rejected, others = _rejected(spark, staged)

@@ -1,13 +1,13 @@
-"""A real Spark cluster on one machine: a study's jobs through spark-submit, from the built wheel.
+"""A real Spark cluster on one machine: a study through spark-submit, from the built wheel.
 
-    infra/local-cluster/run study.yaml [--force] [--executor-memory 2g]
+    infra/local-cluster/run study.yaml [--force] [--executor-memory 2g] [--conf key=value ...]
 
 It builds the wheel, starts a standalone master and two workers of one core each on 127.0.0.1, from
-the installed pyspark and on free ports, and submits jobs/<step>.py for every step, jobs/gwas.py for
-the five of the association study. Their lines of JSON go to standard output, all else to standard
-error. It ends with the first exit code that is not 0, and stops what it started, on failure, Ctrl-C
-and a termination signal too. Spark's event logs lie in the study's output folder, in spark-events;
-where something fails, the logs of master, workers and executors are kept.
+the installed pyspark and on free ports, and submits jobs/run.py, which runs every step. Its lines
+of JSON go to standard output, all else to standard error. It ends with the job's exit code, and
+stops what it started, on failure, Ctrl-C and a termination signal too. Spark's event logs lie in
+the study's output folder, in spark-events; where something fails, the logs of master, workers and
+executors are kept.
 
 What a job imports comes from the wheel alone, as on a cluster where ecg-spark is not installed: the
 Python of driver and executors sees the packages of the environment, but not this checkout, which
@@ -29,16 +29,15 @@ import sysconfig
 import tempfile
 import time
 import venv
+from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 
 import pyspark
 
 from ecg_spark.errors import EcgSparkError, InfrastructureError
-from ecg_spark.genetics import STAGES
 from ecg_spark.session import find_java, hail_jar
 from ecg_spark.study import load_study
-from jobs.cli import STEPS
 
 ROOT = Path(__file__).resolve().parents[2]
 SPARK_HOME = Path(pyspark.__file__).parent
@@ -51,12 +50,18 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Cluster:
     """A standalone master with its workers, for the length of a `with` block.
 
-    `event_log` is a folder that exists. Raises `InfrastructureError` where the wheel cannot be
-    built or a master or worker does not come up.
+    `event_log` is a folder that exists, `settings` are further ones of Spark. Raises
+    `InfrastructureError` where the wheel cannot be built or a master or worker does not come up.
     """
 
-    def __init__(self, event_log: str, driver_memory: str = "2g", executor_memory: str = "2g"):
-        self._event_log = event_log
+    def __init__(
+        self,
+        event_log: str,
+        driver_memory: str = "2g",
+        executor_memory: str = "2g",
+        settings: Mapping[str, str] = MappingProxyType({}),
+    ):
+        self._event_log, self._settings = event_log, settings
         self._driver_memory, self._executor_memory = driver_memory, executor_memory
         self._daemons: list[subprocess.Popen[bytes]] = []
         self._job: subprocess.Popen[str] | None = None
@@ -126,6 +131,7 @@ class Cluster:
             "spark.ui.enabled": "false",
             "spark.eventLog.enabled": "true",
             "spark.eventLog.dir": self._event_log,
+            **self._settings,
         }
         path = self.folder / "cluster.properties"
         path.touch(mode=0o600)
@@ -238,15 +244,23 @@ def bare_python(folder: Path) -> Path:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run every job of a study on the cluster; returns the first exit code that is not 0."""
+    """Run every step of a study on the cluster; returns the job's exit code."""
     parser = argparse.ArgumentParser(
         prog="infra/local-cluster/run",
-        description="Run a study's jobs on a Spark cluster of this machine, from the built wheel.",
+        description="Run a study on a Spark cluster of this machine, from the built wheel.",
     )
     parser.add_argument("study", type=Path, help="the study file")
     parser.add_argument("--force", action="store_true", help="redo what is published already")
     parser.add_argument(
         "--executor-memory", type=_memory, default="2g", help="of each worker (default: 2g)"
+    )
+    parser.add_argument(
+        "--conf",
+        type=_setting,
+        action="append",
+        default=[],
+        metavar="key=value",
+        help="a further setting of Spark, as spark-submit takes it",
     )
     options = parser.parse_args(arguments)
     for number in SIGNALS:
@@ -258,23 +272,28 @@ def main(arguments: list[str] | None = None) -> int:
             Path(events).mkdir(parents=True, exist_ok=True)
             events = Path(events).as_uri()
         flags = ["--study", str(options.study.resolve())] + ["--force"] * options.force
-        with Cluster(events, study.spark.driver_memory, options.executor_memory) as cluster:
-            for step in dict.fromkeys("gwas" if one in STAGES else one for one in STEPS):
-                if code := cluster.submit(ROOT / "jobs" / f"{step}.py", *flags):
-                    return code
+        memory = study.spark.driver_memory, options.executor_memory
+        with Cluster(events, *memory, dict(options.conf)) as cluster:
+            return cluster.submit(ROOT / "jobs" / "run.py", *flags)
     except EcgSparkError as error:
         print(f"ecg-spark: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("ecg-spark: interrupted; what was published before stays.", file=sys.stderr)
         return 130
-    return 0
 
 
 def _memory(text: str) -> str:
     if not re.fullmatch(r"\d+[gm]", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 2g or 1500m")
     return text
+
+
+def _setting(text: str) -> tuple[str, str]:
+    key, sign, value = text.partition("=")
+    if not (key.startswith("spark.") and sign):
+        raise argparse.ArgumentTypeError(f"{text!r} is no setting such as spark.speculation=true")
+    return key, value
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

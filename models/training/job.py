@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from mlflow.exceptions import MlflowException
 
+from ecg_spark.progress import time_left
 from ecg_spark.store import fingerprint
 from ecg_spark.study import Model
 from models.data.loader import Beats, beats_of_the_test, open_beats
@@ -175,7 +176,8 @@ def _fit_fold(
     mlflow.MlflowClient().log_param(ids[0], "beats_training", len(training))
     curves = Curves(ids[0], fitting.history)
     kept.save(fitting.state(plan.identity, *ids, fold), now=True)
-    progress = Progress(settings.epochs, f"fold {fold}, " if settings.folds > 1 else "")
+    of = f"fold {fold}, " if settings.folds > 1 else ""
+    progress = Progress(settings.epochs, of, len(fitting.history))
     for metrics in fitting.epochs(validation):
         done = len(fitting.history)
         kept.save(fitting.state(plan.identity, *ids, fold), now=fitting.done)
@@ -267,20 +269,24 @@ def mean_history(histories: Sequence[list[Metrics]]) -> list[Metrics]:
 
 
 class Progress:
-    """A line now and then that says how training goes."""
+    """A line now and then that says how training goes, and how long it may yet take."""
 
-    def __init__(self, epochs: int, of: str) -> None:
+    def __init__(self, epochs: int, of: str, done: int) -> None:
         self._epochs, self._of, self._said = epochs, of, 0.0
+        self._before, self._began = done, time.monotonic()
 
     def show(self, epoch: int, metrics: Metrics) -> None:
         """Say what an epoch reached, of the last and where five seconds have passed."""
         if time.monotonic() - self._said < 5 and epoch < self._epochs:
             return
         self._said = time.monotonic()
+        left = time_left(
+            epoch - self._before, self._epochs - self._before, time.monotonic() - self._began
+        )
         log.info(
-            "train: %sepoch %d of %d, guess %.1f µV, r %.4f, %d active latents, KL %.1f nats",
+            "train: %sepoch %d of %d, guess %.1f µV, r %.4f, %d active latents, KL %.1f nats%s",
             *(self._of, epoch, self._epochs, metrics["guess/mae_uv"], metrics["guess/pearson_r"]),
-            *(metrics["val/active_units"], metrics["val/kl"]),
+            *(metrics["val/active_units"], metrics["val/kl"], left),
         )
 
 

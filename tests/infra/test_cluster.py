@@ -1,12 +1,12 @@
 """The cluster of this machine: jobs run from the wheel alone, and nothing is left running."""
 
-import importlib.util
 import json
 import os
 import signal
 import subprocess
 import tempfile
 import time
+from collections import Counter
 
 import psutil
 import pytest
@@ -14,6 +14,7 @@ import yaml
 
 from jobs.cli import STEPS
 from jobs.cli import main as ecg_spark
+from tests.conftest import FEW_ROWS
 
 WHERE_JOB = '''
 """Says where driver and executors import ecg_spark from."""
@@ -54,14 +55,6 @@ sys.exit(int(sys.argv[2]))
 
 
 @pytest.fixture(scope="module")
-def cluster_module(local_cluster):
-    spec = importlib.util.spec_from_file_location("cluster", local_cluster.with_name("cluster.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
 def study(spark, tmp_path_factory):
     """The study file of a small simulated biobank, with a short training."""
     folder = tmp_path_factory.mktemp("cluster") / "biobank"
@@ -93,10 +86,17 @@ def await_end_of_processes(folder, seconds=20):
     return processes_of(folder)
 
 
+def task_ends(events):
+    """What Spark's event log says of each task that has ended."""
+    found = map(json.loads, events.read_text().splitlines())
+    return [event for event in found if event["Event"] == "SparkListenerTaskEnd"]
+
+
 def run_on_cluster(command, study, scratch):
     scratch.mkdir()
+    settings = [word for key, value in FEW_ROWS.items() for word in ("--conf", f"{key}={value}")]
     answer = subprocess.run(
-        [command, study, "--executor-memory", "1500m"],
+        [command, study, "--executor-memory", "1500m", *settings],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
@@ -124,7 +124,7 @@ def test_driver_and_executors_import_from_the_wheel_alone(tmp_path, cluster_modu
     assert not await_end_of_processes(cluster.folder)
 
 
-def test_every_job_runs_on_the_cluster_and_then_skips_itself(
+def test_every_step_runs_on_the_cluster_and_then_skips_itself(
     study, local_cluster, tmp_path, capsys
 ):
     code, lines = run_on_cluster(local_cluster, study, tmp_path / "scratch")
@@ -133,7 +133,10 @@ def test_every_job_runs_on_the_cluster_and_then_skips_itself(
     assert not [step for step, line in lines.items() if "skipped" in line]
     results = study.parent / "results"
     assert "<html" in (results / "report.html").read_text()
-    assert len(list((results / "spark-events").iterdir())) >= 3, "several jobs use the cluster"
+    (events,) = (results / "spark-events").iterdir()
+    tasks = Counter(event["Task Info"]["Executor ID"] for event in task_ends(events))
+    assert len(tasks) == 2, "two executors"
+    assert min(tasks.values()) > 50, "both work"
     assert not await_end_of_processes(tmp_path / "scratch")
     assert not list((tmp_path / "scratch").glob("ecg-spark-cluster-*")), "no folder is left behind"
 

@@ -2,10 +2,8 @@
 
 import io
 import json
-import logging
 import shutil
 import tarfile
-import time
 import zipfile
 
 import numpy as np
@@ -15,7 +13,6 @@ import pytest
 from ecg_spark.ecg import read_recording
 from ecg_spark.errors import DataError
 from ecg_spark.participants import read_manifest
-from ecg_spark.pipeline import progress
 from ecg_spark.pipeline.ingest import listing_digest
 from ecg_spark.study import Manifest, Study
 from jobs.ingest import STEP
@@ -306,17 +303,3 @@ def test_ingest_reuses_published_recordings_unless_forced(spark, tmp_path):
     grown = run_step(STEP, study)
     assert (grown["n_read"], grown["n_out"]) == (1, 2)
     assert run_step(STEP, study, force=True)["n_read"] == 2
-
-
-def test_progress_is_logged_at_intervals(spark, caplog, monkeypatch):
-    monkeypatch.setattr(progress, "SECONDS", 0.1)
-    log = logging.getLogger("ecg_spark.test")
-
-    def slow(batches):
-        time.sleep(0.5)
-        yield from batches
-
-    with caplog.at_level("INFO"), progress.progress(spark, log, "reading"):
-        spark.range(0, 4, 1, 4).mapInArrow(slow, "id long").count()
-    assert any(record.message.startswith("reading: ") for record in caplog.records)
-    assert caplog.records[0].message.endswith(" of 4 parts done")

@@ -1,0 +1,63 @@
+"""How far a long step has come, a line now and then, with an estimate of the time that is left."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pyspark import SparkContext
+
+log = logging.getLogger(__name__)
+
+SECONDS = 20.0
+"""The time between two lines: a short step says nothing."""
+
+
+@contextmanager
+def progress(step: str) -> Iterator[None]:
+    """Log, while the block runs, how many tasks of Spark's running stages are done.
+
+    The time that is left is reckoned from how fast those tasks were done until now; it is that of
+    the running stages, and what the step does after them is not in it. Nothing is logged while
+    Spark runs nothing.
+    """
+    done = threading.Event()
+
+    def watch() -> None:
+        began: dict[int, float] = {}
+        while not done.wait(SECONDS):
+            context = SparkContext._active_spark_context
+            if context is None or context._jsc is None:
+                continue
+            tracker = context.statusTracker()
+            stages = {one: tracker.getStageInfo(one) for one in tracker.getActiveStageIds()}
+            known = {one: info for one, info in stages.items() if info}
+            began = {one: began.get(one, time.monotonic() - SECONDS) for one in known}
+            finished = sum(info.numCompletedTasks for info in known.values())
+            total = sum(info.numTasks for info in known.values())
+            if total:
+                since = min(began.values())
+                left = time_left(finished, total, time.monotonic() - since)
+                log.info("%s: %d of %d parts done%s", step, finished, total, left)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def time_left(finished: float, total: float, seconds: float) -> str:
+    """What a line says of the time that is left, as ', some 3 min left'.
+
+    It is empty where nothing is finished yet, since nothing can be reckoned from that.
+    """
+    if not 0 < finished < total:
+        return ""
+    left = seconds * (total - finished) / finished
+    if left >= 5400:
+        return f", some {left / 3600:.1f} h left"
+    return f", some {left / 60:.0f} min left" if left >= 90 else f", some {left:.0f} s left"

@@ -1,0 +1,43 @@
+"""How far a step has come, as its lines say."""
+
+import time
+
+import pytest
+
+from ecg_spark import progress
+
+
+def test_lines_say_how_many_parts_are_done_and_what_time_is_left(spark, caplog, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS", 0.4)
+
+    def slow(rows):
+        time.sleep(0.2)
+        return rows
+
+    with caplog.at_level("INFO"), progress.progress("average"):
+        spark.sparkContext.parallelize(range(16), 16).mapPartitions(slow).count()
+    said = [record.getMessage() for record in caplog.records]
+    assert said
+    assert all(line.startswith("average: ") and " of 16 parts done" in line for line in said)
+    assert any(line.endswith(" s left") for line in said)
+
+
+def test_nothing_is_said_while_spark_runs_nothing(spark, caplog, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS", 0.05)
+    with caplog.at_level("INFO"), progress.progress("average"):
+        time.sleep(0.3)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("finished", "total", "seconds", "left"),
+    [
+        (0, 10, 60.0, ""),
+        (10, 10, 60.0, ""),
+        (5, 10, 60.0, ", some 60 s left"),
+        (1, 11, 60.0, ", some 10 min left"),
+        (1, 241, 60.0, ", some 4.0 h left"),
+    ],
+)
+def test_time_left_is_that_of_the_parts_to_come_at_the_speed_so_far(finished, total, seconds, left):
+    assert progress.time_left(finished, total, seconds) == left
