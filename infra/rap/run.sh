@@ -64,18 +64,20 @@ marker=$out.kept
 # An archive that cannot be opened is one whose upload was cut off: its job ended there, and what it
 # held is done again.
 restore() {
-    local archive
-    mkdir -p "$out"
+    local archive aside=$out.restored
+    rm -rf "$aside"
+    mkdir -p "$aside"
     for archive in "$mount$folder"/*.tar; do
         if [[ -e $archive ]] && ! head -c 1 "$archive" >/dev/null 2>&1; then
             say "${archive##*/} was not uploaded to its end and is passed over."
         elif [[ -e $archive ]]; then
             say "going on from ${archive##*/}"
-            tar --extract --file "$archive" --directory "$out" || fail 4 \
-                "${archive##*/} is damaged: remove it and those after it from $folder, and $out here, and start again."
+            tar --extract --file "$archive" --directory "$aside" || fail 4 \
+                "${archive##*/} is damaged: remove it from $folder and start again; what it held is done again."
         fi
     done
     touch "$marker"
+    mv "$aside" "$out"
 }
 
 upload() { # NAME: standard input as a file of FOLDER

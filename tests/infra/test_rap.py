@@ -16,7 +16,7 @@ from ecg_spark.genetics.genotypes.files import genotype_files
 from ecg_spark.ids import read_id_list
 from ecg_spark.participants import read_participants, read_sex
 from ecg_spark.study import load_study
-from tests.builders.ecg_files import small_cardiosoft
+from tests.builders.ecg_files import cardiosoft, heart_mv, text_rows
 
 ROOT = Path(__file__).parents[2]
 RAP = ROOT / "infra" / "rap"
@@ -29,11 +29,11 @@ PEOPLE = ("1000013", "1000026", "5912345")
 DX = f"""#!{sys.executable}
 import os, pathlib, sys
 
-with open(os.environ["DX_CALLS"], "a") as calls:
-    print(*sys.argv[1:], file=calls)
 assert sys.argv[1] == "upload" and sys.argv[-1] == "-"
 project, path = sys.argv[sys.argv.index("--path") + 1].split(":")
 assert project == os.environ["DX_PROJECT_CONTEXT_ID"]
+if os.environ.get("DX_FAILS"):
+    sys.exit(3)
 target = pathlib.Path(os.environ["PROJECT_MOUNT"] + path)
 target.parent.mkdir(parents=True, exist_ok=True)
 with target.open("xb") as file:
@@ -46,10 +46,9 @@ def project(tmp_path):
     """A project as it is mounted, with the study file's tables, and the study file in it."""
     mount = tmp_path / "project"
     ecgs = mount / "Bulk" / "Electrocardiogram" / "Resting"
-    for number, eid in enumerate(PEOPLE):
-        content = small_cardiosoft().replace(
-            b"<CardiologyXML>", b"<CardiologyXML><!--%d-->" % number
-        )
+    for number, eid in enumerate(PEOPLE, 10):
+        # Each of its own height: one recording under three ids would be nobody's.
+        content = cardiosoft(text_rows(heart_mv() * number / 10))
         for name in (f"{eid}_20205_2_0.xml", f"{eid}_20205_3_0.xml"):
             (ecgs / eid[:2]).mkdir(parents=True, exist_ok=True)
             (ecgs / eid[:2] / name).write_bytes(content)
@@ -81,7 +80,6 @@ def run(project, *arguments, **more):
     (programs / "dx").chmod(0o755)
     environment = os.environ | {
         "PATH": f"{programs}:{os.environ['PATH']}",
-        "DX_CALLS": str(project.parent / "calls"),
         "DX_PROJECT_CONTEXT_ID": "project-0123456789ABCDEFGHJKPQRS",
         "PROJECT_MOUNT": str(project),
     }
@@ -109,39 +107,51 @@ def test_the_covariates_are_those_of_the_table_exporter(project):
     assert list(read_sex(study.participants, table, notes)) == [0, 1, 1, 0]
     assert covariates.loc["1000013", "p21003_i2"] == 61
     assert covariates["p21001_i2"].isna().tolist() == [False, False, True, False]
-    # A batch is a category, and so is that of the number -1, which is no code for a missing one.
-    batch = [name for name in covariates.columns if name.startswith("p22000")]
-    assert len(batch) == 1
-    assert covariates[batch[0]].notna().tolist() == [True, True, True, False]
-    assert not notes
+    # A batch is a category, also that of the number -1, which is asked about and is none missing.
+    (batch,) = [name for name in covariates.columns if name.startswith("p22000")]
+    assert covariates[batch].tolist()[:3] == [0, 1, 0]
+    assert [note for note in notes if "missing_codes" in note and "p22000" in note]
 
 
 @pytest.mark.programs
-def test_what_a_step_published_is_kept_where_the_next_one_fails(project):
+def test_another_instance_goes_on_from_what_was_published(project):
     study = project / "ecg-spark" / "ukb.yaml"
-    first = run(project, study, FOLDER, "ingest", "train")
-    assert first.returncode == 2
-    assert "run 'ecg-spark average' first" in first.stderr
-    (line,) = [json.loads(line) for line in first.stdout.splitlines()]
+    kept = project / FOLDER[1:]
+    first = run(project, study, FOLDER, "ingest", DX_FAILS="1")
+    assert first.returncode == 4
+    assert "could not be uploaded" in first.stderr
+    line = json.loads(first.stdout)
     assert (line["step"], line["n_in"], line["formats"]) == ("ingest", 3, {"cardiosoft": 3})
-    (archive,) = (project / FOLDER[1:]).iterdir()
-    assert archive.name.endswith("-ingest.tar")
-    assert not any(eid in first.stdout + first.stderr for eid in PEOPLE)
+    assert not kept.exists()
 
-    # Another instance: nothing is there but the project. An upload that was cut off is no reason
-    # to stop.
-    shutil.rmtree(project.parent / "instance")
-    (project / FOLDER[1:] / "29991231T000000-average.tar").mkdir()
-    second = run(project, study, FOLDER, "ingest")
-    assert second.returncode == 0, second.stderr
+    # The same instance: what was not uploaded is new, and kept although the next step fails.
+    second = run(project, study, FOLDER, "ingest", "genotypes")
+    assert second.returncode == 3
+    assert "not in the format that its name says (bed)" in second.stderr
     assert json.loads(second.stdout)["skipped"] == "already published"
-    assert "29991231T000000-average.tar was not uploaded to its end" in second.stderr
-    calls = (project.parent / "calls").read_text().splitlines()
-    assert len(calls) == 1, "nothing is uploaded twice"
+    assert "going on from" not in second.stderr
+    (archive,) = kept.iterdir()
+    assert archive.name.endswith("-ingest.tar")
 
+    # Another one: nothing is there but the project. A folder cannot be read, as a file of which the
+    # upload was cut off.
+    shutil.rmtree(project.parent / "instance")
+    (kept / "29991231T000000-average.tar").mkdir()
     third = run(project, study, FOLDER, "ingest")
-    assert third.returncode == 0
-    assert "going on from" not in third.stderr, "the output is on the instance already"
+    assert third.returncode == 0, third.stderr
+    assert json.loads(third.stdout)["skipped"] == "already published"
+    assert f"going on from {archive.name}" in third.stderr
+    assert "29991231T000000-average.tar was not uploaded to its end" in third.stderr
+    assert len(list(kept.iterdir())) == 2, "nothing is uploaded twice"
+    for answer in (first, second, third):
+        assert not any(eid in answer.stdout + answer.stderr for eid in PEOPLE)
+
+    shutil.rmtree(project.parent / "instance")
+    archive.write_bytes(archive.read_bytes()[:2000])
+    fourth = run(project, study, FOLDER, "ingest")
+    assert fourth.returncode == 4
+    assert f"{archive.name} is damaged: remove it" in fourth.stderr
+    assert not (project.parent / "instance" / "ukb").exists()
 
 
 @pytest.mark.programs
@@ -164,7 +174,7 @@ def test_what_cannot_be_is_refused_in_a_sentence(project, folder, output, variab
     assert answer.returncode == code
     assert message in answer.stderr
     assert "Traceback" not in answer.stderr
-    assert not (project.parent / "calls").exists()
+    assert not (project / FOLDER[1:]).exists()
 
 
 def test_the_applet_is_as_the_platform_wants_it():
