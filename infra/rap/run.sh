@@ -81,9 +81,7 @@ restore() {
 }
 
 upload() { # NAME: standard input as a file of FOLDER
-    # Parts of 64 MB: a file has 10,000 at most, and the default is made for files of 160 GB.
-    dx upload --brief --wait --parents --buffer-size 67108864 \
-        --path "$DX_PROJECT_CONTEXT_ID:$folder/$1" - >&2
+    dx upload --brief --wait --parents --path "$DX_PROJECT_CONTEXT_ID:$folder/$1" - >&2
 }
 
 keep() { # STEP: its name is that of the archive
