@@ -84,16 +84,24 @@ upload() { # NAME: standard input as a file of FOLDER
     dx upload --brief --wait --parents --path "$DX_PROJECT_CONTEXT_ID:$folder/$1" - >&2
 }
 
+not_kept() {
+    fail 4 "What the step $1 published could not be uploaded: it is in $out; start the same command again."
+}
+
 keep() { # STEP: its name is that of the archive
     local name list=$out.new
     name=$(date -u +%Y%m%dT%H%M%S)-$1
     touch "$marker.next"
-    # Those that point to what is published go last: what an archive lacks, nothing points to.
-    (cd "$out" && find . ! -type d -newercm "$marker" ! -path './locks/*' ! -path './published/*' -print0 &&
+    # Empty folders, too: a step may publish one. Those that point to what is published go last: what
+    # an archive lacks, nothing points to.
+    (cd "$out" && find . -mindepth 1 \( ! -type d -o -empty \) -newercm "$marker" \
+        ! -path './locks*' ! -path './published*' -print0 &&
         if [[ -d published ]]; then find ./published -type f -newercm "$marker" -print0; fi) >"$list"
     if [[ -s $list ]]; then
-        tar --create --directory "$out" --null --files-from "$list" | upload "$name.tar" ||
-            fail 4 "What the step $1 published could not be uploaded: it is in $out; start the same command again."
+        tar --create --directory "$out" --null --files-from "$list" | upload "$name.tar" || not_kept "$1"
+    fi
+    if [[ -n $(find "$out" -maxdepth 1 -name report.html -newercm "$marker") ]]; then
+        upload "$name.html" <"$out/report.html" || not_kept "$1"
     fi
     rm -f "$list"
     mv "$marker.next" "$marker"
@@ -109,7 +117,4 @@ for step in "${steps[@]}"; do
     python -m jobs.cli "$step" "$study" || code=$?
     keep "$step"
     [[ $code -eq 0 ]] || exit "$code"
-    if [[ $step == report ]]; then
-        upload "$(date -u +%Y%m%dT%H%M%S)-report.html" <"$out/report.html"
-    fi
 done

@@ -124,14 +124,19 @@ def test_another_instance_goes_on_from_what_was_published(project):
     assert (line["step"], line["n_in"], line["formats"]) == ("ingest", 3, {"cardiosoft": 3})
     assert not kept.exists()
 
+    # A step may publish nothing but its summary; the folder of its run must be there.
+    empty = project.parent / "instance" / "ukb" / "runs" / "null_model" / "a-run"
+    empty.mkdir(parents=True)
+
     # The same instance: what was not uploaded is new, and kept although the next step fails.
     second = run(project, study, FOLDER, "ingest", "genotypes")
     assert second.returncode == 3
     assert "not in the format that its name says (bed)" in second.stderr
     assert json.loads(second.stdout)["skipped"] == "already published"
     assert "going on from" not in second.stderr
-    (archive,) = kept.iterdir()
+    archive, of_failed = sorted(kept.iterdir())
     assert archive.name.endswith("-ingest.tar")
+    assert of_failed.name.endswith("-genotypes.tar")
 
     # Another one: nothing is there but the project. A folder cannot be read, as a file of which the
     # upload was cut off.
@@ -142,7 +147,8 @@ def test_another_instance_goes_on_from_what_was_published(project):
     assert json.loads(third.stdout)["skipped"] == "already published"
     assert f"going on from {archive.name}" in third.stderr
     assert "29991231T000000-average.tar was not uploaded to its end" in third.stderr
-    assert len(list(kept.iterdir())) == 2, "nothing is uploaded twice"
+    assert empty.is_dir()
+    assert len(list(kept.iterdir())) == 3, "nothing is uploaded twice"
     for answer in (first, second, third):
         assert not any(eid in answer.stdout + answer.stderr for eid in PEOPLE)
 
