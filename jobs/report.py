@@ -4,6 +4,7 @@ import sys
 from typing import Any
 
 from ecg_spark.report import write_report
+from ecg_spark.report.comparison import read_planted
 from ecg_spark.store import file_stamp
 from ecg_spark.study import Study
 from jobs.average import STEP as AVERAGE
@@ -32,6 +33,12 @@ def work(context: Context) -> Summary:
     return summary | {"report": context.store.put_copy(page, "report.html")}
 
 
+def check(study: Study) -> None:
+    """Raise `DataError` where the planted truth is not there or is none."""
+    if study.truth:
+        read_planted(study.locate(study.truth))
+
+
 STEP = Step(
     "report",
     (INGEST, AVERAGE, TRAIN, ENCODE, GENOTYPES, *GWAS),
@@ -39,6 +46,7 @@ STEP = Step(
     work,
     files,
     version=2,
+    check=check,
 )
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The least that a study file has to say."""
+"""Study files: the least that one has to say, and that of a simulated biobank."""
 
 from pathlib import Path
 from typing import Any
@@ -19,3 +19,14 @@ def write_study(folder: Path, content: dict[str, Any]) -> Path:
     path = folder / "study.yaml"
     path.write_text(yaml.safe_dump(content))
     return path
+
+
+def of_biobank(biobank: Path, components: int) -> dict[str, Any]:
+    """The content of a simulated biobank's study file, all paths absolute."""
+    content: dict[str, Any] = yaml.safe_load((biobank / "study.yaml").read_text())
+    content["ecg"]["path"] = str(biobank / "ecg")
+    content["ecg"]["manifest"]["path"] = str(biobank / "manifest.csv")
+    content["participants"]["path"] = str(biobank / "participants.csv")
+    content["genotypes"] |= {"path": str(biobank / "genotypes.bed"), "components": components}
+    content["truth"] = str(biobank / "truth.json")
+    return content

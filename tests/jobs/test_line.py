@@ -22,6 +22,7 @@ import yaml
 from ecg_spark.store import Store
 from ecg_spark.study import Beats
 from jobs.cli import STEPS, main
+from tests.builders.study_file import of_biobank
 
 STUDIES = Path(__file__).parents[2] / "infra" / "studies"
 SMALL_MODEL = {"latents": 8, "epochs": 4, "folds": 2}
@@ -41,13 +42,7 @@ def lines_of(capsys):
 @pytest.fixture(scope="module")
 def small_study(biobank, hail, tmp_path_factory):
     """The simulated biobank's study with a small model, all paths absolute."""
-    content = yaml.safe_load((biobank / "study.yaml").read_text())
-    content["ecg"]["path"] = str(biobank / "ecg")
-    content["ecg"]["manifest"]["path"] = str(biobank / "manifest.csv")
-    content["participants"]["path"] = str(biobank / "participants.csv")
-    content["genotypes"] |= {"path": str(biobank / "genotypes.bed"), "components": 2}
-    content["truth"] = str(biobank / "truth.json")
-    return study_in(tmp_path_factory.mktemp("line"), content, model=SMALL_MODEL)
+    return study_in(tmp_path_factory.mktemp("line"), of_biobank(biobank, 2), model=SMALL_MODEL)
 
 
 @pytest.fixture(scope="module")
@@ -234,9 +229,10 @@ def test_two_processes_train_one_model_or_skip_a_published_one(done, small_study
     [
         ({"model": {**SMALL_MODEL, "device": "cuda"}}, 4, "GPU"),
         ({"mlflow": {"tracking_uri": "http://127.0.0.1:9"}}, 4, "MLflow"),
+        ({"truth": "nowhere.json"}, 3, "truth"),
     ],
 )
-def test_missing_gpu_or_mlflow_server_fails_before_ingest(
+def test_missing_gpu_mlflow_server_or_truth_fails_before_ingest(
     small_study, tmp_path, changes, code, says, capsys
 ):
     content = yaml.safe_load(small_study.read_text())
