@@ -27,7 +27,8 @@ echo "$*" >>calls
 [[ $1 == --namespace=ecg ]] || exit 9
 case "$2 $3" in
     create*) cat >"$(grep -c create calls).yaml" ;;
-    get*/{fails}) echo "FailureTarget Failed" ;;
+    get\\ job/{fails}) echo "FailureTarget Failed" ;;
+    get\\ sparkapplication/{fails}) echo FAILED ;;
     get\\ job/*) echo "SuccessCriteriaMet Complete" ;;
     get\\ sparkapplication/*) echo COMPLETED ;;
     logs*) echo "Spark's own words"; echo '{{"step": "'"$3"'"}}' ;;
@@ -96,11 +97,12 @@ def test_only_the_training_has_a_gpu_and_no_spark(created):
     assert {spec["image"] for spec in applications} == {"registry/ecg-spark:1"}
 
 
-def test_the_first_step_that_fails_is_the_last(tmp_path):
-    answer, texts = run_steps(tmp_path, fails="ecg-spark-genotypes")
+@pytest.mark.parametrize("step", ["train", "null_model"])
+def test_the_first_step_that_fails_is_the_last(tmp_path, step):
+    answer, texts = run_steps(tmp_path, fails=f"ecg-spark-{step.replace('_', '-')}")
     assert answer.returncode == 4
-    assert len(texts) == STEPS.index("genotypes") + 1
-    assert "ecg-spark: the step 'genotypes' failed: 'kubectl logs" in answer.stderr
+    assert len(texts) == STEPS.index(step) + 1
+    assert f"ecg-spark: the step '{step}' failed: 'kubectl logs" in answer.stderr
     assert "Spark's own words" in answer.stderr
 
 
