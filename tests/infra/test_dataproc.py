@@ -116,6 +116,9 @@ def test_every_step_is_a_job_with_the_wheel_and_the_study(tmp_path):
     ]
     assert {"--cluster=ecg", "--py-files=ecg_spark.zip", "--region=r"} < set(command)
     assert command[command.index("--") :] == ["--", "--study", STUDY]
+    if shutil.which("gcloud"):
+        code, error = refused(command, tmp_path)
+        assert (code, "active account" in error) == (1, True), error
 
 
 def test_jobs_stop_at_the_first_that_fails(tmp_path):
