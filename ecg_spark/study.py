@@ -5,6 +5,7 @@ every problem at once, each with its key and what would be right.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -36,6 +37,11 @@ AnySection = TypeVar("AnySection", bound=Section)
 
 TRACKING_ADDRESS = "MLFLOW_TRACKING_URI"
 """What the environment calls the address of MLflow."""
+REGISTRY_ADDRESS = "MLFLOW_REGISTRY_URI"
+"""What it calls that of MLflow's registered models, where they are elsewhere."""
+
+_UNITY_CATALOG = re.compile(r"databricks-uc\b")
+_THREE_PARTS = re.compile(r"[^\s./:]+(\.[^\s./:]+){2}")
 
 
 class Quality(Section):
@@ -144,6 +150,11 @@ class Mlflow(Section):
         description="null: that of the environment (MLFLOW_TRACKING_URI), else an SQLite file in "
         "the output folder",
     )
+    registry_uri: str | None = Field(
+        None,
+        description="of registered models; null: that of the environment (MLFLOW_REGISTRY_URI), "
+        "else where runs are tracked",
+    )
     experiment: str = "ecg-spark"
     model_name: str = "ecg-vae"
 
@@ -247,6 +258,21 @@ class Study(Section):
                 "server in the study file (mlflow.tracking_uri) or in MLFLOW_TRACKING_URI."
             )
         return f"sqlite:///{self.output_path}/mlflow.db"
+
+    @property
+    def registry_uri(self) -> str | None:
+        """Where MLflow keeps registered models: see `Mlflow.registry_uri`; None: where it tracks.
+
+        Raises `UsageError` where the model's name is none that this registry takes.
+        """
+        uri = self.mlflow.registry_uri or os.environ.get(REGISTRY_ADDRESS)
+        name = self.mlflow.model_name
+        if uri and _UNITY_CATALOG.match(uri) and not _THREE_PARTS.fullmatch(name):
+            raise UsageError(
+                f"The model's name {name} has not the three parts by which Unity Catalog "
+                f"({uri}) keeps models: write catalog.schema.name under mlflow.model_name."
+            )
+        return uri or None
 
 
 def load_study(path: str | Path) -> Study:

@@ -13,18 +13,22 @@ from models.registry.tracking import log_back
 
 def work(context: Context) -> Summary:
     """Encode every beat with the registered model and publish the table latents."""
-    trained, uri = context.inputs["train"].summary, context.study.tracking_uri
-    encoder = load_encoder(trained["model_uri"], uri, context.study.model.device)
+    study, trained = context.study, context.inputs["train"].summary
+    encoder = load_encoder(
+        trained["model_uri"],
+        study.tracking_uri,
+        study.model.device,
+        registry_uri=study.registry_uri,
+    )
     beats = read_table(context.spark, BEATS, context.inputs["average"].path("beats"))
-    leave_out = context.study.beats.leave_out
-    summary = encode(context.spark, beats, encoder, context.run.path, leave_out)
+    summary = encode(context.spark, beats, encoder, context.run.path, study.beats.leave_out)
     metrics = {
         f"icc/{model}_{name}": value
         for model, values in summary["icc"].items()
         if values
         for name, value in {"mean": sum(values) / len(values), "lowest": min(values)}.items()
     }
-    log_back(trained["run_id"], trained["model_id"], metrics, uri)
+    log_back(trained["run_id"], trained["model_id"], metrics, study.tracking_uri)
     return summary
 
 

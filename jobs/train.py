@@ -22,11 +22,11 @@ from models.training.train import train
 def settings(study: Study) -> Any:
     """What decides the model, under which name it is kept, the seed, and what is left out.
 
-    On what device it is trained, and at which address MLflow answers, is no reason to train anew.
+    On what device it is trained, and at which addresses MLflow answers, is no reason to train anew.
     """
     return [
         study.model.model_dump(exclude={"device"}),
-        study.mlflow.model_dump(exclude={"tracking_uri"}),
+        study.mlflow.model_dump(exclude={"tracking_uri", "registry_uri"}),
         study.seed,
         study.beats.leave_out,
     ]
@@ -54,13 +54,17 @@ def plan_of(study: Study, store: Store, beats: Publication, name: str) -> Plan:
         leave_out=study.beats.leave_out,
         study=study.name,
         archive=", ".join(f"{name} {number}" for name, number in formats.items()),
+        registry_uri=study.registry_uri,
     )
 
 
 def check(study: Study) -> None:
-    """Raise `InfrastructureError` where the GPU asked for or the MLflow server is absent."""
+    """Raise `InfrastructureError` where the GPU asked for or the MLflow server is absent.
+
+    Raises `UsageError` where the registry cannot take the model's name.
+    """
     choose_device(study.model.device)
-    with tracked(study.tracking_uri):
+    with tracked(study.tracking_uri, study.registry_uri):
         pass
 
 

@@ -134,9 +134,12 @@ def torchrun(other_python) -> Callable[..., subprocess.CompletedProcess]:
 @pytest.fixture(autouse=True)
 def no_tracking_address() -> Iterator[None]:
     """The environment names no MLflow: `mlflow.set_tracking_uri` leaves the last test's there."""
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    names = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+    for name in names:
+        os.environ.pop(name, None)
     yield
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    for name in names:
+        os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session")

@@ -161,6 +161,35 @@ def test_the_environment_says_where_mlflow_is_unless_the_study_does(tmp_path, mo
     assert load_study(written(tmp_path, own)).tracking_uri == "http://here:5000"
 
 
+def test_models_may_be_registered_elsewhere(tmp_path, monkeypatch):
+    assert load_study(written(tmp_path, MINIMAL)).registry_uri is None
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "http://there:5000")
+    assert load_study(written(tmp_path, MINIMAL)).registry_uri == "http://there:5000"
+    own = MINIMAL | {"mlflow": {"registry_uri": "http://here:5000"}}
+    assert load_study(written(tmp_path, own)).registry_uri == "http://here:5000"
+
+
+@pytest.mark.parametrize("uri", ["databricks-uc", "databricks-uc://profile"])
+def test_unity_catalog_takes_names_of_three_parts(uri):
+    def registry(name):
+        chosen = MINIMAL | {"mlflow": {"registry_uri": uri, "model_name": name}}
+        return Study.model_validate(chosen).registry_uri
+
+    assert registry("main.ecg.ecg-vae") == uri
+    for wrong in (
+        "ecg-vae",
+        "ecg.vae",
+        "main.ecg.ecg.vae",
+        "main..vae",
+        "main.ecg.ecg vae",
+        "a.b.c/d",
+    ):
+        with pytest.raises(
+            UsageError, match=r"write catalog\.schema\.name under mlflow\.model_name"
+        ):
+            registry(wrong)
+
+
 def test_an_output_on_a_store_needs_a_tracking_address(tmp_path, monkeypatch):
     study = load_study(written(tmp_path, MINIMAL | {"output": "s3://bucket/out"}))
     with pytest.raises(UsageError, match=r"name a server in the study file \(mlflow\.tracking_uri"):

@@ -33,7 +33,8 @@ def write_report(study: Study, store: Store, out: str | Path) -> dict[str, Any]:
     The pictures lie beside it, too, in the folder `figures`, each by its name.
     """
     published = {step: store.require(step) for step in STEPS}
-    encoder = load_encoder(published["train"].summary["model_uri"], study.tracking_uri)
+    model_uri = published["train"].summary["model_uri"]
+    encoder = load_encoder(model_uri, study.tracking_uri, registry_uri=study.registry_uri)
     page, pictures, summary = build(Material(study, published, encoder))
     content = page.encode()
     folder = str(out).rpartition("/")[0]

@@ -116,12 +116,15 @@ def register(
     return int(info.registered_model_version), str(info.model_id)
 
 
-def load_encoder(model_uri: str, tracking_uri: str, device: str = "cpu") -> Encoder:
+def load_encoder(
+    model_uri: str, tracking_uri: str, device: str = "cpu", *, registry_uri: str | None = None
+) -> Encoder:
     """The Encoder of a registered model, such as 'models:/ecg-vae@champion', as `read_encoder`'s.
 
+    `registry_uri` is where MLflow keeps models, by default where it keeps runs.
     Raises `InfrastructureError` where MLflow does not answer or does not know the model.
     """
-    with tracked(tracking_uri):
+    with tracked(tracking_uri, registry_uri):
         folder = mlflow.artifacts.download_artifacts(artifact_uri=model_uri)
     return read_encoder(Path(folder) / "artifacts" / FOLDER, device)
 

@@ -20,7 +20,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 from sqlalchemy.exc import SQLAlchemyError
 
 from ecg_spark.errors import InfrastructureError
-from ecg_spark.study import TRACKING_ADDRESS as ADDRESS
+from ecg_spark.study import REGISTRY_ADDRESS, TRACKING_ADDRESS
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +54,10 @@ _FORBIDDEN = re.compile(r"[/:.%\"']")
 
 
 @contextmanager
-def tracked(tracking_uri: str) -> Iterator[None]:
-    """Work with MLflow at this URI.
+def tracked(tracking_uri: str, registry_uri: str | None = None) -> Iterator[None]:
+    """Work with MLflow at this URI, with registered models at the other, by default there, too.
 
-    MLflow writes the URI into the environment, where the next study would find it: what stood there
+    MLflow writes both into the environment, where the next study would find them: what stood there
     before stands there again.
     Raises `InfrastructureError`, in seconds, where it does not answer or fails on the way.
     """
@@ -65,25 +65,30 @@ def tracked(tracking_uri: str) -> Iterator[None]:
         os.environ.setdefault(name, value)
     for name in ("alembic", "mlflow.store", "mlflow.system_metrics"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    if tracking_uri.startswith(_SQLITE):
-        _folder(tracking_uri).mkdir(parents=True, exist_ok=True)
-        _follow_the_folder(tracking_uri)
-    elif tracking_uri.startswith(("http://", "https://")):
-        _probe(tracking_uri)
-    before = os.environ.get(ADDRESS)
+    keys = {tracking_uri: "mlflow.tracking_uri"}
+    if registry_uri is not None:
+        keys.setdefault(registry_uri, "mlflow.registry_uri")
+    for uri, key in keys.items():
+        if uri.startswith(_SQLITE):
+            _folder(uri).mkdir(parents=True, exist_ok=True)
+            _follow_the_folder(uri)
+        elif uri.startswith(("http://", "https://")):
+            _probe(uri, key)
+    before = {name: os.environ.get(name) for name in (TRACKING_ADDRESS, REGISTRY_ADDRESS)}
     try:
         mlflow.set_tracking_uri(tracking_uri)
-        mlflow.set_registry_uri(tracking_uri)
+        mlflow.set_registry_uri(registry_uri or tracking_uri)
         yield
     except ERRORS as error:
         raise InfrastructureError(
-            f"MLflow at {_shown(tracking_uri)} failed ({_first_line(error)}): "
-            f"check mlflow.tracking_uri and the server, and run the step again."
+            f"MLflow at {' and '.join(map(_shown, keys))} failed ({_first_line(error)}): "
+            f"check {' and '.join(keys.values())} and the server, and run the step again."
         ) from error
     finally:
-        os.environ.pop(ADDRESS, None)
-        if before is not None:
-            os.environ[ADDRESS] = before
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 class Curves:
@@ -203,14 +208,14 @@ def _follow_the_folder(tracking_uri: str) -> None:
         ) from None
 
 
-def _probe(tracking_uri: str) -> None:
+def _probe(uri: str, key: str) -> None:
     """One short request: MLflow's own retries would take minutes to say that nobody is there."""
     try:
-        requests.get(f"{tracking_uri.rstrip('/')}/health", timeout=PROBE_SECONDS)
+        requests.get(f"{uri.rstrip('/')}/health", timeout=PROBE_SECONDS)
     except requests.RequestException as error:
         raise InfrastructureError(
-            f"The MLflow server at {_shown(tracking_uri)} does not answer "
-            f"({type(error).__name__}): start it or change mlflow.tracking_uri in the study file."
+            f"The MLflow server at {_shown(uri)} does not answer "
+            f"({type(error).__name__}): start it or change {key} in the study file."
         ) from None
 
 

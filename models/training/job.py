@@ -48,6 +48,8 @@ class Plan:
     study: str = "study"
     archive: str = ""
     """What recordings the beats are of: formats with their numbers."""
+    registry_uri: str | None = None
+    """Where the model is registered; None: where it is tracked."""
 
     @property
     def identity(self) -> str:
@@ -105,7 +107,7 @@ def fitted(plan: Plan) -> Iterator[Outcome]:
     """
     device, folds = choose_device(plan.settings.device), plan.settings.folds
     kept = Checkpoints(plan.checkpoints)
-    with tracked(plan.tracking_uri), processes(device) as shard:
+    with tracked(plan.tracking_uri, plan.registry_uri), processes(device) as shard:
         whole_run_id = _continued(kept, plan.identity)
         where = experiment_id(plan.experiment, plan.tracking_uri)
         nested = mlflow.active_run() is not None

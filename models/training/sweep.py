@@ -50,7 +50,8 @@ def sweep(plan: Plan, grid: Mapping[str, Sequence[Any]]) -> tuple[str, list[Tria
     Raises `DataError` where every combination fails, and what `fitted` raises.
     """
     trials = []
-    with tracked(plan.tracking_uri), processes(choose_device(plan.settings.device)):
+    device = choose_device(plan.settings.device)
+    with tracked(plan.tracking_uri, plan.registry_uri), processes(device):
         where = experiment_id(plan.experiment, plan.tracking_uri)
         parent = _found(where, SWEEP, plan.table_version, "")
         with mlflow.start_run(

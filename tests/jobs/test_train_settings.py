@@ -2,8 +2,9 @@
 
 import pytest
 
+from ecg_spark.errors import UsageError
 from ecg_spark.study import Study
-from jobs.train import settings
+from jobs.train import check, settings
 from models.training.job import Plan
 from tests.builders.study_file import MINIMAL
 
@@ -18,11 +19,20 @@ def identity(chosen):
 
 @pytest.mark.parametrize(
     "sections",
-    [{"model": {"device": "cpu"}}, {"mlflow": {"tracking_uri": "http://127.0.0.1:5000"}}],
+    [
+        {"model": {"device": "cpu"}},
+        {"mlflow": {"tracking_uri": "http://127.0.0.1:5000"}},
+        {"mlflow": {"registry_uri": "http://127.0.0.1:5001"}},
+    ],
 )
-def test_device_and_tracking_address_are_no_reason_to_train_anew(sections):
+def test_device_and_addresses_of_mlflow_are_no_reason_to_train_anew(sections):
     assert settings(study(**sections)) == settings(study())
     assert identity(study(**sections)) == identity(study())
+
+
+def test_a_name_that_unity_catalog_cannot_take_is_refused_before_work():
+    with pytest.raises(UsageError, match=r"ecg-vae has not the three parts .* mlflow\.model_name"):
+        check(study(mlflow={"tracking_uri": "databricks", "registry_uri": "databricks-uc"}))
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,30 @@ def test_a_moved_store_finds_its_models(published, beats, tmp_path):
     np.testing.assert_array_equal(again.encode(beats[:5]).z, expected)
 
 
+def test_runs_and_models_may_be_kept_apart(published, beats, mlflow_store, tmp_path):
+    """Runs in one store, the model in another under a name of three parts, as in Unity Catalog."""
+    encoder = published[0]
+    runs, models = mlflow_store(tmp_path / "runs"), mlflow_store(tmp_path / "models")
+    name = "main.ecg.ecg-vae"
+    with tracking.tracked(runs, models):
+        where = tracking.experiment_id("test", runs)
+        with mlflow.start_run(experiment_id=where, run_name="apart") as run:
+            version, model_id = publishing.register(encoder, name, "the card", METRICS, 4, tmp_path)
+    tracking.log_back(run.info.run_id, model_id, {"gwas/loci_vae": 13.0}, runs)
+    assert not mlflow.MlflowClient(runs, runs).search_registered_models()
+    assert not mlflow.MlflowClient(models, models).search_runs([where])
+    client = mlflow.MlflowClient(runs, models)
+    assert set(client.get_registered_model(name).aliases) == {"candidate", "champion"}
+    assert client.get_model_version(name, str(version)).run_id == run.info.run_id
+    (logged,) = client.search_logged_models([where])
+    assert {one.key for one in logged.metrics} == {*METRICS, "gwas/loci_vae"}
+    found = publishing.load_encoder(f"models:/{name}@champion", runs, registry_uri=models)
+    np.testing.assert_array_equal(found.encode(beats[:5]).z, encoder.encode(beats[:5]).z)
+    signature = mlflow.models.get_model_info(f"models:/{name}/1").signature
+    assert signature.inputs.inputs[0].shape == (-1, 12, 600), "which Unity Catalog requires"
+    assert signature.outputs.inputs[0].shape == (-1, encoder.n_active)
+
+
 def test_a_store_that_is_no_database_is_refused_in_a_sentence(tmp_path):
     (tmp_path / "mlflow.db").write_text("not a database, but long enough to be taken for one" * 9)
     with (
