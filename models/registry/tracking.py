@@ -85,10 +85,10 @@ def tracked(tracking_uri: str, registry_uri: str | None = None) -> Iterator[None
             f"check {' and '.join(keys.values())} and the server, and run the step again."
         ) from error
     finally:
-        for name, value in before.items():
+        for name, former in before.items():
             os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
+            if former is not None:
+                os.environ[name] = former
 
 
 class Curves:
