@@ -7,8 +7,7 @@ from typing import Any
 from ecg_spark.genetics.findings.catalogue import read_annotation
 from ecg_spark.genetics.gwas import describe_findings
 from ecg_spark.store import file_stamp
-from ecg_spark.study import Study
-from ecg_spark.study_genetics import Gwas
+from ecg_spark.study import Gwas, Study
 from jobs.associations import STEP as ASSOCIATIONS
 from jobs.cohort import STEP as COHORT
 from jobs.genotypes import STEP as GENOTYPES

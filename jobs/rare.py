@@ -6,8 +6,7 @@ from typing import Any
 from ecg_spark.genetics.gwas import associate_genes
 from ecg_spark.genetics.testing.gene_table import read_genes
 from ecg_spark.store import file_stamp
-from ecg_spark.study import Study
-from ecg_spark.study_genetics import Rare
+from ecg_spark.study import Rare, Study
 from jobs.cohort import STEP as COHORT
 from jobs.genotypes import STEP as GENOTYPES
 from jobs.step import Context, Step, Summary, main

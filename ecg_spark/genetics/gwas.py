@@ -56,7 +56,7 @@ from ecg_spark.genetics.testing.inflation import group_means, inflation
 from ecg_spark.genetics.testing.results import TESTS, Sink
 from ecg_spark.needs import require
 from ecg_spark.session import start_hail
-from ecg_spark.study_genetics import Genotypes, Gwas
+from ecg_spark.study import Genotypes, Gwas
 from ecg_spark.tables import ASSOCIATIONS, FLOW, read_table, write_rows
 
 log = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from ecg_spark.genetics.outputs.tables import RELATIVES, SCORES
 from ecg_spark.genetics.people.sex import x_inbreeding
 from ecg_spark.genetics.people.structure import structure
 from ecg_spark.store import remove_folder
-from ecg_spark.study_genetics import Genotypes
+from ecg_spark.study import Genotypes
 from ecg_spark.tables import FLOW, VARIANT, write_rows
 
 log = logging.getLogger(__name__)

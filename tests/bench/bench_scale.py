@@ -56,7 +56,7 @@ from ecg_spark.genetics import gwas, prepare
 from ecg_spark.genetics.null_model.cohort import Brought
 from ecg_spark.genetics.outputs.tables import LOCI
 from ecg_spark.session import spark_session
-from ecg_spark.study_genetics import Genotypes, Gwas
+from ecg_spark.study import Genotypes, Gwas
 from ecg_spark.tables import read_table
 
 SCALES = {

@@ -8,7 +8,7 @@ from pyspark.sql import SparkSession
 
 from ecg_spark.genetics import STAGES, gwas
 from ecg_spark.genetics.null_model.cohort import Brought
-from ecg_spark.study_genetics import Genotypes, Gwas
+from ecg_spark.study import Genotypes, Gwas
 
 
 def run_gwas(

@@ -29,7 +29,7 @@ from ecg_spark.genetics.genotypes.parts import BATCH_BYTES
 from ecg_spark.genetics.null_model.cohort import Cohort
 from ecg_spark.genetics.null_model.whole_genome import Offsets
 from ecg_spark.genetics.outputs.tables import LD, LOCI, NEARBY_GENES, SIGNALS
-from ecg_spark.study_genetics import Gwas
+from ecg_spark.study import Gwas
 from ecg_spark.tables import VARIANT, write_columns, write_rows
 
 MAX_NEIGHBOURS = 4_000

@@ -18,7 +18,7 @@ from ecg_spark.errors import DataError
 from ecg_spark.genetics.genotypes.contigs import CHROMOSOMES, CONTIGS, chromosome_of, genome
 from ecg_spark.genetics.genotypes.parts import GenotypeSet
 from ecg_spark.genetics.genotypes.site_rows import named, site_rows
-from ecg_spark.study_genetics import Genotypes
+from ecg_spark.study import Genotypes
 from ecg_spark.tables import VARIANT
 
 ID_COLUMNS = (

@@ -38,7 +38,7 @@ from ecg_spark.genetics.genotypes.writing import (
     written,
 )
 from ecg_spark.ids import read_id_list
-from ecg_spark.study_genetics import Genotypes
+from ecg_spark.study import Genotypes
 from ecg_spark.tables import VARIANT
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from ecg_spark.genetics.genotypes.rows import NEAREST, NO_DOSAGE, SCALE, Rows
-from ecg_spark.study_genetics import Genotypes
+from ecg_spark.study import Genotypes
 
 NO_VARIATION = "does not vary"
 """The criterion that no threshold of a study can loosen."""

@@ -19,7 +19,7 @@ from ecg_spark.genetics.people.matching import (
     people_of_samples,
     with_components,
 )
-from ecg_spark.study_genetics import Genotypes
+from ecg_spark.study import Genotypes
 from ecg_spark.tables import write_columns
 
 

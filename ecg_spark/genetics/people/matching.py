@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ecg_spark.errors import DataError
 from ecg_spark.ids import id_column, normal_id
-from ecg_spark.study_genetics import Genotypes
+from ecg_spark.study import Genotypes
 from ecg_spark.text_tables import read_text_table
 
 Frame = TypeVar("Frame", pd.DataFrame, pd.Series)

@@ -26,7 +26,7 @@ from ecg_spark.genetics.testing.results import (
     terms_on,
     tests_of,
 )
-from ecg_spark.study_genetics import Genotypes
+from ecg_spark.study import Genotypes
 
 MOST_TAKEN_OUT = 0.5
 """Up to this share of a set's people are taken out of its rows before the tests; of more, the

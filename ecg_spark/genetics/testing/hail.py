@@ -33,7 +33,7 @@ from ecg_spark.genetics.testing.results import (
     terms_on,
     tests_of,
 )
-from ecg_spark.study_genetics import Genotypes
+from ecg_spark.study import Genotypes
 
 BLOCK_SIZE = 256
 

@@ -21,7 +21,7 @@ from ecg_spark.genetics.null_model.whole_genome import Loco
 from ecg_spark.genetics.testing.kernel import Pattern, Regression, basis_of_pattern, pattern
 from ecg_spark.genetics.testing.omnibus import omnibus, whitening
 from ecg_spark.genetics.testing.p_values import neg_log10_p_of_t
-from ecg_spark.study_genetics import Genotypes
+from ecg_spark.study import Genotypes
 
 _RESULT = "phenotype string, beta double, se double, t double, neg_log10_p double, n int, af double"
 _JOINT = "model string, chi2 double, df int, neg_log10_p double, n int, af double"

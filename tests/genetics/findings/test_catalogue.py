@@ -11,7 +11,7 @@ from ecg_spark.genetics.findings.catalogue import Annotation, write_loci
 from ecg_spark.genetics.genotypes.packed import Packed
 from ecg_spark.genetics.null_model.cohort import Cohort
 from ecg_spark.genetics.null_model.whole_genome import Offsets
-from ecg_spark.study_genetics import Gwas
+from ecg_spark.study import Gwas
 
 
 def test_inflated_tests_are_refused_before_they_reach_the_driver(spark, tmp_path, monkeypatch):

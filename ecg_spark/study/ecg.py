@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from ecg_spark.ecg.formats import samples as sample_files
 from ecg_spark.ecg.formats.leads import MAX_RATE_HZ, MIN_RATE_HZ, lead_name
-from ecg_spark.study_section import Location, Section
+from ecg_spark.study.section import Location, Section
 
 
 def _compiles(pattern: str) -> str:

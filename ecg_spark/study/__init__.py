@@ -1,0 +1,63 @@
+"""The study file: the only configuration of ecg-spark, validated, with every default visible.
+
+A module for each of its sections, `study` for the whole, `loading` for the file. A relative path in
+it is relative to the folder of the study file. A wrong file is refused with every problem at once,
+each with its key and what would be right.
+
+Each name is imported when it is first used, so that a task which is sent a section imports no more
+than it needs: the readers of ECG files take seconds.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ecg_spark.study.beats import Beats
+    from ecg_spark.study.ecg import Ecg, Manifest
+    from ecg_spark.study.genotypes import Genotypes
+    from ecg_spark.study.gwas import Gwas, Rare
+    from ecg_spark.study.loading import load_study, study_template
+    from ecg_spark.study.model import Model
+    from ecg_spark.study.participants import Participants
+    from ecg_spark.study.services import REGISTRY_ADDRESS, TRACKING_ADDRESS
+    from ecg_spark.study.study import Study
+
+__all__ = [
+    "REGISTRY_ADDRESS",
+    "TRACKING_ADDRESS",
+    "Beats",
+    "Ecg",
+    "Genotypes",
+    "Gwas",
+    "Manifest",
+    "Model",
+    "Participants",
+    "Rare",
+    "Study",
+    "load_study",
+    "study_template",
+]
+
+_HOMES = {
+    "REGISTRY_ADDRESS": "services",
+    "TRACKING_ADDRESS": "services",
+    "Beats": "beats",
+    "Ecg": "ecg",
+    "Genotypes": "genotypes",
+    "Gwas": "gwas",
+    "Manifest": "ecg",
+    "Model": "model",
+    "Participants": "participants",
+    "Rare": "gwas",
+    "Study": "study",
+    "load_study": "loading",
+    "study_template": "loading",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

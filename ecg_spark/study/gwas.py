@@ -1,0 +1,63 @@
+"""The study file's section on the association study."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from ecg_spark.study.section import Location, Section, Share
+
+
+class Rare(Section):
+    """Tests of rare variants, gene by gene."""
+
+    genes: Location = Field(
+        description="a table with contig, position, ref, alt, gene, and optionally consequence "
+        "and weight (of SKAT)"
+    )
+    consequences: tuple[str, ...] | None = Field(
+        None, description="the values of the column consequence that count; null: every row"
+    )
+    max_maf: Annotated[float, Field(gt=0, le=0.5)] = 0.01
+
+
+class Gwas(Section):
+    """The association study: its null model and its thresholds."""
+
+    null_model: Literal["none", "whole_genome"] = Field(
+        "none",
+        description="none: plain regression on the unrelated; whole_genome: on everybody, after "
+        "what the other chromosomes predict is taken off, with standard errors that allow for "
+        "relatives",
+    )
+    predictions: Location | None = Field(
+        None,
+        description="the list of predictions of regenie's step 1 (_pred.list), which are taken off "
+        "in place of ecg-spark's own",
+    )
+    engine: Literal["hail", "blocks"] = Field(
+        "hail",
+        description="what computes the tests: Hail, or blocks of variants in NumPy, several times "
+        "as fast; after whole-genome regression it is always the latter",
+    )
+    p_threshold: Annotated[float, Field(gt=0, lt=1)] = Field(
+        5e-8,
+        description="genome-wide; study-wide it is divided by the effective number of latents",
+    )
+    clump_window_bp: Annotated[int, Field(gt=0)] = 500_000
+    clump_r2: Share = 0.1
+    genes: Location | None = Field(None, description="a GTF, for the nearest gene of a locus")
+    published: Location | None = Field(
+        None, description="a table of published loci, such as the GWAS Catalog's"
+    )
+    rare: Rare | None = None
+
+    @property
+    def engine_used(self) -> str:
+        """What computes the tests: Hail takes the offsets of all chromosomes through each pass."""
+        return "blocks" if self.null_model == "whole_genome" else self.engine
+
+    @model_validator(mode="after")
+    def _predictions_are_of_the_whole_genome(self) -> "Gwas":
+        if self.predictions is not None and self.null_model != "whole_genome":
+            raise ValueError("has predictions: set null_model to whole_genome, or take them out")
+        return self

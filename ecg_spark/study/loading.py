@@ -1,0 +1,70 @@
+"""A study file is read, and refused with every problem at once."""
+
+import os
+from importlib.resources import files
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from ecg_spark.errors import UsageError
+from ecg_spark.locations import resolve
+from ecg_spark.reach import content_of
+from ecg_spark.study.problems import key_of, problem_of
+from ecg_spark.study.study import Study
+
+
+def load_study(path: str | Path) -> Study:
+    """Read and validate a study file, a path or URI.
+
+    Raises `UsageError` that lists every problem of the file, a line each, and
+    `InfrastructureError` where the store on which it lies cannot be reached.
+    """
+    place, text = _text(path)
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise UsageError(
+            f"The study file {path} is not YAML{where}: {getattr(error, 'problem', error)}."
+        ) from None
+    if not isinstance(content, dict):
+        raise UsageError(
+            f"The study file {path} holds no keys; 'ecg-spark init' writes one to start from."
+        )
+    try:
+        study = Study.model_validate(content)
+    except ValidationError as error:
+        lines = [
+            f"  {key_of(item['loc'])}: {problem_of(dict(item), Study)}" for item in error.errors()
+        ]
+        raise UsageError(
+            f"The study file {path} has {len(lines)} "
+            f"problem{'s' if len(lines) > 1 else ''}:\n" + "\n".join(lines)
+        ) from None
+    study._folder = place.rpartition("/")[0] or "/"
+    return study
+
+
+def study_template() -> str:
+    """The commented study file that `ecg-spark init` writes."""
+    return files("ecg_spark.study").joinpath("template.yaml").read_text(encoding="utf-8")
+
+
+def _text(path: str | Path) -> tuple[str, str]:
+    """Where a study file lies, and what it says."""
+    try:
+        place = resolve(os.getcwd(), str(path))
+        return place, content_of(place).decode()
+    except FileNotFoundError:
+        reason = "there is no such file"
+    except PermissionError:
+        reason = "there is no permission"
+    except UnicodeDecodeError:
+        reason = "it is not UTF-8 text"
+    except (OSError, ValueError) as error:
+        reason = str(getattr(error, "strerror", None) or error)
+    raise UsageError(
+        f"The study file {path} cannot be read: {reason}; 'ecg-spark init' writes a new one."
+    )

@@ -1,0 +1,49 @@
+"""The study file's sections on what the steps work with: MLflow and Spark."""
+
+import re
+from typing import Annotated
+
+from pydantic import Field
+
+from ecg_spark.errors import UsageError
+from ecg_spark.study.section import Section
+
+TRACKING_ADDRESS = "MLFLOW_TRACKING_URI"
+"""What the environment calls the address of MLflow."""
+REGISTRY_ADDRESS = "MLFLOW_REGISTRY_URI"
+"""What it calls that of MLflow's registered models, where they are elsewhere."""
+
+_UNITY_CATALOG = re.compile(r"databricks-uc\b")
+_THREE_PARTS = re.compile(r"[^\s./:]+(\.[^\s./:]+){2}")
+
+
+class Mlflow(Section):
+    """Where runs and models are tracked."""
+
+    tracking_uri: str | None = Field(
+        None,
+        description="null: that of the environment (MLFLOW_TRACKING_URI), else an SQLite file in "
+        "the output folder",
+    )
+    registry_uri: str | None = Field(
+        None,
+        description="of registered models; null: that of the environment (MLFLOW_REGISTRY_URI), "
+        "else where runs are tracked",
+    )
+    experiment: str = "ecg-spark"
+    model_name: str = "ecg-vae"
+
+
+class Spark(Section):
+    """Memory of a local session; under spark-submit the cluster's own settings hold."""
+
+    driver_memory: Annotated[str, Field(pattern=r"^\d+[gm]$")] = "4g"
+
+
+def require_name(model_name: str, registry_uri: str) -> None:
+    """Raise `UsageError` where a registry of MLflow does not take a model of this name."""
+    if _UNITY_CATALOG.match(registry_uri) and not _THREE_PARTS.fullmatch(model_name):
+        raise UsageError(
+            f"The model's name {model_name} has not the three parts by which Unity Catalog "
+            f"({registry_uri}) keeps models: write catalog.schema.name under mlflow.model_name."
+        )

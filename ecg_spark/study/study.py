@@ -1,0 +1,160 @@
+"""A whole study, and where everything of it lies."""
+
+import os
+from collections.abc import Iterator
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+
+from pydantic import Field, PrivateAttr, ValidationError, field_validator
+
+from ecg_spark.display import folded, table
+from ecg_spark.errors import UsageError
+from ecg_spark.locations import is_local, resolve
+from ecg_spark.study.beats import Beats
+from ecg_spark.study.ecg import Ecg
+from ecg_spark.study.genotypes import Genotypes
+from ecg_spark.study.gwas import Gwas
+from ecg_spark.study.model import Model
+from ecg_spark.study.participants import Participants
+from ecg_spark.study.problems import problem_of
+from ecg_spark.study.section import Location, Section
+from ecg_spark.study.services import (
+    REGISTRY_ADDRESS,
+    TRACKING_ADDRESS,
+    Mlflow,
+    Spark,
+    require_name,
+)
+
+AnySection = TypeVar("AnySection", bound=Section)
+
+
+class Study(Section):
+    """A whole study, from raw ECG files to loci."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]*$")]
+    output: Location = Field(description="the folder that receives every table and the report")
+    seed: Annotated[int, Field(ge=1)] = 1
+    ecg: Ecg
+    participants: Participants
+    genotypes: Genotypes
+    beats: Beats = Beats()
+    model: Model = Model()
+    sweep: dict[str, list[Any]] = Field(
+        {}, description="settings of the model, each with values to try: ecg-spark sweep"
+    )
+    gwas: Gwas = Gwas()
+    mlflow: Mlflow = Mlflow()
+    spark: Spark = Spark()
+    truth: Location | None = Field(
+        None, description="truth.json of a simulated biobank: the report compares with it"
+    )
+
+    _folder: str = PrivateAttr(default_factory=os.getcwd)
+
+    @field_validator("seed", mode="before")
+    @classmethod
+    def _whole(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("must be a whole number")
+        return value
+
+    @field_validator("sweep")
+    @classmethod
+    def _may_be_tried(cls, grid: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        for key, values in grid.items():
+            if key not in Model.model_fields:
+                raise ValueError(
+                    f"{key} is not a setting of the model; known are "
+                    f"{', '.join(Model.model_fields)}"
+                )
+            if not values:
+                raise ValueError(f"{key} needs values to try")
+            for value in values:
+                try:
+                    Model.model_validate({key: value})
+                except ValidationError as error:
+                    raise ValueError(
+                        f"{key}: {problem_of(dict(error.errors()[0]), Model)}"
+                    ) from None
+        return grid
+
+    def _repr_html_(self) -> str:
+        said, everything = (
+            dict(_flat(self.model_dump(exclude_unset=only_set))) for only_set in (True, False)
+        )
+        rest = {key: value for key, value in everything.items() if key not in said}
+        others = table("", ("", ""), rest.items())
+        return table(self.name, ("", ""), said.items()) + folded("settings by default", others)
+
+    def locate(self, path: str) -> str:
+        """A path of the study file as an absolute path, or as a URI, which it may be already."""
+        return resolve(self._folder, path)
+
+    def inputs(self) -> Iterator[tuple[str, str]]:
+        """Every location that the study reads, by its key, as `locate` gives it."""
+        for key, path in _locations(self):
+            if key != "output":
+                yield key, self.locate(path)
+
+    def absolute(self, section: AnySection, *keys: str) -> AnySection:
+        """A section with the paths under `keys`, where given, as absolute paths."""
+        given = {key: getattr(section, key) for key in keys}
+        return section.model_copy(
+            update={key: self.locate(path) for key, path in given.items() if path}
+        )
+
+    @property
+    def output_path(self) -> str:
+        """The absolute output folder or its URI."""
+        return self.locate(self.output)
+
+    @property
+    def tracking_uri(self) -> str:
+        """Where MLflow keeps runs: see `Mlflow.tracking_uri`.
+
+        Raises `UsageError` where nothing says it and the output folder cannot hold a database.
+        """
+        uri = self.mlflow.tracking_uri or os.environ.get(TRACKING_ADDRESS)
+        if uri:
+            return uri
+        if not is_local(self.output_path):
+            raise UsageError(
+                "MLflow's own file cannot lie on an object store, where the output is: name a "
+                "server in the study file (mlflow.tracking_uri) or in MLFLOW_TRACKING_URI."
+            )
+        return f"sqlite:///{self.output_path}/mlflow.db"
+
+    @property
+    def registry_uri(self) -> str | None:
+        """Where MLflow keeps registered models: see `Mlflow.registry_uri`; None: where it tracks.
+
+        Raises `UsageError` where the model's name is none that this registry takes.
+        """
+        uri = self.mlflow.registry_uri or os.environ.get(REGISTRY_ADDRESS)
+        if uri:
+            require_name(self.mlflow.model_name, uri)
+        return uri or None
+
+
+def _flat(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings of nested sections, each by its whole key."""
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _locations(section: Section, above: str = "") -> Iterator[tuple[str, str]]:
+    """The locations in a section and those in it, with their keys."""
+    for name, annotation in get_type_hints(type(section), include_extras=True).items():
+        value = getattr(section, name, None)
+        if isinstance(value, Section):
+            yield from _locations(value, f"{above}{name}.")
+        elif value and _is_location(annotation):
+            for path in (value,) if isinstance(value, str) else value:
+                yield f"{above}{name}", path
+
+
+def _is_location(annotation: Any) -> bool:
+    return annotation == Location or any(map(_is_location, get_args(annotation)))
