@@ -1,24 +1,36 @@
-"""The tables that a user brings: participants with their covariates, and the file manifest."""
+"""The tables that a user brings: participants, their own phenotypes, and the file manifest."""
 
 import logging
 import re
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from ecg_spark.covariates import columns_of, covariate_terms
 from ecg_spark.errors import DataError
 from ecg_spark.ids import id_column
-from ecg_spark.study import Manifest, Participants
+from ecg_spark.number_columns import NumberReader
+from ecg_spark.study import Manifest, Participants, Phenotypes
+from ecg_spark.tables import OWN, TRAIT_NAMES
 from ecg_spark.text_tables import read_text_table, required
 
 log = logging.getLogger(__name__)
 
 TABLE = "participant table (participants.path)"
+PHENOTYPES = "table of phenotypes (phenotypes.path)"
 MANIFEST = "manifest (ecg.manifest.path)"
 
 _MEN = {"1", "m", "male", "man", "men", "true"}
 _WOMEN = {"0", "2", "f", "female", "woman", "women", "w", "false"}
 _CODES_TOLD = 6
+_UNFIT = re.compile(r"[^\w.+-]+")
+"""What no name of a phenotype may hold: files are called by it, and columns of text tables."""
+
+_TAKEN = re.compile(
+    rf"(vae|pca)(_\d+)?|traits|{OWN}|{'|'.join(TRAIT_NAMES)}|s|fid|iid", re.IGNORECASE
+)
+"""Names of latents, traits, groups of them, and of ids in the tables that a cohort is kept in."""
+
 _YEAR_FIRST = re.compile(r"^\s*(\d{4})[/.](\d{1,2})[/.](\d{1,2})(?!\d)")
 
 
@@ -78,20 +90,83 @@ def read_sex(settings: Participants, path: str, notes: list[str] | None = None) 
     return sex
 
 
+def read_phenotypes(settings: Phenotypes, path: str, notes: list[str]) -> pd.DataFrame:
+    """The study's own phenotypes by participant id in normal form, NaN where missing.
+
+    In a phenotype's name, which is its column's, other signs than letters, digits and . + - become
+    underscores. What a reader of the report should know is added to `notes`.
+
+    Raises `DataError` where the table cannot be read, lacks a column or names a participant twice;
+    where a column is text, has one value or none, or mixes decimal points and commas; and where a
+    phenotype has the name of another one, of a latent or of a trait.
+    """
+    frame = _read_by_id(path, PHENOTYPES, settings.id, "phenotypes.id", notes)
+    if repeated := int(frame.index.duplicated().sum()):
+        raise DataError(
+            f"{repeated} rows of the {PHENOTYPES} repeat a participant: keep one row of each."
+        )
+    present = [str(name) for name in frame.columns if name != settings.id]
+    columns = [name for wanted in settings.columns for name in _named(wanted, present)]
+    required(frame, PHENOTYPES, columns, "phenotypes.columns")
+    if isinstance(settings.missing_codes, Mapping):
+        required(frame, PHENOTYPES, settings.missing_codes, "phenotypes.missing_codes")
+    reader = NumberReader(PHENOTYPES, "phenotype", "phenotypes", notes)
+    found: dict[str, pd.Series] = {}
+    for column in columns:
+        name = _UNFIT.sub("_", column).strip("_")
+        # Some file systems do not tell small letters from capitals.
+        if name.lower() in map(str.lower, found) or not name or _TAKEN.fullmatch(name):
+            raise DataError(
+                f"The column {column} of the {PHENOTYPES} has a name that another phenotype, a "
+                f"latent, a trait or an id has: rename it."
+            )
+        known = reader.known(frame[column], settings.missing_codes)
+        values = reader.numbers(known)
+        wrong = "is text" if values is None else _not_varied(values)
+        if wrong or values is None:
+            raise DataError(
+                f"The column {column} of the {PHENOTYPES} {wrong}: correct it or take it out of "
+                f"phenotypes.columns."
+            )
+        found[name] = values
+    reader.refuse_mixed_marks()
+    return pd.DataFrame(found, index=frame.index)
+
+
+def _named(wanted: str, present: Sequence[str]) -> list[str]:
+    """The columns that a name or pattern means; where there is none, itself, which is missing."""
+    pattern = re.compile(".*".join(map(re.escape, wanted.split("*"))))
+    found = [name for name in present if pattern.fullmatch(name)]
+    return found if wanted not in present and found else [wanted]
+
+
+def _not_varied(values: pd.Series) -> str:
+    """Why values cannot be a phenotype; empty where they can."""
+    known = values.dropna()
+    if known.empty:
+        return "holds no number"
+    return f"holds {known.iloc[0]:g} only" if known.min() == known.max() else ""
+
+
 def _by_participant(settings: Participants, path: str, notes: list[str]) -> pd.DataFrame:
     """The table as text by participant id, one row each; repeated and nameless rows are noted."""
-    frame = read_text_table(path, TABLE)
-    required(frame, TABLE, [settings.id], "participants.id")
-    ids = id_column(frame[settings.id], TABLE)
-    if nameless := int(ids.isna().sum()):
-        notes.append(f"{nameless} rows of the participant table name nobody and are left out")
-    if repeated := int(ids.dropna().duplicated().sum()):
+    frame = _read_by_id(path, TABLE, settings.id, "participants.id", notes)
+    if repeated := int(frame.index.duplicated().sum()):
         notes.append(
             f"{repeated} rows of the participant table repeat a participant, whose first row counts"
         )
         log.warning("participants: %s", notes[-1])
-    frame = frame.set_index(ids.rename("participant_id"))
-    return frame[frame.index.notna() & ~frame.index.duplicated()]
+    return frame[~frame.index.duplicated()]
+
+
+def _read_by_id(path: str, what: str, column: str, key: str, notes: list[str]) -> pd.DataFrame:
+    """A table's other columns as text, by participant id; rows that name nobody are noted."""
+    frame = read_text_table(path, what)
+    required(frame, what, [column], key)
+    ids = id_column(frame[column], what).rename("participant_id")
+    if nameless := int(ids.isna().sum()):
+        notes.append(f"{nameless} rows of the {what.split(' (')[0]} name nobody and are left out")
+    return frame[ids.notna()].set_index(ids.dropna())
 
 
 def read_manifest(settings: Manifest, path: str) -> pd.DataFrame:

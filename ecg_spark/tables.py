@@ -129,6 +129,9 @@ OTHER_TRAIT_NAMES = (
 )
 """Traits for comparison with other studies: measured, not tested."""
 
+OWN = "own"
+"""The group of the phenotypes that a study brings, as vae and pca are those of the latents."""
+
 LEAD_TRAIT_NAMES = ("r_mv", "s_mv", "t_mv", "st_mv")
 """Amplitudes, twelve in the order of the leads."""
 

@@ -12,7 +12,7 @@ from ecg_spark.results import Figures, Result, Results, Tables
 from ecg_spark.store import Store
 from ecg_spark.study import Study, load_study
 from jobs.simulate import simulate
-from jobs.step import STEPS, as_known, run_steps, session_of, steps_named
+from jobs.step import as_known, run_steps, session_of, steps_named, steps_of
 
 
 def simulate_study(folder: str | Path, participants: int, variants: int, seed: int = 1) -> Study:
@@ -27,23 +27,24 @@ def simulate_study(folder: str | Path, participants: int, variants: int, seed: i
 
 def run(
     study: Study,
-    steps: Sequence[str] = STEPS,
+    steps: Sequence[str] | None = None,
     *,
     spark: SparkSession | None = None,
     force: bool = False,
 ) -> Results:
     """Run steps of a study, as the commands do, and return what each has published.
 
-    `steps` are names of steps, or `gwas` for the five of the association study; they are run in
-    the order of the line, whatever the order of the names. One that is published already for the
-    same inputs and settings is skipped, unless `force` redoes it. `spark` is the session to work
-    in, by default the active one or a new one of this machine. A notebook shows how far it is.
+    `steps` are names of steps, or `gwas` for the five of the association study, by default all that
+    the study has; they are run in the order of the line, whatever the order of the names. One that
+    is published already for the same inputs and settings is skipped, unless `force` redoes it.
+    `spark` is the session to work in, by default the active one or a new one of this machine. A
+    notebook shows how far it is.
 
     Raises `UsageError`, `DataError` or `InfrastructureError` with one sentence that says what to
     do, `EcgSparkError` with the place where ecg-spark has a defect.
     """
     try:
-        chosen = steps_named(steps)
+        chosen = steps_named(steps_of(study) if steps is None else steps)
         store = Store(study.output_path)
         results: dict[str, Result] = {}
         with Progress(step.name for step in chosen) as progress:

@@ -7,7 +7,7 @@ from ecg_spark.errors import DataError
 from ecg_spark.genetics.gwas import associate_variants
 from ecg_spark.reach import require_connectors
 from ecg_spark.store import file_stamp
-from ecg_spark.study import Study
+from ecg_spark.study import Study, given
 from jobs.cohort import STEP as COHORT
 from jobs.genotypes import OF_THE_TESTS
 from jobs.genotypes import STEP as GENOTYPES
@@ -19,12 +19,12 @@ LISTS = ("keep_variants", "exclude_variants")
 
 def settings(study: Study) -> Any:
     """Which variants are tested, and by which engine."""
-    return [study.gwas.engine_used, study.genotypes.model_dump(include=OF_THE_TESTS)]
+    return [study.gwas.engine_used, given(study.genotypes).model_dump(include=OF_THE_TESTS)]
 
 
 def files(study: Study) -> Any:
     """The lists of variants."""
-    paths = [getattr(study.genotypes, key) for key in LISTS]
+    paths = [getattr(given(study.genotypes), key) for key in LISTS]
     return [file_stamp(study.locate(path)) for path in paths if path]
 
 
@@ -38,7 +38,7 @@ def work(context: Context) -> Summary:
         inputs["genotypes"].folder,
         inputs["cohort"].folder,
         inputs["null_model"].folder,
-        study.absolute(study.genotypes, *LISTS),
+        study.absolute(given(study.genotypes), *LISTS),
         study.gwas,
         context.run.folder,
     )
@@ -52,7 +52,7 @@ def uses_hail(study: Study) -> bool:
 def check(study: Study) -> None:
     """Raise `DataError` where a list of variants does not exist."""
     for key in LISTS:
-        path = getattr(study.genotypes, key)
+        path = getattr(given(study.genotypes), key)
         if path and file_stamp(study.locate(path))[1] is None:
             raise DataError(f"The list genotypes.{key} does not exist: correct it.")
 

@@ -8,7 +8,7 @@ from ecg_spark.errors import UsageError
 from ecg_spark.study import load_study, study_template
 from jobs.simulate import add_options, simulate
 from jobs.status import clean, status_lines
-from jobs.step import GROUPS, STEPS, guarded, print_line, print_steps, steps_named
+from jobs.step import GROUPS, STEPS, guarded, print_line, print_steps, steps_named, steps_of
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,8 +33,8 @@ def _parser() -> argparse.ArgumentParser:
     add_options(biobank)
     biobank.set_defaults(action=_simulate)
 
-    run = commands.add_parser("run", help="run every step that is not published yet")
-    run.set_defaults(action=_run, steps=STEPS)
+    run = commands.add_parser("run", help="run every step of the study that is not published yet")
+    run.set_defaults(action=_run, steps=None)
     for name in STEPS:
         step = commands.add_parser(name, help=f"run the step '{name}'")
         step.set_defaults(action=_run, steps=(name,))
@@ -94,7 +94,7 @@ def _clean(options: argparse.Namespace) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     study = load_study(options.study)
-    print_steps(steps_named(options.steps), study, force=options.force)
+    print_steps(steps_named(options.steps or steps_of(study)), study, force=options.force)
 
 
 if __name__ == "__main__":

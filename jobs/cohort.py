@@ -8,12 +8,12 @@ import pandas as pd
 from ecg_spark.genetics.gwas import prepare_cohort
 from ecg_spark.genetics.null_model.cohort import Brought
 from ecg_spark.genetics.people.matching import read_id_map
-from ecg_spark.participants import read_participants, read_sex
+from ecg_spark.participants import read_participants, read_phenotypes, read_sex
 from ecg_spark.pipeline.latent_quality import linear_probes
-from ecg_spark.pipeline.phenotypes import fold_indicators, participant_phenotypes
+from ecg_spark.pipeline.phenotypes import fold_indicators, participant_phenotypes, with_own
 from ecg_spark.store import file_stamp
-from ecg_spark.study import Study
-from ecg_spark.tables import LATENTS, TRAITS, read_table
+from ecg_spark.study import Study, given
+from ecg_spark.tables import LATENTS, OWN, TRAITS, read_table
 from jobs.average import STEP as AVERAGE
 from jobs.encode import STEP as ENCODE
 from jobs.genotypes import OF_THE_COHORT
@@ -22,39 +22,49 @@ from jobs.step import Context, Step, Summary, main
 
 
 def settings(study: Study) -> Any:
-    """The covariates, how people and samples are paired, who is left out."""
+    """The covariates and own phenotypes, how people and samples are paired, who is left out."""
+    own = [study.phenotypes.model_dump()] if study.phenotypes else []
     return [
-        study.participants.model_dump(),
-        study.genotypes.model_dump(include=OF_THE_COHORT),
+        given(study.participants).model_dump(),
+        given(study.genotypes).model_dump(include=OF_THE_COHORT),
         study.gwas.null_model,
         study.beats.leave_out,
         study.seed,
+        *own,
     ]
 
 
 def files(study: Study) -> Any:
-    """The participant table and the map of ids."""
-    paths = [study.participants.path, study.genotypes.id_map]
+    """The participant table, the map of ids and the table of own phenotypes."""
+    paths = [given(study.participants).path, given(study.genotypes).id_map]
+    paths += [study.phenotypes.path] if study.phenotypes else []
     return [file_stamp(study.locate(path)) for path in paths if path]
 
 
 def work(context: Context) -> Summary:
     """Publish the people analysed, their phenotypes and their covariates."""
     study, spark, inputs = context.study, context.spark, context.inputs
-    covariates, is_male, told = _people(study)
-    latents = read_table(spark, LATENTS, inputs["encode"].path("latents"))
-    traits = read_table(spark, TRAITS, inputs["average"].path("traits"))
-    phenotypes, groups = participant_phenotypes(latents, traits, study.beats.leave_out)
-    terms = covariates.join(fold_indicators(latents), rsuffix="_of_the_model")
+    told: list[str] = []
+    covariates, is_male = _people(study, told)
+    phenotypes = _own_phenotypes(study, told)
+    groups, terms = {OWN: list(phenotypes.columns)}, covariates
+    if study.ecg is not None:
+        latents = read_table(spark, LATENTS, inputs["encode"].path("latents"))
+        traits = read_table(spark, TRAITS, inputs["average"].path("traits"))
+        of_ecgs, groups = participant_phenotypes(latents, traits, study.beats.leave_out)
+        terms = covariates.join(fold_indicators(latents), rsuffix="_of_the_model")
+        phenotypes, groups = with_own(of_ecgs, groups, phenotypes, told)
     summary = prepare_cohort(
         spark,
         inputs["genotypes"].folder,
         Brought(phenotypes, groups, terms, is_male, told),
-        study.absolute(study.genotypes, "id_map"),
+        study.absolute(given(study.genotypes), "id_map"),
         study.gwas,
         context.run.folder,
         study.seed,
     )
+    if study.ecg is None:
+        return summary
     probes = linear_probes(
         phenotypes[groups["vae"]].to_numpy(),
         phenotypes[groups["traits"]].join(covariates, rsuffix="_covariate"),
@@ -64,18 +74,24 @@ def work(context: Context) -> Summary:
 
 
 def check(study: Study) -> None:
-    """Raise `DataError` where the participant table or the map of ids cannot be used."""
-    _people(study)
-    if study.genotypes.id_map:
-        read_id_map(study.locate(study.genotypes.id_map))
+    """Raise `DataError` where the map of ids or a table of participants cannot be used."""
+    _people(study, [])
+    _own_phenotypes(study, [])
+    if id_map := given(study.genotypes).id_map:
+        read_id_map(study.locate(id_map))
 
 
-def _people(study: Study) -> tuple[pd.DataFrame, pd.Series | None, list[str]]:
-    """The covariates and the sex of the participants, and what is to be told of them."""
-    told: list[str] = []
-    path = study.locate(study.participants.path)
-    covariates = read_participants(study.participants, path, told)
-    return covariates, read_sex(study.participants, path, told), told
+def _people(study: Study, told: list[str]) -> tuple[pd.DataFrame, pd.Series | None]:
+    """The covariates and the sex of the participants; what is to be told of them goes to `told`."""
+    settings = given(study.participants)
+    path = study.locate(settings.path)
+    return read_participants(settings, path, told), read_sex(settings, path, told)
+
+
+def _own_phenotypes(study: Study, told: list[str]) -> pd.DataFrame:
+    """The phenotypes that the study brings, without columns where it brings none."""
+    own = study.phenotypes
+    return read_phenotypes(own, study.locate(own.path), told) if own else pd.DataFrame()
 
 
 STEP = Step("cohort", (AVERAGE, ENCODE, GENOTYPES), settings, work, files, version=2, check=check)

@@ -35,7 +35,7 @@ def files(study: Study) -> Any:
 
 
 def work(context: Context) -> Summary:
-    """Publish the loci, and log with the model what the association study found by it."""
+    """Publish the loci, and log with the model, if there is one, what the study found by it."""
     study, inputs = context.study, context.inputs
     summary = describe_findings(
         context.spark,
@@ -46,6 +46,8 @@ def work(context: Context) -> Summary:
         _absolute(study),
         context.run.folder,
     )
+    if "train" not in inputs:
+        return summary
     probes = inputs["cohort"].summary["probes"]
     found = {f"probe/{_NO_METRIC.sub('_', name)}": value for name, value in probes.items()}
     told = inputs["associations"].summary | summary

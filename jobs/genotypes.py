@@ -8,7 +8,7 @@ from ecg_spark.genetics.prepare import prepare_genotypes
 from ecg_spark.ids import read_id_list
 from ecg_spark.reach import require_connectors
 from ecg_spark.store import file_stamp
-from ecg_spark.study import Study
+from ecg_spark.study import Study, given
 from jobs.step import Context, Step, Summary, main
 
 SETS = ("genotypes.path", "genotypes.model", "genotypes.separate")
@@ -19,12 +19,13 @@ OF_THE_TESTS = {"keep_variants", "exclude_variants", "regions"}
 
 def settings(study: Study) -> Any:
     """The genotype set, its filters, and the seed of the choice of variants."""
-    return [study.genotypes.model_dump(exclude=OF_THE_COHORT | OF_THE_TESTS), study.seed]
+    own = given(study.genotypes)
+    return [own.model_dump(exclude=OF_THE_COHORT | OF_THE_TESTS), study.seed]
 
 
 def files(study: Study) -> Any:
     """Every file of the genotype sets, and the lists of samples."""
-    own = study.genotypes
+    own = given(study.genotypes)
     lists = [path for path in (own.exclude, own.keep, own.sample) if path]
     sets = [path for path in (own.path, own.model, *own.separate) if path]
     found = [file for path in sets for file in genotype_files(study.locate(path))]
@@ -35,7 +36,7 @@ def files(study: Study) -> Any:
 def work(context: Context) -> Summary:
     """Publish the checked set in parts and the samples' scores."""
     genotypes = context.study.absolute(
-        context.study.genotypes, "path", "model", "exclude", "keep", "sample"
+        given(context.study.genotypes), "path", "model", "exclude", "keep", "sample"
     )
     separate = tuple(map(context.study.locate, genotypes.separate))
     genotypes = genotypes.model_copy(update={"separate": separate})
@@ -62,7 +63,7 @@ def _read_by_hail(study: Study) -> list[tuple[str, str]]:
 def check(study: Study) -> None:
     """Raise `DataError` where a list of samples cannot be read or names nobody."""
     for key in ("exclude", "keep"):
-        if path := getattr(study.genotypes, key):
+        if path := getattr(given(study.genotypes), key):
             read_id_list(study.locate(path), f"list genotypes.{key}")
 
 

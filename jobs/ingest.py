@@ -8,19 +8,19 @@ import pandas as pd
 from ecg_spark.participants import read_manifest
 from ecg_spark.pipeline.ingest import ingest, listing_digest
 from ecg_spark.store import file_stamp
-from ecg_spark.study import Study
+from ecg_spark.study import Study, given
 from jobs.step import Context, Step, Summary, main
 
 
 def settings(study: Study) -> Any:
     """Where the ECG files are, and how a participant is found."""
-    return study.ecg.model_dump()
+    return given(study.ecg).model_dump()
 
 
 def files(study: Study) -> Any:
     """The listing of the ECG files, and the manifest."""
     path, manifest, folder = _inputs(study)
-    table = study.ecg.manifest
+    table = given(study.ecg).manifest
     return [
         listing_digest(path, manifest, folder),
         file_stamp(study.locate(table.path)) if table else None,
@@ -29,22 +29,23 @@ def files(study: Study) -> Any:
 
 def work(context: Context) -> Summary:
     """Read every file that is new and publish the tables recordings, quarantine and sources."""
+    ecg = given(context.study.ecg)
     path, manifest, folder = _inputs(context.study)
     return ingest(
         context.spark,
         path,
         manifest,
-        context.study.ecg.id_pattern,
+        ecg.id_pattern,
         context.run.path,
         folder=folder,
-        samples=context.study.ecg.samples.settings(),
+        samples=ecg.samples.settings(),
         previous=None if context.previous is None else context.previous.path,
     )
 
 
 def _inputs(study: Study) -> tuple[str | None, pd.DataFrame | None, str]:
     """Where the files are, the manifest, and the folder that its paths start from without that."""
-    ecg = study.ecg
+    ecg = given(study.ecg)
     path = None if ecg.path is None else study.locate(ecg.path)
     if ecg.manifest is None:
         return path, None, ""

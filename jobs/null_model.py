@@ -6,7 +6,7 @@ from typing import Any
 from ecg_spark.genetics.gwas import prepare_null_model
 from ecg_spark.genetics.null_model.loco import prediction_files
 from ecg_spark.store import file_stamp
-from ecg_spark.study import Study
+from ecg_spark.study import Study, given
 from jobs.cohort import STEP as COHORT
 from jobs.genotypes import STEP as GENOTYPES
 from jobs.step import Context, Step, Summary, main
@@ -32,7 +32,7 @@ def work(context: Context) -> Summary:
         context.spark,
         inputs["genotypes"].folder,
         inputs["cohort"].folder,
-        study.genotypes,
+        given(study.genotypes),
         study.absolute(study.gwas, "predictions"),
         context.run.folder,
         study.seed,

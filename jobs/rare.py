@@ -6,7 +6,7 @@ from typing import Any
 from ecg_spark.genetics.gwas import associate_genes
 from ecg_spark.genetics.testing.gene_table import read_genes
 from ecg_spark.store import file_stamp
-from ecg_spark.study import Rare, Study
+from ecg_spark.study import Rare, Study, given
 from jobs.cohort import STEP as COHORT
 from jobs.genotypes import STEP as GENOTYPES
 from jobs.step import Context, Step, Summary, main
@@ -29,7 +29,7 @@ def work(context: Context) -> Summary:
         context.spark,
         inputs["genotypes"].folder,
         inputs["cohort"].folder,
-        study.genotypes,
+        given(study.genotypes),
         study.gwas.model_copy(update={"rare": _rare(study)}),
         context.run.folder,
     )
@@ -43,7 +43,7 @@ def uses_hail(study: Study) -> bool:
 def check(study: Study) -> None:
     """Raise `DataError` where the table of genes cannot be used."""
     if rare := _rare(study):
-        read_genes(rare.genes, study.genotypes.reference_genome, rare.consequences)
+        read_genes(rare.genes, given(study.genotypes).reference_genome, rare.consequences)
 
 
 def _rare(study: Study) -> Rare | None:

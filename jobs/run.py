@@ -1,8 +1,21 @@
-"""spark-submit jobs/run.py --study study.yaml: every step that is not published, in one session."""
+"""spark-submit jobs/run.py --study study.yaml: every step of a study, in one session."""
 
 import sys
 
-from jobs.step import STEPS, main, steps_named
+from ecg_spark.study import load_study
+from jobs.step import guarded, parse, print_steps, steps_named, steps_of
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run every step that is not published yet; returns the exit code."""
+    options = parse("run", arguments)
+
+    def act() -> None:
+        study = load_study(options.study)
+        print_steps(steps_named(steps_of(study)), study, force=options.force)
+
+    return guarded(act)
+
 
 if __name__ == "__main__":
-    sys.exit(main(*steps_named(STEPS), name="run"))
+    sys.exit(main())

@@ -7,7 +7,7 @@ from typing import Any
 from ecg_spark.display import words
 from ecg_spark.store import Publication, Store
 from ecg_spark.study import Study
-from jobs.step import STEPS, Step, settings_of, steps_named
+from jobs.step import STEPS, Step, needs_of, settings_of, steps_named, steps_of
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 _WHY = {
@@ -28,11 +28,11 @@ class StepStatus:
 
 
 def status_of(study: Study) -> list[StepStatus]:
-    """Where each step of a study stands, in their order; nothing is changed."""
+    """Where each step that a study has stands, in their order; nothing is changed."""
     store = Store(study.output_path)
     runs: dict[str, str | None] = {}  # what a later step would be made from; None: made anew
     found = []
-    for step in steps_named(STEPS):
+    for step in steps_named(steps_of(study)):
         name = step.name
         published = store.published(name)
         why = _why(step, study, published, runs)
@@ -48,11 +48,14 @@ def _why(
     """Why a step would be run; empty where it would be skipped."""
     if published is None:
         return "not published"
-    for need in step.needs:
+    needs, used = needs_of(step, study), published.made_from["inputs"]
+    for need in needs:
         if runs[need.name] is None:
             return f"{need.name} is to be run"
-        if published.made_from["inputs"].get(need.name) != runs[need.name]:
+        if used.get(need.name) != runs[need.name]:
             return f"{need.name} has been run again"
+    if used.keys() != {need.name for need in needs}:
+        return _WHY["settings"]
     now = settings_of(step, study)
     return "; ".join(text for part, text in _WHY.items() if published.made_from[part] != now[part])
 

@@ -9,7 +9,7 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -32,6 +32,12 @@ STEPS = ("ingest", "average", "train", "encode", "genotypes", *STAGES, "report")
 
 GROUPS = {"gwas": STAGES}
 """Steps that have a name together."""
+
+SECTIONS = {
+    **dict.fromkeys(("ingest", "average", "train", "encode"), "ecg"),
+    **dict.fromkeys(("genotypes", *STAGES), "genotypes"),
+}
+"""The section of the study file without which a study does not have a step."""
 
 Summary = dict[str, Any]
 
@@ -83,6 +89,32 @@ class Step:
     uses_hail: Callable[[Study], bool] = lambda study: False
 
 
+def steps_of(study: Study) -> list[str]:
+    """The names of the steps that a study has, in the order in which they are run."""
+    return [name for name in STEPS if _lacking(name, study) is None]
+
+
+def needs_of(step: Step, study: Study) -> list[Step]:
+    """The steps that a step needs, of those that the study has."""
+    return [need for need in step.needs if _lacking(need.name, study) is None]
+
+
+def require_steps(names: Iterable[str], study: Study) -> None:
+    """Raise `UsageError` where the study does not have one of the steps."""
+    for name in names:
+        if section := _lacking(name, study):
+            raise UsageError(
+                f"The study has no step '{name}', for there is no section {section} in its file: "
+                f"add it, or run one of {', '.join(steps_of(study))}."
+            )
+
+
+def _lacking(name: str, study: Study) -> str | None:
+    """The section for want of which a study does not have a step, None where it has the step."""
+    section = SECTIONS.get(name)
+    return section if section is not None and getattr(study, section) is None else None
+
+
 def session_of(study: Study, given: SparkSession | None) -> SparkSession:
     """The session to work in: the one given, the active one, or a new one."""
     if given is not None:
@@ -131,8 +163,12 @@ def _run(step: Step, study: Study, force: bool, session: SparkSession | None) ->
 
 
 def origin(step: Step, study: Study, store: Store) -> tuple[dict[str, Publication], dict[str, Any]]:
-    """What a step would be made from now: the steps that it needs, and a description of all."""
-    inputs = {need.name: _present(need, study, store) for need in step.needs}
+    """What a step would be made from now: the steps that it needs, and a description of all.
+
+    Raises `UsageError` where the study does not have the step, or what it needs is not published.
+    """
+    require_steps([step.name], study)
+    inputs = {need.name: _present(need, study, store) for need in needs_of(step, study)}
     return inputs, settings_of(step, study) | {
         "inputs": {name: item.run for name, item in inputs.items()}
     }
@@ -153,13 +189,15 @@ def _present(step: Step, study: Study, store: Store) -> Publication:
     Its files are not looked at again: they may have been archived since.
     """
     publication = store.require(step.name)
-    if publication.made_from["settings"] != _settings(step, study):
+    needs, used = needs_of(step, study), publication.made_from["inputs"]
+    other = publication.made_from["settings"] != _settings(step, study)
+    if other or used.keys() != {need.name for need in needs}:
         raise UsageError(
             f"The published output of '{step.name}' was made with other settings than those in "
             f"the study file: run 'ecg-spark {step.name}' first, or 'ecg-spark run' for all."
         )
-    for need in step.needs:
-        if publication.made_from["inputs"][need.name] != _present(need, study, store).run:
+    for need in needs:
+        if used[need.name] != _present(need, study, store).run:
             raise UsageError(
                 f"'{need.name}' has been run again since '{step.name}': "
                 f"run 'ecg-spark {step.name}' first, or 'ecg-spark run' for all."
@@ -192,8 +230,9 @@ def run_steps(
 
     What a step needs from the user is looked at before the first one starts, unless the step is
     published: files may have been archived since. So is Hail, where there is a session already.
-    Stores must answer in any case.
+    Stores must answer in any case. Raises `UsageError` where the study does not have a step.
     """
+    require_steps((step.name for step in steps), study)
     require_reachable(study.inputs(), study.output_path)
     store = Store(study.output_path)
     due = [step for step in steps if store.published(step.name) is None]

@@ -57,12 +57,12 @@ from ecg_spark.genetics.testing.results import TESTS, Sink
 from ecg_spark.needs import require
 from ecg_spark.session import start_hail
 from ecg_spark.study import Genotypes, Gwas
-from ecg_spark.tables import ASSOCIATIONS, FLOW, read_table, write_rows
+from ecg_spark.tables import ASSOCIATIONS, FLOW, OWN, read_table, write_rows
 
 log = logging.getLogger(__name__)
 
-LATENT_GROUPS = ("vae", "pca")
-"""Groups of phenotypes that are also tested together."""
+TOGETHER = ("vae", "pca", OWN)
+"""Groups of phenotypes that are also tested together, where the same people have all of them."""
 
 VARIANTS = "variants"
 """The folder of the checked genotype set among what `prepare_genotypes` writes."""
@@ -190,8 +190,8 @@ def associate_variants(
 
     Variants must pass the thresholds of `genotype_settings` among the people of each phenotype.
 
-    Writes the tests, one row per variant, by_variant; the tables associations, omnibus (the latents
-    of a model together) and flow (which variants were left out, and why); sumstats/ (GWAS-SSF, and
+    Writes the tests, one row per variant, by_variant; the tables associations, omnibus (the groups
+    of `TOGETHER`) and flow (which variants were left out, and why); sumstats/ (GWAS-SSF, and
     REGENIE's format). The summary has lambda and the mean chi-squared of every phenotype.
 
     Raises `DataError` where no variant can be tested.
@@ -215,8 +215,14 @@ def associate_variants(
         folder,
         of_associations(people, phenotypes, cohort.terms.shape[1], patterns, to_test.variants),
     )
-    together = {key: cohort.groups[key] for key in LATENT_GROUPS if key in cohort.groups}
+    together = _together(cohort)
     notes, parts = list(listed), 0
+    notes += [
+        f"the phenotypes of the group {key} are not known of the same people and not tested "
+        f"together"
+        for key in TOGETHER
+        if key in cohort.groups and key not in together
+    ]
     of_set = to_test.sites(["set"])["set"].to_numpy()
     for number in range(1 + len(genotype_settings.separate)):
         own = cohort.of_set(number)
@@ -366,7 +372,7 @@ def describe_findings(
     rows = spark.read.schema(TESTS).parquet(f"{tests}/{BY_VARIANT}").filter(has_result())
     polygenic = write_polygenic(
         spark, candidates, rows, cohort.terms, list(cohort.tested.columns),
-        [name for key in ("vae", "traits") for name in cohort.groups.get(key, [])], folder,
+        [name for key in ("vae", "traits", OWN) for name in cohort.groups.get(key, [])], folder,
     )  # fmt: skip
     return {
         "thresholds": {key: round(float(value), 4) for key, value in thresholds.items()},
@@ -382,10 +388,18 @@ def _thresholds(cohort: Cohort, settings: Gwas) -> tuple[dict[str, float], dict[
     for key, members in cohort.groups.items():
         effective[key] = effective_number(correlation_of(cohort.tested[members], cohort.terms))
         thresholds[key] = -np.log10(settings.p_threshold / effective[key])
-    for key in LATENT_GROUPS:
-        if key in cohort.groups:
-            thresholds[f"{key} omnibus"] = -np.log10(settings.p_threshold)
+    for key in _together(cohort):
+        thresholds[f"{key} omnibus"] = -np.log10(settings.p_threshold)
     return thresholds, effective
+
+
+def _together(cohort: Cohort) -> dict[str, list[str]]:
+    """The groups of phenotypes that are tested together, too, with their members."""
+    return {
+        key: cohort.groups[key]
+        for key in TOGETHER
+        if key in cohort.groups and len(by_missingness(cohort.tested[cohort.groups[key]])) == 1
+    }
 
 
 def _ranked(values: pd.Series) -> pd.Series:

@@ -1,4 +1,4 @@
-"""The phenotypes of the association study: latents and conventional traits, a row a participant."""
+"""Phenotypes of the association study, a row a participant: latents, traits, the study's own."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,9 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from ecg_spark.errors import DataError
 from ecg_spark.selection import used_rows, weighted_direction, weighted_mean
-from ecg_spark.tables import TRAIT_NAMES
+from ecg_spark.tables import OWN, TRAIT_NAMES
 
 
 def participant_phenotypes(
@@ -39,6 +40,31 @@ def participant_phenotypes(
     together = pd.concat(frames, axis=1).dropna(subset=encoded_names).sort_index()
     together.index.name = "participant_id"
     return together, groups
+
+
+def with_own(
+    of_ecgs: pd.DataFrame, groups: dict[str, list[str]], own: pd.DataFrame, notes: list[str]
+) -> tuple[pd.DataFrame, dict[str, list[str]]]:
+    """The phenotypes of ECGs with those that the study brings, and the names by group.
+
+    All are indexed by participant id and of the same people, those who have latents; an own one is
+    NaN where missing. How many others have own ones is added to `notes`. As they were where `own`
+    has no columns. Raises `DataError` where nobody has both.
+    """
+    if not len(own.columns):
+        return of_ecgs, groups
+    others = len(own.index.difference(of_ecgs.index))
+    if others == len(own):
+        raise DataError(
+            f"None of the {others} participants in the table of phenotypes (phenotypes.path) has "
+            f"latents: its ids must be those of the recordings."
+        )
+    if others:
+        notes.append(
+            f"{others} of {len(own)} participants in the table of phenotypes have no latents and "
+            f"are left out"
+        )
+    return of_ecgs.join(own), groups | {OWN: list(own.columns)}
 
 
 def fold_indicators(latents: DataFrame) -> pd.DataFrame:

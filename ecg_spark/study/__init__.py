@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ecg_spark.study.loading import load_study, study_template
     from ecg_spark.study.model import Model
     from ecg_spark.study.participants import Participants
+    from ecg_spark.study.phenotypes import Phenotypes
+    from ecg_spark.study.section import given
     from ecg_spark.study.services import REGISTRY_ADDRESS, TRACKING_ADDRESS
     from ecg_spark.study.study import Study
 
@@ -32,8 +34,10 @@ __all__ = [
     "Manifest",
     "Model",
     "Participants",
+    "Phenotypes",
     "Rare",
     "Study",
+    "given",
     "load_study",
     "study_template",
 ]
@@ -48,8 +52,10 @@ _HOMES = {
     "Manifest": "ecg",
     "Model": "model",
     "Participants": "participants",
+    "Phenotypes": "phenotypes",
     "Rare": "gwas",
     "Study": "study",
+    "given": "section",
     "load_study": "loading",
     "study_template": "loading",
 }

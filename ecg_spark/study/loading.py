@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from ecg_spark.errors import UsageError
 from ecg_spark.locations import resolve
 from ecg_spark.reach import content_of
-from ecg_spark.study.problems import key_of, problem_of
+from ecg_spark.study.problems import contradictions, key_of, problem_of
 from ecg_spark.study.study import Study
 
 
@@ -33,16 +33,17 @@ def load_study(path: str | Path) -> Study:
         raise UsageError(
             f"The study file {path} holds no keys; 'ecg-spark init' writes one to start from."
         )
+    problems = list(contradictions(content))
     try:
         study = Study.model_validate(content)
     except ValidationError as error:
-        lines = [
-            f"  {key_of(item['loc'])}: {problem_of(dict(item), Study)}" for item in error.errors()
-        ]
+        found = [(key_of(item["loc"]), problem_of(dict(item), Study)) for item in error.errors()]
+        problems = found + problems
+    if problems:
         raise UsageError(
-            f"The study file {path} has {len(lines)} "
-            f"problem{'s' if len(lines) > 1 else ''}:\n" + "\n".join(lines)
-        ) from None
+            f"The study file {path} has {len(problems)} problem{'s' if len(problems) > 1 else ''}:"
+            + "".join(f"\n  {key}: {problem}" for key, problem in problems)
+        )
     study._folder = place.rpartition("/")[0] or "/"
     return study
 

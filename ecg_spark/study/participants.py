@@ -2,9 +2,7 @@
 
 from pydantic import Field, model_validator
 
-from ecg_spark.study.section import Location, Section
-
-Code = int | float | str
+from ecg_spark.study.section import Code, Location, Section
 
 
 class Participants(Section):

@@ -1,8 +1,20 @@
 """What is wrong in a study file, in words."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ecg_spark.study.section import Section
+
+STANDS_ON = {
+    "beats": "ecg",
+    "model": "ecg",
+    "sweep": "ecg",
+    "genotypes": "participants",
+    "participants": "genotypes",
+    "phenotypes": "genotypes",
+    "gwas": "genotypes",
+}
+"""Sections that nothing would read without another one."""
 
 
 def key_of(location: tuple[int | str, ...]) -> str:
@@ -32,3 +44,17 @@ def _section(annotation: Any) -> Any:
         if isinstance(candidate, type) and issubclass(candidate, Section):
             return candidate
     raise TypeError(f"no section in {annotation}")
+
+
+def contradictions(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What sections that are there and sections that are not say against each other, by key."""
+    there = {key for key, value in content.items() if value is not None}
+    if not there & {"ecg", "phenotypes"}:
+        yield (
+            "ecg",
+            "is missing, and phenotypes, too: a study begins with ECG files, or with a table of "
+            "phenotypes",
+        )
+    for key, other in STANDS_ON.items():
+        if key in there and other not in there:
+            yield key, f"needs {other}, which is missing: add it, or take {key} out"

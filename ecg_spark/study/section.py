@@ -4,11 +4,14 @@ Apart from the sections, so that a task which is sent one imports no more than i
 of ECG files take seconds.
 """
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from ecg_spark.locations import spelled
+
+Code = int | float | str
+"""A value of a table that stands for a missing one."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Location = Annotated[str, Field(min_length=1, description="a path or URI"), AfterValidator(spelled)]
@@ -18,3 +21,12 @@ class Section(BaseModel):
     """A part of the study file: unknown keys are refused, so that a typo cannot pass."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+AnySection = TypeVar("AnySection", bound=Section)
+
+
+def given(section: AnySection | None) -> AnySection:
+    """A section that is there, or the step that asks for it would not be one of the study's."""
+    assert section is not None
+    return section

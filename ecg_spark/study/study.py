@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
@@ -15,8 +15,9 @@ from ecg_spark.study.genotypes import Genotypes
 from ecg_spark.study.gwas import Gwas
 from ecg_spark.study.model import Model
 from ecg_spark.study.participants import Participants
+from ecg_spark.study.phenotypes import Phenotypes
 from ecg_spark.study.problems import problem_of
-from ecg_spark.study.section import Location, Section
+from ecg_spark.study.section import AnySection, Location, Section
 from ecg_spark.study.services import (
     REGISTRY_ADDRESS,
     TRACKING_ADDRESS,
@@ -25,18 +26,20 @@ from ecg_spark.study.services import (
     require_name,
 )
 
-AnySection = TypeVar("AnySection", bound=Section)
-
 
 class Study(Section):
-    """A whole study, from raw ECG files to loci."""
+    """A study: from raw ECG files to latents, from genotypes and phenotypes to loci, or all of it.
+
+    Without `ecg` it begins with `phenotypes`, without `genotypes` it ends with the latents.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]*$")]
     output: Location = Field(description="the folder that receives every table and the report")
     seed: Annotated[int, Field(ge=1)] = 1
-    ecg: Ecg
-    participants: Participants
-    genotypes: Genotypes
+    ecg: Ecg | None = None
+    participants: Participants | None = None
+    genotypes: Genotypes | None = None
+    phenotypes: Phenotypes | None = None
     beats: Beats = Beats()
     model: Model = Model()
     sweep: dict[str, list[Any]] = Field(

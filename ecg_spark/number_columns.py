@@ -1,0 +1,154 @@
+"""Columns of a user's table as numbers: decimal marks, and codes that stand for a missing value.
+
+Codes for missing values are those that the study declares; one that looks like such a code and is
+not declared is told, for plink2 and others read it as a number.
+"""
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from ecg_spark.errors import DataError
+from ecg_spark.study.section import Code
+
+log = logging.getLogger(__name__)
+
+Codes = Sequence[Code] | Mapping[str, Sequence[Code]]
+"""Values that stand for a missing one: of every column, or of each its own."""
+
+_WHOLE = re.compile(r"[+-]?\d+([eE][+-]?\d+)?")
+_POINT = re.compile(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?")
+_COMMA = re.compile(r"[+-]?\d+,\d+")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
+_USUAL_CODES = (-1, -2, -3, -7, -8, -9, -77, -88, -99, -777, -888, -999, -9999, 999, 9999)
+_FAR = 5.0
+
+
+@dataclass(frozen=True)
+class NumberReader:
+    """Reads the columns of one table, and gathers what is to be told of them.
+
+    `what` names the table in messages, `kind` its columns (covariate), `section` the section of the
+    study file that names them. `notes` are for the report, `marks` the decimal marks by column.
+    """
+
+    what: str
+    kind: str
+    section: str
+    notes: list[str] = field(default_factory=list)
+    marks: dict[str, str] = field(default_factory=dict)
+
+    def known(self, values: pd.Series, codes: Codes) -> pd.Series:
+        """A column in which declared codes and dots are missing; how many codes is noted."""
+        name = str(values.name)
+        own = codes.get(name, ()) if isinstance(codes, Mapping) else codes
+        texts = {str(code).strip() for code in own}
+        wanted = {float(text) for text in texts if _WHOLE.fullmatch(text) or _POINT.fullmatch(text)}
+        is_code = {
+            value: value in texts or ((read := number(value)) is not None and read in wanted)
+            for value in values.dropna().unique()
+        }
+        hit = values.map(is_code).fillna(False).astype(bool)
+        if hit.any():
+            counts = values[hit].value_counts().sort_index()
+            listed = ", ".join(f"{code}: {count}" for code, count in counts.items())
+            self.notes.append(
+                f"{int(hit.sum())} values of {name} are codes for a missing value ({listed})"
+            )
+        return values.where(~hit & (values != "."), None)  # a dot: of SAS and plink
+
+    def numbers(self, values: pd.Series) -> pd.Series | None:
+        """A column as floats, NaN where it holds no number; None where most of it is other text.
+
+        Raises `DataError` where it mixes decimal points and commas, or has commas that may part
+        thousands.
+        """
+        name = str(values.name)
+        texts = values.dropna().unique()
+        with_comma = [text for text in texts if "," in text]
+        by_comma = [text for text in with_comma if _COMMA.fullmatch(text)]
+        parted = [text for text in with_comma if _THOUSANDS.fullmatch(text)]
+        by_point = {text: float(text) for text in texts if "." in text and _POINT.fullmatch(text)}
+        if parted and len(parted) >= len(by_comma):
+            raise DataError(
+                f"The {self.kind} {name} in the {self.what} has commas that may part thousands or "
+                f"be decimal ({len(parted)} values): write its numbers with a decimal point and "
+                f"without thousands."
+            )
+        if by_comma and by_point:
+            raise DataError(
+                f"The {self.kind} {name} in the {self.what} has {len(by_comma)} values with a "
+                f"decimal comma and {len(by_point)} with a decimal point: write all with one of "
+                f"them."
+            )
+        if by_comma or by_point:
+            self.marks[name] = "," if by_comma else "."
+        others = {text: number(text) for text in texts if text not in by_point}
+        found = values.map(by_point | others).astype(float)
+        strange = int(found.isna().sum() - values.isna().sum())
+        if 2 * strange > values.notna().sum():
+            return None
+        if strange:
+            self.tell(f"{strange} values of {name} are no numbers and count as missing")
+        self._tell_usual_codes(found)
+        return found
+
+    def refuse_mixed_marks(self) -> None:
+        """Raise `DataError` where one column has decimal commas and another decimal points."""
+        if len(set(self.marks.values())) > 1:
+            comma = next(name for name, mark in self.marks.items() if mark == ",")
+            point = next(name for name, mark in self.marks.items() if mark == ".")
+            raise DataError(
+                f"The {self.what} has decimal commas in {comma} and decimal points in {point}: "
+                f"write all numbers with one of them."
+            )
+
+    def tell_if_usual_code(self, name: str, level: str, count: int) -> None:
+        """Tell where a level of a category is what studies write for a missing value."""
+        if level.startswith("-") and number(level) in _USUAL_CODES:
+            self.tell(self._usual_code(name, level, count, "a level of its own"))
+
+    def tell(self, note: str) -> None:
+        """Note and log what a reader of the report should know."""
+        log.warning("%s: %s", self.section, note)
+        self.notes.append(note)
+
+    def _tell_usual_codes(self, numbers: pd.Series) -> None:
+        """Tell where numbers hold what studies write for a missing value, out of line with the
+        rest.
+
+        Out of line is a negative code where nothing else is negative, and any that lies outside of
+        all other values and more than five of their standard deviations from their mean.
+        """
+        known = numbers.dropna()
+        counts = {code: count for code in _USUAL_CODES if (count := int((known == code).sum()))}
+        rest = known[~known.isin(list(counts))]
+        if rest.empty or set(known.unique()) <= {-1.0, 0.0, 1.0}:
+            return
+        spread, mean = float(rest.std(ddof=0)), float(rest.mean())
+        told = {
+            code: count
+            for code, count in counts.items()
+            if (code < 0 <= rest.min())
+            or (not rest.min() <= code <= rest.max() and abs(code - mean) > _FAR * spread)
+        }
+        for code, count in told.items():
+            use = "a number, out of line with its other values"
+            self.tell(self._usual_code(str(numbers.name), str(code), count, use))
+
+    def _usual_code(self, name: str, code: str, count: int, use: str) -> str:
+        return (
+            f"the {self.kind} {name} holds {code} {count} time{'s' if count > 1 else ''}, and it "
+            f"was used as {use}: if it stands for a missing value, declare it in "
+            f"{self.section}.missing_codes"
+        )
+
+
+def number(text: str) -> float | None:
+    """The number that a text is, with a decimal point or comma; None where it is none."""
+    if _WHOLE.fullmatch(text) or _POINT.fullmatch(text):
+        return float(text)
+    return float(text.replace(",", ".")) if _COMMA.fullmatch(text) else None
