@@ -29,7 +29,7 @@ def files(study: Study) -> Any:
 def work(context: Context) -> Summary:
     """Write report.html and its figures into the run, a copy of it into the output folder."""
     page = context.run.path("report.html")
-    summary = write_report(context.study, context.store, page)
+    summary = write_report(context.study, context.inputs, page)
     return summary | {"report": context.store.put_copy(page, "report.html")}
 
 

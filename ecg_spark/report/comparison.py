@@ -7,7 +7,8 @@ near to each other are one.
 
 The methods, each with its own loci: the VAE's single latents at the study-wide threshold, the
 omnibus test over all of them at the genome-wide one, the same two for as many principal components
-of the beat, and the conventional traits, study-wide within their group.
+of the beat and for phenotypes that the study brings, and the conventional traits, study-wide within
+their group. A study has those whose phenotypes it has.
 """
 
 import json
@@ -19,13 +20,15 @@ import fsspec
 import pandas as pd
 
 from ecg_spark.errors import DataError
+from ecg_spark.tables import OWN
 
 FOUND_BP = 500_000
 FALSE_BP = 1_000_000
+OMNIBUS = " omnibus"
 LARGE = 0.05
 """A planted variant is large if it explains at least this part of its parameter's variance."""
 
-METHODS = ("vae", "vae omnibus", "pca", "pca omnibus", "traits")
+METHODS = ("vae", "vae omnibus", "pca", "pca omnibus", "traits", OWN, f"{OWN} omnibus")
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,23 @@ class Planted:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Planted variants, the largest first, with the methods that found each; and false loci."""
+    """Planted variants, the largest first, with the methods that found each; and false loci.
+
+    `methods` are those of the study.
+    """
 
     planted: tuple[Planted, ...]
     false_loci: dict[str, int]
+    methods: tuple[str, ...]
+
+    @property
+    def pairs(self) -> dict[str, tuple[str, ...]]:
+        """The methods of each group that is also tested together, by the group."""
+        return {
+            name.removesuffix(OMNIBUS): (name.removesuffix(OMNIBUS), name)
+            for name in self.methods
+            if name.endswith(OMNIBUS)
+        }
 
     def found(self, *methods: str, large: bool = True) -> tuple[int, int]:
         """How many planted variants any of the methods found, and of how many."""
@@ -76,21 +92,25 @@ class Comparison:
 
     def summary(self) -> dict[str, Any]:
         """The counts for the step's JSON line: large planted variants found, and false loci."""
-        vae, planted = self.found("vae", "vae omnibus")
-        pca, _ = self.found("pca", "pca omnibus")
-        return {
-            "planted": len(self.planted),
-            "planted_large": planted,
-            "found_large_vae": vae,
-            "found_large_vae_share": _share(vae, planted),
-            "found_large_pca": pca,
-            "found_large_pca_share": _share(pca, planted),
-            "found_large_by_method": {name: self.found(name)[0] for name in METHODS},
-            "found_by_method": {name: self.found(name, large=False)[0] for name in METHODS},
+        large = sum(item.is_large for item in self.planted)
+        counts: dict[str, Any] = {"planted": len(self.planted), "planted_large": large}
+        for group, methods in self.pairs.items():
+            found, _ = self.found(*methods)
+            counts |= {
+                f"found_large_{group}": found,
+                f"found_large_{group}_share": _share(found, large),
+            }
+        counts |= {
+            "found_large_by_method": {name: self.found(name)[0] for name in self.methods},
+            "found_by_method": {name: self.found(name, large=False)[0] for name in self.methods},
             "false_loci": self.false_loci,
-            "missed_by_traits_found_by_vae": len(self.missed_by_traits("vae")),
-            "missed_by_traits_found_by_pca": len(self.missed_by_traits("pca")),
         }
+        if "traits" in self.methods:
+            counts |= {
+                f"missed_by_traits_found_by_{group}": len(self.missed_by_traits(group))
+                for group in self.pairs
+            }
+        return counts
 
 
 def read_planted(path: str) -> list[Planted]:
@@ -132,21 +152,24 @@ def acting_at(planted: Sequence[Planted], contig: str, start: int, end: int) -> 
     ]
 
 
-def compare(planted: Sequence[Planted], loci: pd.DataFrame) -> Comparison:
-    """Match planted variants with loci (columns method, contig, start, end; positions in bp)."""
+def compare(planted: Sequence[Planted], loci: pd.DataFrame, methods: Sequence[str]) -> Comparison:
+    """Match planted variants with loci (columns method, contig, start, end; positions in bp).
+
+    `methods`: those of the study, of `METHODS`.
+    """
     matched = []
     for item in sorted(planted, key=lambda one: -one.variance_explained):
         near = loci[_distance(loci, item.contig, item.position) <= FOUND_BP]
-        found = tuple(name for name in METHODS if name in set(near["method"]))
+        found = tuple(name for name in methods if name in set(near["method"]))
         matched.append(replace(item, found=found))
     false = pd.Series(True, index=loci.index)
     for item in planted:
         false &= _distance(loci, item.contig, item.position) > FALSE_BP
-    both = {"vae": ("vae", "vae omnibus"), "pca": ("pca", "pca omnibus")}
-    counts = {name: _regions(loci[false & (loci["method"] == name)]) for name in METHODS}
-    for model, names in both.items():
-        counts[f"{model} or omnibus"] = _regions(loci[false & loci["method"].isin(names)])
-    return Comparison(tuple(matched), counts)
+    counts = {name: _regions(loci[false & (loci["method"] == name)]) for name in methods}
+    compared = Comparison(tuple(matched), counts, tuple(methods))
+    for group, names in compared.pairs.items():
+        counts[f"{group} or omnibus"] = _regions(loci[false & loci["method"].isin(names)])
+    return compared
 
 
 def _distance(loci: pd.DataFrame, contig: str, position: int) -> pd.Series:

@@ -212,7 +212,7 @@ def ancestry_scores(table: ds.Dataset, at_most: int = 100_000) -> NDArray[np.flo
 
 
 def omnibus_batches(table: ds.Dataset) -> Iterator[pa.RecordBatch]:
-    """The omnibus tests as associations whose phenotype is `vae omnibus` or `pca omnibus`."""
+    """The omnibus tests as associations whose phenotype is `vae omnibus`, `pca omnibus`, …"""
     for batch in batches(table, [*VARIANT, "model", "neg_log10_p"]):
         names = pc.binary_join_element_wise(batch["model"], "omnibus", " ")
         yield batch.drop_columns(["model"]).append_column("phenotype", names)

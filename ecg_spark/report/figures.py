@@ -23,9 +23,11 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ecg_spark.report.evidence import FEWEST, FEWEST_IN_BIN
+from ecg_spark.tables import OWN
 
 # Okabe and Ito's palette, told apart with any kind of colour vision.
 BLUE, ORANGE, GREEN, PURPLE, VERMILION = "#0072B2", "#E69F00", "#009E73", "#9A5C8F", "#D55E00"
+SKY, OLIVE = "#56B4E9", "#8A8300"
 INK, MUTED, FAINT = "#1f2933", "#7b8794", "#cbd2d9"
 
 GROUP_COLOURS = {
@@ -34,6 +36,8 @@ GROUP_COLOURS = {
     "pca": ORANGE,
     "pca omnibus": VERMILION,
     "traits": GREEN,
+    OWN: SKY,
+    f"{OWN} omnibus": OLIVE,
 }
 
 STYLE: Any = {
@@ -289,9 +293,12 @@ def quantile_quantile(
     holds 95 % of the ordered p-values of as many independent tests.
     """
     with mpl.rc_context(STYLE):
-        figure = new_figure(2.9)
-        grid = figure.subplots(1, len(panels), squeeze=False)[0]
-        for axes, (title, group, curves) in zip(grid, panels, strict=True):
+        across = len(panels) if len(panels) <= 5 else -(-len(panels) // 2)
+        figure = new_figure(2.9 * -(-len(panels) // across))
+        grid = figure.subplots(-(-len(panels) // across), across, squeeze=False).ravel()
+        for axes in grid[len(panels) :]:
+            axes.set_visible(False)
+        for axes, (title, group, curves) in zip(grid, panels, strict=False):
             reach = max((float(curve[0].max()) for curve in curves.values()), default=1.0)
             expected = np.linspace(0.02, reach, 60)
             total = 10**reach
@@ -307,7 +314,7 @@ def quantile_quantile(
                     curve[0], curve[1], color=GROUP_COLOURS[group], lw=1,
                     alpha=1 if len(curves) == 1 else 0.55, marker=".", ms=2.5, mew=0,
                 )  # fmt: skip
-            styled(axes, title, "expected −log₁₀ p", "observed" if axes is grid[0] else "")
+            styled(axes, title, "expected −log₁₀ p", "observed" if axes in grid[::across] else "")
     return figure
 
 

@@ -1,6 +1,7 @@
 """The genetic sections of the report: genotypes, associations, loci, planted against found."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,13 @@ from ecg_spark.report.associations import FLOOR, group_of, survey
 from ecg_spark.report.comparison import (
     FALSE_BP,
     FOUND_BP,
-    METHODS,
     Comparison,
     Planted,
     acting_at,
     compare,
 )
 from ecg_spark.report.sections import Material, Section
-from ecg_spark.tables import VARIANT
+from ecg_spark.tables import OWN, VARIANT
 
 LOCI_SHOWN = 60
 EFFECTS_SHOWN = 6
@@ -28,10 +28,20 @@ TITLES = {
     "vae": "VAE latents, one by one: the best of each variant",
     "vae omnibus": "VAE latents together: omnibus test",
     "traits": "Conventional traits: the best of each variant",
+    OWN: "The study's own phenotypes, one by one: the best of each variant",
+    f"{OWN} omnibus": "The study's own phenotypes together: omnibus test",
     "pca": "Principal components of the beat, one by one: the best of each variant",
     "pca omnibus": "Principal components of the beat together: omnibus test",
 }
 """The groups of tests in the order of their panels: latents above traits, the peer below."""
+
+NAMES = {
+    "vae": "VAE latents",
+    "pca": "principal components of the beat",
+    "traits": "conventional traits",
+    OWN: "phenotypes of the study's own",
+}
+"""The groups of phenotypes, as counted."""
 
 
 def genotypes(material: Material) -> Section:
@@ -99,7 +109,9 @@ def gwas(material: Material, planted: list[Planted]) -> tuple[Section, dict[str,
         "gwas": summary,
         "covariates": _covariates(summary["covariates"]),
         "n_variants": summary["variants"],  # of all phenotypes together, as in the flow
-        **{f"n_{group}": len(members[group]) for group in ("vae", "pca", "traits")},
+        "tested": in_a_row(
+            [f"{len(members[group])} {name}" for group, name in NAMES.items() if members[group]]
+        ),
         "thresholds": [(group, thresholds[group]) for group in present],
         "floor": f"{FLOOR:g}",
         "lambda_rows": [
@@ -122,6 +134,11 @@ def gwas(material: Material, planted: list[Planted]) -> tuple[Section, dict[str,
     return section, counts
 
 
+def in_a_row(parts: Sequence[str]) -> str:
+    """Words in a row, the last after `and`."""
+    return " and ".join(part for part in (", ".join(parts[:-1]), *parts[-1:]) if part)
+
+
 def _covariates(names: list[str]) -> str:
     """The covariates in words, the principal components as their number."""
     own = [name.replace("_", " ") for name in names if not name.startswith("pc_")]
@@ -138,11 +155,10 @@ def found_loci(material: Material, table: pd.DataFrame, planted: list[Planted]) 
         for region in shown
     }
     effects = loci.effects_at(material.table("associations", "associations"), shown)
-    names = list(material.latents.columns)
-    traits = sorted(
-        {name for part in effects.values() for name in part.index if group_of(name) == "traits"}
-    )
-    heat = loci.z_scores(shown, effects, [*names, *traits])
+    names = list(material.latents.columns) if material.study.ecg else []
+    tested = sorted({name for part in effects.values() for name in part.index})
+    drawn = [name for kind in ("traits", OWN) for name in tested if group_of(name) == kind]
+    heat = loci.z_scores(shown, effects, [*names, *drawn])
     counts = table["method"].value_counts()
     regional = plots.regional(material, shown, material.gwas["thresholds"])
     return {
@@ -150,7 +166,15 @@ def found_loci(material: Material, table: pd.DataFrame, planted: list[Planted]) 
         "loci": [{**region.row(), "acting": acting[region.variant]} for region in shown],
         "loci_left_out": len(regions) - len(shown),
         "loci_sentence": f"{len(regions)} regions hold at least one locus: "
-        + ", ".join(f"{counts.get(method, 0)} loci by {method}" for method in METHODS)
+        + ", ".join(f"{counts.get(method, 0)} loci by {method}" for method in material.methods)
+        + ".",
+        "heat_caption": "z-score (β / SE) of each locus's lead variant on every "
+        + in_a_row(
+            [
+                *(["VAE latent", "trait"] if material.study.ecg else []),
+                *(["phenotype of the study's own"] if material.study.phenotypes else []),
+            ]
+        )
         + ".",
         "effects_caption": "The mean beat (grey) and the beat with more (red) and fewer (blue) "
         "effect alleles, decoded by the model from the locus's β on all latents at once; below, "
@@ -162,7 +186,7 @@ def found_loci(material: Material, table: pd.DataFrame, planted: list[Planted]) 
             and figures.embed(
                 figures.heat_map(heat.to_numpy(), list(heat.index), list(heat.columns), "z", 12)
             ),
-            "effects": _locus_effects(material, shown, effects, names, acting),
+            "effects": names and _locus_effects(material, shown, effects, names, acting),
         },
     }
 
@@ -193,15 +217,12 @@ def _locus_effects(
 
 
 def planted_against_found(
-    planted: list[Planted], table: pd.DataFrame
+    material: Material, planted: list[Planted], table: pd.DataFrame
 ) -> tuple[Section, dict[str, Any]]:
     """The comparison of a simulated biobank's truth with the loci; and its counts."""
-    comparison = compare(planted, table)
-    sets: dict[str, tuple[str, ...]] = {method: (method,) for method in METHODS}
-    sets |= {
-        "vae or omnibus": ("vae", "vae omnibus"),
-        "pca or omnibus": ("pca", "pca omnibus"),
-    }
+    comparison = compare(planted, table, material.methods)
+    sets: dict[str, tuple[str, ...]] = {method: (method,) for method in comparison.methods}
+    sets |= {f"{group} or omnibus": methods for group, methods in comparison.pairs.items()}
     rows = [
         [
             name,
@@ -213,7 +234,7 @@ def planted_against_found(
     ]
     section = {
         "comparison": comparison,
-        "methods": METHODS,
+        "methods": comparison.methods,
         "found_bp": FOUND_BP,
         "false_bp": FALSE_BP,
         "planted_sentence": _sentence(comparison),
@@ -225,12 +246,20 @@ def planted_against_found(
 
 def _shares(comparison: Comparison) -> dict[str, dict[str, tuple[int, int]]]:
     return {
-        "≥ 5 % of the variance": {name: comparison.found(name) for name in METHODS},
-        "all planted variants": {name: comparison.found(name, large=False) for name in METHODS},
+        "≥ 5 % of the variance": {name: comparison.found(name) for name in comparison.methods},
+        "all planted variants": {
+            name: comparison.found(name, large=False) for name in comparison.methods
+        },
     }
 
 
 def _sentence(comparison: Comparison) -> str:
+    if "vae" not in comparison.methods:
+        own, large = comparison.found(*comparison.methods)
+        return (
+            f"Of {large} planted variants that explain at least 5 % of their parameter's variance, "
+            f"the study's own phenotypes found {own}."
+        )
     vae, large = comparison.found("vae", "vae omnibus")
     pca, _ = comparison.found("pca", "pca omnibus")
     traits, _ = comparison.found("traits")

@@ -16,10 +16,11 @@ STEPS = ("ingest", "average", "encode", "genotypes", "cohort", "associations")
 """The steps that may publish a table `flow`, in their order."""
 
 STARTS = {
-    RECORDINGS: "files and recordings found",
-    PEOPLE: "people with a recording",
-    SAMPLES: "genotyped samples",
-    VARIANTS: "variants in the files",
+    ("ingest", RECORDINGS): "files and recordings found",
+    ("average", PEOPLE): "people with a recording",
+    ("cohort", PEOPLE): "people with a phenotype",  # where there is no recording
+    ("genotypes", SAMPLES): "genotyped samples",
+    ("genotypes", VARIANTS): "variants in the files",
 }
 
 ENDS = {
@@ -42,7 +43,7 @@ def section(material: Material) -> Section:
     tables = {
         step: material.table(step, FLOW.name).to_table().to_pandas()
         for step in STEPS
-        if material.has_table(step, FLOW.name)
+        if step in material.published and material.has_table(step, FLOW.name)
     }
     rows = joined(tables)
     return {
@@ -77,7 +78,7 @@ def joined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def _label(row: Any) -> str:
     if row.reason == CAME_IN:
-        return STARTS[row.unit]
+        return STARTS[row.step, row.unit]
     if row.reason == WENT_ON:
         return ENDS.get((row.step, row.unit), f"left by the step {row.step}")
     return f"– {row.reason}"

@@ -1,6 +1,7 @@
 """The report: one HTML page for a researcher, opened without a server and without a network."""
 
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -10,32 +11,27 @@ import fsspec
 import jinja2
 
 from ecg_spark.display import number
-from ecg_spark.genetics import STAGES
 from ecg_spark.report import findings, flow, loci, polygenic, rare, sections
-from ecg_spark.report.comparison import METHODS, read_planted
+from ecg_spark.report.comparison import read_planted
 from ecg_spark.report.figures import picture_in
-from ecg_spark.report.sections import Material
+from ecg_spark.report.sections import Material, Section
 from ecg_spark.results import FIGURES
-from ecg_spark.store import Store, write_whole
+from ecg_spark.store import Publication, write_whole
 from ecg_spark.study import Study
-from models.registry.publishing import load_encoder
 
 log = logging.getLogger(__name__)
 
-STEPS = ("ingest", "average", "train", "encode", "genotypes", *STAGES)
 
-
-def write_report(study: Study, store: Store, out: str | Path) -> dict[str, Any]:
+def write_report(
+    study: Study, published: Mapping[str, Publication], out: str | Path
+) -> dict[str, Any]:
     """Write the report of a study to the file `out` and return its counts for the JSON line.
 
-    Reads what the steps have published, all of which must be there (`UsageError` otherwise). The
-    page is one file with its pictures inside; it holds no identifier and no one person's heartbeat.
-    The pictures lie beside it, too, in the folder `figures`, each by its name.
+    `published` is what each step of the study has published; what a study does not have is not on
+    the page. The page is one file with its pictures inside; it holds no identifier and no one
+    person's heartbeat. The pictures lie beside it, too, in the folder `figures`, each by its name.
     """
-    published = {step: store.require(step) for step in STEPS}
-    model_uri = published["train"].summary["model_uri"]
-    encoder = load_encoder(model_uri, study.tracking_uri, registry_uri=study.registry_uri)
-    page, pictures, summary = build(Material(study, published, encoder))
+    page, pictures, summary = build(Material(study, published))
     content = page.encode()
     folder = str(out).rpartition("/")[0]
     for name, uri in pictures.items():
@@ -50,16 +46,34 @@ def write_report(study: Study, store: Store, out: str | Path) -> dict[str, Any]:
 def build(material: Material) -> tuple[str, dict[str, str], dict[str, Any]]:
     """The page of a study as HTML, its pictures as data URIs by name, and its counts."""
     study = material.study
+    parts: list[Section] = [{"comparison": None, "gene_rows": [], "figures": {}}]
+    parts.append(flow.section(material))
+    if study.ecg:
+        parts += [
+            sections.recordings(material),
+            sections.beats(material),
+            sections.model(material),
+            sections.latents(material),
+        ]
+    summary: dict[str, Any] = {}
+    if study.genotypes:
+        found, summary = _genetics(material)
+        parts += found
+    context: dict[str, Any] = {"figures": {}}
+    for part in parts:
+        context |= {**part, "figures": context["figures"] | part["figures"]}
+    pictures = {name: uri for name, uri in context["figures"].items() if uri}
+    return _render(context | _frame(material, context)), pictures, summary
+
+
+def _genetics(material: Material) -> tuple[list[Section], dict[str, Any]]:
+    """The sections of the association study, and their counts."""
+    study = material.study
     planted = read_planted(study.locate(study.truth)) if study.truth else []
     associated, summary = findings.gwas(material, planted)
     table = loci.read_loci(material.table("findings", "loci"))
     found = findings.found_loci(material, table, planted)
     parts = [
-        sections.recordings(material),
-        flow.section(material),
-        sections.beats(material),
-        sections.model(material),
-        sections.latents(material),
         findings.genotypes(material),
         associated,
         polygenic.heritability(material),
@@ -67,43 +81,48 @@ def build(material: Material) -> tuple[str, dict[str, str], dict[str, Any]]:
         rare.rare_variants(material),
     ]
     summary |= {"regions": found["regions"]}
-    summary |= {"loci": {name: int((table["method"] == name).sum()) for name in METHODS}}
+    summary |= {"loci": {name: int((table["method"] == name).sum()) for name in material.methods}}
     if planted:
-        compared, counts = findings.planted_against_found(planted, table)
+        compared, counts = findings.planted_against_found(material, planted, table)
         parts.append(compared)
         summary |= counts
-    context: dict[str, Any] = {"comparison": None, "figures": {}}
-    for part in parts:
-        context |= {**part, "figures": context["figures"] | part["figures"]}
-    pictures = {name: uri for name, uri in context["figures"].items() if uri}
-    return _render(context | _frame(material, context)), pictures, summary
+    return parts, summary
 
 
 def _frame(material: Material, context: dict[str, Any]) -> dict[str, Any]:
     """What stands around the sections: title, banners, the figures at a glance, the settings."""
     study = material.study
     comparison = context["comparison"]
-    tiles = [
-        (context["ingest"]["n_in"], "recordings came in"),
-        (context["ingest"]["participants"], "participants"),
-        (context["average"]["n_out"], "average beats"),
-        (context["train"]["n_latents"], "active latents"),
-        (context["n_variants"], "variants tested"),
-        (context["regions"], "regions with a locus"),
-    ]
+    tiles: list[tuple[Any, str]] = []
+    if study.ecg:
+        tiles += [
+            (context["ingest"]["n_in"], "recordings came in"),
+            (context["ingest"]["participants"], "participants"),
+            (context["average"]["n_out"], "average beats"),
+            (context["train"]["n_latents"], "active latents"),
+        ]
+    elif study.genotypes:
+        tiles += [(context["gwas"]["analysed"], "people analysed")]
+    if study.genotypes:
+        tiles += [
+            (context["n_variants"], "variants tested"),
+            (context["regions"], "regions with a locus"),
+        ]
     if comparison:
-        found, large = comparison.found("vae", "vae omnibus")
+        methods = ("vae", "vae omnibus") if study.ecg else comparison.methods
+        found, large = comparison.found(*methods)
         tiles.append((f"{found} of {large}", "large planted variants found"))
+    model = [("model", context["train"]["model_uri"])] if study.ecg else []
     return {
         "study": study,
         "made_on": f"{datetime.now(UTC):%-d %B %Y}",
-        "random_pairing": study.genotypes.pairing == "random",
+        "random_pairing": study.genotypes is not None and study.genotypes.pairing == "random",
         "tiles": tiles,
         "steps": [
             (step, _moment(item.published_at), item.summary.get("seconds"))
             for step, item in material.published.items()
         ],
-        "settings": [("model", context["train"]["model_uri"]), *_settings(study)],
+        "settings": [*model, *_settings(study)],
     }
 
 
@@ -122,11 +141,16 @@ def _moment(published_at: str) -> str:
 
 def _settings(study: Study) -> list[tuple[str, str]]:
     """The settings that decide the result, by key; places of files are left out."""
+    shown = {"seed"}
+    shown |= {"beats", "model"} if study.ecg else set()
+    shown |= {"gwas", "genotypes", "participants"} if study.genotypes else set()
+    shown |= {"phenotypes"} if study.phenotypes else set()
     parts = study.model_dump(
-        include={"seed", "beats", "model", "gwas", "genotypes", "participants"},
+        include=shown,
         exclude={
             "genotypes": {"path", "id_map", "exclude", "keep"},
             "participants": {"path"},
+            "phenotypes": {"path"},
             "beats": {"quality"},
             "gwas": {"genes": True, "published": True, "rare": {"genes"}},
         },

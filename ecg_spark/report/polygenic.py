@@ -5,13 +5,14 @@ import numpy as np
 from ecg_spark.report import figures
 from ecg_spark.report.associations import group_of
 from ecg_spark.report.sections import Material, Section
+from ecg_spark.tables import OWN
 
 SHOWN = 2.0
 """A correlation is drawn where both heritabilities are this many standard errors above zero."""
 
 
 def heritability(material: Material) -> Section:
-    """What the variants explain of each latent and trait, and which share their causes."""
+    """What the variants explain of each phenotype, and which share their causes."""
     table = material.table("findings", "heritability").to_table().to_pandas()
     table = table.assign(z=table["h2"] / table["h2_se"], group=table["phenotype"].map(group_of))
     known = table.dropna(subset=["h2", "h2_se"]).sort_values("z", ascending=False)
@@ -43,6 +44,6 @@ def heritability(material: Material) -> Section:
     }
 
 
-def _order(phenotype: str) -> tuple[bool, str]:
-    """Latents before traits."""
-    return group_of(phenotype) == "traits", phenotype
+def _order(phenotype: str) -> tuple[int, str]:
+    """Latents before traits, and the study's own phenotypes after them."""
+    return {"traits": 1, OWN: 2}.get(group_of(phenotype), 0), phenotype

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from ecg_spark.genetics import STAGES
 from ecg_spark.report import evidence, figures, waveforms
+from ecg_spark.report.comparison import METHODS
 from ecg_spark.report.explain import Explainer, reconstruct
 from ecg_spark.store import Publication
 from ecg_spark.study import Study
 from ecg_spark.tables import TRAIT_NAMES
 from models.encoding.encoder import Encoder
+from models.registry.publishing import load_encoder
 
 Section = dict[str, Any]
 """Values for the template; those under `figures` are data URIs."""
@@ -31,11 +33,20 @@ HELD_OUT_SHOWN = 600
 
 @dataclass(frozen=True)
 class Material:
-    """All that the report is made from; what several sections need is read once."""
+    """All that the report is made from; what several sections need is read once.
+
+    `published` has the steps that the study has. What is of ECGs, or of genotypes, is there for a
+    study with those.
+    """
 
     study: Study
     published: Mapping[str, Publication]
-    encoder: Encoder
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The trained model."""
+        uri, study = self.summary("train")["model_uri"], self.study
+        return load_encoder(uri, study.tracking_uri, registry_uri=study.registry_uri)
 
     def table(self, step: str, name: str) -> ds.Dataset:
         """A published Parquet table."""
@@ -56,6 +67,11 @@ class Material:
         told = [self.summary(step) for step in STAGES]
         notes = [note for one in told for note in one.get("notes", [])]
         return {key: value for one in told for key, value in one.items()} | {"notes": notes}
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods by which the study looks for loci."""
+        return [name for name in METHODS if name in self.gwas["thresholds"]]
 
     @property
     def leave_out(self) -> tuple[str, ...]:
@@ -159,7 +175,9 @@ def latents(material: Material) -> Section:
     rows = {
         "latent_headings": headings,
         "latent_rows": list(zip(*columns, strict=True)),
-        "probe_rows": _probe_rows(material.summary("cohort")["probes"]),
+        "probe_rows": _probe_rows(material.summary("cohort")["probes"])
+        if material.study.genotypes
+        else [],
     }
     if len(material.latents) < evidence.FEWEST:
         return {**rows, "figures": {"traversals": None, "correlations": None}}

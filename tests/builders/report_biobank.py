@@ -22,7 +22,7 @@ from ecg_spark.genetics.outputs.tables import (
     SCORES,
 )
 from ecg_spark.simulate.heart import PARAMETERS, beat_mv, hearts_from_scores, qt_ms
-from ecg_spark.store import Run, Store
+from ecg_spark.store import Publication, Run, Store
 from ecg_spark.study import Study
 from ecg_spark.tables import (
     ASSOCIATIONS,
@@ -34,6 +34,7 @@ from ecg_spark.tables import (
     Table,
     write_rows,
 )
+from jobs.step import steps_of
 from models.registry.publishing import load_encoder
 from models.training.job import Plan
 from models.training.train import train
@@ -187,6 +188,12 @@ def publish(study: Study, bank: Biobank) -> None:
             }
         )
     publish_genetics(store, bank, scores)
+
+
+def published_by(study: Study) -> dict[str, Publication]:
+    """What each step of a study has published."""
+    store = Store(study.output_path)
+    return {name: store.require(name) for name in steps_of(study) if name != "report"}
 
 
 def scores_of(study: Study, bank: Biobank) -> dict[str, np.ndarray]:

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from ecg_spark.errors import DataError
-from ecg_spark.report.comparison import Planted, compare, read_planted
+from ecg_spark.report import comparison
+from ecg_spark.report.comparison import METHODS, Comparison, Planted, read_planted
 
 QRS = Planted("chr1", 10_000_000, "qrs_duration", "interval", 0.06)
 NOTCH = Planted("chr1", 50_000_000, "qrs_notch", "morphology", 0.08)
@@ -15,6 +16,11 @@ SMALL = Planted("chr2", 10_000_000, "t_axis", "morphology", 0.01)
 
 def loci(*rows: tuple[str, str, int, int]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["method", "contig", "start", "end"])
+
+
+def compare(planted: list[Planted], table: pd.DataFrame) -> Comparison:
+    """By the methods of a study of ECGs that brings no phenotypes of its own."""
+    return comparison.compare(planted, table, METHODS[:5])
 
 
 def test_found_within_500_kb_of_the_region_on_the_same_contig():

@@ -21,6 +21,8 @@ from ecg_spark.report.flow import joined
 from ecg_spark.report.page import number
 from ecg_spark.results import Figures
 from ecg_spark.store import Store
+from jobs.report import STEP as REPORT
+from jobs.step import run_step
 from tests.builders.report_biobank import (
     HOSTILE,
     PACED,
@@ -30,6 +32,7 @@ from tests.builders.report_biobank import (
     make_biobank,
     publish,
     publish_genetics,
+    published_by,
     scores_of,
     study_of,
 )
@@ -63,7 +66,7 @@ def reports(tmp_path_factory, mlflow_store):
     publish(study, bank)
     store = Store(study.output_path)
     path = folder / "report.html"
-    summary = write_report(study, store, path)
+    summary = write_report(study, published_by(study), path)
     planted = Report(path.read_text(encoding="utf-8"), summary, bank, store, path)
 
     shuffled = np.random.default_rng(9).permutation(bank.dosages)
@@ -80,7 +83,7 @@ def reports(tmp_path_factory, mlflow_store):
     store = Store(null.output_path)
     publish_genetics(store, null_bank, scores, hostile=False)
     path = folder / "null" / "report.html"
-    summary = write_report(null, store, path)
+    summary = write_report(null, published_by(null), path)
     return planted, Report(path.read_text(encoding="utf-8"), summary, null_bank, store, path)
 
 
@@ -292,5 +295,5 @@ def test_the_browser_would_notice_a_request_and_an_error(browser, tmp_path):
 def test_report_names_a_step_that_is_not_published(tmp_path):
     study = study_of(tmp_path)
     with pytest.raises(UsageError, match="Nothing is published for the step 'ingest'"):
-        write_report(study, Store(study.output_path), tmp_path / "report.html")
-    assert not (tmp_path / "report.html").exists()
+        run_step(REPORT, study)
+    assert not Path(study.output_path, "report.html").exists()
