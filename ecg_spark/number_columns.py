@@ -47,11 +47,13 @@ class NumberReader:
         own = codes.get(name, ()) if isinstance(codes, Mapping) else codes
         texts = {str(code).strip() for code in own}
         wanted = {float(text) for text in texts if _WHOLE.fullmatch(text) or _POINT.fullmatch(text)}
-        is_code = {
-            value: value in texts or ((read := number(value)) is not None and read in wanted)
-            for value in values.dropna().unique()
-        }
-        hit = values.map(is_code).fillna(False).astype(bool)
+        hit = values.isin(
+            [
+                value
+                for value in values.dropna().unique()
+                if value in texts or number(value) in wanted
+            ]
+        )
         if hit.any():
             counts = values[hit].value_counts().sort_index()
             listed = ", ".join(f"{code}: {count}" for code, count in counts.items())

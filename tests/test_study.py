@@ -196,3 +196,53 @@ def test_an_output_on_a_store_needs_a_tracking_address(tmp_path, monkeypatch):
         _ = study.tracking_uri
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "databricks")
     assert study.tracking_uri == "databricks"
+
+
+OWN = {"path": "own.csv", "columns": ["z_*"]}
+GENETICS = {key: MINIMAL[key] for key in ("participants", "genotypes")}
+BARE = {key: MINIMAL[key] for key in ("name", "output")}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        BARE | {"ecg": {"path": "ecg"}},
+        BARE | {"ecg": {"path": "ecg"}, "genotypes": None, "model": {"latents": 3}},
+        BARE | GENETICS | {"phenotypes": OWN},
+        MINIMAL | {"phenotypes": OWN},
+    ],
+)
+def test_a_study_may_end_with_latents_or_begin_with_phenotypes(tmp_path, content):
+    study = load_study(written(tmp_path, content))
+    assert (study.ecg is None) == ("ecg" not in content)
+    assert (study.phenotypes is None) == ("phenotypes" not in content)
+    assert study.name in study._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (BARE, ["ecg: is missing, and phenotypes, too"]),
+        (BARE | GENETICS, ["ecg: is missing, and phenotypes, too"]),
+        (BARE | {"phenotypes": OWN}, ["phenotypes: needs genotypes, which is missing"]),
+        (MINIMAL | {"participants": None}, ["genotypes: needs participants, which is missing"]),
+        (MINIMAL | {"genotypes": None}, ["participants: needs genotypes, which is missing"]),
+        (
+            BARE | GENETICS | {"phenotypes": OWN, "model": {"latents": 0}, "sweep": {}},
+            ["model.latents: should be", "model: needs ecg, which is", "sweep: needs ecg, which"],
+        ),
+        (
+            BARE | {"ecg": {"path": "ecg"}, "gwas": {}, "colour": 1},
+            ["colour: is not a key; known here are name", "gwas: needs genotypes, which is"],
+        ),
+        (MINIMAL | {"phenotypes": OWN | {"id": "z_*"}}, ["phenotypes: has its id among"]),
+        (MINIMAL | {"phenotypes": OWN | {"columns": []}}, ["phenotypes.columns: tuple should"]),
+    ],
+)
+def test_sections_that_contradict_each_other_are_listed_with_all_other_problems(
+    tmp_path, content, says
+):
+    with pytest.raises(UsageError, match=f"has {len(says)} problem") as caught:
+        load_study(written(tmp_path, content))
+    for each in says:
+        assert f"\n  {each}" in str(caught.value)

@@ -13,7 +13,7 @@ from ecg_spark.ecg import INDEPENDENT_LEADS, LEADS, read_recording
 from ecg_spark.errors import UsageError
 from ecg_spark.participants import read_manifest, read_participants, read_sex
 from ecg_spark.pipeline import ingest as ingesting
-from ecg_spark.study import load_study
+from ecg_spark.study import Participants, load_study
 from jobs.ingest import STEP
 from jobs.step import run_step
 from tests.builders.ecg_files import csv_table, hdf5, heart, parquet_table
@@ -255,17 +255,27 @@ def test_ptbxl_beside_the_checkout_is_found_as_its_table_says(tmp_path):
     assert set(read) < set(people.index)  # one has no recording here
 
 
-@pytest.mark.parametrize("name", ["mimic-iv-ecg", "code15", "sph", "ptbxl-full", "chapman-csv"])
-def test_the_participant_table_is_the_archives_own(name, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("code15", ("exams.csv", "patient_id", "age", "is_male")),
+        ("sph", ("metadata.csv", "Patient_ID", "Age", "Sex")),
+        ("ptbxl-full", ("ptbxl_database.csv", "patient_id", "age", "sex")),
+        ("chapman-csv", ("Diagnostics.csv", "FileName", "PatientAge", "Gender")),
+    ],
+)
+def test_the_archives_own_table_can_be_that_of_the_participants(name, settings, tmp_path):
+    """As the study file says for whoever adds genotypes."""
     who = {participant for participant, _ in LAYOUTS[name](tmp_path)}
-    study = load_study(placed(name, tmp_path))
-    table = study.locate(study.participants.path)
-    covariates = read_participants(study.participants, table)
+    said = placed(name, tmp_path).read_text()
+    assert all(word in said.replace(".xlsx", ".csv") for word in settings)
+    path, person, age, sex = settings
+    participants = Participants(path=path, id=person, covariates=(age, sex), sex=sex)
+    covariates = read_participants(participants, str(tmp_path / path))
     assert set(covariates.index) == who
-    assert covariates.shape[1] == len(study.participants.covariates)
+    assert covariates.shape[1] == 2
     assert covariates.notna().all(axis=None)
-    sex = read_sex(study.participants, table)
-    assert name == "mimic-iv-ecg" if sex is None else set(sex) == {0.0, 1.0}
+    assert set(read_sex(participants, str(tmp_path / path))) == {0.0, 1.0}
 
 
 def test_a_file_of_several_is_read_in_slices_by_several_tasks(spark, tmp_path, monkeypatch):

@@ -83,7 +83,7 @@ def test_phenotypes_fall_into_their_groups():
         "vae",
         "pca",
         "traits",
-        "traits",
+        "own",
     ]
 
 
