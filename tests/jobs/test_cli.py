@@ -177,3 +177,45 @@ def test_a_full_disk_ends_in_one_sentence(tmp_path, other_python):
 def test_the_last_line_of_a_step_is_json(study, capsys):
     assert guarded(lambda: print(json.dumps(run_step(step_of(lambda c: {"n": 1}), study)))) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["step"] == "one"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "section", "steps"),
+    [
+        (["train"], "ecg", "genotypes, cohort, null_model, associations, rare, findings, report"),
+        (["gwas"], "genotypes", "ingest, average, train, encode, report"),
+        (["genotypes", "--force"], "genotypes", "ingest, average, train, encode, report"),
+    ],
+)
+def test_a_step_that_a_study_does_not_have_is_refused(tmp_path, arguments, section, steps, capsys):
+    sections = {"ecg": "ecg: {path: ecg}\n", "genotypes": (
+        "genotypes: {path: g.bed}\nparticipants: {path: p.csv}\n"
+        "phenotypes: {path: own.csv, columns: [z]}\n"
+    )}  # fmt: skip
+    path = tmp_path / "study.yaml"
+    text = "".join(text for key, text in sections.items() if key != section)
+    path.write_text(f"name: s\noutput: out\n{text}")
+    name, *options = arguments
+    assert main([name, str(path), *options]) == 2
+    error = capsys.readouterr().err
+    assert f"there is no section {section} in its file" in error
+    assert f"run one of {steps}.\n" in error
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_what_a_study_no_longer_has_is_a_reason_to_run_again(study):
+    """A cohort with latents is none of a study without ECGs, and the other way round."""
+    averaged = step_of(lambda context: {}, "average")
+    cohort = step_of(lambda context: {"from": sorted(context.inputs)}, "cohort", (averaged,))
+    rare = step_of(lambda context: {}, "rare", (cohort,))
+    bare = study.model_copy(update={"ecg": None})
+    run_step(averaged, study)
+    assert run_step(cohort, study)["from"] == ["average"]
+    with pytest.raises(UsageError, match="'cohort' was made with other settings"):
+        run_step(rare, bare)
+    assert run_step(cohort, bare)["from"] == []
+    run_step(rare, bare)
+    with pytest.raises(UsageError, match="'cohort' was made with other settings"):
+        run_step(rare, study)
+    with pytest.raises(UsageError, match="no step 'average', for there is no section ecg"):
+        run_step(averaged, bare)

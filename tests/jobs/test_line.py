@@ -1,6 +1,7 @@
 """The whole line on a small simulated biobank, and on real recordings: raw files to report."""
 
 import contextlib
+import html
 import io
 import json
 import logging
@@ -21,6 +22,7 @@ import yaml
 
 from ecg_spark.store import Store
 from ecg_spark.study import Beats
+from ecg_spark.tables import VARIANT
 from jobs.cli import STEPS, main
 from tests.builders.study_file import of_biobank
 
@@ -182,6 +184,107 @@ def test_what_comes_after_the_tests_is_done_again_without_them(done, small_study
     lines = lines_of(capsys)
     assert [line["step"] for line in lines] == list(STEPS)
     assert [line["step"] for line in lines if "skipped" not in line] == ["findings", "report"]
+
+
+def sections_of(page):
+    return re.findall(r'<section id="(\w+)"', page)
+
+
+def test_an_archive_without_genotypes_ends_with_the_latents(done, small_study, tmp_path, capsys):
+    """The same recordings in a study without genotypes: nothing of them is done again."""
+    content = yaml.safe_load(small_study.read_text())
+    shutil.copytree(done.root, tmp_path / "out")
+    study = study_in(tmp_path, {key: content[key] for key in ("name", "seed", "ecg", "model")})
+    assert main(["run", str(study)]) == 0
+    lines = lines_of(capsys)
+    assert [line["step"] for line in lines] == ["ingest", "average", "train", "encode", "report"]
+    assert [line["step"] for line in lines if "skipped" not in line] == ["report"]
+    page = Path(tmp_path / "out" / "report.html").read_text()
+    assert sections_of(page) == ["recordings", "beats", "model", "latents", "provenance"]
+    assert set(re.findall(r'href="#(\w+)"', page)) == set(sections_of(page))
+    assert "genotypes" not in page
+    assert main(["status", str(study)]) == 0
+    assert [line.split()[-2:] for line in capsys.readouterr().out.splitlines()[1:]] == [
+        ["skips", "it"]
+    ] * len(lines)
+
+
+@pytest.fixture
+def own_phenotypes(done, biobank, tmp_path):
+    """The latents of the study that was run as a table of phenotypes, and its participants with the
+    fold of each, which is a covariate there."""
+    latents = pd.read_parquet(done.require("encode").path("latents")).query("model == 'vae'")
+    z = pd.DataFrame(np.stack(latents["z"]), index=latents["participant_id"].rename("eid"))
+    z.columns = [f"z_{k:02d}" for k in z.columns]
+    z.reset_index().to_parquet(tmp_path / "latents.parquet")
+    people = pd.read_csv(biobank / "participants.csv", dtype=str)
+    folds = latents.set_index("participant_id")["fold"]
+    people["fold"] = people["participant_id"].map(folds).astype("Int64")
+    people.to_csv(tmp_path / "people.csv", index=False)
+    return z
+
+
+def test_a_cohort_without_ecg_files_begins_with_latents(
+    done, small_study, own_phenotypes, tmp_path, capsys
+):
+    """Latents that another study has made are tested as they are there."""
+    content = yaml.safe_load(small_study.read_text())
+    shutil.copytree(done.root, tmp_path / "out")
+    covariates = [*content["participants"]["covariates"], "fold"]
+    study = study_in(
+        tmp_path,
+        {key: content[key] for key in ("name", "seed", "genotypes", "truth")},
+        participants={"path": str(tmp_path / "people.csv"), "covariates": covariates},
+        phenotypes={"path": str(tmp_path / "latents.parquet"), "id": "eid", "columns": ["z_*"]},
+        gwas={"engine": "blocks"},
+    )
+    assert main(["run", str(study)]) == 0
+    lines = {line["step"]: line for line in lines_of(capsys)}
+    assert list(lines) == [step for step in STEPS if step not in STEPS[:4]]
+    assert "skipped" in lines["genotypes"]
+    assert lines["cohort"]["phenotypes"] == {"own": own_phenotypes.shape[1]}
+    store = Store(str(tmp_path / "out"))
+    for table, name, others in (
+        ("associations", "phenotype", "z"), ("omnibus", "model", "own"),
+    ):  # fmt: skip
+        found, expected = (
+            pd.read_parquet(one.require("associations").path(table)) for one in (store, done)
+        )
+        expected = expected[expected[name].str.startswith("vae")]
+        expected = expected.assign(**{name: expected[name].str.replace("vae", others)})
+        key = [*VARIANT, name]
+        found, expected = (one.sort_values(key, ignore_index=True) for one in (found, expected))
+        pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=1e-6, atol=1e-9)
+    assert set(lines["findings"]["loci"]) == {"own", "own omnibus"}
+    assert lines["findings"]["loci"]["own"] == done.require("findings").summary["loci"]["vae"]
+    assert lines["report"]["found_large_own"] >= 0
+    page = Path(tmp_path / "out" / "report.html").read_text()
+    assert sections_of(page) == [
+        "recordings", "genotypes", "gwas", "heritability", "loci", "planted", "provenance",
+    ]  # fmt: skip
+    assert set(re.findall(r'href="#(\w+)"', page)) == set(sections_of(page))
+    assert f"{own_phenotypes.shape[1]} phenotypes of the study's own" in html.unescape(page)
+    assert "VAE" not in page
+
+
+def test_own_phenotypes_are_tested_beside_the_latents(
+    done, small_study, own_phenotypes, tmp_path, capsys
+):
+    content = yaml.safe_load(small_study.read_text())
+    shutil.copytree(done.root, tmp_path / "out")
+    own = {"path": str(tmp_path / "latents.parquet"), "id": "eid", "columns": ["z_00", "z_01"]}
+    study = study_in(tmp_path, content, phenotypes=own, gwas={"engine": "blocks"})
+    assert main(["run", str(study)]) == 0
+    lines = {line["step"]: line for line in lines_of(capsys)}
+    assert [step for step in lines if "skipped" in lines[step]] == list(STEPS[:5])
+    before = done.require("cohort").summary
+    assert lines["cohort"]["phenotypes"] == before["phenotypes"] | {"own": 2}
+    assert lines["cohort"]["analysed"] == before["analysed"]
+    lambdas = lines["associations"]["lambda"]
+    assert lambdas["z_01"] == lambdas["vae_01"]
+    assert list(lines["report"]["loci"])[-2:] == ["own", "own omnibus"]
+    page = html.unescape(Path(tmp_path / "out" / "report.html").read_text())
+    assert "conventional traits and 2 phenotypes of the study's own" in page
 
 
 def test_killed_step_publishes_nothing_and_the_next_run_completes_it(done, small_study, tmp_path):
