@@ -204,9 +204,16 @@ def scores_of(study: Study, bank: Biobank) -> dict[str, np.ndarray]:
 
 
 def publish_genetics(
-    store: Store, bank: Biobank, scores: dict[str, np.ndarray], hostile: bool = True
+    store: Store,
+    bank: Biobank,
+    scores: dict[str, np.ndarray],
+    hostile: bool = True,
+    traits: tuple[str, ...] = GWAS_TRAITS,
 ) -> None:
-    """Publish genotypes and gwas: simple regressions, and loci one variant wide."""
+    """Publish genotypes and gwas: simple regressions, and loci one variant wide.
+
+    `scores`: phenotypes by the group whose name they bear.
+    """
     rng = np.random.default_rng(4)
     people, variants = bank.dosages.shape
     with store.run("genotypes", {}) as run:
@@ -238,7 +245,8 @@ def publish_genetics(
     phenotypes = {
         f"{model}_{k:02d}": z[:, k] for model, z in scores.items() for k in range(z.shape[1])
     }
-    phenotypes |= {name: bank.traits[name] for name in GWAS_TRAITS}
+    phenotypes |= {name: bank.traits[name] for name in traits}
+    first, second, last = (list(phenotypes)[place] for place in (0, 1, -1))
     where = {
         "contig": bank.contigs,
         "position": bank.positions,
@@ -250,7 +258,7 @@ def publish_genetics(
     }
     tests = {name: regress(y, bank.dosages) for name, y in phenotypes.items()}
     if hostile:
-        tests["vae_00"]["neg_log10_p"][0] = 30.0
+        tests[first]["neg_log10_p"][0] = 30.0
     found = []
     with store.run("associations", {}) as run:
         parts = [{**where, "phenotype": np.full(variants, n), **t} for n, t in tests.items()]
@@ -288,7 +296,7 @@ def publish_genetics(
             )},
         })  # fmt: skip
         write(run, "genetic_correlation", GENETIC_CORRELATION, {
-            "phenotype_1": ["vae_00", "vae_00"], "phenotype_2": ["vae_01", GWAS_TRAITS[0]],
+            "phenotype_1": [first, first], "phenotype_2": [second, last],
             "rg": [0.5, None], "rg_se": [0.1, None], "covariance": [0.1, 0.2],
             "covariance_se": [0.1, 0.1], "intercept": [0.0, 0.1],
         })  # fmt: skip
@@ -303,12 +311,12 @@ def publish_genetics(
             "contig": contigs[:1], "start": [place - 9_000 for place in positions[:1]],
             "end": [place + 500_000 for place in positions[:1]], "gene": [HOSTILE][: len(leads)],
         })  # fmt: skip
-        together = {"vae omnibus": 7.3, "pca omnibus": 7.3}
-        thresholds = {"vae": 8.3, "pca": 8.3, "traits": 8.0, **together}
+        thresholds = dict.fromkeys(scores, 8.3) | {f"{model} omnibus": 7.3 for model in scores}
+        thresholds |= {"traits": 8.0} if traits else {}
         run.publish({"ld_score_variants": variants, "thresholds": thresholds})
     with store.run("rare", {}) as run:
         write(run, "genes", GENES, {
-            "gene": ["MYH6", HOSTILE], "phenotype": ["vae_00", "pr_ms"],
+            "gene": ["MYH6", HOSTILE], "phenotype": [first, last],
             "n_variants": np.array([4, 2], np.int32), "alleles": [31.0, 22.0],
             "n": np.array([people, people], np.int32), "burden_beta": [0.41, None],
             "burden_se": [0.1, None], "burden_neg_log10_p": [4.5, None], "skat_q": [9.0, 1.0],

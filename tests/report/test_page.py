@@ -58,7 +58,8 @@ class Report:
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory, mlflow_store):
-    """The report of a biobank with planted variants, and one whose genotypes are others'."""
+    """The report of a biobank with planted variants, one whose genotypes are others', and one of a
+    study without ECGs whose own phenotypes are the latents of the first."""
     folder = tmp_path_factory.mktemp("report")
     study = study_of(folder, mlflow={"tracking_uri": mlflow_store(folder)})
     bank = make_biobank(400, 300)
@@ -84,7 +85,20 @@ def reports(tmp_path_factory, mlflow_store):
     publish_genetics(store, null_bank, scores, hostile=False)
     path = folder / "null" / "report.html"
     summary = write_report(null, published_by(null), path)
-    return planted, Report(path.read_text(encoding="utf-8"), summary, null_bank, store, path)
+    null_report = Report(path.read_text(encoding="utf-8"), summary, null_bank, store, path)
+
+    own = study_of(
+        folder,
+        output=str(folder / "own"),
+        ecg=None,
+        model={},
+        phenotypes={"path": "own.csv", "columns": ["own_*"]},
+    )
+    store = Store(own.output_path)
+    publish_genetics(store, bank, {"own": scores["vae"]}, traits=())
+    path = folder / "own" / "report.html"
+    summary = write_report(own, published_by(own), path)
+    return planted, null_report, Report(path.read_text("utf-8"), summary, bank, store, path)
 
 
 @pytest.fixture(scope="module")
@@ -97,12 +111,37 @@ def null(reports):
     return reports[1]
 
 
+@pytest.fixture(scope="module")
+def own(reports):
+    return reports[2]
+
+
+def test_a_report_without_ecgs_shows_loci_and_no_heartbeat(own, planted):
+    sections = lxml.html.fromstring(own.text).xpath("//section/@id")
+    assert sections == [
+        "recordings", "genotypes", "gwas", "heritability", "loci", "genes", "planted", "provenance",
+    ]  # fmt: skip
+    assert "z-score (β / SE) of each locus&#39;s lead variant on every phenotype of" in own.text
+    assert {"heat", "regional", "manhattan", "qq", "shares"} <= set(Figures(str(own.path.parent)))
+    assert "effects" not in Figures(str(own.path.parent))
+    assert "VAE" not in re.sub(r"base64,[^\"]*", "", own.text)
+    found = own.summary["found_large_by_method"]
+    assert found == {
+        "own": planted.summary["found_large_by_method"]["vae"],
+        "own omnibus": planted.summary["found_large_by_method"]["vae omnibus"],
+    }
+    assert own.summary["found_large_own"] == planted.summary["found_large_vae"] >= 1
+    assert own.summary["loci"]["own"] == planted.summary["loci"]["vae"]
+    people = own.table("left out by", "of").set_index("Unnamed: 0")["of"]
+    assert people["people with a phenotype"] == "people"
+
+
 def test_report_holds_no_participant_id_or_hash(reports):
     for report in reports:
         for secret in [*report.bank.ids, *[f"{k:064x}" for k in range(len(report.bank.ids))]]:
             assert secret not in report.text
         pictures = re.findall(r"data:[^\"]*;base64,([A-Za-z0-9+/=]+)", report.text)
-        assert len(pictures) >= 10
+        assert len(pictures) >= 8
         for picture in pictures:
             content = base64.b64decode(picture)
             assert not any(name.encode() in content for name in report.bank.ids)
