@@ -218,8 +218,8 @@ def associate_variants(
     together = _together(cohort)
     notes, parts = list(listed), 0
     notes += [
-        f"the phenotypes of the group {key} are not known of the same people and not tested "
-        f"together"
+        f"the phenotypes of the group {key} are not tested together: not everybody who has one of "
+        f"them has all"
         for key in TOGETHER
         if key in cohort.groups and key not in together
     ]

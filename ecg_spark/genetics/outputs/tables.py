@@ -74,7 +74,7 @@ LOCI = Table(
     "loci",
     ("method", *VARIANT),
     schema(
-        method=TEXT,  # vae, vae omnibus, pca, …, traits
+        method=TEXT,  # vae, vae omnibus, pca, …, traits, own
         **VARIANT_COLUMNS,  # of the lead variant
         start=WHOLE,  # of the variants in it, bp, inclusive
         end=WHOLE,

@@ -17,8 +17,8 @@ BY_COVARIATES = "varies only as the covariates do"
 class Flow:
     """The samples and people that are left, filter by filter.
 
-    Samples are all of the checked genotype set, people those with an ECG; both end as the people
-    who are analysed.
+    Samples are all of the checked genotype set, people those with latents or, in a study without
+    ECGs, in the table of phenotypes; both end as the people who are analysed.
     """
 
     def __init__(self, samples: int, people: int, name: str) -> None:
