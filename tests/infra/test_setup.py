@@ -69,7 +69,7 @@ def test_make_lists_its_commands():
     assert answer.returncode == 0
     assert re.findall(r"^make (\w+)", answer.stdout, re.M) == [
         *("help", "setup", "demo", "test", "check", "lint"),
-        *("coverage", "bench", "cluster", "lock", "clean"),
+        *("coverage", "chaos", "bench", "cluster", "lock", "clean"),
     ]
 
 
