@@ -3,6 +3,7 @@
 import sys
 from typing import Any
 
+from ecg_spark.ecg import BEAT_VERSION
 from ecg_spark.pipeline.average import average
 from ecg_spark.study import Study
 from ecg_spark.tables import RECORDINGS, read_table
@@ -22,7 +23,7 @@ def settings(study: Study) -> Any:
     return study.beats.model_dump(exclude={"leave_out"})
 
 
-STEP = Step("average", (INGEST,), settings, work, version=4)
+STEP = Step("average", (INGEST,), settings, work, version=BEAT_VERSION)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

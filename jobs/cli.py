@@ -1,10 +1,12 @@
 """The `ecg-spark` command: init, simulate, run, sweep, and every step by its name."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from ecg_spark.errors import UsageError
+from ecg_spark.locations import resolve
 from ecg_spark.study import load_study, study_template
 from jobs.simulate import add_options, simulate
 from jobs.status import clean, status_lines
@@ -48,6 +50,12 @@ def _parser() -> argparse.ArgumentParser:
     }
     for name, (action, told) in others.items():
         commands.add_parser(name, help=told).set_defaults(action=action)
+    model = commands.add_parser("model", help="carry the study's model to another study")
+    actions = model.add_subparsers(title="commands", metavar="command", required=True)
+    export = actions.add_parser("export", help="write the model into one folder or .zip")
+    export.add_argument("study", help="the study file, a path or URI")
+    export.add_argument("--to", required=True, help="a new folder, or a file that ends in .zip")
+    export.set_defaults(action=_export)
     for name in ("run", *GROUPS, *STEPS, *others):
         commands.choices[name].add_argument("study", help="the study file, a path or URI")
     for name in ("run", *GROUPS, *STEPS):
@@ -81,6 +89,12 @@ def _sweep(options: argparse.Namespace) -> None:
     from jobs.sweep import run_sweep  # PyTorch and MLflow take seconds to import
 
     print_line(run_sweep(load_study(options.study)))
+
+
+def _export(options: argparse.Namespace) -> None:
+    from jobs.model import export_model  # PyTorch and MLflow take seconds to import
+
+    print_line(export_model(load_study(options.study), resolve(os.getcwd(), options.to)))
 
 
 def _status(options: argparse.Namespace) -> None:

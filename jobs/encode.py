@@ -1,14 +1,18 @@
 """spark-submit jobs/encode.py --study study.yaml: beats become latents, a row a participant."""
 
+import logging
 import sys
 
 from ecg_spark.pipeline.encode import encode
-from ecg_spark.tables import BEATS, read_table
+from ecg_spark.pipeline.travel import compare_with_home
+from ecg_spark.tables import BEATS, TRAITS, read_table
 from jobs.average import STEP as AVERAGE
 from jobs.step import Context, Step, Summary, main
 from jobs.train import STEP as TRAIN
 from models.registry.publishing import load_encoder
 from models.registry.tracking import log_back
+
+log = logging.getLogger(__name__)
 
 
 def work(context: Context) -> Summary:
@@ -21,7 +25,13 @@ def work(context: Context) -> Summary:
         registry_uri=study.registry_uri,
     )
     beats = read_table(context.spark, BEATS, context.inputs["average"].path("beats"))
-    summary = encode(context.spark, beats, encoder, context.run.path, study.beats.leave_out)
+    leave_out = study.beats.leave_out
+    traits = read_table(context.spark, TRAITS, context.inputs["average"].path("traits"))
+    summary = encode(context.spark, beats, encoder, context.run.path, traits, leave_out)
+    if home := trained.get("source"):
+        summary["notes"] = compare_with_home(summary, home)
+        for note in summary["notes"]:
+            log.warning("encode: %s", note)
     metrics = {
         f"icc/{model}_{name}": value
         for model, values in summary["icc"].items()
@@ -32,7 +42,7 @@ def work(context: Context) -> Summary:
     return summary
 
 
-STEP = Step("encode", (AVERAGE, TRAIN), lambda study: study.beats.leave_out, work, version=3)
+STEP = Step("encode", (AVERAGE, TRAIN), lambda study: study.beats.leave_out, work, version=4)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

@@ -8,15 +8,20 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from ecg_spark.store import Publication, Store
+from ecg_spark.store import Publication, Store, file_stamp
 from ecg_spark.study import Study, load_study
 from jobs.average import STEP as AVERAGE
 from jobs.ingest import STEP as INGEST
 from jobs.step import Context, Step, Summary, guarded, main, origin, parse
 from models.distributed import choose_device
+from models.registry.carried import Carried, read_carried, require_same_beats
+from models.registry.publishing import REGISTERED, of_registry, resolved
 from models.registry.tracking import tracked
 from models.training.job import Plan, assist
+from models.training.judging import judge_carried
 from models.training.train import train
+
+OF_THE_JUDGEMENT = {"validation_share", "test_share"}
 
 
 def settings(study: Study) -> Any:
@@ -24,28 +29,71 @@ def settings(study: Study) -> Any:
 
     On what device it is trained, and at which addresses MLflow answers, is no reason to train anew.
     """
+    source = study.model.source
+    own = set() if source else {"source", "fine_tune"}
+    if source and not study.model.fine_tune:
+        model = study.model.model_dump(include={"source", *OF_THE_JUDGEMENT})
+    else:
+        model = study.model.model_dump(exclude={"device"} | own)
     return [
-        study.model.model_dump(exclude={"device"}),
+        model,
         study.mlflow.model_dump(exclude={"tracking_uri", "registry_uri"}),
         study.seed,
         study.beats.leave_out,
     ]
 
 
+def files(study: Study) -> Any:
+    """The carried model, or which version of a registered one is meant."""
+    source = study.model_source
+    if source is None:
+        return None
+    if source.startswith(REGISTERED):
+        return resolved(source, study.tracking_uri, study.registry_uri)
+    return file_stamp(source)
+
+
 def work(context: Context) -> Summary:
-    """Train on the published beats and register the model."""
-    study = context.study
+    """Train on the published beats, or judge the carried model on them, and register the model."""
+    study, name = context.study, context.study.mlflow.model_name
     plan = plan_of(study, context.store, context.inputs["average"], "train")
-    return asdict(train(plan, study.mlflow.model_name, context.run.folder))
+    carried = carried_model(study)
+    if carried is None or study.model.fine_tune:
+        return asdict(train(plan, name, context.run.folder))
+    result, told = judge_carried(plan, carried, name, context.run.folder)
+    return asdict(result) | told
+
+
+def carried_model(study: Study) -> Carried | None:
+    """The model that the study takes or trains on, None where it trains its own.
+
+    Raises `DataError` where it cannot be used on the study's beats.
+    """
+    source, device = study.model_source, study.model.device
+    if source is None:
+        return None
+    if source.startswith(REGISTERED):
+        where = study.tracking_uri, device
+        carried = of_registry(source, *where, registry_uri=study.registry_uri)
+    else:
+        carried = read_carried(source, device)
+    require_same_beats(carried.encoder, study.beats.source)
+    return carried
 
 
 def plan_of(study: Study, store: Store, beats: Publication, name: str) -> Plan:
     """What the study trains on its beats; `name` is that of the folder of its checkpoints."""
     ingested = store.published(INGEST.name)
+    carried = carried_model(study) if study.model.fine_tune else None
+    tags, settings = {}, study.model
+    if carried is not None:
+        tags = {"ecg_spark.ancestor": carried.home.digest}
+        shape = {key: carried.encoder.config[key] for key in ("latents", "channels")}
+        settings = settings.model_copy(update=shape)
     formats = ingested.summary.get("formats", {}) if ingested else {}
     return Plan(
         beats.path("beats"),
-        study.model,
+        settings,
         study.seed,
         beats.run,
         study.tracking_uri,
@@ -55,17 +103,22 @@ def plan_of(study: Study, store: Store, beats: Publication, name: str) -> Plan:
         study=study.name,
         archive=", ".join(f"{name} {number}" for name, number in formats.items()),
         registry_uri=study.registry_uri,
+        tags=tags,
+        beat_source=study.beats.source,
+        start=None if carried is None else carried.encoder.folds[0],
     )
 
 
 def check(study: Study) -> None:
     """Raise `InfrastructureError` where the GPU asked for or the MLflow server is absent.
 
-    Raises `UsageError` where the registry cannot take the model's name.
+    Raises `UsageError` where the registry cannot take the model's name, and `DataError` where a
+    carried model cannot be used.
     """
     choose_device(study.model.device)
     with tracked(study.tracking_uri, study.registry_uri):
         pass
+    carried_model(study)
 
 
 def join(step: Step, arguments: list[str] | None = None) -> int:
@@ -86,7 +139,7 @@ def join(step: Step, arguments: list[str] | None = None) -> int:
     return guarded(act)
 
 
-STEP = Step("train", (AVERAGE,), settings, work, version=6, check=check)
+STEP = Step("train", (AVERAGE,), settings, work, files, version=6, check=check)
 
 if __name__ == "__main__":
     first = os.environ.get("RANK", "0") == "0"

@@ -1,7 +1,7 @@
 """Recordings, their formats, and the average beat: pure NumPy, without Spark."""
 
 from ecg_spark.ecg.averaging import average_beat
-from ecg_spark.ecg.beat import BEAT_RATE_HZ, BEAT_SAMPLES, R_INDEX, Beat
+from ecg_spark.ecg.beat import BEAT_RATE_HZ, BEAT_SAMPLES, BEAT_VERSION, R_INDEX, Beat
 from ecg_spark.ecg.formats import read_recording
 from ecg_spark.ecg.quality import FLAGS, Limits, weight
 from ecg_spark.ecg.recording import (
@@ -20,6 +20,7 @@ from ecg_spark.ecg.vendor import Source, beat_of
 __all__ = [
     "BEAT_RATE_HZ",
     "BEAT_SAMPLES",
+    "BEAT_VERSION",
     "FLAGS",
     "INDEPENDENT_LEADS",
     "INDEPENDENT_ROWS",

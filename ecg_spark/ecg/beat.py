@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 BEAT_RATE_HZ = 500.0
 """Sampling rate of every beat, whatever the recording's."""
 
+BEAT_VERSION = 4
+"""Of the averaging, raised when a recording gives another beat: a model is made for one version."""
+
 BEAT_SAMPLES = 600
 """Length of a beat: 1.2 s."""
 

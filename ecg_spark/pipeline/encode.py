@@ -21,7 +21,12 @@ from pyspark.sql.types import (
 from ecg_spark.ecg import BEAT_SAMPLES, LEADS
 from ecg_spark.flow import PEOPLE, RECORDINGS, Row, flow_rows
 from ecg_spark.pipeline.counts import in_words
-from ecg_spark.pipeline.latent_quality import Repeatability, repeatability
+from ecg_spark.pipeline.latent_quality import (
+    Repeatability,
+    factor_distribution,
+    repeatability,
+    trait_correlations,
+)
 from ecg_spark.selection import left_out_for, used_rows, weighted_mean
 from ecg_spark.tables import FLOW, LATENTS, write_rows, write_table
 from models.encoding.encoder import Encoder
@@ -48,6 +53,7 @@ def encode(
     beats: DataFrame,
     encoder: Encoder,
     target: Callable[[str], str],
+    traits: DataFrame,
     leave_out: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write the table `latents`: the active latents of every participant, and the PCA peer's.
@@ -58,7 +64,8 @@ def encode(
     mean of their latents by the beats' `weight`; `n_ecgs` says of how many. `z_sd` is calibrated on
     the people with several ECGs: the SD of one ECG's latents about the person's mean, made smaller
     by the mean over `n_ecgs`. It is null in a study with fewer than 20 such people. The summary
-    holds the intraclass correlation of each latent between several ECGs of a person.
+    holds the intraclass correlation of each latent between several ECGs of a person, and the
+    people's factors in figures, by which another study that takes the model is compared.
     """
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", BEATS_PER_BATCH)
     shared = spark.sparkContext.broadcast(encoder)
@@ -104,6 +111,8 @@ def encode(
         "participants_with_several_ecgs_averaged": several.count(),
         "icc": {model: _rounded(known and known.icc) for model, known in agreement.items()},
         "sd": {model: _rounded(known and known.sd) for model, known in agreement.items()},
+        "factors": factor_distribution(written, n_latents),
+        "trait_r": trait_correlations(written, traits, leave_out, n_latents),
     }
 
 

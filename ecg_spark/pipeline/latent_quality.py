@@ -1,19 +1,26 @@
 """What latents are worth: agreement between two ECGs of a person, what a line reads from them."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from scipy.stats import rankdata
+
+from ecg_spark.selection import used_rows, weighted_mean
+from ecg_spark.tables import TRAIT_NAMES
 
 Array = NDArray[np.float64]
 
 FOLDS = 5
 FEWEST = 50
 """People with both values without whom a probe says nothing."""
+
+OUTSIDE_SD = 3.0
+"""A factor further from 0 than this is beyond what nearly all of the training was."""
 
 FEWEST_REPEATED = 20
 """People with two ECGs without whom nothing is said of their agreement."""
@@ -52,6 +59,59 @@ def repeatability(latents: DataFrame, n_latents: int) -> Repeatability | None:
     icc = (between - within) / (between + (size - 1) * within)
     # Two ECGs that are the same leave rounding, of either sign.
     return Repeatability(np.asarray(icc), np.sqrt(np.maximum(within, 0)))
+
+
+def factor_distribution(latents: DataFrame, n_latents: int) -> dict[str, list[float]]:
+    """Mean and SD of each factor over the people, and the share further than three SD from 0.
+
+    Factors are in SD of the beats that the model was trained on, whose mean is 0: the last figure
+    is the share of people beyond what nearly all of the training was. `latents` has a row a person.
+    """
+    measures: dict[str, Callable[[Column], Column]] = {
+        "mean": F.avg,
+        "sd": F.stddev_samp,
+        "outside": lambda z: F.avg((F.abs(z) > OUTSIDE_SD).cast("double")),
+    }
+    columns = [
+        measure(F.col("z")[i]).alias(f"{name}_{i}")
+        for name, measure in measures.items()
+        for i in range(n_latents)
+    ]
+    row = latents.agg(*columns).collect()[0]
+    return {
+        name: [round(float(row[f"{name}_{i}"] or 0.0), 4) for i in range(n_latents)]
+        for name in measures
+    }
+
+
+def trait_correlations(
+    latents: DataFrame, traits: DataFrame, leave_out: Sequence[str], n_latents: int
+) -> dict[str, list[float | None]]:
+    """Pearson's correlation of each factor with each trait over the people; the axis is left out.
+
+    `latents` has a row a person, `traits` one an ECG, whose values are averaged as those of the
+    association study are. None where a trait is known of fewer than 50 people or does not vary.
+    The frontal axis is an angle, which has no such correlation.
+    """
+    names = [name for name in TRAIT_NAMES if name != "axis_deg"]
+    means = [weighted_mean(F.col(name)).alias(name) for name in names]
+    by_person = used_rows(traits, leave_out).groupBy("participant_id").agg(*means)
+    both = latents.select("participant_id", "z").join(by_person, "participant_id")
+    columns = []
+    for name in names:
+        y = F.col(name).cast("double")
+        columns.append(F.count(y).alias(f"{name}_n"))
+        for i in range(n_latents):
+            z = F.when(y.isNotNull(), F.col("z")[i])
+            columns.append(F.corr(z, y).alias(f"{name}_{i}"))
+    row = both.agg(*columns).collect()[0]
+
+    def shown(name: str, i: int) -> float | None:
+        value = row[f"{name}_{i}"]
+        few = row[f"{name}_n"] < FEWEST
+        return None if few or value is None or np.isnan(value) else round(float(value), 4)
+
+    return {name: [shown(name, i) for i in range(n_latents)] for name in names}
 
 
 def linear_probes(latents: Array, targets: pd.DataFrame, seed: int) -> dict[str, float]:

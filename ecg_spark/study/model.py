@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ecg_spark.study.section import Section
 
@@ -10,6 +10,14 @@ from ecg_spark.study.section import Section
 class Model(Section):
     """The variational autoencoder and its training."""
 
+    source: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="a model that was trained elsewhere and is taken as it is: the folder or .zip "
+        "that 'ecg-spark model export' wrote, or one of MLflow, such as models:/ecg-vae@champion",
+    )
+    fine_tune: bool = Field(
+        False, description="train the source's network on from where it is, on the study's beats"
+    )
     latents: Annotated[int, Field(ge=1, le=256)] = 20
     channels: Annotated[int, Field(ge=4, le=1024)] = 16
     kl_weight: Annotated[float, Field(gt=0)] = 1.0
@@ -40,6 +48,12 @@ class Model(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where train and encode work; auto: on a GPU where there is one"
     )
+
+    @model_validator(mode="after")
+    def _has_what_it_tunes(self) -> "Model":
+        if self.fine_tune and self.source is None:
+            raise ValueError("has fine_tune without a source: name the model that is trained on")
+        return self
 
     @property
     def training_share(self) -> float:

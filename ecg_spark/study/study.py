@@ -107,6 +107,12 @@ class Study(Section):
         )
 
     @property
+    def model_source(self) -> str | None:
+        """Where the model lies that is taken or trained on; as it is where MLflow has it."""
+        source = self.model.source
+        return source if source is None or source.startswith("models:/") else self.locate(source)
+
+    @property
     def output_path(self) -> str:
         """The absolute output folder or its URI."""
         return self.locate(self.output)

@@ -1,5 +1,6 @@
 """The encoder of a registered model: one network, or one a fold, and which of them sees whom."""
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,15 +20,19 @@ class Encoder:
     """The networks of a model, whose factors are the same in all: as many as there are folds.
 
     Calls take the hashes of the beats' participants: a person is then encoded by the network of
-    their fold, which was not trained on them. Without hashes the beats are of people on whom no
-    network was trained, and get the mean over all networks. Small and picklable, to be broadcast
-    to Spark's workers.
+    their fold, which was not trained on them. Without hashes, and where the model is `carried`, the
+    beats are of people on whom no network was trained, and get the mean over all networks. Small
+    and picklable, to be broadcast to Spark's workers.
     """
 
-    def __init__(self, folds: Sequence[FoldEncoder], match: Sequence[float]) -> None:
+    def __init__(
+        self, folds: Sequence[FoldEncoder], match: Sequence[float], carried: bool = False
+    ) -> None:
         self.folds = tuple(folds)
         self.match = [float(value) for value in match]
         """Of each factor, the mean absolute correlation of the folds' with the first fold's."""
+        self.carried = carried
+        """Whether it was trained in another study: then no network has seen anybody of this one."""
 
     @property
     def config(self) -> dict[str, Any]:
@@ -40,21 +45,31 @@ class Encoder:
         return self.folds[0].n_active
 
     @property
+    def digest(self) -> str:
+        """What tells this model from every other: the SHA-256 of its networks' weights."""
+        each = (hashlib.sha256(fold.weights).digest() for fold in self.folds)
+        return hashlib.sha256(b"".join(each)).hexdigest()
+
+    @property
     def kl(self) -> list[float]:
         """Mean KL of each active latent of the first network, in nats, falling."""
         return self.folds[0].kl
 
     def fold_of(self, hashes: Hashes) -> NDArray[np.int64]:
-        """The fold of each participant, whose network was not trained on them."""
+        """The fold of each participant, whose network has not seen them; 0 of a carried model."""
+        if self.carried:
+            return np.zeros(len(hashes), np.int64)
         return fold_of(hashes, int(self.config["seed"]), len(self.folds))
 
     @property
     def test_share(self) -> float:
-        """The share of the participants whose beats the published figures are of."""
-        return float(self.config["test_share"])
+        """The share of the participants on whom nothing of the model stands."""
+        return 1.0 if self.carried else float(self.config["test_share"])
 
     def held_out(self, hashes: Hashes) -> NDArray[np.bool_]:
-        """Whose beats the published figures are of: no network, choice or rotation saw them."""
+        """Whose beats no network, choice or rotation saw: the published figures are of such."""
+        if self.carried:
+            return np.ones(len(hashes), bool)
         return of_the_test(hashes, int(self.config["seed"]), self.test_share)
 
     def encode(self, signal: Signals, hashes: Hashes | None = None) -> Encoding:
@@ -85,7 +100,11 @@ class Encoder:
             own = folder / f"fold_{number}"
             own.mkdir()
             fold.save(own)
-        common = {"folds": len(self.folds), "match": [round(value, 4) for value in self.match]}
+        common = {
+            "folds": len(self.folds),
+            "match": [round(value, 4) for value in self.match],
+            "carried": self.carried,
+        }
         (folder / MODEL).write_text(json.dumps(common, indent=1), encoding="utf-8")
 
     def _encoding(
@@ -120,7 +139,7 @@ class Encoder:
         """What the network of each row's fold makes of it, or the mean over all."""
         if len(self.folds) == 1:
             return apply(self.folds[0], rows)
-        if hashes is None:
+        if hashes is None or self.carried:
             return np.mean([apply(fold, rows) for fold in self.folds], axis=0)
         folds = self.fold_of(hashes)
         made: NDArray[Any] = np.empty((len(rows), *shape))
@@ -137,6 +156,7 @@ def read_encoder(folder: Path, device: str = "cpu") -> Encoder:
     try:
         common = json.loads((folder / MODEL).read_text("utf-8"))
         names, match = [f"fold_{k}" for k in range(common["folds"])], common["match"]
+        carried = bool(common.get("carried", False))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise damaged(folder, error) from None
-    return Encoder([read_fold(folder / name, device) for name in names], match)
+    return Encoder([read_fold(folder / name, device) for name in names], match, carried)

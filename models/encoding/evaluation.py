@@ -1,6 +1,7 @@
 """How well a model rebuilds held-out beats, beside PCA with as many components."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from ecg_spark.errors import DataError
 from ecg_spark.study import Model
 from models.data.loader import Beats
 from models.distributed import total
-from models.encoding.fold_encoder import Array, FoldEncoder, Signals, independent_leads
+from models.encoding.fold_encoder import Array, Encoding, Signals, independent_leads
 from models.network.loss import draw, gaussian_nll, kl_divergence
 from models.network.vae import VAE, twelve_leads
 
@@ -74,8 +75,24 @@ def agreement(beats: Tensor, rebuilt: Tensor) -> tuple[Tensor, Tensor]:
     return error, r.mean(dim=1)
 
 
+class Coder(Protocol):
+    """What beats [n, 12, 600] are encoded and rebuilt by, and its peer."""
+
+    def encode(self, signal: Signals) -> Encoding:
+        """Latents of beats."""
+
+    def decode(self, z: Array) -> Signals:
+        """Beats of latents."""
+
+    def encode_pca(self, signal: Signals) -> Encoding:
+        """The peer's scores of beats."""
+
+    def decode_pca(self, z: Array) -> Signals:
+        """Beats of the peer's scores."""
+
+
 def compare(
-    judged: Sequence[tuple[FoldEncoder, Signals]], model: str = VALIDATED, peer: str = PEER
+    judged: Sequence[tuple[Coder, Signals]], model: str = VALIDATED, peer: str = PEER
 ) -> Metrics:
     """Figures of a model and of its PCA peer on beats [n, 8, 600] that each network has not seen.
 
@@ -127,7 +144,7 @@ def largest_by_chance(k: int, n: int) -> float:
 
 
 def rebuild(
-    judged: Sequence[tuple[FoldEncoder, Signals]],
+    judged: Sequence[tuple[Coder, Signals]],
 ) -> tuple[Signals, Array, dict[str, Signals]]:
     """Beats [n, 12, 600] in mV, their latents, centred by network, and the beats rebuilt.
 

@@ -117,6 +117,11 @@ class FoldEncoder:
         config = self.config | {"n_active": len(kl), "kl": [round(float(x), 4) for x in kl]}
         return pack(network, mapped, peer, config, self.device)
 
+    def network_state(self) -> dict[str, Tensor]:
+        """The network's own weights, as `VAE.load_state_dict` takes them."""
+        own = _group(load(self.weights), "vae")
+        return {name: torch.from_numpy(value) for name, value in own.items()}
+
     def save(self, folder: Path) -> None:
         """Write the model's two files."""
         (folder / WEIGHTS).write_bytes(self.weights)
@@ -126,8 +131,7 @@ class FoldEncoder:
         if self._built is None:
             arrays = load(self.weights)
             network = VAE(self.config["latents"], self.config["channels"])
-            state = {name: torch.from_numpy(v) for name, v in _group(arrays, "vae").items()}
-            network.load_state_dict(state)
+            network.load_state_dict(self.network_state())
             components = _group(arrays, "pca")
             noise_sd = float(components.pop("noise_sd")[0])
             self._built = (

@@ -4,10 +4,11 @@ After Mitchell et al., Model Cards for Model Reporting, FAT* 2019. It is the des
 model's version in MLflow; it speaks of counts and figures, never of a person.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from models.encoding.encoder import Encoder
 from models.encoding.evaluation import SEGMENTS_MS, TESTED, TESTED_PEER, Metrics
+from models.registry.carried import Home
 
 
 def model_card(
@@ -18,22 +19,11 @@ def model_card(
     leave_out: Sequence[str] = (),
 ) -> str:
     """The card as Markdown, from the model's configuration and its held-out figures."""
-    rows = [
-        ("mean absolute error, µV", "mae_uv", "{:.1f}"),
-        *(
-            (f"the same, {part.replace('_', '-').upper()}", f"mae_uv/part_{part}", "{:.1f}")
-            for part in SEGMENTS_MS
-        ),
-        ("Pearson r, mean over leads", "pearson_r", "{:.4f}"),
-    ]
 
     def shown(whose: str, key: str, form: str) -> str:
         return form.format(metrics[f"{whose}/{key}"])
 
-    table = "\n".join(
-        f"| {title} | {shown(TESTED, key, form)} | {shown(TESTED_PEER, key, form)} |"
-        for title, key, form in rows
-    )
+    table = _table([(TESTED, metrics), (TESTED_PEER, metrics)])
     independence = (
         f"Absolute correlation between two factors on held-out beats: "
         f"{shown(TESTED, 'max_abs_r', '{:.2f}')} at most, "
@@ -85,3 +75,50 @@ when the beats are trained on. Seed {encoder.config["seed"]}. {left_out}
 Phenotypes for association studies of resting ECGs made as the training's were. Factors of another
 model, also of the same study, are other factors. Not a medical device: no diagnosis may rest on it.
 """
+
+
+def travelled_card(
+    encoder: Encoder, metrics: Metrics, home: Home, beats_tested: int, notes: Sequence[str]
+) -> str:
+    """The card of a model that was trained in another study, as Markdown."""
+    table = _table([(TESTED, metrics), (TESTED_PEER, metrics), (TESTED, home.figures)])
+    told = "".join(f"- **{note[0].upper()}{note[1:]}.**\n" for note in notes)
+    return f"""\
+## What it is
+
+A variational autoencoder of average heartbeats with {encoder.n_active} latent factors, trained in
+the study `{home.study}` and taken as it is (SHA-256 of its weights: `{encoder.digest}`). Nobody of
+this study was trained on. Its factors are those of `{home.study}`: loci can be compared.
+
+## How good it is here, and where it was trained
+
+On {beats_tested} beats of this study; the PCA is fitted here, on other people of it.
+
+| | this model, here | PCA fitted here | this model, where it was trained |
+| --- | --- | --- | --- |
+{table}
+
+{told}
+## What it is for, and what not
+
+Phenotypes for association studies of resting ECGs, as those of `{home.study}`. Not a medical
+device: no diagnosis may rest on it.
+"""
+
+
+def _table(columns: Sequence[tuple[str, Mapping[str, float]]]) -> str:
+    """Rows of a Markdown table: reconstruction in columns, each by where its figures are."""
+    rows = [
+        ("mean absolute error, µV", "mae_uv", "{:.1f}"),
+        *(
+            (f"the same, {part.replace('_', '-').upper()}", f"mae_uv/part_{part}", "{:.1f}")
+            for part in SEGMENTS_MS
+        ),
+        ("Pearson r, mean over leads", "pearson_r", "{:.4f}"),
+    ]
+    return "\n".join(
+        f"| {title} | "
+        + " | ".join(form.format(figures[f"{whose}/{key}"]) for whose, figures in columns)
+        + " |"
+        for title, key, form in rows
+    )

@@ -22,9 +22,10 @@ import models
 from ecg_spark.ecg import BEAT_SAMPLES, LEADS
 from ecg_spark.locations import usual
 from models.encoding.encoder import FOLDER, Encoder, read_encoder
+from models.registry.carried import Carried, Home
 from models.registry.tracking import tracked
 
-HISTORY = "history.json"
+HISTORY, FIGURES = "history.json", "figures.json"
 NEEDED = ("torch", "numpy", "scipy", "safetensors", "mlflow", "pydicom", "h5py")
 """What the registered model imports: its requirements, at the versions that trained it."""
 
@@ -127,6 +128,54 @@ def load_encoder(
     with tracked(tracking_uri, registry_uri):
         folder = mlflow.artifacts.download_artifacts(artifact_uri=model_uri)
     return read_encoder(Path(folder) / "artifacts" / FOLDER, device)
+
+
+REGISTERED = "models:/"
+"""What the address of a model in MLflow's registry begins with."""
+
+
+def resolved(model_uri: str, tracking_uri: str, registry_uri: str | None = None) -> str:
+    """The address of the version that an alias names now, as 'models:/ecg-vae/3'.
+
+    Raises `InfrastructureError` where MLflow does not answer or does not know the model.
+    """
+    with tracked(tracking_uri, registry_uri):
+        name, number = _name_and_version(model_uri)
+        return f"{REGISTERED}{name}/{number}"
+
+
+def of_registry(
+    model_uri: str, tracking_uri: str, device: str = "cpu", *, registry_uri: str | None = None
+) -> Carried:
+    """A registered model as one that is carried to other people, with its held-out figures.
+
+    Raises what `load_encoder` raises.
+    """
+    read = load_encoder(model_uri, tracking_uri, device, registry_uri=registry_uri)
+    encoder = Encoder(read.folds, read.match, carried=True)
+    with tracked(tracking_uri, registry_uri):
+        client = mlflow.MlflowClient()
+        name, number = _name_and_version(model_uri)
+        run = client.get_run(client.get_model_version(name, number).run_id)
+        figures = mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/{FIGURES}")
+    study = run.data.tags.get("ecg_spark.study", name)
+    return Carried(encoder, Home(study, encoder.digest, figures))
+
+
+def card_of(model_uri: str, tracking_uri: str, registry_uri: str | None = None) -> str:
+    """The model card of a registered version; raises what `resolved` raises."""
+    with tracked(tracking_uri, registry_uri):
+        name, number = _name_and_version(model_uri)
+        return str(mlflow.MlflowClient().get_model_version(name, number).description or "")
+
+
+def _name_and_version(model_uri: str) -> tuple[str, str]:
+    """The name and the version of a registered model, of which an alias is asked for."""
+    name, sign, alias = model_uri.removeprefix(REGISTERED).partition("@")
+    if sign:
+        return name, str(mlflow.MlflowClient().get_model_version_by_alias(name, alias).version)
+    name, _, number = name.rpartition("/")
+    return name, number
 
 
 def _copy(source: Traversable, target: Path) -> None:

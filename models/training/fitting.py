@@ -37,6 +37,7 @@ from ecg_spark.study import Model
 from models.data.loader import Beats
 from models.distributed import together, total
 from models.encoding.evaluation import AT_MOST, Metrics, evaluate
+from models.encoding.fold_encoder import FoldEncoder
 from models.network.loss import draw, gaussian_nll, kl_divergence
 from models.network.vae import VAE
 from models.training.checkpoint import State
@@ -81,6 +82,7 @@ class Fitting:
         seed: int,
         device: torch.device,
         before: State | None,
+        start: FoldEncoder | None = None,
     ) -> None:
         if settings.batch_size < training.shard.world:
             raise DataError(
@@ -90,7 +92,10 @@ class Fitting:
         self.training, self.settings, self.seed, self.device = training, settings, seed, device
         torch.manual_seed(seed)
         network = VAE(settings.latents, settings.channels)
-        network.start_from(training.sample(AT_MOST))
+        if start is None:
+            network.start_from(training.sample(AT_MOST))
+        else:
+            network.load_state_dict(start.network_state())
         self.network = network.to(device)
         self.loss = together(Loss(self.network, device), device)
         self.optimiser = torch.optim.AdamW(

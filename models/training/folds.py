@@ -8,8 +8,9 @@ trained on another 1,000 people: mean absolute correlation 0.95 by the map and 0
 pairing on simulated hearts, 0.975 and 0.84 on recordings of a network trained on real ECGs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,13 +31,13 @@ def finish(
     network: VAE,
     training: Beats,
     settings: Model,
-    seed: int,
-    table_version: str,
+    made_from: Mapping[str, Any],
     device: torch.device,
 ) -> FoldEncoder:
     """The encoder of a trained network: its active factors, and PCA with as many components.
 
-    The factors are found on the device, and the encoder works there.
+    `made_from` is what its configuration says besides: the seed, and which beats. The factors are
+    found on the device, and the encoder works there.
     """
     beats = training.sample(AT_MOST)
     parts = list(posteriors(network.to(device), torch.from_numpy(beats)))
@@ -55,10 +56,9 @@ def finish(
         "channels": settings.channels,
         "n_active": len(kl),
         "kl": [round(float(value), 4) for value in kl],
-        "seed": seed,
         "test_share": settings.test_share,
-        "table_version": table_version,
         "form": FORM,
+        **made_from,
     }
     return pack(network, factors, components, config, device.type)
 

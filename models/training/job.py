@@ -1,5 +1,6 @@
 """A training run in MLflow: one network, or one a fold, that goes on where it was stopped."""
 
+import hashlib
 import itertools
 import logging
 import time
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from mlflow.exceptions import MlflowException
 
+from ecg_spark.ecg import BEAT_VERSION
 from ecg_spark.progress import time_left
 from ecg_spark.store import fingerprint
 from ecg_spark.study import Model
@@ -50,12 +52,27 @@ class Plan:
     """What recordings the beats are of: formats with their numbers."""
     registry_uri: str | None = None
     """Where the model is registered; None: where it is tracked."""
+    beat_source: str = "computed"
+    """Whose averages the beats are, as the study's beats.source says."""
+    start: FoldEncoder | None = None
+    """The network that is trained on, in place of one that starts as a PCA."""
 
     @property
     def identity(self) -> str:
         """A digest of all that decides the result."""
-        settings = self.settings.model_dump(exclude={"device"})
-        return fingerprint(settings, self.seed, self.table_version, self.leave_out)
+        settings = self.settings.model_dump(exclude={"device", "source", "fine_tune"})
+        start = self.start and hashlib.sha256(self.start.weights).hexdigest()
+        return fingerprint(settings, self.seed, self.table_version, self.leave_out, start)
+
+    @property
+    def made_from(self) -> dict[str, Any]:
+        """What the model's configuration says of the seed and of the beats that it is made for."""
+        return {
+            "seed": self.seed,
+            "table_version": self.table_version,
+            "beat_version": BEAT_VERSION,
+            "beat_source": self.beat_source,
+        }
 
     def split(self, fold: int) -> Split:
         """Who is held out of a fold's training."""
@@ -149,7 +166,7 @@ def assist(plan: Plan) -> None:
         for fold in range(plan.settings.folds):
             before = shared(None)
             training, validation, _ = _beats(plan, fold, device, shard)
-            fitting = Fitting(training, plan.settings, plan.seed, device, before)
+            fitting = Fitting(training, plan.settings, plan.seed, device, before, plan.start)
             for _ in fitting.epochs(validation):
                 pass
 
@@ -172,7 +189,7 @@ def _fit_fold(
     """Train the network of one fold; its epochs' metrics go to the run `ids[0]`."""
     settings = plan.settings
     training, validation, own = _beats(plan, fold, device, shard)
-    fitting = Fitting(training, settings, plan.seed, device, before)
+    fitting = Fitting(training, settings, plan.seed, device, before, plan.start)
     if settings.folds > 1 and before is None:
         _log_parameters(plan, device, shard)
     mlflow.MlflowClient().log_param(ids[0], "beats_training", len(training))
@@ -187,7 +204,7 @@ def _fit_fold(
         progress.show(done, metrics)
     curves.flush()
     network = fitting.result()
-    encoder = finish(network, training, settings, plan.seed, plan.table_version, device)
+    encoder = finish(network, training, settings, plan.made_from, device)
     seen, turning = (side.sample(AT_MOST // settings.folds) for side in (validation, own))
     return Fold(ids[0], encoder, fitting.history, seen, turning, len(training))
 
@@ -294,7 +311,7 @@ class Progress:
 
 def _log_parameters(plan: Plan, device: torch.device, shard: Shard) -> None:
     """Say in the active run what it is made from."""
-    about: dict[str, Any] = plan.settings.model_dump()
+    about: dict[str, Any] = plan.settings.model_dump(exclude={"source", "fine_tune"})
     about |= {"seed": plan.seed, "device": device.type, "processes": shard.world}
     about |= {"leave_out": ", ".join(plan.leave_out)}
     mlflow.log_params(about | {"table_version": plan.table_version})

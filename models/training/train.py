@@ -12,8 +12,8 @@ import numpy as np
 
 from ecg_spark.store import write_whole
 from models.encoding.encoder import Encoder
-from models.encoding.evaluation import Metrics, rebuild
-from models.encoding.fold_encoder import FoldEncoder, Signals
+from models.encoding.evaluation import Coder, Metrics, rebuild
+from models.encoding.fold_encoder import Signals
 from models.registry import publishing
 from models.registry.card import model_card
 from models.registry.figures import reconstruction_figure, traversal_figure
@@ -64,7 +64,7 @@ def train(plan: Plan, model_name: str, folder: str) -> TrainResult:
         sizes = outcome.n_training, sum(len(beats) for _, beats in judged)
         card = model_card(outcome.encoder, metrics, *sizes, plan.leave_out)
         mlflow.set_tag("mlflow.note.content", card)
-        mlflow.log_dict(metrics, "figures.json")
+        mlflow.log_dict(metrics, publishing.FIGURES)
         metrics = main_figures(metrics)
         with TemporaryDirectory() as scratch:
             version, model_id = publishing.register(
@@ -78,7 +78,7 @@ def train(plan: Plan, model_name: str, folder: str) -> TrainResult:
     )
 
 
-def log_pictures(encoder: Encoder, judged: Sequence[tuple[FoldEncoder, Signals]]) -> None:
+def log_pictures(encoder: Encoder, judged: Sequence[tuple[Coder, Signals]]) -> None:
     """Send MLflow a traversal of each active latent, and held-out beats rebuilt.
 
     Of held-out beats only means are shown: of the thirds rebuilt best, middling and worst.
@@ -87,7 +87,7 @@ def log_pictures(encoder: Encoder, judged: Sequence[tuple[FoldEncoder, Signals]]
         beats = encoder.traverse(latent, np.array(TRAVERSED))
         figure = traversal_figure(f"Latent {latent:02d}", TRAVERSED, beats)
         mlflow.log_figure(figure, f"traversals/latent_{latent:02d}.png")
-    some = [(own, beats[: SHOWN // len(encoder.folds)]) for own, beats in judged]
+    some = [(own, beats[: SHOWN // len(judged)]) for own, beats in judged]
     signal, _, rebuilt = rebuild(some)
     names = ("best", "middling", "worst") if len(signal) >= 3 * FEWEST_IN_PICTURE else ("all",)
     by_error = np.argsort(np.abs(signal - rebuilt["model"]).mean(axis=(1, 2)))

@@ -47,7 +47,9 @@ def ours(training, validation, latents, updates, batch, seed):
     fitting = Fitting(beats, settings, seed, device, None)
     for _ in fitting.epochs(held_out):
         pass
-    encoder = finish(fitting.result(), beats, settings, seed, "bench", device)
+    encoder = finish(
+        fitting.result(), beats, settings, {"seed": seed, "table_version": "bench"}, device
+    )
 
     def apply(rows):
         z = encoder.encode(twelve_leads(torch.from_numpy(rows)).numpy()).z

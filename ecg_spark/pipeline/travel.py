@@ -1,0 +1,60 @@
+"""How the factors of a carried model fare among other people than it was trained on."""
+
+from collections.abc import Mapping
+from typing import Any
+
+MAX_DRIFT_SD = 0.5
+"""Of a factor's mean from that at home, in SD of the training."""
+MAX_SPREAD_RATIO = 1.5
+"""Of a factor's SD here to that at home, or of that at home to that here."""
+MAX_OUTSIDE = 0.02
+"""The share of people beyond three SD of the training: of a normal factor it is 0.003."""
+MAX_ICC_LOSS = 0.2
+MAX_TRAIT_R_CHANGE = 0.3
+"""Of the correlation of a factor with a trait."""
+
+
+def compare_with_home(here: Mapping[str, Any], home: Mapping[str, Any]) -> list[str]:
+    """What must be said of a carried model's factors, above the limits of this module.
+
+    `here` is the summary of encode (`factors`, `icc`, `trait_r`), `home` what was known of the same
+    where the model was trained; what is missing on either side is not compared.
+    """
+    notes = []
+    if home.get("factors"):
+        mine, theirs = here["factors"], home["factors"]
+        for i, (mean, sd) in enumerate(zip(mine["mean"], mine["sd"], strict=True)):
+            name = f"factor {i:02d}"
+            if abs(mean - theirs["mean"][i]) > MAX_DRIFT_SD:
+                notes.append(
+                    f"{name} has mean {mean:.2f} here and {theirs['mean'][i]:.2f} where the model "
+                    f"was trained"
+                )
+            low, high = sorted((sd, theirs["sd"][i]))
+            if high > MAX_SPREAD_RATIO * low:
+                notes.append(
+                    f"{name} has SD {sd:.2f} here and {theirs['sd'][i]:.2f} where the model was "
+                    f"trained"
+                )
+            outside = mine["outside"][i]
+            if outside > max(MAX_OUTSIDE, 2 * theirs["outside"][i]):
+                notes.append(
+                    f"{name} of {outside:.1%} of the people is beyond three SD of the training, of "
+                    f"{theirs['outside'][i]:.1%} where the model was trained"
+                )
+    mine_icc, their_icc = here["icc"]["vae"], home.get("icc")
+    if mine_icc and their_icc:
+        for i, (value, other) in enumerate(zip(mine_icc, their_icc, strict=True)):
+            if value < other - MAX_ICC_LOSS:
+                notes.append(
+                    f"two ECGs of a person agree less on factor {i:02d} (ICC {value:.2f}) than "
+                    f"where the model was trained ({other:.2f})"
+                )
+    for trait, values in (home.get("trait_r") or {}).items():
+        for i, (value, other) in enumerate(zip(here["trait_r"][trait], values, strict=True)):
+            if None not in (value, other) and abs(value - other) > MAX_TRAIT_R_CHANGE:
+                notes.append(
+                    f"factor {i:02d} and {trait} have correlation {value:.2f} here and "
+                    f"{other:.2f} where the model was trained"
+                )
+    return notes

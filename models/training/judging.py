@@ -1,0 +1,133 @@
+"""A carried model, judged on a study's beats in place of a training, and registered there."""
+
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import mlflow
+import numpy as np
+import torch
+
+from ecg_spark.ecg import INDEPENDENT_ROWS
+from ecg_spark.store import write_whole
+from models.data.loader import beats_of_the_test, open_beats
+from models.data.split import Split
+from models.distributed import choose_device
+from models.encoding.encoder import Encoder
+from models.encoding.evaluation import AT_MOST, TESTED, TESTED_PEER, Metrics, compare
+from models.encoding.fold_encoder import Array, Encoding, Signals, independent_leads
+from models.network.pca import Components, fit_components
+from models.network.vae import twelve_leads
+from models.registry import publishing
+from models.registry.card import travelled_card
+from models.registry.carried import Carried
+from models.registry.tracking import experiment_id, run_name, tags_of, tracked
+from models.training.job import Plan, main_figures
+from models.training.train import TrainResult, log_pictures
+
+log = logging.getLogger(__name__)
+
+MAX_ERROR_RATIO = 1.5
+"""Of the reconstruction's error here to that at home: above it a model is out of its place."""
+AT_HOME = "home"
+"""What the names of the figures of the model's own study begin with."""
+
+
+def judge_carried(
+    plan: Plan, carried: Carried, model_name: str, folder: str
+) -> tuple[TrainResult, dict[str, Any]]:
+    """Judge a carried model on a study's beats, log the run and register the model, as it is.
+
+    The figures `test/...` are of the same share of people as a training would keep for its test;
+    `test_pca/...` are of a PCA with as many components that is fitted here, on the people whom a
+    training would be on; `home_test/...` are the model's own, where it was trained. Returns the
+    result, as `train` does, and what the step tells besides: where the model is from, and notes.
+
+    Raises `DataError` where there are no beats to judge on, and `InfrastructureError` where MLflow
+    does not answer.
+    """
+    encoder, home = carried.encoder, carried.home
+    settings, device = plan.settings, choose_device(plan.settings.device)
+    split = Split(plan.seed, settings.validation_share, test_share=settings.test_share)
+    training, _, _ = open_beats(plan.beats_path, split, device, leave_out=plan.leave_out)
+    beats, _ = beats_of_the_test(plan.beats_path, split, AT_MOST, plan.leave_out)
+    peer = fit_components(training.sample(AT_MOST), encoder.n_active)
+    judged = [(WithPeer(encoder, peer), beats)]
+    metrics = compare(judged, TESTED, TESTED_PEER)
+    notes = notes_of(metrics, home.figures)
+    for note in notes:
+        log.warning("train: %s", note)
+    source = {"ecg_spark.source": home.digest, "ecg_spark.source_study": home.study}
+    with (
+        tracked(plan.tracking_uri, plan.registry_uri),
+        mlflow.start_run(
+            experiment_id=experiment_id(plan.experiment, plan.tracking_uri),
+            run_name=run_name(plan.study, encoder.n_active),
+            tags=tags_of(plan.study, plan.archive) | plan.tags | source,
+        ) as run,
+    ):
+        publishing.log_table(plan.beats_path, plan.table_version)
+        mlflow.log_params({"seed": plan.seed, "beats_tested": len(beats)})
+        log_pictures(encoder, judged)
+        card = travelled_card(encoder, metrics, home, len(beats), notes)
+        mlflow.set_tag("mlflow.note.content", card)
+        mlflow.log_dict(metrics, publishing.FIGURES)
+        theirs = {f"{AT_HOME}_{name}": value for name, value in home.figures.items()}
+        metrics = main_figures(metrics | theirs)
+        with TemporaryDirectory() as scratch:
+            version, model_id = publishing.register(
+                encoder, model_name, card, metrics, 0, Path(scratch)
+            )
+    write_whole(f"{folder}/history.json", json.dumps([]).encode())
+    uri = f"models:/{model_name}/{version}"
+    log.info("train: judged and registered %s with %d latents", uri, encoder.n_active)
+    result = TrainResult(
+        *(run.info.run_id, model_id, uri, version, len(encoder.folds), encoder.n_active, metrics)
+    )
+    return result, {"source": asdict(home), "notes": notes}
+
+
+def notes_of(metrics: Metrics, home: Metrics) -> list[str]:
+    """What must be said of a model's reconstruction here, beside that where it was trained."""
+    here, there = metrics[f"{TESTED}/mae_uv"], home[f"{TESTED}/mae_uv"]
+    pca = metrics[f"{TESTED_PEER}/mae_uv"]
+    notes = []
+    if here > MAX_ERROR_RATIO * there:
+        notes.append(
+            f"the carried model rebuilds beats here to {here:.1f} µV and where it was trained to "
+            f"{there:.1f} µV, which is more than {MAX_ERROR_RATIO} times: look whether the ECGs "
+            f"are of another kind, or set model.fine_tune"
+        )
+    if here > pca:
+        notes.append(
+            f"a PCA fitted here rebuilds beats to {pca:.1f} µV, the carried model to {here:.1f} µV"
+        )
+    return notes
+
+
+class WithPeer:
+    """A model beside a PCA that is fitted elsewhere than the model was."""
+
+    def __init__(self, encoder: Encoder, components: Components) -> None:
+        self._encoder, self._components = encoder, components
+
+    def encode(self, signal: Signals) -> Encoding:
+        """The model's own latents of beats, float32 [n, 12, 600] in mV."""
+        return self._encoder.encode(signal)
+
+    def decode(self, z: Array) -> Signals:
+        """The model's own beats [n, 12, 600] in mV of latents [n, k]."""
+        return self._encoder.decode(z)
+
+    def encode_pca(self, signal: Signals) -> Encoding:
+        """Scores of beats on the components, in standard deviations."""
+        z = np.asarray(self._components.scores(independent_leads(signal)), np.float64)
+        return Encoding(z, np.tile(self._components.score_sd.astype(np.float64), (len(z), 1)))
+
+    def decode_pca(self, z: Array) -> Signals:
+        """Beats [n, 12, 600] in mV of scores [n, k] on the components."""
+        beats = torch.from_numpy(self._components.rebuild(np.asarray(z, np.float32)))
+        return twelve_leads(beats.reshape(len(beats), len(INDEPENDENT_ROWS), -1)).numpy()
