@@ -4,8 +4,9 @@ import logging
 import sys
 
 from ecg_spark.pipeline.encode import encode
+from ecg_spark.pipeline.latent_quality import trait_correlations
 from ecg_spark.pipeline.travel import compare_with_home
-from ecg_spark.tables import BEATS, TRAITS, read_table
+from ecg_spark.tables import BEATS, LATENTS, TRAITS, read_table
 from jobs.average import STEP as AVERAGE
 from jobs.step import Context, Step, Summary, main
 from jobs.train import STEP as TRAIN
@@ -27,7 +28,9 @@ def work(context: Context) -> Summary:
     beats = read_table(context.spark, BEATS, context.inputs["average"].path("beats"))
     leave_out = study.beats.leave_out
     traits = read_table(context.spark, TRAITS, context.inputs["average"].path("traits"))
-    summary = encode(context.spark, beats, encoder, context.run.path, traits, leave_out)
+    summary = encode(context.spark, beats, encoder, context.run.path, leave_out)
+    latents = read_table(context.spark, LATENTS, context.run.path("latents"))
+    summary["trait_r"] = trait_correlations(latents, traits, leave_out, summary["n_latents"])
     if home := trained.get("source"):
         summary["notes"] = compare_with_home(summary, home)
         for note in summary["notes"]:

@@ -25,7 +25,6 @@ from ecg_spark.pipeline.latent_quality import (
     Repeatability,
     factor_distribution,
     repeatability,
-    trait_correlations,
 )
 from ecg_spark.selection import left_out_for, used_rows, weighted_mean
 from ecg_spark.tables import FLOW, LATENTS, write_rows, write_table
@@ -53,7 +52,6 @@ def encode(
     beats: DataFrame,
     encoder: Encoder,
     target: Callable[[str], str],
-    traits: DataFrame,
     leave_out: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write the table `latents`: the active latents of every participant, and the PCA peer's.
@@ -112,7 +110,6 @@ def encode(
         "icc": {model: _rounded(known and known.icc) for model, known in agreement.items()},
         "sd": {model: _rounded(known and known.sd) for model, known in agreement.items()},
         "factors": factor_distribution(written, n_latents),
-        "trait_r": trait_correlations(written, traits, leave_out, n_latents),
     }
 
 

@@ -89,14 +89,15 @@ def trait_correlations(
 ) -> dict[str, list[float | None]]:
     """Pearson's correlation of each factor with each trait over the people; the axis is left out.
 
-    `latents` has a row a person, `traits` one an ECG, whose values are averaged as those of the
-    association study are. None where a trait is known of fewer than 50 people or does not vary.
+    `latents` is the table, `traits` has a row for each ECG, whose values are averaged as those of
+    the association study are. None where a trait is known of fewer than 50 people or does not vary.
     The frontal axis is an angle, which has no such correlation.
     """
     names = [name for name in TRAIT_NAMES if name != "axis_deg"]
     means = [weighted_mean(F.col(name)).alias(name) for name in names]
     by_person = used_rows(traits, leave_out).groupBy("participant_id").agg(*means)
-    both = latents.select("participant_id", "z").join(by_person, "participant_id")
+    own = latents.where(F.col("model") == "vae").select("participant_id", "z")
+    both = own.join(by_person, "participant_id")
     columns = []
     for name in names:
         y = F.col(name).cast("double")

@@ -150,13 +150,16 @@ def model(material: Material) -> Section:
     )
     return {
         "train": train,
-        "metric_rows": _metric_rows(train["metrics"]),
+        "metric_rows": _metric_rows(train["metrics"], "source" in train),
+        "home": train.get("source"),
+        "home_rows": _home_rows(train.get("source"), material.summary("encode")),
+        "home_notes": [*train.get("notes", []), *material.summary("encode").get("notes", [])],
         "reconstruction_caption": rebuilt
         and f"Mean of the beats of {rebuilt.n} held-out people, and of the tenth with the flattest "
         f"and the tallest T wave in V5, measured and rebuilt by the VAE and by PCA with as many "
         f"components. Bottom: mean absolute error at each instant.",
         "figures": {
-            "training": figures.embed(figures.training_curves(history)),
+            "training": history and figures.embed(figures.training_curves(history)),
             "reconstruction": rebuilt
             and figures.embed(waveforms.reconstruction(rebuilt.groups, rebuilt.errors_uv)),
         },
@@ -222,10 +225,28 @@ def _held_out_beats(material: Material) -> tuple[NDArray[np.float32], NDArray[np
     return evidence.signals_of(rows), rows["participant_hash"].to_numpy()
 
 
-def _metric_rows(metrics: Mapping[str, float]) -> list[list[Any]]:
-    """Held-out figures of the VAE and of PCA that the training published."""
+def _home_rows(home: Mapping[str, Any] | None, encode: Mapping[str, Any]) -> list[list[Any]]:
+    """Of each factor of a carried model, what it is here and where it was trained."""
+    if not home or not home["factors"]:
+        return []
+    here, there = encode["factors"], home["factors"]
+    mine, theirs = encode["icc"]["vae"], home["icc"]
+    return [
+        [f"vae_{i:02d}"]
+        + [side[key][i] for key in ("mean", "sd", "outside") for side in (here, there)]
+        + [icc[i] if icc else None for icc in (mine, theirs)]
+        for i in range(len(here["mean"]))
+    ]
+
+
+def _metric_rows(metrics: Mapping[str, float], is_carried: bool) -> list[list[Any]]:
+    """Held-out figures of the VAE and of PCA that the training published.
+
+    Of a carried model also those of the VAE where it was trained.
+    """
+    columns = ["test", "test_pca", *["home_test"] * is_carried]
     rows: list[list[Any]] = [
-        [title, metrics[f"test/{key}"], metrics[f"test_pca/{key}"]]
+        [title, *(metrics[f"{column}/{key}"] for column in columns)]
         for key, title in METRICS.items()
     ]
     independence = {
@@ -233,5 +254,8 @@ def _metric_rows(metrics: Mapping[str, float]) -> list[list[Any]]:
         "test/max_abs_r": "largest |r| between two latents",
         "test/max_abs_r_by_chance": "the same by chance in so few people, were all zero",
     }
-    rows += [[title, metrics[key], None] for key, title in independence.items() if key in metrics]
+    for key, title in independence.items():
+        if key in metrics:
+            there = [metrics.get(f"home_{key}")] * is_carried
+            rows.append([title, metrics[key], None, *there])
     return rows

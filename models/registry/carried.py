@@ -38,7 +38,7 @@ from ecg_spark.store import write_whole
 from models.data.loader import beats_of_the_test
 from models.data.split import Split
 from models.encoding.encoder import FOLDER, Encoder, read_encoder
-from models.encoding.evaluation import AT_MOST, Metrics
+from models.encoding.evaluation import AT_MOST, SEGMENTS_MS, TESTED, Metrics
 from models.encoding.fold_encoder import Signals
 from models.network.vae import twelve_leads
 
@@ -51,6 +51,8 @@ CHECK_GROUPS = 5
 _NAMES = re.compile(
     rf"{ABOUT}|{CARD}|{CHECK}|{FOLDER}/(folds\.json|fold_\d{{1,2}}/(weights\.safetensors|model\.json))"
 )
+_SHOWN = [f"{TESTED}/{key}" for key in ("pearson_r", "mae_uv")]
+_SHOWN += [f"{TESTED}/mae_uv/part_{part}" for part in SEGMENTS_MS]
 _MAX_BYTES = {".safetensors": 1 << 30, ".json": 1 << 24, ".md": 1 << 20}
 _MAX_DIFFERENCE = 0.01
 """Of a check's factors from those where the model was trained, in standard deviations: another
@@ -173,6 +175,8 @@ def read_carried(source: str, device: str = "cpu") -> Carried:
         if encoder.digest != about["digest"]:
             raise _damaged("about.json is of another model")
         home = Home(**{key: about[key] for key in Home.__dataclass_fields__ if key in about})
+        if not all(isinstance(home.figures[key], float) for key in _SHOWN):
+            raise _damaged("about.json lacks figures")
         check = load(files[CHECK])
     except (ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise _damaged(type(error).__name__) from None
