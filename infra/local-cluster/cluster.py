@@ -41,7 +41,10 @@ from ecg_spark.study import load_study
 
 ROOT = Path(__file__).resolve().parents[2]
 SPARK_HOME = Path(pyspark.__file__).parent
-WORKERS = 2
+# Linux answers on all of 127.0.0.0/8: Spark then holds the workers for two machines, as it must to
+# run a task a second time for a slow one.
+HOSTS = ("127.0.0.1", "127.0.0.2" if sys.platform == "linux" else "127.0.0.1")
+WORKERS = len(HOSTS)
 START_SECONDS = 120
 STOP_SECONDS = 15
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -152,20 +155,22 @@ class Cluster:
         }
 
     def _start_master(self) -> str:
-        log = self._start("master", "org.apache.spark.deploy.master.Master", "--port", "0")
+        log = self._start(
+            "master", "org.apache.spark.deploy.master.Master", "--host", HOSTS[0], "--port", "0"
+        )
         return self._wait_for(log, r"Starting Spark master at (spark://127\.0\.0\.1:\d+)")
 
     def _start_worker(self, number: int) -> Path:
         return self._start(
             f"worker-{number}",
             "org.apache.spark.deploy.worker.Worker",
-            *("--cores", "1", "--memory", self._executor_memory),
+            *("--host", HOSTS[number], "--cores", "1", "--memory", self._executor_memory),
             *("--work-dir", str(self.folder / f"worker-{number}"), self.master),
         )
 
     def _start(self, name: str, main_class: str, *arguments: str) -> Path:
         """Start a daemon and return its log."""
-        command = [str(SPARK_HOME / "bin" / "spark-class"), main_class, "--host", "127.0.0.1"]
+        command = [str(SPARK_HOME / "bin" / "spark-class"), main_class]
         command += ["--webui-port", "0", "--properties-file", str(self._properties), *arguments]
         log = self.folder / f"{name}.log"
         with log.open("wb") as output:

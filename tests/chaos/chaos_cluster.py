@@ -23,13 +23,23 @@ SPECULATION = {
 
 @contextmanager
 def at_work(cluster, study, step):
-    """A step on the cluster, from when its tasks work until it ends; gives its exit code."""
+    """A step on the cluster, from the middle of a task of it until it ends.
+
+    Gives the list that receives its exit code, the executor at work and its Python process.
+    """
     code = []
     script, flags = ROOT / "jobs" / f"{step}.py", ("--study", str(study))
     job = Thread(target=lambda: code.append(cluster.submit(script, *flags)))
     job.start()
-    wait_for(lambda: has_content(run_of(study, step)) and python_workers(cluster))
-    yield code
+    busy = []
+
+    def is_busy():
+        if has_content(run_of(study, step)):
+            busy.extend(busy_executor(cluster) or ())
+        return busy
+
+    wait_for(is_busy)
+    yield code, *busy
     job.join(400)
     assert code, "the step did not end"
 
@@ -71,6 +81,25 @@ def python_workers(cluster):
     return found
 
 
+def busy_executor(cluster):
+    """An executor in the middle of a task, with the Python process that works on it; else None."""
+    before = {worker.pid: cpu_of(worker) for worker in python_workers(cluster)}
+    time.sleep(0.05)
+    for worker in python_workers(cluster):
+        if cpu_of(worker) - before.get(worker.pid, 1e9) >= 0.02:
+            for executor in executors(cluster).values():
+                if worker in executor.children(recursive=True):
+                    return executor, worker
+    return None
+
+
+def cpu_of(process):
+    try:
+        return process.cpu_times().user
+    except psutil.Error:
+        return 0.0
+
+
 def end_reasons(events):
     """How often tasks ended, by how, after Spark's event log."""
     reasons = Counter()
@@ -87,15 +116,9 @@ def test_worker_killed_while_it_works_changes_no_row(whole, step, tmp_path, clus
     study, events = whole.until(step, tmp_path), tmp_path / "events"
     events.mkdir()
     with cluster_module.Cluster(events.as_uri(), "2g", "1500m") as cluster:
-        with at_work(cluster, study, step) as code:
-            busy = python_workers(cluster)
-            number, executor = next(
-                (number, executor)
-                for number, executor in executors(cluster).items()
-                if any(worker in busy for worker in executor.children(recursive=True))
-            )
+        with at_work(cluster, study, step) as (code, executor, _):
             daemon = executor.parent()
-            assert "deploy.worker.Worker" in " ".join(daemon.cmdline()), number
+            assert "deploy.worker.Worker" in " ".join(daemon.cmdline())
             for process in (daemon, executor):
                 process.send_signal(signal.SIGKILL)
         assert code == [0]
@@ -113,14 +136,11 @@ def test_task_that_is_run_twice_for_a_slow_worker_changes_no_row(
     study, events = whole.until(step, tmp_path), tmp_path / "events"
     events.mkdir()
     with cluster_module.Cluster(events.as_uri(), "2g", "1500m", SPECULATION) as cluster:
-        with at_work(cluster, study, step) as code:
-            slow = python_workers(cluster)[:1]
-            for process in slow:
-                process.suspend()
-            time.sleep(15)
-            for process in slow:
-                if process.is_running():
-                    process.resume()
+        with at_work(cluster, study, step) as (code, _, slow):
+            slow.suspend()
+            time.sleep(20)
+            if slow.is_running():
+                slow.resume()
         assert code == [0]
     reasons = end_reasons(events)
     assert reasons["TaskKilled"] or reasons["TaskCommitDenied"], reasons

@@ -87,7 +87,7 @@ def test_full_disk_of_a_worker_is_one_sentence_and_publishes_nothing(
     scratch = disk(tmp_path / "scratch", 1500)
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     with cluster_module.Cluster(events.as_uri(), "2g", "1500m") as cluster:
-        with at_work(cluster, study, step) as code:
+        with at_work(cluster, study, step) as (code, *_):
             filler = fill(scratch, 0)
         assert code == [4]
         said = capfd.readouterr().err.splitlines()
