@@ -12,7 +12,7 @@ from ecg_spark.errors import UsageError
 from ecg_spark.reach import require_reachable
 from ecg_spark.store import Store
 from ecg_spark.study import Study, load_study
-from jobs.step import Summary, guarded, origin, print_line
+from jobs.step import Summary, guarded, origin, print_line, require_steps
 from jobs.train import STEP as TRAIN
 from jobs.train import check, plan_of
 from models.training.job import Plan
@@ -30,7 +30,8 @@ COLUMNS = {
 
 
 def planned(study: Study) -> Plan:
-    """What is to be trained. Raises `UsageError` where the study has no grid or no beats."""
+    """What is to be trained. Raises `UsageError` where the study has no ECGs, grid or beats."""
+    require_steps([TRAIN.name], study)
     if not study.sweep:
         raise UsageError(
             "The study file has no grid: name settings of the model with values to try, as in "

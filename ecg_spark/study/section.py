@@ -27,6 +27,6 @@ AnySection = TypeVar("AnySection", bound=Section)
 
 
 def given(section: AnySection | None) -> AnySection:
-    """A section that is there, or the step that asks for it would not be one of the study's."""
+    """A section that the study has, for it has the step that asks for it."""
     assert section is not None
     return section

@@ -183,6 +183,7 @@ def test_the_last_line_of_a_step_is_json(study, capsys):
     ("arguments", "section", "steps"),
     [
         (["train"], "ecg", "genotypes, cohort, null_model, associations, rare, findings, report"),
+        (["sweep"], "ecg", "genotypes, cohort, null_model, associations, rare, findings, report"),
         (["gwas"], "genotypes", "ingest, average, train, encode, report"),
         (["genotypes", "--force"], "genotypes", "ingest, average, train, encode, report"),
     ],
