@@ -186,5 +186,5 @@ def test_a_wrong_study_file_starts_nothing(local_cluster, tmp_path):
     study.write_text("name: s\n")
     answer = subprocess.run([local_cluster, study], capture_output=True, text=True)
     assert answer.returncode == 2
-    assert "4 problems" in answer.stderr
+    assert "2 problems" in answer.stderr
     assert not answer.stdout
