@@ -54,7 +54,7 @@ def require_one_sentence(code, said, lines):
 def test_full_output_folder_is_one_sentence_and_publishes_nothing(whole, step, tmp_path, disk):
     out = disk(tmp_path / "out", 600)
     study = whole.until(step, tmp_path, out)
-    filler = fill(out, MIB // 8)
+    filler = fill(out, 16 << 10)
     require_one_sentence(*sentence_of(in_process(step, study)))
     store = Store(str(out))
     assert store.published(step) is None
