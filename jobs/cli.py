@@ -1,4 +1,4 @@
-"""The `ecg-spark` command: init, simulate, run, sweep, and every step by its name."""
+"""The `ecg-spark` command: init, simulate, run, sweep, meta, and every step by its name."""
 
 import argparse
 import sys
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ecg_spark.errors import UsageError
 from ecg_spark.study import load_study, study_template
+from jobs import meta, replicate
 from jobs.simulate import add_options, simulate
 from jobs.status import clean, status_lines
 from jobs.step import GROUPS, STEPS, guarded, print_line, print_steps, steps_named
@@ -41,6 +42,12 @@ def _parser() -> argparse.ArgumentParser:
     for name, steps in GROUPS.items():
         group = commands.add_parser(name, help=f"run the steps {', '.join(steps)}")
         group.set_defaults(action=_run, steps=steps)
+    replication = commands.add_parser("replicate", help="seek the study's loci in another cohort")
+    replicate.add_options(replication)
+    replication.set_defaults(action=replicate.run)
+    combination = commands.add_parser("meta", help="combine the results of several cohorts")
+    meta.add_options(combination)
+    combination.set_defaults(action=meta.run)
     others = {
         "sweep": (_sweep, "train a grid of models to choose from"),
         "status": (_status, "what is published, and what a run would redo"),
@@ -48,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     }
     for name, (action, told) in others.items():
         commands.add_parser(name, help=told).set_defaults(action=action)
-    for name in ("run", *GROUPS, *STEPS, *others):
+    for name in ("run", *GROUPS, *STEPS, "replicate", *others):
         commands.choices[name].add_argument("study", help="the study file, a path or URI")
     for name in ("run", *GROUPS, *STEPS):
         command = commands.choices[name]

@@ -2,6 +2,7 @@
 
 import sys
 
+from ecg_spark.genetics.outputs.sumstats import MODEL
 from ecg_spark.pipeline.encode import encode
 from ecg_spark.tables import BEATS, read_table
 from jobs.average import STEP as AVERAGE
@@ -25,10 +26,10 @@ def work(context: Context) -> Summary:
         for name, value in {"mean": sum(values) / len(values), "lowest": min(values)}.items()
     }
     log_back(trained["run_id"], trained["model_id"], metrics, uri)
-    return summary
+    return summary | {MODEL: encoder.digest}
 
 
-STEP = Step("encode", (AVERAGE, TRAIN), lambda study: study.beats.leave_out, work, version=3)
+STEP = Step("encode", (AVERAGE, TRAIN), lambda study: study.beats.leave_out, work, version=4)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

@@ -1,5 +1,6 @@
 """The encoder of a registered model: one network, or one a fold, and which of them sees whom."""
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -43,6 +44,13 @@ class Encoder:
     def kl(self) -> list[float]:
         """Mean KL of each active latent of the first network, in nats, falling."""
         return self.folds[0].kl
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all networks' weights, factors and components: what tells that latents of two
+        cohorts are the same, as no name or version of a model does."""
+        each = (hashlib.sha256(fold.weights).digest() for fold in self.folds)
+        return hashlib.sha256(b"".join(each)).hexdigest()
 
     def fold_of(self, hashes: Hashes) -> NDArray[np.int64]:
         """The fold of each participant, whose network was not trained on them."""
