@@ -107,16 +107,19 @@ def align(
     """Align rows [rows], each of a variant and a cohort by their numbers.
 
     `frequency` is that of a row's effect allele, NaN where it is not known, `results` how many
-    phenotypes it has. `ambiguous` [variants] marks A/T and C/G. A variant is told as in most
-    results; of codings that are as frequent as each other, as in the first by number: another order
-    of the cohorts changes nothing.
+    phenotypes it has. `ambiguous` [variants] marks A/T and C/G. A variant has the strand and the
+    effect allele of most results; of two that are as frequent as each other the pair's own strand,
+    and its second allele: another order of the cohorts changes nothing.
     """
     n = len(ambiguous)
-    code = 2 * complemented + effect_first
-    votes = np.bincount(4 * variant + code, np.maximum(results, 1), 4 * n).reshape(n, 4)
-    coding = votes.argmax(axis=1)
-    swapped = effect_first != (coding[variant] & 1).astype(bool)
-    other_strand = complemented != (coding[variant] >> 1).astype(bool)
+
+    def mostly(says: Truths) -> Truths:
+        """What most results of each variant say."""
+        return np.bincount(variant, np.where(says, 1, -1) * results, n) > 0
+
+    strand, effect = mostly(complemented), mostly(effect_first)
+    swapped = effect_first != effect[variant]
+    other_strand = complemented != strand[variant]
     sign = np.where(swapped, -1, 1)
     cell = variant * cohorts + cohort
 
@@ -136,7 +139,7 @@ def align(
     sign = np.where(turned.ravel()[cell], -sign, sign)
     sign = np.where(unclear.ravel()[cell], 0, sign)
     return Aligned(
-        coding,
+        2 * strand + effect.astype(np.int64),
         sign,
         (seen(swapped) & ~doubtful).sum(axis=0),
         (seen(other_strand) & ~doubtful).sum(axis=0),
