@@ -4,6 +4,8 @@ import argparse
 import sys
 import time
 
+import pandas as pd
+
 from ecg_spark.genetics.cohorts.replication import replicate as seek
 from ecg_spark.genetics.cohorts.tables import REPLICATION
 from ecg_spark.genetics.outputs.tables import LOCI
@@ -41,13 +43,13 @@ def replicate(study: Study, other: str) -> Summary:
     current = store.published(step)
     if current is not None and current.made_from == made_from:
         return {"step": STEP, "skipped": "already published", **current.summary}
-    loci = read_table(spark, LOCI, findings.path(LOCI.name)).toPandas()
+    loci = pd.DataFrame(read_table(spark, LOCI, findings.path(LOCI.name)).toPandas())
     with store.run(step, made_from) as run:
         thresholds = findings.summary["thresholds"]
-        summary = {"in": there.name}
+        summary: Summary = {"in": there.name}
         summary |= seek(spark, here, loci, thresholds, there, run.folder)
         table = read_table(spark, REPLICATION, run.path(REPLICATION.name)).toPandas()
-        text = table.to_csv(sep="\t", index=False, na_rep="NA")
+        text = pd.DataFrame(table).to_csv(sep="\t", index=False, na_rep="NA")
         write_whole(run.path(f"{REPLICATION.name}.tsv"), text.encode())
         summary["folder"] = run.folder
         summary["seconds"] = round(time.monotonic() - started, 1)

@@ -58,25 +58,30 @@ def results(seed: int, variants: int, phenotypes: int, people: int, effects=None
     return pd.concat(frames, ignore_index=True)
 
 
-def swapped(table: pd.DataFrame, rows=slice(None)) -> pd.DataFrame:
-    """The same results, some of them told for the other allele."""
+def swapped(table: pd.DataFrame, every: int = 1) -> pd.DataFrame:
+    """The same results, those of every so many variants told for the other allele."""
     table = table.copy()
-    some = table.index[rows]
+    some = _of_every(table, every)
     table.loc[some, ["ref", "alt"]] = table.loc[some, ["alt", "ref"]].to_numpy()
     table.loc[some, "beta"] *= -1
     table.loc[some, "af"] = 1 - table.loc[some, "af"]
     return table
 
 
-def on_other_strand(table: pd.DataFrame, rows=slice(None)) -> pd.DataFrame:
-    """The same results, some of single bases told by the other strand's names."""
+def on_other_strand(table: pd.DataFrame, every: int = 1) -> pd.DataFrame:
+    """The same results, those of every so many variants told by the other strand's names if they
+    are of single bases."""
     table = table.copy()
-    some = table.index[rows]
+    some = _of_every(table, every)
     names = {"A": "T", "C": "G", "G": "C", "T": "A"}
     single = table.loc[some].query("ref.str.len() == 1 and alt.str.len() == 1").index
     for column in ("ref", "alt"):
         table.loc[single, column] = table.loc[single, column].map(names)
     return table
+
+
+def _of_every(table: pd.DataFrame, every: int) -> pd.Index:
+    return table.index[table["position"] // 40_000 % every == 0]
 
 
 def write_ssf(

@@ -208,7 +208,8 @@ class _Sums:
         number = _numbers(fields["phenotype"], phenotypes)
         beta, se, n, af = (_reals(fields[name]) for name in ("beta", "se", "n", "af"))
         own = (number >= 0) & np.isfinite(beta) & np.isfinite(se) & (se > 0)
-        number, row, beta, se, n, af = (each[own] for each in (number, row, beta, se, n, af))
+        number, row = number[own], row[own]
+        beta, se, n, af = beta[own], se[own], n[own], af[own]
 
         results = np.bincount(row, minlength=len(batch))
         rows = np.flatnonzero(results)

@@ -24,7 +24,12 @@ from ecg_spark.genetics.cohorts.overlap import (
     shared_people,
 )
 from ecg_spark.genetics.cohorts.reading import Cohort, is_latent
-from ecg_spark.genetics.cohorts.tables import META_ASSOCIATIONS, META_LOCI, META_TESTS
+from ecg_spark.genetics.cohorts.tables import (
+    META_ASSOCIATIONS,
+    META_LOCI,
+    META_RESULT,
+    META_TESTS,
+)
 from ecg_spark.genetics.findings.clumping import find_loci
 from ecg_spark.genetics.null_model.phenotypes import effective_number
 from ecg_spark.genetics.outputs.associations import BY_VARIANT, are_known, elements, part_files
@@ -206,8 +211,7 @@ def _rows(joined: Joined, found: Combined, build: str, phenotypes: Sequence[str]
         "het_neg_log10_p": reals(found.het_neg_log10_p),
     }
     ends = pa.array(np.arange(m + 1, dtype=np.int32) * p)
-    names = [field.name for field in META_TESTS["results"].dataType.elementType]
-    structs = pa.StructArray.from_arrays([fields[name] for name in names], names)
+    structs = pa.StructArray.from_arrays([fields[name] for name in META_RESULT], META_RESULT)
     schema = to_arrow_schema(META_TESTS)
     columns = [
         pa.array(contigs(build, joined.chromosome)),
@@ -268,7 +272,7 @@ def _loci(
     rows = associations.filter(
         F.col("phenotype").isin(list(members)) & (F.col("neg_log10_p") >= threshold)
     )
-    hits = rows.limit(MOST_HITS + 1).toPandas()
+    hits = pd.DataFrame(rows.limit(MOST_HITS + 1).toPandas())
     if len(hits) > MOST_HITS:
         raise DataError(
             f"More than {MOST_HITS:,} results of the group {method} pass its threshold: a cohort "

@@ -14,6 +14,7 @@ independent results as there are variants.
 """
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,7 +113,7 @@ def shared_people(gathered: Gathered) -> tuple[Reals, Reals]:
 def refuse_shared(cohorts: Sequence[Cohort], gathered: Gathered) -> None:
     """Raise `DataError` where two cohorts clearly have people in common."""
     rho, error = shared_people(gathered)
-    for i, j in zip(*np.triu_indices(len(cohorts), 1), strict=True):
+    for i, j in combinations(range(len(cohorts)), 2):
         if rho[i, j] > max(MOST_SHARED, CERTAIN * error[i, j]):
             people = rho[i, j] * np.sqrt(gathered.n[i] * gathered.n[j])
             raise DataError(

@@ -218,5 +218,6 @@ def _number(chromosome: Column, numbers: Mapping[str, int]) -> Column:
 def _size(said: Mapping[str, Any]) -> int | None:
     """How many people a sidecar tells of."""
     samples = said.get("samples")
-    sizes = [one.get("sample_size") for one in samples or [] if isinstance(one, dict)]
-    return sum(sizes) if sizes and all(isinstance(one, int) for one in sizes) else None
+    found = [one.get("sample_size") for one in samples or [] if isinstance(one, dict)]
+    sizes = [size for size in found if isinstance(size, int)]
+    return sum(sizes) if found and len(sizes) == len(found) else None

@@ -25,17 +25,15 @@ META_ASSOCIATIONS = Table(
 )
 """A variant and phenotype over all cohorts."""
 
-_RESULT = [name for name in META_ASSOCIATIONS.schema.names if name not in VARIANT_COLUMNS]
+_KINDS = {
+    field.name: field.dataType
+    for field in META_ASSOCIATIONS.schema
+    if field.name not in VARIANT_COLUMNS
+} | {"t": REAL}  # z, by the name that an engine's tests have
+META_RESULT = list(_KINDS)
 META_TESTS = columns(
     **VARIANT_COLUMNS,
-    results=ArrayType(
-        StructType(
-            [
-                *[StructField(name, META_ASSOCIATIONS.schema[name].dataType) for name in _RESULT],
-                StructField("t", REAL),  # z, by the name that an engine's tests have
-            ]
-        )
-    ),
+    results=ArrayType(StructType([StructField(name, kind) for name, kind in _KINDS.items()])),
 )
 """The same, a row a variant and a result a phenotype, null in it where no cohort has one: what the
 summary statistics are written from."""

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from ecg_spark.errors import DataError, UsageError
+from ecg_spark.genetics.cohorts.alignment import COMPLEMENT
 from ecg_spark.genetics.cohorts.fixed_effects import combine
 from ecg_spark.genetics.cohorts.meta import meta_analyse
 from ecg_spark.genetics.cohorts.reading import open_cohort
@@ -32,8 +33,8 @@ def folders(tables, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cohorts")
     return [
         str(given.write_output(folder / "one", tables[0])),
-        str(given.write_ssf(folder / "two", given.swapped(tables[1], np.s_[::2]))),
-        str(given.write_ssf(folder / "three", given.on_other_strand(tables[2], np.s_[::3]))),
+        str(given.write_ssf(folder / "two", given.swapped(tables[1], 2))),
+        str(given.write_ssf(folder / "three", given.on_other_strand(tables[2], 3))),
     ]
 
 
@@ -73,8 +74,8 @@ def expected(tables, factors=None):
 
 def _ambiguous_and_unclear(own, tables):
     """Which rows of a table are A/T with a frequency that tells no strand."""
-    told = pd.concat(tables).dropna(subset="beta")
-    cohorts = told.assign(k=told["n"]).groupby("position")["k"].nunique()
+    told = pd.concat(tables, keys=range(len(tables)), names=["k"]).dropna(subset="beta")
+    cohorts = told.reset_index("k").groupby("position")["k"].nunique()
     af = own.dropna(subset="beta").groupby("position")["af"].first()
     unclear = (af.reindex(own["position"]).sub(0.5).abs() <= 0.1).to_numpy()
     shared = (cohorts.reindex(own["position"]) > 1).to_numpy()
@@ -87,11 +88,19 @@ def test_every_result_is_what_the_formulas_give(tables, combined):
     assert len(found) == len(index)
     own = found.loc[index]
     assert not own.index.has_duplicates
-    # Told for the allele that most cohorts have, which need not be the tables'.
+    # Told for the allele and on the strand that most cohorts have, which need not be the tables'.
     alt = pd.concat(tables).drop_duplicates("position").set_index("position")["alt"]
-    same = own["alt"].to_numpy() == alt.reindex(own.index.get_level_values(0)).to_numpy()
+    alt = alt.reindex(own.index.get_level_values(0)).to_numpy()
+    ambiguous = (own["ref"] + own["alt"]).isin(["AT", "TA"]).to_numpy()
+    other = np.array([COMPLEMENT.get(one, "") for one in own["alt"]])
+    same = (own["alt"].to_numpy() == alt) | (~ambiguous & (other == alt))
     sign = np.where(same, 1, -1)
     assert same.mean() > 0.8
+    # Where one of two cohorts names the other strand of A/T, nobody knows which.
+    unsure = ambiguous & (own["cohorts"] == 2).to_numpy()
+    agrees = np.sign(own["beta"]) == np.sign(oracle.beta[some])
+    sign = np.where(unsure, np.where(agrees, 1, -1), sign)
+    assert unsure.sum() < 0.2 * len(own)
     assert own["beta"].to_numpy() * sign == pytest.approx(oracle.beta[some], rel=1e-9)
     for name in ("se", "neg_log10_p", "q", "i2_percent", "het_neg_log10_p"):
         values = getattr(oracle, name)[some]
@@ -99,7 +108,7 @@ def test_every_result_is_what_the_formulas_give(tables, combined):
     assert own["cohorts"].tolist() == oracle.cohorts[some].tolist()
     assert own["n"].tolist() == n[some].sum(axis=1).tolist()
     frequency = (n * af)[some].sum(axis=1) / n[some].sum(axis=1)
-    assert own["af"].where(same, 1 - own["af"]).to_numpy() == pytest.approx(frequency, rel=1e-6)
+    assert own["af"].where(sign > 0, 1 - own["af"]).to_numpy() == pytest.approx(frequency, rel=1e-6)
     signs = np.sign(beta[some] * sign[:, None])
     written = ["".join({1: "+", -1: "-"}.get(one, "?") for one in row) for row in signs]
     assert own["direction"].tolist() == written
@@ -118,7 +127,7 @@ def test_the_planted_effects_are_the_loci_and_neighbours_are_one(combined):
 
 def test_what_alignment_did_is_counted(combined):
     one, two, three = combined[0]["cohorts"]
-    assert one["swapped"] == one["other_strand"] == 0
+    assert max(one["swapped"], one["other_strand"]) < 0.1 * VARIANTS  # of two that differ
     assert two["swapped"] > 0.25 * VARIANTS
     assert three["other_strand"] > 0
     assert three["by_frequency"] > 0
