@@ -6,11 +6,11 @@ import sys
 import time
 from collections.abc import Sequence
 
-from ecg_spark.genetics.cohorts.meta import meta_analyse
+from ecg_spark.genetics.cohorts.meta import WINDOW_BP, meta_analyse
 from ecg_spark.locations import resolve
 from ecg_spark.reach import require_connectors, require_reachable
 from ecg_spark.session import spark_session
-from ecg_spark.store import Store, fingerprint
+from ecg_spark.store import Store, fingerprint, write_whole
 from jobs.given_cohorts import cohort_at
 from jobs.step import Summary, guarded, print_line
 
@@ -24,6 +24,8 @@ def meta(places: Sequence[str], out: str, genomic_control: bool) -> Summary:
 
     What is published there already of the same cohorts is not made again.
     """
+    from ecg_spark.report.cohorts import meta_page  # PyTorch and MLflow take seconds to import
+
     started = time.monotonic()
     folder = resolve(os.getcwd(), out)
     require_reachable([], folder)
@@ -40,7 +42,9 @@ def meta(places: Sequence[str], out: str, genomic_control: bool) -> Summary:
         return {"step": STEP, "skipped": "already published", **current.summary}
     with store.run(STEP, made_from) as run:
         summary = meta_analyse(spark, cohorts, run.folder, genomic_control=genomic_control)
-        summary["folder"] = run.folder
+        page = meta_page(run.folder, summary, WINDOW_BP)
+        write_whole(run.path("report.html"), page.encode())
+        summary["report"] = store.put_copy(run.path("report.html"), "report.html")
         summary["seconds"] = round(time.monotonic() - started, 1)
         run.publish(summary)
     return {"step": STEP, **summary}

@@ -28,6 +28,9 @@ def replicate(study: Study, other: str) -> Summary:
     what is published already is not made again. Raises `UsageError` where the study's findings are
     not published.
     """
+    # PyTorch and MLflow take seconds to import.
+    from ecg_spark.report.cohorts import replication_page
+
     started = time.monotonic()
     require_reachable([], study.output_path)
     store = Store(study.output_path)
@@ -51,7 +54,10 @@ def replicate(study: Study, other: str) -> Summary:
         table = read_table(spark, REPLICATION, run.path(REPLICATION.name)).toPandas()
         text = pd.DataFrame(table).to_csv(sep="\t", index=False, na_rep="NA")
         write_whole(run.path(f"{REPLICATION.name}.tsv"), text.encode())
+        page = replication_page(run.folder, summary, study.name)
+        write_whole(run.path("report.html"), page.encode())
         summary["folder"] = run.folder
+        summary["report"] = store.put_copy(run.path("report.html"), f"{step}.html")
         summary["seconds"] = round(time.monotonic() - started, 1)
         run.publish(summary)
     return {"step": STEP, **summary}

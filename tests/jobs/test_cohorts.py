@@ -1,6 +1,7 @@
 """The commands meta and replicate: what they publish, what they refuse, what a second run does."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -42,6 +43,11 @@ def test_meta_publishes_once_and_again_only_what_is_new(spark, folders, tmp_path
     assert "skipped" not in third
     published = Store(str(out)).require("meta")
     assert published.summary["genomic_control"]
+    page = (out / "report.html").read_text()
+    assert "Meta-analysis of 2 cohorts" in page
+    assert page.count("<img") == 2
+    assert "chr3:1200000:" in page
+    assert str(tmp_path) not in page
     assert len(pd.read_parquet(published.path("loci"))) == 3
     # What it publishes is a cohort itself, and its people are in two of the three.
     assert main(["meta", str(out), *folders, "--out", str(tmp_path / "again")]) == 3
@@ -121,6 +127,9 @@ def test_replicate_publishes_a_table_for_each_other_cohort(spark, study, folders
         table = pd.read_csv(f"{one['folder']}/replication.tsv", sep="\t")
         assert len(table) == 6
         assert len(pd.read_parquet(f"{one['folder']}/replication")) == 6
+        page = Path(one["report"]).read_text()
+        assert f"Loci of ours in {name}" in page
+        assert page.count("<tr>") == 2 + 2 + 6
 
 
 def test_replicate_before_there_are_findings_says_what_to_run(spark, study, folders, capsys):
