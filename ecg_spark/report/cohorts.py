@@ -48,8 +48,8 @@ def meta_page(folder: str, summary: Mapping[str, Any], window_bp: int) -> str:
     loci = loci.sort_values("neg_log10_p", ascending=False)
     cohorts = summary["cohorts"]
     corrected = summary["genomic_control"]
-    headings = ["cohort", "n", "variants", "turned", "other strand", "turned by frequency",
-                "left out: strand not certain", "left out: twice"]  # fmt: skip
+    headings = ["cohort", "n", "variants", "turned", "other strand", "by frequency",
+                "strand unclear", "twice"]  # fmt: skip
     keys = ["name", "n", "variants", "swapped", "other_strand", "by_frequency", "unclear",
             "repeated"]  # fmt: skip
     return render(
@@ -65,7 +65,8 @@ def meta_page(folder: str, summary: Mapping[str, Any], window_bp: int) -> str:
                 (sum(summary["phenotypes"].values()), "phenotypes"),
                 (len(loci), "loci"),
             ],
-            "cohort_headings": [*headings, *(["mean λ, taken off"] if corrected else [])],
+            "corrected": corrected,
+            "cohort_headings": [*headings, *(["mean λ"] if corrected else [])],
             "cohort_rows": [
                 [
                     *(one[key] for key in keys),
