@@ -48,8 +48,9 @@ FAR_APART = 0.2
 PARTITION_BYTES = 32 << 20
 """Of the cohorts' files, for a task."""
 
-CELLS = 2_500_000
-"""A task combines so many results times cohorts at once, 100 bytes each."""
+CELLS, FEWEST_RESULTS = 2_500_000, 20_000
+"""A task combines so many results times cohorts at once, 100 bytes each, and at least so many
+results."""
 
 _TOLD = "kind string, place long, values array<double>"
 COUNTS = (
@@ -156,7 +157,7 @@ def _task(
 
 def _pieces(batches: Iterable[pa.RecordBatch], cohorts: int) -> Iterator[pa.Table]:
     """Sorted rows in pieces of bounded size, in none of which a variant is without all its rows."""
-    most = max(20_000, CELLS // cohorts)
+    most = max(FEWEST_RESULTS, CELLS // cohorts)
     held: list[pa.RecordBatch] = []
     size = 0
     for batch in batches:
