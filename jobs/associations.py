@@ -5,6 +5,7 @@ from typing import Any
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.gwas import associate_variants
+from ecg_spark.genetics.outputs.sumstats import MODEL
 from ecg_spark.reach import require_connectors
 from ecg_spark.store import file_stamp
 from ecg_spark.study import Study, given
@@ -41,6 +42,7 @@ def work(context: Context) -> Summary:
         study.absolute(given(study.genotypes), *LISTS),
         study.gwas,
         context.run.folder,
+        inputs["cohort"].summary.get(MODEL),  # none where the study has no ECGs
     )
 
 

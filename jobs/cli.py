@@ -1,4 +1,4 @@
-"""The `ecg-spark` command: init, simulate, run, sweep, and every step by its name."""
+"""The `ecg-spark` command: init, simulate, run, sweep, meta, and every step by its name."""
 
 import argparse
 import os
@@ -8,6 +8,7 @@ from pathlib import Path
 from ecg_spark.errors import UsageError
 from ecg_spark.locations import resolve
 from ecg_spark.study import load_study, study_template
+from jobs import meta, replicate
 from jobs.simulate import add_options, simulate
 from jobs.status import clean, status_lines
 from jobs.step import GROUPS, STEPS, guarded, print_line, print_steps, steps_named, steps_of
@@ -43,6 +44,12 @@ def _parser() -> argparse.ArgumentParser:
     for name, steps in GROUPS.items():
         group = commands.add_parser(name, help=f"run the steps {', '.join(steps)}")
         group.set_defaults(action=_run, steps=steps)
+    replication = commands.add_parser("replicate", help="seek the study's loci in another cohort")
+    replicate.add_options(replication)
+    replication.set_defaults(action=replicate.run)
+    combination = commands.add_parser("meta", help="combine the results of several cohorts")
+    meta.add_options(combination)
+    combination.set_defaults(action=meta.run)
     others = {
         "sweep": (_sweep, "train a grid of models to choose from"),
         "status": (_status, "what is published, and what a run would redo"),
@@ -56,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("study", help="the study file, a path or URI")
     export.add_argument("--to", required=True, help="a new folder, or a file that ends in .zip")
     export.set_defaults(action=_export)
-    for name in ("run", *GROUPS, *STEPS, *others):
+    for name in ("run", *GROUPS, *STEPS, "replicate", *others):
         commands.choices[name].add_argument("study", help="the study file, a path or URI")
     for name in ("run", *GROUPS, *STEPS):
         command = commands.choices[name]

@@ -7,6 +7,7 @@ import pandas as pd
 
 from ecg_spark.genetics.gwas import prepare_cohort
 from ecg_spark.genetics.null_model.cohort import Brought
+from ecg_spark.genetics.outputs.sumstats import MODEL
 from ecg_spark.genetics.people.matching import read_id_map
 from ecg_spark.participants import read_participants, read_phenotypes, read_sex
 from ecg_spark.pipeline.latent_quality import linear_probes
@@ -70,7 +71,10 @@ def work(context: Context) -> Summary:
         phenotypes[groups["traits"]].join(covariates, rsuffix="_covariate"),
         study.seed,
     )
-    return summary | {"probes": {name: round(value, 4) for name, value in probes.items()}}
+    return summary | {
+        "probes": {name: round(value, 4) for name, value in probes.items()},
+        MODEL: inputs["encode"].summary[MODEL],
+    }
 
 
 def check(study: Study) -> None:

@@ -3,6 +3,7 @@
 import logging
 import sys
 
+from ecg_spark.genetics.outputs.sumstats import MODEL
 from ecg_spark.pipeline.encode import encode
 from ecg_spark.pipeline.latent_quality import trait_correlations
 from ecg_spark.pipeline.travel import compare_with_home
@@ -42,7 +43,7 @@ def work(context: Context) -> Summary:
         for name, value in {"mean": sum(values) / len(values), "lowest": min(values)}.items()
     }
     log_back(trained["run_id"], trained["model_id"], metrics, study.tracking_uri)
-    return summary
+    return summary | {MODEL: encoder.digest}
 
 
 STEP = Step("encode", (AVERAGE, TRAIN), lambda study: study.beats.leave_out, work, version=4)

@@ -46,7 +46,12 @@ from ecg_spark.genetics.outputs.associations import (
     refuse_repeated,
     write_tests,
 )
-from ecg_spark.genetics.outputs.sumstats import Context, export_sumstats, write_regenie_inputs
+from ecg_spark.genetics.outputs.sumstats import (
+    MODEL,
+    Context,
+    export_sumstats,
+    write_regenie_inputs,
+)
 from ecg_spark.genetics.outputs.tables import GENES, OMNIBUS, RELATIVES, SCORES
 from ecg_spark.genetics.people.analysed import has_result, in_words, left_out_of, variant_flow
 from ecg_spark.genetics.sizes import of_associations, of_findings, of_null_model
@@ -185,10 +190,13 @@ def associate_variants(
     genotype_settings: Genotypes,
     settings: Gwas,
     folder: str,
+    model: str | None = None,
 ) -> dict[str, Any]:
     """Test the variants of the checked set against every phenotype of the cohort.
 
-    Variants must pass the thresholds of `genotype_settings` among the people of each phenotype.
+    `model`: the digest of the model whose latents are among the phenotypes, which the summary and
+    the sidecars of the latents' summary statistics repeat. Variants must pass the thresholds of
+    `genotype_settings` among the people of each phenotype.
 
     Writes the tests, one row per variant, by_variant; the tables associations, omnibus (the groups
     of `TOGETHER`) and flow (which variants were left out, and why); sumstats/ (GWAS-SSF, and
@@ -258,7 +266,7 @@ def associate_variants(
     flow = [*_flow_of(spark, genotypes), *_flow_of(spark, cohort_folder), *own_flow]
     files = export_sumstats(
         rows, n_variants, phenotypes, f"{folder}/sumstats",
-        _context(cohort, genotype_settings, settings, flow),
+        _context(cohort, genotype_settings, settings, flow, model),
     )  # fmt: skip
     lambdas, chi_squared = inflation(associations)
     return {
@@ -269,6 +277,7 @@ def associate_variants(
         "mean_chi2": group_means(chi_squared, cohort.groups),
         "sumstats": len(files),
         "engine": settings.engine_used,
+        MODEL: model,
         "notes": notes,
     }
 
@@ -280,7 +289,11 @@ def _flow_of(spark: SparkSession, folder: str) -> list[dict[str, Any]]:
 
 
 def _context(
-    cohort: Cohort, genotype_settings: Genotypes, settings: Gwas, flow: list[dict[str, Any]]
+    cohort: Cohort,
+    genotype_settings: Genotypes,
+    settings: Gwas,
+    flow: list[dict[str, Any]],
+    model: str | None,
 ) -> Context:
     """What the sidecars of the summary statistics tell of the study."""
     notes = [in_words(flow)]
@@ -288,6 +301,7 @@ def _context(
         notes.insert(
             0, "Samples and participants were paired at random: there is no association to find."
         )
+    latents = [name for key in ("vae", "pca") for name in cohort.groups.get(key, [])]
     return Context(
         genotype_settings.reference_genome,
         list(cohort.terms.columns),
@@ -295,6 +309,7 @@ def _context(
         settings.engine_used,
         settings.null_model == "whole_genome",
         " ".join(notes),
+        dict.fromkeys(latents, model) if model else {},
     )
 
 

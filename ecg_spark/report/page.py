@@ -3,17 +3,15 @@
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import fsspec
-import jinja2
 
-from ecg_spark.display import number
 from ecg_spark.report import findings, flow, loci, polygenic, rare, sections
 from ecg_spark.report.comparison import read_planted
 from ecg_spark.report.figures import picture_in
+from ecg_spark.report.rendering import render
 from ecg_spark.report.sections import Material, Section
 from ecg_spark.results import FIGURES
 from ecg_spark.store import Publication, write_whole
@@ -63,7 +61,7 @@ def build(material: Material) -> tuple[str, dict[str, str], dict[str, Any]]:
     for part in parts:
         context |= {**part, "figures": context["figures"] | part["figures"]}
     pictures = {name: uri for name, uri in context["figures"].items() if uri}
-    return _render(context | _frame(material, context)), pictures, summary
+    return render("template.html", context | _frame(material, context)), pictures, summary
 
 
 def _genetics(material: Material) -> tuple[list[Section], dict[str, Any]]:
@@ -124,15 +122,6 @@ def _frame(material: Material, context: dict[str, Any]) -> dict[str, Any]:
         ],
         "settings": [*model, *_settings(study)],
     }
-
-
-def _render(context: dict[str, Any]) -> str:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["number"] = number
-    text = files("ecg_spark.report").joinpath("template.html").read_text(encoding="utf-8")
-    return environment.from_string(text).render(context)
 
 
 def _moment(published_at: str) -> str:

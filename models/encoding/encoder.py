@@ -45,15 +45,16 @@ class Encoder:
         return self.folds[0].n_active
 
     @property
-    def digest(self) -> str:
-        """What tells this model from every other: the SHA-256 of its networks' weights."""
-        each = (hashlib.sha256(fold.weights).digest() for fold in self.folds)
-        return hashlib.sha256(b"".join(each)).hexdigest()
-
-    @property
     def kl(self) -> list[float]:
         """Mean KL of each active latent of the first network, in nats, falling."""
         return self.folds[0].kl
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all networks' weights, factors and components: what tells that latents of two
+        cohorts are the same, as no name or version of a model does."""
+        each = (hashlib.sha256(fold.weights).digest() for fold in self.folds)
+        return hashlib.sha256(b"".join(each)).hexdigest()
 
     def fold_of(self, hashes: Hashes) -> NDArray[np.int64]:
         """The fold of each participant, whose network has not seen them; 0 of a carried model."""

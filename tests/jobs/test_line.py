@@ -129,6 +129,19 @@ def test_mlflow_run_has_the_metrics_of_training_and_of_the_gwas(done, small_stud
             assert run.data.metrics[f"gwas/{figure}_{group}"] >= 0
 
 
+def test_the_sidecars_of_latents_name_the_model_that_encoded_them(done):
+    folder = Path(done.require("associations").path("sumstats"))
+    said = {
+        name: yaml.safe_load((folder / f"{name}.tsv.gz-meta.yaml").read_text())
+        for name in ("vae_00", "pca_00", "pr_ms")
+    }
+    digest = done.require("encode").summary["encoder_sha256"]
+    assert len(digest) == 64
+    assert done.require("associations").summary["encoder_sha256"] == digest
+    assert said["vae_00"]["encoder_sha256"] == said["pca_00"]["encoder_sha256"] == digest
+    assert "encoder_sha256" not in said["pr_ms"]
+
+
 def _validator():
     """The command gwas-ssf, which needs an environment of its own (it pins pandas 1)."""
     found = os.environ.get("GWAS_SSF") or shutil.which("gwas-ssf") or ".venv-ssf/bin/gwas-ssf"

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ecg_spark.display import number
 from ecg_spark.errors import UsageError
 from ecg_spark.report import write_report
 from ecg_spark.report.flow import joined
-from ecg_spark.report.page import number
 from ecg_spark.results import Figures
 from ecg_spark.store import Store
 from jobs.report import STEP as REPORT

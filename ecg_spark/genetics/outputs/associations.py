@@ -3,8 +3,8 @@
 Through Spark's rows the writing took longer than the tests.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import pyarrow as pa
@@ -43,18 +43,33 @@ def write_tests(
     writes it again.
     """
     number = partition_number()
+    is_empty = True
+    with part_files(folder, f"part-{of_set}-{number:05d}.parquet") as write:
+        for batch in tests:
+            write(_tables(batch))
+            is_empty = False
+    if not is_empty:
+        yield pa.record_batch([pa.array([number], pa.int32())], ["part"])
+
+
+@contextmanager
+def part_files(folder: str, name: str) -> Iterator[Callable[[Mapping[str, pa.Table]], None]]:
+    """A function that appends to tables by name, each a file of this name in a folder of its own.
+
+    The files bear their names once all is written.
+    """
     with ExitStack() as files:
         writers: dict[str, pq.ParquetWriter] = {}
-        for batch in tests:
-            for name, table in _tables(batch).items():
-                if name not in writers:
-                    path = f"{folder}/{name}/part-{of_set}-{number:05d}.parquet"
-                    file = files.enter_context(whole_file(path))
+
+        def write(tables: Mapping[str, pa.Table]) -> None:
+            for table_name, table in tables.items():
+                if table_name not in writers:
+                    file = files.enter_context(whole_file(f"{folder}/{table_name}/{name}"))
                     writer = pq.ParquetWriter(file, table.schema, compression="zstd")
-                    writers[name] = files.enter_context(writer)
-                writers[name].write_table(table)
-    if writers:
-        yield pa.record_batch([pa.array([number], pa.int32())], ["part"])
+                    writers[table_name] = files.enter_context(writer)
+                writers[table_name].write_table(table)
+
+        yield write
 
 
 def refuse_repeated(tests: DataFrame) -> None:

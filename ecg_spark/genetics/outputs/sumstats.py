@@ -10,7 +10,7 @@ them.
 import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -59,6 +59,13 @@ PIECE_TESTS = 1_000_000
 
 _NUMBERS = {contig: 1 + CHROMOSOMES.index(one) for contig, one in CONTIGS.items()}
 
+MODEL = "encoder_sha256"
+"""The key of a latent's sidecar that tells of which model it is: latents of two cohorts are the
+same only where it is the same. The standard has no word for it."""
+
+META = "meta"
+"""In place of an engine: the results of several cohorts combined."""
+
 _REALS = ("beta", "se", "af", "neg_log10_p", "t")
 
 _PIECES = "phenotype string, kind string, file string, start long, ends array<long>, n int"
@@ -77,10 +84,12 @@ class Context:
 
     genome_assembly: str
     covariates: Sequence[str]
-    min_maf: float
+    min_maf: float | None
     engine: str
     whole_genome: bool = False
     notes: str | None = None
+    models: Mapping[str, str] = field(default_factory=dict)
+    """Of latents, by phenotype, the digest of the model that they are of."""
 
 
 def export_sumstats(
@@ -288,7 +297,9 @@ def _metadata(
     name: str, checksum: str, phenotype: str, size: int, context: Context
 ) -> Mapping[str, object]:
     software = f"ecg-spark {version('ecg-spark')}, linear regression"
-    if context.engine == "hail":
+    if context.engine == META:
+        software = f"ecg-spark {version('ecg-spark')}, fixed-effects meta-analysis"
+    elif context.engine == "hail":
         software += f" by Hail {version('hail')} linear_regression_rows"
     if context.whole_genome:
         software += " of what whole-genome ridge regression without the chromosome leaves"
@@ -303,9 +314,10 @@ def _metadata(
         "file_type": "GWAS-SSF v1.0",
         "data_file_md5sum": checksum,
         "analysis_software": software,
-        "adjusted_covariates": list(context.covariates),
+        "adjusted_covariates": list(context.covariates) or None,
         "minor_allele_freq_lower_limit": context.min_maf,
         "is_harmonised": False,
         "is_sorted": True,
+        MODEL: context.models.get(phenotype),
     }
     return {key: value for key, value in content.items() if value is not None}

@@ -1,10 +1,10 @@
-"""p-values of t and F as -log10, in log space: none underflows to zero."""
+"""p-values of t, F, z and chi-squared as -log10, in log space: none underflows to zero."""
 
 import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betainc, betaln
+from scipy.special import betainc, betaln, gammaincc, gammaln, log_ndtr
 
 Reals = NDArray[np.float64]
 
@@ -38,6 +38,36 @@ def neg_log10_p_of_f(f: ArrayLike, df1: ArrayLike, df2: ArrayLike) -> Reals:
     small = tail < _TINY
     if small.any():
         found[small] = _by_series(a[small], b[small], ratio[small])
+    return np.maximum(found, 0.0)
+
+
+def neg_log10_p_of_z(z: ArrayLike) -> Reals:
+    """-log10 of the two-sided p-value of a standard normal deviate; NaN stays."""
+    tail = np.asarray(log_ndtr(-np.abs(np.asarray(z, float))))
+    return np.maximum(-(tail + math.log(2)) / math.log(10), 0.0)
+
+
+def neg_log10_p_of_chi2(x: ArrayLike, df: ArrayLike) -> Reals:
+    """-log10 of the upper tail of chi-squared with `df` degrees of freedom; NaN stays.
+
+    The tail is the regularised incomplete gamma function Q(df / 2, x / 2) (Abramowitz and Stegun
+    26.4.19), below the smallest number by its asymptotic series
+    Γ(a, y) = y^(a - 1) e^-y Σ (a - 1)…(a - k) / yᵏ (NIST 8.11.2), where `df` is far below `x`.
+    """
+    x, df = np.broadcast_arrays(np.asarray(x, float), np.asarray(df, float))
+    a, y = df / 2, x / 2
+    tail = np.asarray(gammaincc(a, y))
+    with np.errstate(divide="ignore"):
+        found = np.asarray(-np.log10(tail))
+    small = tail < _TINY
+    if small.any():
+        a, y = a[small], y[small]
+        total, term = np.ones_like(y), np.ones_like(y)
+        for k in range(1, 40):
+            term = term * (a - k) / y
+            total += term
+        log_p = (a - 1) * np.log(y) - y - gammaln(a) + np.log(total)
+        found[small] = -log_p / math.log(10)
     return np.maximum(found, 0.0)
 
 

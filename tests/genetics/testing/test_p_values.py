@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecg_spark.genetics.testing.p_values import neg_log10_p_of_f, neg_log10_p_of_t
+from ecg_spark.genetics.testing.p_values import (
+    neg_log10_p_of_chi2,
+    neg_log10_p_of_f,
+    neg_log10_p_of_t,
+    neg_log10_p_of_z,
+)
 
 
 def _exact(f, df1, df2):
@@ -47,3 +52,20 @@ def test_the_tails_of_t_agree_with_mpmath(t, df):
 
 def test_a_missing_statistic_has_no_p():
     assert np.isnan(neg_log10_p_of_t([np.nan, 1.0], 10)).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("z", [0.0, 1.0, -5.0, 60.0])
+def test_the_tails_of_z_do_not_underflow(z):
+    with mpmath.workdps(60):
+        expected = float(-mpmath.log10(mpmath.erfc(abs(mpmath.mpf(z)) / mpmath.sqrt(2))))
+    assert float(neg_log10_p_of_z(z)) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("x", "df"), [(0.0, 1), (3.0, 1), (200.0, 2), (1_400.0, 3), (5_000.0, 49), (20_000.0, 1)]
+)
+def test_the_tail_of_chi_squared_does_not_underflow(x, df):
+    with mpmath.workdps(60):
+        tail = mpmath.gammainc(mpmath.mpf(df) / 2, mpmath.mpf(x) / 2, regularized=True)
+        expected = float(-mpmath.log10(tail))
+    assert float(neg_log10_p_of_chi2(x, df)) == pytest.approx(expected, rel=1e-9, abs=1e-12)

@@ -1,0 +1,88 @@
+"""The tables that a meta-analysis and a replication publish."""
+
+from pyspark.sql.types import ArrayType, BooleanType, StructField, StructType
+
+from ecg_spark.tables import ASSOCIATIONS, REAL, TEXT, VARIANT, VARIANT_COLUMNS, WHOLE, Table
+from ecg_spark.tables import schema as columns
+
+META_ASSOCIATIONS = Table(
+    "associations",
+    ASSOCIATIONS.key,
+    columns(
+        **VARIANT_COLUMNS,
+        phenotype=TEXT,
+        beta=REAL,
+        se=REAL,
+        neg_log10_p=REAL,
+        n=WHOLE,  # over the cohorts that have a result
+        af=(REAL, None),  # the mean of the cohorts' by their n
+        cohorts=WHOLE,
+        direction=TEXT,  # a sign a cohort, in their order: + - 0, ? where it has no result
+        q=(REAL, None),  # Cochran's; null with one cohort, as the next two
+        i2_percent=(REAL, None),
+        het_neg_log10_p=(REAL, None),
+    ),
+)
+"""A variant and phenotype over all cohorts."""
+
+_KINDS = {
+    field.name: field.dataType
+    for field in META_ASSOCIATIONS.schema
+    if field.name not in VARIANT_COLUMNS
+} | {"t": REAL}  # z, by the name that an engine's tests have
+META_RESULT = list(_KINDS)
+META_TESTS = columns(
+    **VARIANT_COLUMNS,
+    results=ArrayType(StructType([StructField(name, kind) for name, kind in _KINDS.items()])),
+)
+"""The same, a row a variant and a result a phenotype, null in it where no cohort has one: what the
+summary statistics are written from."""
+
+META_LOCI = Table(
+    "loci",
+    ("method", *VARIANT),
+    columns(
+        method=TEXT,  # vae, pca, traits
+        **VARIANT_COLUMNS,  # of the lead variant
+        start=WHOLE,  # of the variants in it, bp, inclusive
+        end=WHOLE,
+        phenotype=TEXT,
+        beta=REAL,
+        se=REAL,
+        neg_log10_p=REAL,
+        n=WHOLE,
+        af=(REAL, None),
+        cohorts=WHOLE,
+        direction=TEXT,
+        i2_percent=(REAL, None),
+        het_neg_log10_p=(REAL, None),
+        phenotypes=ArrayType(TEXT, False),
+        n_variants=WHOLE,
+    ),
+)
+"""A locus of the meta-analysis by distance, with its lead variant."""
+
+REPLICATION = Table(
+    "replication",
+    ("method", *VARIANT),
+    columns(
+        method=TEXT,
+        **VARIANT_COLUMNS,  # of the lead variant
+        phenotype=TEXT,
+        beta=(REAL, None),  # here; null for an omnibus test, as in the loci
+        se=(REAL, None),
+        neg_log10_p=REAL,
+        n=WHOLE,
+        outcome=TEXT,  # replicated, not replicated, or why it could not be tested there
+        beta_there=(REAL, None),
+        se_there=(REAL, None),
+        z_there=(REAL, None),  # positive: the direction found here
+        neg_log10_p_there=(REAL, None),
+        n_there=(WHOLE, None),
+        af_there=(REAL, None),
+        same_sign=(BooleanType(), None),
+        power=(REAL, None),  # were the effect here the true one
+        power_shrunk=(REAL, None),  # with that effect corrected for having been selected
+    ),
+)
+"""A locus of a study, sought in another cohort."""
