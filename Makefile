@@ -2,7 +2,7 @@
 # .venv, at the versions of requirements.lock, the first time and not again.
 #
 #   make demo PARTICIPANTS=500 VARIANTS=5000 SEED=2    a smaller biobank, another seed
-#   make consortium PARTICIPANTS=300                   the same of its three cohorts
+#   make consortium PARTICIPANTS=300 VARIANTS=3000     smaller cohorts
 #   make demo GPU=1                                    PyTorch's CUDA build instead of the CPU's
 #   make test ARGS="tests/ecg/test_beats.py -x"        a part of the tests, in one process
 #   make test WORKERS=1                                where memory is short (two take 12 GB)

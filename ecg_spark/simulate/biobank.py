@@ -4,7 +4,7 @@
     OUT/manifest.csv                uri (below ecg/), participant_id, acquired_at
     OUT/participants.csv            participant_id, age (years), sex (1 male, 0 female), bmi (kg/m²)
     OUT/genotypes.bed .bim .fam     PLINK 1, A1 = ALT, GRCh38 with contigs chr1 to chr22
-    OUT/genotypes.bgen .sample      the same as 8-bit BGEN 1.2
+    OUT/genotypes.bgen .sample      the same as 8-bit BGEN 1.2; a cohort may lack genotypes
     OUT/truth_parameters.parquet/   participant_id, population, each parameter and its score
     OUT/truth.json                  everything that was planted; written last
 
