@@ -2,6 +2,7 @@
 # .venv, at the versions of requirements.lock, the first time and not again.
 #
 #   make demo PARTICIPANTS=500 VARIANTS=5000 SEED=2    a smaller biobank, another seed
+#   make consortium PARTICIPANTS=300 VARIANTS=3000     smaller cohorts
 #   make demo GPU=1                                    PyTorch's CUDA build instead of the CPU's
 #   make test ARGS="tests/ecg/test_beats.py -x"        a part of the tests, in one process
 #   make test WORKERS=1                                where memory is short (two take 12 GB)
@@ -9,7 +10,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint coverage chaos bench cluster lock clean
+.PHONY: help setup demo consortium test check lint coverage chaos bench cluster lock clean
 
 PARTICIPANTS ?= 2000
 VARIANTS ?= 20000
@@ -25,7 +26,7 @@ export GPU PYTHON
 BIN := .venv/bin
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install the environment into .venv, if that is not done yet
 	@infra/setup.sh main
@@ -33,6 +34,19 @@ setup: ## install the environment into .venv, if that is not done yet
 demo: setup ## simulate a biobank and run every step of a study on it, up to the report
 	$(BIN)/ecg-spark simulate --participants $(PARTICIPANTS) --variants $(VARIANTS) --seed $(SEED) --out $(OUT)/biobank
 	$(BIN)/ecg-spark run $(OUT)/biobank/study.yaml
+
+consortium: PARTICIPANTS = 1000
+consortium: VARIANTS = 5000
+consortium: OUT = out/consortium
+consortium: setup ## simulate a hospital and two biobanks; its model in both, their loci, all in one report
+	$(BIN)/ecg-spark simulate --consortium --participants $(PARTICIPANTS) --variants $(VARIANTS) --seed $(SEED) --out $(OUT)
+	$(BIN)/ecg-spark run $(OUT)/hospital/study.yaml
+	test -e $(OUT)/model || $(BIN)/ecg-spark model export $(OUT)/hospital/study.yaml --to $(OUT)/model
+	$(BIN)/ecg-spark run $(OUT)/first/study.yaml
+	$(BIN)/ecg-spark run $(OUT)/second/study.yaml
+	$(BIN)/ecg-spark replicate $(OUT)/first/study.yaml --in $(OUT)/second/study.yaml
+	$(BIN)/ecg-spark replicate $(OUT)/second/study.yaml --in $(OUT)/first/study.yaml
+	$(BIN)/ecg-spark meta $(OUT)/first/study.yaml $(OUT)/second/study.yaml --out $(OUT)/meta
 
 test: setup ## run the tests
 	@infra/setup.sh gwas-ssf

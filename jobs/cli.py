@@ -8,8 +8,7 @@ from pathlib import Path
 from ecg_spark.errors import UsageError
 from ecg_spark.locations import resolve
 from ecg_spark.study import load_study, study_template
-from jobs import meta, replicate
-from jobs.simulate import add_options, simulate
+from jobs import meta, replicate, simulate
 from jobs.status import clean, status_lines
 from jobs.step import GROUPS, STEPS, guarded, print_line, print_steps, steps_named, steps_of
 
@@ -33,8 +32,8 @@ def _parser() -> argparse.ArgumentParser:
     init.set_defaults(action=_init)
 
     biobank = commands.add_parser("simulate", help="write a simulated biobank, planted truth")
-    add_options(biobank)
-    biobank.set_defaults(action=_simulate)
+    simulate.add_options(biobank)
+    biobank.set_defaults(action=simulate.run)
 
     run = commands.add_parser("run", help="run every step of the study that is not published yet")
     run.set_defaults(action=_run, steps=None)
@@ -85,11 +84,6 @@ def _init(options: argparse.Namespace) -> None:
         options.study.unlink()
         raise
     print(f"Wrote {options.study}: set its paths, then 'ecg-spark run {options.study}'.")
-
-
-def _simulate(options: argparse.Namespace) -> None:
-    sizes = options.participants, options.variants, options.seed
-    print_line(simulate(options.out, *sizes, options.hearts))
 
 
 def _sweep(options: argparse.Namespace) -> None:

@@ -1,25 +1,26 @@
-"""spark-submit jobs/simulate.py --participants N --variants M --out DIR [--hearts FOLDER]."""
+"""spark-submit jobs/simulate.py --participants N --variants M --out DIR: simulated cohorts."""
 
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 from ecg_spark.session import spark_session
-from ecg_spark.simulate import simulate_biobank
-from jobs.step import guarded, print_line
+from ecg_spark.simulate import simulate_biobank, simulate_consortium
+from jobs.step import Summary, guarded, print_line
 
-STUDY = """\
-# The study of a simulated biobank; 'ecg-spark init' writes a study file with every key explained.
+RECORDINGS = """\
+# The study of a simulated {kind}; 'ecg-spark init' writes a study file with every key explained.
 
-name: simulated-{seed}
+name: {name}
 output: results
 seed: {seed}
 
 ecg:
   path: ecg
   manifest: {{path: manifest.csv}}
+"""
 
+PEOPLE = """
 participants:
   path: participants.csv
   covariates: [age, sex, bmi]
@@ -30,18 +31,60 @@ genotypes:
 truth: truth.json
 """
 
+CARRIED = """
+model:
+  source: ../model  # of the hospital: ecg-spark model export
+
+gwas:
+  engine: blocks
+"""
+
 
 def simulate(
     out: Path, participants: int, variants: int, seed: int, hearts: Path | None = None
-) -> dict[str, Any]:
+) -> Summary:
     """Write a simulated biobank and its study file into `out`; done already, it stays."""
     spark = spark_session("ecg-spark simulate")
-    size = {"participants": participants, "variants": variants}
-    summary = simulate_biobank(spark, out, **size, seed=seed, hearts=hearts)
-    study = out / "study.yaml"
+    summary = simulate_biobank(
+        spark, out, participants=participants, variants=variants, seed=seed, hearts=hearts
+    )
+    study = _write_study(out, "biobank", f"simulated-{seed}", seed, RECORDINGS + PEOPLE)
+    return {"step": "simulate", **summary, "study": study}
+
+
+def simulate_cohorts(out: Path, participants: int, variants: int, seed: int) -> Summary:
+    """Write the simulated cohorts of a consortium, each with its study file, into `out`.
+
+    The study files of the biobanks take the hospital's model from the folder `model` in `out`,
+    where it lies once it is exported.
+    """
+    spark = spark_session("ecg-spark simulate")
+    cohorts = simulate_consortium(
+        spark, out, participants=participants, variants=variants, seed=seed
+    )
+    for name, summary in cohorts.items():
+        is_biobank = (out / name / "genotypes.bed").exists()
+        kind = "biobank" if is_biobank else "archive"
+        content = RECORDINGS + (PEOPLE + CARRIED if is_biobank else "")
+        summary["study"] = _write_study(out / name, kind, f"simulated-{name}-{seed}", seed, content)
+    return {"step": "simulate", "cohorts": cohorts}
+
+
+def _write_study(folder: Path, kind: str, name: str, seed: int, content: str) -> str:
+    """Write a study file, unless there is one already; where it is."""
+    study = folder / "study.yaml"
     if not study.exists():
-        study.write_text(STUDY.format(seed=seed), encoding="utf-8")
-    return {"step": "simulate", **summary, "study": str(study)}
+        study.write_text(content.format(kind=kind, name=name, seed=seed), encoding="utf-8")
+    return str(study)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what the options say and print the summary."""
+    size = options.out, options.participants, options.variants, options.seed
+    if options.consortium:
+        print_line(simulate_cohorts(*size))
+    else:
+        print_line(simulate(*size, options.hearts))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="jobs/simulate.py", description=__doc__)
     add_options(parser)
     options = parser.parse_args(arguments)
-    return guarded(lambda: print_line(simulate(**vars(options))))
+    return guarded(lambda: run(options))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +101,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--variants", type=_positive, required=True)
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
     parser.add_argument("--seed", type=_positive, default=1)
-    parser.add_argument(
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--consortium",
+        action="store_true",
+        help="a hospital's archive and two biobanks, of so many participants each",
+    )
+    instead.add_argument(
         "--hearts", type=Path, help="a folder of recordings that serve as the participants' hearts"
     )
 

@@ -4,7 +4,7 @@
     OUT/manifest.csv                uri (below ecg/), participant_id, acquired_at
     OUT/participants.csv            participant_id, age (years), sex (1 male, 0 female), bmi (kg/m²)
     OUT/genotypes.bed .bim .fam     PLINK 1, A1 = ALT, GRCh38 with contigs chr1 to chr22
-    OUT/genotypes.bgen .sample      the same as 8-bit BGEN 1.2
+    OUT/genotypes.bgen .sample      the same as 8-bit BGEN 1.2; a cohort may lack genotypes
     OUT/truth_parameters.parquet/   participant_id, population, each parameter and its score
     OUT/truth.json                  everything that was planted; written last
 
@@ -29,7 +29,8 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from ecg_spark.errors import InfrastructureError, UsageError
-from ecg_spark.simulate.genome import FST, POPULATION_SHARES, Genome, make_genome
+from ecg_spark.simulate.cohort import BIOBANK, Cohort
+from ecg_spark.simulate.genome import FST, Genome, make_genome
 from ecg_spark.simulate.genotype_files import (
     BED_MAGIC,
     bed_rows,
@@ -54,6 +55,7 @@ from ecg_spark.simulate.people import (
     participant_id,
     people_of_chunk,
     plant,
+    planted_in,
 )
 from ecg_spark.simulate.recorded import CHANGES
 from ecg_spark.simulate.visits import (
@@ -68,9 +70,11 @@ from ecg_spark.store import fingerprint
 MIN_VARIANTS = 200
 _BLOCKS_PER_TASK = 8
 _PARTS = "_parts"
-_HEADERS = {
+_TABLES = {
     "participants.csv": b"participant_id,age,sex,bmi\n",
     "manifest.csv": b"uri,participant_id,acquired_at\n",
+}
+_SAMPLES = {
     "genotypes.fam": b"",
     "genotypes.sample": b"ID_1 ID_2 missing\n0 0 0\n",
 }
@@ -100,6 +104,7 @@ class _Biobank:
     defects: dict[int, Defect]
     participants: int
     hearts: Path | None
+    cohort: Cohort
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -114,10 +119,12 @@ def simulate_biobank(
     variants: int,
     seed: int,
     hearts: Path | None = None,
+    cohort: Cohort = BIOBANK,
 ) -> dict[str, Any]:
     """Write a biobank of so many participants and variants into the folder `out`.
 
     `hearts` is a folder of recordings that are the participants' hearts; without it they are drawn.
+    `cohort` says who the participants are; of one without genotypes none are written.
     Returns the counts. A folder that already holds this very biobank is left as it is; an
     unfinished one is made again. Raises `UsageError` for too few participants, variants or hearts
     and for a folder that holds anything else.
@@ -127,17 +134,20 @@ def simulate_biobank(
             f"A simulated biobank needs at least 1 participant and {MIN_VARIANTS} variants."
         )
     settings: dict[str, Any] = {"participants": participants, "variants": variants, "seed": seed}
+    if cohort.name:
+        settings["cohort"] = cohort.name
     files, owners = ([], []) if hearts is None else recordings_in(hearts)
     if hearts is not None:
         settings["hearts"] = fingerprint(files, owners)
     if _claim(out, settings):
         return _summary(json.loads((out / "truth.json").read_text(encoding="utf-8")))
-    genome = make_genome(seed, variants)
-    if hearts is None:
-        biobank = _Biobank(out, genome, plant(genome), choose_defects(seed, participants),
-                           participants, None)  # fmt: skip
-    else:
-        biobank = _Biobank(out, genome, plant(genome, CHANGES), {}, participants, hearts)
+    reference = make_genome(seed, variants)
+    genome = reference.in_people(cohort.people_seed(seed), cohort.population_shares)
+    planted = plant(reference, PARAMETERS if hearts is None else CHANGES)
+    planted = planted_in(genome, reference, planted)
+    defects = choose_defects(genome.seed, participants) if hearts is None else {}
+    biobank = _Biobank(out, genome, planted, defects, participants, hearts, cohort)
+    if hearts is not None:
         _choose_hearts(spark, biobank, files, owners)
 
     def people_task(chunk: int) -> dict[str, Any]:
@@ -147,14 +157,14 @@ def simulate_biobank(
         return _write_blocks(out, genome, task, participants)
 
     chunks = _run_tasks(spark, n_chunks(participants), people_task)
-    n_genotype_tasks = -(-genome.n_blocks // _BLOCKS_PER_TASK)
-    _run_tasks(spark, n_genotype_tasks, genotype_task)
-
-    for name, header in _HEADERS.items():
+    for name, header in (_TABLES | (_SAMPLES if cohort.has_genotypes else {})).items():
         _join(out, name, header, n_chunks(participants))
-    heads = {"bed": BED_MAGIC, "bim": b"", "bgen": bgen_header(variants, participants)}
-    for suffix, head in heads.items():
-        _join(out, f"genotypes.{suffix}", head, n_genotype_tasks)
+    if cohort.has_genotypes:
+        n_genotype_tasks = -(-genome.n_blocks // _BLOCKS_PER_TASK)
+        _run_tasks(spark, n_genotype_tasks, genotype_task)
+        heads = {"bed": BED_MAGIC, "bim": b"", "bgen": bgen_header(variants, participants)}
+        for suffix, head in heads.items():
+            _join(out, f"genotypes.{suffix}", head, n_genotype_tasks)
     shutil.rmtree(out / _PARTS)
     truth = _truth(biobank, settings, chunks)
     _write(out / "truth.json", json.dumps(truth, indent=1).encode())
@@ -255,13 +265,13 @@ def _write_blocks(out: Path, genome: Genome, task: int, participants: int) -> di
 def _write_chunk(biobank: _Biobank, chunk: int) -> dict[str, Any]:
     """Write everything of a chunk's participants; returns what the truth file counts."""
     out, genome, participants = biobank.out, biobank.genome, biobank.participants
-    people = people_of_chunk(genome, biobank.planted, chunk, biobank.parameters)
+    people = people_of_chunk(genome, biobank.planted, chunk, biobank.parameters, biobank.cohort)
     n = min(CHUNK, participants - chunk * CHUNK)
     ids = [participant_id(genome.seed, int(index)) for index in people.index[:n]]
     hearts: list[list[str]] = []
     if biobank.hearts is not None:
         hearts = json.loads(_part(out, _HEARTS, chunk).read_bytes())
-    rows: dict[str, list[str]] = {name: [] for name in _HEADERS}
+    rows: dict[str, list[str]] = {name: [] for name in (*_TABLES, *_SAMPLES)}
     formats: dict[str, int] = {}
     faulty: list[dict[str, str]] = []
     fibrillating = ventricular = 0
@@ -290,7 +300,7 @@ def _write_chunk(biobank: _Biobank, chunk: int) -> dict[str, Any]:
     for name, lines in rows.items():
         _write(_part(out, name, chunk), "".join(lines).encode())
     _write_parameters(out, people, ids, chunk)
-    family = families(genome.seed, chunk)
+    family = families(genome.seed, chunk, genome.population_shares)
     return {
         "formats": formats,
         "corrupt": faulty,
@@ -359,7 +369,7 @@ def _truth(
             ),
         },
         "populations": {
-            "shares": POPULATION_SHARES,
+            "shares": genome.population_shares,
             "fst": FST,
             "participants": np.sum([chunk["population"] for chunk in chunks], axis=0).tolist(),
         },

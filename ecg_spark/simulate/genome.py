@@ -4,7 +4,7 @@ Everything here follows from the seed and the number of variants alone, so that 
 make it again instead of receiving it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -57,7 +57,8 @@ class Genome:
     bounds the blocks; `frequency` [2, M] of ALT in each population; `linkage` [M] the correlation
     of the latent Gaussian with the variant before, 0 at the start of a block. `missing` and
     `lost_heterozygotes` [M] are the shares of calls that are missing, and of heterozygotes that
-    are called homozygous.
+    are called homozygous. From `seed` follow the people who carry the variants, of whom
+    `population_shares` are the parts that are of each population.
     """
 
     seed: int
@@ -70,6 +71,11 @@ class Genome:
     linkage: NDArray[np.float64]
     missing: NDArray[np.float64]
     lost_heterozygotes: NDArray[np.float64]
+    population_shares: tuple[float, float] = POPULATION_SHARES
+
+    def in_people(self, seed: int, population_shares: tuple[float, float]) -> "Genome":
+        """The same variants in other people, and in other parts of the two populations."""
+        return replace(self, seed=seed, population_shares=population_shares)
 
     @property
     def n_variants(self) -> int:
@@ -91,11 +97,11 @@ class Genome:
 
     def mean_frequency(self, variant: int) -> float:
         """ALT frequency over both populations."""
-        return float(np.dot(POPULATION_SHARES, self.frequency[:, variant]))
+        return float(np.dot(self.population_shares, self.frequency[:, variant]))
 
     def dosage_variance(self, variant: int) -> float:
         """Variance of the ALT count over both populations: within them plus between them."""
-        p, share = self.frequency[:, variant], np.array(POPULATION_SHARES)
+        p, share = self.frequency[:, variant], np.array(self.population_shares)
         within = share @ (2 * p * (1 - p))
         return float(within + share @ (2 * p - 2 * self.mean_frequency(variant)) ** 2)
 

@@ -55,7 +55,9 @@ class Families:
 
 
 @lru_cache(maxsize=4096)
-def families(seed: int, chunk: int) -> Families:
+def families(
+    seed: int, chunk: int, population_shares: tuple[float, float] = POPULATION_SHARES
+) -> Families:
     """Draw the families of a chunk: 3 % of people are in a pair of siblings or parent and child."""
     rng = stream(seed, Stream.FAMILIES, chunk)
     first = np.arange(0, CHUNK, 2)
@@ -75,14 +77,14 @@ def families(seed: int, chunk: int) -> Families:
     parents = np.concatenate(
         [np.repeat(couples, 2, axis=0), np.stack([own[related[:, 0]], partners], axis=1)]
     )
-    population = rng.choice(len(POPULATION_SHARES), n_founders, p=POPULATION_SHARES)
+    population = rng.choice(len(population_shares), n_founders, p=population_shares)
     population[parents[:, 1]] = population[parents[:, 0]]
     return Families(population, own, children, parents, siblings, related)
 
 
 def true_dosages(genome: Genome, block: int, chunk: int) -> NDArray[np.int8]:
     """ALT counts of a chunk's participants in a block, without typing errors, [m, 128]."""
-    family = families(genome.seed, chunk)
+    family = families(genome.seed, chunk, genome.population_shares)
     rng = stream(genome.seed, Stream.FOUNDERS, block, chunk)
     factor = genome.block_factor(block)
     latent = factor @ rng.standard_normal(

@@ -1,11 +1,12 @@
 """The simulated participants: what genes, age, sex, body mass and ancestry make of their hearts."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_spark.simulate.genome import POPULATION_SHARES, Genome, Stream, stream
+from ecg_spark.simulate.cohort import AGE_MEAN, AGE_SD, BIOBANK, Cohort
+from ecg_spark.simulate.genome import Genome, Stream, stream
 from ecg_spark.simulate.genotypes import CHUNK, families, true_dosages
 from ecg_spark.simulate.heart import PARAMETERS, Hearts, Parameter, hearts_from_scores
 from ecg_spark.simulate.recorded import CHANGES
@@ -14,7 +15,6 @@ _MAIN_SHARE = (0.055, 0.085)  # of a parameter's variance, explained by its main
 _MINOR_SHARE = (0.01, 0.03)
 _MINOR_PER_PARAMETER = 2
 _MIN_PLANTED_MAF = 0.10
-_AGE_MEAN, _AGE_SD, _AGE_RANGE = 57.0, 8.0, (40, 75)
 _BMI_MEDIAN, _BMI_LOG_SD = 26.8, 0.16
 _FIRST_ID, _IDS, _ID_STEP = 1_000_000, 9_000_000, 3_628_273
 
@@ -50,6 +50,7 @@ class People:
     dosages: NDArray[np.int8]
     fibrillation: NDArray[np.bool_]
     parameters: tuple[Parameter, ...]
+    cohort: Cohort
 
     @property
     def hearts(self) -> Hearts:
@@ -78,6 +79,21 @@ def plant(genome: Genome, parameters: tuple[Parameter, ...] = PARAMETERS) -> lis
     return sorted(planted, key=lambda one: one.variant)
 
 
+def planted_in(people: Genome, reference: Genome, planted: list[Planted]) -> list[Planted]:
+    """Variants planted by `plant(reference)`, with the variance that they explain in other people.
+
+    `people` are the same variants in those people; the effects stay what they are.
+    """
+    return [
+        replace(
+            one,
+            variance_explained=one.variance_explained
+            * (people.dosage_variance(one.variant) / reference.dosage_variance(one.variant)),
+        )
+        for one in planted
+    ]
+
+
 def _middle_variants(genome: Genome) -> list[int | None]:
     """Of each block the most central variant fit to be planted, None where there is none."""
     minor = np.minimum(genome.frequency, 1 - genome.frequency).min(axis=0)
@@ -97,25 +113,29 @@ def people_of_chunk(
     planted: list[Planted],
     chunk: int,
     parameters: tuple[Parameter, ...] = PARAMETERS,
+    cohort: Cohort = BIOBANK,
 ) -> People:
     """The participants of a chunk, from their covariates to the scores of their hearts.
 
     A score is the sum of planted variants, age, sex, BMI, ancestry and chance, which makes up
-    what is missing to a variance of 1. Of `CHANGES` it has no part of chance: there the recorded
-    hearts differ as they do.
+    what is missing to a variance of 1; the cohort's shift is added. Of `CHANGES` it has no part of
+    chance: there the recorded hearts differ as they do.
     """
     rng = stream(genome.seed, Stream.PEOPLE, chunk)
-    population = families(genome.seed, chunk).participant_population
-    age = np.clip(np.rint(rng.normal(_AGE_MEAN, _AGE_SD, CHUNK)), *_AGE_RANGE).astype(int)
+    population = families(genome.seed, chunk, genome.population_shares).participant_population
+    drawn = rng.normal(cohort.age_mean, cohort.age_sd, CHUNK)
+    age = np.clip(np.rint(drawn), *cohort.age_range).astype(int)
     sex = rng.integers(0, 2, CHUNK)
     bmi_score = rng.standard_normal(CHUNK)
     chance = rng.standard_normal((CHUNK, len(parameters)))
     if parameters is CHANGES:
         chance[:] = 0
-    fibrillation = rng.random(CHUNK) < 0.012 * np.exp((age - _AGE_MEAN) / 8) * (1 + 0.4 * sex)
+    fibrillation = rng.random(CHUNK) < 0.012 * np.exp((age - AGE_MEAN) / 8) * (1 + 0.4 * sex)
     dosages = planted_dosages(genome, planted, chunk)
-    age_score = (age - _AGE_MEAN) / _AGE_SD
-    covariates = np.stack([age_score, sex - 0.5, bmi_score, population - POPULATION_SHARES[1]])
+    age_score = (age - AGE_MEAN) / AGE_SD
+    second = genome.population_shares[1]
+    covariates = np.stack([age_score, sex - 0.5, bmi_score, population - second])
+    spread = np.array([(cohort.age_sd / AGE_SD) ** 2, 0.25, 1.0, second * (1 - second)])
     scores = np.empty((CHUNK, len(parameters)))
     for k, parameter in enumerate(parameters):
         effects = np.array([parameter.age, parameter.sex, parameter.bmi, parameter.ancestry])
@@ -124,9 +144,9 @@ def people_of_chunk(
             planted[j].beta * (dosages[:, j] - 2 * genome.mean_frequency(planted[j].variant))
             for j in acting
         )
-        spread = np.array([1.0, 0.25, 1.0, POPULATION_SHARES[0] * POPULATION_SHARES[1]])
         explained = sum(planted[j].variance_explained for j in acting) + effects**2 @ spread
         scores[:, k] = effects @ covariates + genes + np.sqrt(1 - explained) * chance[:, k]
+        scores[:, k] += cohort.shifts.get(parameter.name, 0.0)
     return People(
         index=chunk * CHUNK + np.arange(CHUNK),
         age=age,
@@ -137,6 +157,7 @@ def people_of_chunk(
         dosages=dosages,
         fibrillation=fibrillation,
         parameters=parameters,
+        cohort=cohort,
     )
 
 

@@ -11,6 +11,9 @@ RATE_HZ = 500.0
 SECONDS = 10.0
 SAMPLES = int(RATE_HZ * SECONDS)
 
+ECTOPY_SHARE = 0.10
+"""Of the strips of a biobank's people in sinus rhythm: those with premature beats."""
+
 _BEFORE_R_S, _AFTER_R_S = 0.42, 0.78
 _MARGIN_S = 2.0  # beats outside of the strip whose P or T reaches into it
 
@@ -57,9 +60,15 @@ def session_heart(rng: np.random.Generator, heart: Hearts) -> Hearts:
     return day
 
 
-def draw_rhythm(rng: np.random.Generator, heart_rate: float, fibrillation: bool) -> Rhythm:
-    """Beat times of a strip: sinus rhythm with its variability and rare ectopy, or fibrillation.
+def draw_rhythm(
+    rng: np.random.Generator,
+    heart_rate: float,
+    fibrillation: bool,
+    ectopy: float = ECTOPY_SHARE,
+) -> Rhythm:
+    """Beat times of a strip: sinus rhythm with its variability, or fibrillation.
 
+    `heart_rate` is in beats a minute, `ectopy` the chance of premature beats in sinus rhythm.
     In sinus rhythm RR follows the breath and a slower wave (Task Force, Circulation 1996;
     93:1043); in atrial fibrillation successive RR intervals are independent.
     """
@@ -79,16 +88,18 @@ def draw_rhythm(rng: np.random.Generator, heart_rate: float, fibrillation: bool)
             + slow * np.sin(2 * np.pi * 0.1 * when + phases[1])
             + rng.normal(0, 0.006, n)
         )
-        ventricular = _add_ectopy(rng, rr)
+        ventricular = _add_ectopy(rng, rr, ectopy)
     r_s = np.cumsum(rr) - _MARGIN_S - rng.uniform(0, mean_rr)
     near = (r_s > -_AFTER_R_S) & (r_s < SECONDS + _BEFORE_R_S)
     return Rhythm(r_s[near], rr[near], ventricular[near], fibrillation, breaths_hz)
 
 
-def _add_ectopy(rng: np.random.Generator, rr: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _add_ectopy(
+    rng: np.random.Generator, rr: NDArray[np.float64], share: float
+) -> NDArray[np.bool_]:
     """Make few beats premature, in place; returns which of them are ventricular."""
     ventricular = np.zeros(rr.size, dtype=bool)
-    kind = rng.choice(["none", "ventricular", "atrial"], p=[0.90, 0.06, 0.04])
+    kind = rng.choice(["none", "ventricular", "atrial"], p=[1 - share, 0.6 * share, 0.4 * share])
     if kind == "none":
         return ventricular
     inside = np.flatnonzero((np.cumsum(rr) > _MARGIN_S + 1) & (np.cumsum(rr) < SECONDS + 1))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ecg_spark.ecg import average_beat, read_recording
 from ecg_spark.ecg.filtering import resample
 from ecg_spark.ecg.recording import INDEPENDENT_LEADS, INDEPENDENT_ROWS, Reason
-from ecg_spark.simulate.files import CARDIOSOFT, FORMATS, NO_VALUE, FileFormat, Files, Visit
+from ecg_spark.simulate.files import FORMATS, NO_VALUE, FileFormat, Files, Visit
 from ecg_spark.simulate.genome import Stream, stream
 from ecg_spark.simulate.heart import Hearts, qt_ms
 from ecg_spark.simulate.noise import noise_mv
@@ -149,14 +149,16 @@ def _record(
     defect: Defect | None,
     seed: int,
 ) -> Iterator[Recorded]:
-    file_format = FORMATS[rng.integers(len(FORMATS))]
+    cohort = people.cohort
+    file_format = cohort.formats[rng.integers(len(cohort.formats))]
     if defect is Defect.NOT_XML:
-        file_format = CARDIOSOFT
+        file_format = cohort.formats[0]
     day = session_heart(rng, heart)
     # Swapped arms are told by an upside-down P wave, so that one is recorded in sinus rhythm.
     fibrillation = bool(people.fibrillation[row]) and defect is not Defect.SWAPPED_ARMS
-    rhythm = draw_rhythm(rng, float(day["heart_rate"][0]), fibrillation)
-    signal = strip_mv(rng, day, rhythm) + noise_mv(rng, SAMPLES, rhythm.breaths_hz)
+    rhythm = draw_rhythm(rng, float(day["heart_rate"][0]), fibrillation, cohort.ectopy)
+    signal = strip_mv(rng, day, rhythm)
+    signal = signal + cohort.noise * noise_mv(rng, SAMPLES, rhythm.breaths_hz)
     if defect is Defect.SWAPPED_ARMS:
         signal[:2] = -signal[0], signal[1] - signal[0]
     if defect is Defect.FLAT_LEAD:

@@ -68,7 +68,7 @@ def test_make_lists_its_commands():
     answer = make()
     assert answer.returncode == 0
     assert re.findall(r"^make (\w+)", answer.stdout, re.M) == [
-        *("help", "setup", "demo", "test", "check", "lint"),
+        *("help", "setup", "demo", "consortium", "test", "check", "lint"),
         *("coverage", "chaos", "bench", "cluster", "lock", "clean"),
     ]
 
@@ -77,6 +77,13 @@ def test_make_demo_takes_its_size_from_its_variables():
     answer = make("-n", "demo", "PARTICIPANTS=7", "VARIANTS=11", "SEED=3", "OUT=elsewhere")
     assert "--participants 7 --variants 11 --seed 3 --out elsewhere/biobank" in answer.stdout
     assert "ecg-spark run elsewhere/biobank/study.yaml" in answer.stdout
+
+
+def test_make_consortium_has_its_own_size_and_takes_another():
+    own, other = make("-n", "consortium").stdout, make("-n", "consortium", "VARIANTS=11").stdout
+    assert "--consortium --participants 1000 --variants 5000" in own
+    assert "--consortium --participants 1000 --variants 11" in other
+    assert own.count("ecg-spark run out/consortium/") == 3
 
 
 def test_without_python_311_setup_says_so(tmp_path):
