@@ -7,6 +7,11 @@ import pytest
 from ecg_spark import progress
 
 
+def lines(caplog):
+    """What the module has logged: Spark's own client logs, too."""
+    return [record.getMessage() for record in caplog.records if record.name == progress.__name__]
+
+
 def test_lines_say_how_many_parts_are_done_and_what_time_is_left(spark, caplog, monkeypatch):
     monkeypatch.setattr(progress, "SECONDS", 0.4)
 
@@ -16,7 +21,7 @@ def test_lines_say_how_many_parts_are_done_and_what_time_is_left(spark, caplog, 
 
     with caplog.at_level("INFO"), progress.progress("average"):
         spark.sparkContext.parallelize(range(16), 16).mapPartitions(slow).count()
-    said = [record.getMessage() for record in caplog.records]
+    said = lines(caplog)
     assert said
     assert all(line.startswith("average: ") and " of 16 parts done" in line for line in said)
     assert any(line.endswith(" s left") for line in said)
@@ -26,7 +31,7 @@ def test_nothing_is_said_while_spark_runs_nothing(spark, caplog, monkeypatch):
     monkeypatch.setattr(progress, "SECONDS", 0.05)
     with caplog.at_level("INFO"), progress.progress("average"):
         time.sleep(0.3)
-    assert not caplog.records
+    assert not lines(caplog)
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,7 @@ def test_the_model_gives_the_same_latents_in_an_environment_of_its_own_requireme
     """Through pyfunc, and by Spark's workers: where ecg-spark is not installed."""
     encoder, uri, *_ = published
     mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)  # MLflow keeps the last one that was set in this process
     folder = Path(mlflow.artifacts.download_artifacts("models:/ecg-vae@champion"))
     python = model_python((folder / "requirements.txt").read_text())
     np.save(tmp_path / "beats.npy", beats[:12])
