@@ -48,7 +48,7 @@ def runs_of(study: Study) -> dict[str, str | None]:
         name: Store(archive.output_path).published(AVERAGE.name)
         for name, archive in _studies(study).items()
     }
-    return {name: one and one.run for name, one in averages.items()}
+    return {name: None if one is None else one.run for name, one in averages.items()}
 
 
 def _studies(study: Study) -> dict[str, Study]:

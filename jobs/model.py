@@ -30,12 +30,8 @@ def export_model(study: Study, target: str) -> Summary:
         )
     uri, where = train.summary["model_uri"], (study.tracking_uri, study.registry_uri)
     model = of_registry(uri, study.tracking_uri, registry_uri=study.registry_uri)
-    beats: Table
-    of_people: dict[str, Any]
-    if study.archives:
-        beats, of_people = _of_archives(study, model.encoder.config["table_version"]), {}
-    else:
-        beats, of_people = _of_encode(store, train)
+    version = model.encoder.config["table_version"]
+    beats, of_people = _of_archives(study, version) if study.archives else _of_encode(store, train)
     means = held_out_means(beats, model.encoder, study.beats.leave_out)
     home = {"study": study.name, "figures": model.home.figures, **of_people}
     files = write_carried(model.encoder, home, card_of(uri, *where), means, target)
@@ -47,7 +43,7 @@ def export_model(study: Study, target: str) -> Summary:
     }
 
 
-def _of_encode(store: Store, train: Publication) -> tuple[str, dict[str, Any]]:
+def _of_encode(store: Store, train: Publication) -> tuple[Table, dict[str, Any]]:
     """The table of the beats that a study has encoded, and the figures of its people's factors."""
     average, encode = (store.require(name) for name in ("average", "encode"))
     if encode.made_from["inputs"] != {"average": average.run, "train": train.run}:
@@ -63,12 +59,15 @@ def _of_encode(store: Store, train: Publication) -> tuple[str, dict[str, Any]]:
     }
 
 
-def _of_archives(study: Study, version: str) -> tuple[str, ...]:
-    """The tables of the archives' beats, on which a model of this version of them was trained."""
+def _of_archives(study: Study, version: str) -> tuple[Table, dict[str, Any]]:
+    """The tables of the archives' beats, if they are of this version, and nothing of their people.
+
+    Nobody is encoded.
+    """
     averages = averages_of(study)
     if version_of(averages) != version:
         raise UsageError(
             "The model is not of the beats that the archives publish now: run 'ecg-spark train' "
             "first."
         )
-    return tuple(one.path("beats") for one in averages.values())
+    return tuple(one.path("beats") for one in averages.values()), {}

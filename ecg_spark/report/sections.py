@@ -178,11 +178,13 @@ def _rebuilt(material: Material) -> Reconstruction | None:
 
 
 def factors(material: Material) -> Section:
-    """What each latent of a model does to the beat where nobody is encoded, and how much it
-    carries."""
+    """What each latent does to the beat, and how much it carries, where nobody is encoded."""
     encoder = material.encoder
     names = [f"vae_{k:02d}" for k in range(encoder.n_active)]
-    moved = [(name, encoder.traverse(k, np.array(STEPS))) for k, name in enumerate(names)]
+    moved = [
+        (name, encoder.traverse(k, np.array(STEPS)).astype(np.float64))
+        for k, name in enumerate(names)
+    ]
     return {
         "latent_headings": ["latent", "KL (nats)"],
         "latent_rows": list(zip(names, encoder.kl, strict=True)),

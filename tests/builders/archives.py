@@ -38,21 +38,22 @@ def write_table(table: pa.Table, folder: Path, rows: int = 16) -> str:
     return str(folder)
 
 
-def publish_archive(folder: Path, name: str, beats: pa.Table, **changes: object) -> Path:
+def publish_archive(folder: Path, name: str, table: pa.Table, **changes: object) -> Path:
     """Publish beats as the step `average` of a study of this name would; its study file."""
-    folder.mkdir(exist_ok=True)
+    (folder / "ecg").mkdir(parents=True, exist_ok=True)
+    (folder / "ecg" / "a.xml").touch()
     content = {"name": name, "output": "out", "ecg": {"path": "ecg"}, **changes}
     path = write_study(folder, content)
-    publish_beats(load_study(path), beats)
+    publish_beats(load_study(path), table)
     return path
 
 
-def publish_beats(study: Study, beats: pa.Table) -> None:
+def publish_beats(study: Study, table: pa.Table) -> None:
     """Publish the steps `ingest` and `average` of a study, with these beats."""
     store = Store(study.output_path)
     for step in (INGEST, AVERAGE):
         _, made_from = origin(step, study, store)
         with store.run(step.name, made_from) as run:
             if step is AVERAGE:
-                write_table(beats, Path(run.path("beats")))
-            run.publish({"n_out": len(beats)})
+                write_table(table, Path(run.path("beats")))
+            run.publish({"n_out": len(table)})

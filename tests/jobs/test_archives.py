@@ -7,6 +7,7 @@ import mlflow
 import pytest
 import yaml
 
+from ecg_spark.display import number
 from ecg_spark.errors import UsageError
 from ecg_spark.store import Store
 from ecg_spark.study import load_study
@@ -23,7 +24,7 @@ def pool_of(folder, archives, **changes):
     """A study file that trains on these archives."""
     folder.mkdir(exist_ok=True)
     content = {"name": "pool", "output": str(folder / "out"), "model": MODEL}
-    return write_study(folder, content | {"archives": list(map(str, archives))} | changes)
+    return write_study(folder, content | {"archives": [str(path) for path in archives], **changes})
 
 
 def told(capsys):
@@ -61,7 +62,7 @@ def test_a_study_of_archives_is_a_training_and_a_report(pool):
     text = Path(store.require("report").path("report.html")).read_text()
     for name in ("north", "south"):
         assert f"<tr><td>{name}</td>" in text
-        assert f"{summary['metrics'][f'test/mae_uv/archive_{name}']:.1f}"[:3] in text
+        assert f">{number(summary['metrics'][f'test/mae_uv/archive_{name}'])}<" in text
     assert "What each latent does to the beat" in text
     assert 'id="recordings"' not in text
     assert main(["encode", str(study)]) == 2
@@ -95,7 +96,9 @@ def test_the_model_is_exported_without_latents_of_anybody(pool, tmp_path, capsys
 
 
 def test_archives_that_cannot_be_used_are_refused_by_name(archives, tmp_path, capsys):
-    never = write_study_of(tmp_path / "never", "never")
+    (tmp_path / "never").mkdir()
+    content = {"name": "never", "output": "out", "ecg": {"path": "ecg"}}
+    never = write_study(tmp_path / "never", content)
     device = publish_archive(
         tmp_path / "device", "device", heart_table(3, 10), beats={"source": "vendor"}
     )
@@ -119,11 +122,6 @@ def test_archives_that_cannot_be_used_are_refused_by_name(archives, tmp_path, ca
     assert not (tmp_path / "pool" / "out" / "runs").exists()
 
 
-def write_study_of(folder, name):
-    folder.mkdir()
-    return write_study(folder, {"name": name, "output": "out", "ecg": {"path": "ecg"}})
-
-
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
@@ -131,9 +129,13 @@ def write_study_of(folder, name):
         ({"phenotypes": {"path": "p.csv"}}, "phenotypes: has no place beside archives"),
         ({"model": {"source": "model.zip"}}, r"model\.source: leaves nothing to train"),
         ({"gwas": {"engine": "blocks"}}, "gwas: needs genotypes"),
-        ({"archives": []}, "archives: "),
     ],
 )
 def test_what_has_no_place_beside_archives_is_refused(tmp_path, changes, problem):
     with pytest.raises(UsageError, match=problem):
         load_study(pool_of(tmp_path, ["a.yaml"], **changes))
+
+
+def test_a_list_of_no_archives_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"archives: .* at least 1 item"):
+        load_study(pool_of(tmp_path, []))
