@@ -323,8 +323,8 @@ def open_beats(
 ) -> tuple[Beats, Beats, Beats]:
     """Beats of a table by participant: for training, for validation, and of the fold's own people.
 
-    Of several tables, as of one: people are told apart by their hashes, and those of two tables
-    are of different people where each table's are keyed by a secret of its own.
+    Of several tables as of one: people are told apart by their hashes. Where each table's are keyed
+    by a secret of its own, a person who is in two of them counts as two.
 
     Those with a flag of `leave_out` are none of them, and neither are the test's. With one fold
     the last are those for validation. All are read once and kept on the device, a row group at a

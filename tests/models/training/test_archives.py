@@ -4,11 +4,15 @@ import mlflow
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from ecg_spark.study import Model
+from models.data.loader import open_beats
+from models.data.split import Split
 from models.encoding.fold_encoder import independent_leads
 from models.registry.publishing import load_encoder, read_history
 from models.training.checkpoint import Checkpoints
+from models.training.fitting import Fitting
 from models.training.job import Archive, Plan
 from models.training.train import train
 from tests.builders.archives import heart_table, write_table
@@ -58,6 +62,16 @@ def test_two_archives_train_to_the_losses_of_one_table(tables, pooled, tmp_path,
     assert pooled[0].metrics["test/mae_uv"] == pytest.approx(alone.metrics["test/mae_uv"], rel=0.1)
     assert alone.archives == {}
     assert not any("archive" in name for name in alone.metrics)
+
+
+def test_archives_that_are_streamed_train_to_the_losses_of_one_table(tables):
+    split, cpu = Split(SEED, 0.15, test_share=0.4), torch.device("cpu")
+    losses = []
+    for path in (tables[1], tuple(tables[2].values())):
+        training, held_out, _ = open_beats(path, split, cpu, room_bytes=0)
+        fitting = Fitting(training, SETTINGS, SEED, cpu, None)
+        losses.append([metrics["val/loss"] for metrics in fitting.epochs(held_out)])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=0.02)
 
 
 def test_each_archive_has_figures_of_its_held_out_people(tables, pooled):
