@@ -34,10 +34,11 @@ GROUPS = {"gwas": STAGES}
 """Steps that have a name together."""
 
 SECTIONS = {
-    **dict.fromkeys(("ingest", "average", "train", "encode"), "ecg"),
-    **dict.fromkeys(("genotypes", *STAGES), "genotypes"),
+    **dict.fromkeys(("ingest", "average", "encode"), ("ecg",)),
+    "train": ("ecg", "archives"),
+    **dict.fromkeys(("genotypes", *STAGES), ("genotypes",)),
 }
-"""The section of the study file without which a study does not have a step."""
+"""Sections of the study file: without any of its own a study does not have a step."""
 
 Summary = dict[str, Any]
 
@@ -111,8 +112,10 @@ def require_steps(names: Iterable[str], study: Study) -> None:
 
 def _lacking(name: str, study: Study) -> str | None:
     """The section for want of which a study does not have a step, None where it has the step."""
-    section = SECTIONS.get(name)
-    return section if section is not None and getattr(study, section) is None else None
+    sections = SECTIONS.get(name)
+    if sections is None or any(getattr(study, section) for section in sections):
+        return None
+    return " or ".join(sections)
 
 
 def session_of(study: Study, given: SparkSession | None) -> SparkSession:
@@ -168,7 +171,7 @@ def origin(step: Step, study: Study, store: Store) -> tuple[dict[str, Publicatio
     Raises `UsageError` where the study does not have the step, or what it needs is not published.
     """
     require_steps([step.name], study)
-    inputs = {need.name: _present(need, study, store) for need in needs_of(step, study)}
+    inputs = {need.name: present(need, study, store) for need in needs_of(step, study)}
     return inputs, settings_of(step, study) | {
         "inputs": {name: item.run for name, item in inputs.items()}
     }
@@ -183,10 +186,11 @@ def _settings(step: Step, study: Study) -> str:
     return fingerprint(step.name, step.version, step.settings(study))
 
 
-def _present(step: Step, study: Study, store: Store) -> Publication:
+def present(step: Step, study: Study, store: Store) -> Publication:
     """A needed step's output, made from the present study and the present output before it.
 
-    Its files are not looked at again: they may have been archived since.
+    Its files are not looked at again: they may have been archived since. Raises `UsageError` where
+    there is none.
     """
     publication = store.require(step.name)
     needs, used = needs_of(step, study), publication.made_from["inputs"]
@@ -197,7 +201,7 @@ def _present(step: Step, study: Study, store: Store) -> Publication:
             f"the study file: run 'ecg-spark {step.name}' first, or 'ecg-spark run' for all."
         )
     for need in needs:
-        if used[need.name] != _present(need, study, store).run:
+        if used[need.name] != present(need, study, store).run:
             raise UsageError(
                 f"'{need.name}' has been run again since '{step.name}': "
                 f"run 'ecg-spark {step.name}' first, or 'ecg-spark run' for all."

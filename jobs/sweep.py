@@ -39,7 +39,7 @@ def planned(study: Study) -> Plan:
         )
     store = Store(study.output_path)
     inputs, _ = origin(TRAIN, study, store)
-    return plan_of(study, store, inputs["average"], "sweep")
+    return plan_of(study, store, inputs, "sweep")
 
 
 def train_grid(study: Study) -> tuple[str, list[Trial]]:

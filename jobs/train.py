@@ -5,11 +5,13 @@ On several GPUs: torchrun --nproc-per-node 4 jobs/train.py --study study.yaml
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from ecg_spark.store import Publication, Store, file_stamp
 from ecg_spark.study import Study, load_study
+from jobs.archives import averages_of, runs_of, version_of
 from jobs.average import STEP as AVERAGE
 from jobs.ingest import STEP as INGEST
 from jobs.step import Context, Step, Summary, guarded, main, origin, parse
@@ -17,7 +19,7 @@ from models.distributed import choose_device
 from models.registry.carried import Carried, read_carried, require_same_beats
 from models.registry.publishing import REGISTERED, of_registry, resolved
 from models.registry.tracking import tracked
-from models.training.job import Plan, assist
+from models.training.job import Archive, Plan, assist
 from models.training.judging import judge_carried
 from models.training.train import train
 
@@ -44,19 +46,20 @@ def settings(study: Study) -> Any:
 
 
 def files(study: Study) -> Any:
-    """The carried model, or which version of a registered one is meant."""
+    """The carried model, or which version of a registered one is meant; the archives' beats."""
     source = study.model_source
-    if source is None:
-        return None
-    if source.startswith(REGISTERED):
-        return resolved(source, study.tracking_uri, study.registry_uri)
-    return file_stamp(source)
+    stamp: Any = None
+    if source is not None:
+        is_registered = source.startswith(REGISTERED)
+        where = study.tracking_uri, study.registry_uri
+        stamp = resolved(source, *where) if is_registered else file_stamp(source)
+    return [stamp, runs_of(study)] if study.archives else stamp
 
 
 def work(context: Context) -> Summary:
     """Train on the published beats, or judge the carried model on them, and register the model."""
     study, name = context.study, context.study.mlflow.model_name
-    plan = plan_of(study, context.store, context.inputs["average"], "train")
+    plan = plan_of(study, context.store, context.inputs, "train")
     carried = carried_model(study)
     if carried is None or study.model.fine_tune:
         return asdict(train(plan, name, context.run.folder))
@@ -81,27 +84,29 @@ def carried_model(study: Study) -> Carried | None:
     return carried
 
 
-def plan_of(study: Study, store: Store, beats: Publication, name: str) -> Plan:
-    """What the study trains on its beats; `name` is that of the folder of its checkpoints."""
-    ingested = store.published(INGEST.name)
+def plan_of(study: Study, store: Store, inputs: Mapping[str, Publication], name: str) -> Plan:
+    """What the study trains on its beats; `name` is that of the folder of its checkpoints.
+
+    Raises `UsageError` where the archives' beats cannot be used.
+    """
+    beats, version, contents = _beats(study, store, inputs)
     carried = carried_model(study) if study.model.fine_tune else None
     tags, settings = {}, study.model
     if carried is not None:
         tags = {"ecg_spark.ancestor": carried.home.digest}
         shape = {key: carried.encoder.config[key] for key in ("latents", "channels")}
         settings = settings.model_copy(update=shape)
-    formats = ingested.summary.get("formats", {}) if ingested else {}
     return Plan(
-        beats.path("beats"),
+        beats,
         settings,
         study.seed,
-        beats.run,
+        version,
         study.tracking_uri,
         study.mlflow.experiment,
         f"{store.root}/checkpoints/{name}",
         leave_out=study.beats.leave_out,
         study=study.name,
-        archive=", ".join(f"{name} {number}" for name, number in formats.items()),
+        archive=", ".join(f"{name} {number}" for name, number in contents.items()),
         registry_uri=study.registry_uri,
         tags=tags,
         beat_source=study.beats.source,
@@ -109,12 +114,30 @@ def plan_of(study: Study, store: Store, beats: Publication, name: str) -> Plan:
     )
 
 
+def _beats(
+    study: Study, store: Store, inputs: Mapping[str, Publication]
+) -> tuple[str | tuple[Archive, ...], str, Mapping[str, int]]:
+    """The beats to train on, their version, and how many recordings of which kind or archive."""
+    if not study.archives:
+        ingested, average = store.published(INGEST.name), inputs["average"]
+        formats = ingested.summary.get("formats", {}) if ingested else {}
+        return average.path("beats"), average.run, formats
+    averages = averages_of(study)
+    archives = tuple(Archive(name, one.path("beats"), one.run) for name, one in averages.items())
+    return (
+        archives,
+        version_of(averages),
+        {name: one.summary["n_out"] for name, one in averages.items()},
+    )
+
+
 def check(study: Study) -> None:
     """Raise `InfrastructureError` where the GPU asked for or the MLflow server is absent.
 
-    Raises `UsageError` where the registry cannot take the model's name, and `DataError` where a
-    carried model cannot be used.
+    Raises `UsageError` where the registry cannot take the model's name or the archives' beats
+    cannot be used, and `DataError` where a carried model cannot be used.
     """
+    averages_of(study)
     choose_device(study.model.device)
     with tracked(study.tracking_uri, study.registry_uri):
         pass
@@ -134,7 +157,7 @@ def join(step: Step, arguments: list[str] | None = None) -> int:
         inputs, made_from = origin(step, study, store)
         current = store.published(step.name)
         if current is None or current.made_from != made_from or options.force:
-            assist(plan_of(study, store, inputs["average"], "train"))
+            assist(plan_of(study, store, inputs, "train"))
 
     return guarded(act)
 

@@ -45,7 +45,10 @@ def build(material: Material) -> tuple[str, dict[str, str], dict[str, Any]]:
     """The page of a study as HTML, its pictures as data URIs by name, and its counts."""
     study = material.study
     parts: list[Section] = [{"comparison": None, "gene_rows": [], "figures": {}}]
-    parts.append(flow.section(material))
+    if study.archives:
+        parts += [sections.model(material), sections.factors(material)]
+    else:
+        parts.append(flow.section(material))
     if study.ecg:
         parts += [
             sections.recordings(material),
@@ -99,6 +102,13 @@ def _frame(material: Material, context: dict[str, Any]) -> dict[str, Any]:
             (context["average"]["n_out"], "average beats"),
             (context["train"]["n_latents"], "active latents"),
         ]
+    elif study.archives:
+        archives = context["train"]["archives"].values()
+        tiles += [
+            (len(archives), "archives"),
+            (sum(beats["beats_training"] for beats in archives), "beats trained on"),
+            (context["train"]["n_latents"], "active latents"),
+        ]
     elif study.genotypes:
         tiles += [(context["gwas"]["analysed"], "people analysed")]
     if study.genotypes:
@@ -110,7 +120,7 @@ def _frame(material: Material, context: dict[str, Any]) -> dict[str, Any]:
         methods = ("vae", "vae omnibus") if study.ecg else comparison.methods
         found, large = comparison.found(*methods)
         tiles.append((f"{found} of {large}", "large planted variants found"))
-    model = [("model", context["train"]["model_uri"])] if study.ecg else []
+    model = [("model", context["train"]["model_uri"])] if "train" in context else []
     return {
         "study": study,
         "made_on": f"{datetime.now(UTC):%-d %B %Y}",
@@ -131,7 +141,7 @@ def _moment(published_at: str) -> str:
 def _settings(study: Study) -> list[tuple[str, str]]:
     """The settings that decide the result, by key; places of files are left out."""
     shown = {"seed"}
-    shown |= {"beats", "model"} if study.ecg else set()
+    shown |= {"beats", "model"} if study.ecg or study.archives else set()
     shown |= {"gwas", "genotypes", "participants"} if study.genotypes else set()
     shown |= {"phenotypes"} if study.phenotypes else set()
     parts = study.model_dump(

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from ecg_spark.genetics import STAGES
 from ecg_spark.report import evidence, figures, waveforms
 from ecg_spark.report.comparison import METHODS
-from ecg_spark.report.explain import Explainer, reconstruct
+from ecg_spark.report.explain import STEPS, Explainer, Reconstruction, reconstruct
 from ecg_spark.store import Publication
 from ecg_spark.study import Study
 from ecg_spark.tables import TRAIT_NAMES
 from models.encoding.encoder import Encoder
+from models.encoding.evaluation import TESTED, TESTED_PEER, archive_error
 from models.registry.publishing import load_encoder
 
 Section = dict[str, Any]
@@ -135,25 +136,22 @@ def beats(material: Material) -> Section:
 
 
 def model(material: Material) -> Section:
-    """Training curves, held-out figures beside PCA's, and held-out beats rebuilt."""
+    """Training curves, held-out figures beside PCA's, and held-out beats rebuilt.
+
+    Of a model of several archives, the figures of each in place of the rebuilt beats.
+    """
     train = material.summary("train")
     with fsspec.open(material.published["train"].path("history.json"), "rt") as file:
         history = json.load(file)
-    encoder = material.encoder
-    signals, hashes = _held_out_beats(material)
-    rebuilt = reconstruct(
-        signals,
-        {
-            "VAE": lambda beats: encoder.decode(encoder.encode(beats, hashes).z, hashes),
-            "PCA": lambda beats: encoder.decode_pca(encoder.encode_pca(beats, hashes).z, hashes),
-        },
-    )
+    encode = material.summary("encode") if material.study.ecg else {}
+    rebuilt = _rebuilt(material) if material.study.ecg else None
     return {
         "train": train,
         "metric_rows": _metric_rows(train["metrics"], "source" in train),
+        "archive_rows": _archive_rows(train) if material.study.archives else [],
         "home": train.get("source"),
-        "home_rows": _home_rows(train.get("source"), material.summary("encode")),
-        "home_notes": [*train.get("notes", []), *material.summary("encode").get("notes", [])],
+        "home_rows": _home_rows(train.get("source"), encode),
+        "home_notes": [*train.get("notes", []), *encode.get("notes", [])],
         "reconstruction_caption": rebuilt
         and f"Mean of the beats of {rebuilt.n} held-out people, and of the tenth with the flattest "
         f"and the tallest T wave in V5, measured and rebuilt by the VAE and by PCA with as many "
@@ -162,6 +160,38 @@ def model(material: Material) -> Section:
             "training": history and figures.embed(figures.training_curves(history)),
             "reconstruction": rebuilt
             and figures.embed(waveforms.reconstruction(rebuilt.groups, rebuilt.errors_uv)),
+        },
+    }
+
+
+def _rebuilt(material: Material) -> Reconstruction | None:
+    """Held-out beats, measured and rebuilt; None where there are too few."""
+    encoder = material.encoder
+    signals, hashes = _held_out_beats(material)
+    return reconstruct(
+        signals,
+        {
+            "VAE": lambda beats: encoder.decode(encoder.encode(beats, hashes).z, hashes),
+            "PCA": lambda beats: encoder.decode_pca(encoder.encode_pca(beats, hashes).z, hashes),
+        },
+    )
+
+
+def factors(material: Material) -> Section:
+    """What each latent does to the beat, and how much it carries, where nobody is encoded."""
+    encoder = material.encoder
+    names = [f"vae_{k:02d}" for k in range(encoder.n_active)]
+    moved = [
+        (name, encoder.traverse(k, np.array(STEPS)).astype(np.float64))
+        for k, name in enumerate(names)
+    ]
+    return {
+        "latent_headings": ["latent", "KL (nats)"],
+        "latent_rows": list(zip(names, encoder.kl, strict=True)),
+        "probe_rows": [],
+        "figures": {
+            "traversals": figures.embed(waveforms.traversals(moved), "png"),
+            "correlations": None,
         },
     }
 
@@ -236,6 +266,15 @@ def _home_rows(home: Mapping[str, Any] | None, encode: Mapping[str, Any]) -> lis
         + [side[key][i] for key in ("mean", "sd", "outside") for side in (here, there)]
         + [icc[i] if icc else None for icc in (mine, theirs)]
         for i in range(len(here["mean"]))
+    ]
+
+
+def _archive_rows(train: Mapping[str, Any]) -> list[list[Any]]:
+    """Of each archive its beats, and the errors of the VAE and of PCA on its held-out people."""
+    return [
+        [name, beats["beats_training"], beats["beats_tested"]]
+        + [train["metrics"].get(archive_error(name, whose)) for whose in (TESTED, TESTED_PEER)]
+        for name, beats in train["archives"].items()
     ]
 
 

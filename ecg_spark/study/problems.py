@@ -16,6 +16,9 @@ STANDS_ON = {
 }
 """Sections that nothing would read without another one."""
 
+OF_TRAINING = {"beats", "model", "sweep"}
+"""Those of them that a study of archives reads as well."""
+
 
 def key_of(location: tuple[int | str, ...]) -> str:
     """The key of a problem, as the study file spells it."""
@@ -49,12 +52,24 @@ def _section(annotation: Any) -> Any:
 def contradictions(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What sections that are there and sections that are not say against each other, by key."""
     there = {key for key, value in content.items() if value is not None}
-    if not there & {"ecg", "phenotypes"}:
+    if "archives" in there:
+        for key in ("ecg", "participants", "genotypes", "phenotypes"):
+            if key in there:
+                yield key, "has no place beside archives, whose beats are trained on: take one out"
+        model = content.get("model")
+        if isinstance(model, Mapping) and model.get("source") and not model.get("fine_tune"):
+            yield (
+                "model.source",
+                "leaves nothing to train on the archives: set model.fine_tune, or take it out",
+            )
+    elif not there & {"ecg", "phenotypes"}:
         yield (
             "ecg",
             "is missing, and phenotypes, too: a study begins with ECG files, or with a table of "
             "phenotypes",
         )
     for key, other in STANDS_ON.items():
+        if "archives" in there and key in OF_TRAINING:
+            continue
         if key in there and other not in there:
             yield key, f"needs {other}, which is missing: add it, or take {key} out"

@@ -30,13 +30,17 @@ from ecg_spark.study.services import (
 class Study(Section):
     """A study: from raw ECG files to latents, from genotypes and phenotypes to loci, or all of it.
 
-    Without `ecg` it begins with `phenotypes`, without `genotypes` it ends with the latents.
+    Without `ecg` it begins with `phenotypes`, without `genotypes` it ends with the latents. With
+    `archives` it trains a model on the beats of other studies, and that is all.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]*$")]
     output: Location = Field(description="the folder that receives every table and the report")
     seed: Annotated[int, Field(ge=1)] = 1
     ecg: Ecg | None = None
+    archives: Annotated[tuple[Location, ...], Field(min_length=1)] = Field(
+        (), description="study files whose published beats a model is trained on together"
+    )
     participants: Participants | None = None
     genotypes: Genotypes | None = None
     phenotypes: Phenotypes | None = None

@@ -24,7 +24,7 @@ from ecg_spark.ecg import BEAT_SAMPLES, INDEPENDENT_ROWS, LEADS
 from ecg_spark.errors import DataError
 from ecg_spark.machine import free_memory
 from ecg_spark.selection import is_used
-from models.data.petastorm_compat import batch_reader, parquet_files, table_files
+from models.data.petastorm_compat import Table, TableFiles, batch_reader
 from models.data.split import OWN, TEST, TRAINING, VALIDATION, Hashes, Split
 from models.distributed import Shard, largest, processes_of_this_machine, shared, total
 
@@ -41,35 +41,37 @@ Signals = NDArray[np.float32]
 Wanted = Callable[[Hashes], NDArray[np.bool_]]
 
 
-def row_groups(path: str, shard: Shard = ALL) -> list[int]:
+def row_groups(path: Table, shard: Shard = ALL) -> list[int]:
     """Rows of each row group of a table, or of a shard's, by the Parquet footers.
 
     Raises `DataError` where there is no file or row, or a shard would have no row group.
     """
-    files = table_files(path)
+    files = TableFiles(path)
     groups: list[int] = []
-    for name in parquet_files(files):
-        with files.open(name) as file:
-            footer = pq.read_metadata(file)
+    for name in files.names():
+        with pq.ParquetFile(files.source(name)) as file:
+            footer = file.metadata
         groups += [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
     if not sum(groups):
-        raise DataError(f"The beats table {path} holds no row: run the average step again.")
+        raise DataError(f"The beats table {_shown(path)} holds no row: run the average step again.")
     if len(groups) < shard.world:
         raise DataError(
-            f"The beats table {path} has {len(groups)} row groups, fewer than the {shard.world} "
-            f"training processes: start fewer."
+            f"The beats table {_shown(path)} has {len(groups)} row groups, fewer than the "
+            f"{shard.world} training processes: start fewer."
         )
     return groups[shard.rank :: shard.world]
 
 
 def read_epoch(
-    path: str,
+    path: Table,
     seed: int,
     shard: Shard = ALL,
     wanted: Wanted | None = None,
     leave_out: Sequence[str] = (),
 ) -> Generator[tuple[Signals, Hashes]]:
     """Every beat of the table, or of a shard's row groups, once, a row group at a time.
+
+    Several tables are read as one, whose row groups come mixed.
 
     Signals [n, 8, 600] in mV and participant hashes [n], of those whose hashes are `wanted` and
     that have no flag of `leave_out`. Row
@@ -85,7 +87,7 @@ def read_epoch(
             # A sum is finite where all its terms are, and costs a tenth of looking at each.
             if signal.shape[1] != len(LEADS) * BEAT_SAMPLES or not np.isfinite(signal.sum()):
                 raise DataError(
-                    f"The beats table {path} holds a signal that is not {len(LEADS)} x "
+                    f"The beats table {_shown(path)} holds a signal that is not {len(LEADS)} x "
                     f"{BEAT_SAMPLES} finite values: run the average step again."
                 )
             rows += len(signal)
@@ -98,14 +100,19 @@ def read_epoch(
             yield signal[order[:, None], INDEPENDENT_ROWS], hashes[order]
     if rows != sum(groups):
         raise DataError(
-            f"An epoch over the beats table {path} gave {rows} rows of {sum(groups)}: "
+            f"An epoch over the beats table {_shown(path)} gave {rows} rows of {sum(groups)}: "
             f"it changed while it was read, or its files are damaged."
         )
 
 
+def _shown(path: Table) -> str:
+    """A table, or several, in a message."""
+    return path if isinstance(path, str) else " with ".join(path)
+
+
 @contextmanager
 def _in_turn(
-    path: str, columns: Sequence[str], seed: int, shard: Shard, readers: int
+    path: Table, columns: Sequence[str], seed: int, shard: Shard, readers: int
 ) -> Iterator[Iterator[Any]]:
     """A shard's row groups from several Petastorm readers: each has its own, and gives one in turn.
 
@@ -175,7 +182,7 @@ class Streamed:
     `n` are in the table, `most` in the row groups of the process that has most.
     """
 
-    path: str
+    path: Table
     split: Split
     side: int
     n: int
@@ -307,7 +314,7 @@ def ahead(values: Generator[Tensor]) -> Iterator[Iterator[Tensor]]:
 
 
 def open_beats(
-    path: str,
+    path: Table,
     split: Split,
     device: torch.device,
     shard: Shard = ALL,
@@ -315,6 +322,9 @@ def open_beats(
     leave_out: Sequence[str] = (),
 ) -> tuple[Beats, Beats, Beats]:
     """Beats of a table by participant: for training, for validation, and of the fold's own people.
+
+    Of several tables as of one: people are told apart by their hashes. Where each table's are keyed
+    by a secret of its own, a person who is in two of them counts as two.
 
     Those with a flag of `leave_out` are none of them, and neither are the test's. With one fold
     the last are those for validation. All are read once and kept on the device, a row group at a
@@ -370,7 +380,7 @@ def _free_bytes(device: torch.device) -> int:
 
 
 def beats_of_the_test(
-    path: str, split: Split, at_most: int, leave_out: Sequence[str] = ()
+    path: Table, split: Split, at_most: int, leave_out: Sequence[str] = ()
 ) -> tuple[Signals, Hashes]:
     """Up to so many beats of the people whom no training has seen, [n, 8, 600] in mV, and whose.
 
@@ -391,6 +401,22 @@ def beats_of_the_test(
     if not sum(map(len, whose)):
         raise _nobody_to_test()
     return np.concatenate(signals)[:at_most], np.concatenate(whose)[:at_most]
+
+
+def count_sides(path: str, split: Split, leave_out: Sequence[str] = ()) -> NDArray[np.int64]:
+    """How many beats of a table are on each side of a split, [4], at its number.
+
+    Those with a flag of `leave_out` are none of them. The beats themselves are not read.
+    """
+    found = np.zeros(4, np.int64)
+    columns = ("participant_hash", *(["flags"] if leave_out else []))
+    with _in_turn(path, columns, split.seed, ALL, readers=1) as batches:
+        for batch in batches:
+            side = split.side(batch.participant_hash)
+            if leave_out:
+                side = side[is_used(batch.flags, leave_out)]
+            found += np.bincount(side, minlength=len(found))
+    return found
 
 
 def _nobody_to_test() -> DataError:

@@ -25,6 +25,9 @@ from ecg_spark.errors import DataError
 OPEN_FILES = 8
 """Parquet files that a reader keeps open."""
 
+Table = str | tuple[str, ...]
+"""The folder of a table, a path or URI, or those of several that are read as one."""
+
 
 def _module(name: str, **content: Any) -> None:
     module = ModuleType(name)
@@ -76,13 +79,13 @@ class _File:
 
 
 class _Dataset:
-    """The Parquet files under the root of a file system, in the order of their names."""
+    """The Parquet files of a table, in the order of their names."""
 
     partitions = metadata = common_metadata = None
 
-    def __init__(self, path: str, filesystem: Any, **_: Any) -> None:
+    def __init__(self, path: str, filesystem: "TableFiles", **_: Any) -> None:
         self.paths, self.fs = path, _Opened(filesystem)
-        self.pieces = [_File(name, self.fs.footer) for name in parquet_files(filesystem)]
+        self.pieces = [_File(name, self.fs.footer) for name in filesystem.names()]
 
 
 class _Opened:
@@ -91,15 +94,15 @@ class _Opened:
     A table of a million beats has hundreds of files, and each reader of each process its own.
     """
 
-    def __init__(self, filesystem: DirFileSystem) -> None:
-        self._fs = filesystem
+    def __init__(self, files: "TableFiles") -> None:
+        self._files = files
         self._footers: dict[str, pq.FileMetaData] = {}
         self._open: OrderedDict[str, pq.ParquetFile] = OrderedDict()
 
     def footer(self, name: str) -> pq.FileMetaData:
         """A file's footer. Petastorm asks for those of many files from several threads."""
         if name not in self._footers:
-            with pq.ParquetFile(self._source(name)) as file:
+            with pq.ParquetFile(self._files.source(name)) as file:
                 self._footers[name] = file.metadata
         return self._footers[name]
 
@@ -108,14 +111,10 @@ class _Opened:
         if name not in self._open:
             while len(self._open) >= OPEN_FILES:
                 self._open.popitem(last=False)[1].close(force=True)
-            self._open[name] = pq.ParquetFile(self._source(name), metadata=self.footer(name))
+            source = self._files.source(name)
+            self._open[name] = pq.ParquetFile(source, metadata=self.footer(name))
         self._open.move_to_end(name)
         return self._open[name]
-
-    def _source(self, name: str) -> Any:
-        """What Arrow opens: of a local file its path, without Python between Arrow and the disk."""
-        local = isinstance(self._fs.fs, LocalFileSystem)
-        return f"{self._fs.path}/{name}" if local else self._fs.open(name)
 
 
 class _Flat(_worker.ArrowReaderWorkerResultsQueueReader):  # type: ignore[name-defined]
@@ -155,30 +154,41 @@ vars(_worker)["ParquetFile"] = lambda file: file  # it opens what a piece has op
 _worker.ArrowReaderWorker.new_results_queue_reader = staticmethod(_Flat)
 
 
-def parquet_files(filesystem: Any) -> list[str]:
-    """The data files of a table: neither hidden nor Spark's own, in the order of their names."""
-    names = (str(name) for name in filesystem.find(""))
-    return sorted(
-        name
-        for name in names
-        if name.endswith(".parquet") and not any(p[:1] in "._" for p in name.split("/"))
-    )
+class TableFiles:
+    """The Parquet files of a table, or of several as of one.
+
+    A file's name begins with the number of its table, so that those of several differ.
+    """
+
+    def __init__(self, table: Table) -> None:
+        folders = (table,) if isinstance(table, str) else table
+        self._folders = [fsspec.core.url_to_fs(folder) for folder in folders]
+
+    def names(self) -> list[str]:
+        """The data files: neither hidden nor Spark's own, table by table, by their names."""
+        return [
+            f"{number}/{name}"
+            for number, (filesystem, root) in enumerate(self._folders)
+            for name in sorted(DirFileSystem(root, filesystem).find(""))
+            if name.endswith(".parquet") and not any(p[:1] in "._" for p in name.split("/"))
+        ]
+
+    def source(self, name: str) -> Any:
+        """What Arrow opens: of a local file its path, without Python between Arrow and the disk."""
+        number, _, rest = name.partition("/")
+        filesystem, root = self._folders[int(number)]
+        path = f"{root}/{rest}"
+        return path if isinstance(filesystem, LocalFileSystem) else filesystem.open(path)
 
 
-def table_files(path: str) -> DirFileSystem:
-    """The folder of a table, a path or URI, as the root of a file system."""
-    filesystem, root = fsspec.core.url_to_fs(path)
-    return DirFileSystem(root, filesystem)
-
-
-def batch_reader(path: str, columns: Sequence[str], **options: Any) -> Any:
-    """Petastorm's `make_batch_reader` over the Parquet files in a folder: a path or URI.
+def batch_reader(table: Table, columns: Sequence[str], **options: Any) -> Any:
+    """Petastorm's `make_batch_reader` over the Parquet files of a table, or of several as of one.
 
     `options` are its own: seed, workers_count, reader_pool_type, shuffle_row_groups, ...
     """
     return _reader.make_batch_reader(
-        "file:///table",  # a name only: the folder is the root of the given file system
+        "file:///table",  # a name only: the files are those of the given file system
         schema_fields=[f"^{name}$" for name in columns],
-        filesystem=table_files(path),
+        filesystem=TableFiles(table),
         **options,
     )

@@ -131,6 +131,11 @@ def compare(
     }
 
 
+def archive_error(archive: str, whose: str) -> str:
+    """The name of the mean absolute error on one archive's people; `whose` is as in `compare`."""
+    return f"{whose}/mae_uv/archive_{archive}"
+
+
 def largest_by_chance(k: int, n: int) -> float:
     """The median of the largest absolute correlation among k independent columns of n rows.
 

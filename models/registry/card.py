@@ -7,7 +7,7 @@ model's version in MLflow; it speaks of counts and figures, never of a person.
 from collections.abc import Mapping, Sequence
 
 from models.encoding.encoder import Encoder
-from models.encoding.evaluation import SEGMENTS_MS, TESTED, TESTED_PEER, Metrics
+from models.encoding.evaluation import SEGMENTS_MS, TESTED, TESTED_PEER, Metrics, archive_error
 from models.registry.carried import Home
 
 
@@ -17,8 +17,12 @@ def model_card(
     beats_training: int,
     beats_tested: int,
     leave_out: Sequence[str] = (),
+    archives: Mapping[str, Mapping[str, int]] | None = None,
 ) -> str:
-    """The card as Markdown, from the model's configuration and its held-out figures."""
+    """The card as Markdown, from the model's configuration and its held-out figures.
+
+    `archives` are the beats of each archive, where there are several, as `judge_archives` counts.
+    """
 
     def shown(whose: str, key: str, form: str) -> str:
         return form.format(metrics[f"{whose}/{key}"])
@@ -42,6 +46,7 @@ def model_card(
         if len(encoder.folds) > 1
         else ""
     )
+    by_archive = _archive_table(archives, metrics) if archives else ""
     left_out = (
         f"Recordings flagged {', '.join(leave_out).replace('_', ' ')} were left out. "
         if leave_out
@@ -64,7 +69,7 @@ ECGs, were held out: {beats_tested} beats of people by whom neither an epoch nor
 factors were chosen give the figures below. Relatives may be on both sides: kinship is not known
 when the beats are trained on. Seed {encoder.config["seed"]}. {left_out}
 
-{networks}## How good it is, on held-out people
+{by_archive}{networks}## How good it is, on held-out people
 
 | | this model | PCA, as many components |
 | --- | --- | --- |
@@ -103,6 +108,24 @@ On {beats_tested} beats of this study; the PCA is fitted here, on other people o
 
 Phenotypes for association studies of resting ECGs, as those of `{home.study}`. Not a medical
 device: no diagnosis may rest on it.
+"""
+
+
+def _archive_table(archives: Mapping[str, Mapping[str, int]], metrics: Metrics) -> str:
+    """What each archive gave, and the errors on its held-out people, as Markdown."""
+    rows = []
+    for name, beats in archives.items():
+        errors = (metrics.get(archive_error(name, whose)) for whose in (TESTED, TESTED_PEER))
+        shown = ["too few" if error is None else f"{error:.1f}" for error in errors]
+        cells = [name, beats["beats_training"], beats["beats_tested"], *shown]
+        rows.append(f"| {' | '.join(map(str, cells))} |\n")
+    return f"""\
+The beats are of several archives. Each tells its own people apart: whether a person is in two of
+them is not known, and such a person may be on both sides.
+
+| archive | beats trained on | tested on | mean absolute error, µV | PCA's |
+| --- | --- | --- | --- | --- |
+{"".join(rows)}
 """
 
 

@@ -36,6 +36,7 @@ from ecg_spark.ecg import BEAT_SAMPLES, BEAT_VERSION, LEADS
 from ecg_spark.errors import DataError, UsageError
 from ecg_spark.store import write_whole
 from models.data.loader import beats_of_the_test
+from models.data.petastorm_compat import Table
 from models.data.split import Split
 from models.encoding.encoder import FOLDER, Encoder, read_encoder
 from models.encoding.evaluation import AT_MOST, SEGMENTS_MS, TESTED, Metrics
@@ -85,7 +86,7 @@ class Carried:
     home: Home
 
 
-def held_out_means(beats_path: str, encoder: Encoder, leave_out: Sequence[str]) -> Signals:
+def held_out_means(beats_path: Table, encoder: Encoder, leave_out: Sequence[str]) -> Signals:
     """Mean beats [m, 12, 600] in mV of people on whom nothing of the model stands, for its check.
 
     One beat a person, in the order of the first factor, in at most five groups of at least 20

@@ -37,15 +37,15 @@ BEATS = Schema([TensorSpec(np.dtype(np.float32), (-1, len(LEADS), BEAT_SAMPLES))
 """What a model is trained on and takes: average beats in mV."""
 
 
-def log_table(path: str, table_version: str) -> None:
-    """Name the beats table and its version as the input of the active run."""
+def log_table(path: str, table_version: str, name: str = "beats") -> None:
+    """Name a beats table and its version as an input of the active run."""
     digest = table_version
     if len(digest) > 36:  # MLflow's limit
         digest = hashlib.sha256(table_version.encode()).hexdigest()[:32]
     with warnings.catch_warnings(action="ignore"):  # MLflow registers its local source twice
         source = resolve_dataset_source(usual(path))
     table = MetaDataset(  # type: ignore[abstract]  # it is not
-        source, name="beats", digest=digest, schema=BEATS
+        source, name=name, digest=digest, schema=BEATS
     )
     mlflow.log_input(table, context="training")
 

@@ -18,13 +18,22 @@ from ecg_spark.ecg import BEAT_VERSION
 from ecg_spark.progress import time_left
 from ecg_spark.store import fingerprint
 from ecg_spark.study import Model
-from models.data.loader import Beats, beats_of_the_test, open_beats
-from models.data.split import Split
+from models.data.loader import Beats, beats_of_the_test, count_sides, open_beats
+from models.data.petastorm_compat import Table
+from models.data.split import TEST, TRAINING, Split
 from models.distributed import Shard, choose_device, processes, shared
 from models.encoding.encoder import Encoder
-from models.encoding.evaluation import AT_MOST, TESTED, TESTED_PEER, Metrics, compare
+from models.encoding.evaluation import (
+    AT_MOST,
+    TESTED,
+    TESTED_PEER,
+    Metrics,
+    archive_error,
+    compare,
+)
 from models.encoding.fold_encoder import FoldEncoder, Signals
 from models.registry import publishing
+from models.registry.carried import MIN_GROUP_SIZE
 from models.registry.tracking import Curves, experiment_id, run_name, tags_of, tracked
 from models.training.checkpoint import Checkpoints, State
 from models.training.fitting import Fitting
@@ -34,10 +43,23 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Archive:
+    """One of several archives that a network is trained on: the name of its study, and its beats.
+
+    `table_version` is the run that has published them.
+    """
+
+    name: str
+    beats_path: str
+    table_version: str
+
+
+@dataclass(frozen=True)
 class Plan:
     """What is trained on what, where it is tracked, and the folder of its checkpoints."""
 
-    beats_path: str
+    beats: str | tuple[Archive, ...]
+    """The folder of the beats table, or the archives whose tables are read as one."""
     settings: Model
     seed: int
     table_version: str
@@ -56,6 +78,18 @@ class Plan:
     """Whose averages the beats are, as the study's beats.source says."""
     start: FoldEncoder | None = None
     """The network that is trained on, in place of one that starts as a PCA."""
+
+    @property
+    def archives(self) -> tuple[Archive, ...]:
+        """The archives, none where there is one table only."""
+        return () if isinstance(self.beats, str) else self.beats
+
+    @property
+    def beats_path(self) -> Table:
+        """The folder of the beats table, or those of the archives'."""
+        if isinstance(self.beats, str):
+            return self.beats
+        return tuple(archive.beats_path for archive in self.beats)
 
     @property
     def identity(self) -> str:
@@ -258,6 +292,32 @@ def judge(plan: Plan, outcome: Outcome) -> tuple[Metrics, list[tuple[FoldEncoder
     return compare(judged, TESTED, TESTED_PEER), judged
 
 
+def judge_archives(plan: Plan, outcome: Outcome) -> tuple[Metrics, dict[str, dict[str, int]]]:
+    """Held-out figures of each archive, and of how many beats: trained on (by a fold) and tested.
+
+    The figures are `test/mae_uv/archive_NAME` and the same of the PCA peer, of people as in
+    `judge`; there is none of an archive with fewer than 20 people to test on. Both are empty where
+    there are no archives.
+    """
+    split, metrics, counts = plan.split(0), Metrics(), {}
+    for archive in plan.archives:
+        sides = count_sides(archive.beats_path, split, plan.leave_out)
+        counts[archive.name] = {"beats_training": int(sides[TRAINING]), "beats_tested": 0}
+        if sides[TEST] < MIN_GROUP_SIZE:
+            continue
+        at_most = AT_MOST // len(plan.archives)
+        beats, hashes = beats_of_the_test(archive.beats_path, split, at_most, plan.leave_out)
+        if len(np.unique(hashes)) < MIN_GROUP_SIZE:
+            continue
+        counts[archive.name]["beats_tested"] = len(beats)
+        folds = outcome.encoder.fold_of(hashes)
+        judged = [(own, beats[folds == k]) for k, own in enumerate(outcome.encoder.folds)]
+        figures = compare([pair for pair in judged if len(pair[1])], TESTED, TESTED_PEER)
+        for whose in (TESTED, TESTED_PEER):
+            metrics[archive_error(archive.name, whose)] = figures[f"{whose}/mae_uv"]
+    return metrics, counts
+
+
 def main_figures(metrics: Metrics) -> Metrics:
     """Metrics without those of single leads, which would crowd the pages of runs."""
     return {name: value for name, value in metrics.items() if "/lead_" not in name}
@@ -315,7 +375,16 @@ def _log_parameters(plan: Plan, device: torch.device, shard: Shard) -> None:
     about |= {"seed": plan.seed, "device": device.type, "processes": shard.world}
     about |= {"leave_out": ", ".join(plan.leave_out)}
     mlflow.log_params(about | {"table_version": plan.table_version})
-    publishing.log_table(plan.beats_path, plan.table_version)
+    log_tables(plan)
+
+
+def log_tables(plan: Plan) -> None:
+    """Name the beats table, or each archive's, as an input of the active run."""
+    if isinstance(plan.beats, str):
+        publishing.log_table(plan.beats, plan.table_version)
+    for archive in plan.archives:
+        name = f"beats of {archive.name}"
+        publishing.log_table(archive.beats_path, archive.table_version, name)
 
 
 def _continued(kept: Checkpoints, identity: str) -> str | None:

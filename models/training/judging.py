@@ -25,7 +25,7 @@ from models.registry import publishing
 from models.registry.card import travelled_card
 from models.registry.carried import Carried
 from models.registry.tracking import experiment_id, run_name, tags_of, tracked
-from models.training.job import Plan, main_figures
+from models.training.job import Plan, log_tables, main_figures
 from models.training.train import TrainResult, log_pictures
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def judge_carried(
             tags=tags_of(plan.study, plan.archive) | plan.tags | source,
         ) as run,
     ):
-        publishing.log_table(plan.beats_path, plan.table_version)
+        log_tables(plan)
         mlflow.log_params({"seed": plan.seed, "beats_tested": len(beats)})
         log_pictures(encoder, judged)
         card = travelled_card(encoder, metrics, home, len(beats), notes)

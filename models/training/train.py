@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,7 +17,7 @@ from models.encoding.fold_encoder import Signals
 from models.registry import publishing
 from models.registry.card import model_card
 from models.registry.figures import reconstruction_figure, traversal_figure
-from models.training.job import Plan, fitted, judge, main_figures
+from models.training.job import Plan, fitted, judge, judge_archives, main_figures
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,8 @@ class TrainResult:
 
     `metrics` are those of the model as registered, beside PCA with as many components: `test/` and
     `test_pca/` of people whom nothing was chosen by, `val/` and `pca/` of those by whom the epoch
-    was.
+    was. `archives` are the beats of each archive, where there are several, as `judge_archives`
+    counts them.
     """
 
     run_id: str
@@ -43,6 +44,7 @@ class TrainResult:
     folds: int
     n_latents: int
     metrics: Metrics
+    archives: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def train(plan: Plan, model_name: str, folder: str) -> TrainResult:
@@ -59,10 +61,11 @@ def train(plan: Plan, model_name: str, folder: str) -> TrainResult:
     """
     with fitted(plan) as outcome:
         tested, judged = judge(plan, outcome)
-        metrics = outcome.metrics | tested
+        by_archive, archives = judge_archives(plan, outcome)
+        metrics = outcome.metrics | tested | by_archive
         log_pictures(outcome.encoder, judged)
         sizes = outcome.n_training, sum(len(beats) for _, beats in judged)
-        card = model_card(outcome.encoder, metrics, *sizes, plan.leave_out)
+        card = model_card(outcome.encoder, metrics, *sizes, plan.leave_out, archives)
         mlflow.set_tag("mlflow.note.content", card)
         mlflow.log_dict(metrics, publishing.FIGURES)
         metrics = main_figures(metrics)
@@ -73,9 +76,8 @@ def train(plan: Plan, model_name: str, folder: str) -> TrainResult:
         write_whole(f"{folder}/history.json", json.dumps(outcome.history, indent=1).encode())
     uri, encoder = f"models:/{model_name}/{version}", outcome.encoder
     log.info("train: registered %s with %d active latents", uri, encoder.n_active)
-    return TrainResult(
-        outcome.run_id, model_id, uri, version, len(encoder.folds), encoder.n_active, metrics
-    )
+    about = len(encoder.folds), encoder.n_active, metrics, archives
+    return TrainResult(outcome.run_id, model_id, uri, version, *about)
 
 
 def log_pictures(encoder: Encoder, judged: Sequence[tuple[Coder, Signals]]) -> None:

@@ -1,0 +1,65 @@
+"""The archives on whose published beats a study trains one model together.
+
+Each is a study of its own, with the secret by which it tells its people apart: two people of two
+archives are never taken for one, and whether a person is in two archives cannot be known.
+"""
+
+from collections.abc import Mapping
+
+from ecg_spark.errors import UsageError
+from ecg_spark.store import Publication, Store, fingerprint
+from ecg_spark.study import Study, load_study
+from jobs.average import STEP as AVERAGE
+from jobs.step import present
+
+
+def averages_of(study: Study) -> dict[str, Publication]:
+    """What the step `average` of each archive has published, in the order of their names.
+
+    Raises `UsageError` where an archive has published none, or none of its present study file and
+    of this version of the average beat, where it is of another `beats.source` than the study's
+    here, and what `load_study` raises.
+    """
+    found = {}
+    for name, archive in _studies(study).items():
+        try:
+            found[name] = present(AVERAGE, archive, Store(archive.output_path))
+        except UsageError as error:
+            raise UsageError(f"The archive {name}: {error}") from None
+        if archive.beats.source != study.beats.source:
+            raise UsageError(
+                f"The archive {name} has average beats with beats.source {archive.beats.source}, "
+                f"and the study's is {study.beats.source}: set the same."
+            )
+    return found
+
+
+def version_of(averages: Mapping[str, Publication]) -> str:
+    """What tells the beats of these archives together from other ones."""
+    return fingerprint({name: one.run for name, one in averages.items()})
+
+
+def runs_of(study: Study) -> dict[str, str | None]:
+    """The run of `average` that each archive has published, None where there is none.
+
+    Raises what `load_study` raises, and `UsageError` where two archives have one name.
+    """
+    averages = {
+        name: Store(archive.output_path).published(AVERAGE.name)
+        for name, archive in _studies(study).items()
+    }
+    return {name: None if one is None else one.run for name, one in averages.items()}
+
+
+def _studies(study: Study) -> dict[str, Study]:
+    """The archives by their names, in the order of these."""
+    found: dict[str, Study] = {}
+    for path in study.archives:
+        archive = load_study(study.locate(path))
+        if archive.name in found:
+            raise UsageError(
+                f"Two of the archives are called {archive.name}, by which their figures are told "
+                f"apart: change the name in one of their study files."
+            )
+        found[archive.name] = archive
+    return dict(sorted(found.items()))
