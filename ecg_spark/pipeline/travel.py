@@ -39,8 +39,8 @@ def compare_with_home(here: Mapping[str, Any], home: Mapping[str, Any]) -> list[
             outside = mine["outside"][i]
             if outside > max(MAX_OUTSIDE, 2 * theirs["outside"][i]):
                 notes.append(
-                    f"{name} of {outside:.1%} of the people is beyond three SD of the training, of "
-                    f"{theirs['outside'][i]:.1%} where the model was trained"
+                    f"{outside:.1%} of the people are beyond three SD of the training on {name}, "
+                    f"and {theirs['outside'][i]:.1%} where the model was trained"
                 )
     mine_icc, their_icc = here["icc"]["vae"], home.get("icc")
     if mine_icc and their_icc:

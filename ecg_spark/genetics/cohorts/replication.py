@@ -45,7 +45,7 @@ REPLICATED, NOT_REPLICATED = "replicated", "not replicated"
 NO_VARIANT = "the variant is not there"
 NO_PHENOTYPE = "the phenotype is not there"
 NO_RESULT = "the variant has no result there"
-UNCLEAR_STRAND = "the strand of its alleles is not certain there"
+UNCLEAR_STRAND = "strand unclear there"
 
 _SINGULAR = 1e-8
 
