@@ -36,7 +36,7 @@ from ecg_spark.genetics.outputs.associations import BY_VARIANT, are_known, eleme
 from ecg_spark.genetics.outputs.sumstats import META, Context, export_sumstats
 from ecg_spark.genetics.testing.inflation import RANKS, group_means, inflation
 from ecg_spark.session import partition_number
-from ecg_spark.study_genetics import Gwas
+from ecg_spark.study import Gwas
 from ecg_spark.tables import read_table, write_rows
 
 log = logging.getLogger(__name__)
