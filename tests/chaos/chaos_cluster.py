@@ -13,6 +13,8 @@ import pytest
 from tests.chaos.conftest import ROOT, run_of, wait_for
 
 STEPS_WITH_TASKS = ("ingest", "average", "encode", "null_model", "associations")
+ASKED_SECONDS = 1.5
+"""More processor time than a worker takes to say which packages it has."""
 SPECULATION = {
     "spark.speculation": "true",
     "spark.speculation.interval": "100ms",
@@ -34,8 +36,10 @@ def at_work(cluster, study, step):
     busy = []
 
     def is_busy():
-        if has_content(run_of(study, step)):
-            busy.extend(busy_executor(cluster) or ())
+        found = busy_executor(cluster) if run_of(study, step) else None
+        # The executors are first asked for their packages, which is not the step's work.
+        if found and (has_content(run_of(study, step)) or cpu_of(found[1]) > ASKED_SECONDS):
+            busy.extend(found)
         return busy
 
     wait_for(is_busy)
