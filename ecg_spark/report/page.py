@@ -123,6 +123,7 @@ def _frame(material: Material, context: dict[str, Any]) -> dict[str, Any]:
     model = [("model", context["train"]["model_uri"])] if "train" in context else []
     return {
         "study": study,
+        "title": study.name,
         "made_on": f"{datetime.now(UTC):%-d %B %Y}",
         "random_pairing": study.genotypes is not None and study.genotypes.pairing == "random",
         "tiles": tiles,
