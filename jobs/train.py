@@ -60,8 +60,8 @@ def work(context: Context) -> Summary:
     """Train on the published beats, or judge the carried model on them, and register the model."""
     study, name = context.study, context.study.mlflow.model_name
     plan = plan_of(study, context.store, context.inputs, "train")
-    carried = carried_model(study)
-    if carried is None or study.model.fine_tune:
+    carried = None if study.model.fine_tune else carried_model(study)
+    if carried is None:
         return asdict(train(plan, name, context.run.folder))
     result, told = judge_carried(plan, carried, name, context.run.folder)
     return asdict(result) | told

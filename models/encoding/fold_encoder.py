@@ -84,14 +84,8 @@ class FoldEncoder:
         return Encoding(z, z_sd)
 
     def encode_pca(self, signal: Signals) -> Encoding:
-        """Scores of beats [n, 12, 600] on the principal components, in standard deviations.
-
-        `z_sd` is the posterior SD under probabilistic PCA (Tipping and Bishop, 1999): the noise's
-        SD over the component's.
-        """
-        components = self._build()[2]
-        z = np.asarray(components.scores(independent_leads(signal)), np.float64)
-        return Encoding(z, np.tile(components.score_sd.astype(np.float64), (len(z), 1)))
+        """Scores of beats [n, 12, 600] on the principal components: see `encode_by`."""
+        return encode_by(self._build()[2], signal)
 
     def decode(self, z: NDArray[np.floating[Any]]) -> Signals:
         """Beats [n, 12, 600] in mV of active latents [n, k]."""
@@ -103,8 +97,7 @@ class FoldEncoder:
 
     def decode_pca(self, z: NDArray[np.floating[Any]]) -> Signals:
         """Beats [n, 12, 600] in mV of scores [n, k] on the principal components."""
-        beats = self._build()[2].rebuild(np.asarray(z, np.float32))
-        return twelve_leads(_as_beats(beats)).numpy()
+        return decode_by(self._build()[2], z)
 
     def turned(self, turn: Array, peer_turn: Array, kl: Array) -> "FoldEncoder":
         """The same network with other factors, z @ turn, whose mean KL is `kl` [m].
@@ -140,6 +133,22 @@ class FoldEncoder:
                 Components(**components, noise_sd=noise_sd),
             )
         return self._built
+
+
+def encode_by(components: Components, signal: Signals) -> Encoding:
+    """Scores of beats, float32 [n, 12, 600] in mV, on components, in standard deviations.
+
+    `z_sd` is the posterior SD under probabilistic PCA (Tipping and Bishop, 1999): the noise's SD
+    over the component's.
+    """
+    z = np.asarray(components.scores(independent_leads(signal)), np.float64)
+    return Encoding(z, np.tile(components.score_sd.astype(np.float64), (len(z), 1)))
+
+
+def decode_by(components: Components, z: NDArray[np.floating[Any]]) -> Signals:
+    """Beats [n, 12, 600] in mV of scores [n, k] on components."""
+    flat = torch.from_numpy(components.rebuild(np.asarray(z, np.float32)))
+    return twelve_leads(flat.reshape(len(flat), len(INDEPENDENT_ROWS), -1)).numpy()
 
 
 def pack(
@@ -195,7 +204,3 @@ def independent_leads(signal: Signals) -> Signals:
     """The eight independent leads, float32 [n, 8, 600], of beats [n, 12, 600]."""
     signal = np.asarray(signal, np.float32)
     return np.ascontiguousarray(signal.reshape(len(signal), len(LEADS), -1)[:, INDEPENDENT_ROWS])
-
-
-def _as_beats(flat: NDArray[np.float32]) -> Tensor:
-    return torch.from_numpy(flat).reshape(len(flat), len(INDEPENDENT_ROWS), -1)

@@ -8,19 +8,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
-import numpy as np
-import torch
 
-from ecg_spark.ecg import INDEPENDENT_ROWS
 from ecg_spark.store import write_whole
 from models.data.loader import beats_of_the_test, open_beats
 from models.data.split import Split
 from models.distributed import choose_device
 from models.encoding.encoder import Encoder
 from models.encoding.evaluation import AT_MOST, TESTED, TESTED_PEER, Metrics, compare
-from models.encoding.fold_encoder import Array, Encoding, Signals, independent_leads
+from models.encoding.fold_encoder import Array, Encoding, Signals, decode_by, encode_by
 from models.network.pca import Components, fit_components
-from models.network.vae import twelve_leads
 from models.registry import publishing
 from models.registry.card import travelled_card
 from models.registry.carried import Carried
@@ -124,10 +120,8 @@ class WithPeer:
 
     def encode_pca(self, signal: Signals) -> Encoding:
         """Scores of beats on the components, in standard deviations."""
-        z = np.asarray(self._components.scores(independent_leads(signal)), np.float64)
-        return Encoding(z, np.tile(self._components.score_sd.astype(np.float64), (len(z), 1)))
+        return encode_by(self._components, signal)
 
     def decode_pca(self, z: Array) -> Signals:
         """Beats [n, 12, 600] in mV of scores [n, k] on the components."""
-        beats = torch.from_numpy(self._components.rebuild(np.asarray(z, np.float32)))
-        return twelve_leads(beats.reshape(len(beats), len(INDEPENDENT_ROWS), -1)).numpy()
+        return decode_by(self._components, z)
