@@ -5,7 +5,9 @@ Python process, in which nothing did, gets `local[*]`.
 """
 
 import atexit
+import contextlib
 import importlib.util
+import io
 import logging
 import os
 import re
@@ -16,10 +18,10 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from py4j.java_gateway import JavaClass
-from pyspark import SparkConf, TaskContext
+from pyspark import Broadcast, SparkConf, TaskContext
 from pyspark.sql import SparkSession
 
 from ecg_spark.errors import InfrastructureError, UsageError
@@ -27,6 +29,8 @@ from ecg_spark.executors import ask_executors
 from ecg_spark.store import remove_folder
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 SUITABLE_JAVA = (11, 17)
 """The Java versions that Spark 3.5 with Arrow and Hail 0.2 both run on."""
@@ -136,6 +140,17 @@ def _jar_settings() -> dict[str, str]:
         "spark.driver.extraClassPath": str(jar),
         "spark.executor.extraClassPath": f"./{jar.name}",
     }
+
+
+def broadcast(spark: SparkSession, value: T) -> Broadcast[T]:
+    """`value`, sent once to every executor; each task reads it from the broadcast's `value`.
+
+    PySpark writes it to the driver's temporary folder, and prints the traceback of a failure there
+    beside raising it; here it is raised alone. Raises `pickle.PicklingError` where the value cannot
+    be pickled or the folder is full.
+    """
+    with contextlib.redirect_stderr(io.StringIO()):
+        return spark.sparkContext.broadcast(value)
 
 
 def partition_number() -> int:

@@ -27,6 +27,7 @@ from ecg_spark.pipeline.latent_quality import (
     repeatability,
 )
 from ecg_spark.selection import left_out_for, used_rows, weighted_mean
+from ecg_spark.session import broadcast
 from ecg_spark.tables import FLOW, LATENTS, write_rows, write_table
 from models.encoding.encoder import Encoder
 
@@ -66,7 +67,7 @@ def encode(
     people's factors in figures, by which another study that takes the model is compared.
     """
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", BEATS_PER_BATCH)
-    shared = spark.sparkContext.broadcast(encoder)
+    shared = broadcast(spark, encoder)
     chosen = used_rows(beats, leave_out)
     columns = chosen.select("participant_id", "participant_hash", "signal", "weight")
     encoded = columns.mapInArrow(_encoder_of(shared), _ENCODED)

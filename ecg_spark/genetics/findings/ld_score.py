@@ -19,6 +19,7 @@ from pyspark.sql import SparkSession
 
 from ecg_spark.genetics.genotypes.packed import Packed, centred
 from ecg_spark.genetics.null_model.projection import basis_of
+from ecg_spark.session import broadcast
 
 WINDOW_BP = 1_000_000
 LD_SAMPLES = 5_000
@@ -83,7 +84,7 @@ def ld_scores(
                 + np.searchsorted(positions[start:stop], positions[last - 1] + window_bp, "right"),
             )
             tasks.append((first, last, near))
-    shared = spark.sparkContext.broadcast((packed.calls, variants, positions, samples, basis))
+    shared = broadcast(spark, (packed.calls, variants, positions, samples, basis))
 
     def score(parts: Iterable[tuple[int, int, slice]]) -> Iterable[tuple[int, Reals]]:
         calls, variants, positions, samples, basis = shared.value

@@ -31,6 +31,7 @@ from ecg_spark.genetics.findings.ld_score import (
 from ecg_spark.genetics.genotypes.contigs import AUTOSOMES, CONTIGS
 from ecg_spark.genetics.genotypes.packed import Packed
 from ecg_spark.genetics.outputs.tables import GENETIC_CORRELATION, HERITABILITY
+from ecg_spark.session import broadcast
 from ecg_spark.store import remove_folder
 from ecg_spark.tables import VARIANT, write_rows
 
@@ -76,7 +77,7 @@ def write_polygenic(
     places, sound = statistics.columns(["place", "sound"])
     samples = packed.places(list(covariates.index))
     scores = ld_scores(spark, packed, places, samples, covariates.to_numpy(float))[sound]
-    shared = spark.sparkContext.broadcast((sound, scores))
+    shared = broadcast(spark, (sound, scores))
     chosen = [phenotypes.index(name) for name in correlated] if enough(scores) else []
 
     def alone(number: int) -> tuple[float, Heritability, Univariate | None]:
@@ -163,7 +164,7 @@ def _placed(spark: SparkSession, packed: Packed) -> DataFrame:
     read."""
     m = len(packed.sites)
     unnamed = replace(packed, samples=packed.samples[:0], sites=packed.sites[:0])
-    shared = spark.sparkContext.broadcast(unnamed)
+    shared = broadcast(spark, unnamed)
 
     def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:

@@ -37,6 +37,7 @@ from ecg_spark.genetics.genotypes.writing import (
     written,
 )
 from ecg_spark.needs import PROCESS_BYTES, Needs, require
+from ecg_spark.session import broadcast
 
 LEAST_VARIANTS = 250
 """Fewer do not make a part of their own."""
@@ -113,7 +114,7 @@ def read_by_place(
         .repartitionByRange(parts, *order)
         .sortWithinPartitions(*order, "file", "place")
     )
-    places = spark.sparkContext.broadcast(columns.places)
+    places = broadcast(spark, columns.places)
     names, folder = dict(enumerate(files)), f"{scratch}/imported"
 
     def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -17,6 +17,7 @@ from pyspark.sql import SparkSession
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.genotypes import bgen
 from ecg_spark.genetics.genotypes.files import exists, file_of, head_lines, stem_of
+from ecg_spark.session import broadcast
 
 SAMPLE_FORM = (
     "a .sample has the header 'ID_1 ID_2 missing', a line of column types such as '0 0 0', "
@@ -42,7 +43,7 @@ def matched(spark: SparkSession, files: Sequence[str], read: Callable[[str], lis
     names = read(files[0])
     require_names(names, 1, len(files))
     others = range(1, len(files))
-    known = spark.sparkContext.broadcast(names)
+    known = broadcast(spark, names)
 
     def place(number: int) -> tuple[NDArray[np.int32] | str | None]:
         try:

@@ -40,6 +40,7 @@ from ecg_spark.genetics.null_model.ridge import (
 )
 from ecg_spark.genetics.people.pruning import at_most, pruned
 from ecg_spark.locations import make_folder
+from ecg_spark.session import broadcast
 from ecg_spark.store import remove_folder
 
 log = logging.getLogger(__name__)
@@ -131,7 +132,7 @@ def predict_by_genome(
     scratch = f"{folder}/level-0"
     made = _Predictors(scratch, len(blocks), parts)
     make_folder(scratch)
-    shared = spark.sparkContext.broadcast((packed.calls, samples, basis, y, known, blocks))
+    shared = broadcast(spark, (packed.calls, samples, basis, y, known, blocks))
 
     def level_0(number: int) -> None:
         calls, samples, basis, y, known, blocks = shared.value
@@ -148,7 +149,7 @@ def predict_by_genome(
     files = [f"phenotype-{k}.loco" for k in range(len(names))]
     ids = list(map(str, phenotypes.index))
     block_rows = np.array([row_of(contig) for contig, _ in blocks])
-    told = spark.sparkContext.broadcast((y, ids))
+    told = broadcast(spark, (y, ids))
 
     def level_1(k: int) -> tuple[float, bool, Lines]:
         y, ids = told.value

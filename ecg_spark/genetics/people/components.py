@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.genotypes.packed import BY_BYTE, MISSING, Packed
 from ecg_spark.genetics.genotypes.thresholds import tally
+from ecg_spark.session import broadcast
 
 Floats = NDArray[np.float32]
 Reals = NDArray[np.float64]
@@ -150,7 +151,7 @@ def blocks_of(
     """
     size = max(1, min(500, BLOCK_BYTES // (4 * len(unrelated))))
     starts = range(0, len(variants), size)
-    shared = spark.sparkContext.broadcast((packed.calls, variants, unrelated))
+    shared = broadcast(spark, (packed.calls, variants, unrelated))
     count = max(spark.sparkContext.defaultParallelism, -(-len(starts) // BLOCKS_OF_TASK))
 
     def over_blocks(function: Callable[[Block], NDArray[Any]]) -> NDArray[Any]:

@@ -10,6 +10,7 @@ from scipy.special import ndtr
 
 from ecg_spark.genetics.genotypes.packed import MISSING
 from ecg_spark.genetics.genotypes.rows import as_calls, pack
+from ecg_spark.session import broadcast
 
 _BLOCK = 2_048
 _SIGNED = np.array([-1, 0, 1, 0], np.float32)
@@ -50,7 +51,7 @@ def related_pairs(
     )
     starts = range(0, n_samples, _BLOCK)
     tasks = [(i, j) for i in starts for j in starts if i <= j]
-    shared = spark.sparkContext.broadcast(packed)
+    shared = broadcast(spark, packed)
 
     def block(start: int) -> NDArray[np.int8]:
         return as_calls(shared.value[start : start + _BLOCK], n_variants)

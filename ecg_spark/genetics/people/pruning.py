@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from ecg_spark.genetics.genotypes.packed import Packed, decode, standardised
+from ecg_spark.session import broadcast
 
 WINDOW_BP = 1_000_000
 RUN = 500
@@ -44,7 +45,7 @@ def pruned(
     tasks = [
         (variants[contigs == one], positions[contigs == one]) for one in dict.fromkeys(contigs)
     ]
-    shared = spark.sparkContext.broadcast((packed.calls, samples))
+    shared = broadcast(spark, (packed.calls, samples))
 
     def prune_contig(task: tuple[NDArray[np.int64], NDArray[np.int64]]) -> bytes:
         calls, samples = shared.value

@@ -26,6 +26,7 @@ from ecg_spark.genetics.testing.results import (
     terms_on,
     tests_of,
 )
+from ecg_spark.session import broadcast
 from ecg_spark.study import Genotypes
 
 MOST_TAKEN_OUT = 0.5
@@ -64,7 +65,7 @@ def associate(
         samples = genotypes.samples
         phenotypes, covariates = (one.reindex(samples) for one in (phenotypes, covariates))
     asked = question(phenotypes, covariates, together, offsets, relatives, thresholds)
-    shared = spark.sparkContext.broadcast((asked, places))
+    shared = broadcast(spark, (asked, places))
 
     def test(_: int, batches: Iterator[Batch]) -> Iterator[pa.RecordBatch]:
         asked, places = shared.value

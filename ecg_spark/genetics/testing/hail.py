@@ -33,6 +33,7 @@ from ecg_spark.genetics.testing.results import (
     terms_on,
     tests_of,
 )
+from ecg_spark.session import broadcast
 from ecg_spark.study import Genotypes
 
 BLOCK_SIZE = 256
@@ -72,7 +73,7 @@ def associate(
     found = [first.found, *(other[first.key].found for other in others)]
     columns = {_column(i): one for i, one in enumerate(found)}
     rows = first.select(**sites, **columns).key_by().select(*sites, *columns).select_globals()
-    shared = spark.sparkContext.broadcast(asked)
+    shared = broadcast(spark, asked)
 
     def told(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         asked = shared.value
