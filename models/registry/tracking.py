@@ -27,6 +27,11 @@ log = logging.getLogger(__name__)
 ERRORS = (MlflowException, requests.RequestException, SQLAlchemyError)
 """What MLflow raises where it is away or fails."""
 PAUSE_SECONDS = 60.0
+"""How long a training goes on before it tries again a server that was away."""
+WAIT_SECONDS = 120.0
+"""How long a training that is over waits for a server that is away."""
+_PASSING = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED")
+"""Codes of MLflow's errors that another try may not meet; no connection is the first of them."""
 PROBE_SECONDS = 5
 """How long a tracking server is given to answer at all."""
 
@@ -114,6 +119,24 @@ class Curves:
             log.warning(
                 "MLflow is away (%s): the metrics are kept and sent later.", type(error).__name__
             )
+
+    def finish(self) -> None:
+        """Send what is left. A server that is away is waited for, `WAIT_SECONDS` at most.
+
+        Raises MLflow's own errors where it stays away, or where waiting would not help.
+        """
+        end, told = time.monotonic() + WAIT_SECONDS, False
+        while True:
+            try:
+                return self.flush()
+            except ERRORS as error:
+                passing = getattr(error, "error_code", _PASSING[0]) in _PASSING
+                if not passing or time.monotonic() > end:
+                    raise
+            if not told:
+                log.warning("Training is over, and MLflow is away: waiting for it.")
+            told = True
+            time.sleep(2)
 
     def flush(self) -> None:
         """Send what is new; errors of MLflow pass."""

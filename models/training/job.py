@@ -236,7 +236,7 @@ def _fit_fold(
         kept.save(fitting.state(plan.identity, *ids, fold), now=fitting.done)
         curves.send()
         progress.show(done, metrics)
-    curves.flush()
+    curves.finish()
     network = fitting.result()
     encoder = finish(network, training, settings, plan.made_from, device)
     seen, turning = (side.sample(AT_MOST // settings.folds) for side in (validation, own))
@@ -254,7 +254,7 @@ def _together(plan: Plan, trained: list[Fold], run_id: str) -> Outcome:
         for fold, pair, agreed in zip(trained, judged, match, strict=True):
             metrics = compare([pair]) | match_metrics(agreed)
             mlflow.log_metrics(main_figures(metrics), step=epochs, run_id=fold.run_id)
-        Curves(run_id, history).flush()
+        Curves(run_id, history).finish()
     metrics = compare(judged) | match_metrics(match[1:] if len(match) > 1 else match)
     n_training = trained[0].n_training
     if len(trained) > 1:

@@ -446,6 +446,22 @@ def test_metrics_are_sent_after_the_mlflow_server_returns(trained, monkeypatch, 
     assert [(metric.step, metric.value) for metric in late] == [(1, 1.0), (2, 2.0)]
 
 
+def test_end_of_training_waits_for_the_mlflow_server(trained, monkeypatch, caplog):
+    result, _, uri = trained
+    monkeypatch.setattr(tracking.time, "sleep", lambda seconds: mlflow.set_tracking_uri(uri))
+    with tracking.tracked(uri):
+        mlflow.set_tracking_uri("http://127.0.0.1:9")
+        curves = tracking.Curves(result.run_id, history := [])
+        history.append({"epoch": 3, "last": 3.0})
+        curves.finish()
+        assert "waiting for it" in caplog.text
+        last = mlflow.MlflowClient(uri).get_metric_history(result.run_id, "last")
+        assert [metric.value for metric in last] == [3.0]
+        history.append({"epoch": 4, "a|name": 4.0})
+        with pytest.raises(mlflow.MlflowException, match="Invalid"):
+            curves.finish()
+
+
 def test_too_little_memory_is_one_sentence():
     with pytest.raises(InfrastructureError, match=r"lower model\.batch_size"), enough_memory():
         torch.empty(2**60)
