@@ -1,5 +1,5 @@
-# The commands of ecg-spark. Python 3.11 and make are all they need; the rest is installed into
-# .venv, at the versions of requirements.lock, the first time and not again.
+# The commands of ecg-spark. They need Python 3.11 and make; everything else is installed into
+# .venv, once, at the versions of requirements.lock.
 #
 #   make demo PARTICIPANTS=500 VARIANTS=5000 SEED=2    a smaller biobank, another seed
 #   make consortium PARTICIPANTS=300 VARIANTS=3000     smaller cohorts
@@ -38,7 +38,7 @@ demo: setup ## simulate a biobank and run every step of a study on it, up to the
 consortium: PARTICIPANTS = 1000
 consortium: VARIANTS = 5000
 consortium: OUT = out/consortium
-consortium: setup ## simulate a hospital and two biobanks; its model in both, their loci, all in one report
+consortium: setup ## simulate a hospital and two biobanks; use its model in both, replicate and combine
 	$(BIN)/ecg-spark simulate --consortium --participants $(PARTICIPANTS) --variants $(VARIANTS) --seed $(SEED) --out $(OUT)
 	$(BIN)/ecg-spark run $(OUT)/hospital/study.yaml
 	test -e $(OUT)/model || $(BIN)/ecg-spark model export $(OUT)/hospital/study.yaml --to $(OUT)/model
@@ -52,7 +52,7 @@ test: setup ## run the tests
 	@infra/setup.sh gwas-ssf
 	$(PYTEST) $(ARGS)
 
-check: setup ## style, types, and the tests that need no Spark, MLflow, store or other program: a minute
+check: setup ## style, types, and the tests that need no Spark, MLflow, store or program: a minute
 	@$(MAKE) --no-print-directory lint & lint=$$!; \
 	$(PYTEST) -q -m "not spark and not hail and not mlflow and not stores and not programs" $(ARGS); \
 	tests=$$?; wait $$lint && exit $$tests
@@ -65,7 +65,7 @@ lint: setup ## check style, formatting and types
 coverage: setup ## run the tests and say which branches they do not take
 	$(PYTEST) --cov --cov-branch --cov-report=term-missing:skip-covered $(ARGS)
 
-chaos: setup ## make workers, drivers, disks, servers and networks fail in the middle of steps
+chaos: setup ## make workers, drivers, disks, servers and networks fail during steps
 	$(BIN)/python -m pytest -v --durations=0 --durations-min=1 tests/chaos/chaos_*.py $(ARGS)
 
 bench: setup ## run the benchmarks in tests/bench, one by one

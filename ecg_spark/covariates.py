@@ -1,7 +1,7 @@
 """From the columns of a participant table to the terms of a regression.
 
-A column of numbers is a term, yes and no are 1 and 0, and a text or a declared category becomes an
-indicator for each level but one.
+A column of numbers is a term, yes and no become 1 and 0, and a text or a declared category becomes
+an indicator for each level but one.
 """
 
 import itertools
@@ -19,11 +19,11 @@ from ecg_spark.study import Participants
 Terms = dict[str, pd.Series]
 
 MOST_LEVELS = 200
-"""A text with more values is no category; nor is one that nearly everybody has another value of."""
+"""A text with more values is not a category; nor is one that differs for nearly everybody."""
 
 _TRUE, _FALSE = {"true", "t", "yes", "y"}, {"false", "f", "no", "n"}
 _UNFIT = re.compile(r"[^\w.+-]+")
-"""What no name of a term may hold: other programs read them as columns of a text table."""
+"""What a term's name may not hold: other programs read it as a column of a text table."""
 
 
 def covariate_terms(
@@ -32,12 +32,13 @@ def covariate_terms(
     """The terms of `settings.covariates` as floats, NaN where missing, and notes for the report.
 
     `columns`: the text columns that the terms need, by participant, None where missing. A term is a
-    column, its square (`age^2`) or a product (`age:sex`); both are of columns about their means, so
-    that a square is not almost the column itself. `what` names the table in messages.
+    column, its square (`age^2`) or a product (`age:sex`). Squares and products are of centred
+    columns: otherwise a square would be almost collinear with its column. `what` names the table in
+    messages.
 
-    Raises `DataError`, naming the column, where one has no value, mixes decimal points and commas,
-    has commas that may part thousands, is a text with too many values, or is a category of which
-    a square is asked; and where two terms have the same name.
+    Raises `DataError`, naming the column, if one has no value, mixes decimal points and commas, has
+    commas that may separate thousands, is a text with too many values, or is a category to be
+    squared; and if two terms have the same name.
     """
     reader = NumberReader(what, "covariate", "participants")
     codes = settings.missing_codes
@@ -57,7 +58,7 @@ def covariate_terms(
 
 
 def columns_of(terms: Iterable[str], present: Iterable[str] = ()) -> list[str]:
-    """The columns that terms need; one that is `present` under a term's own name is that term."""
+    """The columns that terms need; a term that is itself the name of a `present` column is that."""
     own = set(present)
     return list(
         dict.fromkeys(
@@ -73,12 +74,12 @@ def _base(factor: str) -> str:
 
 
 def _terms_of(values: pd.Series, settings: Participants, reader: NumberReader) -> Terms:
-    """The terms that a column of texts becomes, by name; none where it has one level only."""
+    """The terms that a column of texts becomes, by name; none if it has a single level."""
     name = str(values.name)
     known = values.dropna()
     if known.empty:
         raise DataError(
-            f"The covariate {name} in the {reader.what} holds no value: complete it or take it out "
+            f"The covariate {name} in the {reader.what} has no values: fill it or take it out "
             f"of participants.covariates."
         )
     if name in settings.categories:
@@ -102,10 +103,10 @@ def _indicators(values: pd.Series, reader: NumberReader) -> Terms:
             f"many for a category: code it as numbers or take it out of participants.covariates."
         )
     if len(levels) == 1:
-        reader.tell(f"the covariate {name} has one level only ({levels[0]}) and is left out")
+        reader.tell(f"the covariate {name} has a single level ({levels[0]}) and is left out")
         return {}
     reader.notes.append(
-        f"the covariate {name} is a category of {len(levels)} levels, each held against {levels[0]}"
+        f"the covariate {name} is a category of {len(levels)} levels; the reference is {levels[0]}"
     )
     for level in levels:
         reader.tell_if_usual_code(name, level, int(counts[level]))
@@ -127,7 +128,7 @@ def _product(term: str, parts: Mapping[str, Terms], what: str) -> Terms:
         own = parts[_base(factor)]
         if factor != _base(factor) and list(own) != [_base(factor)]:
             raise DataError(
-                f"The covariate {_base(factor)} in the {what} is a category and has no square: "
+                f"The covariate {_base(factor)} in the {what} is a category and cannot be squared: "
                 f"take {factor} out of participants.covariates."
             )
         power = 1 if factor == _base(factor) else 2

@@ -1,4 +1,4 @@
-"""What a reader sees in a notebook: numbers, tables, and how far a run has come."""
+"""What a notebook shows: numbers, tables, and the progress of a run."""
 
 import logging
 import re
@@ -14,11 +14,11 @@ _CELL = "text-align:left;vertical-align:top;padding:.2em .9em .2em 0"
 _QUIET = "opacity:.65"
 _WAITS, _RUNS = "waits", "runs"
 _ENTRIES = 6
-"""Of a summary's value, one with more entries is not shown in a line."""
+"""A value of a summary with more entries is not shown in one line."""
 
 
 def number(value: Any) -> str:
-    """A number for a reader: thousands apart, three digits that count, – for a missing one."""
+    """A number for a reader: thousands separated, three significant digits, – if missing."""
     if value is None or (isinstance(value, float | np.floating) and not np.isfinite(value)):
         return "–"
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
@@ -34,7 +34,7 @@ def _apart(digits: str) -> str:
 
 
 def words(value: Any) -> str:
-    """A value of a study or a summary in a line; no user or password of an address."""
+    """A value of a study or a summary in one line, without user and password of an address."""
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {words(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
@@ -43,7 +43,7 @@ def words(value: Any) -> str:
 
 
 def line(summary: Mapping[str, Any]) -> str:
-    """The counts of a summary in a line, without what is long or names a run."""
+    """The counts of a summary in one line, without long values and ids of runs."""
     shown = []
     for key, value in summary.items():
         short = value != "" and not isinstance(value, list | float)
@@ -57,7 +57,7 @@ def line(summary: Mapping[str, Any]) -> str:
 
 
 def whole(title: str, summary: Mapping[str, Any]) -> str:
-    """All of a summary as HTML; what is long can be unfolded."""
+    """All of a summary as HTML; long values can be unfolded."""
     short, long = {}, ""
     for key, value in summary.items():
         name = key.replace("_", " ")
@@ -71,7 +71,7 @@ def whole(title: str, summary: Mapping[str, Any]) -> str:
 
 
 def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A table as HTML, that looks well on light and dark; a title may be empty."""
+    """A table as HTML that works on light and dark backgrounds; the title may be empty."""
     head = "".join(f'<th style="{_CELL}">{escape(name)}</th>' for name in heads)
     body = "".join(f"<tr>{''.join(map(_cell, row, _styles()))}</tr>" for row in rows)
     caption = f"<p><b>{escape(title)}</b></p>" if title else ""
@@ -89,20 +89,20 @@ def _cell(value: Any, style: str) -> str:
 
 
 def folded(title: str, content: str) -> str:
-    """HTML that a reader may unfold."""
+    """HTML that a reader can unfold."""
     return f"<details><summary>{escape(title)}</summary>{content}</details>"
 
 
 def quiet(text: str) -> str:
-    """A line beside the matter, as HTML."""
+    """A less prominent line, as HTML."""
     return f'<p style="{_QUIET}">{escape(text)}</p>'
 
 
 class Progress(logging.Handler):
     """Where each step of a run stands, in a table that a notebook keeps up to date.
 
-    While the block runs, the last line that ecg-spark logs stands below it, and every warning. Out
-    of a notebook nothing is shown, and who wants the lines configures logging.
+    While the block runs, it shows the last line that ecg-spark logged, and every warning. Outside a
+    notebook it shows nothing; configure logging to see the lines.
     """
 
     LOGGERS = ("ecg_spark", "models", "jobs")
@@ -135,7 +135,7 @@ class Progress(logging.Handler):
             self._show()
 
     def done(self, summary: Mapping[str, Any]) -> None:
-        """Say that a step has ended with this summary, and the next one starts."""
+        """Show that a step has ended with this summary and the next one starts."""
         ended = summary.get("skipped") or f"done in {summary['seconds']:.0f} s"
         self._states[str(summary["step"])], self._said = ended, ""
         self._start_next()
@@ -164,7 +164,7 @@ class Progress(logging.Handler):
 
 
 def _live(html: str) -> Callable[[str], None] | None:
-    """Show HTML in a notebook, and return what replaces it; None out of a notebook."""
+    """Show HTML in a notebook and return a function that replaces it; None outside a notebook."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     if ipython is None or not hasattr(shell, "kernel"):

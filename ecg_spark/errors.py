@@ -14,11 +14,11 @@ class EcgSparkError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __str__(self) -> str:
-        """The message, in which files are named without where they lie: that may name people."""
+        """The message; files are named without their folders, whose names may be people's."""
         return _FOLDERS.sub("", super().__str__())
 
     def _render_traceback_(self) -> list[str]:
-        """What a notebook shows in place of the calls that led here."""
+        """What a notebook shows instead of a traceback."""
         return [f"{type(self).__name__}: {self}"]
 
 
@@ -26,7 +26,7 @@ _FOLDERS = re.compile(
     r"(?<![\w:/.])(?<!spark\.jars=)(?<!ClassPath=)"
     r"(?:(?!https?:)[a-z][a-z0-9+.-]*:/{1,3}|/)(?:[^\s/'\"]+/)+"
 )
-"""Folders in a message, but for that of Hail's jar in settings that are to be copied."""
+"""Folders in a message, except that of Hail's jar in settings meant to be copied."""
 
 
 class UsageError(EcgSparkError):
@@ -42,6 +42,6 @@ class DataError(EcgSparkError):
 
 
 class InfrastructureError(EcgSparkError):
-    """The surroundings failed: no GPU, no MLflow server, a full disk, no Java."""
+    """The infrastructure failed: no GPU, no MLflow server, a full disk, no Java."""
 
     exit_code = 4

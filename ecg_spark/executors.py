@@ -1,7 +1,7 @@
-"""Whether the executors have what the tasks import, asked before work is sent to them.
+"""Checks that executors have the packages that tasks import, before work is sent to them.
 
-Without, the first task fails after minutes, with a trace that names a module and no machine; with
-other versions it may give other numbers.
+Without a package, the first task would fail after minutes with a traceback that names a module and
+no machine; with another version it might give other numbers.
 """
 
 import logging
@@ -24,14 +24,14 @@ PACKAGES = (
 """What the tasks import."""
 
 _asked: set[str] = set()
-"""The Spark applications whose executors have them."""
+"""The Spark applications whose executors have been checked."""
 
 
 def ask_executors(session: SparkSession) -> None:
-    """Ask each executor, once for a Spark application, whether it has `PACKAGES` as the driver has.
+    """Check, once per Spark application, that executors have the driver's versions of `PACKAGES`.
 
-    Raises `InfrastructureError` where one lacks a package, has another version of it, or where its
-    Python does not start or is not the driver's.
+    Raises `InfrastructureError` if one lacks a package or has another version of it, or if its
+    Python does not start or has another version than the driver's.
     """
     if session.sparkContext.applicationId in _asked:
         return
@@ -39,7 +39,7 @@ def ask_executors(session: SparkSession) -> None:
     wanted = tuple(here)
 
     def found_there(_: Iterable[int]) -> Iterator[dict[str, str]]:
-        # Of this module it may use nothing: the executor may lack that, too.
+        # It may use nothing of this module, which the executor may lack, too.
         from importlib.metadata import PackageNotFoundError, version
 
         answer = {}
@@ -51,7 +51,7 @@ def ask_executors(session: SparkSession) -> None:
         yield answer
 
     context = session.sparkContext
-    # As many tasks as fit at once: executors that are idle get one each, and more.
+    # As many tasks as run at once, so that each idle executor gets at least one.
     tasks = 1 if (context.master or "").startswith("local[") else context.defaultParallelism
     needed = f"Python {sys.version_info[0]}.{sys.version_info[1]}"
     try:
@@ -79,7 +79,7 @@ def ask_executors(session: SparkSession) -> None:
 
 
 def _version(package: str) -> str | None:
-    """The installed version, without the build, as +cpu; None where it is not installed."""
+    """The installed version without its build (such as +cpu); None if it is not installed."""
     try:
         return version(package).split("+")[0]
     except PackageNotFoundError:

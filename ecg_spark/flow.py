@@ -1,25 +1,25 @@
-"""What became of recordings, people and variants: a table of counts that add up, a step at a time.
+"""What became of recordings, people and variants: counts per step that add up.
 
-Every step that leaves something out writes the table `flow` (`tables.FLOW`) beside its own: what
-came in, how many were left out for which reason, what went on. In each step and unit
+Every step that leaves something out also writes the table `flow` (`tables.FLOW`): what came in, how
+many were left out for which reason, what went on. In each step and unit
 
     came in = sum of what was left out + went on
 
-and what comes into a step is what went on from the last one before it that counts the same unit.
-Each thing is left out for one reason, the first that applies, or the counts would not add up.
+and what comes into a step is what the last step before it that counts the same unit passed on.
+Each item is left out for one reason, the first that applies; otherwise counts would not add up.
 
-Counts are of steps, not of groups of persons who share a value: "3 recordings were too short" says
-nothing about any person that could be looked up. They are therefore shown however small they are.
+These are counts of what steps did, not of people who share a value: "3 recordings were too short"
+identifies nobody. They are therefore shown even if they are small.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 CAME_IN, WENT_ON = "came in", "went on"
-"""Values of `reason` that are none: what a step was given, and what it handed on."""
+"""Values of `reason` that are not reasons: what a step was given, and what it passed on."""
 
 RECORDINGS, PEOPLE, SAMPLES, VARIANTS = UNITS = ("recordings", "people", "samples", "variants")
-"""What is counted. Samples are genotyped people before they are told to be participants."""
+"""What is counted. Samples are genotyped people before they are matched to participants."""
 
 Row = dict[str, Any]
 

@@ -1,7 +1,7 @@
-"""Ids of people and samples: one form of each, wherever it was written, and the lists of them.
+"""Ids of people and samples in one normal form, and lists of ids.
 
-Every id that is compared with another goes through `normal_id` first: of participants, manifests,
-id maps, lists, recordings and genotype samples.
+Every id goes through `normal_id` before it is compared with another: those of participants,
+manifests, id maps, lists, recordings and genotype samples.
 """
 
 import re
@@ -21,13 +21,13 @@ ID_COLUMNS = (
     "subject", "person_id", "person", "patient_id", "patient", "participant", "individual_id",
     "individual", "n_eid", "f.eid", "xeid", "userid",
 )  # fmt: skip
-"""Names of columns that hold ids, the surest first; FID is a family."""
+"""Names of columns that hold ids, the most certain first; FID is a family's id."""
 
 
 def normal_id(text: str) -> str:
     """An id without blanks and quotes around it, and without the .0 of a column of floats.
 
-    1104729.0 and 1.104729e+06 are 1104729; 007 stays 007. The same for an id in normal form.
+    1104729.0 and 1.104729e+06 become 1104729; 007 stays 007. A normal id stays as it is.
     """
     text = text.strip(BLANK)
     while len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
@@ -39,9 +39,9 @@ def normal_id(text: str) -> str:
 
 
 def _scientific(text: str) -> str | None:
-    """The whole number that scientific notation gives in full; empty where digits are lost."""
+    """The whole number that scientific notation stands for; empty if it has lost digits."""
     found = _SCIENTIFIC.fullmatch(text)
-    if found is None or not (found[2] or found[3]):  # 1E5 may be the place on a plate
+    if found is None or not (found[2] or found[3]):  # 1E5 may be a well of a plate
         return None
     first, decimals, exponent = found[1], found[2] or "", int(found[4])
     if len(decimals) < exponent or decimals[exponent:].strip("0"):
@@ -57,8 +57,8 @@ def id_column(values: pd.Series, what: str) -> pd.Series:
     texts = values.dropna().astype(str)
     if rounded := sum(_scientific(text.strip(BLANK)) == "" for text in texts):
         raise DataError(
-            f"{rounded} ids in the {what} are rounded, as 1.10473e+06 is: their last digits are "
-            f"lost; write ids as whole numbers or text."
+            f"{rounded} ids in the {what} are rounded like 1.10473e+06, so their last digits are "
+            f"lost: write ids as whole numbers or text."
         )
     ids = texts.map(normal_id)
     return ids.reindex(values.index).where(values.notna(), None)
@@ -66,9 +66,9 @@ def id_column(values: pd.Series, what: str) -> pd.Series:
 
 @dataclass(frozen=True)
 class IdList:
-    """A list of ids: the columns that may hold them, the likeliest first.
+    """A list of ids: the columns that may hold them, the most likely first.
 
-    `doubtful` are words of the first row that may be its header or one more id.
+    `doubtful` are words of the first row that may be a header or one more id.
     """
 
     what: str
@@ -76,10 +76,10 @@ class IdList:
     doubtful: frozenset[str] = frozenset()
 
     def among(self, ids: Iterable[str]) -> tuple[set[str], str]:
-        """Those of `ids` that are listed, and a note of how many of the listed they are.
+        """Those of `ids` that are in the list, and a note on how many of the list they are.
 
-        The first column in which any is found counts. Raises `DataError` where none is: a list
-        that is not understood must not pass as one that concerns nobody.
+        The first column that holds any of them counts. Raises `DataError` if none does: a list
+        that was misread must not pass as a list of nobody.
         """
         known: dict[str, list[str]] = {}
         for one in ids:
@@ -92,7 +92,7 @@ class IdList:
         listed = len(self.columns[0] - no_ids)
         raise DataError(
             f"None of the {listed} ids in the {self.what} is among the {len(known)} genotyped "
-            f"samples: it must hold their ids, one a line, as FID and IID, or in a column of a "
+            f"samples: it must hold their ids, one per line, as FID and IID, or in a column of a "
             f"table with a header."
         )
 
@@ -100,10 +100,11 @@ class IdList:
 def read_id_list(path: str, what: str) -> IdList:
     """A list of ids as plink2 and regenie take it, or a table of any kind with a header.
 
-    Without a header: an id a line; FID and IID, separated by white space; an id and anything else.
+    Without a header: one id per line; FID and IID, separated by white space; an id and anything
+    else.
     With one (`#IID`, `FID IID`, `eid`, ...): the column of that name. `what` names it in messages.
 
-    Raises `DataError` where it cannot be read or names nobody.
+    Raises `DataError` if it cannot be read or is empty.
     """
     doubtful: frozenset[str] = frozenset()
     table = read_columns(path, what)
@@ -129,7 +130,7 @@ def read_id_list(path: str, what: str) -> IdList:
 
 
 def _names_without_digits(rows: list[list[str]]) -> list[str]:
-    """The words of the first row above columns whose values have digits, which they have not."""
+    """Words without digits in the first row, above columns whose values have digits."""
     first = rows[0] if rows else []
     below = [[row[k] for row in rows[1:201] if k < len(row)] for k in range(len(first))]
     return [
@@ -141,13 +142,13 @@ def _names_without_digits(rows: list[list[str]]) -> list[str]:
 
 
 def _place(name: str) -> int:
-    """Where a name stands among those of columns of ids; behind the last where it is none."""
+    """The rank of a column's name in `ID_COLUMNS`; past the last if it is not there."""
     name = name.strip(BLANK).lower()
     return ID_COLUMNS.index(name) if name in ID_COLUMNS else len(ID_COLUMNS)
 
 
 def _by_name(names: list[str]) -> list[int]:
-    """The columns that may hold ids: those named so, else every one but a family's."""
+    """The columns that may hold ids: those named so, else all but that of families."""
     order = sorted(range(len(names)), key=lambda k: _place(names[k]))
     named = [k for k in order if _place(names[k]) < len(ID_COLUMNS)]
     return named or [k for k in order if names[k].lower() != "fid"]

@@ -1,9 +1,9 @@
-"""Where files lie: how paths and URIs are written, for Spark and for Python alike.
+"""Locations of files: paths and URIs in one spelling for Spark and Python.
 
-Every location of a study is read and written by both, and they do not take the same names: Spark
-has s3a:// where others say s3://, and calls dbfs:/x what Python finds under /dbfs/x. `spelled`
-gives the one form that both take; fsspec is told here what it would not know by itself. This
-module is loaded with the package, so that it holds in every process.
+Both read and write every location of a study, but they do not use the same names: Spark has s3a://
+where others say s3://, and calls dbfs:/x what Python finds under /dbfs/x. `spelled` gives a form
+that both accept; what fsspec does not know by itself is registered here. The package imports this
+module, so that this is so in every process.
 """
 
 import os
@@ -25,7 +25,7 @@ _STORES = {
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 _ON_DATABRICKS = re.compile(r"/(?:dbfs(?=/)|(?=Volumes/))")
 _TAGS = ("etag", "mtime", "lastmodified", "updated", "modified", "modifiedat")
-"""What file systems call the tag of a content, or else the time of its change, the surest first."""
+"""Fields of a file system's listing that change with a file's content, the most certain first."""
 
 
 class DatabricksFiles(LocalFileSystem):
@@ -48,14 +48,14 @@ class DatabricksFiles(LocalFileSystem):
 
 fsspec.register_implementation("dbfs", DatabricksFiles, clobber=True)
 for _name in ("s3", "gs", "abfs"):
-    # Spark writes beside this process: what was listed a minute ago is not what is there.
+    # Spark writes at the same time: a listing that is a minute old may be wrong.
     fsspec.config.conf.setdefault(_name, {}).setdefault("use_listings_cache", False)
 
 
 def spelled(path: str) -> str:
     """A path or URI in the form that Spark and Python both take; a local one as a plain path.
 
-    Raises `ValueError` where it does not say all that Spark must know.
+    Raises `ValueError` if it lacks something that Spark needs.
     """
     if found := _URI.match(path):
         scheme, rest = found[1].lower(), path[found.end() :]
@@ -75,12 +75,12 @@ def spelled(path: str) -> str:
 
 
 def is_local(path: str) -> bool:
-    """Whether it is a path on this machine, and not a URI."""
+    """Whether a location is a path on this machine and not a URI."""
     return "://" not in path
 
 
 def join(folder: str, path: str) -> str:
-    """A path as it is if it says itself where it is, else below the folder; both as `spelled`."""
+    """An absolute path or URI as it is, any other path below the folder; both as `spelled`."""
     path = spelled(path)
     if not is_local(path) or path.startswith("/"):
         return path
@@ -104,7 +104,7 @@ def resolve(folder: str, path: str) -> str:
 
 
 def spelled_like(like: str, names: Iterable[str]) -> list[str]:
-    """The locations of files, spelled as `like`, of which a listing or glob gave their names."""
+    """The locations, spelled as `like`, of files whose names come from a listing or glob."""
     scheme, is_uri, _ = like.partition("://")
     if not is_uri or scheme == "file":
         return list(names)
@@ -128,9 +128,9 @@ def container(path: str) -> str:
 
 
 def make_folder(folder: str) -> None:
-    """Make a folder, with those above it, where there is none.
+    """Make a folder and its parents if they do not exist.
 
-    An object store has no folders, and its libraries might make the bucket.
+    Does nothing on an object store, which has no folders: its library might make the bucket.
     """
     files, base = fsspec.core.url_to_fs(folder)
     if isinstance(files, LocalFileSystem):
@@ -138,6 +138,6 @@ def make_folder(folder: str) -> None:
 
 
 def content_tag(info: Mapping[str, Any]) -> str:
-    """What changes with a file's content, of what its file system tells of it: tag, else time."""
+    """What changes with a file's content, from its listing: its tag, else its time of change."""
     plain = {re.sub("[^a-z]", "", key.lower()): value for key, value in info.items()}
     return next((str(plain[name]) for name in _TAGS if plain.get(name)), "")

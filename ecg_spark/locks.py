@@ -1,11 +1,11 @@
 """Locks that keep two processes from the same step.
 
-On a file system the kernel holds a lock and lets go of it when the process ends, however that is.
-An object store has no such thing. There a lock is a lease: a file that is made once, renewed while
-its owner lives, and removed. Making a file only where there is none is what such stores do for one
-process and refuse to all others. A lease that nobody has renewed for a while is of a process that
-was killed, and is taken over. Its owner may yet live, on a machine that stood still: it asks before
-it publishes, and finds that it has lost the lease.
+On a file system the kernel holds a lock and releases it when the process ends, however it ends. An
+object store has no locks. There a lock is a lease: a file that is created, renewed while its owner
+lives, and removed. If several processes create the file on condition that it does not exist, the
+store lets only one of them succeed. A lease that has not been renewed for a while belongs to a
+process that was killed, and is taken over. If its owner still lives, on a machine that stood still,
+it checks the lease before it publishes and finds that it has lost it.
 """
 
 import fcntl
@@ -29,20 +29,20 @@ from ecg_spark.locations import make_folder
 log = logging.getLogger(__name__)
 
 RENEWED_SECONDS, FORGOTTEN_SECONDS = 30.0, 300.0
-"""How often a lease is renewed, and after what silence its owner is held for dead: clocks may
-differ by minutes, not more, or the store itself refuses what they sign."""
+"""How often a lease is renewed, and after what silence its owner counts as dead. Clocks may differ
+by some minutes; with more, the store itself rejects their signatures."""
 
 SETTLED_SECONDS = 3.0
-"""After which of two that take over the same lease the one that wrote last has it."""
+"""How long to wait after taking over a lease: if two did, the one that wrote last has it."""
 
 
 @contextmanager
 def lock(path: str, step: str) -> Iterator[Callable[[], None]]:
     """Hold the lock of a step, the file at `path`, against all other processes.
 
-    The function that it gives raises `InfrastructureError` where the lock has been lost since,
-    which the kernel's never is. Raises `InfrastructureError`, which says who is at work, where that
-    is another process.
+    Yields a function that raises `InfrastructureError` if the lock has been lost since; a lock of
+    the kernel never is. Raises `InfrastructureError`, which says who is at work, if another process
+    has the lock.
     """
     files, base = fsspec.core.url_to_fs(path)
     make_folder(path.rpartition("/")[0])
@@ -59,7 +59,7 @@ def lock(path: str, step: str) -> Iterator[Callable[[], None]]:
 
 
 def holder(path: str) -> str:
-    """Who holds the lock at `path`; empty where nobody does. Nothing is changed."""
+    """Who holds the lock at `path`; empty if nobody does. Changes nothing."""
     files, base = fsspec.core.url_to_fs(path)
     if "file" not in files.protocol:
         found = _read(files, base)
@@ -91,7 +91,7 @@ def _kernel_lock(path: str, step: str, who: str) -> Iterator[Callable[[], None]]
 
 
 def _take(file: TextIO) -> None:
-    """Take the lock of a file, at the second try if `holder` looks at it just then."""
+    """Take the lock of a file; tries twice, because `holder` may be looking at it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -119,10 +119,10 @@ class _Lease:
         self._step, self._who, self._token = step, who, secrets.token_hex(8)
 
     def take(self) -> None:
-        """Make the file, or take over one that is forgotten."""
+        """Create the lease's file, or take over one that has expired."""
         try:
             self._write(mode="create")
-        except OSError as error:  # each store refuses in its own words
+        except OSError as error:  # each store has an error of its own for it
             found = self._read()
             if not found and not isinstance(error, FileExistsError):
                 raise
@@ -134,13 +134,13 @@ class _Lease:
             self.require()
 
     def require(self) -> None:
-        """Raise `InfrastructureError` where another process has the lease."""
+        """Raise `InfrastructureError` if another process has the lease."""
         found = self._read()
         if found.get("token") != self._token:
             raise self._taken(found)
 
     def renew_until(self, over: Event) -> None:
-        """Renew the lease from time to time while it is this process's."""
+        """Renew the lease from time to time, as long as this process has it."""
         while not over.wait(RENEWED_SECONDS):
             try:
                 if self._read().get("token") != self._token:
@@ -150,8 +150,8 @@ class _Lease:
                 log.debug("The lease of %s was not renewed: %s", self._step, type(error).__name__)
 
     def give_back(self) -> None:
-        """Remove the file, if it is still this process's."""
-        with suppress(Exception):  # it will be forgotten
+        """Remove the file if this process still has the lease."""
+        with suppress(Exception):  # it will expire
             if self._read().get("token") == self._token:
                 self._fs.rm_file(self._path)
 
@@ -163,12 +163,13 @@ class _Lease:
         self._fs.pipe_file(self._path, json.dumps(content).encode(), **how)
 
     def _taken(self, found: dict[str, Any]) -> InfrastructureError:
-        minutes = f"; one that was killed is forgotten after {FORGOTTEN_SECONDS / 60:.0f} minutes"
-        return _taken(self._step, found.get("who", ""), minutes)
+        minutes = FORGOTTEN_SECONDS / 60
+        more = f"; the lock of a killed process expires after {minutes:.0f} minutes"
+        return _taken(self._step, found.get("who", ""), more)
 
 
 def _read(files: fsspec.AbstractFileSystem, path: str) -> dict[str, Any]:
-    """What a lease says; nothing where there is none."""
+    """What a lease says; empty if there is none."""
     try:
         return dict(json.loads(files.cat_file(path)))
     except FileNotFoundError:

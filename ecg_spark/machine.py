@@ -1,15 +1,15 @@
-"""How much memory there is, in a container too."""
+"""How much memory this machine or container has."""
 
 from pathlib import Path
 
 import psutil
 
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-"""Where a container reads how much memory it may have."""
+"""Where Linux says how much memory a container may use."""
 
 
 def memory() -> int:
-    """The bytes of memory of this machine, or of the container that it is."""
+    """The memory in bytes of this machine, or of the container that this process runs in."""
     whole = [psutil.virtual_memory().total]
     for limit in map(Path, LIMITS):
         if limit.exists() and (found := limit.read_text().strip()).isdigit():
@@ -18,5 +18,5 @@ def memory() -> int:
 
 
 def free_memory() -> int:
-    """The bytes of it that processes can still take."""
+    """The memory in bytes that processes can still use."""
     return min(int(psutil.virtual_memory().available), memory())

@@ -1,8 +1,8 @@
-"""What a step will need, told before it starts and refused where it is not to be had.
+"""How much disk and memory a step needs: logged before it starts, and checked.
 
-A step reckons its needs from the counts that it knows: of people, phenotypes and variants. What
-cannot be known (the space behind an object store, the memory of executors to which Spark was told
-no limit) is told and not refused.
+A step estimates its needs from the numbers of people, phenotypes and variants. If there is less, it
+is refused. What cannot be known (the space of an object store, the memory of executors that Spark
+was given no limit for) is only logged.
 """
 
 import logging
@@ -25,8 +25,8 @@ PROCESS_BYTES = 250e6
 
 @dataclass(frozen=True)
 class Needs:
-    """Bytes: of `disk` in the output folder, and of memory in the `driver`'s Python process and in
-    the Python process of each `task`."""
+    """In bytes: `disk` in the output folder, and memory of the `driver`'s Python process and of the
+    Python process of each `task`."""
 
     disk: float = 0
     driver: float = 0
@@ -34,10 +34,10 @@ class Needs:
 
 
 def require(spark: SparkSession, what: str, folder: str, needs: Needs) -> None:
-    """Say what a step needs, `what` naming it and the counts; `folder` is where it writes.
+    """Log what a step needs and check it. `what` names the step and the counts in messages.
 
-    Raises `InfrastructureError` where that disk has not so much space left, or this machine, or an
-    executor, has not so much memory. What others use of it at the moment is not taken off.
+    `folder` is where the step writes. Raises `InfrastructureError` if that disk has less space, or
+    this machine or an executor less memory. Memory that other processes use now is not subtracted.
     """
     tasks = tasks_at_once(spark)
     log.info(
@@ -69,12 +69,12 @@ def require(spark: SparkSession, what: str, folder: str, needs: Needs) -> None:
 
 
 def is_local(spark: SparkSession) -> bool:
-    """Whether the tasks run in this machine's process."""
+    """Whether Spark is in local mode: tasks run on this machine."""
     return str(spark.sparkContext.master).split("[")[0] == "local"
 
 
 def tasks_at_once(spark: SparkSession) -> int:
-    """How many tasks share the memory of a machine: all of a local session, or an executor's."""
+    """How many tasks share memory: all of a local session, or those of one executor."""
     if is_local(spark):
         return spark.sparkContext.defaultParallelism
     conf = spark.sparkContext.getConf()
@@ -83,7 +83,7 @@ def tasks_at_once(spark: SparkSession) -> int:
 
 
 def executor_limit(spark: SparkSession) -> int | None:
-    """The memory of an executor for all its Python processes, None where Spark was told none."""
+    """The memory of an executor for all its Python processes, None if Spark has no limit for it."""
     if is_local(spark):
         return None
     conf, jvm = spark.sparkContext.getConf(), cast(Any, spark.sparkContext._jvm)
@@ -95,7 +95,7 @@ def executor_limit(spark: SparkSession) -> int | None:
 
 
 def disk_left(folder: str) -> int | None:
-    """The space left on the disk of a folder that need not exist yet, None on an object store."""
+    """The space left on a folder's disk, None on an object store. The folder need not exist."""
     files, base = fsspec.core.url_to_fs(folder)
     if "file" not in files.protocol:
         return None
@@ -106,7 +106,7 @@ def disk_left(folder: str) -> int | None:
 
 
 def in_words(size: float) -> str:
-    """A number of bytes for a reader."""
+    """A number of bytes in words."""
     for unit, name in ((1e12, "TB"), (1e9, "GB")):
         if size >= unit:
             value = size / unit

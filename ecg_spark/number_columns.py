@@ -1,7 +1,7 @@
-"""Columns of a user's table as numbers: decimal marks, and codes that stand for a missing value.
+"""Columns of a user's table as numbers: decimal marks, and codes for missing values.
 
-Codes for missing values are those that the study declares; one that looks like such a code and is
-not declared is told, for plink2 and others read it as a number.
+Only codes that the study declares are treated as missing. A value that looks like such a code but
+is not declared is reported, because plink2 and others read it as a number.
 """
 
 import logging
@@ -17,7 +17,7 @@ from ecg_spark.study.section import Code
 log = logging.getLogger(__name__)
 
 Codes = Sequence[Code] | Mapping[str, Sequence[Code]]
-"""Values that stand for a missing one: of every column, or of each its own."""
+"""Codes for missing values: for every column, or per column."""
 
 _WHOLE = re.compile(r"[+-]?\d+([eE][+-]?\d+)?")
 _POINT = re.compile(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?")
@@ -29,7 +29,7 @@ _FAR = 5.0
 
 @dataclass(frozen=True)
 class NumberReader:
-    """Reads the columns of one table, and gathers what is to be told of them.
+    """Reads the columns of one table, and collects notes about them.
 
     `what` names the table in messages, `kind` its columns (covariate), `section` the section of the
     study file that names them. `notes` are for the report, `marks` the decimal marks by column.
@@ -42,7 +42,7 @@ class NumberReader:
     marks: dict[str, str] = field(default_factory=dict)
 
     def known(self, values: pd.Series, codes: Codes) -> pd.Series:
-        """A column in which declared codes and dots are missing; how many codes is noted."""
+        """A column without declared codes and dots; notes how many codes there were."""
         name = str(values.name)
         own = codes.get(name, ()) if isinstance(codes, Mapping) else codes
         texts = {str(code).strip() for code in own}
@@ -60,12 +60,12 @@ class NumberReader:
             self.notes.append(
                 f"{int(hit.sum())} values of {name} are codes for a missing value ({listed})"
             )
-        return values.where(~hit & (values != "."), None)  # a dot: of SAS and plink
+        return values.where(~hit & (values != "."), None)  # a dot: SAS and plink write it so
 
     def numbers(self, values: pd.Series) -> pd.Series | None:
         """A column as floats, NaN where it holds no number; None where most of it is other text.
 
-        Raises `DataError` where it mixes decimal points and commas, or has commas that may part
+        Raises `DataError` if it mixes decimal points and commas, or has commas that may separate
         thousands.
         """
         name = str(values.name)
@@ -76,8 +76,8 @@ class NumberReader:
         by_point = {text: float(text) for text in texts if "." in text and _POINT.fullmatch(text)}
         if parted and len(parted) >= len(by_comma):
             raise DataError(
-                f"The {self.kind} {name} in the {self.what} has commas that may part thousands or "
-                f"be decimal ({len(parted)} values): write its numbers with a decimal point and "
+                f"The {self.kind} {name} in the {self.what} has commas that may separate thousands "
+                f"or be decimal ({len(parted)} values): write its numbers with a decimal point and "
                 f"without thousands."
             )
         if by_comma and by_point:
@@ -94,12 +94,12 @@ class NumberReader:
         if 2 * strange > values.notna().sum():
             return None
         if strange:
-            self.tell(f"{strange} values of {name} are no numbers and count as missing")
+            self.tell(f"{strange} values of {name} are not numbers and count as missing")
         self._tell_usual_codes(found)
         return found
 
     def refuse_mixed_marks(self) -> None:
-        """Raise `DataError` where one column has decimal commas and another decimal points."""
+        """Raise `DataError` if one column has decimal commas and another decimal points."""
         if len(set(self.marks.values())) > 1:
             comma = next(name for name, mark in self.marks.items() if mark == ",")
             point = next(name for name, mark in self.marks.items() if mark == ".")
@@ -109,21 +109,20 @@ class NumberReader:
             )
 
     def tell_if_usual_code(self, name: str, level: str, count: int) -> None:
-        """Tell where a level of a category is what studies write for a missing value."""
+        """Note a level of a category that is a common code for a missing value."""
         if level.startswith("-") and number(level) in _USUAL_CODES:
             self.tell(self._usual_code(name, level, count, "a level of its own"))
 
     def tell(self, note: str) -> None:
-        """Note and log what a reader of the report should know."""
+        """Add a note for the report, and log it."""
         log.warning("%s: %s", self.section, note)
         self.notes.append(note)
 
     def _tell_usual_codes(self, numbers: pd.Series) -> None:
-        """Tell where numbers hold what studies write for a missing value, out of line with the
-        rest.
+        """Note numbers that are common codes for a missing value and do not fit the other values.
 
-        Out of line is a negative code where nothing else is negative, and any that lies outside of
-        all other values and more than five of their standard deviations from their mean.
+        A negative code does not fit if nothing else is negative; any code does not fit if it lies
+        outside all other values and more than five of their standard deviations from their mean.
         """
         known = numbers.dropna()
         counts = {code: count for code in _USUAL_CODES if (count := int((known == code).sum()))}
@@ -138,7 +137,7 @@ class NumberReader:
             or (not rest.min() <= code <= rest.max() and abs(code - mean) > _FAR * spread)
         }
         for code, count in told.items():
-            use = "a number, out of line with its other values"
+            use = "a number that does not fit the other values"
             self.tell(self._usual_code(str(numbers.name), str(code), count, use))
 
     def _usual_code(self, name: str, code: str, count: int, use: str) -> str:
@@ -150,7 +149,7 @@ class NumberReader:
 
 
 def number(text: str) -> float | None:
-    """The number that a text is, with a decimal point or comma; None where it is none."""
+    """A text as a number, with a decimal point or comma; None if it is not a number."""
     if _WHOLE.fullmatch(text) or _POINT.fullmatch(text):
         return float(text)
     return float(text.replace(",", ".")) if _COMMA.fullmatch(text) else None

@@ -24,7 +24,7 @@ _MEN = {"1", "m", "male", "man", "men", "true"}
 _WOMEN = {"0", "2", "f", "female", "woman", "women", "w", "false"}
 _CODES_TOLD = 6
 _UNFIT = re.compile(r"[^\w.+-]+")
-"""What no name of a phenotype may hold: files are called by it, and columns of text tables."""
+"""What a phenotype's name may not hold: it names files and columns of text tables."""
 
 _TAKEN = re.compile(
     rf"(vae|pca)(_\d+)?|traits|{OWN}|{'|'.join(TRAIT_NAMES)}|s|fid|iid", re.IGNORECASE
@@ -56,13 +56,13 @@ def read_participants(
 
 
 def read_sex(settings: Participants, path: str, notes: list[str] | None = None) -> pd.Series | None:
-    """Whether each participant is a man (1.0) or a woman (0.0), NaN where it is told as neither.
+    """Whether each participant is a man (1.0) or a woman (0.0), NaN if it is neither code.
 
-    1, M, male or true is a man; 2, F, female or false a woman, and so is 0, but where there is a 2:
-    then 0 is nobody's sex, as in PLINK's files. Codes that are neither are added to `notes` with
-    their counts. None where the table has no such column.
+    1, M, male or true is a man; 2, F, female or false is a woman. 0 is a woman too, unless the
+    column has a 2: then 0 means unknown, as in PLINK's files. Other codes are added to `notes` with
+    their counts. None if the table has no such column.
 
-    Raises `DataError` where the table cannot be read, or lacks a column that the study file names.
+    Raises `DataError` if the table cannot be read, or lacks a column that the study file names.
     """
     frame = _by_participant(settings, path, [])
     if settings.sex not in frame.columns:
@@ -75,7 +75,7 @@ def read_sex(settings: Participants, path: str, notes: list[str] | None = None) 
     unknown = frame.loc[sex.isna(), settings.sex].dropna()
     if len(unknown) and notes is not None:
         counts = unknown.value_counts()
-        # So many are no codes: of another column they might be names, or dates of birth.
+        # So many are not codes: they might be names or dates of birth of another column.
         listed = (
             ", ".join(f"{code}: {count}" for code, count in counts.items())
             if len(counts) <= _CODES_TOLD
@@ -83,7 +83,7 @@ def read_sex(settings: Participants, path: str, notes: list[str] | None = None) 
         )
         note = (
             f"{len(unknown)} values of the column {settings.sex} are no known sex "
-            f"({listed}): these people are not held against the X chromosome"
+            f"({listed}): these people are not checked against the X chromosome"
         )
         log.warning("participants: %s", note)
         notes.append(note)
@@ -93,8 +93,8 @@ def read_sex(settings: Participants, path: str, notes: list[str] | None = None) 
 def read_phenotypes(settings: Phenotypes, path: str, notes: list[str]) -> pd.DataFrame:
     """The study's own phenotypes by participant id in normal form, NaN where missing.
 
-    In a phenotype's name, which is its column's, other signs than letters, digits and . + - become
-    underscores. What a reader of the report should know is added to `notes`.
+    In a phenotype's name, which is its column's, characters other than letters, digits and . + -
+    become underscores. What a reader of the report should know is added to `notes`.
 
     Raises `DataError` where the table cannot be read, lacks a column or names a participant twice;
     where a column is text, has one value or none, or mixes decimal points and commas; and where a
@@ -103,7 +103,7 @@ def read_phenotypes(settings: Phenotypes, path: str, notes: list[str]) -> pd.Dat
     frame = _read_by_id(path, PHENOTYPES, settings.id, "phenotypes.id", notes)
     if repeated := int(frame.index.duplicated().sum()):
         raise DataError(
-            f"{repeated} rows of the {PHENOTYPES} repeat a participant: keep one row of each."
+            f"{repeated} rows of the {PHENOTYPES} repeat a participant: keep one row per person."
         )
     present = [str(name) for name in frame.columns if name != settings.id]
     columns = [name for wanted in settings.columns for name in _named(wanted, present)]
@@ -114,11 +114,11 @@ def read_phenotypes(settings: Phenotypes, path: str, notes: list[str]) -> pd.Dat
     found: dict[str, pd.Series] = {}
     for column in columns:
         name = _UNFIT.sub("_", column).strip("_")
-        # Some file systems do not tell small letters from capitals.
+        # Some file systems do not distinguish upper and lower case.
         if name.lower() in map(str.lower, found) or not name or _TAKEN.fullmatch(name):
             raise DataError(
-                f"The column {column} of the {PHENOTYPES} has a name that another phenotype, a "
-                f"latent, a trait or an id has: rename it."
+                f"The column {column} of the {PHENOTYPES} has the name of another phenotype, a "
+                f"latent, a trait or an id: rename it."
             )
         known = reader.known(frame[column], settings.missing_codes)
         values = reader.numbers(known)
@@ -134,14 +134,14 @@ def read_phenotypes(settings: Phenotypes, path: str, notes: list[str]) -> pd.Dat
 
 
 def _named(wanted: str, present: Sequence[str]) -> list[str]:
-    """The columns that a name or pattern means; where there is none, itself, which is missing."""
+    """The columns that a name or pattern stands for; if there are none, the name itself."""
     pattern = re.compile(".*".join(map(re.escape, wanted.split("*"))))
     found = [name for name in present if pattern.fullmatch(name)]
     return found if wanted not in present and found else [wanted]
 
 
 def _not_varied(values: pd.Series) -> str:
-    """Why values cannot be a phenotype; empty where they can."""
+    """Why values cannot be a phenotype; empty if they can."""
     known = values.dropna()
     if known.empty:
         return "holds no number"
@@ -149,7 +149,7 @@ def _not_varied(values: pd.Series) -> str:
 
 
 def _by_participant(settings: Participants, path: str, notes: list[str]) -> pd.DataFrame:
-    """The table as text by participant id, one row each; repeated and nameless rows are noted."""
+    """The table as text, one row per participant id; repeated ids and missing ones are noted."""
     frame = _read_by_id(path, TABLE, settings.id, "participants.id", notes)
     if repeated := int(frame.index.duplicated().sum()):
         notes.append(
@@ -160,12 +160,12 @@ def _by_participant(settings: Participants, path: str, notes: list[str]) -> pd.D
 
 
 def _read_by_id(path: str, what: str, column: str, key: str, notes: list[str]) -> pd.DataFrame:
-    """A table's other columns as text, by participant id; rows that name nobody are noted."""
+    """A table's other columns as text, by participant id; rows without an id are noted."""
     frame = read_text_table(path, what)
     required(frame, what, [column], key)
     ids = id_column(frame[column], what).rename("participant_id")
     if nameless := int(ids.isna().sum()):
-        notes.append(f"{nameless} rows of the {what.split(' (')[0]} name nobody and are left out")
+        notes.append(f"{nameless} rows of the {what.split(' (')[0]} have no id and are left out")
     return frame[ids.notna()].set_index(ids.dropna())
 
 

@@ -1,4 +1,4 @@
-"""How far a long step has come, a line now and then, with an estimate of the time that is left."""
+"""Progress of long steps: a line from time to time, with an estimate of the time left."""
 
 import logging
 import threading
@@ -11,16 +11,15 @@ from pyspark import SparkContext
 log = logging.getLogger(__name__)
 
 SECONDS = 20.0
-"""The time between two lines: a short step says nothing."""
+"""The time between two lines; shorter steps log none."""
 
 
 @contextmanager
 def progress(step: str) -> Iterator[None]:
     """Log, while the block runs, how many tasks of Spark's running stages are done.
 
-    The time that is left is reckoned from how fast those tasks were done until now; it is that of
-    the running stages, and what the step does after them is not in it. Nothing is logged while
-    Spark runs nothing.
+    The time left is estimated from the speed so far. It is that of the running stages only, not of
+    what the step does after them. Nothing is logged while Spark is idle.
     """
     done = threading.Event()
 
@@ -51,10 +50,7 @@ def progress(step: str) -> Iterator[None]:
 
 
 def time_left(finished: float, total: float, seconds: float) -> str:
-    """What a line says of the time that is left, as ', some 3 min left'.
-
-    It is empty where nothing is finished yet, since nothing can be reckoned from that.
-    """
+    """The time left in words, such as ', some 3 min left'; empty if nothing is finished yet."""
     if not 0 < finished < total:
         return ""
     left = seconds * (total - finished) / finished

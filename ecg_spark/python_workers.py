@@ -1,10 +1,10 @@
-"""Spark's daemon of Python workers, which spares each task 0.2 s of reading archives.
+"""Spark's daemon of Python workers, without the 0.2 s per task of reading archives again.
 
-Before each task a worker forgets what it knows of the import path. Up to Python 3.11 that reads the
-directories of all archives on it again, the thousands of names of pyspark.zip and of Spark's jar
-(https://github.com/python/cpython/issues/103200). Here an archive is read again where its file has
-changed. Spark runs this module in place of its own daemon, by `spark.python.daemon.module`, so the
-Python of every executor must find it.
+Before each task a worker clears the caches of the import path. Up to Python 3.11 that reads the
+directories of all archives on the path again: thousands of names in pyspark.zip and Spark's jar
+(https://github.com/python/cpython/issues/103200). Here an archive is only read again if its file
+has changed. Spark runs this module instead of its own daemon by `spark.python.daemon.module`, so
+the Python of every executor must find it.
 """
 
 import os
@@ -18,7 +18,7 @@ _stamps: dict[tuple[str, str], tuple[int, int]] = {}
 
 
 def read_if_changed(importer: Any) -> None:
-    """Read the directory of an importer's archive again, unless its file is as it was."""
+    """Read the directory of an importer's archive again if its file has changed."""
     try:
         status = os.stat(importer.archive)
     except OSError:

@@ -1,7 +1,7 @@
-"""Whether the places that a study names can be reached, asked before any work.
+"""Checks, before any work, that the locations a study names can be reached.
 
-An object store fails in the words of its own library, and some take minutes to do so: here each is
-asked once, for at most `PATIENCE_SECONDS`, and what goes wrong becomes a sentence.
+Object stores fail with messages of their own libraries, and some take minutes to do so. Here each
+is asked once, for at most `PATIENCE_SECONDS`, and what goes wrong becomes one sentence.
 """
 
 import os
@@ -32,7 +32,7 @@ _CONNECTORS = {
     "abfss": "org.apache.hadoop:hadoop-azure:{hadoop}",
 }
 _PACKAGE = re.compile(r"ImportError: .*\b(s3fs|gcsfs|adlfs)\b")
-# The classes of errors by their names: the libraries that define them need not be installed.
+# Classes of errors by name, because the libraries that define them need not be installed.
 _NO_CREDENTIALS = re.compile(
     r"NoCredentials|NoAuthWithAWS|PartialCredentials|CredentialRetrieval|TokenRetrieval|SSOToken|ProfileNotFound"
     r"|DefaultCredentials|RefreshError|ClientAuthentication|CredentialUnavailable"
@@ -48,11 +48,10 @@ class _NoAnswer(Exception):
 
 
 def require_reachable(inputs: Iterable[tuple[str, str]], output: str) -> None:
-    """Raise `InfrastructureError` where a place on an object store cannot be used.
+    """Raise `InfrastructureError` if a location on an object store cannot be used.
 
-    `inputs` are keys of the study file with their locations, `output` is the output folder, of
-    which it is tried whether it can be written to. Whether an input is there at all is told by
-    whoever reads it.
+    `inputs` are keys of the study file with their locations. `output` is the output folder; a test
+    file is written there. Whether an input exists is left to whoever reads it.
     """
     for key, place in inputs:
         _require(key, place, _look)
@@ -60,9 +59,10 @@ def require_reachable(inputs: Iterable[tuple[str, str]], output: str) -> None:
 
 
 def require_connectors(spark: "SparkSession", places: Iterable[tuple[str, str]]) -> None:
-    """Raise `InfrastructureError` where Spark itself cannot open a place: keys with locations.
+    """Raise `InfrastructureError` if Spark itself cannot open one of the locations.
 
-    A path on this machine is the same to Spark only where Spark's own files are this machine's.
+    A path on this machine means the same to Spark only if Spark's default file system is this
+    machine's.
     """
     hadoop = cast(Any, spark.sparkContext._jvm).org.apache.hadoop
     settings = cast(Any, spark.sparkContext._jsc).hadoopConfiguration()
@@ -71,12 +71,12 @@ def require_connectors(spark: "SparkSession", places: Iterable[tuple[str, str]])
         own = hadoop.fs.FileSystem.getDefaultUri(settings).getScheme()
         if is_local(place) and own != "file":
             raise InfrastructureError(
-                f"{key} is a path on this machine and Spark's own files are on {own}: name a place "
-                f"that all its nodes reach, by a URI."
+                f"{key} is a path on this machine, but Spark's own files are on {own}: name a "
+                f"location that all its nodes can reach, as a URI."
             )
         try:
             hadoop.fs.FileSystem.getFileSystemClass(scheme, settings)
-        except Py4JJavaError:  # an unknown scheme, or a class that is not there
+        except Py4JJavaError:  # an unknown scheme, or a class that is missing
             connector = _CONNECTORS.get(scheme, "").format(
                 hadoop=hadoop.util.VersionInfo.getVersion()
             )
@@ -89,7 +89,7 @@ def require_connectors(spark: "SparkSession", places: Iterable[tuple[str, str]])
 def content_of(place: str) -> bytes:
     """The content of a file.
 
-    Raises `OSError` where there is none, and `InfrastructureError` where its store is of no use.
+    Raises `OSError` if there is none, and `InfrastructureError` if its store cannot be used.
     """
 
     def read() -> bytes:
@@ -105,20 +105,20 @@ def content_of(place: str) -> bytes:
 
 
 def trouble(error: BaseException) -> str | None:
-    """What is wrong with a store, as a clause that ends with what to do, by the error that it gave.
+    """What is wrong with a store, from its error, as a clause that ends with what to do.
 
-    None for an error of another kind, and for a missing or forbidden file, which have words of
-    their own. Spark gives the errors of its tasks as text.
+    None for other errors, and for a missing or forbidden file, which have messages of their own.
+    Errors of Spark's tasks arrive as text.
     """
     text = f"{type(error).__name__}: {error}"
     if package := _PACKAGE.search(text):
         return f"needs a package: pip install 'ecg-spark[{_EXTRAS[package[1]]}]'"
     if "Protocol not known" in text:
-        return "is of no kind that is known: use s3, gs, abfss, dbfs or a path"
+        return "is of an unknown kind: use s3, gs, abfss, dbfs or a path"
     if _NO_CREDENTIALS.search(text):
         return (
-            "gave no access, because no valid credentials were found: set them as its own tools "
-            "take them (environment, profile or role)"
+            "gave no access, because no valid credentials were found: set them as for the store's "
+            "own tools (environment, profile or role)"
         )
     if _AWAY.search(text):
         return "does not answer: check its address and the network"
@@ -126,9 +126,9 @@ def trouble(error: BaseException) -> str | None:
 
 
 def _answered(look: Callable[[], Found], place: str) -> Found:
-    """What `look` finds at a place, which must answer within `PATIENCE_SECONDS` if on a store.
+    """What `look` finds at a location; a store must answer within `PATIENCE_SECONDS`.
 
-    Raises `_NoAnswer` where it does not; the question goes on without anybody waiting for it.
+    Raises `_NoAnswer` if it does not; the request then goes on in the background.
     """
     if is_local(place):
         return look()
@@ -155,15 +155,15 @@ def _require(key: str, place: str, look: Callable[[str], None]) -> None:
     if is_local(place):
         return
     if place.startswith("dbfs:") and "DATABRICKS_RUNTIME_VERSION" not in os.environ:
-        raise InfrastructureError(f"{key} lies on dbfs:/, which is there on Databricks only.")
+        raise InfrastructureError(f"{key} is on dbfs:/, which exists on Databricks only.")
     try:
         _answered(lambda: look(place), place)
     except Exception as error:
-        status = getattr(error, "status_code", None)  # Azure says it by nothing else
+        status = getattr(error, "status_code", None)  # how Azure says it
         if isinstance(error, FileNotFoundError) or status == 404:
             what: str | None = "does not exist: make it, or correct its name"
         elif isinstance(error, PermissionError) or status == 403:
-            what = "is closed to the credentials in use: take others, or change its permissions"
+            what = "denies access to the credentials in use: take others, or change its permissions"
         else:
             what = trouble(error)
         if what is None:
@@ -172,14 +172,14 @@ def _require(key: str, place: str, look: Callable[[str], None]) -> None:
 
 
 def _look(place: str) -> None:
-    """Ask for a place, and where it is not there for the bucket, which must be."""
+    """Ask for a location; if it does not exist, ask for its bucket, which must exist."""
     start = re.split(r"[*?\[]", place)[0]
     files, base = fsspec.core.url_to_fs(start if start == place else start.rpartition("/")[0])
     try:
         files.info(base)
     except FileNotFoundError:
         if place.partition("://")[0] in _CONNECTORS:
-            with suppress(PermissionError):  # of the bucket as a whole, which nobody needs
+            with suppress(PermissionError):  # access to the bucket as a whole, which is not needed
                 files.info(files._strip_protocol(container(place)))
 
 

@@ -1,4 +1,4 @@
-"""What steps have published, from Python: summaries, tables as Spark frames, figures."""
+"""What steps have published, for Python: summaries, tables as Spark DataFrames, figures."""
 
 import base64
 from abc import abstractmethod
@@ -22,7 +22,7 @@ _MIME = {"png": "image/png", "svg": "image/svg+xml"}
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture, which a notebook shows: `content` of the kind png or svg."""
+    """A picture that a notebook shows; `content` is of the `kind` png or svg."""
 
     kind: str
     content: bytes
@@ -55,7 +55,7 @@ class _ByName(Mapping[str, Found]):
 
 
 class Tables(_ByName[DataFrame]):
-    """The tables in the folder of a run, by name; each is read as a Spark frame when asked for."""
+    """The tables in a run's folder, by name; each is read as a Spark DataFrame on access."""
 
     def __init__(self, folder: str, session: Callable[[], SparkSession]) -> None:
         self._folder, self._session = folder, session
@@ -90,7 +90,7 @@ class Figures(_ByName[Figure]):
 
 
 def _files(folder: str, *patterns: str) -> list[str]:
-    """The files below a folder that match, by their paths from it on."""
+    """The matching files below a folder, by their paths relative to it."""
     fs, base = fsspec.core.url_to_fs(folder)
     found = [path for pattern in patterns for path in fs.glob(f"{base}/{pattern}")]
     return [path.split(f"{base}/", 1)[1] for path in found]
@@ -100,8 +100,8 @@ def _files(folder: str, *patterns: str) -> list[str]:
 class Result:
     """What one step has published.
 
-    `summary` is what the command prints, `skipped` whether it was published already; `folder`
-    holds all of it. `tables` maps names to Spark frames, `figures` to pictures.
+    `summary` is what the command prints, `skipped` whether it was published already, `folder` where
+    everything lies. `tables` maps names to Spark DataFrames, `figures` names to pictures.
     """
 
     step: str
@@ -118,7 +118,7 @@ class Result:
 
 
 class Results(_ByName[Result]):
-    """What was asked to be run, by the names of the steps, in their order."""
+    """The results of the steps that were asked for, by name, in the order of the steps."""
 
     def __init__(self, results: Mapping[str, Result]) -> None:
         self._results = dict(results)

@@ -1,9 +1,9 @@
-"""Which recordings are used for training, encoding and traits, and how several of a person are one.
+"""Which recordings are used for training, encoding and traits, and how a person's are averaged.
 
-The tables `beats` and `traits` hold every recording that has a beat, so that `beats.leave_out` may
-change without averaging again. Whatever reads them for training, encoding, traits or the report
-asks here which rows are used: those without a flag that is left out. The rule is written twice,
-for Spark and for Arrow, and nowhere else.
+The tables `beats` and `traits` hold every recording that has a beat, so that `beats.leave_out` can
+change without averaging again. All code that reads them for training, encoding, traits or the
+report asks here which rows are used: those without any of the flags. The rule is written twice, for
+Spark and for Arrow, and nowhere else.
 """
 
 from collections.abc import Sequence
@@ -17,18 +17,18 @@ from pyspark.sql import functions as F
 
 
 def left_out_for(leave_out: Sequence[str]) -> Column:
-    """The flag that a row is left out for, the first of `leave_out` that it carries; else null."""
+    """The flag for which a row is left out, the first of `leave_out` that it has; else null."""
     carried = [F.when(F.array_contains("flags", flag), F.lit(flag)) for flag in leave_out]
     return F.coalesce(*carried, F.lit(None).cast("string"))
 
 
 def used_rows(rows: DataFrame, leave_out: Sequence[str]) -> DataFrame:
-    """The rows of a table with the column `flags` that carry none of `leave_out`."""
+    """The rows of a table with a column `flags` that have none of `leave_out`."""
     return rows.where(left_out_for(leave_out).isNull())
 
 
 def is_used(flags: pa.Array | pa.ChunkedArray, leave_out: Sequence[str]) -> NDArray[np.bool_]:
-    """Whether each row [n] carries none of `leave_out`; `flags` is a list of strings a row."""
+    """Whether each row [n] has none of `leave_out`; `flags` is a list of strings per row."""
     if isinstance(flags, pa.ChunkedArray):
         flags = flags.combine_chunks()
     carried = pc.is_in(flags.flatten(), value_set=pa.array(list(leave_out), pa.string()))
@@ -39,15 +39,15 @@ def is_used(flags: pa.Array | pa.ChunkedArray, leave_out: Sequence[str]) -> NDAr
 
 
 def weighted_mean(value: Column) -> Column:
-    """An aggregate: the mean of a value over rows by their column `weight`, without null values."""
+    """An aggregate: the mean of a value weighted by the column `weight`, ignoring nulls."""
     weight = F.when(value.isNotNull(), F.col("weight"))
     return F.sum(weight * value) / F.sum(weight)
 
 
 def weighted_direction(degrees: Column) -> Column:
-    """An aggregate: the mean direction in degrees, -180 to 180, as `weighted_mean` of a circle.
+    """An aggregate: the weighted circular mean in degrees, -180 to 180, as `weighted_mean`.
 
-    Two axes of 170 and -170 degrees are 20 degrees apart, and their mean is 180 and not 0.
+    Two axes of 170 and -170 degrees are 20 degrees apart; their mean is 180, not 0.
     """
     x, y = (weighted_mean(part(F.radians(degrees))) for part in (F.cos, F.sin))
     return F.degrees(F.atan2(y, x))

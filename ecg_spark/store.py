@@ -1,17 +1,17 @@
-"""The output folder of a study: runs are written aside and published by one atomic pointer.
+"""The output folder of a study: runs are published by replacing one pointer atomically.
 
     OUT/runs/<step>/<run>/...      what a step wrote, never changed once published
-    OUT/published/<step>.json      the pointer: which run holds, made from what
+    OUT/published/<step>.json      the pointer: which run is current, and what it was made from
     OUT/locks/<step>               who is at work on a step
-    OUT/secret.key                 what keys the hashes of ids
+    OUT/secret.key                 the key of the hashes of ids
 
 A reader sees a step's old output or its new one, never half of it: the pointer is replaced by a
 rename on a file system and by a single put on an object store. A run that was killed has no
 pointer to it; the next run of its step removes it.
 
-A store removes a folder file by file and holds no lock for a process. There a run begins with the
-file `_run`, which goes before all others: without it the run is none, whatever points to it. And
-the lock is a file that its owner renews (see `locks`): whoever has lost it publishes nothing.
+An object store removes a folder file by file and has no locks. There the file `_run` is written
+first and removed first: a run without it does not count, whatever points to it. The lock is a file
+that its owner renews (see `locks`): whoever has lost it publishes nothing.
 """
 
 import hashlib
@@ -50,7 +50,7 @@ class Publication:
     summary: dict[str, Any]
     folder: str
     version: str = ""
-    """Of ecg-spark, that made it."""
+    """The version of ecg-spark that made it."""
 
     def path(self, name: str) -> str:
         """The path of one of the outputs, a table's folder for example."""
@@ -64,10 +64,10 @@ def fingerprint(*parts: Any) -> str:
 
 
 def file_stamp(path: str) -> list[Any]:
-    """What tells whether an input has changed: its path, size, and tag or time of change.
+    """What changes when an input changes: its path, size, and tag or modification time.
 
-    A folder has those of all files in it. An input that does not exist has no size: whoever reads
-    it says so better.
+    For a folder, those of all files in it. An input that does not exist has no size; whoever reads
+    it gives the better message.
     """
     fs, base = fsspec.core.url_to_fs(path)
     try:
@@ -83,7 +83,7 @@ def file_stamp(path: str) -> list[Any]:
 
 
 def write_whole(path: str, body: bytes) -> None:
-    """Replace a file, whole or not at all: by a rename, or by a single put on an object store."""
+    """Replace a file atomically: by a rename, or by a single put on an object store."""
     fs, base = fsspec.core.url_to_fs(path)
     make_folder(path.rpartition("/")[0])
     if "file" not in fs.protocol:
@@ -104,9 +104,9 @@ def write_whole(path: str, body: bytes) -> None:
 
 @contextmanager
 def whole_file(path: str) -> Iterator[IO[bytes]]:
-    """A file to be written, which bears its name once it is whole, in place of an earlier one.
+    """A file to write to, which replaces an earlier one of its name when it is complete.
 
-    Until then its name begins with a dot, so that whoever reads the folder passes over it.
+    Until then its name begins with a dot, so that readers of the folder ignore it.
     """
     fs, base = fsspec.core.url_to_fs(path)
     folder, _, name = base.rpartition("/")
@@ -123,14 +123,14 @@ def whole_file(path: str) -> Iterator[IO[bytes]]:
 
 
 def remove_folder(folder: str) -> None:
-    """Remove a folder and what is in it; one that is not there is no error."""
+    """Remove a folder and its content; does nothing if it does not exist."""
     fs, path = fsspec.core.url_to_fs(folder)
     if fs.exists(path):
         fs.rm(path, recursive=True)
 
 
 def _write_once(path: str, body: bytes) -> None:
-    """Make a file that only its owner can read, whole, unless another process has made it."""
+    """Create a file that only its owner can read, atomically, unless another process has."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     aside = f"{path}.{secrets.token_hex(4)}"
     with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -183,13 +183,13 @@ class Store:
         return publication
 
     def secret(self) -> bytes:
-        """32 random bytes of this study, made at the first call and readable by their owner alone.
+        """32 random bytes of this study, created at the first call, readable by their owner only.
 
-        Hashes of ids are keyed by them, so that nobody who sees a hash can try out whose it is:
-        they are never logged and never leave the output folder. While they stay, a study is split
-        into the same people at every run.
+        They key the hashes of ids, so that nobody who sees a hash can find out whose it is by
+        trying all ids. They are never logged and never leave the output folder. As long as they
+        stay, people are assigned to the same split in every run.
 
-        Raises `InfrastructureError` where the file is damaged.
+        Raises `InfrastructureError` if the file is damaged.
         """
         path = f"{self._base}/{SECRET}"
         if not self._fs.exists(path):
@@ -229,11 +229,11 @@ class Store:
                 self._remove(step, name)
 
     def lock(self, step: str) -> AbstractContextManager[Callable[[], None]]:
-        """Keep other processes from a step while this one is at work on it: see `locks.lock`."""
+        """Keep other processes from a step while this one works on it: see `locks.lock`."""
         return lock(f"{self.root}/locks/{step}", step)
 
     def put_copy(self, path: str, name: str) -> str:
-        """Copy a file of a run to `name` in the output folder, whole or not at all; its path."""
+        """Copy a file of a run to `name` in the output folder, atomically; returns its path."""
         write_whole(f"{self.root}/{name}", self._fs.cat_file(self._fs._strip_protocol(path)))
         return f"{self.root}/{name}"
 
@@ -242,13 +242,13 @@ class Store:
         return int(self._fs.du(self._runs(step, run)))
 
     def at_work(self, step: str) -> str:
-        """Who is at work on a step now; empty where nobody is."""
+        """Who is at work on a step now; empty if nobody is."""
         return holder(f"{self.root}/locks/{step}")
 
     def remove_leftovers(self, step: str) -> tuple[int, int]:
-        """Remove what stopped runs of a step have left: how many runs, and their bytes.
+        """Remove what interrupted runs of a step left behind; returns their number and bytes.
 
-        Nothing is removed while somebody is at work on the step.
+        Nothing is removed while somebody works on the step.
         """
         try:
             with self.lock(step):
@@ -317,13 +317,13 @@ class Run:
         self.is_published = False
 
     def path(self, name: str) -> str:
-        """Where an output of this name is to be written."""
+        """Where to write an output of this name."""
         return f"{self.folder}/{name}"
 
     def publish(self, summary: dict[str, Any]) -> Publication:
-        """Make this run the step's current output, in one atomic act.
+        """Make this run the step's current output, atomically.
 
-        Raises `InfrastructureError` where another process has taken the step over.
+        Raises `InfrastructureError` if another process has taken over the step.
         """
         self._require_lock()
         publication = Publication(

@@ -1,8 +1,8 @@
 """Every table of the pipeline: its schema, its key and the checks it must pass.
 
-Tables are Parquet. A job writes one with `write_table`, or `write_rows` where the rows are few and
-in the driver's memory already; both validate and report every discrepancy at once. It publishes
-them through `ecg_spark.store`.
+Tables are Parquet. A job writes them with `write_table`, or with `write_rows` if the rows are few
+and in the driver's memory; both validate and report every discrepancy at once. They are published
+through `ecg_spark.store`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,7 +59,7 @@ def schema(**columns: DataType | tuple[DataType, None]) -> StructType:
 TEXT, REAL, WHOLE = StringType(), DoubleType(), IntegerType()
 
 RECORDING_GROUP_BYTES = 32 << 20
-"""A row group of recordings waits in an executor's memory until it is whole."""
+"""An executor holds a row group of recordings in memory until it is complete."""
 
 RECORDINGS = Table(
     "recordings",
@@ -77,7 +77,7 @@ RECORDINGS = Table(
         vendor=MapType(TEXT, REAL, False),
         vendor_median=(BinaryType(), None),  # the device's median beat, as `signal`, [12, m]
         vendor_median_rate_hz=(REAL, None),
-        notes=ArrayType(TEXT, False),  # what was wrong with the file but cost no sample
+        notes=ArrayType(TEXT, False),  # faults of the file that cost no sample
     ),
 )
 
@@ -86,10 +86,10 @@ SOURCES = Table(
     ("path",),
     schema(path=TEXT, stamp=TEXT),  # stamp: changes with the files' content and owner
 )
-"""What ingest has read: files, WFDB records and archives, so that a later run reads what is new."""
+"""What ingest has read (files, WFDB records, archives), so that a later run only reads new ones."""
 
 NOT_AN_ECG = Table("not_an_ecg", ("path",), schema(path=TEXT))
-"""The files that were read and that nothing says to be an ECG: counted, not quarantined."""
+"""Files that nothing marks as an ECG: they are counted and not quarantined."""
 
 QUARANTINE = Table(
     "quarantine",
@@ -103,7 +103,7 @@ BEATS = Table(
     schema(
         ecg_id=TEXT,
         participant_id=TEXT,
-        participant_hash=LongType(),  # keyed by the study's secret: whose, without saying who
+        participant_hash=LongType(),  # keyed by the study's secret
         acquired_at=(TimestampType(), None),
         signal=ArrayType(FloatType(), False),  # mV, [12, 600] at 500 Hz in C order
         n_beats=WHOLE,
@@ -112,12 +112,12 @@ BEATS = Table(
         source=TEXT,  # "computed", or "vendor": the device's own median beat
         quality=REAL,  # 0 to 1, see ecg.quality.assess
         weight=REAL,  # in the mean over a person's recordings, see ecg.quality.weight
-        flags=ArrayType(TEXT, False),  # which of them are not used: see `ecg_spark.selection`
+        flags=ArrayType(TEXT, False),  # `ecg_spark.selection` says which are not used
     ),
 )
 
 TRAIT_NAMES = ("heart_rate_bpm", "pr_ms", "p_ms", "qrs_ms", "qt_ms", "qtc_ms", "axis_deg")
-"""The conventional traits that are phenotypes, missing where they cannot be measured."""
+"""The conventional traits that are tested as phenotypes; missing if they cannot be measured."""
 
 OTHER_TRAIT_NAMES = (
     "rr_ms",
@@ -130,7 +130,7 @@ OTHER_TRAIT_NAMES = (
 """Traits for comparison with other studies: measured, not tested."""
 
 OWN = "own"
-"""The group of the phenotypes that a study brings, as vae and pca are those of the latents."""
+"""The group of a study's own phenotypes, as vae and pca are groups of latents."""
 
 LEAD_TRAIT_NAMES = ("r_mv", "s_mv", "t_mv", "st_mv")
 """Amplitudes, twelve in the order of the leads."""
@@ -155,9 +155,9 @@ LATENTS = Table(
     schema(
         participant_id=TEXT,
         model=TEXT,  # "vae", or "pca": the peer with as many components
-        fold=WHOLE,  # of the network that made them, which was not trained on the participant
+        fold=WHOLE,  # whose network encoded them, not trained on them
         z=ArrayType(REAL, False),
-        z_sd=(ArrayType(REAL, False), None),  # by people with several ECGs; null with too few
+        z_sd=(ArrayType(REAL, False), None),  # null with too few people with several ECGs
         n_ecgs=WHOLE,
     ),
 )
@@ -166,7 +166,7 @@ FLOW = Table(
     "flow",
     ("step", "unit", "reason"),
     schema(
-        place=WHOLE,  # in the order in which a reader wants the rows of a step, from 0
+        place=WHOLE,  # the order of a step's rows for a reader, from 0
         step=TEXT,  # ingest, average, encode, genotypes, cohort, associations
         unit=TEXT,  # what is counted: see flow.UNITS
         reason=TEXT,  # why the step left out n of them, or flow.CAME_IN, flow.WENT_ON
@@ -176,7 +176,7 @@ FLOW = Table(
 """What became of recordings, people, samples and variants in one step: see `ecg_spark.flow`."""
 
 VARIANT = ["contig", "position", "ref", "alt"]
-"""What tells a variant from all others."""
+"""The columns that identify a variant."""
 
 VARIANT_COLUMNS: dict[str, DataType | tuple[DataType, None]] = {
     "contig": TEXT,
@@ -208,8 +208,8 @@ def write_table(
 
     `options` are Parquet's own writer options.
 
-    Raises `DataError` with every discrepancy: a missing, unexpected or mistyped column, a null
-    where none may be, a key that occurs twice.
+    Raises `DataError` with every discrepancy: a missing, unexpected or mistyped column, a null in a
+    column that allows none, a repeated key.
     """
     problems = _schema_problems(frame.schema, table.schema)
     if problems:
@@ -222,8 +222,7 @@ def write_table(
 def write_rows(records: Sequence[Mapping[str, Any]], table: Table, folder: str) -> int:
     """Write records that are in memory here as `table` into a new folder; return their number.
 
-    NumPy's scalars are taken as Python's, NaN is a missing value. Raises `DataError` as
-    `write_table` does.
+    NumPy scalars become Python's; NaN is a missing value. Raises `DataError` as `write_table` does.
     """
     columns = {name: [_plain(one[name]) for one in records] for name in table.schema.names}
     return write_columns(columns, table, folder)
@@ -232,7 +231,7 @@ def write_rows(records: Sequence[Mapping[str, Any]], table: Table, folder: str) 
 def write_columns(columns: Mapping[str, Sequence[Any]], table: Table, folder: str) -> int:
     """Write columns that are in memory here, None where a value is missing, as `write_rows` does.
 
-    No Spark job is started for what one file holds.
+    It starts no Spark job, because one file holds everything.
     """
     fields = to_arrow_schema(table.schema)
     arrays = [pa.array(columns[field.name], field.type) for field in fields]
@@ -242,7 +241,7 @@ def write_columns(columns: Mapping[str, Sequence[Any]], table: Table, folder: st
     _refuse(table, lacking, found.num_rows - keys.num_rows)
     fs, base = fsspec.core.url_to_fs(folder)
     if fs.exists(base):
-        raise FileExistsError(f"The table {table.name} has been written already.")
+        raise FileExistsError(f"The table {table.name} exists already.")
     make_folder(folder)
     with fs.open(f"{base}/part-0.parquet", "wb") as file:
         pq.write_table(found, file)
@@ -250,9 +249,9 @@ def write_columns(columns: Mapping[str, Sequence[Any]], table: Table, folder: st
 
 
 def make_empty(folder: str) -> None:
-    """Make a table's folder, in which there is no row yet.
+    """Make the folder of an empty table.
 
-    Spark finds it on a store, too, where there is no folder without a file.
+    It gets a file, because an object store has no folders without files and Spark must find it.
     """
     make_folder(folder)
     fs, base = fsspec.core.url_to_fs(folder)
@@ -270,8 +269,8 @@ def check_table(
 ) -> int:
     """Check a table that is written already and return the number of rows.
 
-    `without` names wide columns whose values need not be read again to know that none is missing.
-    Raises `DataError` for nulls where none may be and for keys that occur twice.
+    `without` names wide columns that are not read again to look for missing values. Raises
+    `DataError` for nulls in columns that allow none, and for repeated keys.
     """
     written = spark.read.schema(table.schema).parquet(folder)
     required = [
@@ -289,7 +288,7 @@ def check_table(
 
 
 def _refuse(table: Table, lacking: Mapping[str, int], repeated: int) -> None:
-    """Refuse a table of which rows lack a value that all must have, or repeat a key."""
+    """Refuse a table if rows lack a required value or repeat a key."""
     problems = [f"{count} rows lack {name}" for name, count in lacking.items() if count]
     if repeated:
         problems.append(f"{repeated} rows repeat a key ({', '.join(table.key)})")

@@ -1,9 +1,9 @@
 """Tables as people bring them: text of any common delimiter, quoting and encoding, or Parquet.
 
-Everything is read as text, so that ids stay as written. A cell is stripped of the blanks and quotes
-around it. What cannot be told for certain, such as rows with more fields than the header has, is
-refused: a shifted column would be a wrong number that nobody sees. No message holds a path, or a
-cell that might be somebody's id: a table is named by what it is for.
+Everything is read as text, so that ids stay as written. Blanks and quotes around a cell are
+removed. What is ambiguous, such as rows with more fields than the header, is refused: a shifted
+column would be a wrong number that nobody notices. No message contains a path, or a cell that might
+be somebody's id; a table is named by its purpose.
 """
 
 import bz2
@@ -28,18 +28,18 @@ from ecg_spark.errors import DataError
 Rows = list[list[str]]
 
 DELIMITERS = ("\t", ";", ",", "|")
-"""Tried in this order, the first of equals wins; white space is tried last."""
+"""Tried in this order; on a tie the first wins. White space is tried last."""
 
 MISSING = frozenset({"", "NA", "N/A", "#N/A", "n/a", "na", "<NA>", "NaN", "nan", "NULL", "null"})
-"""What a missing value is written as; '.' and 'None' are values, of a text column at least."""
+"""Spellings of a missing value. '.' and 'None' are values, at least in a text column."""
 
 BLANK = "".join(map(chr, (*range(9, 14), *range(28, 33), 0x85, 0xA0, 0x1680, *range(0x2000, 0x200E),
                           0x2028, 0x2029, 0x202F, 0x205F, 0x2060, 0x3000, 0xFEFF)))  # fmt: skip
-"""White space, and marks of no width: stripped around every cell and id."""
+"""White space and characters without width: stripped around every cell and id."""
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # begins with the mark of UTF-16
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins like the mark of UTF-16
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -52,11 +52,11 @@ _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 def read_text_table(path: str, what: str) -> pd.DataFrame:
     """A table with a header, every column as text, missing values as None.
 
-    `what` names the table in messages, as in `participant table (participants.path)`. Names of
-    columns lose the # that plink2 puts before the first.
+    `what` names the table in messages, as in `participant table (participants.path)`. The # that
+    plink2 puts before the first column's name is removed.
 
-    Raises `DataError` where it cannot be read, rows have more fields than the header, or a
-    column's name is there twice.
+    Raises `DataError` if it cannot be read, rows have more fields than the header, or a column's
+    name occurs twice.
     """
     table = read_columns(path, what)
     if table is not None:
@@ -75,8 +75,8 @@ def read_text_table(path: str, what: str) -> pd.DataFrame:
     if len(columns) < sum(map(bool, names)):
         repeated = sum(map(bool, names)) - len(columns)
         raise DataError(
-            f"The {what} has {repeated} column{'s' if repeated > 1 else ''} whose name another "
-            f"one has: rename them, so that it is certain which is meant."
+            f"The {what} has {repeated} column{'s' if repeated > 1 else ''} with the name of "
+            f"another: rename them, so that it is clear which is meant."
         )
     return pd.DataFrame(columns, index=range(len(body)), dtype=object)
 
@@ -87,7 +87,7 @@ def header_names(cells: Iterable[str]) -> list[str]:
 
 
 def required(frame: pd.DataFrame, what: str, columns: Iterable[str], key: str) -> None:
-    """Raise `DataError` where a table lacks columns; `key` of the study file names them."""
+    """Raise `DataError` if a table lacks columns, which `key` of the study file names."""
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise DataError(
@@ -97,12 +97,12 @@ def required(frame: pd.DataFrame, what: str, columns: Iterable[str], key: str) -
 
 
 def _present(frame: pd.DataFrame) -> str:
-    """The columns of a table, unless its first row may be of a person."""
+    """The columns of a table, unless its first row may be a person's."""
     names = [str(name) for name in frame.columns]
     if any(is_number(name) for name in names) or any(
         not is_header(name, frame[name].dropna().head(_LOOKED_AT)) for name in frame.columns
     ):
-        return "its first row seems to be no header"
+        return "its first row does not look like a header"
     return f"it has {', '.join(names[:20])}"
 
 
@@ -112,10 +112,10 @@ def is_number(text: str) -> bool:
 
 
 def is_header(cell: str, below: Iterable[str]) -> bool:
-    """Whether a cell may be the name of the column below it, and is not one more value of it.
+    """Whether a cell may be the name of the column below it, rather than another value of it.
 
-    Values that have digits have a name without, or one of another shape (P001 above P002 is no
-    name).
+    If the values have digits, a name has none or is of another shape: P001 above P002 is not a
+    name.
     """
     if is_number(cell):
         return False
@@ -131,7 +131,7 @@ def _shape(text: str) -> str:
 
 
 def read_columns(path: str, what: str) -> pd.DataFrame | None:
-    """A Parquet table (a file, or a folder of them) as text columns; None where it is none."""
+    """A Parquet table (a file or a folder of files) as text columns; None if it is not Parquet."""
     try:
         files, base = fsspec.core.url_to_fs(path)
         if files.isdir(base):
@@ -153,17 +153,17 @@ def read_columns(path: str, what: str) -> pd.DataFrame | None:
 def _as_text(column: pa.ChunkedArray) -> list[str | None]:
     values = column.to_pylist()
     if pa.types.is_floating(column.type):
-        short = column.type.to_pandas_dtype()  # 0.1 of 32 bits is 0.1, not 0.10000000149
+        short = column.type.to_pandas_dtype()  # a 32-bit 0.1 is written 0.1, not 0.10000000149
         return [None if v is None or np.isnan(v) else str(short(v)) for v in values]
     cells = (None if v is None else str(v).strip(BLANK) for v in values)
     return [None if cell in MISSING else cell for cell in cells]
 
 
 def read_rows(path: str, what: str) -> tuple[Rows, str]:
-    """The rows of a text table that hold anything, their cells stripped, and the delimiter.
+    """The rows of a text table that are not empty, with their cells stripped, and the delimiter.
 
-    The delimiter is a space where white space separates cells, and empty where there is one column.
-    Raises `DataError` where the file cannot be read as text.
+    The delimiter is a space if white space separates cells, and empty if there is one column.
+    Raises `DataError` if the file cannot be read as text.
     """
     try:
         files, base = fsspec.core.url_to_fs(path)
@@ -178,7 +178,7 @@ def read_rows(path: str, what: str) -> tuple[Rows, str]:
     try:
         rows = list(_split(text, delimiter))
         if '"' in text and any("\n" in cell for row in rows for cell in row):
-            deque(_split(text, delimiter, strict=True), maxlen=0)  # or it is not one cell's text
+            deque(_split(text, delimiter, strict=True), maxlen=0)  # it is no cell's text
     except csv.Error:
         if delimiter != "\t":
             raise _unreadable(what, "a quote is not closed, or a cell too long") from None
@@ -199,16 +199,16 @@ def _decoded(content: bytes, what: str) -> str:
     except UnicodeDecodeError:
         if encoding is not None:
             raise _unreadable(what, "it is no text") from None
-        text = content.decode("cp1252", errors="replace")  # what Windows writes in the West
+        text = content.decode("cp1252", errors="replace")  # Windows, in the West
     if "\0" in text:
         raise _unreadable(what, "it is no text")
     return text
 
 
 def _delimiter(text: str) -> str:
-    """The delimiter that cuts most rows into as many fields as the header, and that in the most.
+    """The delimiter that splits most rows into as many fields as the header, and into most fields.
 
-    White space, which also parts the words of a cell, must do so in more rows than any other.
+    White space also separates words within a cell, so it must do better than any other.
     """
     best, found = (0.0, 0), ""
     for delimiter in (*DELIMITERS, " "):
@@ -238,7 +238,7 @@ def _split(
         strict=strict,
     )
     for row in reader:
-        # Most cells begin and end with a letter or digit: they are as they should be.
+        # Most cells begin and end with a letter or digit and need no stripping.
         cells = [c if not c or "(" <= c[0] <= "~" >= c[-1] >= "(" else _unquoted(c) for c in row]
         if any(cells):
             yield cells
@@ -254,8 +254,8 @@ def _unquoted(cell: str) -> str:
 def _as_wide_as(names: list[str], rows: Rows, what: str) -> Rows:
     """The rows with as many cells as there are names.
 
-    What lacks at the end of a row is missing. R writes tables whose rows have one cell more than
-    the header, their number, before the others; empty cells after the last are none.
+    Cells missing at the end of a row are missing values; empty cells beyond the last column are
+    ignored. R writes tables whose rows have one more cell than the header: their number, in front.
     """
     width = len(names)
     rows = [row[:width] if len(row) > width and not any(row[width:]) else row for row in rows]
@@ -265,8 +265,8 @@ def _as_wide_as(names: list[str], rows: Rows, what: str) -> Rows:
             rows = [row[1:] for row in rows]
     if longer := sum(len(row) > width for row in rows):
         raise DataError(
-            f"{longer} rows of the {what} have more fields than its header: a decimal comma or "
-            f"another text with the delimiter in it needs quotes around it."
+            f"{longer} rows of the {what} have more fields than its header: put quotes around "
+            f"decimal commas and other text that contains the delimiter."
         )
     return [row if len(row) == width else row + [""] * (width - len(row)) for row in rows]
 
@@ -275,7 +275,7 @@ def _failed(what: str, error: Exception) -> DataError:
     if isinstance(error, FileNotFoundError):
         return DataError(f"The {what} does not exist: correct it in the study file.")
     if isinstance(error, PermissionError):
-        return DataError(f"The {what} cannot be read: there is no permission; change it and rerun.")
+        return DataError(f"The {what} cannot be read: permission is denied; change it and rerun.")
     return _unreadable(what, type(error).__name__)
 
 

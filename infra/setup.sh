@@ -11,9 +11,9 @@
 # GPU=1        PyTorch's standard build (CUDA on Linux); GPU=0 the CPU build. Without GPU, an
 #              environment that exists keeps its build and a new one gets the CPU's.
 #
-# A stamp file written last says what was installed. The same again: nothing to do. Another lock
-# file: updated in place. No stamp (an interrupted install), another folder, another build of
-# PyTorch: made anew.
+# A stamp file, written last, says what was installed. If it is the same, nothing is done. With
+# another lock file the environment is updated in place. Without a stamp (an interrupted install),
+# in another folder or with another build of PyTorch it is made anew.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -46,7 +46,7 @@ find_python() {
         "make setup PYTHON=/path/to/python3.11. Other versions do not work: Hail and Spark 3.5 need 3.11."
 }
 
-# Shows what is being done and how long it took; pip's own words go to the log.
+# Shows what is being done and how long it took; pip's output goes to the log.
 step() {
     local title=$1 start=$SECONDS
     shift
@@ -62,8 +62,8 @@ step() {
 
 die_with_log() {
     grep -v -e '^WARNING' -e '^$' "$log" | tail -n 8 >&2 || true
-    fail "The installation stopped; the lines above are its last, the whole is in $log." \
-        "Most often the network or the disk (3 GB are needed) is the cause: run the same command again."
+    fail "The installation stopped; its last lines are above, all of them in $log." \
+        "The usual cause is the network or the disk (3 GB are needed): run the same command again."
 }
 
 digest() { # shellcheck disable=SC2086
@@ -105,7 +105,7 @@ else
         # --retries and --timeout: a firewall that drops packets must not hold the set-up up.
         step "PyTorch $torch, CPU build" pip install --no-deps --retries 1 --timeout 15 \
             --extra-index-url https://download.pytorch.org/whl/cpu "torch==$torch+cpu" ||
-            say "  the CPU build is out of reach, so the standard one is taken (larger, works as well)"
+            say "  the CPU build cannot be reached, so the standard one is used (larger, works as well)"
     fi
 fi
 step "$(grep -c '==' "$lock") packages of $lock" pip install -r "$lock" || die_with_log

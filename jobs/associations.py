@@ -1,4 +1,6 @@
-"""spark-submit jobs/associations.py --study study.yaml: every variant against every phenotype."""
+"""spark-submit jobs/associations.py --study study.yaml: test every variant against every
+phenotype, singly and together.
+"""
 
 import sys
 from typing import Any

@@ -1,4 +1,6 @@
-"""spark-submit jobs/average.py --study study.yaml: recordings become beats and traits."""
+"""spark-submit jobs/average.py --study study.yaml: average the beats of each recording
+and measure the conventional traits.
+"""
 
 import sys
 from typing import Any

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 from ecg_spark.errors import UsageError
@@ -10,7 +11,16 @@ from ecg_spark.locations import resolve
 from ecg_spark.study import load_study, study_template
 from jobs import meta, replicate, simulate
 from jobs.status import clean, status_lines
-from jobs.step import GROUPS, STEPS, guarded, print_line, print_steps, steps_named, steps_of
+from jobs.step import (
+    GROUPS,
+    STEPS,
+    description_of,
+    guarded,
+    print_line,
+    print_steps,
+    steps_named,
+    steps_of,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,38 +35,39 @@ def _parser() -> argparse.ArgumentParser:
         description="From raw electrocardiograms to the genes behind them.",
         epilog="Exit codes: 0 done, 2 wrong usage or study file, 3 bad data, 4 infrastructure.",
     )
+    parser.add_argument("--version", action="version", version=f"ecg-spark {version('ecg-spark')}")
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
 
-    init = commands.add_parser("init", help="write a commented study file")
+    init = commands.add_parser("init", help="write a study file with every setting explained")
     init.add_argument("study", nargs="?", default="study.yaml", type=Path)
     init.set_defaults(action=_init)
 
-    biobank = commands.add_parser("simulate", help="write a simulated biobank, planted truth")
+    biobank = commands.add_parser("simulate", help="simulate a biobank with planted variants")
     simulate.add_options(biobank)
     biobank.set_defaults(action=simulate.run)
 
-    run = commands.add_parser("run", help="run every step of the study that is not published yet")
-    run.set_defaults(action=_run, steps=None)
-    for name in STEPS:
-        step = commands.add_parser(name, help=f"run the step '{name}'")
-        step.set_defaults(action=_run, steps=(name,))
-    for name, steps in GROUPS.items():
-        group = commands.add_parser(name, help=f"run the steps {', '.join(steps)}")
-        group.set_defaults(action=_run, steps=steps)
-    replication = commands.add_parser("replicate", help="seek the study's loci in another cohort")
+    chosen = {"run": None} | {name: (name,) for name in STEPS} | GROUPS
+    for name, steps in chosen.items():
+        told = description_of(name)
+        commands.add_parser(name, help=told, description=told).set_defaults(
+            action=_run, steps=steps
+        )
+    replication = commands.add_parser(
+        "replicate", help="look up the study's loci in another cohort"
+    )
     replicate.add_options(replication)
     replication.set_defaults(action=replicate.run)
     combination = commands.add_parser("meta", help="combine the results of several cohorts")
     meta.add_options(combination)
     combination.set_defaults(action=meta.run)
     others = {
-        "sweep": (_sweep, "train a grid of models to choose from"),
-        "status": (_status, "what is published, and what a run would redo"),
-        "clean": (_clean, "remove what stopped runs have left"),
+        "sweep": (_sweep, description_of("sweep")),
+        "status": (_status, "show what is published, and what a run would redo and why"),
+        "clean": (_clean, "remove what interrupted runs left behind"),
     }
     for name, (action, told) in others.items():
         commands.add_parser(name, help=told).set_defaults(action=action)
-    model = commands.add_parser("model", help="carry the study's model to another study")
+    model = commands.add_parser("model", help="take the study's model to another study")
     actions = model.add_subparsers(title="commands", metavar="command", required=True)
     export = actions.add_parser("export", help="write the model into one folder or .zip")
     export.add_argument("study", help="the study file, a path or URI")
@@ -66,7 +77,9 @@ def _parser() -> argparse.ArgumentParser:
         commands.choices[name].add_argument("study", help="the study file, a path or URI")
     for name in ("run", *GROUPS, *STEPS):
         command = commands.choices[name]
-        command.add_argument("--force", action="store_true", help="redo what is published already")
+        command.add_argument(
+            "--force", action="store_true", help="run steps even if they are up to date"
+        )
     return parser
 
 

@@ -1,4 +1,6 @@
-"""spark-submit jobs/cohort.py --study study.yaml: who is analysed, phenotypes, covariates."""
+"""spark-submit jobs/cohort.py --study study.yaml: choose who is analysed, with which
+phenotypes and covariates.
+"""
 
 import sys
 from typing import Any

@@ -1,4 +1,6 @@
-"""spark-submit jobs/encode.py --study study.yaml: beats become latents, a row a participant."""
+"""spark-submit jobs/encode.py --study study.yaml: compute the latent factors of each
+participant.
+"""
 
 import logging
 import sys

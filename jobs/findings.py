@@ -1,4 +1,6 @@
-"""spark-submit jobs/findings.py --study study.yaml: loci, and what all variants say together."""
+"""spark-submit jobs/findings.py --study study.yaml: find loci, independent signals,
+heritability and genetic correlations.
+"""
 
 import re
 import sys

@@ -1,4 +1,6 @@
-"""spark-submit jobs/genotypes.py --study study.yaml: genotypes imported once and checked."""
+"""spark-submit jobs/genotypes.py --study study.yaml: import genotypes: quality control,
+principal components, relatives.
+"""
 
 import sys
 from typing import Any

@@ -1,4 +1,4 @@
-"""spark-submit jobs/gwas.py --study study.yaml: the steps of the association study, one by one."""
+"""spark-submit jobs/gwas.py --study study.yaml: run all steps of the association study."""
 
 import sys
 

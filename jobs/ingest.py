@@ -1,4 +1,6 @@
-"""spark-submit jobs/ingest.py --study study.yaml: raw ECG files become recordings."""
+"""spark-submit jobs/ingest.py --study study.yaml: read raw ECG files into recordings;
+quarantine what cannot be used, with its reason.
+"""
 
 import sys
 from typing import Any

@@ -1,4 +1,6 @@
-"""spark-submit jobs/null_model.py --study study.yaml: what the genome predicts of phenotypes."""
+"""spark-submit jobs/null_model.py --study study.yaml: fit the whole-genome regression, if
+the study asks for it.
+"""
 
 import sys
 from typing import Any

@@ -1,4 +1,6 @@
-"""spark-submit jobs/rare.py --study study.yaml: rare variants, gene by gene."""
+"""spark-submit jobs/rare.py --study study.yaml: test rare variants gene by gene, if the
+study names a table of them.
+"""
 
 import sys
 from typing import Any

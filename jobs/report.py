@@ -1,4 +1,6 @@
-"""spark-submit jobs/report.py --study study.yaml: everything published becomes one page."""
+"""spark-submit jobs/report.py --study study.yaml: write everything that is published into one
+HTML page.
+"""
 
 import sys
 from typing import Any

@@ -1,4 +1,6 @@
-"""spark-submit jobs/run.py --study study.yaml: every step of a study, in one session."""
+"""spark-submit jobs/run.py --study study.yaml: run every step of the study that is not up to
+date, in one session.
+"""
 
 import sys
 

@@ -1,10 +1,12 @@
 """How every job runs: arguments, is there anything to do, one call, one JSON line."""
 
 import argparse
+import ast
 import errno
 import json
 import logging
 import os
+import pkgutil
 import re
 import sys
 import time
@@ -223,6 +225,16 @@ def steps_named(names: Sequence[str]) -> list[Step]:
     return [import_module(f"jobs.{name}").STEP for name in STEPS if name in wanted]
 
 
+def description_of(name: str) -> str:
+    """What `jobs/<name>.py` does: the first paragraph of its docstring, after the command.
+
+    The module is read and not imported: PyTorch, MLflow and Hail take seconds.
+    """
+    source = pkgutil.get_data("jobs", f"{name}.py")  # from a folder or, on a cluster, a zip file
+    paragraph = (ast.get_docstring(ast.parse(source or b"")) or "").split("\n\n")[0]
+    return " ".join(paragraph.partition(": ")[2].split()).removesuffix(".")
+
+
 def run_steps(
     steps: Sequence[Step],
     study: Study,
@@ -257,11 +269,9 @@ def print_steps(steps: Sequence[Step], study: Study, *, force: bool) -> None:
 
 def parse(name: str, arguments: list[str] | None) -> argparse.Namespace:
     """The options of `jobs/<name>.py`."""
-    parser = argparse.ArgumentParser(
-        prog=f"jobs/{name}.py", description=f"Run the step '{name}' of a study."
-    )
+    parser = argparse.ArgumentParser(prog=f"jobs/{name}.py", description=description_of(name))
     parser.add_argument("--study", required=True, help="the study file, a path or URI")
-    parser.add_argument("--force", action="store_true", help="redo it though it is published")
+    parser.add_argument("--force", action="store_true", help="run it even if it is up to date")
     return parser.parse_args(arguments)
 
 

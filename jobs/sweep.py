@@ -1,4 +1,5 @@
-"""spark-submit jobs/sweep.py --study study.yaml: models to choose from, none of them published.
+"""spark-submit jobs/sweep.py --study study.yaml: train a grid of models to choose from; none is
+published.
 
 On several GPUs: torchrun --nproc-per-node 4 jobs/sweep.py --study study.yaml
 """

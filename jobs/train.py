@@ -1,4 +1,5 @@
-"""spark-submit jobs/train.py --study study.yaml: beats become a registered model in MLflow.
+"""spark-submit jobs/train.py --study study.yaml: train the variational autoencoder on the
+beats, tracked and registered in MLflow.
 
 On several GPUs: torchrun --nproc-per-node 4 jobs/train.py --study study.yaml
 """

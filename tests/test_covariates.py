@@ -45,7 +45,7 @@ def test_a_text_spans_what_dummies_span_and_names_the_level_left_out(tmp_path_fa
         return
     terms, notes = _read(folder, table)
     base = next(level for level in sorted(levels.index) if levels[level] == levels.max())
-    assert f"a category of {len(levels)} levels, each held against {base}" in "; ".join(notes)
+    assert f"a category of {len(levels)} levels; the reference is {base}" in "; ".join(notes)
     own = terms.filter(like="centre")
     assert own.shape[1] == len(levels) - 1
     assert not own.columns.str.contains(r"[\s,/']").any()
@@ -136,11 +136,11 @@ def test_decimal_commas_are_read(tmp_path, text, expected):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("participant_id;x\nP1;1,234\nP2;2,000\nP3;3\n", "x .* commas that may part thousands"),
-        ('participant_id,x\nP1,"1,234.5"\nP2,3\n', "x .* commas that may part thousands"),
+        ("participant_id;x\nP1;1,234\nP2;2,000\nP3;3\n", "x .* commas that may separate thousands"),
+        ('participant_id,x\nP1,"1,234.5"\nP2,3\n', "x .* commas that may separate thousands"),
         ("participant_id;x\nP1;1,5\nP2;2.5\nP3;3\n", "x .* 1 values with a decimal comma"),
         ("participant_id;x;y\nP1;1,5;2.345\nP2;2;1.2\n", "decimal commas in x and .* points in y"),
-        ("participant_id;x;y\nP1;;1\nP2;NA;2\n", "x .* holds no value"),
+        ("participant_id;x;y\nP1;;1\nP2;NA;2\n", "x .* has no values"),
         ("participant_id;x\n" + "".join(f"P{k};name {k}\n" for k in range(40)), "40 different"),
         ("participant_id;x;x_b\n" + "".join(f"P{k};{'ab'[k % 2]};{k}\n" for k in range(5)),
          "same name, x_b"),
@@ -159,7 +159,7 @@ def test_a_category_has_products_but_no_square(tmp_path):
     is_man = np.array([0.75, -0.25, -0.25, -0.25])
     np.testing.assert_allclose(terms["age:sex_M"], [-5 * 0.75, -5 * 0.25, -15 * 0.25, 15 * 0.25])
     np.testing.assert_allclose(terms["x^2:sex_M"], (table["x"] - 2.75) ** 2 * is_man)
-    with pytest.raises(DataError, match=r"sex .* is a category and has no square"):
+    with pytest.raises(DataError, match=r"sex .* is a category and cannot be squared"):
         _read(tmp_path, table, covariates=["sex^2"])
 
 
@@ -167,8 +167,8 @@ def test_a_level_of_everybody_is_told_and_left_out(tmp_path):
     table = _table(sex=["F"] * 4, code=["7"] * 4, age=[1, 2, 3, 5])
     terms, notes = _read(tmp_path, table, categories=["code"])
     assert terms.columns.tolist() == ["age"]
-    assert "the covariate sex has one level only (F) and is left out" in notes
-    assert "the covariate code has one level only (7) and is left out" in notes
+    assert "the covariate sex has a single level (F) and is left out" in notes
+    assert "the covariate code has a single level (7) and is left out" in notes
 
 
 def test_indicators_that_follow_from_others_are_left_out_and_told(tmp_path):
@@ -223,6 +223,6 @@ def test_a_sex_column_that_the_study_names_must_be_there(tmp_path):
 
 def test_a_table_without_a_header_is_refused_without_its_first_person(tmp_path):
     for text in ("P001,60,0\nP002,61,1\n", "Secret7,low,a\nSecret8,high,b\nSecret9,low,b\n"):
-        with pytest.raises(DataError, match="its first row seems to be no header") as caught:
+        with pytest.raises(DataError, match="its first row does not look like a header") as caught:
             _read(tmp_path, None, text)
         assert not any(word in str(caught.value) for word in ("P001", "Secret7"))

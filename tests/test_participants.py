@@ -31,7 +31,7 @@ def test_a_repeated_participant_keeps_the_first_row(tmp_path):
     [
         ("eid,age,sex\n1,2,0\n", r"no column participant_id; it has eid, age, sex: set part"),
         ("participant_id,age\n1,2\n", r"no column sex; .*participants.covariates"),
-        ("participant_id,age,sex\n1,2,\n", r"covariate sex .* holds no value"),
+        ("participant_id,age,sex\n1,2,\n", r"covariate sex .* has no values"),
         ("", r"cannot be read as CSV"),
     ],
 )

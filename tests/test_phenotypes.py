@@ -32,7 +32,7 @@ def test_columns_are_taken_by_name_and_by_pattern_and_missing_values_stay_missin
     assert found["z_1"].isna().tolist() == [True, False, True, False]
     assert found["LV_mass_g"].tolist() == [80, 90, -9, 70]
     told = " ".join(notes)
-    assert "1 rows of the table of phenotypes name nobody" in told
+    assert "1 rows of the table of phenotypes have no id" in told
     assert "1 values of z_1 are codes for a missing value (-9: 1)" in told
     assert "declare it in phenotypes.missing_codes" in told
 
@@ -56,8 +56,8 @@ def test_floats_of_a_parquet_file_come_back_as_they_are(tmp_path):
         ("participant_id,y\n1,2\n2,3\n", r"no column z_\*; it has participant_id, y"),
         ("eid,z_0\n1,2\n2,3\n", r"no column participant_id; .*set phenotypes\.id"),
         ("participant_id,z_0,z_1\n1,2.5,3\n2,1.5,'2,5'\n3,3,1\n", r"decimal commas in z_1"),
-        ("participant_id,z_a b,z_a_b\n1,2,3\n2,3,4\n", r"column z_a_b .* name that another"),
-        ("participant_id,z_a,z_A\n1,2,3\n2,3,4\n", r"column z_A .* name that another"),
+        ("participant_id,z_a b,z_a_b\n1,2,3\n2,3,4\n", r"column z_a_b .* the name of another"),
+        ("participant_id,z_a,z_A\n1,2,3\n2,3,4\n", r"column z_A .* the name of another"),
     ],
 )
 def test_a_table_that_is_no_table_of_phenotypes_is_refused(tmp_path, table, says):

@@ -70,7 +70,7 @@ def test_a_store_that_says_nothing_is_waited_for_a_short_time(bucket, anew, monk
 
 
 def test_a_store_of_another_kind_is_a_sentence():
-    assert "is of no kind that is known" in refusal([("truth", "ipfs2://a/b")], "/out")
+    assert "is of an unknown kind" in refusal([("truth", "ipfs2://a/b")], "/out")
     assert "on Databricks only" in refusal([], "dbfs:///Volumes/a/b/c/out")
 
 

@@ -176,7 +176,7 @@ def test_on_a_store_a_killed_writer_is_forgotten_after_a_while(bucket, monkeypat
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as holder:
         assert holder.stdout.readline().strip() == "at work"
         holder.kill()
-    with pytest.raises(InfrastructureError, match="one that was killed is forgotten after 5 min"):
+    with pytest.raises(InfrastructureError, match="lock of a killed process expires after 5 min"):
         publish(store, "train", "new")
     monkeypatch.setattr(locks, "FORGOTTEN_SECONDS", 0.5)
     monkeypatch.setattr(locks, "SETTLED_SECONDS", 0.1)

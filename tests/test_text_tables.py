@@ -112,7 +112,7 @@ def test_empty_cells_behind_the_last_are_none_and_lacking_ones_missing(tmp_path)
     [
         (b"eid,age,bmi\nsecret1,60,1,19,4\nsecret2,52,9,0\n", "2 rows of the .* have more fields"),
         (b"eid,age\nsecret1,60,5\nsecret2,61,5\n", "2 rows of the .* have more fields"),
-        (b"eid,age,age\nsecret,1,2\n", "1 column whose name another one has"),
+        (b"eid,age,age\nsecret,1,2\n", "1 column with the name of another"),
         (b'eid,age\nsecret,"60\nsecret2,61\nsecret3,62\n', "a quote is not closed"),
         (b"PK\x03\x04secret", "a spreadsheet or an archive: save it as CSV"),
         (b"eid,age\n\xff\x00\x01\x00secret,1\n", "cannot be read as CSV"),

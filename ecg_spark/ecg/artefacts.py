@@ -1,7 +1,7 @@
-"""Baseline wander and mains, estimated from what remains of a signal without its beats.
+"""Baseline wander and mains, estimated from the signal after its beats are subtracted.
 
-A filter therefore never sees a QRS complex or a T wave: it can neither ring nor bend the ST
-segment, and may cut off far above the usual 0.05 Hz.
+The filters never see a QRS complex or a T wave, so they can neither ring nor bend the ST segment,
+and their cut-off can be far above the usual 0.05 Hz.
 """
 
 from functools import lru_cache
@@ -27,14 +27,13 @@ def without_mains(whole: Spectrum) -> Floats:
 def artefacts(rest: Floats) -> tuple[Floats, float, float]:
     """Return wander and mains in `rest` [leads, n] at 500 Hz: signals without their beats.
 
-    Also returns the root mean square of each, in the largest lead; a lead's mean is nobody's
-    disturbance.
+    Also returns the root mean square of each in the lead where it is largest; a lead's mean is not
+    counted.
     """
     spectrum = Spectrum.of(rest, BEAT_RATE_HZ)
     slow, hum = _gains(spectrum.size)
-    # Wander is measured within the recording: where its ends are continued by point reflection, a
-    # curve that ends far from its mean would count with twice that distance. Ten samples a second
-    # hold all of it.
+    # Wander is measured within the recording only: the reflected ends would count a curve that ends
+    # far from its mean with twice that distance. Ten samples per second resolve it.
     curve, _, _ = spectrum.band_at(0.0, WANDER_HZ, 10.0)
     wander = float(curve.std(axis=1).max())
     scale = 2.0 / (spectrum.size * (spectrum.n + 2 * spectrum.pad))

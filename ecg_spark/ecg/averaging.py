@@ -92,15 +92,16 @@ def average_beat(recording: Recording, limits: Limits | None = None) -> Beat:
 
 
 def _eight(recording: Recording) -> Floats:
-    """Return the independent leads in mV; single precision holds 10 mV to the nanovolt."""
+    """Return the independent leads in mV; single precision resolves a nanovolt at 10 mV."""
     samples = recording.samples[INDEPENDENT_ROWS].astype(np.float32)
     return samples * np.float32(recording.microvolts_per_unit / 1000.0)
 
 
 def _smoothed(mean: Floats) -> tuple[NDArray[np.float64], int]:
-    """Return the mean beat without noise above 130 Hz in QRS and 45 Hz elsewhere, and QRS's onset.
+    """Return the mean beat low-passed at 130 Hz within QRS and 45 Hz elsewhere, and QRS's onset.
 
-    P, ST and T hold nothing above 40 Hz; the change takes 20 ms on both sides of QRS.
+    P, ST and T contain nothing above 40 Hz. The two filters are cross-faded over 20 ms on both
+    sides of QRS.
     """
     spectrum = Spectrum.of(mean.astype(np.float64), BEAT_RATE_HZ)
     sharp, smooth = spectrum.band(0.0, _SMOOTH_HZ), spectrum.band(0.0, _SMOOTH_BESIDE_HZ)
@@ -112,8 +113,8 @@ def _smoothed(mean: Floats) -> tuple[NDArray[np.float64], int]:
 
 
 def _p_agreement(windows: Floats, start: int, onset: int) -> float:
-    """Return the correlation, over all leads, of the time before QRS in every other beat with that
-    in the rest; 1 where the beats are too few or too fast to say."""
+    """Return how well the P wave repeats: the correlation over all leads of the time before QRS
+    between the odd and the even beats; 1 if beats are too few or too fast to tell."""
     first = max(start, onset - int(0.26 * BEAT_RATE_HZ))
     last = onset - int(0.010 * BEAT_RATE_HZ)
     if len(windows) < 4 or last - first < int(0.060 * BEAT_RATE_HZ):
@@ -124,16 +125,16 @@ def _p_agreement(windows: Floats, start: int, onset: int) -> float:
 
 
 def _spline_through(signals: Floats, beats: Beats) -> Floats:
-    """Return a first estimate of the wander: a curve through every beat just before its QRS.
+    """Return a first estimate of the wander: a spline through the level just before each QRS.
 
-    The level there need not be the isoelectric one, only the same in every beat.
+    That level need not be the isoelectric one, only the same in every beat.
     """
     at = beats.positions[beats.used] - 0.07 * BEAT_RATE_HZ
     half = int(0.010 * BEAT_RATE_HZ)
     levels = cut(signals, at, half, 2 * half + 1).mean(axis=2).T
     slopes = np.gradient(levels, at, axis=1)
     curve = CubicHermiteSpline(at, levels, slopes, axis=1)
-    # Straight between points 20 ms apart: far below a microvolt from the curve, and faster.
+    # Linear between points 20 ms apart, which is faster: far less than a microvolt from the spline.
     n, step = signals.shape[1], int(0.020 * BEAT_RATE_HZ)
     points = curve(np.clip(np.arange(0, n + step, step), at[0], at[-1]))[:, :, None]
     lines = points[:, :-1] + np.diff(points, axis=1) * (np.arange(step) / step)
@@ -141,7 +142,7 @@ def _spline_through(signals: Floats, beats: Beats) -> Floats:
 
 
 def _centred(beats: Beats, mean: Floats) -> tuple[Beats, Floats]:
-    """Return the beats and their mean moved together so that its R is at `R_INDEX`."""
+    """Return the beats and their mean, both shifted so that the mean's R is at `R_INDEX`."""
     at = r_position(mean - _level(mean, qrs_onset(mean)), R_INDEX)
     moved = replace(beats, positions=beats.positions + at - R_INDEX)
     return moved, cut(mean, np.array([at]), R_INDEX, BEAT_SAMPLES)[0]
@@ -157,15 +158,16 @@ def _robust_mean(
 ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """Return the mean beat [8, 600], its standard error by lead in mV, and the beats in it.
 
-    Every beat and lead counts by the inverse of its variance about the mean; samples further than
-    `_OUTLIER` standard deviations are pulled in; beats three times as noisy as usual fade out, so
-    that no beat's coming or going is a jump. A sample counts only where it belongs to the beat.
-    `centre` is an earlier estimate.
+    Every beat and lead is weighted by the inverse of its variance about the mean. Samples further
+    than `_OUTLIER` standard deviations away are clipped to that distance. The weight of a beat
+    falls smoothly to nothing around three times the usual noise, so that a small change of the data
+    never adds or drops a beat at once. A sample counts only where it belongs to the beat. `centre`
+    is an earlier estimate.
     """
     index = np.flatnonzero(beats.used)
     time = np.arange(BEAT_SAMPLES) - R_INDEX
     own = (time >= -beats.before[index, None]) & (time <= beats.after[index, None])
-    # Where no beat owns a sample, all do: the window fades there.
+    # Samples that belong to no beat are averaged over all: the window fades out there.
     own = np.where(own.any(axis=0), own, True).astype(windows.dtype)
     for _ in range(rounds):
         rest = windows - centre
@@ -189,9 +191,9 @@ def _robust_mean(
 
 
 def _disturbance(signals: Floats, mean: Floats, beats: Beats) -> tuple[Floats, float, float]:
-    """Return wander and mains of the signals [8, n] by what remains without the beats.
+    """Return wander and mains of the signals [8, n], estimated after subtracting the beats.
 
-    Beats that were not averaged have no model; a straight line takes their place.
+    Beats that were not averaged have no model; they are replaced by a straight line.
     """
     n = signals.shape[1]
     rest = signals - _sequence(mean, beats, n)
@@ -199,7 +201,7 @@ def _disturbance(signals: Floats, mean: Floats, beats: Beats) -> tuple[Floats, f
     for i in np.flatnonzero(~beats.used):
         start = int(max(beats.positions[i] - beats.before[i], 0))
         end = int(min(beats.positions[i] + beats.after[i] + 1, n))
-        # One line for beats in a row: the level between two of them is not known.
+        # One line for several such beats in a row: the level between them is unknown.
         if spans and start <= spans[-1][1] + 2 * _BRIDGE:
             start = spans.pop()[0]
         spans.append((start, end))
@@ -209,9 +211,9 @@ def _disturbance(signals: Floats, mean: Floats, beats: Beats) -> tuple[Floats, f
 
 
 def _sequence(mean: Floats, beats: Beats, n: int) -> Floats:
-    """Return the signal that the mean beat makes at the beats' positions, [8, n].
+    """Return the mean beat repeated at the beats' positions, [8, n].
 
-    Between two beats it changes over from the one to the other at their border.
+    Two neighbouring beats meet at their border.
     """
     centres = np.rint(beats.positions).astype(np.int64)
     owner = np.searchsorted(beats.border, np.arange(n), side="right")
@@ -230,7 +232,7 @@ def _bridge(rest: Floats, start: int, end: int) -> None:
 
 
 def _fade(eight: NDArray[np.float64], own: tuple[int, int]) -> NDArray[np.float64]:
-    """Hold the beat's level outside of its own share of the RR interval, and let it fade to 0."""
+    """Outside the beat's own part of the RR interval, hold its last level and fade it to 0."""
     first, last = own
     time = np.arange(BEAT_SAMPLES)
     outside = np.maximum(np.maximum(first - time, time - last), 0)

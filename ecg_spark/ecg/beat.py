@@ -9,7 +9,7 @@ BEAT_RATE_HZ = 500.0
 """Sampling rate of every beat, whatever the recording's."""
 
 BEAT_VERSION = 4
-"""Of the averaging, raised when a recording gives another beat: a model is made for one version."""
+"""Version of the averaging: raise it when recordings give other beats. Models are tied to one."""
 
 BEAT_SAMPLES = 600
 """Length of a beat: 1.2 s."""
@@ -20,7 +20,7 @@ R_INDEX = 248
 
 @dataclass(frozen=True)
 class Fiducials:
-    """Sample indices, with fraction, in an average beat; None where a wave is not there."""
+    """Fractional sample indices in an average beat; None if a wave is absent."""
 
     p_onset: float | None
     p_offset: float | None
@@ -39,7 +39,7 @@ class Beat:
     `r_position`) at `R_INDEX`. Where the neighbouring beats reach into the window, it fades to
     zero. `fiducials` bound its waves. `n_beats` of `n_detected` beats were averaged, `rr_ms` is
     the mean interval between all detected beats, `noise_uv` the standard error of the average
-    (median lead). `flags` and the score `quality` (0 to 1) are those of `quality.assess`.
+    (median over leads). `flags` and the score `quality` (0 to 1) are those of `quality.assess`.
     `p_agreement` is the correlation of the time before QRS between two halves of the beats: near
     1 where a P wave repeats, low where the atria fibrillate. `source` is `computed`, or `vendor`:
     the signal is then the device's own median beat. `r_samples` are the positions of `R_INDEX` in

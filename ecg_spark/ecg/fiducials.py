@@ -9,16 +9,16 @@ from ecg_spark.ecg.recording import INDEPENDENT_LEADS
 from ecg_spark.ecg.windows import without_line
 
 MIN_P_MV = 0.010
-"""Smallest P wave: magnitude over all leads at its peak. Below it is atrial noise or flutter."""
+"""Smallest P wave (magnitude over all leads at its peak); below it is atrial noise or flutter."""
 
 MIN_P_AGREEMENT = 0.75
-"""Below this `Beat.p_agreement` what precedes QRS is not the same in every beat: no P wave."""
+"""Below this `Beat.p_agreement` the time before QRS does not repeat between beats: no P wave."""
 
 WIDE_QRS_MS = 120.0
-"""Duration from which a QRS complex is wide (Surawicz et al., J Am Coll Cardiol 2009; 53:976)."""
+"""Duration above which a QRS complex is wide (Surawicz et al., J Am Coll Cardiol 2009; 53:976)."""
 
 FLUTTER_MS = (150.0, 250.0)
-"""Periods of atrial flutter: 240 to 400 waves a minute."""
+"""Periods of atrial flutter: 240 to 400 waves per minute."""
 
 _SAME_WAVE, _SAME_SIZE = 0.93, 1.45
 _V1 = INDEPENDENT_LEADS.index("V1")
@@ -47,8 +47,8 @@ _T_CAP, _T_CAPMIN = 1.6, 12
 def qrs_onset(eight: NDArray[np.floating]) -> int:
     """Return the sample where the QRS complex begins in a beat [leads, 600] with R at `R_INDEX`.
 
-    Going back from the R peak, the first place where the signal of all leads is quiet, its slope
-    below a small part of the largest in the QRS, for 8 ms. `R_INDEX` may be on a deep S far behind.
+    Searching back from the R peak, it is the first place where all leads are quiet: their slope is
+    below a small fraction of the largest in the QRS for 8 ms. `R_INDEX` may be on a late deep S.
     """
     slope = _slope(eight)
     near, far = (slope[R_INDEX - at : R_INDEX] for at in (_MIN_QRS * 2, _MAX_QRS_BEFORE))
@@ -71,9 +71,9 @@ def find_fiducials(
     """Return the fiducials of a beat [8, 600] in mV, R at `R_INDEX`.
 
     P and T lie within `reach`, the samples before and after R that belong to no other beat.
-    `noise_mv` is the beat's standard error: a P wave must exceed four times of it and `MIN_P_MV`.
-    There is none where the beats do not agree about one (`p_agreement`, see `Beat`), nor where the
-    atria flutter.
+    `noise_mv` is the beat's standard error: a P wave must exceed four times that and `MIN_P_MV`.
+    There is no P wave if it does not repeat between beats (`p_agreement`, see `Beat`), or in atrial
+    flutter.
     """
     signals = np.asarray(eight, dtype=np.float64)
     onset, offset = qrs_bounds(signals)
@@ -91,9 +91,9 @@ def own_samples(reach: tuple[float, float]) -> tuple[int, int]:
 
 
 def conducted(at: Fiducials) -> bool:
-    """Say whether a beat came down from the atria: its QRS is narrow, or a P wave precedes it.
+    """Say whether a beat was conducted from the atria: its QRS is narrow, or a P wave precedes it.
 
-    120 ms is where ventricular beats begin, and where bundle branch block does: that has a P.
+    From 120 ms on a beat may be ventricular or of a bundle branch block; the latter has a P wave.
     """
     return is_narrow(at) or at.p_onset is not None
 
@@ -104,19 +104,19 @@ def is_narrow(at: Fiducials) -> bool:
 
 
 def _slope(signals: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the root mean square over leads of the slope, mV a sample."""
+    """Return the root mean square over leads of the slope, in mV per sample."""
     change = gaussian_filter1d(np.asarray(signals, dtype=np.float64), 1.2, axis=1, order=1)
     return np.sqrt(np.mean(change**2, axis=0))
 
 
 def _quiet(slope: NDArray[np.float64], direction: int, reach: int) -> float:
-    """Return where, from R in `direction`, the slope becomes small and stays it for 8 ms."""
+    """Return where, going from R in `direction`, the slope becomes small and stays so for 8 ms."""
     near = slope[R_INDEX - _MIN_QRS * 2 : R_INDEX + _MIN_QRS * 2]
     far = slope[R_INDEX + direction * np.arange(_MIN_QRS // 2, reach + _QUIET_SAMPLES)]
     floor = float(np.sort(far)[far.size // 5])
     limit = max(_QUIET * float(near.max()), 1.5 * floor)
     loud = far > limit
-    # A wide complex may rest between two deflections: what is as steep as QRS is within it.
+    # A wide complex may pause between two deflections: anything as steep as QRS is part of it.
     steep = np.flatnonzero(far[: reach - _MIN_QRS // 2] > _STEEP * float(near.max()))
     steep = steep[: steep.size * (direction > 0)]
     for i in range(int(steep[-1]) if steep.size else 0, reach - _MIN_QRS // 2):
@@ -129,10 +129,10 @@ def _quiet(slope: NDArray[np.float64], direction: int, reach: int) -> float:
 def _t_wave(
     signals: NDArray[np.float64], qrs_offset: int, end: int
 ) -> tuple[float | None, float | None]:
-    """Return peak and end of T: after its steepest fall the slope of all leads dies away.
+    """Return peak and end of T: the end is where the slope has died away after the steepest fall.
 
-    The slope does not depend on the level before or behind T. `_T_TAIL` of the steepest slope is
-    where a reader's eye and GE's 12SL end T; a tangent ends it some 20 ms earlier.
+    The slope does not depend on the level before or after T. At `_T_TAIL` of the steepest slope it
+    agrees with annotators and GE's 12SL; a tangent would end T about 20 ms earlier.
     """
     start = qrs_offset + int(0.060 * BEAT_RATE_HZ)
     if end - start < int(0.100 * BEAT_RATE_HZ):
@@ -164,8 +164,8 @@ def _flutters(
 ) -> bool:
     """Say whether what precedes QRS in V1 is one of a train of equal waves.
 
-    Atrial flutter is seen best in V1. Another of its waves stands out before the first, or, where
-    every second one is conducted, half an interval after it, beyond QRS.
+    Atrial flutter is clearest in V1. A second wave precedes the first, or, if every second wave is
+    conducted, follows it by half an interval, after QRS.
     """
     end = int(onset) - int(0.012 * BEAT_RATE_HZ)
     first, last = own_samples(reach)
@@ -197,9 +197,9 @@ def _p_wave(
 ) -> tuple[float | None, float | None]:
     """Return on- and offset of P: a hump of its own between the last T and the QRS.
 
-    It is where the signals bend most. They must rise and fall again there: a T wave that runs into
-    the QRS only falls, and a TP segment only rises or falls. P begins and ends near the knees on
-    both sides of it, which do not depend on the slope before it.
+    It is where the signals are most curved, and they must rise and fall there: a T wave that runs
+    into the QRS only falls, and a TP segment only rises or falls. P begins and ends near the knees
+    on both sides, which do not depend on the slope of what precedes it.
     """
     start = max(own[0], qrs_onset - int(0.320 * BEAT_RATE_HZ))
     smooth = gaussian_filter1d(signals[:, start : qrs_onset - 1], 3.0, axis=1)
@@ -228,7 +228,7 @@ def _p_wave(
     magnitude = np.sqrt(np.mean(wave**2, axis=0))
     top = float(magnitude.max())
     quiet = np.flatnonzero(magnitude < _P_LEVEL * top)
-    # On the slope of T no level tells where P begins: the knee alone does.
+    # On the slope of T only the knee shows where P begins, no level does.
     onset = int(quiet[quiet < first - begin].max(initial=0)) if on_t is None else 0
     offset = int(quiet[quiet > last - begin].min(initial=end - begin))
     if top < max(MIN_P_MV, 4.0 * noise_mv) or not _SHORTEST_P <= offset - onset <= _LONGEST_P:
@@ -265,7 +265,8 @@ def _lobes(
 
 
 def _bend(rows: NDArray[np.float64], at: NDArray[np.int64], half: int) -> NDArray[np.float64]:
-    """Return how far `rows` [..., n] are, `at` samples, above the line `half` to both sides."""
+    """Return the curvature of `rows` [..., n]: how far, `at` samples, they lie above the chord
+    between the samples `half` before and after."""
     before, after = np.maximum(at - half, 0), np.minimum(at + half, rows.shape[-1] - 1)
     share = (at - before) / (after - before)
     return rows[..., at] - rows[..., before] * (1.0 - share) - rows[..., after] * share
@@ -274,9 +275,9 @@ def _bend(rows: NDArray[np.float64], at: NDArray[np.int64], half: int) -> NDArra
 def _rises_and_falls(
     hump: NDArray[np.float64], bent: NDArray[np.float64], most: int, peak: int
 ) -> bool:
-    """Say whether a wave is a hump of its own: not the top of T, nor the slope behind it.
+    """Say whether a wave is a hump of its own, neither the top of T nor the slope after it.
 
-    On the slope of a T wave P need not rise, but there is a hollow between the two.
+    On the slope of a T wave P need not rise, but there is a dip between the two.
     """
     rise, fall = (float(hump[peak] - part.min()) for part in (hump[: peak + 1], hump[peak:]))
     hollow = float(-bent[:most].min(initial=0.0))
@@ -289,8 +290,8 @@ def _second_hump(
 ) -> tuple[int, int, NDArray[np.float64]] | None:
     """Return foot and top of P, and the signal along it, where it stands on the slope of T.
 
-    What comes `after` QRS and what comes `before` the next make one run [leads, n], in which T is a
-    hump and P another, with a hollow between them; one alone is T. Samples count in `before`.
+    The signals `after` QRS and `before` the next QRS are joined into one run [leads, n], in which T
+    is one hump and P another with a dip in between; a single hump is T. Indices count in `before`.
     """
     joint, half = after.shape[1], _P_HALF // 2
     if joint == 0:
@@ -309,7 +310,7 @@ def _second_hump(
     depth = np.minimum.accumulate(bent[::-1])[::-1]
     least = _P_APART * float(bent[top])
     other = np.flatnonzero((bent - depth > least) & (bent[top] - depth > least))
-    # The foot of T bends, too, but only once; behind P there is another hollow.
+    # The end of T is curved, too, but only once; after P there is another dip.
     if other.size == 0 or beyond.min() > -_P_RISE * float(bent[top]):
         return None
     foot = int(at[other[-1] + int(bent[other[-1] :].argmin())])
@@ -321,7 +322,7 @@ def _without_p(
 ) -> NDArray[np.float64]:
     """Return what `smooth` [leads, n] would be from `begin` to `end` without a P wave.
 
-    A straight line, but where the TP segment is as steep as a flank of P it goes on up to the knee.
+    A straight line; but if the TP segment is as steep as a flank of P, it is continued to the knee.
     """
     line = np.array([begin, end]), smooth[:, [begin, end]]
     if begin >= _TP:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import fft, signal
 
 _ORDER = 4
-"""Steepness of the band edges: that of a fourth-order Butterworth filter run both ways."""
+"""Order of the band edges: as a fourth-order Butterworth filter run forwards and backwards."""
 
 _PAD_S = 2.0
 
@@ -20,7 +20,8 @@ Floats = NDArray[np.floating[Any]]
 def resample(signals: Floats, rate_hz: float, to_hz: float) -> Floats:
     """Return `signals` [leads, n] at `to_hz`, by an anti-aliasing polyphase filter.
 
-    The rates' ratio is taken as a fraction of at most 1000, an error below 1 ms in 10 s.
+    The ratio of the rates is approximated by a fraction with a denominator of at most 1000: an
+    error below 1 ms in 10 s.
     """
     if rate_hz == to_hz:
         return signals
@@ -30,11 +31,11 @@ def resample(signals: Floats, rate_hz: float, to_hz: float) -> Floats:
 
 @dataclass(frozen=True)
 class Spectrum:
-    """The transform of signals, from which any number of zero-phase filters take their share.
+    """The Fourier transform of signals, shared by any number of zero-phase filters.
 
-    `values` [leads, size // 2 + 1] is that of `n` samples at `rate_hz` with `pad` samples on both
-    sides, by which the ends are continued by point reflection: a trend does not leak into the first
-    and last second.
+    `values` [leads, size // 2 + 1] is that of `n` samples at `rate_hz`, with `pad` samples on both
+    sides that continue the ends by point reflection, so that a trend does not distort the first and
+    last second.
     """
 
     values: NDArray[np.complexfloating[Any, Any]]

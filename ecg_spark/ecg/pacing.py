@@ -1,4 +1,4 @@
-"""Pacing spikes: found by their sharpness, and taken out before anything is filtered."""
+"""Pacing spikes: detected by their sharpness, and removed before any filter."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,17 +8,16 @@ from ecg_spark.ecg.beat import BEAT_RATE_HZ
 from ecg_spark.ecg.filtering import Floats
 
 PACING_SPIKE_MV = 0.25
-"""How far a sample at 500 Hz must stick out from the mean of its neighbours, in three leads at
-once, to be a pacing spike. R peaks of 3 mV seldom reach 0.15."""
+"""How far a sample at 500 Hz must differ from the mean of its two neighbours, in three leads at
+once, to be a pacing spike. R peaks of 3 mV rarely reach 0.15."""
 
 LONE_SPIKE_MV, LONE_SPIKE = 0.10, 8.0
-"""A spike shorter than a sample's interval is met by the sampling at another height every time. A
-lower one is told by standing alone: `LONE_SPIKE` times as sharp as all that is 8 to 24 ms away. An
-R peak, with the rest of its complex around it, is 6.6 times at the most (280 recordings of LUDB and
-PTB-XL)."""
+"""A spike shorter than the sampling interval is sampled at a different height each time. Lower ones
+are recognised by being isolated: `LONE_SPIKE` times as sharp as everything 8 to 24 ms away. An R
+peak with its complex around it reaches 6.6 times at most (280 recordings of LUDB and PTB-XL)."""
 
 MIN_SPIKES = 3
-"""Fewer spikes in a recording are sparks of an electrode."""
+"""Fewer spikes in a recording are electrode artefacts."""
 
 _BEFORE, _AFTER = 2, 6
 _AWAY = tuple(int(ms * BEAT_RATE_HZ / 1000.0) for ms in (8.0, 24.0))

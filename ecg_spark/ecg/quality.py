@@ -1,4 +1,4 @@
-"""What is said about a recording: warnings that stay with the beat, a score, and one error."""
+"""The quality of a recording: flags that stay with the beat, a score, and one refusal."""
 
 from dataclasses import dataclass
 
@@ -21,8 +21,8 @@ FLAGS = (
     "baseline_wander",
     "saturated",
 )
-"""Every warning that a beat can bear. `ectopic_only`: no beat of the recording came from the sinus
-node, nor through the normal conduction; what was averaged is a ventricular beat."""
+"""Every flag that a beat can have. `ectopic_only`: no beat of the recording came from the sinus
+node or through normal conduction, so a ventricular beat was averaged."""
 
 
 @dataclass(frozen=True)
@@ -30,57 +30,58 @@ class Limits:
     """Every threshold of the quality checks; the study file's `beats.quality` sets them."""
 
     irregular_rr: float = 0.1
-    """Median change between successive RR intervals, as a part of the median RR, from which the
-    rhythm is irregular: sinus arrhythmia stays below 0.07, atrial fibrillation lies about 0.2."""
+    """Median change between successive RR intervals, as a fraction of the median RR, above which
+    the rhythm is irregular: sinus arrhythmia stays below 0.07, atrial fibrillation is about 0.2."""
 
     noisy_uv: float = 10.0
-    """Standard error of the average from which a P wave of 50 µV is no longer measurable."""
+    """Standard error of the average above which a P wave of 50 µV cannot be measured."""
 
     muscle_uv: float = 30.0
-    """Noise of a single beat, its standard deviation about the average, median lead."""
+    """Noise of a single beat: its standard deviation about the average, median over leads."""
 
     mains_uv: float = 25.0
     """Root mean square of the mains and its harmonics, largest lead."""
 
     wander_uv: float = 250.0
-    """Root mean square of the baseline wander, largest lead: of PTB-XL's first 180 recordings 8 %
-    lie above, a third of those that its annotators call drifting and 1 in 40 of the others."""
+    """Root mean square of the baseline wander, largest lead. 8 % of PTB-XL's first 180 recordings
+    are above it: a third of those annotated as drifting and 1 in 40 of the others."""
 
     saturated_share: float = 0.002
-    """Part of a lead's samples that lie in runs of 5 or more at its largest or smallest value."""
+    """Fraction of a lead's samples in runs of 5 or more at its largest or smallest value."""
 
     flat_uv: float = 50.0
     """Peak-to-peak of the average beat below which one of the measured leads is flat."""
 
     few_beats: int = 5
-    """An average of fewer beats is said to be of few beats."""
+    """An average of fewer beats gets the flag `few_beats`."""
 
     inverted_p_uv: float = -10.0
-    """Mean of the P wave in lead I below which it is upside down: 25 µV at its peak."""
+    """Mean of the P wave in lead I below which it is inverted: 25 µV at its peak."""
 
     opposite_qrs: float = -0.3
     """Correlation of the QRS complexes of I and V6 below which they are mirror images."""
 
 
 BETWEEN_VISITS_UV = 30.0
-"""How far two noiseless beats of a person lie from their mean: electrodes, posture, heart rate. Of
-four people in PTB-XL with several different recordings it is 20, 29, 50 and 65 µV, root mean square
-over the eight independent leads."""
+"""How far two noiseless beats of one person lie from their mean (electrodes, posture, heart rate).
+In four people of PTB-XL with several recordings it is 20, 29, 50 and 65 µV, root mean square over
+the eight independent leads."""
 
 
 def weight(noise_uv: float) -> float:
     """How much a recording counts in the mean over a person's: 0 to 1, 1 for one without noise.
 
-    A recording differs from the person by the day's state and by the noise of its average; the mean
-    is most certain where each counts by the inverse of both variances together. By the noise alone,
-    one of two good recordings would count for nothing though it tells as much about the person.
+    A recording differs from the person's mean by the state of the day and by noise. The mean is
+    most precise if each recording is weighted by the inverse of the sum of both variances. With the
+    noise alone, the less quiet of two good recordings would hardly count, although it says as much
+    about the person.
     """
     return 1.0 / (1.0 + (noise_uv / BETWEEN_VISITS_UV) ** 2)
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What averaging saw: leads are the eight independent ones, amplitudes in µV."""
+    """What averaging found, in the eight independent leads, amplitudes in µV."""
 
     peaks_s: NDArray[np.float64]
     ectopic: NDArray[np.bool_]
@@ -97,8 +98,8 @@ class Findings:
 def assess(found: Findings, limits: Limits) -> tuple[tuple[str, ...], float]:
     """Return the warnings that apply and the score, 0 to 1.
 
-    The score is the part of the detected beats that was averaged, times, for each disturbance above
-    its limit, limit / size. A recording without any scores 1.
+    The score is the fraction of detected beats that were averaged, times limit / size for each
+    disturbance above its limit. A recording without any scores 1.
     """
     interval = np.diff(found.peaks_s)
     sinus = interval[~(found.ectopic[:-1] | found.ectopic[1:])]
@@ -114,7 +115,7 @@ def assess(found: Findings, limits: Limits) -> tuple[tuple[str, ...], float]:
     applies = {
         "rhythm_irregular": bool(irregular),
         "ectopic_beats": bool(found.ectopic.any()),
-        # Wide beats without P are conducted, too, where the atria fibrillate.
+        # In atrial fibrillation wide beats without a P wave may be conducted, too.
         "ectopic_only": found.ectopic_only and not irregular,
         "few_beats": found.n_used < limits.few_beats,
         "flat_lead": found.smallest_lead_uv < limits.flat_uv,
@@ -129,10 +130,10 @@ def assess(found: Findings, limits: Limits) -> tuple[tuple[str, ...], float]:
 
 
 def saturated_share(samples: NDArray[np.integer]) -> float:
-    """Return the largest part of a lead's samples [leads, n] that is clipped.
+    """Return the largest fraction of clipped samples over leads [leads, n].
 
-    Clipped is a run of 5 or more equal samples at the lead's largest or smallest value, far from
-    its baseline.
+    Clipped samples are runs of 5 or more at the lead's largest or smallest value, far from its
+    baseline.
     """
     share = 0.0
     for lead in samples:
@@ -147,12 +148,12 @@ def saturated_share(samples: NDArray[np.integer]) -> float:
 
 
 def check_arm_electrodes(beat: Beat, limits: Limits) -> None:
-    """Raise `RecordingError` (arm_electrodes_swapped) where the arms' electrodes changed places.
+    """Raise `RecordingError` (arm_electrodes_swapped) if the arm electrodes were swapped.
 
-    Lead I is then upside down while V6, which looks the same way, is as ever: P is negative in I,
-    and QRS and T there are opposite to those of V6. Two of the three must be seen, and P must not
-    be upright: a right axis and an inverted T wave are not enough, nor is dextrocardia, where V6
-    turns over with I. Without a P wave nothing is said.
+    Lead I is then inverted while V6, which views the heart from the same side, is not: P is
+    negative in I, and QRS and T in I are opposite to those in V6. Two of the three signs are
+    needed, and P must not be upright: a right axis and an inverted T wave are not enough, nor is
+    dextrocardia, in which V6 is inverted along with I. Without a P wave nothing is concluded.
     """
     at = beat.fiducials
     if at.p_onset is None or at.p_offset is None or at.t_peak is None:

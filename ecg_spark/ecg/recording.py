@@ -14,7 +14,7 @@ INDEPENDENT_LEADS = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 """The eight leads that are measured; III, aVR, aVL and aVF follow from I and II."""
 
 INDEPENDENT_ROWS = [LEADS.index(lead) for lead in INDEPENDENT_LEADS]
-"""Where they stand among the twelve."""
+"""Their rows among the twelve."""
 
 
 LIMB_LEADS = {
@@ -31,7 +31,7 @@ LIMB_LEADS = {
 class Reason(StrEnum):
     """Why a recording is set aside instead of read or averaged."""
 
-    NOT_AN_ECG = "not_an_ecg"  # nothing says that it is one: counted, not quarantined
+    NOT_AN_ECG = "not_an_ecg"  # nothing marks it as one: counted, not quarantined
     UNKNOWN_FORMAT = "unknown_format"
     MALFORMED = "malformed"
     MISSING_LEAD = "missing_lead"
@@ -54,7 +54,7 @@ class Reason(StrEnum):
 
 
 class Note(StrEnum):
-    """What was wrong with a recording that was read all the same."""
+    """Faults of a recording that was read nevertheless."""
 
     MEDIAN_BEAT_DROPPED = "median_beat_dropped"
     PART_DROPPED = "part_dropped"

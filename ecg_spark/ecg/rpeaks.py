@@ -1,11 +1,11 @@
 """R peaks, found in all leads together.
 
-QRS energy of the leads, each as trustworthy as it is quiet between its beats, is fused into one
-curve whose peaks are candidates. A candidate's evidence is its height, its likeness to the clear
-beats around it, and how little else stands out nearby. The beats are the chain of candidates with
-the most evidence in all: an early beat, one on the heels of a higher one as a T wave is, and a long
-pause all cost evidence. The weights were fitted on the annotated beats of 20 records of
-MIT-BIH by logistic regression, and rounded.
+The QRS energy of all leads, each weighted by how quiet it is between its beats, is combined into
+one curve whose peaks are candidates. The evidence for a candidate is its height, its similarity to
+the clear beats around it, and how little else stands out nearby. The beats are the chain of
+candidates with the largest total evidence; an early beat, one soon after a higher one (as a T wave
+is) and a long pause all cost evidence. The weights were fitted by logistic regression to the
+annotated beats of 20 MIT-BIH records, and rounded.
 """
 
 from math import log
@@ -25,11 +25,10 @@ MIN_DISTANCE_S = 0.2
 """Shortest interval between two beats: the refractory period of the ventricles."""
 
 T_WAVE_S, P_WAVE_S = 0.4, 0.3
-"""How long after a beat its T wave, and before it its P wave, may be taken for a lower beat."""
+"""How long after a beat its T wave, and before it its P wave, could be taken for a lower beat."""
 
 MISSED_INTERVAL, PREMATURE_INTERVAL = 1.5, 0.85
-"""Intervals, as parts of the usual one, above which a beat is missing and below which one is
-early."""
+"""Fractions of the usual interval above which a beat is missing, and below which it is early."""
 
 _WORK_HZ = 125.0
 _ENVELOPE_S = 0.06
@@ -49,10 +48,10 @@ _PAUSE, _EARLY, _SHADOW, _MOST = 4.0, 5.0, 4.5, 6.0
 def detect_r_peaks(signal_mv: NDArray[np.floating], sampling_rate_hz: float) -> NDArray[np.int64]:
     """Return the samples of the R peaks in `signal_mv` [leads, samples], ascending.
 
-    Beats are found in all leads together, whatever their order. A peak is placed on the first
-    lead, as readers do: at the centre of the QRS complex's power, which a single R decides alone;
-    where that lead is lost in noise, on all of them. Empty where nothing beats. The unit of
-    amplitude does not matter; missing samples are not allowed.
+    Beats are found in all leads together, whatever their order. A peak is then placed on the first
+    lead, as annotators do, at the centre of the QRS complex's power, or on all leads if the first
+    is lost in noise. Empty if there is no beat. The unit of amplitude does not matter; missing
+    samples are not allowed.
     """
     signals = np.atleast_2d(np.asarray(signal_mv, dtype=np.float64))
     if signals.shape[1] < int(sampling_rate_hz):

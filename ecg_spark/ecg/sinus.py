@@ -1,4 +1,4 @@
-"""Which of the detected beats are the sinus beats: of one shape, narrow, after a P wave, not early.
+"""Selects the sinus beats: of one shape, narrow, preceded by a P wave, not early.
 
 The most common shape is the sinus beat in most recordings, but not in bigeminy, nor where
 ventricular beats come in pairs.
@@ -17,17 +17,17 @@ from ecg_spark.ecg.filtering import Floats, Spectrum
 from ecg_spark.ecg.windows import align, cut, middle, shapes, without_line
 
 MIN_BEATS = 3
-"""An average of fewer beats shows one beat's noise."""
+"""An average of fewer beats would be dominated by the noise of one."""
 
 BEFORE_R, AFTER_R = 0.42, 0.58
-"""How the time between two R peaks is shared: the latter part of it, up to P, belongs to the next
-beat. It holds P at 130 beats a minute and a QT of 550 ms at 60."""
+"""How the time between two R peaks is divided: the later part, which holds P, belongs to the next
+beat. P fits at 130 beats per minute, and a QT of 550 ms at 60."""
 
 _QRS_BEFORE_R_S = 0.10
 """How long before its R a wide QRS complex begins: where a beat without P wave takes over."""
 
 PREMATURE = 0.8
-"""A beat that follows sooner than this part of the usual interval is ectopic."""
+"""A beat that comes earlier than this fraction of the usual interval is ectopic."""
 
 _SHAPE_HZ, _SHAPE_STEP = (1.0, 40.0), 2
 _CLASS_HZ = (0.5, 40.0)
@@ -88,7 +88,8 @@ def sinus_beats(whole: Spectrum, peaks: NDArray[np.int64]) -> tuple[Beats, NDArr
         positions[used] = _SHAPE_STEP * align(band, rate, positions[used] / _SHAPE_STEP)
     led = np.flatnonzero(used[1:])
     rr = float(np.median(interval[led] if led.size else interval))
-    # A beat of another shape has no P wave of its own: the time up to its QRS is the last beat's.
+    # A beat of another shape has no P wave of its own: the time up to its QRS belongs to the beat
+    # before it.
     qrs = _QRS_BEFORE_R_S * BEAT_RATE_HZ
     start = np.where(alike[1:], BEFORE_R * rr, qrs)
     least = np.where(alike[1:], 0.15 * rr, qrs)
@@ -100,7 +101,7 @@ def sinus_beats(whole: Spectrum, peaks: NDArray[np.int64]) -> tuple[Beats, NDArr
     followed = used & ~np.append(alike[1:], True)
     cut_short = 2 * followed.sum() > used.sum()
     reach = (BEFORE_R * rr, float(np.median(after[followed])) if cut_short else AFTER_R * rr)
-    # The signal's ends are neighbours, too: what lies outside of it belongs to no beat.
+    # What lies outside of the signal belongs to no beat.
     beats = Beats(
         positions=positions,
         used=used,
@@ -122,9 +123,9 @@ def _sinus_shape(
 ) -> int:
     """Return the shape of the sinus beats.
 
-    It is the most common one, unless that is wide or early. Then it is the one of at least
-    `MIN_BEATS` beats of which most is true: narrow, not early beside the other shapes, after a P
-    wave; of equals the more common one.
+    It is the most common one, unless that is wide or early. Then it is, among shapes of at least
+    `MIN_BEATS` beats, the one that meets most of three conditions: narrow, not early compared with
+    the other shapes, preceded by a P wave. On a tie it is the more common one.
     """
     labels = [k for k in range(int(shape.max()) + 1) if (shape == k).sum() >= MIN_BEATS]
     if len(labels) < 2:
@@ -156,11 +157,11 @@ def _measured(
 
 
 def _early(interval: NDArray[np.float64], alike: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Say which beats follow sooner than is usual, where anything is usual.
+    """Say which beats are early, if the rhythm has a usual interval.
 
-    In a steady rhythm that is the median of the intervals around. In atrial bigeminy the intervals
-    from one narrow beat to the next are of two kinds, each of them steady, and the short ones lead
-    to the early beats. In fibrillation they are of all kinds, and no beat is early.
+    In a steady rhythm that is the median of the intervals around a beat. In atrial bigeminy the
+    intervals between narrow beats are of two kinds, each steady, and early beats follow the short
+    ones. In fibrillation intervals are of all kinds, and no beat is early.
     """
     early = np.zeros(alike.size, dtype=bool)
     change = np.median(np.abs(np.diff(interval, prepend=interval[0])))
@@ -174,7 +175,7 @@ def _early(interval: NDArray[np.float64], alike: NDArray[np.bool_]) -> NDArray[n
         return early
     short, long = kinds
     soon = pairs & (interval <= short[-1])
-    # An early beat resets the atria: the next one is not early, too.
+    # An early beat resets the sinus node, so two early beats in a row contradict this.
     alone = not (soon[1:] & soon[:-1]).any()
     if alone and long.std() < _STEADY * long.mean():
         early[1:] = soon
@@ -184,9 +185,9 @@ def _early(interval: NDArray[np.float64], alike: NDArray[np.bool_]) -> NDArray[n
 def _two_kinds(
     interval: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return the intervals in two parts, in order: steady short ones, and long ones.
+    """Return the sorted intervals in two parts: steady short ones, and long ones.
 
-    The gap between them is the largest of those below which the intervals are steady.
+    They are divided at the largest gap below which the intervals are steady. None if there is none.
     """
     ordered = np.sort(interval)
     gaps = np.diff(np.log(ordered))

@@ -27,7 +27,7 @@ def measure_traits(beat: Beat) -> Traits:
     Frontal axes of the waves' net areas, 0 towards lead I and 90 towards aVF: `p_axis_deg`,
     `axis_deg` (QRS), `t_axis_deg`.
 
-    Amplitudes against the onset of QRS in mV, a list of twelve in the order of `LEADS`: `r_mv`
+    Amplitudes in mV relative to the onset of QRS, a list of twelve in the order of `LEADS`: `r_mv`
     (0 where there is no R), `s_mv` (after R, 0 or negative), `t_mv` (the largest, signed, None
     without a T wave), `st_mv` (60 ms after the end of QRS). `sokolov_lyon_mv` is S of V1 and
     the larger R of V5 and V6 (Am Heart J 1949; 37:161), `cornell_mv` R of aVL and S of V3 (J Am

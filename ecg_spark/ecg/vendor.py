@@ -1,4 +1,4 @@
-"""The device's own median beat in place of ours, where the study asks for it."""
+"""The device's own median beat instead of ours, if the study asks for it."""
 
 from dataclasses import replace
 from typing import Literal
@@ -46,7 +46,7 @@ def _vendor_signal(recording: Recording) -> NDArray[np.float32]:
     assert recording.vendor_median_rate_hz is not None
     median = recording.vendor_median * (recording.microvolts_per_unit / 1000.0)
     median = resample(median, recording.vendor_median_rate_hz, BEAT_RATE_HZ)
-    # The median over leads and time is near the isoelectric line: what stands out most is the QRS.
+    # The median over leads and time is near the isoelectric line, so the QRS stands out most.
     power = np.sum((median - np.median(median, axis=1, keepdims=True)) ** 2, axis=0)
     position = np.array([float(power.argmax())])
     for _ in range(2):

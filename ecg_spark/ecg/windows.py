@@ -1,4 +1,4 @@
-"""Cutting beats out of a signal: at fractions of a sample, aligned, and sorted by shape."""
+"""Cutting beats out of a signal at fractional positions, aligning them, and grouping by shape."""
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -44,14 +44,14 @@ def cut(signals: Floats, positions: NDArray[np.float64], before: int, length: in
 
 
 def middle(rows: Floats) -> Floats:
-    """Return the median over the first axis; by sorting, which is three times faster here."""
+    """Return the median over the first axis; by sorting, three times as fast as np.median here."""
     ordered = np.sort(rows, axis=0)
     half = len(rows) // 2
     return ordered[half] if len(rows) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 def without_line(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return `rows` [..., n] without the straight line that fits each best."""
+    """Return `rows` [..., n] without the least-squares line of each."""
     line = np.linspace(-1.0, 1.0, rows.shape[-1])
     rows = rows - rows.mean(axis=-1, keepdims=True)
     return rows - (rows @ line)[..., None] * (line / (line @ line))
@@ -60,9 +60,9 @@ def without_line(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 def shapes(band: Floats, rate_hz: float, peaks: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the shape of every beat's QRS complex over all leads: 0 the most common, then 1, 2 ...
 
-    `band` is the signal [leads, n] without wander. Every beat is compared with every other at its
-    best lag; of the beats that are left, the one with most equals, then with the largest
-    correlations, leads the next class. A beat that has no equal is -1.
+    `band` is the signal [leads, n] without wander. Every beat is compared with every other at the
+    best lag. Of the beats not yet in a class, the one with most similar beats (on a tie, with the
+    largest correlations) founds the next class. A beat without a similar one is -1.
     """
     chosen = np.unique(np.linspace(0, peaks.size - 1, _MAX_COMPARED).round().astype(np.int64))
     correlation = _correlation(band, rate_hz, peaks[chosen], peaks)
@@ -99,8 +99,8 @@ def _correlation(
 def align(band: Floats, rate_hz: float, positions: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the positions moved so that the QRS complexes coincide, to a fraction of a sample.
 
-    Each beat is moved to the largest correlation with the mean of all, twice; the mean move is
-    nil, so that the beats do not wander off together.
+    Each beat is moved to its largest correlation with the median beat, twice. The median shift is
+    subtracted, so that the beats do not drift off together.
     """
     reach, lags = int(_QRS_REACH_S * rate_hz), int(_LAG_REACH_S * rate_hz)
     width = 2 * reach + 1
@@ -146,9 +146,9 @@ def _first_deflection(magnitude: NDArray[np.float64], centre: float) -> float:
 def r_position(beat: Floats, near: int) -> float:
     """Return where R is in `beat` [leads, n], zero before the QRS complex: a sample, with fraction.
 
-    It is the centre of the fourth power of the magnitude over the leads, which a single R peak
-    decides alone. Where R and S are about as large it lies between them, so that like hearts get
-    like beats; the largest sample itself would jump from the one to the other.
+    It is the centre of mass of the fourth power of the magnitude over leads; a single R peak
+    dominates it. If R and S are about equally large it lies between them, so that similar hearts
+    give similar beats: the largest sample itself would jump from one to the other.
     """
     power = np.sum(beat**2, axis=0) ** 2
     centre = float(near)
@@ -159,6 +159,6 @@ def r_position(beat: Floats, near: int) -> float:
         if total <= 0.0:
             return float(near)
         centre = start + float(np.arange(around.size) @ around) / total
-    # Smoothed, what is left of a pacing spike is no large deflection.
+    # Smoothing keeps what is left of a pacing spike from looking like a large deflection.
     smooth = gaussian_filter1d(np.asarray(beat, dtype=np.float64), _SMOOTH, axis=1)
     return _first_deflection(np.sqrt(np.sum(smooth**2, axis=0)), centre)

@@ -43,7 +43,7 @@ from ecg_spark.tables import (
 RECORDINGS_PER_BATCH = 128
 
 ROW_GROUP_BYTES = 8 << 20
-"""A few hundred beats a row group: what the training loader shuffles and shards."""
+"""A few hundred beats per row group, the unit that the training loader shuffles and shards."""
 
 NO_BEAT = "no average beat"
 
@@ -85,11 +85,11 @@ def average(
     """Write the tables `beats`, `traits`, `quarantine` and `flow` of a recordings table.
 
     `target(name)` is the folder to write a table to; `settings` say whose beat is used and when a
-    recording gets a warning. `key` is the study's secret, by which people are told apart in the
-    column participant_hash; without one the hashes are of a key that nobody keeps. Returns the
-    counts; n_in = n_out + n_quarantined always holds.
+    recording is flagged. `key` is the study's secret, which keys the column participant_hash;
+    without one a random key is used and not kept. Returns the counts; n_in = n_out + n_quarantined
+    always holds.
 
-    Raises `DataError` where not one recording can be averaged.
+    Raises `DataError` if no recording can be averaged.
     """
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", RECORDINGS_PER_BATCH)
     staged = target("_staged")
@@ -99,8 +99,8 @@ def average(
     averaged.write.option("parquet.block.size", ROW_GROUP_BYTES).parquet(staged)
     averaged = spark.read.parquet(staged)
     good = averaged.where(F.col("reason").isNull())
-    # In an order that has nothing to do with the files': neighbours in a row group are strangers.
-    # By hash, since `sort` over all of them would read every beat once more to share them out.
+    # Shuffled, so that neighbours in a row group are strangers: whole row groups are read at a time
+    # in training. By hash, because a global `sort` would read every beat once more.
     beats = good.select(BEATS.schema.names).repartition("participant_hash")
     beats = beats.sortWithinPartitions("participant_hash", "ecg_id")
     traits = good.select(TRAITS.schema.names)
@@ -119,7 +119,7 @@ def average(
         raise DataError(
             f"None of the {n_in} recordings gave an average beat "
             f"({', '.join(f'{name} {count}' for name, count in reasons.items())}): "
-            f"ecg-spark needs resting ECGs of some ten seconds."
+            f"ecg-spark needs resting ECGs of about ten seconds."
         )
     people, with_beat = _people(averaged)
     flow = flow_rows("average", RECORDINGS, n_in, in_words(reasons), n_out)
@@ -182,7 +182,7 @@ def _average_row(row: dict[str, Any], source: Source, limits: Limits, key: bytes
         traits = measure_traits(beat)
     except RecordingError as error:
         return kept | {"reason": error.reason.value, "detail": error.detail}
-    except Exception as error:  # a defect must cost one recording, not the job
+    except Exception as error:  # a defect may cost one recording, not the job
         return kept | {
             "reason": Reason.MALFORMED.value,
             "detail": f"averaging failed with {type(error).__name__}",
@@ -206,9 +206,9 @@ def _average_row(row: dict[str, Any], source: Source, limits: Limits, key: bytes
 
 
 def participant_hash(participant_id: str, key: bytes) -> int:
-    """63 bits of a participant id's keyed hash (BLAKE2): the same person, without saying who.
+    """63 bits of a participant id's keyed hash (BLAKE2): equal for the same person only.
 
-    Ids have few digits: without a key that is kept secret all of them could be tried out.
+    Ids have few digits: without a secret key, trying all of them would reveal whose hash it is.
     """
     digest = hashlib.blake2b(participant_id.encode(), digest_size=8, key=key).digest()
     return int.from_bytes(digest, "big") >> 1

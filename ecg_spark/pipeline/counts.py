@@ -1,4 +1,4 @@
-"""What the steps share: counting rows, and proving that none is lost."""
+"""Counting rows, and asserting that none is lost."""
 
 from pyspark.sql import DataFrame
 
@@ -13,7 +13,7 @@ def check_counts(step: str, n_in: int, n_out: int, n_quarantined: int, n_not_ecg
 
 
 def in_words(counts: dict[str, int]) -> dict[str, int]:
-    """Counts by reason or flag with its name in words: flat_lead is flat lead."""
+    """Counts by reason or flag, with names as words: flat_lead becomes flat lead."""
     return {name.replace("_", " "): count for name, count in counts.items()}
 
 

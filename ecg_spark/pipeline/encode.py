@@ -1,4 +1,4 @@
-"""Encode: the registered model turns beats into latents, one row a participant and model."""
+"""Encode: the registered model turns beats into latents, one row per participant and model."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -57,14 +57,14 @@ def encode(
 ) -> dict[str, Any]:
     """Write the table `latents`: the active latents of every participant, and the PCA peer's.
 
-    Recordings with a flag of `leave_out` are not used, and the table `flow` says how many those
-    are, and of how many no factors were found. Where the model has a network a fold, a
-    participant's is the one that was not trained on them. A participant with several ECGs gets the
-    mean of their latents by the beats' `weight`; `n_ecgs` says of how many. `z_sd` is calibrated on
-    the people with several ECGs: the SD of one ECG's latents about the person's mean, made smaller
-    by the mean over `n_ecgs`. It is null in a study with fewer than 20 such people. The summary
-    holds the intraclass correlation of each latent between several ECGs of a person, and the
-    people's factors in figures, by which another study that takes the model is compared.
+    Recordings with a flag of `leave_out` are not used; the table `flow` says how many those are,
+    and for how many no factors were found. If the model has one network per fold, a participant is
+    encoded by the one that was not trained on them. A participant with several ECGs gets the mean
+    of their latents, weighted by the beats' `weight`; `n_ecgs` is their number. `z_sd` is estimated
+    from people with several ECGs: the SD of one ECG's latents about the person's mean, reduced by
+    averaging over `n_ecgs`. It is null if fewer than 20 people have several. The summary holds the
+    intraclass correlation of each latent between ECGs of a person, and the distribution of the
+    factors, with which another study that uses the model compares its own.
     """
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", BEATS_PER_BATCH)
     shared = broadcast(spark, encoder)
@@ -82,7 +82,7 @@ def encode(
         F.array(*[F.avg(F.col("z")[i]) for i in every]).alias("plain_mean"),
         F.array(*[F.avg(F.col("z")[i] * F.col("z")[i]) for i in every]).alias("squares"),
     )
-    latents.persist(StorageLevel.DISK_ONLY)  # or every beat would be encoded twice
+    latents.persist(StorageLevel.DISK_ONLY)  # otherwise every beat would be encoded twice
     agreement = {
         model: repeatability(latents.where(F.col("model") == model), n_latents)
         for model in ("vae", "pca")
@@ -119,7 +119,7 @@ def _rounded(values: Any) -> list[float] | None:
 
 
 def _calibrated(agreement: dict[str, Repeatability | None]) -> Column:
-    """The SD of a person's latents, by how several ECGs of people agree; null where few have."""
+    """The SD of a person's latents, from the agreement of their ECGs; null if too few have two."""
     sd = F.lit(None).cast(LATENTS.schema["z_sd"].dataType)
     for model, known in agreement.items():
         if known is not None:
@@ -134,11 +134,10 @@ def _flow(
     participants: tuple[int, int],
     recordings: tuple[int, int],
 ) -> list[Row]:
-    """What became of the beats and of their people; held against what has been encoded.
+    """The rows of `flow`: what became of the beats and their people, checked against the latents.
 
-    Of people and of recordings, how many have factors, and of how many none were found.
-
-    A recording with several flags that are left out counts for the first of them.
+    For recordings and people: how many have factors, and for how many none were found. A recording
+    with several flags of `leave_out` counts under the first of them.
     """
     reason = left_out_for(leave_out)
     by_flag = [F.count(F.when(reason == flag, 1)).alias(flag) for flag in leave_out]
@@ -158,7 +157,7 @@ def _flow(
 def _encoder_of(
     shared: "Broadcast[Encoder]",
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The Arrow function of a broadcast encoder: the model is built once a task, not a batch."""
+    """The Arrow function of a broadcast encoder; it builds the model once per task."""
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         encoder = shared.value

@@ -59,10 +59,10 @@ from ecg_spark.tables import (
 log = logging.getLogger(__name__)
 
 PART_BYTES = 128 << 20
-"""What one task reads: few enough tasks for a million files, enough of them to be shared out."""
+"""Bytes that one task reads: not too many tasks for a million files, enough for all cores."""
 
 OPEN_BYTES = 64 << 10
-"""What opening a file costs, as bytes: a task does not get a thousand empty ones."""
+"""The cost of opening a file, in bytes, so that a task does not get thousands of tiny files."""
 
 HEADERS_A_PART = 2000
 """WFDB headers that one task reads for the names of their files."""
@@ -70,10 +70,10 @@ HEADERS_A_PART = 2000
 PLAN = "plan.parquet"
 
 BARE = (hdf5.SUFFIXES, (".csv", ".tsv", ".txt"), (".parquet",))
-"""What the files of bare samples end with, by format."""
+"""Endings of the names of files of bare samples, by format."""
 
 PEEKED = 5
-"""Files of each of these formats that are looked at before work: do they say what they hold?"""
+"""Files of each of these formats that are checked before work: is their content described?"""
 
 
 def listing_digest(path: str | None, manifest: pd.DataFrame | None = None, folder: str = "") -> str:
@@ -99,13 +99,14 @@ def ingest(
     flow.
 
     `path` is a folder, a glob, a file or an archive; None reads what the manifest names, relative
-    to `folder`. A recording's participant is the manifest's, else that of the pattern on the file
-    name, else the one that the file itself names; a recording that is there under several goes to
-    nobody. `target(name)` is the folder to write a table to; `previous` gives those of a run with
-    the same settings, whose recordings are taken over where their files have not changed. `samples`
-    says what files of bare samples do not. Returns the counts; n_in = n_out + n_quarantined +
-    n_not_ecg always holds, every source being accounted for. Raises `DataError` where no recording
-    can be used, `UsageError` where files of bare samples need to be described in the study file.
+    to `folder`. A recording's participant comes from the manifest, else from the pattern on the
+    file name, else from the file itself. A recording that occurs under several participants is
+    assigned to nobody. `target(name)` is the folder to write a table to; `previous` gives the
+    folders of a run with the same settings, whose recordings are kept if their files have not
+    changed. `samples` describes files of bare samples. Returns the counts; n_in = n_out +
+    n_quarantined + n_not_ecg always holds: every source is accounted for. Raises `DataError` if no
+    recording can be used, `UsageError` if files of bare samples need a description in the study
+    file.
     """
     files = listing.list_files(path, manifest, folder)
     read_names = functools.partial(_read_names, spark, f"{target('_headers')}/{PLAN}")
@@ -114,7 +115,7 @@ def ingest(
     new = [source for source in found if stamps.get(source.path) != source.stamp]
     _check_described(new, samples)
     recordings, staged = target("recordings"), target("_staged")
-    # From here: a million short rows are no work for executors.
+    # Written by the driver: a million short rows are too little work for executors.
     columns = {"path": [one.path for one in found], "stamp": [one.stamp for one in found]}
     write_columns(columns, SOURCES, target("sources"))
     make_empty(recordings)
@@ -149,7 +150,7 @@ def ingest(
         why = {**reasons, "not an ECG": n_not_ecg} if n_not_ecg else reasons
         listed = ", ".join(f"{name} {count}" for name, count in why.items())
         raise DataError(
-            f"None of the {n_in} files that were found can be used ({listed}): "
+            f"None of the {n_in} files found can be used ({listed}): "
             f"ecg.path must hold files of one of {', '.join(FORMAT_NAMES)}."
         )
     left_out = {"not an ECG": n_not_ecg} | in_words(reasons)
@@ -171,7 +172,7 @@ def ingest(
 
 
 def _check_described(new: list[Source], samples: Samples) -> None:
-    """Refuse a study file that leaves open what the numbers in its files of bare samples are."""
+    """Refuse a study that does not say what the numbers in its files of bare samples are."""
     for suffixes in BARE:
         kind = [
             source for source in new if source.path.lower().removesuffix(".gz").endswith(suffixes)
@@ -184,7 +185,7 @@ def _check_described(new: list[Source], samples: Samples) -> None:
 
 
 def _parts(new: list[Source], parallelism: int) -> tuple[list[Source], list[int]]:
-    """Return the sources in slices, and how many each task reads, in the order of their paths."""
+    """Return the sources in slices, in the order of their paths, and how many each task reads."""
     total = sum(source.size + OPEN_BYTES * len(source.files) for source in new)
     limit = min(PART_BYTES, max(total // (4 * parallelism), 1 << 20))
     pieces = [piece for source in new for piece in source.split(limit)]
@@ -206,8 +207,8 @@ def _read(
     n_parts: int,
     staged: str,
 ) -> None:
-    """Read the parts of a plan and write what was accepted beside what was not."""
-    # Rows go to two folders as they come; without this they would be sorted by it first.
+    """Read the parts of a plan; write what was accepted and what was not to two folders."""
+    # Rows go to two folders as they come; without this setting Spark would sort them first.
     spark.conf.set("spark.sql.maxConcurrentOutputFileWriters", 2)
     rows = spark.range(0, n_parts, 1, n_parts).mapInArrow(read, READ)
     rows.write.partitionBy("accepted").option("parquet.block.size", RECORDING_GROUP_BYTES).parquet(
@@ -218,7 +219,7 @@ def _read(
 def _read_names(
     spark: SparkSession, plan: str, doubts: list[listing.Doubt]
 ) -> dict[str, list[str]]:
-    """Have the executors read headers, and return what those name that name unusual files."""
+    """Have executors read headers; return the files named by those that name unusual ones."""
     parts = [min(HEADERS_A_PART, len(doubts) - at) for at in range(0, len(doubts), HEADERS_A_PART)]
     headers = [Source(doubt.header, doubt.customary, 0, "") for doubt in doubts]
     write_plan(headers, parts, plan)
@@ -227,7 +228,7 @@ def _read_names(
 
 
 def _rejected(spark: SparkSession, staged: str) -> tuple[DataFrame, DataFrame]:
-    """What was read and not accepted, as rows of the quarantine, and what is not an ECG."""
+    """What was not accepted, as rows of the quarantine, and what is not an ECG."""
     fs, base = fsspec.core.url_to_fs(f"{staged}/accepted=false")
     if not fs.exists(base):
         none = [spark.createDataFrame([], table.schema) for table in (QUARANTINE, NOT_AN_ECG)]
@@ -253,9 +254,9 @@ def _move_files(folder: str, to: str) -> None:
 def _count_sources(
     spark: SparkSession, target: Callable[[str], str], found: list[Source], samples: Samples
 ) -> int:
-    """How many recordings came in: one a source, and what files of several held.
+    """How many recordings came in: one per source, or as many as a file of several holds.
 
-    Every source must be there: among the recordings, in quarantine, or as not an ECG.
+    Every source must be accounted for: as a recording, in quarantine, or as not an ECG.
     """
     together = functools.reduce(
         DataFrame.union,

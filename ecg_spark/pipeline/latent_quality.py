@@ -1,4 +1,4 @@
-"""What latents are worth: agreement between two ECGs of a person, what a line reads from them."""
+"""The quality of latents: agreement between two ECGs of a person, and linear probes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,31 +17,31 @@ Array = NDArray[np.float64]
 
 FOLDS = 5
 FEWEST = 50
-"""People with both values without whom a probe says nothing."""
+"""The fewest people with both values for which a probe is reported."""
 
 OUTSIDE_SD = 3.0
-"""A factor further from 0 than this is beyond what nearly all of the training was."""
+"""In SD of the training data: nearly all of it lies within this distance from 0."""
 
 FEWEST_REPEATED = 20
-"""People with two ECGs without whom nothing is said of their agreement."""
+"""The fewest people with several ECGs for which their agreement is reported."""
 
 
 @dataclass(frozen=True)
 class Repeatability:
-    """How two ECGs of a person agree: ICC(1) of each latent, and its `sd` between them, [k]."""
+    """Agreement of ECGs of a person: ICC(1) of each latent, and its `sd` within people, [k]."""
 
     icc: Array
     sd: Array
 
 
 def repeatability(latents: DataFrame, n_latents: int) -> Repeatability | None:
-    """What several ECGs of a person say of each latent; None with fewer than 20 such people.
+    """The agreement of several ECGs of a person; None with fewer than 20 such people.
 
-    `latents` has a row a person: `n_ecgs`, and arrays `plain_mean`, the mean over their ECGs, each
-    counting alike, and `squares`, the mean of the squares. One-way random effects with groups of
+    `latents` has one row per person: `n_ecgs`, and arrays `plain_mean`, the unweighted mean over
+    their ECGs, and `squares`, the mean of the squares. One-way random effects with groups of
     unequal size (Shrout and Fleiss, Psychol Bull 1979; 86:420; Donner, Int Stat Rev 1986; 54:67).
-    The SD is that of one ECG about the person's mean: what was measured wrongly and how the heart
-    differs from one day to another.
+    The SD is that of one ECG about the person's mean: measurement error, and how the heart differs
+    from day to day.
     """
     n = F.col("n_ecgs").cast("double")
     sums = [F.count(n), F.sum(n), F.sum(n * n)]
@@ -57,15 +57,15 @@ def repeatability(latents: DataFrame, n_latents: int) -> Repeatability | None:
     within = within / (ecgs - people)
     size = (ecgs - ecgs_squared / ecgs) / (people - 1)
     icc = (between - within) / (between + (size - 1) * within)
-    # Two ECGs that are the same leave rounding, of either sign.
+    # Two identical ECGs leave a rounding error of either sign.
     return Repeatability(np.asarray(icc), np.sqrt(np.maximum(within, 0)))
 
 
 def factor_distribution(latents: DataFrame, n_latents: int) -> dict[str, list[float]]:
     """Mean and SD of each factor over the people, and the share further than three SD from 0.
 
-    Factors are in SD of the beats that the model was trained on, whose mean is 0: the last figure
-    is the share of people beyond what nearly all of the training was. `latents` has a row a person.
+    Factors are in SD of the beats that the model was trained on, whose mean is 0; hardly any of the
+    training lies beyond three SD. `latents` has one row per person.
     """
     measures: dict[str, Callable[[Column], Column]] = {
         "mean": F.avg,
@@ -89,9 +89,9 @@ def trait_correlations(
 ) -> dict[str, list[float | None]]:
     """Pearson's correlation of each factor with each trait over the people; the axis is left out.
 
-    `latents` is the table, `traits` has a row for each ECG, whose values are averaged as those of
-    the association study are. None where a trait is known of fewer than 50 people or does not vary.
-    The frontal axis is an angle, which has no such correlation.
+    `latents` is the table. `traits` has a row per ECG; they are averaged as for the association
+    study. None if fewer than 50 people have a trait or it does not vary. The frontal axis is an
+    angle, for which this correlation has no meaning.
     """
     names = [name for name in TRAIT_NAMES if name != "axis_deg"]
     means = [weighted_mean(F.col(name)).alias(name) for name in names]
@@ -116,11 +116,11 @@ def trait_correlations(
 
 
 def linear_probes(latents: Array, targets: pd.DataFrame, seed: int) -> dict[str, float]:
-    """How well a straight line reads each target from latents [n, k], on folds not fitted on.
+    """How well a linear model predicts each target from latents [n, k], on held-out folds.
 
-    The squared correlation between prediction and target (`<name>_r2`), for a target of two values
-    the area under the ROC curve (`<name>_auc`). Targets that are not numbers, are constant or are
-    known of too few people are left out; missing values leave their row out.
+    The squared correlation between prediction and target (`<name>_r2`), or for a target of two
+    values the area under the ROC curve (`<name>_auc`). Targets that are not numbers, are constant
+    or are known for too few people are left out; so are rows with missing values.
     """
     fold = np.random.default_rng(seed).permutation(len(latents)) % FOLDS
     found = {}

@@ -1,4 +1,4 @@
-"""Phenotypes of the association study, a row a participant: latents, traits, the study's own."""
+"""Phenotypes of the association study, one row per participant: latents, traits, its own."""
 
 from collections.abc import Sequence
 
@@ -16,10 +16,10 @@ def participant_phenotypes(
 ) -> tuple[pd.DataFrame, dict[str, list[str]]]:
     """Every participant's latents (`vae_00`, `pca_00`, ...) and traits, and the names by group.
 
-    Indexed by participant id, of those who have latents: latents and traits are compared, so they
-    are of the same people. A trait is NaN where missing. The traits of several ECGs are averaged as
-    their latents are: without recordings that have a flag of `leave_out`, by the beats' `weight`,
-    the axis as the direction that it is.
+    Indexed by the ids of participants who have latents: latents and traits are compared, so they
+    must be of the same people. A missing trait is NaN. Traits of several ECGs are averaged as their
+    latents are: without recordings that have a flag of `leave_out`, weighted by the beats'
+    `weight`; the axis by its circular mean.
     """
     frames, groups = [], {}
     encoded: pd.DataFrame = latents.select("participant_id", "model", "z").toPandas()
@@ -47,9 +47,9 @@ def with_own(
 ) -> tuple[pd.DataFrame, dict[str, list[str]]]:
     """The phenotypes of ECGs with those that the study brings, and the names by group.
 
-    All are indexed by participant id and of the same people, those who have latents; an own one is
-    NaN where missing. How many others have own ones is added to `notes`. As they were where `own`
-    has no columns. Raises `DataError` where nobody has both.
+    All are indexed by participant id and of the same people, those who have latents; a missing
+    value of an own phenotype is NaN. How many other people have own phenotypes is added to `notes`.
+    If `own` has no columns, nothing changes. Raises `DataError` if nobody has both.
     """
     if not len(own.columns):
         return of_ecgs, groups
@@ -70,8 +70,8 @@ def with_own(
 def fold_indicators(latents: DataFrame) -> pd.DataFrame:
     """A column `fold_1`, `fold_2`, ... for each fold but the first: 1 for its people, else 0.
 
-    Indexed by participant id; without columns where one network has encoded everybody. They are
-    covariates: networks differ, also where their factors have been made as alike as can be.
+    Indexed by participant id; no columns if one network has encoded everybody. They are covariates,
+    because networks differ even after their factors have been matched.
     """
     rows: pd.DataFrame = latents.select("participant_id", "fold").distinct().toPandas()
     folds = rows.set_index("participant_id")["fold"].sort_index()

@@ -22,7 +22,7 @@ _PLAN = pa.schema(
 
 
 def write_plan(sources: list[Source], parts: list[int], path: str) -> None:
-    """Write what is to be read, a row group a part; `parts` are the counts of sources in each."""
+    """Write what is to be read, one row group per part; `parts`: how many sources each has."""
     fs, base = fsspec.core.url_to_fs(path)
     make_folder(path.rpartition("/")[0])
     at = 0
@@ -45,7 +45,7 @@ def write_plan(sources: list[Source], parts: list[int], path: str) -> None:
 
 
 def plan_rows(path: str, part: int) -> list[dict[str, Any]]:
-    """Return what one task reads: the sources of a part, as the plan has them."""
+    """Return what one task reads: the sources of a part of the plan."""
     with fsspec.open(path, "rb") as file:
         rows: list[dict[str, Any]] = pq.ParquetFile(file).read_row_group(part).to_pylist()
     return rows

@@ -35,8 +35,8 @@ READ = StructType(
         StructField("accepted", BooleanType(), False),
     ]
 )
-"""A recording, or, not accepted, one that is not: its reason in `source_format` and the detail in
-`device`, so that accepted rows are written as the table of recordings is declared."""
+"""A recording, or (not accepted) a rejected one, with its reason in `source_format` and the detail
+in `device`: accepted rows then have the schema of the table of recordings."""
 
 NAMED = StructType(
     [
@@ -73,9 +73,9 @@ def reader(
 
 
 def _unnamed(rows: Iterable[Any]) -> Iterator[Any]:
-    """The rows; where the file system fails, an error that does not name the file.
+    """The rows; if the file system fails, an error that does not name the file.
 
-    The names of ECG files hold ids, and what a task raises is logged on its way.
+    Names of ECG files contain ids, and Spark logs what a task raises.
     """
     try:
         yield from rows
@@ -107,8 +107,8 @@ def read_source(
 ) -> Generator[Row, None, None]:
     """Yield the rows of one source: one, or as many as an archive holds recordings.
 
-    Of a file of several recordings that is no archive, the part number `part` of `parts` is read.
-    Only a file system that fails raises; what is in the files never does.
+    Of a file of several recordings that is not an archive, part number `part` of `parts` is read.
+    It raises only if the file system fails, never because of what is in a file.
     """
     if archives.is_archive(path):
         yield from _read_archive(path, samples)
@@ -119,7 +119,7 @@ def read_source(
     folder = _Folder(path)
     try:
         content = folder.content(path)
-        if content is None:  # it was there when the sources were listed
+        if content is None:  # it existed when the sources were listed
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         if is_header_name(path):
             for name in _named(unzipped(content), folder.load, files[1:]):
@@ -198,7 +198,7 @@ def _unusual_names(header: str, customary: list[str]) -> Iterator[list[str]]:
     try:
         content = folder.content(header)
         names = [] if content is None else named_files(unzipped(content), folder.load)
-    except RecordingError:  # it will be refused when it is read, with its customary files
+    except RecordingError:  # it will be refused when it is read with its customary files
         return
     usual = {PurePosixPath(name.removesuffix(".gz")).name for name in customary}
     if content is not None and set(names) != usual:
@@ -227,7 +227,7 @@ def _read_archive(path: str, samples: Samples) -> Iterator[Row]:
 
 
 def _read_slice(path: str, samples: Samples, part: int, parts: int) -> Iterator[Row]:
-    """Read the recordings of one part of an HDF5 file; the first also tells if none can be read."""
+    """Read the recordings of one part of an HDF5 file; the first also says if none can be read."""
     fs, base = fsspec.core.url_to_fs(path)
     with fs.open(base, "rb") as opened:
         file = _Watched(opened)
@@ -251,7 +251,7 @@ def _read_slice(path: str, samples: Samples, part: int, parts: int) -> Iterator[
 
 
 class _Watched(io.RawIOBase):
-    """A file that remembers that it could not be read: the library calls that a damaged file."""
+    """A file that remembers read errors, which the library reports as a damaged file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -293,7 +293,7 @@ def _row(path: str, contents: dict[str, bytes], samples: Samples) -> Row:
         )
     except RecordingError as error:
         return _refused(path, error, b"".join(contents.values()))
-    except Exception as error:  # a reader's defect must cost one file, not the job
+    except Exception as error:  # a reader's defect may cost one file, not the job
         failed = RecordingError(Reason.MALFORMED, f"the reader failed with {type(error).__name__}")
         return _refused(path, failed, b"".join(contents.values()))
     return _accepted(path, recording)
@@ -338,7 +338,7 @@ def _by_key(owners: str) -> dict[str, Owner]:
 
 
 def _settled(row: Row, owners: dict[str, Owner], id_pattern: str | None, has_manifest: bool) -> Row:
-    """Return the row with its participant settled; refused where nothing says whose it is."""
+    """Return the row with its participant; rejected if nothing says whose it is."""
     if not row["accepted"]:
         return row
     archive, _, member = row["path"].partition(INSIDE)

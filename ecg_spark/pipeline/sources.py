@@ -1,4 +1,4 @@
-"""What there is to be read: the files, grouped into recordings and archives, and whose they are."""
+"""What is to be read: the files, grouped into recordings and archives, and their participants."""
 
 import logging
 import re
@@ -21,7 +21,7 @@ from ecg_spark.store import fingerprint
 log = logging.getLogger(__name__)
 
 INSIDE = "!/"
-"""What parts an archive's path from its member's: `visits.zip!/2019/a.xml`."""
+"""What separates an archive's path from its member's: `visits.zip!/2019/a.xml`."""
 
 AMBIGUOUS = (
     "The manifest cannot be matched to the ECG files: several files or rows have the same name; "
@@ -56,7 +56,7 @@ class Source:
     slices: int = 1
 
     def split(self, limit: int) -> "list[Source]":
-        """Return the slices, of about `limit` bytes, in which it is read: one where it is whole."""
+        """Return the slices of about `limit` bytes in which it is read; one if read as a whole."""
         count = max(1, -(-self.size // limit)) if self.is_splittable else 1
         return [
             replace(self, slice=index, slices=count, size=self.size // count)
@@ -65,7 +65,7 @@ class Source:
 
 
 def several_suffixes(samples: Samples) -> tuple[str, ...]:
-    """What the names of files end with that hold any number of recordings, in lower case."""
+    """Endings, in lower case, of names of files that hold any number of recordings."""
     return packed.SUFFIXES + (hdf5.SUFFIXES if samples.ids is not None else ())
 
 
@@ -81,7 +81,7 @@ class Doubt:
 
 
 ReadNames = Callable[[list[Doubt]], Mapping[str, list[str]]]
-"""Gives the files that headers name, of those headers whose files are not the customary ones."""
+"""Returns the files that headers name, for headers whose files are not the customary ones."""
 
 
 def list_files(path: str | None, manifest: pd.DataFrame | None, folder: str) -> Listing:
@@ -160,11 +160,10 @@ def group(
 def _records(names: list[str], read_names: ReadNames) -> dict[str, list[str]]:
     """Return the companions of each WFDB header among the files, as their paths.
 
-    By custom a record is `r.hea` and `r.dat`, or `r.mat`. A folder that holds nothing but such
-    pairs is grouped by its names. Where a folder holds anything else (another suffix, a header
-    alone, a README), any of its headers may name it, so that all of them are read: once more than
-    the recordings are, by the executors, a million of them costing as much as a million openings
-    of small files shared out among the tasks. Only what differs from the custom comes back.
+    By custom a record is `r.hea` and `r.dat`, or `r.mat`. A folder with nothing but such pairs is
+    grouped by name. If a folder holds anything else (another suffix, a header alone, a README), any
+    of its headers may name it, so executors read all of them: one more opening of a small file per
+    recording. Only what differs from the custom is returned.
     """
     folders: dict[str, set[str]] = defaultdict(set)
     for name in names:
@@ -213,7 +212,7 @@ def _root(path: str, files: Listing) -> str:
 
 
 def owner_key(path: str) -> str:
-    """Return a path as manifests are matched by it: without its extension."""
+    """Return a path without its extension, as it is matched with the manifest."""
     return re.sub(r"(\.[^./]*)?(\.gz)?$", "", path)
 
 
@@ -302,7 +301,7 @@ def _match(
         if owner is None:
             continue
         if own in seen and not promises_ecg(source.path):
-            continue  # `r.atr` or `r.pdf` beside `r.hea`, whose owner has been told
+            continue  # `r.atr` or `r.pdf` beside `r.hea`, whose owner is known
         found = True
         if repeated or (not whole and own in seen):
             raise DataError(AMBIGUOUS)

@@ -1,7 +1,7 @@
-"""What an ingest takes over from the run before it, and what must not stay of it.
+"""What an ingest takes over from the previous run, and what of it must go.
 
-Signals are not read or written again for it: the files of the table are linked or copied, rows are
-judged by narrow columns, and only files that lose a row are written anew.
+Signals are not read or written again: the table's files are linked or copied, decisions need narrow
+columns only, and only files that lose a row are rewritten.
 """
 
 import os
@@ -16,16 +16,16 @@ from ecg_spark.pipeline.sources import INSIDE, Source
 from ecg_spark.tables import QUARANTINE, RECORDING_GROUP_BYTES, RECORDINGS, SOURCES, read_table
 
 KEPT = "kept-"
-"""Marks the Parquet files that a run took over from the run before it."""
+"""Marks the Parquet files that a run took over from the previous one."""
 
 
 def stamps_to_keep(
     spark: SparkSession, found: list[Source], previous: Callable[[str], str]
 ) -> dict[str, str]:
-    """Return the stamps of the sources that the run before has read and that may be kept.
+    """Return the stamps of the sources that the previous run read and that may be kept.
 
-    Where any source is new, gone or has changed, a copy may be needed after all, or a recording
-    may belong to another participant too: what was left out as a copy is read again then.
+    If any source is new, gone or changed, a recording that was left out as a copy may be needed, or
+    may belong to another participant too: copies are then read again.
     """
     rows = read_table(spark, SOURCES, previous("sources")).toLocalIterator()
     stamps = {row["path"]: row["stamp"] for row in rows}
@@ -40,7 +40,7 @@ def stamps_to_keep(
 
 
 def source_of_row() -> Column:
-    """The source of a row: its path, without a member's inside an archive."""
+    """The source of a row: its path, without the member of an archive."""
     return F.substring_index("path", INSIDE, 1)
 
 
@@ -54,7 +54,7 @@ def parquet_files(folder: str) -> list[str]:
 
 
 def take_over(folder: str, to: str) -> None:
-    """Bring the files of an earlier run's table into this one: by links where there are any."""
+    """Bring the files of an earlier run's table into this one, by links where possible."""
     fs, base = fsspec.core.url_to_fs(folder)
     goal = fs._strip_protocol(to)
     for name in parquet_files(folder):
@@ -76,11 +76,11 @@ def kept_sources(spark: SparkSession, target: Callable[[str], str], has_new: boo
 
 
 def drop_rows(spark: SparkSession, target: Callable[[str], str], kept: DataFrame) -> DataFrame:
-    """Take out of the recordings what is gone, changed, a copy or of several; return the last two.
+    """Remove recordings that are gone, changed, copies or of several people; return the last two.
 
-    Of equal recordings of a participant the one with the first path stays, whenever it came in; of
-    equal recordings of several participants none does, since nobody knows whose it is. Only narrow
-    columns are read, and only files that lose a row are written again.
+    Of identical recordings of a participant the one with the first path stays, whenever it came in.
+    Of identical recordings of several participants none stays, because it is unknown whose it is.
+    Only narrow columns are read, and only files that lose a row are rewritten.
     """
     recordings, dropped = target("recordings"), target("_dropped")
     index = _with_file(spark, recordings).select(
@@ -116,8 +116,8 @@ def drop_rows(spark: SparkSession, target: Callable[[str], str], kept: DataFrame
         for name in names:
             fs.rm_file(f"{base}/{name}")
     shared = F.col("reason") == Reason.SEVERAL_PARTICIPANTS.value
-    detail = F.when(shared, "the same recording is there under another participant").otherwise(
-        "the same recording is there under another name"
+    detail = F.when(shared, "the same recording occurs under another participant").otherwise(
+        "the same recording occurs under another name"
     )
     return gone.where(F.col("reason").isNotNull()).select(
         "ecg_id", "path", F.lit("ingest").alias("step"), "reason", detail.alias("detail")

@@ -1,24 +1,24 @@
-"""How the factors of a carried model fare among other people than it was trained on."""
+"""Compares the factors of a carried model here with those where the model was trained."""
 
 from collections.abc import Mapping
 from typing import Any
 
 MAX_DRIFT_SD = 0.5
-"""Of a factor's mean from that at home, in SD of the training."""
+"""The largest difference of a factor's means, in SD of the training."""
 MAX_SPREAD_RATIO = 1.5
-"""Of a factor's SD here to that at home, or of that at home to that here."""
+"""The largest ratio of a factor's SDs, of either to the other."""
 MAX_OUTSIDE = 0.02
-"""The share of people beyond three SD of the training: of a normal factor it is 0.003."""
+"""The largest share of people beyond three SD of the training; 0.003 for a normal factor."""
 MAX_ICC_LOSS = 0.2
 MAX_TRAIT_R_CHANGE = 0.3
-"""Of the correlation of a factor with a trait."""
+"""The largest difference of a factor's correlations with a trait."""
 
 
 def compare_with_home(here: Mapping[str, Any], home: Mapping[str, Any]) -> list[str]:
-    """What must be said of a carried model's factors, above the limits of this module.
+    """Notes on a carried model's factors where they exceed the limits of this module.
 
-    `here` is the summary of encode (`factors`, `icc`, `trait_r`), `home` what was known of the same
-    where the model was trained; what is missing on either side is not compared.
+    `here` is the summary of encode (`factors`, `icc`, `trait_r`), `home` the same from where the
+    model was trained. What is missing on either side is not compared.
     """
     notes = []
     if home.get("factors"):

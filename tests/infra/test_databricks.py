@@ -95,7 +95,7 @@ def node(tmp_path):
     (root / "python3" / "bin").mkdir(parents=True)
     setup.mkdir()
     (setup / "requirements.lock").write_text(LOCK.read_text())
-    (setup / "ecg_spark-0.1.0-py3-none-any.whl").touch()
+    (setup / "ecg_spark-0.2.0-py3-none-any.whl").touch()
 
     def run(refused="nothing", **environment):
         python = root / "python3" / "bin" / "python"
@@ -128,7 +128,7 @@ def test_a_node_gets_the_locked_packages_beside_the_runtimes(node, tmp_path):
     torch = next(line for line in locked if line.startswith("torch=="))
     assert [line.split()[-1] for line in installs[1:]] == [
         f"{torch}+cpu",
-        str(tmp_path / "setup" / "ecg_spark-0.1.0-py3-none-any.whl"),
+        str(tmp_path / "setup" / "ecg_spark-0.2.0-py3-none-any.whl"),
     ]
     assert (root / "jars" / "hail-all-spark.jar").is_file()
     assert (packages / "runtime.pth").read_text() == (

@@ -1,6 +1,7 @@
 """The command line: usage, exit codes, steps that skip themselves."""
 
 import json
+from importlib.metadata import version
 
 import pytest
 
@@ -8,7 +9,7 @@ from ecg_spark.errors import DataError, InfrastructureError, UsageError
 from ecg_spark.store import Store, file_stamp
 from ecg_spark.study import Study, load_study
 from jobs.cli import main
-from jobs.step import Step, guarded, run_step
+from jobs.step import GROUPS, STEPS, Step, description_of, guarded, run_step
 
 
 @pytest.fixture
@@ -45,6 +46,23 @@ def test_wrong_usage_is_exit_code_2(arguments):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2
+
+
+def test_help_says_what_each_step_does(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    told = [description_of(name) for name in (*STEPS, *GROUPS, "run", "sweep")]
+    assert all(f" {one}" in shown for one in told)
+    assert len(set(told)) == len(told)
+    assert min(map(len, told)) > 20
+
+
+def test_version_is_that_of_the_installed_package(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"ecg-spark {version('ecg-spark')}\n"
 
 
 def test_a_bad_study_file_is_exit_code_2_with_every_problem(tmp_path, capsys):

@@ -88,7 +88,7 @@ PEOPLE = "participant_id,age,sex\n1234567,60,1\n1234568,61,0\n"
 @pytest.mark.parametrize(
     ("table", "more", "says"),
     [
-        ("1234567,60,1\n1234568,61,0\n", {}, "its first row seems to be no header"),
+        ("1234567,60,1\n1234568,61,0\n", {}, "its first row does not look like a header"),
         ("participant_id,age,sex\n1234567,60,1,5\n", {}, "1 rows of the participant table"),
         (PEOPLE.replace("60", ""), {"covariates": "[age, sex]"}, None),
         (PEOPLE, {"covariates": "[height]"}, "no column height"),

@@ -1,4 +1,4 @@
-"""The file formats: one module each, one function each, bytes to Recording."""
+"""The ECG file formats: one module per format, one function each, from bytes to a Recording."""
 
 import io
 import os
@@ -72,13 +72,14 @@ def read_recording(
     """Return the recording in `source`: a file's content, or the path of a file.
 
     The format is recognised by content: GE CardioSoft XML, GE MUSE XML, Philips Sierra XML, HL7
-    aECG, SCP-ECG, DICOM, EDF, a WFDB header, or bare samples as HDF5, CSV or Parquet, of which
-    `samples` says what they do not; any of them may be compressed by gzip. The files
-    that a WFDB header names come from `companions` (file name without folders to content),
-    and, where `source` is a path, from the header's own folder; no other file is ever opened.
-    Raises `RecordingError` with the reason, `OSError` where the path itself cannot be opened. The
-    reason is not_an_ecg where neither the content nor the file's `name` (that of the path, where
-    `source` is one) says that it should be an ECG.
+    aECG, SCP-ECG, DICOM, EDF, a WFDB header, or bare samples in HDF5, CSV or Parquet, where
+    `samples` gives what the file does not state. Any of them may be compressed by gzip. The files
+    that a WFDB header names come from `companions` (by file name without folder) and, if `source`
+    is a path, from the header's own folder; no other file is ever opened.
+
+    Raises `RecordingError` with the reason, `OSError` if the path itself cannot be opened. The
+    reason is not_an_ecg if neither the content nor the file's `name` (by default that of the path)
+    suggests an ECG.
     """
     given = companions or {}
     load: Callable[[str], bytes | None] = given.get
@@ -112,13 +113,13 @@ def read_recording(
 
 
 def promises_ecg(name: str) -> bool:
-    """Say whether a file should be an ECG by its name: those that WFDB headers name may not be."""
+    """Say whether a file's name suggests an ECG; files that WFDB headers name need not."""
     suffix = PurePosixPath(name.lower().removesuffix(".gz")).suffix
     return suffix in (".hea", *_SUFFIXES)
 
 
 def _unrecognised(data: bytes, name: str) -> RecordingError:
-    """Return why data of no known format are not read; nobody's ECG is lost without a word."""
+    """Return why data of no known format are rejected, so that no ECG is lost silently."""
     suffix = PurePosixPath(name.lower().removesuffix(".gz")).suffix
     if suffix == ".hea":
         return RecordingError(Reason.UNKNOWN_FORMAT, "not a WFDB header, as its name says")
@@ -126,7 +127,7 @@ def _unrecognised(data: bytes, name: str) -> RecordingError:
         detail = "WFDB samples without the header that describes them, or another format"
         return RecordingError(Reason.UNKNOWN_FORMAT, detail)
     if suffix in _SUFFIXES:
-        detail = f"none of {', '.join(FORMAT_NAMES)}, one of which its name promises"
+        detail = f"none of {', '.join(FORMAT_NAMES)}, although its name suggests one of them"
         return RecordingError(Reason.UNKNOWN_FORMAT, detail)
     if suffix in _PACKED_SUFFIXES or data.startswith(_PACKED) or data[257:262] == b"ustar":
         detail = "an archive inside another file, or a kind of archive that is not read"
@@ -135,7 +136,7 @@ def _unrecognised(data: bytes, name: str) -> RecordingError:
 
 
 def _named(name: str, read: Callable[[], Recording]) -> Recording:
-    """Return what `read` returns; its errors say what the file is before what is wrong in it."""
+    """Return what `read` returns; its errors begin with the name of the format."""
     try:
         return read()
     except RecordingError as error:

@@ -20,7 +20,7 @@ from ecg_spark.ecg.recording import Reason, RecordingError
 
 _TAR = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tbz")
 SUFFIXES = (*_TAR, ".zip")
-"""What an archive's name ends with, in lower case."""
+"""Endings of the names of archives, in lower case."""
 
 _EXTENSIONS = (
     tarfile.GNUTYPE_LONGNAME,
@@ -33,12 +33,12 @@ _DAMAGED = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError,
     LookupError, RuntimeError,
 )  # fmt: skip
-"""What the standard library raises at an archive that is not what it should be, or that asks for
-what only later versions of the format have (`NotImplementedError`, a `RuntimeError`)."""
+"""What the standard library raises for a damaged archive, or for one that uses features of later
+versions of the format (`NotImplementedError`, a `RuntimeError`)."""
 
 MAX_MEMBERS = 10_000_000
 MAX_WAITING_BYTES = 64 << 20
-"""WFDB's files that wait for others of their record, until the archive brings these."""
+"""Bytes of WFDB files that wait for the others of their record in the archive."""
 
 Files = dict[str, bytes]
 """The files of one recording: path inside the archive to content, the one to read being first."""
@@ -61,7 +61,7 @@ def recordings(file: BinaryIO, name: str) -> Iterator[Files | tuple[str, Recordi
         if isinstance(content, RecordingError):
             yield member, content
             continue
-        if member in window.files:  # a second one of the name, as `tar --append` makes
+        if member in window.files:  # a second member of the same name, as `tar --append` writes
             yield from window.rest()
         window.add(member, content)
         if window.size > MAX_WAITING_BYTES:
@@ -71,10 +71,10 @@ def recordings(file: BinaryIO, name: str) -> Iterator[Files | tuple[str, Recordi
 
 
 class _Window:
-    """The members that wait for others of their recording, until the archive has brought these.
+    """The members that wait for others of their recording.
 
-    What a WFDB header names is its companion, wherever it lies in the archive within
-    `MAX_WAITING_BYTES` of the header, and whatever its suffix. A signal file may be shared.
+    What a WFDB header names is its companion, whatever its suffix, if it lies within
+    `MAX_WAITING_BYTES` of the header in the archive. Headers may share a signal file.
     """
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class _Window:
         yield from self.oldest(0)
 
     def whole(self) -> Iterator[Files]:
-        """Take out every record of which all files are there."""
+        """Take out every record that is complete."""
         records = self._records()
         done = {member for member, (found, is_whole) in records.items() if is_whole}
         named = {other for member in records.keys() - done for other in records[member][0]}
@@ -104,7 +104,7 @@ class _Window:
             self._drop(member)
 
     def oldest(self, size: int) -> Iterator[Files | tuple[str, RecordingError]]:
-        """Take out what came first, records or not, until no more than `size` bytes wait."""
+        """Take out the oldest members, complete or not, until no more than `size` bytes wait."""
         records = self._records()
         owner = {other: member for member, (found, _) in records.items() for other in found}
         self._has_dropped |= size > 0
@@ -127,9 +127,9 @@ class _Window:
                 self._drop(other)
 
     def _records(self) -> dict[str, tuple[list[str], bool]]:
-        """Return the headers with the members they name, and whether none of these is missing.
+        """Return the headers with the members they name, and whether these are complete.
 
-        The headers of a record's segments are no records of their own.
+        Headers of a record's segments are not records of their own.
         """
         records: dict[str, tuple[list[str], bool]] = {}
         segments: set[str] = set()
@@ -139,7 +139,7 @@ class _Window:
             try:
                 names = named_files(unzipped(content), functools.partial(self._load, member))
                 found = [self._member(member, name) for name in names]
-            except RecordingError:  # what it cannot tell goes by custom
+            except RecordingError:  # an unreadable one has its customary files
                 stem = PurePosixPath(member.removesuffix(".gz")).stem
                 found = [self._member(member, f"{stem}{suffix}") for suffix in SIGNAL_SUFFIXES]
                 found = [other for other in found if other is not None]
@@ -178,7 +178,7 @@ def _members(file: BinaryIO, name: str) -> Iterator[tuple[str, bytes | Recording
 
 
 def _tar_members(file: BinaryIO) -> Iterator[tuple[str, bytes | RecordingError]]:
-    # How a tar is compressed is told by its content: names are often wrong.
+    # The content says how a tar is compressed: names are often wrong.
     compressed = is_compressed(file.read(8))
     file.seek(0)
     stream: BinaryIO = Unpacked(file) if compressed else file
@@ -203,7 +203,7 @@ def _tar_members(file: BinaryIO) -> Iterator[tuple[str, bytes | RecordingError]]
 
 
 class _Member(tarfile.TarInfo):
-    """A member whose long name or attributes, which are read at once, are not without bound."""
+    """A member with a bound on its long name and attributes, which are read into memory."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Member":
@@ -224,7 +224,7 @@ def _zip_members(file: BinaryIO) -> Iterator[tuple[str, bytes | RecordingError]]
                 zipfile.ZIP_STORED,
                 zipfile.ZIP_DEFLATED,
             ):
-                detail = "an encrypted or strangely compressed member"
+                detail = "a member that is encrypted or compressed in an unknown way"
                 yield item.filename, RecordingError(Reason.UNKNOWN_FORMAT, detail)
                 continue
             try:
@@ -245,7 +245,7 @@ def _zip_members(file: BinaryIO) -> Iterator[tuple[str, bytes | RecordingError]]
 
 
 def _is_hidden(member: str) -> bool:
-    """Say whether a member is no file of the user's: `._x.xml` of macOS, `.DS_Store`."""
+    """Say whether a member was added by the system: `._x.xml` of macOS, `.DS_Store`."""
     return PurePosixPath(member).name.startswith(".") or member.startswith("__MACOSX/")
 
 

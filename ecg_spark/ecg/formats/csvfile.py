@@ -1,4 +1,4 @@
-"""CSV of samples: a line of lead names, then a line a sample."""
+"""CSV of samples: a line of lead names, then one line per sample."""
 
 import codecs
 import io
@@ -15,13 +15,13 @@ from ecg_spark.ecg.recording import Reason, Recording, RecordingError
 _HEAD_BYTES = 1 << 16
 _SEPARATORS = (",", ";", "\t", "|", " ")
 _MIN_LEADS = 3
-"""A table of another kind may have a column `I` or `D1`, not three leads."""
+"""A table of another kind may have a column `I` or `D1`, but not three leads."""
 
 _MIN_COLUMNS = 8
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?|nan", re.IGNORECASE)
 _SPACES, _OUTER_SPACE = re.compile(rb"[ \t]+"), re.compile(rb"^ | (?=\r?$)", re.MULTILINE)
 _SAYS_SEPARATOR = re.compile(r"\"?sep=.{0,3}", re.IGNORECASE)
-"""What Excel begins a file with to say what parts its columns."""
+"""How Excel declares a file's delimiter in its first line."""
 
 _MISSING = ["", "NaN", "nan", "NAN", "-nan", "NA", "N/A", "n/a", "<NA>", "#N/A", "null", "NULL"]
 _MISSING += ["None", "-", "?"]
@@ -34,11 +34,11 @@ def is_csv(data: bytes) -> bool:
 
 
 def read_csv(data: bytes, samples: Samples) -> Recording:
-    """Return the recording in a CSV file: a named lead a column.
+    """Return the recording in a CSV file with one named column per lead.
 
-    Columns are parted by comma, semicolon, tab, bar or, where eight leads are named, by spaces.
-    Lines before the names that are blank, begin with # or say `sep=;` are passed over, and so are
-    columns that are no leads. Raises `RecordingError`, missing_lead where no lead is named.
+    The delimiter is a comma, semicolon, tab, bar or, if eight leads are named, spaces. Lines before
+    the names that are blank, begin with # or say `sep=;` are skipped, and so are columns that are
+    not leads. Raises `RecordingError`, missing_lead if no lead is named.
     """
     data = _narrow(data)
     lines = _lines(data)
@@ -68,7 +68,8 @@ def read_csv(data: bytes, samples: Samples) -> Recording:
         )
     except (pa.ArrowException, ValueError):
         raise RecordingError(
-            Reason.MALFORMED, "a line of the CSV has other columns, or a value is no number"
+            Reason.MALFORMED,
+            "a line of the CSV has another number of columns, or a value is not a number",
         ) from None
     if table.num_rows > MAX_SAMPLES:
         raise RecordingError(Reason.TOO_LARGE, f"more than {MAX_SAMPLES} lines")
@@ -81,7 +82,7 @@ def read_csv(data: bytes, samples: Samples) -> Recording:
 
 
 def _narrow(data: bytes) -> bytes:
-    """Return a table without its byte-order mark, of bytes that are ASCII's where they can be."""
+    """Return a table without its byte-order mark, in an encoding that extends ASCII."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # Excel's "Unicode text"
         data = data.decode("utf-16", "replace").encode()
     return data.removeprefix(codecs.BOM_UTF8)
@@ -98,7 +99,7 @@ def _head(data: bytes) -> list[str]:
 
 
 def _line_of_names(data: bytes) -> int:
-    """Return the number of lines before the first that is neither blank nor a remark."""
+    """Return the number of blank and comment lines at the beginning."""
     for at, line in enumerate(_head(data)):
         if line.strip() and line[0] != "#" and not _SAYS_SEPARATOR.fullmatch(line):
             return at
@@ -106,7 +107,7 @@ def _line_of_names(data: bytes) -> int:
 
 
 def _lines(data: bytes) -> list[str]:
-    """Return the line of names and those behind it, as far as they are looked at."""
+    """Return the line of names and the following lines that are inspected."""
     return _head(data)[_line_of_names(data) :][:4]
 
 
@@ -126,7 +127,7 @@ def _cells(line: str, separator: str) -> list[str]:
 
 
 def _separator(line: str) -> str | None:
-    """Return what parts the columns, None where they name fewer than `_MIN_LEADS` leads."""
+    """Return the delimiter, None if the columns name fewer than `_MIN_LEADS` leads."""
     counts = {
         separator: len({lead_name(cell) for cell in _cells(line, separator)} - {None})
         for separator in _SEPARATORS

@@ -42,7 +42,7 @@ _MAX_GROUPS = 64
 _KINDS = {("SB", 8): "i1", ("UB", 8): "u1", ("SS", 16): "i2", ("US", 16): "u2", ("SL", 32): "i4"}
 _KINDS |= {("UL", 32): "u4"}
 _LONGEST_PASSAGE_SECONDS = 0.5
-"""No lead stays on one value for longer, noise being what it is."""
+"""Because of noise, no lead stays on one value for longer."""
 
 T = TypeVar("T")
 
@@ -100,7 +100,7 @@ def read_dicom(data: bytes) -> Recording:
     data = _inflated(data)
     if data.count(_ITEM) + data.count(_ITEM_BIG) > MAX_ITEMS:
         raise RecordingError(Reason.TOO_LARGE, f"DICOM of more than {MAX_ITEMS} sequence items")
-    # What it complains about may be a name: nothing of it may reach a log.
+    # Its warnings may contain a name: none of them may reach a log.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
     config.settings.reading_validation_mode = config.IGNORE
     return _quietly(
@@ -170,7 +170,7 @@ def _read(dataset: pydicom.Dataset) -> Recording:
 
 
 def _is_little_endian(dataset: pydicom.Dataset) -> bool:
-    """Say in which order the bytes of a sample are stored."""
+    """Return the byte order of the samples."""
     return bool(dataset.original_encoding[1])
 
 
@@ -192,7 +192,7 @@ def _group(group: pydicom.Dataset, is_big: bool) -> Part:
     bits = int(group.WaveformBitsAllocated)
     kind = _KINDS.get((str(group.WaveformSampleInterpretation), bits))
     if kind is None or len(channels) != int(group.NumberOfWaveformChannels):
-        raise RecordingError(Reason.UNKNOWN_FORMAT, "samples of a kind that is not read")
+        raise RecordingError(Reason.UNKNOWN_FORMAT, "samples of an unsupported kind")
     stored = bytes(group.WaveformData)
     if bits == 8 and is_big:
         raise RecordingError(Reason.UNKNOWN_FORMAT, "big-endian samples of 8 bits are not read")
@@ -221,10 +221,10 @@ def _group(group: pydicom.Dataset, is_big: bool) -> Part:
 def _marks_missing(
     padded: NDArray[np.bool_], row: NDArray[np.int64], padding: int, rate_hz: float
 ) -> bool:
-    """Say whether the padding value of a lead stands for none there.
+    """Say whether the declared padding value of a lead marks missing samples.
 
-    Some writers declare one that is a sample as any other (0): it is, where the lead passes through
-    it and does not stay on it.
+    Some writers declare a value that is an ordinary sample (0): it is one if the lead passes
+    through it without staying on it.
     """
     if not padded.any():
         return False
@@ -237,9 +237,9 @@ def _marks_missing(
 
 
 def _name(channel: pydicom.Dataset) -> str:
-    """Return the lead's name: by its code where that is of a known scheme, else by its text.
+    """Return the lead's name: by its code if that is of a known scheme, else by its text.
 
-    Raises `RecordingError` (malformed) where the code and its meaning are two leads.
+    Raises `RecordingError` (malformed) if the code and its meaning are different leads.
     """
     sources = channel.get("ChannelSourceSequence") or []
     for source in sources:
@@ -248,7 +248,7 @@ def _name(channel: pydicom.Dataset) -> str:
         if scheme in ("SCPECG", "MDC") and code and int(code[1]) in _CODES:
             name = _CODES[int(code[1])]
             if lead_name(str(source.get("CodeMeaning") or "")) not in (None, name):
-                raise RecordingError(Reason.MALFORMED, f"lead {name} is called another by its text")
+                raise RecordingError(Reason.MALFORMED, f"lead {name} has another name in its text")
             return name
     texts = [source.get(key) for source in sources for key in ("CodeValue", "CodeMeaning")]
     texts.append(channel.get("ChannelLabel"))
@@ -283,7 +283,7 @@ def _vendor(dataset: pydicom.Dataset, notes: list[Note]) -> dict[str, float]:
 
 
 def _measurement(annotation: pydicom.Dataset) -> tuple[str, float] | None:
-    """Return our name and the value of an annotation, None where it is none of ours."""
+    """Return our name and the value of an annotation, None if it is not one that we keep."""
     concepts = annotation.get("ConceptNameCodeSequence") or []
     meaning = str(concepts[0].get("CodeMeaning", "")).lower() if concepts else ""
     name = _MEASUREMENTS.get(meaning)
@@ -295,7 +295,7 @@ def _measurement(annotation: pydicom.Dataset) -> tuple[str, float] | None:
         if given is None or not str(given).strip():
             return None
         raise RecordingError(Reason.MALFORMED, "a measurement is no number")
-    # An interval of 0 is one that was not measured.
+    # An interval of 0 was not measured.
     return (name, value) if value or name.endswith("_deg") else None
 
 

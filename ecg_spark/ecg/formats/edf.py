@@ -34,8 +34,8 @@ def is_edf(data: bytes) -> bool:
 def read_edf(data: bytes) -> Recording:
     """Return the ECG of an EDF or BDF file; signals of other kinds are left out.
 
-    EDF+D, which may have gaps, is read where its records' own times say that it has none. The
-    participant is EDF+'s patient code; plain EDF has only a text that may hold a name. Raises
+    EDF+D, which may have gaps, is read if the times of its records show that it has none. The
+    participant is EDF+'s patient code; plain EDF only has a text that may be a name. Raises
     `RecordingError`.
     """
     head = data[:256].decode("latin-1")
@@ -93,7 +93,7 @@ def read_edf(data: bytes) -> Recording:
 
 
 def _values(stored: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return little-endian signed numbers of as many bytes as a row of `stored` has."""
+    """Return little-endian signed integers, each of as many bytes as a row of `stored`."""
     width = stored.shape[1]
     wide = np.zeros((len(stored), 4), dtype=np.uint8)
     wide[:, 4 - width :] = stored
@@ -101,17 +101,17 @@ def _values(stored: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def _refuse_gaps(annotations: list[NDArray[np.uint8]], seconds: float, rate_hz: float) -> None:
-    """Refuse a file whose records [records, bytes of annotations] do not follow each other.
+    """Refuse a file with gaps between its records [records, bytes of annotations].
 
     A record begins with its time: `+12.5`, closed by two bytes of 20 and one of 0.
     """
     if not annotations:
-        raise RecordingError(Reason.UNKNOWN_FORMAT, "EDF+D that does not tell its records' times")
+        raise RecordingError(Reason.UNKNOWN_FORMAT, "EDF+D without the times of its records")
     times = []
     for row in annotations[0]:
         found = _RECORD_TIME.match(row.tobytes())
         if found is None:
-            raise RecordingError(Reason.MALFORMED, "a data record does not tell its time")
+            raise RecordingError(Reason.MALFORMED, "a data record without its time")
         times.append(float(found[1]))
     late = np.array(times) - times[0] - seconds * np.arange(len(times))
     if np.abs(late).max() > 0.51 / rate_hz:  # a time is written in so many digits
@@ -122,7 +122,7 @@ def _refuse_gaps(annotations: list[NDArray[np.uint8]], seconds: float, rate_hz: 
 
 
 def _columns(text: str, n_signals: int) -> list[list[str]]:
-    """Return the signals' fields, a list a field: EDF stores each field of all signals together."""
+    """Return the signals' fields, one list per field: EDF stores them field by field."""
     columns = []
     at = 0
     for width in _FIELDS:
@@ -132,7 +132,7 @@ def _columns(text: str, n_signals: int) -> list[list[str]]:
 
 
 def _lead(row: np.ndarray, unit: str, bounds: list[float]) -> StoredLead:
-    """Return a lead in units of its digital step; a negative step turns it over."""
+    """Return a lead in units of its digital step; a negative step inverts it."""
     low, high, digital_low, digital_high = bounds
     volts = microvolts(unit)
     if volts is None:
@@ -150,14 +150,14 @@ def _lead(row: np.ndarray, unit: str, bounds: list[float]) -> StoredLead:
 def _number(text: str) -> float:
     number = decimal(text.strip("\0 "))
     if number is None:
-        raise RecordingError(Reason.MALFORMED, "a field of the header is no number")
+        raise RecordingError(Reason.MALFORMED, "a field of the header is not a number")
     return number
 
 
 def _whole(text: str) -> int:
     number = _number(text)
     if number != number // 1 or abs(number) > 1 << 31:
-        raise RecordingError(Reason.MALFORMED, "a field of the header is no whole number")
+        raise RecordingError(Reason.MALFORMED, "a field of the header is not a whole number")
     return int(number)
 
 
@@ -167,7 +167,7 @@ def _participant(text: str) -> str | None:
 
 
 def _acquired_at(text: str) -> datetime | None:
-    """Return the start from `dd.mm.yyhh.mm.ss`, years 85 to 99 being those of 1900."""
+    """Return the start from `dd.mm.yyhh.mm.ss`; years 85 to 99 are 1985 to 1999."""
     try:
         day, month, year = (int(part) for part in text[:8].split("."))
         hour, minute, second = (float(part) for part in text[8:].split("."))

@@ -1,7 +1,7 @@
-"""HDF5: a recording a file (SPH), or thousands in one (CODE-15 %), read in slices.
+"""HDF5: one recording per file (SPH), or thousands in one (CODE-15 %), read in slices.
 
-HDF5 is a container in which a file can point to other files and run other people's code to unpack
-itself. Only numbers that lie in the file itself, packed by HDF5's own filters, are read.
+An HDF5 file can point to other files, and can need plug-ins to be unpacked. Only numbers in the
+file itself are read, and only those packed by HDF5's own filters.
 """
 
 import contextlib
@@ -51,8 +51,8 @@ def is_hdf5(data: bytes) -> bool:
 def read_hdf5(data: bytes, samples: Samples) -> Recording:
     """Return the one recording in an HDF5 file.
 
-    Its samples are the dataset that `samples` names, else the only one of two axes, of which one
-    counts the leads; or a dataset a lead, each with the lead's name. Raises `RecordingError`.
+    Its samples are the dataset that `samples` names, else the only one with two axes, of which one
+    counts the leads; or one dataset per lead, with the lead's name. Raises `RecordingError`.
     """
     if samples.ids is not None:
         raise RecordingError(
@@ -100,9 +100,10 @@ class Tracings:
         self._stack.close()
 
     def recordings(self, first: int, last: int) -> Iterator[tuple[str, Recording | RecordingError]]:
-        """Yield the id of each recording from `first` up to `last`, and what came of it.
+        """Yield the id of each recording from `first` up to `last`, and the recording or its error.
 
-        An id that the file has twice says of neither recording which it is: both are refused.
+        If an id occurs twice in the file, both recordings are refused: it is unclear whose is
+        whose.
         """
         counts: dict[str, int] = {}
         for name in self.ids:
@@ -125,7 +126,7 @@ class Tracings:
                 check_chunks(self._data, first, last)
                 block = self._data[first:last]
         except RecordingError as error:
-            if last - first > 1:  # the others of a damaged block may be sound
+            if last - first > 1:  # others of a damaged block may be intact
                 for at in range(first, last):
                     yield from self._block(at, at + 1, counts)
             else:
@@ -187,13 +188,13 @@ def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
     """Return a dataset of plain numbers or texts that lies in the file itself."""
     dataset = _item(group, name)
     if not isinstance(dataset, h5py.Dataset):
-        raise RecordingError(Reason.MALFORMED, "what the study file names as a dataset is none")
+        raise RecordingError(Reason.MALFORMED, "what the study file names is not a dataset")
     plan = dataset.id.get_create_plist()
     if plan.get_layout() not in _LAYOUTS or plan.get_external_count():
         raise RecordingError(Reason.UNSAFE, "a dataset's values lie in another file")
     filters = filters_of(dataset)
     if not set(filters) <= FILTERS or len(filters) > len(set(filters)):
-        raise RecordingError(Reason.UNKNOWN_FORMAT, "a dataset is packed by a filter not read")
+        raise RecordingError(Reason.UNKNOWN_FORMAT, "a dataset is packed by an unsupported filter")
     if dataset.shape is None or 0 in dataset.shape:
         raise RecordingError(Reason.TOO_SHORT, "a dataset holds nothing")
     if dataset.chunks is not None:
@@ -229,7 +230,7 @@ def _sample_dataset(file: h5py.File, samples: Samples, axes: int = 2) -> h5py.Da
             )
         dataset = _dataset(file, found[0])
     if dataset.dtype.kind not in "iuf" or dataset.dtype.itemsize > 8:
-        raise RecordingError(Reason.MALFORMED, "the samples are no numbers")
+        raise RecordingError(Reason.MALFORMED, "the samples are not numbers")
     if len(dataset.shape) == 3 and axes == 2:
         raise RecordingError(
             Reason.NOT_DESCRIBED,
@@ -255,7 +256,7 @@ def _shape(group: h5py.Group, name: str) -> tuple[int, ...]:
 def _values(dataset: h5py.Dataset) -> NDArray[Any]:
     """Return the values of a dataset of one recording."""
     if dataset.dtype.kind not in "iuf" or dataset.dtype.itemsize > 8:
-        raise RecordingError(Reason.MALFORMED, "the samples are no numbers")
+        raise RecordingError(Reason.MALFORMED, "the samples are not numbers")
     if len(dataset.shape) > 2 or dataset.size > MAX_SAMPLES * len(LEADS):
         raise RecordingError(Reason.TOO_LARGE, "more samples than a recording has")
     if dataset.chunks is not None:
@@ -286,21 +287,21 @@ def _columns(values: NDArray[Any], leads: tuple[str, ...]) -> dict[str, NDArray[
 def _ids(dataset: h5py.Dataset) -> list[str]:
     """Return the recordings' ids as text."""
     if len(dataset.shape) != 1 or dataset.shape[0] > MAX_RECORDINGS:
-        raise RecordingError(Reason.MALFORMED, "the ids are no row of numbers or texts")
+        raise RecordingError(Reason.MALFORMED, "the ids are not a row of numbers or texts")
     if dataset.size * dataset.dtype.itemsize > BLOCK_BYTES:
-        raise RecordingError(Reason.TOO_LARGE, "the ids are longer than ids are")
+        raise RecordingError(Reason.TOO_LARGE, "the ids are too long")
     check_chunks(dataset, 0, dataset.shape[0])
     if dataset.dtype.kind in "iu" and dataset.dtype.itemsize <= 8:
         return [str(number) for number in dataset[()].tolist()]
     text = h5py.check_string_dtype(dataset.dtype)
     if text is None or (text.length or 0) > _MAX_TEXT:
-        raise RecordingError(Reason.MALFORMED, "the ids are no row of numbers or texts")
+        raise RecordingError(Reason.MALFORMED, "the ids are not a row of numbers or texts")
     # One by one where they lie elsewhere: many may refer to the same long text.
     items = dataset[()].tolist() if text.length else (dataset[at] for at in range(dataset.size))
     ids = []
     for item in items:
         if len(item) > _MAX_TEXT:
-            raise RecordingError(Reason.TOO_LARGE, "the ids are longer than ids are")
+            raise RecordingError(Reason.TOO_LARGE, "the ids are too long")
         ids.append(item.decode("utf-8", "replace").strip("\0 "))
     return ids
 

@@ -1,8 +1,8 @@
-"""The packed chunks of an HDF5 dataset, looked through before the library unpacks them.
+"""Checks the packed chunks of an HDF5 dataset before the library unpacks them.
 
-The library believes a file about what its chunks hold: it reads beyond the end of one that unpacks
-to less than it should, of one of under four bytes that should end in a checksum, and unpacks
-without end. A chunk must hold just what the dataset's type and shape say.
+The library trusts a file about its chunks: it reads past the end of one that unpacks to less than
+declared, or that is too short for its checksum, and it unpacks without a limit. A chunk must hold
+exactly what the dataset's type and shape say.
 """
 
 import itertools
@@ -97,7 +97,7 @@ def _inflated(content: bytes, most: int) -> bytes:
     try:
         unpacked = unpacker.decompress(content, most + 1)
     except zlib.error:
-        raise RecordingError(Reason.MALFORMED, "a chunk that does not unpack") from None
+        raise RecordingError(Reason.MALFORMED, "a chunk that cannot be unpacked") from None
     if len(unpacked) > most:
         raise RecordingError(Reason.TOO_LARGE, "a chunk unpacks to more than it should hold")
     return unpacked
@@ -128,5 +128,5 @@ def _lzf(content: bytes, most: int) -> bytearray:
         if len(out) > most:
             raise RecordingError(Reason.TOO_LARGE, "a chunk unpacks to more than it should hold")
     if at != end:
-        raise RecordingError(Reason.MALFORMED, "a chunk that does not unpack")
+        raise RecordingError(Reason.MALFORMED, "a chunk that cannot be unpacked")
     return out

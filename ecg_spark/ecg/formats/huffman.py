@@ -84,7 +84,7 @@ def read_tables(body: bytes) -> list[HuffmanTable]:
 
 def _code(prefix: int, total: int, mode: int, value: int, stored: int) -> HuffmanCode:
     if not 1 <= prefix <= _MAX_PREFIX or not prefix <= total <= prefix + 16:
-        raise RecordingError(Reason.MALFORMED, "a Huffman code of a strange length")
+        raise RecordingError(Reason.MALFORMED, "a Huffman code of an implausible length")
     # The first bit of the code is the lowest of the stored number.
     bits = int(f"{stored & ((1 << prefix) - 1):0{prefix}b}"[::-1], 2)
     return HuffmanCode(prefix, total - prefix, mode == 0, value, bits)
@@ -111,7 +111,7 @@ def decode(coded: bytes, count: int, tables: list[HuffmanTable]) -> NDArray[np.i
         at += code.prefix_bits
         if code.switches:
             if not 1 <= code.value <= len(tables):
-                raise RecordingError(Reason.MALFORMED, "a switch to a Huffman table not there")
+                raise RecordingError(Reason.MALFORMED, "a switch to a missing Huffman table")
             table = tables[code.value - 1]
             lookup, codes = table.by_bits, table.codes
         elif code.extra_bits:

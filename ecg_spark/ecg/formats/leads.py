@@ -1,4 +1,4 @@
-"""From the leads as a file stores them, in any spelling, order and gain, to a checked Recording."""
+"""From leads as stored, in any spelling, order and gain, to a checked Recording."""
 
 import math
 import re
@@ -28,8 +28,8 @@ MIN_SECONDS, MAX_SECONDS = 5.0, 300.0
 """Five seconds hold the few beats an average needs; resting ECGs last 10 s, some 60 s."""
 
 MIN_PEAK_TO_PEAK_MV, MAX_PEAK_TO_PEAK_MV = 0.05, 20.0
-"""Bounds of a recording's amplitude (see `_check_amplitudes`), far outside of the physiological
-0.3 to 6 mV and far inside of a unit that is wrong by a factor of 1000."""
+"""Bounds of a recording's amplitude (see `_check_amplitudes`): far outside the physiological 0.3 to
+6 mV, but a unit that is wrong by a factor of 1000 exceeds them."""
 
 FLAT_PEAK_TO_PEAK_MV = 0.015
 """A lead that moves less than this in most 2 s windows carries no heart beat: amplifier noise
@@ -42,7 +42,7 @@ _LEAD_WORDS = (
 )
 _WORDS = rf"MDC|ECG|EKG|ELEC|POTL|LIMB|CHEST|STANDARD|PRECORDIAL|{_LEAD_WORDS}"
 _BETWEEN = r"(?:[\s_:./]*|-|\s*-\s+)"
-"""What may stand before a lead's name. Not ` -`: the hyphen of `ECG -aVR` turns the lead over."""
+"""What may precede a lead's name. Not ` -`: the hyphen of `ECG -aVR` inverts the lead."""
 
 _LEAD = (
     r"(?P<limb>I{1,3})|A[\s_.-]*V[\s_.-]*(?P<augmented>[RLF])|[VC][\s_.-]*0?(?P<chest>[1-6])|"
@@ -63,18 +63,18 @@ _OTHERWISE = re.compile(
     r"-\s*1(?![\d.])|180\s*(?:°|DEG)|DIFF|IMPED|OHM|NOIS|QUALI|STATUS|"
     r"ANNOT|MARK|\bPAC(?:E|ING)|RESP|MEDIAN|POST|RIGHT CHEST|V[1-6]R|V[7-9]"
 )
-"""What a remark may say that makes the channel another than the lead that it names."""
+"""Remarks that make a channel something else than the lead it names."""
 
 _LONGEST_NAME = 100
 _PLAIN = str.maketrans({**dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"), "\0": " "})
-"""Every hyphen and minus sign is one."""
+"""All hyphens and minus signs are treated alike."""
 
 
 @dataclass(frozen=True)
 class StoredLead:
-    """One lead as stored: whole-numbered `samples` of `microvolts_per_unit` each.
+    """One lead as stored: integer `samples` in units of `microvolts_per_unit`.
 
-    `missing` says which of them are none, whatever stands in their place; None where all are sound.
+    `missing` marks samples that are missing, whatever value they have; None if there are none.
     """
 
     samples: NDArray[np.int64]
@@ -88,9 +88,9 @@ def lead_name(name: str) -> str | None:
 
     Any case, and any of hyphen, colon, point, underscore and white space between the parts: `avr`,
     `Lead II`, `ECG_V1`, `EKG-I`, `ECG:I`, `ECG I-Ref`, `MDC_ECG_LEAD_I`, `C3`, `DI`, `D1`, `L1`.
-    Remarks in brackets or behind a comma do not count (`Lead I (Einthoven)`, `I [uV]`), but where
-    they say that the channel is another (`aVR (inverted)`, `V4 (V4R)`) it is none. An inverted lead
-    (`-aVR`), a difference of leads (`I-II`) and a bare number are none.
+    Remarks in brackets or after a comma are ignored (`Lead I (Einthoven)`, `I [uV]`), unless they
+    say that the channel is something else (`aVR (inverted)`, `V4 (V4R)`): then it is not a lead.
+    Nor are an inverted lead (`-aVR`), a difference of leads (`I-II`) and a bare number.
     """
     if len(name) > _LONGEST_NAME:
         return None
@@ -112,7 +112,7 @@ def lead_name(name: str) -> str | None:
 
 
 def _contradicts(remarks: str, lead: str) -> bool:
-    """Say whether what stands behind a lead's name makes the channel another one."""
+    """Say whether the remarks after a lead's name make the channel something else."""
     if _OTHERWISE.search(remarks):
         return True
     inside = [part for part in re.split(r"[()\[\]{},;]", remarks) if part.strip()]
@@ -120,9 +120,9 @@ def _contradicts(remarks: str, lead: str) -> bool:
 
 
 def add_lead(leads: dict[str, StoredLead], name: str, lead: StoredLead) -> None:
-    """Put `lead` into `leads` under its canonical name; leads outside of `LEADS` are ignored.
+    """Put `lead` into `leads` under its canonical name; names outside of `LEADS` are ignored.
 
-    Raises `RecordingError` (malformed) where the lead is there already.
+    Raises `RecordingError` (malformed) if that lead is there already.
     """
     canonical = lead_name(name)
     if canonical in leads:
@@ -138,7 +138,7 @@ def has_twelve(names: Collection[str]) -> bool:
 
 
 def without_padding(beat: Mapping[str, StoredLead]) -> dict[str, StoredLead]:
-    """Return a median beat up to where its leads are filled up with 32767, as Philips does."""
+    """Return a median beat without the padding of 32767 that Philips writes at its end."""
     ends = [np.flatnonzero(lead.samples == _INT16_MAX) for lead in beat.values()]
     end = min((int(found[0]) for found in ends if found.size), default=None)
     return {
@@ -179,12 +179,12 @@ def make_recording(
 ) -> Recording:
     """Return the Recording of the named leads, or raise the `RecordingError` that applies.
 
-    Limb leads that the file does not store follow from any two that it does (Einthoven,
-    Goldberger); their common unit is then half of the stored one, so that (I + II) / 2 stays
-    exact. Leads of different gain are brought to the finest unit among them that int16 can hold.
-    Missing samples are given by other leads or filled, where few, with a note.
-    `median` is the device's median beat (`median_rate_hz`: the recording's rate where None),
-    dropped with a note where it cannot be used: the recording is worth more than it.
+    Limb leads that the file does not store are derived from any two that it does (Einthoven,
+    Goldberger); the common unit is then half of the stored one, so that (I + II) / 2 stays exact.
+    Leads of different gain are brought to the finest of their units that int16 can hold. Missing
+    samples are derived from other leads or, if they are few, interpolated, with a note. `median` is
+    the device's median beat (at the recording's rate if `median_rate_hz` is None); if it cannot be
+    used it is dropped with a note, because the recording itself matters more.
     """
     _check_complete(stored)
     lengths = {lead.samples.size for lead in stored.values()}
@@ -194,9 +194,9 @@ def make_recording(
     stored, filled = fill_missing(stored, sampling_rate_hz)
     median_rate_hz = median_rate_hz or sampling_rate_hz
     unit = _common_unit(stored)
-    said = dict.fromkeys([*notes, *filled])  # each note once, in the order in which they were made
+    said = dict.fromkeys([*notes, *filled])  # each note once, in order
     if Note.TEXT_REPLACED in said and participant_id and not participant_id.isascii():
-        participant_id = None  # a name that is a guess may be another's
+        participant_id = None  # a guessed id may be somebody else's
     if median is not None:
         usable = _is_usable(median, median_rate_hz)
         unit = _unit_for_both(unit, stored, median) if usable else unit
@@ -296,10 +296,10 @@ def _twelve(stored: Mapping[str, StoredLead], unit: float) -> NDArray[np.int16]:
 
 
 def _check_amplitudes(recording: Recording) -> None:
-    """Refuse flat leads, and a recording whose amplitude no unit of the heart explains.
+    """Refuse flat leads, and a recording whose amplitude is not that of a heart.
 
-    The amplitude is the median over leads and 2 s windows of the peak-to-peak, which neither
-    baseline wander nor a single artefact moves.
+    The amplitude is the median peak-to-peak over leads and 2 s windows, which neither baseline
+    wander nor a single artefact changes much.
     """
     width = int(2 * recording.sampling_rate_hz)
     n = recording.samples.shape[1] // width * width

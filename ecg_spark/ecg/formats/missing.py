@@ -1,4 +1,4 @@
-"""Samples that a file marks as missing: given by other leads, filled where few, else refused."""
+"""Missing samples: derived from other leads, interpolated if few, else refused."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,7 +16,7 @@ MAX_FILLED_SECONDS = 0.020
 """What may be missing in a lead and be filled: a QRS complex lasts four times as long."""
 
 _AGREE_MICROVOLTS = 20.0
-"""How far limb leads, as devices store them, may be from the sum that they should be."""
+"""How far stored limb leads may deviate from Einthoven's and Goldberger's sums."""
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -25,13 +25,13 @@ Mask = NDArray[np.bool_]
 def fill_missing(
     leads: Mapping[str, "StoredLead"], rate_hz: float
 ) -> tuple[dict[str, "StoredLead"], list[Note]]:
-    """Return the leads, all of one length, without a missing sample, and notes of what was done.
+    """Return the leads, all of one length, without missing samples, and notes on what was done.
 
-    A missing sample of a limb lead is what two others say (Einthoven, Goldberger), where these
-    obey that rule in the rest of the recording. Others are filled by a straight line between their
-    neighbours, where no more than `MAX_FILLED_SECONDS` of the lead are missing. A limb lead that
-    is missing whole is left out, as if it were not stored, where two others are there. Raises
-    `RecordingError` (not_finite) where more is missing.
+    A missing sample of a limb lead is derived from two others (Einthoven, Goldberger) if these obey
+    that rule in the rest of the recording. Others are interpolated linearly if no more than
+    `MAX_FILLED_SECONDS` of the lead are missing. A limb lead that is missing completely is left
+    out, as if it were not stored, if two others are there. Raises `RecordingError` (not_finite) if
+    more is missing.
     """
     notes: list[Note] = []
     given = dict(leads)
@@ -76,7 +76,7 @@ def _fill(name: str, samples: Floats, hole: Mask, rate_hz: float) -> None:
 
 
 def _derive(name: str, leads: Mapping[str, "StoredLead"], samples: Floats, hole: Mask) -> None:
-    """Write into the hole of a limb lead what pairs of others say, and take it off the hole."""
+    """Fill missing samples of a limb lead from pairs of others, and unmark them."""
     others = [other for other in leads if other in LIMB_LEADS and other != name]
     unit = leads[name].microvolts_per_unit
     for i, first in enumerate(others):

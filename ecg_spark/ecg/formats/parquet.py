@@ -1,4 +1,4 @@
-"""Parquet of samples: a column a lead, a row a sample."""
+"""Parquet of samples: one column per lead, one row per sample."""
 
 import io
 
@@ -23,8 +23,7 @@ def is_parquet(data: bytes) -> bool:
 def read_parquet(data: bytes, samples: Samples) -> Recording:
     """Return the recording in a Parquet file; columns that are no leads are ignored.
 
-    What the file's metadata say of rate and unit counts as said by the file. Raises
-    `RecordingError`.
+    Rate and unit in the file's metadata count as stated by the file. Raises `RecordingError`.
     """
     try:
         file = pq.ParquetFile(io.BytesIO(data))

@@ -1,4 +1,4 @@
-"""Recordings that a file holds in several parts, and extras that a recording is read without."""
+"""Recordings that a file holds in several parts, and parts that a recording can do without."""
 
 import contextlib
 from collections import Counter
@@ -20,8 +20,8 @@ from ecg_spark.ecg.formats.leads import (
 from ecg_spark.ecg.recording import Note, Reason, RecordingError
 
 TOGETHER = 0.5
-"""Correlation of two parts' slopes from which their beats are the same: leads of one recording have
-0.8 and more, of two, whose beats fall where they will, seldom 0.3."""
+"""Correlation of two parts' slopes above which they hold the same beats: leads of one recording
+reach 0.8 and more, those of two recordings rarely 0.3."""
 
 _SMOOTH_SECONDS = 0.08
 _MAX_PARTS = 64
@@ -33,8 +33,8 @@ T = TypeVar("T")
 class Part:
     """Leads that were recorded together: `start_s` on a clock of the file, None where not told.
 
-    `place` is the part's number in the file, the first one's where several were joined. Raises
-    `RecordingError` where the rate is none that is supported: nothing is to be divided by it.
+    `place` is the part's number in the file, that of the first if several were joined. Raises
+    `RecordingError` if the rate is not supported, before anything is divided by it.
     """
 
     leads: dict[str, StoredLead]
@@ -58,7 +58,7 @@ class Part:
 
 
 def spared(read: Callable[[], T], notes: list[Note], note: Note) -> T | None:
-    """Return what `read` returns; None, and the note, where it refuses: the rest is worth more."""
+    """Return what `read` returns; if it refuses, None and a note, so that the rest is read."""
     try:
         return read()
     except RecordingError:
@@ -67,7 +67,7 @@ def spared(read: Callable[[], T], notes: list[Note], note: Note) -> T | None:
 
 
 def noted_time(moment: datetime | None, given: str | None, notes: list[Note]) -> datetime | None:
-    """Return the moment that was read in `given`; a note where something is there but no moment."""
+    """Return the moment that was read from `given`; adds a note if there was text but no moment."""
     if moment is None and (given or "").strip():
         notes.append(Note.TIME_UNREADABLE)
     return moment
@@ -76,11 +76,11 @@ def noted_time(moment: datetime | None, given: str | None, notes: list[Note]) ->
 def twelve_leads(readers: Iterable[Callable[[], Part]], notes: list[Note]) -> Part:
     """Return the part of the file that holds twelve simultaneous leads, joined where it must be.
 
-    That is the first part of at least `MIN_SECONDS` that has them, else the first that has them,
-    else what parts of one rate, length and start have together. Where a file does not tell when its
-    parts began, they are only joined if their beats fall together. A part that cannot be read is
-    noted where it is not needed; raises `RecordingError` where it is, and not_simultaneous where
-    the leads are all there, but one group after the other (4 x 2.5 s).
+    That is the first part of at least `MIN_SECONDS` with all twelve, else the first with all
+    twelve, else parts of one rate, length and start together. If a file does not say when its parts
+    began, they are joined only if their beats coincide. A part that cannot be read is noted if it
+    is not needed. Raises `RecordingError` if it is, and not_simultaneous if all leads are there but
+    one group after the other (4 x 2.5 s).
     """
     parts: list[Part] = []
     errors: list[RecordingError] = []
@@ -150,7 +150,7 @@ def _one_after_another(parts: list[Part]) -> RecordingError:
 
 
 def _beat_together(parts: list[Part]) -> bool:
-    """Say whether the beats of the parts fall together, as those of one recording do."""
+    """Say whether the beats of the parts coincide, as those of one recording do."""
     slopes = [_slope(part) for part in parts]
     with contextlib.suppress(FloatingPointError), np.errstate(all="raise"):
         return all(np.corrcoef(slopes[0], other)[0, 1] >= TOGETHER for other in slopes[1:])

@@ -20,11 +20,11 @@ _MISREAD_MU = ("\u00c2\u00b5", "\u00ce\u00bc")
 
 
 def decimal(text: str | None) -> float | None:
-    """Return the number that `text` writes, with a decimal point or comma, None where it is none.
+    """Return the number in `text`, with a decimal point or comma, None if it is not a number.
 
-    Both at once (`1.234,5`) or either twice is no number, nor is anything of 1e12 or more. A comma
-    never groups thousands: what that would make of a rate or an amplitude is outside of every
-    range that is accepted.
+    Both at once (`1.234,5`) or either twice is not a number, nor is anything of 1e12 or more. A
+    comma is never read as a thousands separator; if it was one, the resulting rate or amplitude is
+    outside of every accepted range.
     """
     stripped = (text or "").strip()
     if len(stripped) > _LONGEST or _DECIMAL.fullmatch(stripped) is None:
@@ -34,7 +34,7 @@ def decimal(text: str | None) -> float | None:
 
 
 def microvolts(unit: str | None) -> float | None:
-    """Return how many µV the named unit is, None where it is no unit of voltage.
+    """Return the named unit in µV, None if it is not a unit of voltage.
 
     The case does not count, and the µ may be the micro sign, the Greek letter, a u, or its two
     bytes of UTF-8 read as Latin-1.

@@ -1,7 +1,7 @@
-"""Files of bare samples (HDF5, CSV, Parquet): what they leave unsaid comes from the study file.
+"""Files of bare samples (HDF5, CSV, Parquet): what they do not state comes from the study file.
 
-Rate, unit and the order of the leads are the file's or the study's, never guessed; where both say
-something they must agree.
+Rate, unit and order of the leads come from the file or the study and are never guessed; if both
+state something, they must agree.
 """
 
 import math
@@ -18,17 +18,17 @@ from ecg_spark.ecg.formats.quantities import decimal, microvolts
 from ecg_spark.ecg.recording import Note, Reason, Recording, RecordingError
 
 MAX_SAMPLES = 1 << 20
-"""Of a lead: more than three times the longest resting ECG, so that padding may be among them."""
+"""Per lead: more than three times the longest resting ECG, so that there is room for padding."""
 
 PADDING_SAMPLES = 3
-"""So many equal samples in every lead at once, at an end, are no heart beat but padding."""
+"""So many equal samples in all leads at once, at an end, are padding."""
 
 FINEST_MICROVOLTS = 0.1
-"""What fractions are rounded to: a tenth of the finest step of any electrocardiograph."""
+"""To what fractions are rounded: a tenth of the finest step of any electrocardiograph."""
 
 _UNIT = re.compile(r"(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)?\s*(\D+)")
 _HERTZ = re.compile(r"([^a-z]+?)\s*(?:hz|hertz|/s|1/s|sps|samples ?(?:/|per) ?s(?:ec(?:ond)?)?)?")
-_LONGEST = 60  # a longer text is no rate and no unit, and slow to search
+_LONGEST = 60  # a longer text is neither a rate nor a unit, and slow to search
 _IN_BRACKETS = re.compile(r"[(\[]\s*([^()\[\]]+?)\s*[)\]]\s*$")
 _RATES = {"fs", "sfreq", "samplerate", "samplingrate", "samplingfreq", "samplingfrequency"}
 _UNITS = {"unit", "units"}
@@ -39,7 +39,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Samples:
-    """What a study says of its files of bare samples, None where it leaves that to the files.
+    """What a study says about its files of bare samples; None where the files say it themselves.
 
     `unit` is one of nV, uV, mV and V, with or without a number (`mV`, `4.88 uV`). `leads` is the
     order of the leads where they are an axis of an HDF5 dataset; `dataset` is the dataset of the
@@ -54,7 +54,7 @@ class Samples:
 
 
 NOTHING_SAID = Samples()
-"""Of a study without files of bare samples."""
+"""For a study without files of bare samples."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def said_by(attributes: Mapping[str, Any]) -> Said:
             sizes = {microvolts_of(text) for text in _texts(value)}
             unit = sizes.pop() if len(sizes) == 1 else None
             if unit is None:
-                raise RecordingError(Reason.MALFORMED, "the unit in its attributes is no voltage")
+                raise RecordingError(Reason.MALFORMED, "its attribute for the unit is no voltage")
         elif key in _LEADS:
             leads = _texts(value)
     return Said(rate, unit, leads)
@@ -112,7 +112,7 @@ def _number(value: Any) -> float:
         found = _HERTZ.fullmatch(plain.strip().lower()) if len(plain) <= _LONGEST else None
         number = (decimal(found[1]) if found is not None else None) or number
     if not 0 < number < math.inf:
-        raise RecordingError(Reason.MALFORMED, "the sampling rate in its attributes is no number")
+        raise RecordingError(Reason.MALFORMED, "its attribute for the rate is not a number")
     return number
 
 
@@ -147,7 +147,7 @@ def lead_order(said: Said, samples: Samples) -> tuple[str, ...]:
 
 
 def _check_told(**values: object) -> None:
-    """Refuse a file of which neither it nor the study says what its numbers mean."""
+    """Refuse a file if neither it nor the study says what its numbers mean."""
     if missing := [f"ecg.samples.{key}" for key, value in values.items() if value is None]:
         raise RecordingError(
             Reason.NOT_DESCRIBED,
@@ -159,9 +159,7 @@ def _agreed(key: str, of_file: Value | None, of_study: Value | None) -> Value:
     """Return what the file or the study says, which must be the same where both do."""
     _check_told(**{key: of_study if of_file is None else of_file})
     if of_file is not None and of_study is not None and not _same(of_file, of_study):
-        raise RecordingError(
-            Reason.MALFORMED, f"the file itself says otherwise than ecg.samples.{key}"
-        )
+        raise RecordingError(Reason.MALFORMED, f"the file itself contradicts ecg.samples.{key}")
     value = of_study if of_file is None else of_file
     assert value is not None
     return value
@@ -179,8 +177,8 @@ def recording_of(
 ) -> Recording:
     """Return the Recording of the samples of each lead, by the lead's name in the file.
 
-    Padding is left off: samples at either end that are zero, or missing, in every lead at once.
-    Columns that are no leads are ignored. Raises the `RecordingError` that applies.
+    Padding is removed: samples at either end that are zero or missing in all leads at once. Columns
+    that are not leads are ignored. Raises `RecordingError`.
     """
     chosen = {name: values for name, values in columns.items() if lead_name(name)}
     if len({values.size for values in chosen.values()}) > 1:
@@ -204,8 +202,8 @@ def recording_of(
 
 def _as_floats(values: NDArray[Any]) -> NDArray[np.float64]:
     if values.ndim != 1 or values.dtype.kind not in "iuf":
-        raise RecordingError(Reason.MALFORMED, "the samples of a lead are no row of numbers")
-    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused later
+        raise RecordingError(Reason.MALFORMED, "the samples of a lead are not a row of numbers")
+    with np.errstate(invalid="ignore", over="ignore"):  # infinite values are refused later
         return values.astype(np.float64)
 
 
@@ -238,6 +236,6 @@ def _stored(row: NDArray[np.float64], unit: float) -> StoredLead:
             row, unit = np.rint(row * (unit / FINEST_MICROVOLTS)), FINEST_MICROVOLTS
     if np.abs(row).max(initial=0) > 1 << 40:
         raise RecordingError(
-            Reason.IMPLAUSIBLE_AMPLITUDE, "samples of more than any electrode carries"
+            Reason.IMPLAUSIBLE_AMPLITUDE, "samples larger than any electrode measures"
         )
     return StoredLead(row.astype(np.int64), unit, missing)

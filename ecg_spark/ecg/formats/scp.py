@@ -70,10 +70,10 @@ def is_scp(data: bytes) -> bool:
 def read_scp(data: bytes) -> Recording:
     """Return the rhythm data of an SCP-ECG record, with its reference beat as the median beat.
 
-    Huffman coding, differences and reference beat subtraction are undone; the CRC of every
-    section that is used is compared. A reference beat that was not subtracted and measurements
-    are left out where they are damaged. Bimodal compression, which threw samples away, is refused.
-    `vendor` comes from section 7. Raises `RecordingError`.
+    Huffman coding, differences and reference beat subtraction are undone; the CRC of every section
+    that is used is checked. Damaged measurements, and a damaged reference beat that was not
+    subtracted, are left out. Bimodal compression, which discarded samples, is refused. `vendor`
+    comes from section 7. Raises `RecordingError`.
     """
     try:
         return _read(data)
@@ -155,8 +155,8 @@ def _part(leads: list[_Lead], signals: _Signals, place: tuple[int, int], rate: f
 def _sections(data: bytes, notes: list[Note]) -> tuple[dict[int, bytes], set[int]]:
     """Return the bodies of sections 1 to 7, and which of 2 to 7 differ from their CRC.
 
-    Some writers swap the bytes of every CRC, or leave every one 0: that is noted. A CRC of 0 among
-    others is a damaged one.
+    Some writers swap the bytes of every CRC, or write 0 for every one: that is noted. A CRC of 0
+    among others counts as damage.
     """
     (size,) = struct.unpack_from("<I", data, 10)
     sections: dict[int, bytes] = {}
@@ -185,7 +185,7 @@ def _sections(data: bytes, notes: list[Note]) -> tuple[dict[int, bytes], set[int
     if swapped and all(_swapped(stored[number]) == crc for number, crc in computed.items()):
         notes.append(Note.CHECKSUM_SWAPPED)
         return sections, set()
-    if len(swapped) > 1:  # a writer that swaps; what differs both ways is damaged
+    if len(swapped) > 1:  # a writer that swaps bytes; what differs either way is damaged
         notes.append(Note.CHECKSUM_SWAPPED)
         damaged = {number for number in computed if number not in swapped and number in damaged}
     return sections, damaged

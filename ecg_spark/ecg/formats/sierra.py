@@ -39,7 +39,7 @@ _MEASUREMENTS = {
     "qrs_onset_ms": ("qonset",),
 }
 MIN_TAIL_SECONDS = 0.1
-"""A shorter stretch at the end in which all leads are alike is left as it is."""
+"""A shorter stretch at the end in which all leads are equal is kept."""
 
 _CODE_BITS = 10
 _MAX_CHANNELS = 32
@@ -70,7 +70,7 @@ def read_sierra(data: bytes) -> Recording:
     check_extent(rate, n_samples)
     names = (stored.get("leadlabels") or " ".join(LEADS)).split()
     leads: dict[str, StoredLead] = {}
-    # What is stored behind the last of the twelve is not needed, so damage there costs nothing.
+    # What follows the last of the twelve is not needed, so damage there does not matter.
     needed = max((i + 1 for i, name in enumerate(names) if lead_name(name)), default=0)
     rows = _channels(stored, n_samples, min(needed, _MAX_CHANNELS))
     for name, row in zip(names, _restored(names, rows), strict=False):
@@ -115,7 +115,7 @@ def _decode_xli(raw: bytes, n_samples: int, count: int) -> list[NDArray[np.int64
     """Decode XLI: a chunk a channel, each an 8-byte header and LZW codes of 10 bits.
 
     The codes give the high bytes of 16-bit values, then the low ones. The first two values are
-    samples; each later one is what the sample after it lacks of a straight line, plus 64.
+    samples; each later one is the deviation of the next sample from a straight line, plus 64.
     """
     rows: list[NDArray[np.int64]] = []
     at = 0
@@ -160,7 +160,7 @@ def _decode_lzw(packed: bytes, limit: int) -> bytes:
         elif code == len(table) and previous:
             piece = previous + previous[:1]
         else:
-            raise RecordingError(Reason.MALFORMED, "an LZW code that was never made")
+            raise RecordingError(Reason.MALFORMED, "an LZW code that does not exist")
         if previous and len(table) <= last_code:
             table.append(previous + piece[:1])
         length += len(piece)
@@ -174,7 +174,7 @@ def _decode_lzw(packed: bytes, limit: int) -> bytes:
 def _restored(names: list[str], rows: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
     """Return the channels with III, aVR, aVL and aVF as leads.
 
-    They are stored as differences where that obeys Einthoven better than leads would.
+    They are taken as differences if that satisfies Einthoven better than taking them as leads.
     """
     if [lead_name(name) for name in names[:6]] != list(LEADS[:6]) or len(rows) < 6:
         return rows
@@ -194,9 +194,9 @@ def _restored(names: list[str], rows: list[NDArray[np.int64]]) -> list[NDArray[n
 
 
 def _without_tail(leads: dict[str, StoredLead], rate_hz: float) -> dict[str, StoredLead]:
-    """Return the leads without the calibration pulse and the padding after the recording.
+    """Return the leads without the calibration pulse and padding after the recording.
 
-    They are alike in every lead, as no heart is.
+    These are equal in all leads, which a heart's signal never is.
     """
     if len({lead.samples.size for lead in leads.values()}) != 1:
         return leads

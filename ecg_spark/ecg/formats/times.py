@@ -1,7 +1,7 @@
-"""Times as ECG files write them: read where the text can mean one moment only, else missing.
+"""Times as ECG files write them: read if the text can mean one moment only, else missing.
 
-A date without a time of day is no moment, so that nobody's ECG is of midnight unless it was. Clocks
-are the place's own: a time zone behind the time is left out.
+A date without a time of day is not a moment; otherwise such ECGs would seem to be from midnight.
+Times are local: a time zone after the time is ignored.
 """
 
 import re
@@ -51,9 +51,9 @@ def read_moment(text: str, *, day_first: bool | None = None) -> datetime | None:
 
     Read are `2020-01-31T10:11:12`, `20200131101112`, `31/01/2020 10:11`, `31-Jan-2020 10:11:12`,
     `10:11:12 31/01/2020`, `Jan 31, 2020 10:11 PM` and the like, with fractions of a second and a
-    time zone, which do not count. Years have four digits. Of two numbers before or behind the year
-    the format says whether the day is the first (`day_first`, None where it does not): then the
-    date is only read where one of them is no month, or both are the same.
+    time zone, which are ignored. Years have four digits. Of two numbers before or after the year,
+    `day_first` says whether the day comes first in the format. If it is None, the date is only read
+    if one of the two cannot be a month, or both are equal.
     """
     if len(text) > _LONGEST:
         return None

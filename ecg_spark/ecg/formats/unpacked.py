@@ -1,4 +1,4 @@
-"""Streams compressed by gzip, bzip2 or xz, read on in bounded memory and not without end."""
+"""Streams compressed by gzip, bzip2 or xz, read with bounds on memory and size."""
 
 import bz2
 import io
@@ -12,11 +12,11 @@ GZIP, BZIP2, XZ = b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\0"
 """What the streams begin with."""
 
 MAX_RATIO, FREE_BYTES = 200, 256 << 20
-"""XML of ECGs shrinks twenty times; a stream may unpack to `FREE_BYTES` and to `MAX_RATIO` times
-its own size, no further."""
+"""XML of ECGs is compressed twentyfold; a stream may unpack to `FREE_BYTES`, or to `MAX_RATIO`
+times its own size, and no further."""
 
 _XZ_MEMORY = 128 << 20
-"""What an xz stream may ask for: its strongest setting takes 65 MiB."""
+"""Memory that an xz stream may ask for: its strongest setting takes 65 MiB."""
 
 _CHUNK = 1 << 16
 

@@ -26,9 +26,9 @@ from ecg_spark.ecg.recording import Note, Reason, Recording, RecordingError
 def read_wfdb(data: bytes, load: Load) -> Recording:
     """Return the record that the header `data` describes.
 
-    `load` is only asked for plain names: a header that names another folder is refused as unsafe.
-    Checksums are compared where given; a time that is not surely read is missing, with a note.
-    Raises `RecordingError`.
+    `load` is only called with plain names: a header that names another folder is refused as unsafe.
+    Checksums are compared if there are any; an ambiguous time is missing, with a note. Raises
+    `RecordingError`.
     """
     header = parse(data)
     if header.n_samples:
@@ -67,7 +67,7 @@ def _leads(header: Header, load: Load) -> dict[str, StoredLead]:
     for file in dict.fromkeys(signal.file for signal in signals):
         inside = [signal for signal in signals if signal.file == file]
         if not any(lead_name(signal.name) for signal in inside):
-            continue  # Frank's leads, breath: nothing that is wanted is lost with their file
+            continue  # Frank leads, respiration: their file is not needed
         samples = _decode(_loaded(load, file), inside, header.n_samples or None, header.rate_hz)
         for signal, row in zip(inside, samples, strict=True):
             _add(leads, signal, row)

@@ -1,4 +1,4 @@
-"""The text headers of WFDB records as they are met in the wild, and the files that they name.
+"""The text headers of WFDB records as found in practice, and the files that they name.
 
 The format: https://physionet.org/physiotools/wag/header-5.htm
 """
@@ -15,7 +15,7 @@ MISSING = {16: -32768, 61: -32768, 80: -128, 160: -32768, 212: -2048}
 """The formats that `formats.wfdb` decodes, with the value that marks a missing sample."""
 
 Load = Callable[[str], bytes | None]
-"""Gives the content of a file of the record's own folder by its name, None where there is none."""
+"""Returns the content of a file in the record's own folder by its name, None if there is none."""
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _RECORD = re.compile(
@@ -91,7 +91,7 @@ class Header:
                     Reason.MALFORMED, "a segment line of the header cannot be read"
                 )
             if match["name"] == "~":
-                raise RecordingError(Reason.NOT_FINITE, "a stretch of the record is missing")
+                raise RecordingError(Reason.NOT_FINITE, "a part of the record is missing")
             names.append(_checked_name(match["name"]))
         return list(dict.fromkeys(names))
 
@@ -99,8 +99,8 @@ class Header:
 def is_header(data: bytes) -> bool:
     """Say whether `data` is a WFDB header: a record line, and lines of its signals or segments.
 
-    Text such as `HR 41` has the form of a record line. So half of the lines that should describe
-    signals must do so: with a file that is no bare word, and a gain or a format of WFDB's.
+    Text such as `HR 41` has the form of a record line. So at least half of the lines that should
+    describe signals must do so: with a file that is not a bare word, and a gain or a WFDB format.
     """
     if data[:1] == b"<":  # XML: soon told
         return False
@@ -222,7 +222,7 @@ def _signal(line: str) -> Signal:
         raise RecordingError(Reason.UNKNOWN_FORMAT, f"WFDB format {fmt} is not read")
     per_frame, skew = int(match["per_frame"] or 1), int(match["skew"] or 0)
     if not 1 <= per_frame <= _MAX_PER_FRAME or skew > _MAX_SKEW:
-        raise RecordingError(Reason.MALFORMED, "strange WFDB frames or skews")
+        raise RecordingError(Reason.MALFORMED, "implausible WFDB frames or skews")
     gain = float(match["gain"] or 0.0) or _DEFAULT_GAIN
     volts = wfdb_package.microvolts(match["units"] or "mV")
     baseline = match["baseline"] if match["baseline"] is not None else match["zero"]

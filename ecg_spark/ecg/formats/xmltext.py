@@ -1,9 +1,9 @@
-"""The text of an XML file whose declaration, or whose bytes, are not what they should be.
+"""The text of an XML file with a wrong declaration or invalid bytes.
 
-Expat reads a sound file by itself. What it refuses comes here: the bytes are decoded by what they
-are, and what no XML may hold is replaced in the text. All that a reader needs of a device's file is
-ASCII, so a wrong guess costs a name and never a number: a number that something was replaced in is
-no number any more.
+Expat reads valid files by itself. What it refuses comes here: the bytes are decoded by what they
+look like, and what XML does not allow is replaced. Everything a reader needs from a device's file
+is ASCII, so a wrong guess can spoil a name but never a number: a number in which something was
+replaced is no longer a number.
 """
 
 import codecs
@@ -12,7 +12,7 @@ import re
 from ecg_spark.ecg.recording import Reason, RecordingError
 
 REPLACED = "\ufffd"
-"""Stands for what could not be kept."""
+"""Replaces what could not be kept."""
 
 MAX_REFERENCES = 200_000
 """References to characters in a document that must be repaired, each of which costs 1 µs."""

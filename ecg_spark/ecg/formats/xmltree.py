@@ -1,4 +1,4 @@
-"""XML from strangers, read into an element tree without entities, network or unbounded work."""
+"""Untrusted XML, read into an element tree without entities, network or unbounded work."""
 
 import contextlib
 import re
@@ -24,7 +24,7 @@ _ELEMENT = re.compile(r"<(?:[\w.-]+:)?([A-Za-z_][\w.-]*)")
 
 
 class _RootFound(Exception):
-    """Ends the parse at the root element: nothing behind it is needed to know the format."""
+    """Ends parsing at the root element, which is enough to know the format."""
 
 
 class _NotWellFormed(RecordingError):
@@ -131,7 +131,7 @@ def sample_count(element: ET.Element, path: str) -> int | None:
     if value is None:
         return None
     if value != int(value) or value < 0:
-        raise RecordingError(Reason.MALFORMED, f"{element.tag}/{path} is no count")
+        raise RecordingError(Reason.MALFORMED, f"{element.tag}/{path} is not a count")
     return int(value)
 
 
@@ -140,7 +140,7 @@ def measurements(
 ) -> dict[str, float]:
     """Return the numbers found under `element`: `names` maps our name to the element's path.
 
-    What is there and no number is left out, with a note.
+    A value that is not a number is left out, with a note.
     """
     found: dict[str, float] = {}
     for name, path in names.items():
@@ -187,7 +187,7 @@ def _tree(data: bytes, skip: Collection[str], encoding: str | None = None) -> ET
         depth -= 1
 
     def doctype(*declaration: object) -> None:
-        # Expat leaves out, without a word, what a document type that it does not open may define.
+        # Expat silently drops entities that an unopened document type may define.
         if encoding is None and xmltext.refers_to_entities(data):
             raise _NotWellFormed("it refers to entities that it does not declare")
 

@@ -82,7 +82,7 @@ def test_covariates_give_what_plink2_gives(field, table, folder, covariates, opt
         assert any("4 values of bmi are codes for a missing value" in note for note in notes)
         assert "4 of 200 samples lack a covariate and are left out" in more
     if folder == "text":
-        assert any("centre is a category of 3 levels, each held against" in note for note in notes)
+        assert any("centre is a category of 3 levels; the reference is" in note for note in notes)
 
 
 def test_a_lone_minus_9_is_told(field):
