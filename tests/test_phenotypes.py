@@ -72,7 +72,7 @@ def test_a_table_that_is_no_table_of_phenotypes_is_refused(tmp_path, table, says
 def test_names_of_latents_traits_and_ids_are_taken(tmp_path, name):
     path = tmp_path / "own.csv"
     path.write_text(f"participant_id,{name}\n1,2\n2,3\n")
-    with pytest.raises(DataError, match=f"column {re.escape(name)} .* a trait or an id has"):
+    with pytest.raises(DataError, match=f"column {re.escape(name)} .* a trait or an id: rename"):
         read(path, columns=(name,))
 
 

@@ -143,7 +143,7 @@ def test_a_node_that_cannot_be_set_up_says_why(node, tmp_path):
     answer, *_ = node(ECG_SPARK_TORCH="")
     assert answer.returncode != 0
     assert "must name a build of PyTorch" in answer.stderr
-    second = tmp_path / "setup" / "ecg_spark-0.2.0-py3-none-any.whl"
+    second = tmp_path / "setup" / "ecg_spark-0.1.9-py3-none-any.whl"
     second.touch()
     answer, *_ = node()
     assert answer.returncode == 1
