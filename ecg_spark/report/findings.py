@@ -1,7 +1,6 @@
 """The genetic sections of the report: genotypes, associations, loci, planted against found."""
 
 from collections import defaultdict
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,9 @@ from ecg_spark.report.comparison import (
 from ecg_spark.report.sections import Material, Section
 from ecg_spark.tables import OWN, VARIANT
 
+LOCI_LISTED = 1_000
 LOCI_SHOWN = 60
+"""Loci in a picture; the table lists more."""
 EFFECTS_SHOWN = 6
 
 TITLES = {
@@ -109,7 +110,7 @@ def gwas(material: Material, planted: list[Planted]) -> tuple[Section, dict[str,
         "gwas": summary,
         "covariates": _covariates(summary["covariates"]),
         "n_variants": summary["variants"],  # of all phenotypes together, as in the flow
-        "tested": in_a_row(
+        "tested": loci.in_a_row(
             [f"{len(members[group])} {name}" for group, name in NAMES.items() if members[group]]
         ),
         "thresholds": [(group, thresholds[group]) for group in present],
@@ -134,11 +135,6 @@ def gwas(material: Material, planted: list[Planted]) -> tuple[Section, dict[str,
     return section, counts
 
 
-def in_a_row(parts: Sequence[str]) -> str:
-    """Words in a row, the last after `and`."""
-    return " and ".join(part for part in (", ".join(parts[:-1]), *parts[-1:]) if part)
-
-
 def _covariates(names: list[str]) -> str:
     """The covariates in words, the principal components as their number."""
     own = [name.replace("_", " ") for name in names if not name.startswith("pc_")]
@@ -149,10 +145,11 @@ def _covariates(names: list[str]) -> str:
 def found_loci(material: Material, table: pd.DataFrame, planted: list[Planted]) -> Section:
     """The loci of all methods, which factors they move and what they do to the heartbeat."""
     regions = loci.merge(table)
-    shown = regions[:LOCI_SHOWN]
+    listed = regions[:LOCI_LISTED]
+    shown = listed[:LOCI_SHOWN]
     acting = {
         region.variant: ", ".join(acting_at(planted, region.contig, region.start, region.end))
-        for region in shown
+        for region in listed
     }
     effects = loci.effects_at(material.table("associations", "associations"), shown)
     names = list(material.latents.columns) if material.study.ecg else []
@@ -163,13 +160,14 @@ def found_loci(material: Material, table: pd.DataFrame, planted: list[Planted]) 
     regional = plots.regional(material, shown, material.gwas["thresholds"])
     return {
         "regions": len(regions),
-        "loci": [{**region.row(), "acting": acting[region.variant]} for region in shown],
-        "loci_left_out": len(regions) - len(shown),
+        "loci": [{**region.row(), "acting": acting[region.variant]} for region in listed],
+        "loci_left_out": len(regions) - len(listed),
+        "union": loci.union(regions),
         "loci_sentence": f"{len(regions)} regions hold at least one locus: "
         + ", ".join(f"{counts.get(method, 0)} loci by {method}" for method in material.methods)
         + ".",
         "heat_caption": "z-score (β / SE) of each locus's lead variant on every "
-        + in_a_row(
+        + loci.in_a_row(
             [
                 *(["VAE latent", "trait"] if material.study.ecg else []),
                 *(["phenotype of the study's own"] if material.study.phenotypes else []),

@@ -17,6 +17,8 @@ from ecg_spark.results import FIGURES
 from ecg_spark.store import Publication, write_whole
 from ecg_spark.study import Study
 
+SCRIPTS = ("decoder.js", "paper.js", "heart.js")
+
 log = logging.getLogger(__name__)
 
 
@@ -44,7 +46,7 @@ def write_report(
 def build(material: Material) -> tuple[str, dict[str, str], dict[str, Any]]:
     """The page of a study as HTML, its pictures as data URIs by name, and its counts."""
     study = material.study
-    parts: list[Section] = [{"comparison": None, "gene_rows": [], "figures": {}}]
+    parts: list[Section] = [{"comparison": None, "gene_rows": [], "heart": None, "figures": {}}]
     if study.archives:
         parts += [sections.model(material), sections.factors(material)]
     else:
@@ -56,6 +58,8 @@ def build(material: Material) -> tuple[str, dict[str, str], dict[str, Any]]:
             sections.model(material),
             sections.latents(material),
         ]
+    if study.ecg or study.archives:
+        parts.append(sections.moved_heart(material))
     summary: dict[str, Any] = {}
     if study.genotypes:
         found, summary = _genetics(material)
@@ -64,7 +68,7 @@ def build(material: Material) -> tuple[str, dict[str, str], dict[str, Any]]:
     for part in parts:
         context |= {**part, "figures": context["figures"] | part["figures"]}
     pictures = {name: uri for name, uri in context["figures"].items() if uri}
-    return render("template.html", context | _frame(material, context)), pictures, summary
+    return render("template.html", context | _frame(material, context), SCRIPTS), pictures, summary
 
 
 def _genetics(material: Material) -> tuple[list[Section], dict[str, Any]]:
@@ -81,7 +85,7 @@ def _genetics(material: Material) -> tuple[list[Section], dict[str, Any]]:
         found,
         rare.rare_variants(material),
     ]
-    summary |= {"regions": found["regions"]}
+    summary |= {"regions": found["regions"], "regions_by": dict(found["union"][:-1])}
     summary |= {"loci": {name: int((table["method"] == name).sum()) for name in material.methods}}
     if planted:
         compared, counts = findings.planted_against_found(material, planted, table)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql.pandas.types import to_arrow_schema
@@ -326,6 +327,10 @@ def publish_genetics(
     with store.run("null_model", {}) as run:
         run.publish({"null_model": "none", "predicted_by_genome": {}, "notes": []})
     with store.run("cohort", {}) as run:
+        told = {"participant_id": bank.ids, "age": rng.uniform(40, 70, people), "visit_2": 1.0}
+        told["is_male"] = np.r_[[np.nan] * 5, rng.integers(0, 2, people - 5)]
+        Path(run.folder).mkdir(parents=True, exist_ok=True)
+        pd.DataFrame(told).to_parquet(run.path("told.parquet"))
         covariate = {"a covariate is missing": 2}
         write_rows([
             *flow_rows("cohort", SAMPLES, people, covariate, people - 2),

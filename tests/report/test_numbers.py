@@ -203,11 +203,43 @@ def test_loci_of_all_methods_are_merged_by_place():
     ]
     assert regions[1].methods == ("vae", "traits")
     assert regions[1].name == "rs7"
-    assert regions[1].row()["phenotypes"] == "qt_ms, vae_00"
+    assert regions[1].row()["phenotypes"] == ["qt_ms", "vae_00"]
     told = ("gene", "published", "signals")
     assert [regions[1].row()[key] for key in told] == ["SCN5A (12 kb)", "known", 2]
-    assert [regions[0].row()[key] for key in told] == ["–", "–", "–"]
-    assert regions[0].row()["beta"] == "–"
+    assert [regions[0].row()[key] for key in told] == ["–", "–", None]
+    assert regions[0].row()["beta"] is None
     assert regions[0].phenotypes == ()
     assert regions[2].name == "chr10:5100000:A:G"
+    assert [region.row()["found_by"] for region in regions] == [
+        "latents", "latents and traits", "latents",
+    ]  # fmt: skip
     assert loci.merge(table.iloc[:0]) == []
+
+
+def test_the_union_counts_every_region_once():
+    all_of_them = ["vae", "traits", "pca", "vae omnibus", "pca omnibus"]
+    by_contig = [
+        all_of_them,
+        ["traits"],
+        ["pca"],
+        ["vae omnibus", "pca omnibus"],
+        ["vae", "traits"],
+    ]
+    table = pd.DataFrame(
+        [
+            locus(method, f"chr{k}", 5_000_000, 5_100_000, 9.0)
+            for k, found in enumerate(
+                (methods, methods[1:2], methods[2:3], methods[3:], methods[:2])
+            )
+            for method in found
+        ]
+    )
+    rows = loci.union(loci.merge(table))
+    assert rows == [
+        ("latents and traits", 2),
+        ("latents alone", 1),
+        ("traits alone", 1),
+        ("components alone", 1),
+        ("all together", 5),
+    ]
+    assert loci.union([]) == [("all together", 0)]
