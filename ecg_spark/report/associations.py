@@ -39,8 +39,8 @@ class Survey:
     extents: dict[str, int] = field(default_factory=dict)
 
     def points(self, group: str) -> pd.DataFrame:
-        """contig, position, neg_log10_p of a group's variants from `FLOOR` up."""
-        return self.peaks.get(group, pd.DataFrame(columns=[*VARIANT, "neg_log10_p"]))
+        """A group's variants from `FLOOR` up: which, neg_log10_p, and of which phenotype it is."""
+        return self.peaks.get(group, pd.DataFrame(columns=[*VARIANT, "neg_log10_p", "phenotype"]))
 
     def qq(self, phenotype: str) -> NDArray[np.float64]:
         """Expected above observed -log10 p of a phenotype, [2, m], largest last."""
@@ -119,5 +119,5 @@ def _extend(seen: Survey, table: pa.Table) -> None:
 
 def _best(parts: list[pd.DataFrame]) -> pd.DataFrame:
     rows = pd.concat(parts, ignore_index=True)
-    best = rows.groupby([*VARIANT, "group"], sort=False, as_index=False, observed=True)
-    return best["neg_log10_p"].max()
+    rows = rows.sort_values("neg_log10_p", ascending=False, kind="stable")
+    return rows.drop_duplicates([*VARIANT, "group"])

@@ -96,6 +96,12 @@ def styled(axes: Axes, title: str = "", x: str = "", y: str = "") -> Axes:
     return axes
 
 
+def shortened(name: str, letters: int = 24) -> str:
+    """A name that leaves room for the picture: of a longer one, its beginning and its end."""
+    end = letters // 3
+    return name if len(name) <= letters else f"{name[: letters - end - 1]}…{name[-end:]}"
+
+
 def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     """The loss, the reconstruction error and the active latents by epoch, training and held out."""
     table = pd.DataFrame(history)
@@ -187,8 +193,10 @@ def heat_map(
         figure = new_figure(0.24 * len(rows) + 1.7)
         axes = figure.subplots()
         image = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
-        axes.set_xticks(range(len(columns)), columns, rotation=60, ha="right", fontsize=8)
-        axes.set_yticks(range(len(rows)), rows, fontsize=8)
+        axes.set_xticks(
+            range(len(columns)), map(shortened, columns), rotation=60, ha="right", fontsize=8
+        )
+        axes.set_yticks(range(len(rows)), map(shortened, rows), fontsize=8)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         figure.colorbar(image, ax=axes, label=label, shrink=min(1.0, 3 / len(rows) + 0.4), pad=0.01)

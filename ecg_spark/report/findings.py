@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ecg_spark.report import evidence, figures, loci, waveforms
+from ecg_spark.report import evidence, figures, genome, loci, waveforms
 from ecg_spark.report import regional as plots
 from ecg_spark.report.associations import FLOOR, group_of, survey
 from ecg_spark.report.comparison import (
@@ -20,7 +20,7 @@ from ecg_spark.report.comparison import (
 from ecg_spark.report.sections import Material, Section
 from ecg_spark.tables import OWN, VARIANT
 
-LOCI_LISTED = 1_000
+LOCI_LISTED = 500
 LOCI_SHOWN = 60
 """Loci in a picture; the table lists more."""
 EFFECTS_SHOWN = 6
@@ -87,11 +87,11 @@ def gwas(material: Material, planted: list[Planted]) -> tuple[Section, dict[str,
         [(one.contig, one.position, one.is_large) for one in planted],
         columns=["contig", "position", "is_large"],
     )
+    panels = [
+        (TITLES[group], group, surveys[group].points(group), thresholds[group]) for group in present
+    ]
     manhattan = figures.manhattan(
-        [
-            (TITLES[group], group, surveys[group].points(group), thresholds[group])
-            for group in present
-        ],
+        panels,
         singles.extents,
         FLOOR,
         marks,
@@ -108,6 +108,7 @@ def gwas(material: Material, planted: list[Planted]) -> tuple[Section, dict[str,
     )
     section = {
         "gwas": summary,
+        "genome": genome.points_of(panels, singles.extents),
         "covariates": _covariates(summary["covariates"]),
         "n_variants": summary["variants"],  # of all phenotypes together, as in the flow
         "tested": loci.in_a_row(
@@ -151,7 +152,7 @@ def found_loci(material: Material, table: pd.DataFrame, planted: list[Planted]) 
         region.variant: ", ".join(acting_at(planted, region.contig, region.start, region.end))
         for region in listed
     }
-    effects = loci.effects_at(material.table("associations", "associations"), shown)
+    effects = loci.effects_at(material.table("associations", "associations"), listed)
     names = list(material.latents.columns) if material.study.ecg else []
     tested = sorted({name for part in effects.values() for name in part.index})
     drawn = [name for kind in ("traits", OWN) for name in tested if group_of(name) == kind]
@@ -159,6 +160,9 @@ def found_loci(material: Material, table: pd.DataFrame, planted: list[Planted]) 
     counts = table["method"].value_counts()
     regional = plots.regional(material, shown, material.gwas["thresholds"])
     return {
+        "locus_details": genome.details(
+            material, listed, effects, [*names, *drawn], material.gwas["thresholds"]
+        ),
         "regions": len(regions),
         "loci": [{**region.row(), "acting": acting[region.variant]} for region in listed],
         "loci_left_out": len(regions) - len(listed),

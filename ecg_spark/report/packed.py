@@ -24,8 +24,16 @@ def rounded(values: ArrayLike) -> dict[str, Any]:
     array = np.asarray(values, float)
     largest = np.abs(array.reshape(len(array), -1)).max(axis=1, initial=0)
     step = np.where(largest > 0, largest, 1) / _LARGEST
-    whole = np.rint(array / step.reshape(-1, *[1] * (array.ndim - 1))).astype("<i2")
-    return {"shape": array.shape, "step": step.tolist(), "int16": _text(whole)}
+    steps = np.rint(array / step.reshape(-1, *[1] * (array.ndim - 1))).astype("<i2")
+    return {"shape": array.shape, "step": step.tolist(), "int16": _text(steps)}
+
+
+def whole(values: ArrayLike) -> dict[str, Any]:
+    """Whole numbers, as int16 in steps of one where they are small enough, else as int32."""
+    array = np.asarray(values, "<i4")
+    if np.abs(array).max(initial=0) <= _LARGEST:
+        return {"shape": (1, array.size), "step": [1], "int16": _text(array.astype("<i2"))}
+    return {"shape": array.shape, "int32": _text(array)}
 
 
 def _text(array: np.ndarray) -> str:

@@ -17,7 +17,7 @@ from ecg_spark.results import FIGURES
 from ecg_spark.store import Publication, write_whole
 from ecg_spark.study import Study
 
-SCRIPTS = ("decoder.js", "paper.js", "heart.js")
+SCRIPTS = ("decoder.js", "paper.js", "heart.js", "locus.js", "genome.js", "alleles.js")
 
 log = logging.getLogger(__name__)
 

@@ -1,15 +1,20 @@
 """Regional plots: a locus's p-values by linkage with its lead variant, above the genes there."""
 
+import operator
+from collections import defaultdict
 from collections.abc import Sequence
+from functools import reduce
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ecg_spark.report import figures
+from ecg_spark.report.comparison import OMNIBUS
 from ecg_spark.report.loci import Region
 from ecg_spark.report.sections import Material
 from ecg_spark.tables import VARIANT
@@ -35,21 +40,20 @@ def regional(
     shown = list(regions[:SHOWN])
     if not shown:
         return None
-    tests = _tests(material, shown)
-    linked = material.table("findings", "ld").to_table().to_pandas()
-    genes = material.table("findings", "nearby_genes").to_table().to_pandas()
+    found = tests(material, shown)
+    linked, known = linkage(material), genes(material)
     rows = -(-len(shown) // COLUMNS)
     figure = figures.new_figure(2.9 * rows + 0.3)
     outer = figure.add_gridspec(rows, COLUMNS)
-    for number, (region, test) in enumerate(zip(shown, tests, strict=True)):
+    for number, (region, test) in enumerate(zip(shown, found, strict=True)):
         inner = outer[number // COLUMNS, number % COLUMNS].subgridspec(
             2, 1, height_ratios=(3, 1.2), hspace=0.02
         )
         above = figure.add_subplot(inner[0])
         below = figure.add_subplot(inner[1], sharex=above)
-        _points(above, region, test.merge(_ld_of(linked, region), on=VARIANT[1:], how="left"))
+        _points(above, region, test.merge(linked_with(linked, region), on=VARIANT[1:], how="left"))
         above.axhline(thresholds[region.lead["method"]], color=figures.MUTED, lw=0.7, ls="--")
-        _genes(below, region, genes)
+        _genes(below, region, known)
     handles = [
         figure.axes[0].scatter([], [], s=14, color=colour, label=f"r² from {low:g}")
         for low, colour in zip((0, *_LEVELS), COLOURS, strict=True)
@@ -58,27 +62,68 @@ def regional(
     return figure
 
 
-def _tests(material: Material, regions: Sequence[Region]) -> list[pd.DataFrame]:
+def tests(material: Material, regions: Sequence[Region]) -> list[pd.DataFrame]:
     """position, ref, alt and neg_log10_p of the lead's phenotype about each region's lead."""
-    found = []
+    wanted: dict[tuple[str, str], list[Region]] = defaultdict(list)
     for region in regions:
-        lead = region.lead
-        near = (
-            (pc.field("contig") == region.contig)
-            & (pc.field("position") >= int(lead["position"]) - FLANK_BP)
-            & (pc.field("position") <= int(lead["position"]) + FLANK_BP)
-        )
-        if str(lead["method"]).endswith("omnibus"):
-            table, own = "omnibus", pc.field("model") == lead["method"].removesuffix(" omnibus")
+        table = "omnibus" if _is_omnibus(region) else "associations"
+        wanted[table, region.contig].append(region)
+    found = {}
+    for (table, contig), own in wanted.items():
+        rows = _rows_about(material.table("associations", table), table, contig, own)
+        for region in own:
+            place = rows["position"] - int(region.lead["position"])
+            near = rows[place.abs().le(FLANK_BP) & (rows["test"] == _test_of(region))]
+            found[region.variant] = near.drop(columns="test").reset_index(drop=True)
+    return [found[region.variant] for region in regions]
+
+
+def _rows_about(
+    table: ds.Dataset, name: str, contig: str, regions: Sequence[Region]
+) -> pd.DataFrame:
+    """The tests about the leads of regions of one contig, read once; `test` says of what each is.
+
+    Regions that lie together are one stretch.
+    """
+    stretches: list[list[int]] = []
+    for place in sorted(int(region.lead["position"]) for region in regions):
+        if stretches and place - FLANK_BP <= stretches[-1][1]:
+            stretches[-1][1] = place + FLANK_BP
         else:
-            table, own = "associations", pc.field("phenotype") == lead["phenotype"]
-        columns = [*VARIANT[1:], "neg_log10_p"]
-        rows = material.table("associations", table).to_table(columns=columns, filter=near & own)
-        found.append(rows.to_pandas().dropna())
-    return found
+            stretches.append([place - FLANK_BP, place + FLANK_BP])
+    position = pc.field("position")
+    near = [(position >= start) & (position <= end) for start, end in stretches]
+    column = "model" if name == "omnibus" else "phenotype"
+    own = pc.field(column).isin(sorted({_test_of(region) for region in regions}))
+    rows = table.to_table(
+        columns=[*VARIANT[1:], column, "neg_log10_p"],
+        filter=(pc.field("contig") == contig) & own & reduce(operator.or_, near),
+    )
+    return rows.to_pandas().dropna().rename(columns={column: "test"})
 
 
-def _ld_of(linked: pd.DataFrame, region: Region) -> pd.DataFrame:
+def _is_omnibus(region: Region) -> bool:
+    return str(region.lead["method"]).endswith(OMNIBUS)
+
+
+def _test_of(region: Region) -> str:
+    """The phenotype of a region's lead, or the model whose latents were tested together."""
+    lead = region.lead
+    return str(lead["method"].removesuffix(OMNIBUS) if _is_omnibus(region) else lead["phenotype"])
+
+
+def linkage(material: Material) -> pd.DataFrame:
+    """The linkage of lead variants with their neighbours."""
+    return material.table("findings", "ld").to_table().to_pandas()
+
+
+def genes(material: Material) -> pd.DataFrame:
+    """The genes about the loci."""
+    return material.table("findings", "nearby_genes").to_table().to_pandas()
+
+
+def linked_with(linked: pd.DataFrame, region: Region) -> pd.DataFrame:
+    """position, ref, alt and r2 of the neighbours of a region's lead."""
     lead = region.lead
     own = (linked["contig"] == region.contig) & (linked["lead"] == lead["position"])
     own &= (linked["lead_ref"] == lead["ref"]) & (linked["lead_alt"] == lead["alt"])
@@ -88,7 +133,8 @@ def _ld_of(linked: pd.DataFrame, region: Region) -> pd.DataFrame:
 def _points(axes: Axes, region: Region, rows: pd.DataFrame) -> None:
     lead = region.lead
     phenotype = lead["phenotype"].replace("_", " ")
-    figures.styled(axes, f"{region.name} · {phenotype}", "", "−log₁₀ p")
+    title = f"{figures.shortened(region.name)} · {figures.shortened(phenotype, 18)}"
+    figures.styled(axes, title, "", "−log₁₀ p")
     rows = rows.sort_values("r2", na_position="first")
     level = np.searchsorted(_LEVELS, rows["r2"].fillna(0), "right")
     colours = np.array(COLOURS)[level]
@@ -101,8 +147,8 @@ def _points(axes: Axes, region: Region, rows: pd.DataFrame) -> None:
     axes.tick_params(labelbottom=False)
 
 
-def _genes(axes: Axes, region: Region, genes: pd.DataFrame) -> None:
-    """Genes as bars, in lanes so that none lies on another."""
+def genes_near(region: Region, genes: pd.DataFrame) -> pd.DataFrame:
+    """The genes about a region's lead, by their start: the nearest, and those with a name."""
     centre = int(region.lead["position"])
     start, end = centre - FLANK_BP, centre + FLANK_BP
     own = genes[(genes["contig"] == region.contig) & (genes["end"] >= start)]
@@ -110,9 +156,17 @@ def _genes(axes: Axes, region: Region, genes: pd.DataFrame) -> None:
     named = ~own["gene"].str.fullmatch(r"LOC\d+")
     if len(own) > CROWDED and named.any():
         own = own[named]
-    if len(own) > GENES_SHOWN:  # the nearest
+    if len(own) > GENES_SHOWN:
         away = np.maximum(np.maximum(own["start"] - centre, centre - own["end"]), 0)
         own = own.loc[away.sort_values().index[:GENES_SHOWN]].sort_values("start")
+    return own
+
+
+def _genes(axes: Axes, region: Region, genes: pd.DataFrame) -> None:
+    """Genes as bars, in lanes so that none lies on another."""
+    centre = int(region.lead["position"])
+    start, end = centre - FLANK_BP, centre + FLANK_BP
+    own = genes_near(region, genes)
     lanes: list[float] = []
     for gene in own.itertuples():
         left, right = max(gene.start, start), min(gene.end, end)

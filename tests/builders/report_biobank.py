@@ -1,5 +1,6 @@
 """A small simulated study, published as the steps would: what the report's tests read."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,22 @@ class Biobank:
     contigs: np.ndarray
     positions: np.ndarray
     planted: list[dict[str, Any]]
+
+
+def many_loci(people: int, variants: int, phenotypes: int) -> tuple[Biobank, np.ndarray]:
+    """Genotypes a megabase apart, each of which acts on one of several phenotypes, [people, k]."""
+    rng = np.random.default_rng(8)
+    dosages = rng.binomial(2, rng.uniform(0.2, 0.8, variants), (people, variants))
+    contigs = np.sort(np.arange(variants) % len(CONTIGS))
+    positions = 1_000_000 * (1 + np.arange(variants) - np.searchsorted(contigs, contigs))
+    scaled = (dosages - dosages.mean(axis=0)) / dosages.std(axis=0)
+    acts = np.arange(variants)[:, None] % phenotypes == np.arange(phenotypes)
+    values = scaled @ acts + rng.normal(0, 1, (people, phenotypes))
+    bank = Biobank(
+        [f"person-{k:06d}" for k in range(people)], np.empty(0), np.empty(0), {}, dosages,
+        np.array(CONTIGS)[contigs], positions, [],
+    )  # fmt: skip
+    return bank, values
 
 
 def make_biobank(people: int, variants: int, seed: int = 5) -> Biobank:
@@ -210,10 +227,11 @@ def publish_genetics(
     scores: dict[str, np.ndarray],
     hostile: bool = True,
     traits: tuple[str, ...] = GWAS_TRAITS,
+    names: Callable[[str, int], str] = "{}_{:02d}".format,
 ) -> None:
     """Publish genotypes and gwas: simple regressions, and loci one variant wide.
 
-    `scores`: phenotypes by the group whose name they bear.
+    `scores`: phenotypes by the group whose name they bear; their own names by number of `names`.
     """
     rng = np.random.default_rng(4)
     people, variants = bank.dosages.shape
@@ -244,7 +262,7 @@ def publish_genetics(
             }
         )
     phenotypes = {
-        f"{model}_{k:02d}": z[:, k] for model, z in scores.items() for k in range(z.shape[1])
+        names(model, k): z[:, k] for model, z in scores.items() for k in range(z.shape[1])
     }
     phenotypes |= {name: bank.traits[name] for name in traits}
     first, second, last = (list(phenotypes)[place] for place in (0, 1, -1))
@@ -268,18 +286,18 @@ def publish_genetics(
         rows = []
         for model, z in scores.items():
             chi2 = sum(
-                (tests[f"{model}_{k:02d}"]["beta"] / tests[f"{model}_{k:02d}"]["se"]) ** 2
+                (tests[names(model, k)]["beta"] / tests[names(model, k)]["se"]) ** 2
                 for k in range(z.shape[1])
             )
             log_p = stats.chi2.logsf(chi2, z.shape[1]) / -np.log(10)
             df = np.full(variants, z.shape[1], np.int32)
-            names = np.full(variants, model)
-            rows.append({**where, "model": names, "chi2": chi2, "df": df, "neg_log10_p": log_p})
+            models = np.full(variants, model)
+            rows.append({**where, "model": models, "chi2": chi2, "df": df, "neg_log10_p": log_p})
             found += loci_of(f"{model} omnibus", f"{model} omnibus", where, log_p, 7.3)
         joined = {key: np.concatenate([part[key] for part in rows]) for key in rows[0]}
         write(run, "omnibus", OMNIBUS, joined)
         for name, test in tests.items():
-            method = name[:3] if name[:3] in scores else "traits"
+            method = next((group for group in scores if name.startswith(f"{group}_")), "traits")
             found += loci_of(method, name, where, test["neg_log10_p"], 8.3, test)
         flow = flow_rows("associations", VARIANTS, variants, {}, variants)
         write_rows(flow, FLOW, run.path("flow"))

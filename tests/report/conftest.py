@@ -18,6 +18,7 @@ from tests.builders.browser import Page, opened
 from tests.builders.report_biobank import (
     Biobank,
     make_biobank,
+    many_loci,
     publish,
     publish_genetics,
     published_by,
@@ -102,6 +103,24 @@ def null(reports):
 @pytest.fixture(scope="session")
 def own(reports):
     return reports[2]
+
+
+LONG = "own_phenotype_with_a_name_that_is_as_long_as_they_come_{1:02d}"
+
+
+@pytest.fixture(scope="session")
+def large(tmp_path_factory) -> Report:
+    """The report of a study with 500 loci and 60 phenotypes of long names."""
+    folder = tmp_path_factory.mktemp("large")
+    study = study_of(
+        folder, ecg=None, model={}, truth=None, phenotypes={"path": "own.csv", "columns": ["own_*"]}
+    )
+    bank, values = many_loci(1000, 520, 60)
+    store = Store(study.output_path)
+    publish_genetics(store, bank, {"own": values}, False, (), lambda *of: LONG.format(*of))
+    path = folder / "report.html"
+    summary = write_report(study, published_by(study), path)
+    return Report(path.read_text(encoding="utf-8"), summary, bank, store, path)
 
 
 @pytest.fixture(scope="session")
