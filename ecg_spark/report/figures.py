@@ -265,7 +265,10 @@ def manhattan(
                 (~hit & odd, FAINT, 3),
                 (hit, GROUP_COLOURS[group], 9),
             ):
-                axes.scatter(x[chosen], y[chosen], s=size, color=colour, linewidths=0)
+                many = colour in (MUTED, FAINT)  # in a PDF, too, they are pixels
+                axes.scatter(
+                    x[chosen], y[chosen], s=size, color=colour, linewidths=0, rasterized=many
+                )
             axes.axhline(threshold, color=INK, lw=0.8, ls=(0, (4, 3)))
             axes.set_ylim(floor, max(threshold * 1.25, float(y.max() if len(y) else 0) * 1.08))
             axes.set_xlim(-gap, at)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from ecg_spark.report import evidence, figures, genome, loci, waveforms
 from ecg_spark.report import regional as plots
@@ -55,9 +56,7 @@ def genotypes(material: Material) -> Section:
             [row["filter"], row["samples"], row.get("variants", "–")]
             for row in [*summary["filters"], *material.summary("cohort")["people"][1:]]
         ],
-        "figures": {
-            "ancestry": scores.shape[1] > 1 and figures.embed(figures.ancestry(scores), "png")
-        },
+        "figures": {"ancestry": scores.shape[1] > 1 and figures.ancestry(scores)},
     }
 
 
@@ -125,8 +124,8 @@ def gwas(material: Material, planted: list[Planted]) -> tuple[Section, dict[str,
             for group, values in lambdas.items()
         ],
         "figures": {
-            "manhattan": figures.embed(manhattan, "png"),
-            "qq": figures.embed(qq, "png"),
+            "manhattan": manhattan,
+            "qq": qq,
         },
     }
     counts = {
@@ -183,11 +182,9 @@ def found_loci(material: Material, table: pd.DataFrame, planted: list[Planted]) 
         "the change per allele with its 95 % confidence band. As many alleles are drawn as it "
         "takes to see something.",
         "figures": {
-            "regional": regional and figures.embed(regional, "png"),
+            "regional": regional,
             "heat": len(heat) > 0
-            and figures.embed(
-                figures.heat_map(heat.to_numpy(), list(heat.index), list(heat.columns), "z", 12)
-            ),
+            and figures.heat_map(heat.to_numpy(), list(heat.index), list(heat.columns), "z", 12),
             "effects": names and _locus_effects(material, shown, effects, names, acting),
         },
     }
@@ -199,7 +196,7 @@ def _locus_effects(
     effects: dict[str, pd.DataFrame],
     names: list[str],
     acting: dict[str, str],
-) -> str | None:
+) -> Figure | None:
     """The picture of the strongest loci that a method of the VAE has found."""
     drawn = []
     for region in regions:
@@ -214,8 +211,7 @@ def _locus_effects(
             drawn.append((label, effect.more, effect.less, effect.change_uv, effect.alleles))
     if not drawn:
         return None
-    picture = waveforms.locus_effects(drawn[:EFFECTS_SHOWN], material.explainer.mean_beat)
-    return figures.embed(picture, "png")
+    return waveforms.locus_effects(drawn[:EFFECTS_SHOWN], material.explainer.mean_beat)
 
 
 def planted_against_found(
@@ -241,7 +237,7 @@ def planted_against_found(
         "false_bp": FALSE_BP,
         "planted_sentence": _sentence(comparison),
         "method_rows": rows,
-        "figures": {"shares": figures.embed(figures.found_shares(_shares(comparison)))},
+        "figures": {"shares": figures.found_shares(_shares(comparison))},
     }
     return section, comparison.summary()
 

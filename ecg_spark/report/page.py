@@ -10,7 +10,7 @@ import fsspec
 
 from ecg_spark.report import findings, flow, loci, polygenic, rare, sections
 from ecg_spark.report.comparison import read_planted
-from ecg_spark.report.figures import picture_in
+from ecg_spark.report.figures import embed, picture_in
 from ecg_spark.report.rendering import render
 from ecg_spark.report.sections import Material, Section
 from ecg_spark.results import FIGURES
@@ -18,6 +18,9 @@ from ecg_spark.store import Publication, write_whole
 from ecg_spark.study import Study
 
 SCRIPTS = ("decoder.js", "paper.js", "heart.js", "locus.js", "genome.js", "alleles.js")
+
+DENSE = {"ancestry", "effects", "manhattan", "population", "qq", "regional", "traversals"}
+"""Pictures of so many lines or points that they are smaller as pixels."""
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +48,17 @@ def write_report(
 
 def build(material: Material) -> tuple[str, dict[str, str], dict[str, Any]]:
     """The page of a study as HTML, its pictures as data URIs by name, and its counts."""
+    context, summary = told(material)
+    pictures = {
+        name: figure and embed(figure, "png" if name in DENSE else "svg")
+        for name, figure in context["figures"].items()
+    }
+    page = render("template.html", context | {"figures": pictures}, SCRIPTS)
+    return page, {name: uri for name, uri in pictures.items() if uri}, summary
+
+
+def told(material: Material) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All that the page of a study says, its figures by name under `figures`; and its counts."""
     study = material.study
     parts: list[Section] = [{"comparison": None, "gene_rows": [], "heart": None, "figures": {}}]
     if study.archives:
@@ -59,7 +73,7 @@ def build(material: Material) -> tuple[str, dict[str, str], dict[str, Any]]:
             sections.latents(material),
         ]
     if study.ecg or study.archives:
-        parts.append(sections.moved_heart(material))
+        parts += [sections.registry(material), sections.moved_heart(material)]
     summary: dict[str, Any] = {}
     if study.genotypes:
         found, summary = _genetics(material)
@@ -67,8 +81,7 @@ def build(material: Material) -> tuple[str, dict[str, str], dict[str, Any]]:
     context: dict[str, Any] = {"figures": {}}
     for part in parts:
         context |= {**part, "figures": context["figures"] | part["figures"]}
-    pictures = {name: uri for name, uri in context["figures"].items() if uri}
-    return render("template.html", context | _frame(material, context), SCRIPTS), pictures, summary
+    return context | _frame(material, context), summary
 
 
 def _genetics(material: Material) -> tuple[list[Section], dict[str, Any]]:

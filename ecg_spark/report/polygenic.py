@@ -39,7 +39,7 @@ def heritability(material: Material) -> Section:
         "ld_score_variants": material.gwas.get("ld_score_variants"),
         "figures": {
             "genetic_correlation": len(names) > 1
-            and figures.embed(figures.heat_map(square, names, names, "genetic correlation", 1.0)),
+            and figures.heat_map(square, names, names, "genetic correlation", 1.0),
         },
     }
 

@@ -4,6 +4,7 @@ import operator
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import reduce
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -51,15 +52,33 @@ def regional(
         )
         above = figure.add_subplot(inner[0])
         below = figure.add_subplot(inner[1], sharex=above)
-        _points(above, region, test.merge(linked_with(linked, region), on=VARIANT[1:], how="left"))
-        above.axhline(thresholds[region.lead["method"]], color=figures.MUTED, lw=0.7, ls="--")
-        _genes(below, region, known)
-    handles = [
-        figure.axes[0].scatter([], [], s=14, color=colour, label=f"r² from {low:g}")
+        threshold = thresholds[region.lead["method"]]
+        draw(above, below, region, test, linked, known, threshold)
+    figure.legend(handles=keys(figure.axes[0]), loc="outside upper right", ncols=5, fontsize=8)
+    return figure
+
+
+def draw(
+    above: Axes,
+    below: Axes,
+    region: Region,
+    test: pd.DataFrame,
+    linked: pd.DataFrame,
+    genes: pd.DataFrame,
+    threshold: float,
+) -> None:
+    """A region's tests into one pair of axes, of those that `tests`, `linkage` and `genes` give."""
+    _points(above, region, test.merge(linked_with(linked, region), on=VARIANT[1:], how="left"))
+    above.axhline(threshold, color=figures.MUTED, lw=0.7, ls="--")
+    _genes(below, region, genes)
+
+
+def keys(axes: Axes) -> list[Any]:
+    """What a legend of the linkage needs."""
+    return [
+        axes.scatter([], [], s=14, color=colour, label=f"r² from {low:g}")
         for low, colour in zip((0, *_LEVELS), COLOURS, strict=True)
     ]
-    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=8)
-    return figure
 
 
 def tests(material: Material, regions: Sequence[Region]) -> list[pd.DataFrame]:

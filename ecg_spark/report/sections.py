@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ecg_spark.genetics import STAGES
 from ecg_spark.ids import normal_id
-from ecg_spark.report import evidence, figures, heart, waveforms
+from ecg_spark.report import evidence, figures, heart, models, waveforms
 from ecg_spark.report.comparison import METHODS
 from ecg_spark.report.explain import STEPS, Explainer, Reconstruction, reconstruct
 from ecg_spark.store import Publication
@@ -23,10 +23,11 @@ from ecg_spark.study import Study
 from ecg_spark.tables import TRAIT_NAMES
 from models.encoding.encoder import Encoder
 from models.encoding.evaluation import TESTED, TESTED_PEER, archive_error
-from models.registry.publishing import load_encoder
+from models.registry.overview import registered
+from models.registry.publishing import REGISTERED, load_encoder
 
 Section = dict[str, Any]
-"""Values for the template; those under `figures` are data URIs."""
+"""Values for the template; those under `figures` are Matplotlib figures, or nothing."""
 
 METRICS = {"mae_uv": "mean absolute error (µV)", "pearson_r": "correlation r, mean over leads"}
 
@@ -129,10 +130,9 @@ def beats(material: Material) -> Section:
             for row in evidence.trait_summary(by_person)
         ],
         "figures": {
-            "population": percentiles is not None
-            and figures.embed(waveforms.population_beat(percentiles), "png"),
-            "by_trait": groups and figures.embed(waveforms.beats_by_trait(groups)),
-            "traits": figures.embed(figures.histograms(columns, evidence.TRAIT_TITLES)),
+            "population": percentiles is not None and waveforms.population_beat(percentiles),
+            "by_trait": groups and waveforms.beats_by_trait(groups),
+            "traits": figures.histograms(columns, evidence.TRAIT_TITLES),
         },
     }
 
@@ -159,10 +159,24 @@ def model(material: Material) -> Section:
         f"and the tallest T wave in V5, measured and rebuilt by the VAE and by PCA with as many "
         f"components. Bottom: mean absolute error at each instant.",
         "figures": {
-            "training": history and figures.embed(figures.training_curves(history)),
+            "training": history and figures.training_curves(history),
             "reconstruction": rebuilt
-            and figures.embed(waveforms.reconstruction(rebuilt.groups, rebuilt.errors_uv)),
+            and waveforms.reconstruction(rebuilt.groups, rebuilt.errors_uv),
         },
+    }
+
+
+def registry(material: Material) -> Section:
+    """The models of the registry, where there is another than the study's own."""
+    study, uri = material.study, material.summary("train")["model_uri"]
+    name = str(uri).removeprefix(REGISTERED).rpartition("/")[0]
+    versions = registered(name, study.tracking_uri, study.registry_uri)
+    told = versions if len(versions) > 1 else []
+    return {
+        "model_name": name,
+        "model_measures": list(models.MEASURES),
+        "model_rows": models.rows(told, uri),
+        "figures": {"models": models.compared(told, uri)},
     }
 
 
@@ -192,7 +206,7 @@ def factors(material: Material) -> Section:
         "latent_rows": list(zip(names, encoder.kl, strict=True)),
         "probe_rows": [],
         "figures": {
-            "traversals": figures.embed(waveforms.traversals(moved), "png"),
+            "traversals": waveforms.traversals(moved),
             "correlations": None,
         },
     }
@@ -223,9 +237,9 @@ def latents(material: Material) -> Section:
     return {
         **rows,
         "figures": {
-            "traversals": figures.embed(waveforms.traversals(moved), "png"),
-            "correlations": figures.embed(
-                figures.heat_map(table.to_numpy().T, titles, names, "Spearman correlation", 1.0)
+            "traversals": waveforms.traversals(moved),
+            "correlations": figures.heat_map(
+                table.to_numpy().T, titles, names, "Spearman correlation", 1.0
             ),
         },
     }

@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
 from ecg_spark.report import write_report
 from ecg_spark.store import Store
+from ecg_spark.study import Study
+from models.registry.tracking import tracked
 from tests.builders.browser import Page, opened
 from tests.builders.report_biobank import (
     Biobank,
@@ -36,6 +39,7 @@ class Report:
     bank: Biobank
     store: Store
     path: Path
+    study: Study
 
     @property
     def tables(self) -> list[pd.DataFrame]:
@@ -43,6 +47,15 @@ class Report:
 
     def table(self, *columns: str) -> pd.DataFrame:
         return next(t for t in self.tables if set(columns) <= set(map(str, t.columns)))
+
+
+def register_again(study: Study) -> None:
+    """A second version of the study's model, which is its first once more."""
+    name = study.mlflow.model_name
+    with tracked(study.tracking_uri):
+        client = MlflowClient()
+        first = client.get_model_version(name, "1")
+        client.create_model_version(name, first.source, first.run_id)
 
 
 @pytest.fixture(scope="session")
@@ -54,10 +67,11 @@ def reports(tmp_path_factory, mlflow_store):
     bank = make_biobank(400, 300)
     (folder / "truth.json").write_text(json.dumps({"planted": bank.planted}))
     publish(study, bank)
+    register_again(study)
     store = Store(study.output_path)
     path = folder / "report.html"
     summary = write_report(study, published_by(study), path)
-    planted = Report(path.read_text(encoding="utf-8"), summary, bank, store, path)
+    planted = Report(path.read_text(encoding="utf-8"), summary, bank, store, path, study)
 
     shuffled = np.random.default_rng(9).permutation(bank.dosages)
     null_bank = replace(bank, dosages=shuffled)
@@ -74,7 +88,7 @@ def reports(tmp_path_factory, mlflow_store):
     publish_genetics(store, null_bank, scores, hostile=False)
     path = folder / "null" / "report.html"
     summary = write_report(null, published_by(null), path)
-    null_report = Report(path.read_text(encoding="utf-8"), summary, null_bank, store, path)
+    null_report = Report(path.read_text(encoding="utf-8"), summary, null_bank, store, path, null)
 
     own = study_of(
         folder,
@@ -87,7 +101,7 @@ def reports(tmp_path_factory, mlflow_store):
     publish_genetics(store, bank, {"own": scores["vae"]}, traits=())
     path = folder / "own" / "report.html"
     summary = write_report(own, published_by(own), path)
-    return planted, null_report, Report(path.read_text("utf-8"), summary, bank, store, path)
+    return planted, null_report, Report(path.read_text("utf-8"), summary, bank, store, path, own)
 
 
 @pytest.fixture(scope="session")
@@ -120,7 +134,7 @@ def large(tmp_path_factory) -> Report:
     publish_genetics(store, bank, {"own": values}, False, (), lambda *of: LONG.format(*of))
     path = folder / "report.html"
     summary = write_report(study, published_by(study), path)
-    return Report(path.read_text(encoding="utf-8"), summary, bank, store, path)
+    return Report(path.read_text(encoding="utf-8"), summary, bank, store, path, study)
 
 
 @pytest.fixture(scope="session")
