@@ -81,6 +81,15 @@
     return `${section.id}-${number}.tsv`;
   }
 
+  /** What does not scroll is no stop of the keyboard. */
+  function scrollsByKeyboard() {
+    for (const wide of document.querySelectorAll("section .wide")) {
+      const scrolls =
+        wide.scrollWidth > wide.clientWidth + 1 || wide.scrollHeight > wide.clientHeight + 1;
+      wide.tabIndex = scrolls ? 0 : -1;
+    }
+  }
+
   for (const table of document.querySelectorAll("section .wide > table")) {
     const body = table.tBodies[0];
     if (!table.tHead || !body || body.rows.length < FEWEST_ROWS) continue;
@@ -98,4 +107,6 @@
     sortable(table, body, rows);
     table.parentElement.before(tools);
   }
+  scrollsByKeyboard();
+  addEventListener("resize", scrollsByKeyboard);
 })();

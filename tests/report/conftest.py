@@ -18,10 +18,10 @@ from ecg_spark.store import Store
 from ecg_spark.study import Study
 from models.registry.tracking import tracked
 from tests.builders.browser import Page, opened
+from tests.builders.many_loci import many_loci
 from tests.builders.report_biobank import (
     Biobank,
     make_biobank,
-    many_loci,
     publish,
     publish_genetics,
     published_by,

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from ecg_spark.report import evidence, explain, genome, heart, loci
+from ecg_spark.report.rendering import render
 from models.registry.publishing import load_encoder
 from tests.builders.encoders import untrained_encoder
 from tests.builders.report_biobank import HOSTILE, PACED
@@ -73,6 +74,22 @@ def test_a_table_is_sorted_and_filtered_by_keyboard_and_saved_exactly(page, plan
         assert float(row[header.index("−log₁₀ p")]) == region.lead["neg_log10_p"]
         beta = row[header.index("β")]
         assert (float(beta) if beta else None) == region.row()["beta"]
+
+
+def test_the_pages_of_several_cohorts_have_such_tables_too(empty_page, tmp_path):
+    row = ["rs1", "vae", "vae_00", 0.1, 0.02, 9.0, "replicated", 0.1, 0.02, 5.0, 7.0, 900, 0.3,
+           0.9, 0.8]  # fmt: skip
+    loci_rows = [[f"rs{k}", *row[1:3], k / 7, *row[4:]] for k in range(12)]
+    context = {"title": "t", "made_on": "today", "tiles": [], "method_rows": [], "left_out": 0}
+    path = tmp_path / "replication.html"
+    path.write_text(render("replication.html", context | {"loci_rows": loci_rows}), "utf-8")
+    empty_page.events.clear()
+    empty_page.open(path)
+    empty_page.run("""[...document.querySelectorAll("#loci th button")].find(
+        b => b.textContent === "β here").click()""")
+    first = empty_page.run("document.querySelector('#loci tbody td:nth-child(4)').dataset.v")
+    assert float(first) == 11 / 7
+    assert empty_page.complaints == []
 
 
 def decoded(page, decoder, sds):
