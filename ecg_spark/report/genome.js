@@ -122,7 +122,8 @@
     contigs.forEach((_, i) => {
       const end = Math.min(told.contigs[i][1], view[1] - starts[i]);
       for (let at = Math.max(0, Math.ceil((view[0] - starts[i]) / step)) * step; at < end; at += step) {
-        context.fillText(`${at / 1e6} Mb`, toX(starts[i] + at), bottom + 14);
+        const x = toX(starts[i] + at);
+        if (x < PAD.left + width() - 20) context.fillText(`${at / 1e6} Mb`, x, bottom + 14);
       }
     });
   }

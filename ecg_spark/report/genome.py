@@ -17,8 +17,8 @@ ACROSS, DOWN = 1_500, 0.12
 """Cells of the whole genome, and of -log10 p, of which one point below the threshold is kept."""
 CLOSE_UP = 400
 """How many times finer the cells are above the threshold."""
-IN_A_LOCUS = 120
-"""Cells across a locus, of which one point that is hardly linked with its lead is kept."""
+IN_A_LOCUS, LOCUS_DOWN = 90, 0.5
+"""Cells across a locus, and of -log10 p, of which one point hardly linked with its lead is kept."""
 LINKED = 0.2
 
 
@@ -135,7 +135,7 @@ def _region(region: Region, test: pd.DataFrame, linked: pd.DataFrame) -> dict[st
     cells = pd.DataFrame(
         {
             "x": rows["position"] // (2 * regional.FLANK_BP / IN_A_LOCUS),
-            "y": rows["neg_log10_p"] // 0.25,
+            "y": rows["neg_log10_p"] // LOCUS_DOWN,
             "own": np.where(r2 >= LINKED, np.arange(len(rows)), -1),
         }
     )

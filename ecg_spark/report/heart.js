@@ -160,6 +160,7 @@
     move(sds);
     showSliders();
   };
+  showSliders();
   layOut();
   new ResizeObserver(() => {
     if ((place.clientWidth < NARROW ? 3 : 4) !== pictures.columns) layOut();

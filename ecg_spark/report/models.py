@@ -10,11 +10,11 @@ from ecg_spark.report import figures
 from models.registry.overview import Registered
 
 MEASURES = {
-    "error (µV)": ("test/mae_uv", "fit: mean absolute error, µV"),
+    "error (µV)": ("test/mae_uv", "Fit\nabsolute error, µV"),
     "PCA's": ("test_pca/mae_uv", ""),
-    "mean |r|": ("test/mean_abs_r", "independence: mean |r| of two factors"),
-    "ICC": ("icc/vae_mean", "agreement of two ECGs: mean ICC"),
-    "loci": ("gwas/loci_vae", "discovery: loci of single factors"),
+    "mean |r|": ("test/mean_abs_r", "Independence\nmean |r| of two factors"),
+    "ICC": ("icc/vae_mean", "Agreement of two ECGs\nmean ICC"),
+    "loci": ("gwas/loci_vae", "Discovery\nloci of single factors"),
     "loci together": ("gwas/loci_vae_omnibus", ""),
 }
 """Columns of the table, the metric of each, and the title of its panel where it has one."""
@@ -51,7 +51,7 @@ def compared(versions: Sequence[Registered], uri: str) -> Figure | None:
     ]
     if not panels:
         return None
-    figure = figures.new_figure(0.24 * len(shown) + 0.9)
+    figure = figures.new_figure(0.24 * len(shown) + 1.1)
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     names = [f"version {one.version}" for one in shown]
     for axes, (metric, title) in zip(grid, panels, strict=True):
@@ -64,7 +64,6 @@ def compared(versions: Sequence[Registered], uri: str) -> Figure | None:
                 axes.scatter(one.metrics["test_pca/mae_uv"], place, s=26, facecolors="none",
                              edgecolors=figures.ORANGE)  # fmt: skip
         figures.styled(axes, title)
-        axes.title.set_fontsize(7.5)
         axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.grid(axis="y", color=figures.FAINT, lw=0.5)
         axes.tick_params(axis="y", length=0)

@@ -99,6 +99,7 @@
     count.setAttribute("role", "status");
     if (rows.length >= FILTERED_FROM) tools.append(filterOf(rows, count));
     const button = ecgSpark.make("button", { type: "button", textContent: "Save as TSV" });
+    button.ariaLabel = `Save as TSV. ${table.parentElement.ariaLabel}`;
     button.addEventListener("click", () => {
       const text = asTsv(table);
       ecgSpark.save(new Blob([text], { type: "text/tab-separated-values" }), nameOf(table));
