@@ -294,6 +294,7 @@
   /** Find a locus by the name of its lead variant, a gene or a phenotype; or a place. */
   function search(text) {
     const wanted = text.trim().toLowerCase();
+    ecgSpark.loci.listed([]);
     if (!wanted) return;
     const spot = /^(?:chr)?(\w+)\s*[:\s]\s*([\d.,_]+)\s*(m|mb|k|kb)?$/i.exec(wanted);
     const contig = spot && contigs.find((name) => name.toLowerCase() === spot[1]);
@@ -323,7 +324,7 @@
       ? `${found.length === 1 ? "One locus" : `${found.length} loci`} found.`
       : `No locus here has “${text.trim()}”. All variants are in the study's tables.`;
     if (found.length) ecgSpark.loci.open(found[0]);
-    if (found.length > 1) ecgSpark.loci.listed(found);
+    ecgSpark.loci.listed(found);
   }
 
   const form = document.querySelector("#genome form");

@@ -156,10 +156,6 @@
   );
   document.querySelector("#heart .sliders").append(...sliders.map(({ row }) => row));
   document.querySelector("#heart .live").hidden = false;
-  ecgSpark.heart.move = (sds) => {
-    move(sds);
-    showSliders();
-  };
   showSliders();
   layOut();
   new ResizeObserver(() => {

@@ -132,11 +132,14 @@ ecgSpark.loci = (() => {
       const row = body.insertRow();
       row.insertCell().textContent = one.phenotype;
       for (const value of [one.beta, one.se, one.beta / one.se]) {
-        row.append(make("td", { className: "n", textContent: value.toFixed(3) }));
+        const cell = row.appendChild(make("td", { className: "n", textContent: value.toFixed(3) }));
+        cell.dataset.v = value;
       }
     }
-    const wide = make("div", { className: "wide" }, table);
-    return make("details", {}, make("summary", { textContent: "as a table" }), wide);
+    const wide = make("div", { className: "wide", ariaLabel: `Effects of ${locus.name}` }, table);
+    const folded = make("details", {}, make("summary", { textContent: "as a table" }), wide);
+    ecgSpark.withTools(table);
+    return folded;
   }
 
   // A part of an opened locus: its title, and what draws it into so many pixels or gives null.
@@ -180,20 +183,22 @@ ecgSpark.loci = (() => {
       row.append(button);
     }
     const close = make("button", { type: "button", textContent: "close" });
-    close.addEventListener("click", () => { article.hidden = true; });
+    close.addEventListener("click", () => {
+      article.hidden = true;
+      document.querySelector("#genome canvas").focus();
+    });
     row.append(close);
     return row;
   }
 
-  /** Buttons for several loci that a search has found. */
+  /** Buttons for several loci that a search has found; none of one. */
   function listed(found) {
-    const row = make("div", { className: "tools" }, "found: ");
-    for (const i of found) {
+    const buttons = found.map((i) => {
       const button = make("button", { type: "button", textContent: told.loci[i].name });
       button.addEventListener("click", () => open(i));
-      row.append(button);
-    }
-    article.prepend(row);
+      return button;
+    });
+    document.querySelector("#genome .found").replaceChildren(...(buttons.length > 1 ? buttons : []));
   }
 
   for (const row of document.querySelectorAll("table.loci tr[data-locus]")) {

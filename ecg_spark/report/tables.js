@@ -90,9 +90,10 @@
     }
   }
 
-  for (const table of document.querySelectorAll("section .wide > table")) {
+  /** Give a table its tools, unless it is read at a glance. */
+  ecgSpark.withTools = (table) => {
     const body = table.tBodies[0];
-    if (!table.tHead || !body || body.rows.length < FEWEST_ROWS) continue;
+    if (!table.tHead || !body || body.rows.length < FEWEST_ROWS) return;
     const rows = [...body.rows];
     const tools = ecgSpark.make("div", { className: "tools" });
     const count = ecgSpark.make("span");
@@ -107,7 +108,9 @@
     tools.append(count, button);
     sortable(table, body, rows);
     table.parentElement.before(tools);
-  }
+  };
+
+  document.querySelectorAll("section .wide > table").forEach(ecgSpark.withTools);
   scrollsByKeyboard();
   addEventListener("resize", scrollsByKeyboard);
 })();
