@@ -4,7 +4,6 @@
 its QQ curve and lambda; single points are kept only from `FLOOR` up, for the Manhattan plots.
 """
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -15,19 +14,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import stats
 
-from ecg_spark.tables import OWN, TRAIT_NAMES, VARIANT
+from ecg_spark.tables import VARIANT
 
 FLOOR = 2.0
 """Associations below this -log10 p are counted but not drawn as points."""
 
 _BIN = 0.005
 _MEDIAN_CHI2 = float(stats.chi2.ppf(0.5, 1))
-
-
-def group_of(phenotype: str) -> str:
-    """`vae` or `pca` for a model's latents (vae_00, pca_07, …), `traits`, or `own` for all else."""
-    match = re.fullmatch(r"(vae|pca)_\d+", phenotype)
-    return match[1] if match else "traits" if phenotype in TRAIT_NAMES else OWN
 
 
 @dataclass

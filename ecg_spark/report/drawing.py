@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 from ecg_spark.errors import UsageError
 from ecg_spark.genetics import STAGES
 from ecg_spark.report import figures, loci, papers, regional
-from ecg_spark.report.associations import group_of
 from ecg_spark.report.explain import Explainer
 from ecg_spark.report.page import told
 from ecg_spark.report.sections import Material
 from ecg_spark.store import Store
 from ecg_spark.study import Study
+from ecg_spark.tables import group_of
 
 _ECG, _GENETICS = ("ingest", "average", "train", "encode"), ("genotypes", *STAGES)
 

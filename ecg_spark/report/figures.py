@@ -349,3 +349,35 @@ def found_shares(shares: Mapping[str, Mapping[str, tuple[int, int]]]) -> Figure:
             axes.tick_params(length=0)
         grid[0].invert_yaxis()
     return figure
+
+
+def effects_there(loci: pd.DataFrame) -> Figure:
+    """Effects of loci in two cohorts: columns method, beta, se, beta_there, se_there, outcome.
+
+    All are turned so that the effect here is positive.
+    """
+    with mpl.rc_context(STYLE):
+        figure = new_figure(3.4, WIDTH / 2)
+        axes = figure.subplots()
+        sign = np.sign(loci["beta"])
+        here, there = sign * loci["beta"], sign * loci["beta_there"]
+        reach = 1.1 * float((here + 1.96 * loci["se"]).max())
+        axes.plot([0, reach], [0, reach], color=FAINT, lw=1)
+        axes.axhline(0, color=INK, lw=0.8)
+        for method in dict.fromkeys(loci["method"]):
+            colour = GROUP_COLOURS[method]
+            own = (loci["method"] == method).to_numpy()
+            filled = (loci["outcome"] == "replicated").to_numpy()
+            errors = {"xerr": 1.96 * loci["se"][own], "yerr": 1.96 * loci["se_there"][own]}
+            axes.errorbar(
+                here[own], there[own], **errors, fmt="none", ecolor=colour, elinewidth=0.7,
+            )  # fmt: skip
+            for chosen, face in ((own & filled, colour), (own & ~filled, "white")):
+                axes.scatter(
+                    here[chosen], there[chosen], s=22, edgecolors=colour, facecolors=face, zorder=3,
+                    label=method if face == colour else None,
+                )  # fmt: skip
+        axes.set_xlim(0, reach)
+        styled(axes, "", "β here", "β there")
+        axes.legend(frameon=False, fontsize=8, loc="upper left")
+    return figure

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from ecg_spark.display import in_a_row
 from ecg_spark.report.associations import contig_order
 from ecg_spark.report.comparison import METHODS, OMNIBUS
 from ecg_spark.tables import OWN, VARIANT
@@ -133,11 +134,6 @@ def union(regions: Sequence[Region]) -> list[tuple[str, int]]:
     rows = sorted(found.items(), key=lambda item: (-len(item[0]), order.index(item[0][0])))
     named = [(in_a_row(names) if len(names) > 1 else f"{names[0]} alone", n) for names, n in rows]
     return [*named, ("all together", len(regions))]
-
-
-def in_a_row(parts: Sequence[str]) -> str:
-    """Words in a row, the last after `and`."""
-    return " and ".join(part for part in (", ".join(parts[:-1]), *parts[-1:]) if part)
 
 
 def effects_at(associations: ds.Dataset, regions: Sequence[Region]) -> dict[str, pd.DataFrame]:

@@ -3,9 +3,8 @@
 import numpy as np
 
 from ecg_spark.report import figures
-from ecg_spark.report.associations import group_of
 from ecg_spark.report.sections import Material, Section
-from ecg_spark.tables import OWN
+from ecg_spark.tables import OWN, group_of
 
 SHOWN = 2.0
 """A correlation is drawn where both heritabilities are this many standard errors above zero."""

@@ -3,15 +3,22 @@
 import base64
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 import jinja2
+from matplotlib.figure import Figure
 
 from ecg_spark.display import number
+from ecg_spark.report.figures import embed, picture_in
+from ecg_spark.results import FIGURES
+from ecg_spark.store import write_whole
 
 ON_EVERY_PAGE = ("common.js", "tables.js")
+
+DENSE = {"ancestry", "effects", "manhattan", "population", "qq", "regional", "traversals"}
+"""Pictures of so many lines or points that they are smaller as pixels."""
 
 
 def render(template: str, context: dict[str, Any], scripts: Sequence[str] = ()) -> str:
@@ -38,6 +45,30 @@ def _source(script: str) -> str:
     if re.search(r"</script|<!--", script, re.IGNORECASE):
         raise ValueError("a script of the report holds what would end it")
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def embedded(pictures: Mapping[str, Figure | None]) -> dict[str, str | None]:
+    """Figures by name as data URIs; None stays."""
+    return {
+        name: figure and embed(figure, "png" if name in DENSE else "svg")
+        for name, figure in pictures.items()
+    }
+
+
+def write_page(page: str, pictures: Mapping[str, str | None], out: str) -> float:
+    """Write a page to the file `out`, and its pictures beside it; how large the page is, in MB.
+
+    `pictures`: data URIs by name, as they are in the page; None where it does not have one.
+    """
+    content = page.encode()
+    folder = out.rpartition("/")[0]
+    for name, uri in pictures.items():
+        if not uri:
+            continue
+        kind, picture = picture_in(uri)
+        write_whole(f"{folder}/{FIGURES}/{name}.{kind}", picture)
+    write_whole(out, content)
+    return round(len(content) / 1e6, 2)
 
 
 def _text(name: str) -> str:

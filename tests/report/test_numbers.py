@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 from ecg_spark.report import associations, evidence, explain, loci
-from ecg_spark.report.associations import contig_order, group_of, survey
+from ecg_spark.report.associations import contig_order, survey
+from ecg_spark.tables import group_of
 
 
 def association_batches(neg_log10_p: dict[str, np.ndarray], rows: int) -> list[pa.RecordBatch]:
