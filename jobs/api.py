@@ -11,12 +11,11 @@ from pyspark.sql import SparkSession
 from ecg_spark.display import Progress
 from ecg_spark.locations import resolve
 from ecg_spark.results import Figures, Result, Results, Tables
-from ecg_spark.session import prepared, spark_session
 from ecg_spark.store import Store
 from ecg_spark.study import Study, load_study
 from jobs import meta as meta_job
 from jobs import replicate as replicate_job
-from jobs.cohort_step import CohortStep, Place, run_cohorts
+from jobs.cohort_step import CohortStep, Place, run_cohorts, session_for
 from jobs.publishing import Summary, told
 from jobs.simulate import simulate
 from jobs.step import as_known, run_steps, session_of, steps_named, steps_of
@@ -113,10 +112,7 @@ def _of_cohorts(
             )
             summary = told(step.name, skipped, published)
             progress.done(summary)
-        name = f"ecg-spark {step.name}"
-        return _result(
-            summary, published.folder, lambda: prepared(spark) if spark else spark_session(name)
-        )
+        return _result(summary, published.folder, lambda: session_for(step.name, [], spark))
     except Exception as error:
         raise as_known(error) from None
 

@@ -14,7 +14,7 @@ from ecg_spark.errors import UsageError
 from ecg_spark.genetics.cohorts.reading import Cohort, open_cohort
 from ecg_spark.locations import resolve
 from ecg_spark.reach import require_connectors, require_reachable
-from ecg_spark.session import prepared, spark_session
+from ecg_spark.session import prepared
 from ecg_spark.store import Publication, Run, Store, fingerprint
 from ecg_spark.study import Spark, Study, load_study
 from jobs.publishing import Summary, publish
@@ -88,7 +88,7 @@ def run_cohorts(
     given = [_given(place, number) for number, place in enumerate(places, 1)]
     needs = {name: _present(name, given[0]) for name in step.needs}
     step.check(given)
-    spark = _session(step.name, given, session)
+    spark = session_for(step.name, given, session)
     require_connectors(spark, [*_keyed(one.folder for one in given), ("output", out)])
     cohorts = [open_cohort(spark, one.folder, one.name) for one in given]
     made_from = {
@@ -105,19 +105,17 @@ def run_cohorts(
     return publish(store, step.published_as(step.name, given), made_from, work, force=force)
 
 
-def add_force(parser: argparse.ArgumentParser) -> None:
-    """The option that every step has."""
-    parser.add_argument(
-        "--force", action="store_true", help="run steps even if they are up to date"
-    )
-
-
-def _session(name: str, given: Sequence[Given], session: SparkSession | None) -> SparkSession:
+def session_for(name: str, given: Sequence[Given], session: SparkSession | None) -> SparkSession:
     """The session to work in: the one given, the active one, or one as the first study has it."""
     if session is not None:
         return prepared(session)
     memory = (one.study.spark.driver_memory for one in given if one.study)
     return spark_session(f"ecg-spark {name}", next(memory, Spark().driver_memory))
+
+
+def add_force(parser: argparse.ArgumentParser) -> None:
+    """The option that every step has."""
+    parser.add_argument("--force", action="store_true", help="run steps even if they are up to date")
 
 
 def _location(place: Place) -> str:
