@@ -14,7 +14,7 @@ from ecg_spark.errors import UsageError
 from ecg_spark.genetics.cohorts.reading import Cohort, open_cohort
 from ecg_spark.locations import resolve
 from ecg_spark.reach import require_connectors, require_reachable
-from ecg_spark.session import prepared
+from ecg_spark.session import prepared, spark_session
 from ecg_spark.store import Publication, Run, Store, fingerprint
 from ecg_spark.study import Spark, Study, load_study
 from jobs.publishing import Summary, publish
