@@ -161,6 +161,8 @@ def publish_study(
         "phenotypes": {"path": "phenotypes.csv", "columns": ["x"]},
         "genotypes": {"path": "g.bed"},
     }
+    for suffix in ("bed", "bim", "fam"):
+        (folder / f"g.{suffix}").touch()
     path = write_study(folder, content | changes)
     study = load_study(path)
     store = Store(study.output_path)

@@ -81,7 +81,7 @@ TRUTH = {
         {"contig": f"chr{contig}", "position": position, "parameter": name, "class": "morphology",
          "variance_explained": share}
         for contig, position, name, share in (
-            (3, 1_200_000, "a", 0.08), (3, 3_480_000, "b", 0.04), (1, 90_000_000, "c", 0.06),
+            (3, 1_200_000, "a", 0.08), (3, 3_480_000, "b", 0.04), (1, 4_000_000, "c", 0.06),
         )
     ]
 }  # fmt: skip
