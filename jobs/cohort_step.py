@@ -115,7 +115,9 @@ def session_for(name: str, given: Sequence[Given], session: SparkSession | None)
 
 def add_force(parser: argparse.ArgumentParser) -> None:
     """The option that every step has."""
-    parser.add_argument("--force", action="store_true", help="run steps even if they are up to date")
+    parser.add_argument(
+        "--force", action="store_true", help="run steps even if they are up to date"
+    )
 
 
 def _location(place: Place) -> str:
