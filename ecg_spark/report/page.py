@@ -34,7 +34,7 @@ def build(material: Material) -> tuple[str, dict[str, str], dict[str, Any]]:
     context, summary = told(material)
     pictures = embedded(context["figures"])
     page = render("template.html", context | {"figures": pictures}, SCRIPTS)
-    return page, pictures, summary
+    return page, {name: uri for name, uri in pictures.items() if uri}, summary
 
 
 def told(material: Material) -> tuple[dict[str, Any], dict[str, Any]]:

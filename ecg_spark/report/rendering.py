@@ -50,7 +50,7 @@ def _source(script: str) -> str:
 def embedded(pictures: Mapping[str, Figure | None]) -> dict[str, str | None]:
     """Figures by name as data URIs; None stays."""
     return {
-        name: figure and embed(figure, "png" if name in DENSE else "svg")
+        name: embed(figure, "png" if name in DENSE else "svg") if figure else None
         for name, figure in pictures.items()
     }
 

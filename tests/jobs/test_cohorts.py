@@ -213,7 +213,7 @@ def test_python_gives_what_the_commands_publish(spark, study, folders, tmp_path,
     assert set(whole.figures) == {"manhattan", "qq"}
     found = ecg_spark.replicate(ours, folders[1])
     assert found.tables["replication"].count() == 6
-    assert set(found.figures) == {"effects"}
+    assert set(found.figures) == {"compared"}
     assert ecg_spark.replicate(ours, Path(folders[1])).skipped
     assert main(["meta", str(study), folders[1], "--out", str(tmp_path / "meta")]) == 0
     assert lines_of(capsys)[-1]["skipped"]
