@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ecg_spark.report import findings, flow, loci, polygenic, rare, sections
+from ecg_spark.report import findings, flow, loci, manuscript, polygenic, rare, sections
 from ecg_spark.report.comparison import read_planted
 from ecg_spark.report.planted import planted_against_found
 from ecg_spark.report.rendering import embedded, render, write_page
@@ -40,7 +40,8 @@ def build(material: Material) -> tuple[str, dict[str, str], dict[str, Any]]:
 def told(material: Material) -> tuple[dict[str, Any], dict[str, Any]]:
     """All that the page of a study says, its figures by name under `figures`; and its counts."""
     study = material.study
-    parts: list[Section] = [{"comparison": None, "gene_rows": [], "heart": None, "figures": {}}]
+    nothing: Section = {"comparison": None, "gene_rows": [], "heart": None, "figures": {}}
+    parts = [nothing | {"methods_text": []}]
     if study.archives:
         parts += [sections.model(material), sections.factors(material)]
     else:
@@ -77,6 +78,7 @@ def _genetics(material: Material) -> tuple[list[Section], dict[str, Any]]:
         polygenic.heritability(material),
         found,
         rare.rare_variants(material),
+        manuscript.manuscript(material),
     ]
     summary |= {"regions": found["regions"], "regions_by": dict(found["union"][:-1])}
     summary |= {"loci": {name: int((table["method"] == name).sum()) for name in material.methods}}
@@ -145,7 +147,7 @@ def _settings(study: Study) -> list[tuple[str, str]]:
     parts = study.model_dump(
         include=shown,
         exclude={
-            "genotypes": {"path", "id_map", "exclude", "keep"},
+            "genotypes": {"path", "id_map", "exclude", "keep", "ancestry"},
             "participants": {"path"},
             "phenotypes": {"path"},
             "beats": {"quality"},

@@ -13,6 +13,20 @@ def _listed(value: Any) -> Any:
     return tuple(str(one) if isinstance(one, int) else one for one in values)
 
 
+class Ancestry(Section):
+    """People of known ancestry, from whom that of the samples is inferred."""
+
+    reference: Location = Field(
+        description="their genotypes, such as the 1000 Genomes Project's, on the same build"
+    )
+    populations: Location = Field(description="a table with sample_id and population")
+    analyse: str | None = Field(
+        None,
+        description="the population that is analysed, all other samples are left out; null: all, "
+        "whoever they are",
+    )
+
+
 class Genotypes(Section):
     """The genotype set: PLINK (.bed, .pgen), BGEN, VCF, BCF or a MatrixTable, or a glob of them."""
 
@@ -40,6 +54,7 @@ class Genotypes(Section):
     keep: Location | None = Field(
         None, description="such a list of sample ids: nobody else is used (ancestry)"
     )
+    ancestry: Ancestry | None = None
     model: Location | None = Field(
         None,
         description="another set (array calls, on the same build) that components, relatives and "
@@ -64,7 +79,9 @@ class Genotypes(Section):
     )
     min_sample_call_rate: Share = 0.95
     max_heterozygosity_sd: Annotated[float, Field(gt=0)] = Field(
-        6.0, description="standard deviations of the samples' heterozygosity about its mean"
+        6.0,
+        description="standard deviations of the samples' heterozygosity about what their principal "
+        "components predict",
     )
     min_variant_call_rate: Share = 0.95
     min_maf: Annotated[float, Field(ge=0, le=0.5)] = 0.01

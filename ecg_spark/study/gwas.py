@@ -39,9 +39,15 @@ class Gwas(Section):
         description="what computes the tests: Hail, or blocks of variants in NumPy, several times "
         "as fast; after whole-genome regression it is always the latter",
     )
+    scale: Literal["ranks", "original"] = Field(
+        "ranks",
+        description="ranks: phenotypes as normal scores of their ranks; original: traits and the "
+        "study's own phenotypes in their units, beside such a study",
+    )
     p_threshold: Annotated[float, Field(gt=0, lt=1)] = Field(
         5e-8,
-        description="genome-wide; study-wide it is divided by the effective number of latents",
+        description="of one test a variant; it is divided by as many independent tests as those of "
+        "a variant over all methods count",
     )
     clump_window_bp: Annotated[int, Field(gt=0)] = 500_000
     clump_r2: Share = 0.1

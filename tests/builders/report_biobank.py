@@ -224,6 +224,7 @@ def publish_genetics(
         write(run, "scores", SCORES, {
             "s": bank.ids, "call_rate": np.ones(people), "unrelated": np.ones(people, bool),
             "pc": list(components), "x_f": np.full(people, np.nan), "sets": [[0]] * people,
+            "heterozygosity_sd": np.zeros(people), "ancestry": [None] * people,
         })  # fmt: skip
         write_rows([
             *flow_rows("genotypes", SAMPLES, people, {}, people),
@@ -242,6 +243,8 @@ def publish_genetics(
                 "related_pairs": 0,
                 "components": 10,
                 "structure_variants": variants,
+                "ancestry": {},
+                "reference_genome": "GRCh38",
                 "notes": ["nobody was related to anybody"],
             }
         )
@@ -286,7 +289,21 @@ def publish_genetics(
         flow = flow_rows("associations", VARIANTS, variants, {}, variants)
         write_rows(flow, FLOW, run.path("flow"))
         lambdas = {name: lambda_of(test["neg_log10_p"]) for name, test in tests.items()}
-        run.publish({"lambda": lambdas, "variants": variants, "notes": []})
+        joint = {row["model"][0]: row for row in rows}
+        lambdas |= {
+            f"{model} omnibus": lambda_of(row["neg_log10_p"], row["df"][0])
+            for model, row in joint.items()
+        }
+        degrees = {f"{model} omnibus": int(row["df"][0]) for model, row in joint.items()}
+        run.publish(
+            {
+                "lambda": lambdas,
+                "degrees_of_freedom": degrees,
+                "left_out": {"people": {"a covariate is missing": 2}},
+                "variants": variants,
+                "notes": [],
+            }
+        )
     with store.run("findings", {}) as run:
         columns = [field.name for field in LOCI.schema]
         write(run, "loci", LOCI, {key: [row[key] for row in found] for key in columns})
@@ -316,7 +333,8 @@ def publish_genetics(
         })  # fmt: skip
         thresholds = dict.fromkeys(scores, 8.3) | {f"{model} omnibus": 7.3 for model in scores}
         thresholds |= {"traits": 8.0} if traits else {}
-        run.publish({"ld_score_variants": variants, "thresholds": thresholds})
+        counts = {"tests_of_a_variant": len(tests) + len(scores), "effective_tests": 12.5}
+        run.publish({"ld_score_variants": variants, "thresholds": thresholds, **counts})
     with store.run("rare", {}) as run:
         write(run, "genes", GENES, {
             "gene": ["MYH6", HOSTILE], "phenotype": [first, last],
@@ -349,14 +367,18 @@ def publish_genetics(
                 "matched": people,
                 "analysed": people - 2,
                 "covariates": ["age", "sex", "pc_1"],
+                "phenotypes": {
+                    **{model: z.shape[1] for model, z in scores.items()},
+                    "traits": len(traits),
+                },
                 "notes": ["2 of them lack a covariate"],
             }
         )
 
 
-def lambda_of(neg_log10_p: np.ndarray) -> float:
+def lambda_of(neg_log10_p: np.ndarray, df: int = 1) -> float:
     """Genomic control's lambda."""
-    return float(np.median(stats.chi2.isf(10**-neg_log10_p, 1)) / stats.chi2.ppf(0.5, 1))
+    return float(np.median(stats.chi2.isf(10**-neg_log10_p, df)) / stats.chi2.ppf(0.5, df))
 
 
 def loci_of(method, phenotype, where, neg_log10_p, threshold, test=None) -> list[dict[str, Any]]:
