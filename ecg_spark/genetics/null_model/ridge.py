@@ -4,7 +4,7 @@ Matrices of people come in parts of at most `PART` people, each part within one 
 does not grow with variants times people.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
@@ -44,8 +44,13 @@ class Parts:
 
 def parts_of(people: int, folds: int = FOLDS, size: int = PART) -> Parts:
     """Folds of people in a row, as even as can be, and each in parts of at most `size`."""
+    return parts_between(np.linspace(0, people, folds + 1).astype(int).tolist(), size)
+
+
+def parts_between(ends: Sequence[int], size: int = PART) -> Parts:
+    """Folds of people in a row, from each of `ends` up to the next, in parts of at most `size`."""
     bounds, fold = [0], []
-    for number, (start, stop) in enumerate(pairwise(np.linspace(0, people, folds + 1).astype(int))):
+    for number, (start, stop) in enumerate(pairwise(ends)):
         cuts = np.linspace(start, stop, max(1, -(-(stop - start) // size)) + 1).astype(int)[1:]
         bounds += cuts.tolist()
         fold += [number] * len(cuts)
@@ -71,11 +76,13 @@ class BlockPredictors:
     `predictors` [p, penalties, n]: of mean 0 and variance 1 among those who have the
     phenotype, 0 for the others. `shares` [p, folds, folds, penalties]: the product of the phenotype
     with the predictor within fold i, of which j is the share that stems from the phenotype in fold
-    j; none stems from fold i itself.
+    j; none stems from fold i itself. `weights` [p, folds, penalties, m]: of an allele of each
+    variant in the predictor of the people of a fold, beside what the covariates take off.
     """
 
     predictors: Floats
     shares: NDArray[np.float64]
+    weights: Floats
 
 
 def block_predictors(
@@ -128,7 +135,9 @@ def block_predictors(
         predicted = flat[fold].T @ values
         predicted -= (flat[fold].T @ whole) @ basis[own].T
         found[:, :, own] = predicted.reshape(p, len(penalties), -1)
-    return _on_one_scale(found, shares, y, known, parts)
+    spread = _on_one_scale(found, shares, y, known, parts)
+    by_phenotype = weights.transpose(2, 0, 3, 1) / spread[:, None, :, None]
+    return BlockPredictors(found, shares, by_phenotype)
 
 
 _CALLED = (BY_BYTE != MISSING).sum(axis=1).astype(np.uint8)
@@ -188,11 +197,13 @@ def _ridges(
 
 def _on_one_scale(
     found: Floats, shares: NDArray[np.float64], y: Floats, known: NDArray[np.bool_], parts: Parts
-) -> BlockPredictors:
-    """Predictors of mean 0 and variance 1 among those who have the phenotype."""
+) -> Floats:
+    """Give predictors mean 0 and variance 1 among those who have the phenotype, and their shares
+    the same scale; return the spreads [p, penalties] that they had."""
     folds = shares.shape[1]
     others = (1 - np.eye(folds)) / (folds - 1)
-    for one, share, own, is_known in zip(found, shares, y.T, known.T, strict=True):
+    spreads = np.empty(found.shape[:2], np.float32)
+    for one, share, own, is_known, told in zip(found, shares, y.T, known.T, spreads, strict=True):
         count = is_known.sum()
         one *= is_known
         mean = one.sum(axis=1, keepdims=True) / count
@@ -206,7 +217,8 @@ def _on_one_scale(
             sums[fold] += own[people].sum()
         share -= mean[:, 0] * (sums[:, None] * others)[..., None]
         share /= spread
-    return BlockPredictors(found, shares)
+        told[:] = spread
+    return spreads
 
 
 def level_one(
