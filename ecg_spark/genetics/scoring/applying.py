@@ -32,8 +32,8 @@ def apply_files(
     """Score everybody in a study's checked genotypes by files of the PGS Catalog's format.
 
     `genotypes`: the folder that `prepare_genotypes` wrote; `fitted_here`: the run of the study's
-    own published scores, whose files are told to have seen the people analysed. A score is named by
-    its file's pgs_id.
+    own published scores, if it has any, whose files are told to have seen the people analysed. A
+    score is named by its file's pgs_id.
 
     Writes the tables applied_scores and applied_files. Raises `DataError` where a file cannot be
     used: no header, another build, too few of its variants in the set, a variant twice; and where
@@ -43,7 +43,7 @@ def apply_files(
     names = [file.score for file in files]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(
-            f"Two of the files of --weights are of a score of the same name (pgs_id "
+            f"Two of the files of weights are of a score of the same name (pgs_id "
             f"{', '.join(repeated)}): rename one in its header, or give one at a time."
         )
     whole = open_set(f"{genotypes}/{VARIANTS}")

@@ -98,7 +98,7 @@ def open_scoring_file(path: str, number: int) -> ScoringFile:
 
     Raises `DataError` where it cannot be read, has no header or lacks a column.
     """
-    name = f"file {number} of --weights"
+    name = f"file {number} of the weights"
     found: dict[str, str] = {}
     columns: list[str] = []
     try:

@@ -53,7 +53,6 @@ def score_study(
     cohort_folder: str,
     settings: Genotypes,
     folder: str,
-    run: str,
     seed: int,
 ) -> dict[str, Any]:
     """Fit a polygenic score of every factor and trait, and score everybody genotyped.
@@ -64,8 +63,8 @@ def score_study(
     whose strand no other cohort could tell.
 
     Writes the tables polygenic_scores, polygenic_weights and score_accuracy, and weights/, a file
-    of the PGS Catalog's format for each phenotype, which names `run`. Raises `DataError` where no
-    variant is left or the people are too few families.
+    of the PGS Catalog's format for each phenotype, which names the last part of `folder` as its
+    run. Raises `DataError` where no variant is left or the people are too few families.
     """
     cohort = load_cohort(cohort_folder)
     names = [name for key, own in cohort.groups.items() if key != PEER for name in own]
@@ -102,7 +101,7 @@ def score_study(
     remove_folder(fitted.scratch)
     weights = spark.read.schema(WEIGHTS).parquet(place)
     build = settings.reference_genome
-    _write_weights(weights, names, build, run, folder)
+    _write_weights(weights, names, build, folder)
     log.info("scores: %d variants for %d phenotypes", len(variants), len(names))
 
     models = np.full(genotyped, FOLDS)
@@ -129,6 +128,11 @@ def score_study(
         "r2": {row["phenotype"]: round(row["r2"], 4) for row in rows},
         "notes": _notes(rows),
     }
+
+
+def run_of(folder: str) -> str:
+    """The name of the run that a folder holds."""
+    return folder.rstrip("/").rsplit("/", 1)[-1]
 
 
 def _told_apart(packed: Packed, variants: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -172,9 +176,7 @@ def _people(
     )
 
 
-def _write_weights(
-    weights: DataFrame, names: Sequence[str], build: str, run: str, folder: str
-) -> None:
+def _write_weights(weights: DataFrame, names: Sequence[str], build: str, folder: str) -> None:
     """Write the table of weights, and a file for each phenotype."""
     count = len(names)
     by_phenotype = F.explode(
@@ -200,7 +202,7 @@ def _write_weights(
     files = f"{folder}/{WEIGHTS_FOLDER}"
     make_folder(files)
     written.groupBy("phenotype").applyInPandas(
-        partial(_write_file, files, build, run), "phenotype string"
+        partial(_write_file, files, build, run_of(folder)), "phenotype string"
     ).collect()
 
 

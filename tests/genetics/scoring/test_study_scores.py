@@ -1,9 +1,5 @@
 """Polygenic scores of a study: what theory expects, who knows whom, and plink2's sums."""
 
-import gzip
-import shutil
-import subprocess
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,7 +11,7 @@ from ecg_spark.genetics.scoring.accuracy import expected_r2
 from ecg_spark.genetics.scoring.study import score_study
 from ecg_spark.study import Genotypes
 from ecg_spark.tables import write_rows
-from tests.builders.genetics_data import people, write_plink
+from tests.builders.genetics_data import people
 from tests.builders.genotype_parts import sites_of, write_set
 
 N, OUTSIDE, M, H2 = 1_000, 200, 1_200, 0.6
