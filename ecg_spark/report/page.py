@@ -5,7 +5,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ecg_spark.report import findings, flow, loci, polygenic, rare, sections
+from ecg_spark.report import (
+    findings,
+    flow,
+    loci,
+    mendelian,
+    polygenic,
+    polygenic_scores,
+    rare,
+    sections,
+)
 from ecg_spark.report.comparison import read_planted
 from ecg_spark.report.planted import planted_against_found
 from ecg_spark.report.rendering import embedded, render, write_page
@@ -40,7 +49,10 @@ def build(material: Material) -> tuple[str, dict[str, str], dict[str, Any]]:
 def told(material: Material) -> tuple[dict[str, Any], dict[str, Any]]:
     """All that the page of a study says, its figures by name under `figures`; and its counts."""
     study = material.study
-    parts: list[Section] = [{"comparison": None, "gene_rows": [], "heart": None, "figures": {}}]
+    parts: list[Section] = [
+        {"comparison": None, "gene_rows": [], "heart": None, "polygenic": None, "mr": None}
+        | {"mr_notes": [], "figures": {}}
+    ]
     if study.archives:
         parts += [sections.model(material), sections.factors(material)]
     else:
@@ -77,6 +89,8 @@ def _genetics(material: Material) -> tuple[list[Section], dict[str, Any]]:
         polygenic.heritability(material),
         found,
         rare.rare_variants(material),
+        polygenic_scores.scores(material),
+        mendelian.mendelian(material),
     ]
     summary |= {"regions": found["regions"], "regions_by": dict(found["union"][:-1])}
     summary |= {"loci": {name: int((table["method"] == name).sum()) for name in material.methods}}
@@ -149,7 +163,7 @@ def _settings(study: Study) -> list[tuple[str, str]]:
             "participants": {"path"},
             "phenotypes": {"path"},
             "beats": {"quality"},
-            "gwas": {"genes": True, "published": True, "rare": {"genes"}},
+            "gwas": {"genes": True, "published": True, "rare": {"genes"}, "mr": {"outcomes"}},
         },
     )
     rows = []

@@ -20,6 +20,7 @@ from ecg_spark.genetics.null_model.ridge import (
     Parts,
     block_predictors,
     level_one,
+    level_one_with_sums,
 )
 from ecg_spark.locations import make_folder
 
@@ -30,9 +31,9 @@ Block = tuple[str, NDArray[np.int64]]
 @dataclass(frozen=True)
 class Predictors:
     """The predictors of all blocks, a file a block: of each phenotype those of one part after the
-    other [penalties, people of the part], float32, then the shares [folds, folds, penalties],
-    float64 (see `ridge.BlockPredictors`). Beside each lies a file of the weights [p, folds,
-    penalties, variants of the block], as NumPy's .npy."""
+    other [penalties, people of the part], float32, then the shares [folds, folds, penalties] and
+    the spreads [penalties], float64 (see `ridge.BlockPredictors`). Beside each lies a file of the
+    weights [p, folds, penalties, variants of the block], as NumPy's .npy."""
 
     folder: str
     blocks: int
@@ -46,10 +47,13 @@ class Predictors:
     def write(self, block: int, found: BlockPredictors) -> None:
         """Write those of one block."""
         with fsspec.open(self._file(block), "wb") as file:
-            for values, shares in zip(found.predictors, found.shares, strict=True):
+            for values, shares, spreads in zip(
+                found.predictors, found.shares, found.spreads, strict=True
+            ):
                 for _, own in self.parts:
                     file.write(values[:, own].tobytes())
                 file.write(shares.tobytes())
+                file.write(spreads.tobytes())
         with fsspec.open(self._weights_file(block), "wb") as file:
             np.save(file, found.weights)
 
@@ -68,25 +72,31 @@ class Predictors:
 
     def shares(self, phenotype: int) -> NDArray[np.float64]:
         """The shares [folds, folds, q], block by block."""
-        values, folds = self._sizes()
-        found = np.frombuffer(self._read(phenotype, values, values + 8 * folds), np.float64)
+        values, shares, _ = self._sizes()
+        found = np.frombuffer(self._read(phenotype, values, values + shares), np.float64)
         by_block = found.reshape(self.blocks, -1, len(SHRINKAGES))
         return by_block.transpose(1, 0, 2).reshape(self.folds, self.folds, -1)
+
+    def spreads(self, phenotype: int) -> NDArray[np.float64]:
+        """The spreads [blocks, penalties] that the predictors had."""
+        values, shares, spreads = self._sizes()
+        start = values + shares
+        found = np.frombuffer(self._read(phenotype, start, start + spreads), np.float64)
+        return found.reshape(self.blocks, -1)
 
     def _read(self, phenotype: int, start: int, stop: int) -> bytes:
         """The same bytes of a phenotype in every file."""
         files, base = fsspec.core.url_to_fs(self.folder)
-        values, folds = self._sizes()
-        first = phenotype * (values + 8 * folds)
+        first = phenotype * sum(self._sizes())
         paths = [self._file(block, base) for block in range(self.blocks)]
         n = len(paths)
         found = files.cat_ranges(paths, [first + start] * n, [first + stop] * n, on_error="raise")
         return b"".join(found)
 
-    def _sizes(self) -> tuple[int, int]:
-        """How many bytes the predictors of a phenotype have, and how many shares there are."""
-        values = 4 * len(SHRINKAGES) * int(self.parts.bounds[-1])
-        return values, self.folds**2 * len(SHRINKAGES)
+    def _sizes(self) -> tuple[int, int, int]:
+        """How many bytes the predictors of a phenotype have, and their shares and spreads."""
+        k = len(SHRINKAGES)
+        return 4 * k * int(self.parts.bounds[-1]), 8 * k * self.folds**2, 8 * k
 
     def _file(self, block: int, folder: str | None = None) -> str:
         return f"{folder or self.folder}/block-{block:05d}"
@@ -132,14 +142,29 @@ def fit_predictors(made: Predictors, phenotype: int, y: Floats) -> tuple[Floats,
 
     `y` [n]: the residual phenotype, 0 where missing.
     """
+    grams, totals = _products(made, phenotype, y)
+    q = grams.shape[1]
+    penalties = np.array([q * (1 - h2) / h2 for h2 in SHRINKAGES])
+    return level_one(grams, made.shares(phenotype), totals, penalties)
+
+
+def fit_predictors_with_sums(made: Predictors, phenotype: int, y: Floats) -> tuple[Floats, float]:
+    """As `fit_predictors`, by `ridge.level_one_with_sums`."""
+    grams, totals = _products(made, phenotype, y)
+    shares, spreads = made.shares(phenotype), made.spreads(phenotype)
+    return level_one_with_sums(grams, shares, totals, spreads)
+
+
+def _products(made: Predictors, phenotype: int, y: Floats) -> tuple[Floats, NDArray[np.float64]]:
+    """The products of the predictors of a phenotype within each fold [folds, q, q], and those
+    of the phenotype with itself [folds]."""
     q, folds = made.blocks * len(SHRINKAGES), made.folds
     grams, totals = np.zeros((folds, q, q), np.float32), np.zeros(folds)
     for part, (fold, own) in enumerate(made.parts):
         x = made.of_part(phenotype, part)
         grams[fold] += x @ x.T
         totals[fold] += y[own] @ y[own]
-    penalties = np.array([q * (1 - h2) / h2 for h2 in SHRINKAGES])
-    return level_one(grams, made.shares(phenotype), totals, penalties)
+    return grams, totals
 
 
 def blocks_of(variants: NDArray[np.int64], contigs: NDArray[np.object_], size: int) -> list[Block]:

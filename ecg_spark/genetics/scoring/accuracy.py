@@ -85,14 +85,10 @@ def _correlation(yy: Reals, ss: Reals, ys: Reals) -> Reals:
 def expected_r2(h2: float, n: float, segments: float) -> float:
     """The R² that theory expects of a score that `n` people fit to a phenotype of heritability h².
 
-    R² = h² / (1 + (1 - R²) M / (N h²)): Daetwyler, Villanueva and Woolliams (2008, PLoS ONE
-    3:e3395), with the residual variance that the score leaves, as in Wray et al. (2013, Nat Rev
-    Genet 14:507). `segments`: M, of which the genome effectively consists.
+    R² = h² N h² / (N h² + M): Daetwyler, Villanueva and Woolliams (2008, PLoS ONE 3:e3395).
+    `segments`: M, of how many independent pieces the variants effectively are.
     """
-    if h2 <= 0:
-        return 0.0
-    a = segments / (n * h2)
-    return float(((1 + a) - np.sqrt((1 + a) ** 2 - 4 * a * h2)) / (2 * a))
+    return h2 * n * h2 / (n * h2 + segments) if h2 > 0 else 0.0
 
 
 def effective_segments(

@@ -1,9 +1,11 @@
 """Weights of variants for every phenotype, from whole-genome regression with families kept whole.
 
 The two-level ridge regression of `null_model.whole_genome`, with folds of whole families: a fold's
-model knows nothing of the phenotypes of its people, nor of their relatives'. A predictor of level 0
-is a sum over variants and level 1 a sum over predictors, so that each fold's model is a weight for
-each variant. Whoever is in no fold is scored by the mean of all folds' weights.
+model knows nothing of the phenotypes of its people, nor of their relatives'. At level 1 the sums of
+the predictors stand beside them (`ridge.level_one_with_sums`): without them a score of thousands of
+small effects tells a half of what it could. A predictor of level 0 is a sum over variants and level
+1 a sum over predictors, so that each fold's model is a weight for each variant. Whoever is in no
+fold is scored by the mean of all folds' weights.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +18,12 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 
 from ecg_spark.genetics.genotypes.packed import NAMES, Packed
-from ecg_spark.genetics.null_model.levels import Block, Predictors, fit_blocks, fit_predictors
+from ecg_spark.genetics.null_model.levels import (
+    Block,
+    Predictors,
+    fit_blocks,
+    fit_predictors_with_sums,
+)
 from ecg_spark.genetics.null_model.projection import basis_of
 from ecg_spark.genetics.null_model.ridge import (
     SHRINKAGES,
@@ -74,7 +81,7 @@ def fit_scores(
     told = spark.sparkContext.broadcast(y)
 
     def fit(k: int) -> tuple[Floats, float]:
-        return fit_predictors(made, k, told.value[:, k])
+        return fit_predictors_with_sums(made, k, told.value[:, k])
 
     numbers = range(y.shape[1])
     found = spark.sparkContext.parallelize(numbers, len(numbers)).map(fit).collect()
