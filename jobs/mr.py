@@ -19,7 +19,7 @@ OF_THE_LEADS = {"p_threshold", "clump_window_bp", "clump_r2"}
 
 def settings(study: Study) -> Any:
     """Whether it is wanted, and the thresholds of the loci."""
-    return [study.gwas.mr is not None, study.gwas.model_dump(include=OF_THE_LEADS)]
+    return study.gwas.mr and study.gwas.model_dump(include=OF_THE_LEADS)
 
 
 def files(study: Study) -> Any:
