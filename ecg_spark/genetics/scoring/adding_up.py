@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pyspark import RDD
+from pyspark import RDD, StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 
 from ecg_spark.genetics.genotypes.packed import MISSING
@@ -105,7 +105,7 @@ def add_up(
     by_run = (
         found.map(lambda one: (one["number"], np.frombuffer(one["sums"])))
         .reduceByKey(np.add, tasks)
-        .persist()
+        .persist(StorageLevel.MEMORY_AND_DISK)
     )
     constant = by_run.filter(lambda one: one[0] == _CONSTANT).values().collect()
     means = constant[0] if constant else np.zeros(models * scores)

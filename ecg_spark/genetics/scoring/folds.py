@@ -49,7 +49,7 @@ def family_folds(families: NDArray[np.int64], folds: int, seed: int) -> NDArray[
         raise DataError(
             f"The {len(families)} people analysed are {len(sizes)} families, the largest of "
             f"{sizes.max()} people: they cannot be parted into {folds} folds without relatives in "
-            f"two of them, and nobody can be scored by a model that saw none of theirs; lower "
-            f"genotypes.max_kinship only for close relatives, or take scores out of the study file."
+            f"two of them; raise genotypes.max_kinship, so that closer relatives alone make a "
+            f"family, or take gwas.scores out of the study file."
         )
     return np.asarray(fold[families])
