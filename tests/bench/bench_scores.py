@@ -118,16 +118,16 @@ def size(options):
 
 def main():
     parser = argparse.ArgumentParser(description="polygenic scores")
-    kinds = parser.add_subparsers(dest="kind", required=True)
-    one = kinds.add_parser("theory")
-    one.add_argument("--seeds", type=int, default=2)
-    other = kinds.add_parser("size")
-    other.add_argument("--scores", type=int, default=20)
-    for kind, people, variants in ((one, 4_000, 8_000), (other, 31_000, 20_000)):
-        kind.add_argument("--people", type=int, default=people)
-        kind.add_argument("--variants", type=int, default=variants)
+    parser.add_argument("kind", choices=("theory", "size"), nargs="?", default="theory")
+    parser.add_argument("--people", type=int)
+    parser.add_argument("--variants", type=int)
+    parser.add_argument("--scores", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=2)
     options = parser.parse_args()
-    (theory if options.kind == "theory" else size)(options)
+    small = options.kind == "theory"
+    options.people = options.people or (4_000 if small else 31_000)
+    options.variants = options.variants or (8_000 if small else 20_000)
+    (theory if small else size)(options)
 
 
 if __name__ == "__main__":

@@ -45,11 +45,13 @@ class Run:
 @dataclass(frozen=True)
 class Sums:
     """Scores of a set: of each run its number and the scores [people, scores] of its people about
-    the mean genotypes, and what these mean genotypes score [models, scores]."""
+    the mean genotypes, and what these mean genotypes score [models, scores]. `kept`: what Spark
+    keeps of them until it is told to forget it."""
 
     runs: Sequence[Run]
     centred: "RDD[tuple[int, Reals]]"
     means: Reals
+    kept: "RDD[Any]"
 
 
 def runs_of(model: NDArray[np.int64]) -> list[Run]:
@@ -83,9 +85,10 @@ def add_up(
 
     def add(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         runs, by_number = shared.value
-        table = pa.Table.from_batches(list(batches), _ARROW)
-        if not len(table):
+        own_batches = [batch for batch in batches if len(batch)]
+        if not own_batches:
             return
+        table = pa.Table.from_batches(own_batches)
         part, row = (table.column(name).to_numpy() for name in ("part", "row"))
         values = pc.list_flatten(table.column("weights")).to_numpy()
         values = values.reshape(len(part), models, scores)
@@ -112,7 +115,7 @@ def add_up(
     centred = by_run.filter(lambda one: one[0] != _CONSTANT).mapValues(
         lambda own: own.reshape(-1, scores)
     )
-    return Sums(runs, centred, means.reshape(models, scores))
+    return Sums(runs, centred, means.reshape(models, scores), by_run)
 
 
 def score_rows(
@@ -129,9 +132,6 @@ def score_rows(
                 yield (*one, dict(zip(names, own, strict=True)))
 
     return spark.createDataFrame(sums.centred.mapPartitions(rows), table.schema)
-
-
-_ARROW = pa.schema({"part": pa.int32(), "row": pa.int32(), "weights": pa.list_(pa.float64())})
 
 
 def _chosen(part: Part, row: NDArray[np.int32]) -> NDArray[np.bool_]:

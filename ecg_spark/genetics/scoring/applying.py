@@ -1,6 +1,7 @@
 """Scores by the weights of files, whoever has fitted them, of everybody in a genotype set."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 
@@ -13,7 +14,7 @@ from ecg_spark.errors import DataError
 from ecg_spark.genetics.genotypes.parts import open_set
 from ecg_spark.genetics.gwas import VARIANTS
 from ecg_spark.genetics.people.matching import owners_of
-from ecg_spark.genetics.scoring.adding_up import Sums, add_up, score_rows
+from ecg_spark.genetics.scoring.adding_up import add_up, score_rows
 from ecg_spark.genetics.scoring.catalog_file import RUN, open_scoring_file, read_weights
 from ecg_spark.genetics.scoring.matching import match_weights
 from ecg_spark.genetics.scoring.tables import APPLIED_FILES, APPLIED_SCORES
@@ -54,7 +55,7 @@ def apply_files(
     rows = _side_by_side([one.rows for one in found])
     sums = add_up(spark, whole, rows, np.zeros(len(whole.samples), np.int64), len(files))
     constants = sums.means[0] + [one.constant for one in found]
-    raw = Sums(sums.runs, sums.centred.mapValues(lambda own: own + constants), sums.means)
+    raw = replace(sums, centred=sums.centred.mapValues(lambda own: own + constants))
     known = owners_of(whole.samples, settings.id_map) if settings.pairing == "id" else {}
     people = pd.DataFrame(
         {"s": whole.samples, "participant_id": [known.get(one) for one in whole.samples]},
@@ -62,7 +63,9 @@ def apply_files(
     )
     place = f"{folder}/{APPLIED_SCORES.name}"
     write_table(score_rows(spark, raw, people, names, APPLIED_SCORES), APPLIED_SCORES, place)
-    sums.centred.unpersist()
+    sums.kept.unpersist()
+    for one in found:
+        one.kept.unpersist()
     told = [
         {"score": file.score, "file": str(number), "weight_type": file.header.get("weight_type")}
         | one.told

@@ -8,8 +8,8 @@ from scipy.sparse.csgraph import connected_components
 
 from ecg_spark.errors import DataError
 
-LARGEST_SHARE = 0.4
-"""Of the people, the most that one fold may hold: what is left fits its model."""
+LARGEST = 2.0
+"""Of an even share of the people, the most that one fold may hold: what is left fits its model."""
 
 
 def families_of(samples: pd.Index, relatives: pd.DataFrame) -> NDArray[np.int64]:
@@ -28,7 +28,7 @@ def family_folds(families: NDArray[np.int64], folds: int, seed: int) -> NDArray[
     """The fold of each person [people], chosen by chance: nobody has a relative in another one.
 
     The largest families come first, each into the fold that is the emptiest. Raises `DataError`
-    where a fold would be empty, or hold more than `LARGEST_SHARE` of the people.
+    where a fold would be empty, or hold more than `LARGEST` even shares.
     """
     sizes = np.bincount(families)
     rng = np.random.default_rng(seed)
@@ -40,12 +40,12 @@ def family_folds(families: NDArray[np.int64], folds: int, seed: int) -> NDArray[
         filled[fold[family]] += sizes[family]
     # People without relatives fill the folds up to one size, as far as that can be.
     alone = len(sizes) - whole
-    level = np.sort(np.concatenate([np.arange(filled[k], filled[k] + alone) for k in range(folds)]))
+    level = np.sort(np.add.outer(filled, np.arange(alone)).ravel())
     wanted = np.clip((level[alone - 1] if alone else 0) + 1 - filled, 0, None)
     of_alone = np.repeat(np.arange(folds), wanted)[:alone]
     fold[order[whole:]] = rng.permutation(of_alone)
     counts = np.bincount(fold[families], minlength=folds)
-    if counts.min() == 0 or counts.max() > LARGEST_SHARE * len(families):
+    if counts.min() == 0 or counts.max() > LARGEST * len(families) / folds:
         raise DataError(
             f"The {len(families)} people analysed are {len(sizes)} families, the largest of "
             f"{sizes.max()} people: they cannot be parted into {folds} folds without relatives in "

@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pyspark.sql import DataFrame, SparkSession
+from numpy.typing import NDArray
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.cohorts.alignment import AMBIGUOUS, KEY, align, keyed
 from ecg_spark.genetics.cohorts.joint import FAR_APART
-from ecg_spark.genetics.cohorts.overlap import ENOUGH, MOST_APART
+from ecg_spark.genetics.cohorts.overlap import MOST_APART
 from ecg_spark.genetics.genotypes.contigs import CHROMOSOMES, CONTIGS
 from ecg_spark.genetics.genotypes.parts import GenotypeSet
 from ecg_spark.genetics.genotypes.site_rows import site_rows
@@ -26,10 +28,16 @@ LEAST_USED = 0.75
 """The share of a file's variants that the set must have, as in the PGS Catalog's own calculator: a
 score of fewer is another score."""
 
+FEWEST_COMPARED = 20
+"""Variants whose frequencies tell whether a file is of other alleles."""
+
 _AUTOSOMES = 22
-_FOUND = (
-    "part int, row int, weight double, constant double, unclear boolean, other_allele boolean, "
-    "other_strand boolean, apart boolean, compared boolean"
+_FLAGS = (
+    "used", "not_in_set", "several_in_set", "unclear_strand", "other_allele", "other_strand",
+    "compared", "apart",
+)  # fmt: skip
+_FOUND = "part int, row int, weight double, constant double, share double, copies long, " + (
+    ", ".join(f"{name} boolean" for name in _FLAGS)
 )
 
 
@@ -37,11 +45,13 @@ _FOUND = (
 class Matched:
     """The variants of a file that are scored: `part`, `row` and `weight`, that of an allele alt of
     the set; `constant`: what is added to everybody's sum, for weights of its other allele; `told`:
-    counts for the table applied_files."""
+    counts for the table applied_files; `kept`: what Spark keeps of them until it is told to forget
+    it."""
 
     rows: DataFrame
     constant: float
     told: dict[str, Any]
+    kept: DataFrame
 
 
 def match_weights(
@@ -63,50 +73,39 @@ def match_weights(
     ).first()
     assert counted is not None
     own = keyed(weights.filter(usable & (F.col("chromosome") <= _AUTOSOMES)))
-    repeated = own.groupBy(*KEY).count().filter("count > 1").count()
-    if repeated:
-        raise DataError(
-            f"{name.capitalize()} names {repeated} variants more than once, by place and alleles: "
-            f"keep one row of each."
-        )
-    sought = int(counted["variants"] - counted["no_weight"] - counted["not_autosomal"])
-    joined = own.join(_sites(spark, genotypes), list(KEY)).persist()
-    several = joined.groupBy(*KEY).count().filter("count > 1").select(*KEY)
-    found = joined.join(several, list(KEY), "left_anti").mapInPandas(_aligned, _FOUND).persist()
+    alike = F.count(F.lit(1)).over(Window.partitionBy(*KEY))
+    found = (
+        own.withColumn("copies", alike)
+        .join(_sites(spark, genotypes).withColumn("places", alike), list(KEY), "left")
+        .mapInPandas(_aligned, _FOUND)
+        .persist(StorageLevel.MEMORY_AND_DISK)
+    )
+    # A variant of the file with several places in the set has a row for each: its share of one.
     sums = found.agg(
-        F.count(F.lit(1)).alias("found"),
-        *[
-            F.count(F.when(F.col(key), 1)).alias(key)
-            for key in ("unclear", "other_allele", "other_strand", "apart", "compared")
-        ],
-        F.coalesce(F.sum(F.abs("weight")), F.lit(0.0)).alias("weight"),
-        F.coalesce(F.sum("constant"), F.lit(0.0)).alias("constant"),
+        *[F.sum(F.when(F.col(name), F.col("share")).otherwise(0.0)).alias(name) for name in _FLAGS],
+        F.sum(F.when(F.col("copies") > 1, F.col("share") / F.col("copies"))).alias("repeated"),
+        F.sum(F.abs("weight")).alias("weight"),
+        F.sum("constant").alias("constant"),
     ).first()
     assert sums is not None
-    twice = several.count()
-    joined.unpersist()
-    used = int(sums["found"] - sums["unclear"])
-    told = {
-        "variants": int(counted["variants"]),
-        "used": used,
-        "weight_used": sums["weight"] / counted["weight"] if counted["weight"] else 0.0,
-        "other_allele": int(sums["other_allele"]),
-        "other_strand": int(sums["other_strand"]),
-        "not_in_set": sought - int(sums["found"]) - twice,
-        "unclear_strand": int(sums["unclear"]),
-        "not_autosomal": int(counted["not_autosomal"]),
-        "several_in_set": twice,
-        "no_weight": int(counted["no_weight"]),
-    }
-    _refuse_few(told, name)
-    if sums["compared"] >= ENOUGH and sums["apart"] > MOST_APART * sums["compared"]:
+    if sums["repeated"]:
         raise DataError(
-            f"{name.capitalize()} has other frequencies than the genotypes at {sums['apart']} of "
-            f"{sums['compared']} variants: its effect alleles are the other ones, or it is of "
-            f"another population; correct it."
+            f"{name.capitalize()} names {sums['repeated']:.0f} variants more than once, by place "
+            f"and alleles: keep one row of each."
         )
-    rows = found.filter("not unclear").select("part", "row", "weight")
-    return Matched(rows, float(sums["constant"]), told)
+    told = {key: counted[key] for key in ("variants", "no_weight", "not_autosomal")}
+    told |= {key: round(sums[key] or 0) for key in _FLAGS}
+    told["weight_used"] = sums["weight"] / counted["weight"] if counted["weight"] else 0.0
+    _refuse_few(told, name)
+    apart, compared = told.pop("apart"), told.pop("compared")
+    if compared >= FEWEST_COMPARED and apart > MOST_APART * compared:
+        raise DataError(
+            f"{name.capitalize()} has other frequencies than the genotypes at {apart} of "
+            f"{compared} variants: its effect alleles are the other ones, or it is of another "
+            f"population; correct it."
+        )
+    rows = found.filter("used").select("part", "row", "weight")
+    return Matched(rows, float(sums["constant"]), told, found)
 
 
 def _refuse_few(told: dict[str, Any], name: str) -> None:
@@ -138,41 +137,55 @@ def _sites(spark: SparkSession, genotypes: GenotypeSet) -> DataFrame:
 
 
 def _aligned(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-    """Rows of a file and the set by the alleles of the set."""
-    for pairs in batches:
-        n = len(pairs)
-        both = np.tile(np.arange(n), 2)
-
-        def stacked(of_set: str, of_file: str, kind: type, pairs: pd.DataFrame = pairs) -> Any:
-            return np.concatenate([pairs[one].to_numpy(kind) for one in (of_set, of_file)])
-
-        aligned = align(
-            both,
-            np.repeat([0, 1], n),
-            stacked("set_complemented", "complemented", bool),
-            stacked("set_first", "effect_first", bool),
-            stacked("set_af", "af", float),
-            np.ones(2 * n, np.int64),
-            pairs["pair"].isin(AMBIGUOUS).to_numpy(),
-            2,
-        )
-        sign = aligned.sign[:n] * aligned.sign[n:]
-        weight = pairs["weight"].to_numpy(float) * sign
-        af = np.where(sign < 0, 1 - pairs["af"].to_numpy(float), pairs["af"].to_numpy(float))
-        compared = np.isfinite(af) & (sign != 0)
-        apart = np.abs(af - pairs["set_af"].to_numpy(float)) > FAR_APART
+    """Rows of a file, with the set's where it has the variant, by the alleles of the set."""
+    for rows in batches:
+        there = rows["part"].notna().to_numpy()
+        several = there & (rows["places"] > 1).to_numpy()
+        sign = np.zeros(len(rows))
+        sign[there] = _signs(rows[there])
+        sign[several] = 0
+        used = sign != 0
+        weight = rows["weight"].to_numpy(float) * sign
+        af = rows["af"].to_numpy(float)
+        af = np.where(sign < 0, 1 - af, af)
+        compared = used & np.isfinite(af)
         yield pd.DataFrame(
             {
-                "part": pairs["part"],
-                "row": pairs["row"],
+                "part": rows["part"].fillna(-1).astype("int32"),
+                "row": rows["row"].fillna(-1).astype("int32"),
                 "weight": weight,
                 # Two alleles less those that are alt.
                 "constant": np.where(sign < 0, -2 * weight, 0.0),
-                "unclear": sign == 0,
+                "share": 1 / rows["places"].fillna(1).to_numpy(float),
+                "copies": rows["copies"],
+                "used": used,
+                "not_in_set": ~there,
+                "several_in_set": several,
+                "unclear_strand": there & ~several & ~used,
                 "other_allele": sign < 0,
-                "other_strand": (sign != 0)
-                & (pairs["complemented"] != pairs["set_complemented"]).to_numpy(),
-                "apart": compared & apart,
+                "other_strand": used & (rows["complemented"] != rows["set_complemented"]),
                 "compared": compared,
+                "apart": compared & (np.abs(af - rows["set_af"].to_numpy(float)) > FAR_APART),
             }
         )
+
+
+def _signs(pairs: pd.DataFrame) -> NDArray[np.int64]:
+    """Of pairs of rows of a file and the set, 1 where they tell of the same allele, -1 where of the
+    other, 0 where that is not certain."""
+    n = len(pairs)
+
+    def both(of_set: str, of_file: str, kind: type) -> Any:
+        return np.concatenate([pairs[one].to_numpy(kind) for one in (of_set, of_file)])
+
+    aligned = align(
+        np.tile(np.arange(n), 2),
+        np.repeat([0, 1], n),
+        both("set_complemented", "complemented", bool),
+        both("set_first", "effect_first", bool),
+        both("set_af", "af", float),
+        np.ones(2 * n, np.int64),
+        pairs["pair"].isin(AMBIGUOUS).to_numpy(),
+        2,
+    )
+    return aligned.sign[:n] * aligned.sign[n:]

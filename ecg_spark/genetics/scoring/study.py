@@ -110,7 +110,7 @@ def score_study(
     told = _people(whole, cohort, relatives, settings, fold)
     table = f"{folder}/{POLYGENIC_SCORES.name}"
     write_table(score_rows(spark, sums, told, names, POLYGENIC_SCORES), POLYGENIC_SCORES, table)
-    sums.centred.unpersist()
+    sums.kept.unpersist()
     remove_folder(place)
     rows = _accuracy(read_table(spark, POLYGENIC_SCORES, table), cohort, names, fold, families)
     write_rows(rows, SCORE_ACCURACY, f"{folder}/{SCORE_ACCURACY.name}")

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecg_spark.errors import DataError
@@ -11,6 +11,7 @@ from ecg_spark.genetics.scoring.accuracy import accuracy
 from ecg_spark.genetics.scoring.folds import families_of, family_folds
 
 
+@settings(max_examples=25)
 @given(
     sizes=st.lists(st.integers(1, 12), min_size=40, max_size=200),
     folds=st.integers(2, 6),
