@@ -249,26 +249,11 @@ def test_a_cohort_without_ecg_files_begins_with_latents(
         {key: content[key] for key in ("name", "seed", "genotypes", "truth")},
         participants={"path": str(tmp_path / "people.csv"), "covariates": covariates},
         phenotypes={"path": str(tmp_path / "latents.parquet"), "id": "eid", "columns": ["z_*"]},
-        gwas={"engine": "blocks", "scores": True, "mr": {"outcomes": str(done.root)}},
+        gwas={"engine": "blocks"},
     )
     assert main(["run", str(study)]) == 0
     lines = {line["step"]: line for line in lines_of(capsys)}
     assert list(lines) == [step for step in STEPS if step not in STEPS[:4]]
-    scores = lines["scores"]
-    assert scores["scored"] == lines["genotypes"]["samples"]
-    assert scores["scored"] - scores["out_of_sample"] == lines["cohort"]["analysed"]
-    assert list(scores["r2"]) == list(own_phenotypes.columns)
-    outcomes = len(done.require("associations").summary["lambda"])
-    assert lines["mr"]["outcomes"] == outcomes
-    runs = Store(str(tmp_path / "out"))
-    weights = runs.require("scores").path("weights/z_00.txt.gz")
-    command = ["score", str(study), "--weights", weights, "--out", str(tmp_path / "scored")]
-    for _ in range(2):
-        assert main(command) == 0
-    first, again = lines_of(capsys)
-    assert first["scores"]["z_00"]["used"] == scores["variants"]
-    assert "take the cross-fitted table" in first["notes"][-1]
-    assert again == first | {"skipped": "already published"}
     assert "skipped" in lines["genotypes"]
     assert lines["cohort"]["phenotypes"] == {"own": own_phenotypes.shape[1]}
     store = Store(str(tmp_path / "out"))
@@ -288,8 +273,7 @@ def test_a_cohort_without_ecg_files_begins_with_latents(
     assert lines["report"]["found_large_own"] >= 0
     page = Path(tmp_path / "out" / "report.html").read_text()
     assert sections_of(page) == [
-        "recordings", "genotypes", "gwas", "heritability", "loci", "scores", "mr", "planted",
-        "provenance",
+        "recordings", "genotypes", "gwas", "heritability", "loci", "planted", "provenance",
     ]  # fmt: skip
     assert set(re.findall(r'href="#(\w+)"', page)) == set(sections_of(page))
     assert f"{own_phenotypes.shape[1]} phenotypes of the study's own" in html.unescape(page)

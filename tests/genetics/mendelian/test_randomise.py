@@ -1,21 +1,26 @@
 """Mendelian randomisation of a study's factors on diseases of other people."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.cohorts.reading import cohort_build, open_cohort
 from ecg_spark.genetics.gwas import VARIANTS
 from ecg_spark.genetics.mendelian.estimators import Effects, estimates
-from ecg_spark.genetics.mendelian.study import randomise
 from ecg_spark.genetics.null_model.cohort import Cohort, save_cohort
 from ecg_spark.genetics.outputs.tables import OMNIBUS
 from ecg_spark.genetics.testing.p_values import neg_log10_p_of_z
-from ecg_spark.study import Gwas
+from ecg_spark.report.mendelian import mendelian
+from ecg_spark.report.sections import Material
+from ecg_spark.store import Publication
+from ecg_spark.study import Study
 from ecg_spark.tables import ASSOCIATIONS, write_rows
+from jobs import mr
 from tests.builders.cohorts import on_other_strand, results, swapped, write_output, write_ssf
 from tests.builders.genotype_parts import sites_of, write_set
+from tests.builders.study_file import MINIMAL
 
 M, PEOPLE, CAUSAL = 240, 30_000, 0.4
 LEADS = np.arange(0, M, 15)
@@ -62,13 +67,22 @@ def study(spark, tmp_path_factory):
     return folder, own, disease
 
 
+def _study(folder, outcomes):
+    """A study file's content whose output is what was published."""
+    content = MINIMAL | {"output": f"{folder}/out", "gwas": {"mr": {"outcomes": str(outcomes)}}}
+    return Study.model_validate(content)
+
+
 def _run(spark, folder, outcomes, out):
-    here = open_cohort(spark, f"{folder}/out", "the study")
-    there = open_cohort(spark, str(outcomes), "gwas.mr.outcomes")
-    return randomise(
-        spark, f"{folder}/genotypes", f"{folder}/cohort", f"{folder}/tests", Gwas(), here, there,
-        str(out),
-    )  # fmt: skip
+    """What the step does with what the steps before it have published."""
+    inputs = {"genotypes": "genotypes", "cohort": "cohort", "associations": "tests"}
+    context = SimpleNamespace(
+        spark=spark,
+        study=_study(folder, outcomes),
+        inputs={step: SimpleNamespace(folder=f"{folder}/{own}") for step, own in inputs.items()},
+        run=SimpleNamespace(folder=str(out)),
+    )
+    return mr.work(context)
 
 
 def test_a_planted_effect_is_found_and_what_cannot_be_used_is_told(study, spark, tmp_path):
@@ -106,12 +120,23 @@ def test_a_planted_effect_is_found_and_what_cannot_be_used_is_told(study, spark,
         row = table[table["method"] == one.method].iloc[0]
         assert (row["estimate"], row["se"]) == pytest.approx((one.estimate, one.se))
     assert used["estimate_without"].between(0.3, 0.5).all()
+    published = Publication("mr", "out", {}, "", told, f"{tmp_path}/out")
+    section = mendelian(Material(_study(folder, folder), {"mr": published}))
+    assert [row[1] for row in section["mr_rows"]] == [
+        "inverse variance, random", "Egger", "weighted median",
+    ]  # fmt: skip
+    assert section["mr_rows"][0][0] == "vae_00 on fibrillation"
+    assert section["mr_threshold"] == pytest.approx(-np.log10(0.05))
+    assert all(uri.startswith("data:image/svg") for uri in section["figures"].values())
 
 
 def test_outcomes_on_another_build_are_refused(study, spark, tmp_path):
     folder, _, disease = study
     write_ssf(tmp_path / "diseases", disease, build="GRCh37")
-    assert cohort_build(f"{tmp_path}/diseases", "gwas.mr.outcomes") == "GRCh37"
+    with pytest.raises(DataError, match="lies on GRCh37 and the study on GRCh38: lift its files"):
+        mr.check(_study(folder, tmp_path / "diseases"))
+    with pytest.raises(DataError, match="neither the output of a study"):
+        mr.check(_study(folder, tmp_path))
     with pytest.raises(DataError, match=r"GRCh38 and gwas\.mr\.outcomes on GRCh37"):
         _run(spark, folder, tmp_path / "diseases", tmp_path / "out")
 
