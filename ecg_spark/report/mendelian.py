@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 
 from ecg_spark.genetics.mendelian.estimators import EGGER, IVW_FIXED, IVW_RANDOM, MEDIAN
 from ecg_spark.genetics.mendelian.study import USED
-from ecg_spark.report import figures
 from ecg_spark.report.figures import (
     BLUE,
     FAINT,
@@ -58,8 +57,8 @@ def mendelian(material: Material) -> Section:
         "mr_rows": [row for pair in pairs[:SHOWN] for row in _rows(by_pair[pair])],
         "mr_left_out": max(0, len(pairs) - SHOWN),
         "figures": {
-            "mr_forest": figures.embed(forest([(*p, by_pair[p]) for p in pairs[:FORESTS]])),
-            "mr_variants": figures.embed(by_variant(drawn)),
+            "mr_forest": forest([(*p, by_pair[p]) for p in pairs[:FORESTS]]),
+            "mr_variants": by_variant(drawn),
         },
     }
 

@@ -9,10 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ecg_spark.genetics.scoring.accuracy import expected_r2
-from ecg_spark.report import figures
-from ecg_spark.report.associations import group_of
 from ecg_spark.report.figures import GROUP_COLOURS, INK, MUTED, STYLE, new_figure, styled
 from ecg_spark.report.sections import Material, Section
+from ecg_spark.tables import group_of
 
 DRAWN = 60
 """Phenotypes in the figure, those whose scores tell the most; all are in the table."""
@@ -39,7 +38,7 @@ def scores(material: Material) -> Section:
     return {
         "polygenic": told,
         "score_rows": rows,
-        "figures": {"scores": figures.embed(explained(table.head(DRAWN)))},
+        "figures": {"scores": explained(table.head(DRAWN))},
     }
 
 

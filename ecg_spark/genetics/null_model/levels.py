@@ -23,6 +23,7 @@ from ecg_spark.genetics.null_model.ridge import (
     level_one_with_sums,
 )
 from ecg_spark.locations import make_folder
+from ecg_spark.session import broadcast
 
 Block = tuple[str, NDArray[np.int64]]
 """A contig, and the places in the packed set of some neighbouring variants on it."""
@@ -122,7 +123,7 @@ def fit_blocks(
     penalties = np.array([variants * (1 - h2) / h2 for h2 in SHRINKAGES])
     made = Predictors(folder, len(blocks), parts)
     make_folder(folder)
-    shared = spark.sparkContext.broadcast((calls, samples, basis, y, known, blocks))
+    shared = broadcast(spark, (calls, samples, basis, y, known, blocks))
 
     def fit(number: int) -> None:
         calls, samples, basis, y, known, blocks = shared.value

@@ -10,6 +10,7 @@ from pyspark.sql import SparkSession
 from ecg_spark.genetics.genotypes.packed import Packed, centred
 from ecg_spark.genetics.null_model.levels import Block
 from ecg_spark.genetics.null_model.projection import basis_of
+from ecg_spark.session import broadcast
 
 Reals = NDArray[np.float64]
 
@@ -110,7 +111,7 @@ def effective_segments(
     chosen = np.random.default_rng(seed).permutation(len(samples))[: 2 * half]
     people = packed.places([samples[k] for k in chosen])
     basis = basis_of(covariates[chosen]).astype(np.float32)
-    shared = spark.sparkContext.broadcast((packed.calls, people, basis, [own for _, own in blocks]))
+    shared = broadcast(spark, (packed.calls, people, basis, [own for _, own in blocks]))
 
     def likeness(number: int) -> NDArray[np.float64]:
         calls, people, basis, places = shared.value

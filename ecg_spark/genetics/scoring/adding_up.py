@@ -21,6 +21,7 @@ from pyspark.sql import DataFrame, SparkSession
 from ecg_spark.genetics.genotypes.packed import MISSING
 from ecg_spark.genetics.genotypes.parts import Batch, GenotypeSet, Part, read_part
 from ecg_spark.genetics.genotypes.rows import NO_DOSAGE, SCALE, Rows, as_calls
+from ecg_spark.session import broadcast
 from ecg_spark.tables import Table
 
 Reals = NDArray[np.float64]
@@ -81,7 +82,7 @@ def add_up(
     tasks = max(1, min(len(genotypes.parts), 2 * spark.sparkContext.defaultParallelism))
     by_number = {part.number: part for part in genotypes.parts}
     folder, samples = genotypes.folder, len(genotypes.samples)
-    shared = spark.sparkContext.broadcast((runs, by_number))
+    shared = broadcast(spark, (runs, by_number))
 
     def add(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         runs, by_number = shared.value
@@ -122,7 +123,7 @@ def score_rows(
     spark: SparkSession, sums: Sums, people: pd.DataFrame, names: Sequence[str], table: Table
 ) -> DataFrame:
     """The rows of a table of scores: `people` [samples], what is told of each, and the scores."""
-    shared = spark.sparkContext.broadcast((sums.runs, people, list(names)))
+    shared = broadcast(spark, (sums.runs, people, list(names)))
 
     def rows(runs: Iterable[tuple[int, NDArray[np.float64]]]) -> Iterator[tuple[Any, ...]]:
         of_number, people, names = shared.value

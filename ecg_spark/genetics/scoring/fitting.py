@@ -31,6 +31,7 @@ from ecg_spark.genetics.null_model.ridge import (
     parts_between,
     residual_phenotypes,
 )
+from ecg_spark.session import broadcast
 
 WEIGHTS = (
     "contig string, position int, ref string, alt string, rsid string, af double, part int, "
@@ -78,7 +79,7 @@ def fit_scores(
     samples = packed.places(list(phenotypes.index))
     scratch = f"{folder}/.level-0"
     made = fit_blocks(spark, packed.calls, blocks, samples, basis, y, known, parts, scratch)
-    told = spark.sparkContext.broadcast(y)
+    told = broadcast(spark, y)
 
     def fit(k: int) -> tuple[Floats, float]:
         return fit_predictors_with_sums(made, k, told.value[:, k])
@@ -107,7 +108,7 @@ def _variant_weights(
     af = packed.sites["af"].to_numpy(float)
     unnamed = replace(packed, samples=packed.samples[:0], sites=packed.sites[:0])
     sent = (unnamed, [(places, af[places]) for _, places in blocks], level_1)
-    shared = spark.sparkContext.broadcast(sent)
+    shared = broadcast(spark, sent)
 
     def combine(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         packed, blocks, level_1 = shared.value
