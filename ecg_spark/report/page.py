@@ -5,7 +5,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ecg_spark.report import findings, flow, loci, manuscript, polygenic, rare, sections
+from ecg_spark.report import (
+    findings,
+    flow,
+    loci,
+    manuscript,
+    mendelian,
+    polygenic,
+    polygenic_scores,
+    rare,
+    sections,
+)
 from ecg_spark.report.comparison import read_planted
 from ecg_spark.report.planted import planted_against_found
 from ecg_spark.report.rendering import embedded, render, write_page
@@ -40,8 +50,10 @@ def build(material: Material) -> tuple[str, dict[str, str], dict[str, Any]]:
 def told(material: Material) -> tuple[dict[str, Any], dict[str, Any]]:
     """All that the page of a study says, its figures by name under `figures`; and its counts."""
     study = material.study
-    nothing: Section = {"comparison": None, "gene_rows": [], "heart": None, "figures": {}}
-    parts = [nothing | {"methods_text": []}]
+    parts: list[Section] = [
+        {"comparison": None, "gene_rows": [], "heart": None, "polygenic": None, "mr": None}
+        | {"mr_notes": [], "methods_text": [], "figures": {}}
+    ]
     if study.archives:
         parts += [sections.model(material), sections.factors(material)]
     else:
@@ -79,6 +91,8 @@ def _genetics(material: Material) -> tuple[list[Section], dict[str, Any]]:
         found,
         rare.rare_variants(material),
         manuscript.manuscript(material),
+        polygenic_scores.scores(material),
+        mendelian.mendelian(material),
     ]
     summary |= {"regions": found["regions"], "regions_by": dict(found["union"][:-1])}
     summary |= {"loci": {name: int((table["method"] == name).sum()) for name in material.methods}}
@@ -151,7 +165,7 @@ def _settings(study: Study) -> list[tuple[str, str]]:
             "participants": {"path"},
             "phenotypes": {"path"},
             "beats": {"quality"},
-            "gwas": {"genes": True, "published": True, "rare": {"genes"}},
+            "gwas": {"genes": True, "published": True, "rare": {"genes"}, "mr": {"outcomes"}},
         },
     )
     rows = []

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ecg_spark.study.beats import Beats
     from ecg_spark.study.ecg import Ecg, Manifest
     from ecg_spark.study.genotypes import Genotypes
-    from ecg_spark.study.gwas import Gwas, Rare
+    from ecg_spark.study.gwas import Gwas, Mr, Rare
     from ecg_spark.study.loading import load_study, study_template
     from ecg_spark.study.model import Model
     from ecg_spark.study.participants import Participants
@@ -34,6 +34,7 @@ __all__ = [
     "Gwas",
     "Manifest",
     "Model",
+    "Mr",
     "Participants",
     "Phenotypes",
     "Rare",
@@ -54,6 +55,7 @@ _HOMES = {
     "Gwas": "gwas",
     "Manifest": "ecg",
     "Model": "model",
+    "Mr": "gwas",
     "Participants": "participants",
     "Phenotypes": "phenotypes",
     "Rare": "gwas",

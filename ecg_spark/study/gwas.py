@@ -20,6 +20,15 @@ class Rare(Section):
     max_maf: Annotated[float, Field(gt=0, le=0.5)] = 0.01
 
 
+class Mr(Section):
+    """Mendelian randomisation of the study's factors and traits on diseases."""
+
+    outcomes: Location = Field(
+        description="a folder of GWAS-SSF files of other people, <disease>.tsv.gz with its "
+        "-meta.yaml beside it, or another study's output"
+    )
+
+
 class Gwas(Section):
     """The association study: its null model and its thresholds."""
 
@@ -56,6 +65,12 @@ class Gwas(Section):
         None, description="a table of published loci, such as the GWAS Catalog's"
     )
     rare: Rare | None = None
+    scores: bool = Field(
+        False,
+        description="polygenic scores of every factor and trait for everybody genotyped: a second "
+        "whole-genome regression, with families kept whole",
+    )
+    mr: Mr | None = None
 
     @property
     def engine_used(self) -> str:

@@ -344,6 +344,9 @@ def publish_genetics(
             "skat_neg_log10_p": [5.25, 0.5],
         })  # fmt: skip
         run.publish({"genes": 2, "notes": []})
+    for step, counts in (("scores", {"scored": 0}), ("mr", {"pairs": 0})):
+        with store.run(step, {}) as run:
+            run.publish(counts | {"notes": []})
     with store.run("null_model", {}) as run:
         run.publish({"null_model": "none", "predicted_by_genome": {}, "notes": []})
     with store.run("cohort", {}) as run:

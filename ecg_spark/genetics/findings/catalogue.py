@@ -85,9 +85,9 @@ def write_loci(
     pass a threshold than `MOST_HITS`.
     """
     thresholds = tests.thresholds
-    hits = {method: _hits(tests, method, least) for method, least in thresholds.items()}
+    hits = {method: hits_of(tests, method, least) for method, least in thresholds.items()}
     people = packed.places(list(cohort.terms.index))
-    correlations = _correlations(packed, significant_variants(list(hits.values())), people)
+    correlations = correlations_of(packed, significant_variants(list(hits.values())), people)
     genes, published = annotation.genes, annotation.published
     window = settings.clump_window_bp
     loci, signals, counts = [], [], {}
@@ -154,7 +154,7 @@ def _nearest(packed: Packed, contig: str, start: int, end: int, position: int) -
     return np.sort(places[np.argsort(far, kind="stable")[:MAX_NEIGHBOURS]])
 
 
-def _hits(tests: Tests, method: str, threshold: float) -> pd.DataFrame:
+def hits_of(tests: Tests, method: str, threshold: float) -> pd.DataFrame:
     """The tests of a method that pass its threshold.
 
     Raises `DataError` where they are more than `MOST_HITS`, which the driver would have to hold.
@@ -179,7 +179,7 @@ def _hits(tests: Tests, method: str, threshold: float) -> pd.DataFrame:
     return hits
 
 
-def _correlations(
+def correlations_of(
     packed: Packed, variants: pd.DataFrame, people: NDArray[np.int64]
 ) -> Correlations:
     """The correlations among significant variants, whose genotypes are read when they are asked
