@@ -14,6 +14,7 @@ from jobs.encode import STEP as ENCODE
 from jobs.genotypes import STEP as GENOTYPES
 from jobs.gwas import STEPS as GWAS
 from jobs.ingest import STEP as INGEST
+from jobs.phewas import STEP as PHEWAS
 from jobs.step import Context, Step, Summary, main
 from jobs.train import STEP as TRAIN
 
@@ -43,7 +44,7 @@ def check(study: Study) -> None:
 
 STEP = Step(
     "report",
-    (INGEST, AVERAGE, TRAIN, ENCODE, GENOTYPES, *GWAS),
+    (INGEST, AVERAGE, TRAIN, ENCODE, GENOTYPES, *GWAS, PHEWAS),
     settings,
     work,
     files,
