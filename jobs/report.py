@@ -15,6 +15,7 @@ from jobs.genotypes import STEP as GENOTYPES
 from jobs.gwas import STEPS as GWAS
 from jobs.ingest import STEP as INGEST
 from jobs.mr import STEP as MR
+from jobs.phewas import STEP as PHEWAS
 from jobs.scores import STEP as SCORES
 from jobs.step import Context, Step, Summary, main
 from jobs.train import STEP as TRAIN
@@ -45,7 +46,7 @@ def check(study: Study) -> None:
 
 STEP = Step(
     "report",
-    (INGEST, AVERAGE, TRAIN, ENCODE, GENOTYPES, *GWAS, SCORES, MR),
+    (INGEST, AVERAGE, TRAIN, ENCODE, GENOTYPES, *GWAS, SCORES, MR, PHEWAS),
     settings,
     work,
     files,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_spark.report import (
+    diseases,
     findings,
     flow,
     loci,
@@ -52,7 +53,7 @@ def told(material: Material) -> tuple[dict[str, Any], dict[str, Any]]:
     study = material.study
     parts: list[Section] = [
         {"comparison": None, "gene_rows": [], "heart": None, "polygenic": None, "mr": None}
-        | {"mr_notes": [], "methods_text": [], "figures": {}}
+        | {"mr_notes": [], "methods_text": [], "phewas": None, "figures": {}}
     ]
     if study.archives:
         parts += [sections.model(material), sections.factors(material)]
@@ -71,6 +72,10 @@ def told(material: Material) -> tuple[dict[str, Any], dict[str, Any]]:
     if study.genotypes:
         found, summary = _genetics(material)
         parts += found
+    if study.phewas:
+        of_diseases, counts = diseases.section(material)
+        parts.append(of_diseases)
+        summary |= counts
     context: dict[str, Any] = {"figures": {}}
     for part in parts:
         context |= {**part, "figures": context["figures"] | part["figures"]}
@@ -158,12 +163,14 @@ def _settings(study: Study) -> list[tuple[str, str]]:
     shown |= {"beats", "model"} if study.ecg or study.archives else set()
     shown |= {"gwas", "genotypes", "participants"} if study.genotypes else set()
     shown |= {"phenotypes"} if study.phenotypes else set()
+    shown |= {"phewas", "participants"} if study.phewas else set()
     parts = study.model_dump(
         include=shown,
         exclude={
             "genotypes": {"path", "id_map", "exclude", "keep", "ancestry"},
             "participants": {"path"},
             "phenotypes": {"path"},
+            "phewas": {"path", "map"},
             "beats": {"quality"},
             "gwas": {"genes": True, "published": True, "rare": {"genes"}, "mr": {"outcomes"}},
         },

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ecg_spark.study.model import Model
     from ecg_spark.study.participants import Participants
     from ecg_spark.study.phenotypes import Phenotypes
+    from ecg_spark.study.phewas import Phewas
     from ecg_spark.study.section import given
     from ecg_spark.study.services import REGISTERED, REGISTRY_ADDRESS, TRACKING_ADDRESS, Spark
     from ecg_spark.study.study import Study
@@ -37,6 +38,7 @@ __all__ = [
     "Mr",
     "Participants",
     "Phenotypes",
+    "Phewas",
     "Rare",
     "Spark",
     "Study",
@@ -58,6 +60,7 @@ _HOMES = {
     "Mr": "gwas",
     "Participants": "participants",
     "Phenotypes": "phenotypes",
+    "Phewas": "phewas",
     "Rare": "gwas",
     "Spark": "services",
     "Study": "study",

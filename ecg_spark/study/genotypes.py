@@ -1,16 +1,10 @@
 """The study file's section on the genotypes."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from ecg_spark.study.section import Location, Section, Share
-
-
-def _listed(value: Any) -> Any:
-    """A list of one where a single value stands, and numbers (a chromosome's) as text."""
-    values = value if isinstance(value, list | tuple) else [value]
-    return tuple(str(one) if isinstance(one, int) else one for one in values)
+from ecg_spark.study.section import Location, Section, Share, listed
 
 
 class Ancestry(Section):
@@ -72,7 +66,7 @@ class Genotypes(Section):
     exclude_variants: Location | None = Field(
         None, description="a list of variants that are not tested"
     )
-    regions: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+    regions: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
         (),
         description="regions, as in 6:25000000-34000000 or X, both ends included: variants "
         "elsewhere are not tested; the structure still stands on all",

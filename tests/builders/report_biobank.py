@@ -12,6 +12,11 @@ import pyarrow.parquet as pq
 from pyspark.sql.pandas.types import to_arrow_schema
 from scipy import stats
 
+from ecg_spark.diseases.diagnoses import Told
+from ecg_spark.diseases.panels import make_panel
+from ecg_spark.diseases.phecode_map import Disease, Diseases
+from ecg_spark.diseases.phewas import Settings, answer_of, published_tables
+from ecg_spark.diseases.tables import DISEASE_BEATS
 from ecg_spark.flow import PEOPLE, RECORDINGS, SAMPLES, VARIANTS, flow_rows
 from ecg_spark.genetics.outputs.tables import (
     GENES,
@@ -149,6 +154,46 @@ def regress(y: np.ndarray, dosages: np.ndarray) -> dict[str, np.ndarray]:
     return {"beta": beta, "se": se, "neg_log10_p": log_p}
 
 
+DISEASES = {"427.2": ("Atrial fibrillation", "circulatory system", "qrs_ms"),
+            "540": (HOSTILE, "digestive", None)}  # fmt: skip
+"""A disease that goes with a trait, and one, of a hostile name, that goes with nothing."""
+
+
+def publish_diseases(store: Store, bank: Biobank, scores: dict[str, np.ndarray]) -> None:
+    """Publish phewas: the diseases of `DISEASES`, tested without Spark."""
+    rng = np.random.default_rng(12)
+    groups = {model: [f"{model}_{k:02d}" for k in range(z.shape[1])] for model, z in scores.items()}
+    values = pd.DataFrame(np.column_stack(list(scores.values())), bank.ids,
+                          [name for names in groups.values() for name in names])  # fmt: skip
+    values = values.join(pd.DataFrame(bank.traits, bank.ids)[list(GWAS_TRAITS)])
+    values = (values - values.mean()) / values.std()
+    groups["traits"] = list(GWAS_TRAITS)
+    covariates = pd.DataFrame({"age": rng.normal(size=len(bank.ids))}, bank.ids)
+    panel = make_panel("ecg", values, groups, covariates, None, ["pca"])
+    known = Diseases({}, {code: Disease(code, name, category)
+                          for code, (name, category, _) in DISEASES.items()})  # fmt: skip
+    answers, beats = [], []
+    for code, (_, _, trait) in DISEASES.items():
+        danger = rng.normal(size=len(bank.ids)) + (2 * values[trait] if trait else 0)
+        ill = np.argsort(-danger)[:110]
+        frame = pd.DataFrame({"place": ill, "first": np.nan, "times": 1, "is_own": True})
+        answer = answer_of(code, frame, panel, "both", Settings(50, 1, 1))
+        answers.append(answer)
+        for side in ("cases", "controls") if trait else ():
+            signal = bank.signals[answer["compared"]["ever"][side]].reshape(-1, 7200)
+            beats.append({
+                "disease": code, "kind": "ever", "group": side, "people": len(signal),
+                "mean": signal.mean(axis=0).tolist(),
+                "se": (signal.std(axis=0) / np.sqrt(len(signal))).tolist(),
+            })  # fmt: skip
+    summary: dict[str, Any]
+    with store.run("phewas", {}) as run:
+        tables, summary = published_tables({"ecg": panel}, known, answers, Told({}, ["a note"]))
+        for table, rows in (*tables, (DISEASE_BEATS, beats)):
+            write_rows(rows, table, run.path(table.name))
+        run.publish(summary)
+
+
 def publish(study: Study, bank: Biobank) -> None:
     """Publish what the steps would have published about a biobank, with one hostile rsid."""
     store = Store(study.output_path)
@@ -190,6 +235,8 @@ def publish(study: Study, bank: Biobank) -> None:
             }
         )
     publish_genetics(store, bank, scores)
+    if study.phewas:
+        publish_diseases(store, bank, scores)
 
 
 def published_by(study: Study) -> dict[str, Publication]:
@@ -344,7 +391,8 @@ def publish_genetics(
             "skat_neg_log10_p": [5.25, 0.5],
         })  # fmt: skip
         run.publish({"genes": 2, "notes": []})
-    for step, counts in (("scores", {"scored": 0}), ("mr", {"pairs": 0})):
+    told = {"scores": {"scored": 0}, "mr": {"pairs": 0}, "phewas": {"diseases": 0, "tests": 0}}
+    for step, counts in told.items():
         with store.run(step, {}) as run:
             run.publish(counts | {"notes": []})
     with store.run("null_model", {}) as run:

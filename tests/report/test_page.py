@@ -254,3 +254,23 @@ def test_report_names_a_step_that_is_not_published(tmp_path):
     with pytest.raises(UsageError, match="Nothing is published for the step 'ingest'"):
         run_step(REPORT, study)
     assert not Path(study.output_path, "report.html").exists()
+
+
+def test_diseases_are_shown_with_what_goes_with_them_and_what_was_planted(planted, null):
+    text, summary = planted.text, planted.summary
+    assert 'id="diseases"' in text
+    assert 'id="diseases"' not in null.text
+    found = planted.table("predictor", "ratio (95 %)", "q")
+    assert set(found["disease"]) == {"Atrial fibrillation (427.2)"}
+    qrs = found[found["predictor"] == "QRS"].iloc[0]
+    ratio, low, high = map(float, re.findall(r"[\d.]+", qrs["ratio (95 %)"]))
+    assert 1 < low < ratio < high
+    compared = planted.table("caused by", "parameters of the heart").set_index("caused by")
+    assert "QRS" in compared.loc["heart", "found by"]
+    assert compared.loc["neither", "found by"] == "–"
+    assert summary["found_heart"] == summary["planted_heart"] == 1
+    assert summary["false_heart"] == 0
+    assert planted.table("model", "AUC or C", "gain")["cases"].eq(110).all()
+    drawn = {"phewas", "disease_heat", "forest", "prediction", "calibration", "disease_beats"}
+    assert drawn <= set(Figures(str(planted.path.parent)))
+    assert not drawn & set(Figures(str(null.path.parent)))
