@@ -17,7 +17,7 @@ SITE = 12
 NAME = 300
 """What Python holds of the names of a person in two tables."""
 
-TEST_ON_DISK = 200
+TEST_ON_DISK = 240
 """A test of a variant and phenotype: in Parquet by variant and by phenotype, and as text in
 GWAS-SSF's and in REGENIE's columns, compressed."""
 

@@ -124,8 +124,8 @@ def test_null_variants_are_chi_squared_where_latents_correlate_otherwise_in_each
 
 def test_variants_of_few_rarer_alleles_or_unknown_frequency_are_not_tested():
     beta, se = np.ones((3, 2, 2)), np.ones((3, 2, 2))
-    joined = joined_of(beta, se, n=50.0)
-    joined.af[0] = 0.1  # 20 of 200 alleles
+    joined = joined_of(beta, se, n=100.0)
+    joined.af[0] = 0.1  # 40 of 400 alleles
     joined.af[1, 0, 0] = np.nan
     found = joint_test(joined, se, Together((0, 1), np.array([np.eye(2)] * 2)))
     assert np.isfinite(found.chi2).tolist() == [False, False, True]
