@@ -1,7 +1,8 @@
 """Spark's daemon of Python workers, which spares each worker its imports and each task 0.2 s.
 
 A worker is a fork of the daemon: what that has imported, every worker of the executor begins with,
-in memory that they share.
+in memory that they share. After each task a worker collects garbage among all that it holds: what
+it began with is left out of that, or it would take longer than many a task.
 
 Before each task a worker clears the caches of the import path. Up to Python 3.11 that reads the
 directories of all archives on the path again: thousands of names in pyspark.zip and Spark's jar
@@ -11,10 +12,11 @@ the Python of every executor must find it.
 """
 
 import contextlib
+import gc
 import os
 import sys
 import zipimport
-from importlib import import_module
+from importlib import import_module, invalidate_caches
 from typing import Any
 
 from pyspark.daemon import manager
@@ -39,16 +41,18 @@ def read_if_changed(importer: Any) -> None:
         _stamps[own] = stamp
 
 
-def import_usual() -> None:
+def prepare() -> None:
     """Import what most tasks need; what cannot be imported, the tasks that need it will tell."""
     # The port on which Spark reaches the daemon is read from its standard output.
     with contextlib.redirect_stdout(sys.stderr):
         for name in USUAL:
             with contextlib.suppress(Exception):
                 import_module(name)
+    invalidate_caches()  # what the archives hold now, no worker need read again
+    gc.freeze()
 
 
 if __name__ == "__main__":
-    import_usual()
     zipimport.zipimporter.invalidate_caches = read_if_changed  # type: ignore[method-assign, assignment]
+    prepare()
     manager()
