@@ -1,8 +1,8 @@
 """Spark's daemon of Python workers, which spares each worker its imports and each task 0.2 s.
 
-A worker is a fork of the daemon: what that has imported, every worker of the executor begins with,
-in memory that they share. After each task a worker collects garbage among all that it holds: what
-it began with is left out of that, or it would take longer than many a task.
+A worker is a fork of the daemon: what the daemon has imported, every worker of the executor starts
+with, in memory that they share. After each task a worker collects garbage among all that it holds.
+What it started with is left out of that, or collecting would take longer than many a task.
 
 Before each task a worker clears the caches of the import path. Up to Python 3.11 that reads the
 directories of all archives on the path again: thousands of names in pyspark.zip and Spark's jar
