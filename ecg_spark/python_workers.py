@@ -1,4 +1,8 @@
-"""Spark's daemon of Python workers, without the 0.2 s per task of reading archives again.
+"""Spark's daemon of Python workers, which spares each worker its imports and each task 0.2 s.
+
+A worker is a fork of the daemon: what the daemon has imported, every worker of the executor starts
+with, in memory that they share. After each task a worker collects garbage among all that it holds.
+What it started with is left out of that, or collecting would take longer than many a task.
 
 Before each task a worker clears the caches of the import path. Up to Python 3.11 that reads the
 directories of all archives on the path again: thousands of names in pyspark.zip and Spark's jar
@@ -7,11 +11,18 @@ has changed. Spark runs this module instead of its own daemon by `spark.python.d
 the Python of every executor must find it.
 """
 
+import contextlib
+import gc
 import os
+import sys
 import zipimport
+from importlib import import_module, invalidate_caches
 from typing import Any
 
 from pyspark.daemon import manager
+
+USUAL = ("numpy", "pandas", "pyarrow.parquet", "scipy.signal", "scipy.stats", "pydantic", "h5py")
+"""Packages that most tasks import: a second of work. PyTorch is left to those that encode."""
 
 _read_again = zipimport.zipimporter.invalidate_caches
 _stamps: dict[tuple[str, str], tuple[int, int]] = {}
@@ -30,6 +41,18 @@ def read_if_changed(importer: Any) -> None:
         _stamps[own] = stamp
 
 
+def prepare() -> None:
+    """Import what most tasks need; what cannot be imported, the tasks that need it will tell."""
+    # The port on which Spark reaches the daemon is read from its standard output.
+    with contextlib.redirect_stdout(sys.stderr):
+        for name in USUAL:
+            with contextlib.suppress(Exception):
+                import_module(name)
+    invalidate_caches()  # what the archives hold now, no worker need read again
+    gc.freeze()
+
+
 if __name__ == "__main__":
     zipimport.zipimporter.invalidate_caches = read_if_changed  # type: ignore[method-assign, assignment]
+    prepare()
     manager()

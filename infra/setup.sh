@@ -89,6 +89,9 @@ fi
 
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check --no-input "$@"; }
 
+# To compile every module of an environment that tests use once takes longer than they do.
+[[ $1 == main ]] && compile=--compile || compile=--no-compile
+
 began=$SECONDS
 if [[ $place == "$was_place" ]]; then
     say "updating $venv to $lock"
@@ -103,12 +106,12 @@ else
     if [[ $1 != gwas-ssf && $build == cpu && $(uname -s) == Linux ]]; then
         torch=$(sed -n 's/^torch==//p' "$lock")
         # --retries and --timeout: a firewall that drops packets must not hold the set-up up.
-        step "PyTorch $torch, CPU build" pip install --no-deps --retries 1 --timeout 15 \
+        step "PyTorch $torch, CPU build" pip install "$compile" --no-deps --retries 1 --timeout 15 \
             --extra-index-url https://download.pytorch.org/whl/cpu "torch==$torch+cpu" ||
             say "  the CPU build cannot be reached, so the standard one is used (larger, works as well)"
     fi
 fi
-step "$(grep -c '==' "$lock") packages of $lock" pip install -r "$lock" || die_with_log
+step "$(grep -c '==' "$lock") packages of $lock" pip install "$compile" -r "$lock" || die_with_log
 if [[ $1 == main ]]; then
     step "ecg-spark itself" pip install --no-deps --no-build-isolation -e . || die_with_log
 fi

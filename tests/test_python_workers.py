@@ -1,8 +1,16 @@
-"""What Spark's Python workers know of archives on their path."""
+"""What Spark's Python workers begin with, and what they know of archives on their path."""
 
 import os
+import socket
+import struct
+import subprocess
+import sys
 import zipfile
 import zipimport
+from pathlib import Path
+
+import psutil
+import pytest
 
 from ecg_spark.python_workers import read_if_changed
 
@@ -42,3 +50,25 @@ def test_a_task_imports_from_an_archive_that_came_after_its_worker_began(spark, 
     for number, name in enumerate(("of_one_archive", "of_another")):
         context.addPyFile(archive(tmp_path / f"{name}.zip", {name: number}))
         assert value_of(name) == [number] * 4
+
+
+@pytest.mark.programs
+def test_a_worker_begins_with_what_most_tasks_import(tmp_path):
+    """Also where one of the packages says something, which Spark would take for the port, and
+    cannot be imported."""
+    (tmp_path / "h5py.py").write_text("print('of this version')\nraise RuntimeError\n")
+    with subprocess.Popen(
+        [sys.executable, "-m", "ecg_spark.python_workers"],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[1]}"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as daemon:
+        (port,) = struct.unpack("!i", daemon.stdout.read(4))
+        socket.create_connection(("127.0.0.1", port), 10).close()
+        loaded = {place.path for place in psutil.Process(daemon.pid).memory_maps()}
+        daemon.stdin.close()
+        daemon.wait(30)
+        assert b"of this version" in daemon.stderr.read()
+    assert any("/scipy/signal/" in path for path in loaded)
+    assert not any("/torch/" in path for path in loaded)

@@ -36,6 +36,7 @@ from ecg_spark.tables import (
     QUARANTINE,
     TRAIT_NAMES,
     TRAITS,
+    read_table,
     write_rows,
     write_table,
 )
@@ -97,7 +98,7 @@ def average(
         _averager(settings or Beats(), key or secrets.token_bytes(32)), _AVERAGED
     )
     averaged.write.option("parquet.block.size", ROW_GROUP_BYTES).parquet(staged)
-    averaged = spark.read.parquet(staged)
+    averaged = spark.read.schema(_AVERAGED).parquet(staged)
     good = averaged.where(F.col("reason").isNull())
     # Shuffled, so that neighbours in a row group are strangers: whole row groups are read at a time
     # in training. By hash, because a global `sort` would read every beat once more.
@@ -112,20 +113,19 @@ def average(
     )
     write_table(traits, TRAITS, target("traits"))
     n_quarantined = write_table(rejected.coalesce(1), QUARANTINE, target("quarantine"))
-    n_in = averaged.count()
+    n_in, people, with_beat = _came_in(averaged)
     check_counts("average", n_in, n_out, n_quarantined)
-    reasons = value_counts(spark.read.parquet(target("quarantine")), "reason")
+    reasons = value_counts(read_table(spark, QUARANTINE, target("quarantine")), "reason")
     if n_out == 0:
         raise DataError(
             f"None of the {n_in} recordings gave an average beat "
             f"({', '.join(f'{name} {count}' for name, count in reasons.items())}): "
             f"ecg-spark needs resting ECGs of about ten seconds."
         )
-    people, with_beat = _people(averaged)
     flow = flow_rows("average", RECORDINGS, n_in, in_words(reasons), n_out)
     flow += flow_rows("average", PEOPLE, people, {NO_BEAT: people - with_beat}, with_beat)
     write_rows(flow, FLOW, target("flow"))
-    written = spark.read.parquet(target("beats"))
+    written = read_table(spark, BEATS, target("beats"))
     flags = value_counts(written.select(F.explode("flags").alias("flag")), "flag")
     remove_folder(staged)
     return {
@@ -139,13 +139,14 @@ def average(
     }
 
 
-def _people(averaged: DataFrame) -> tuple[int, int]:
-    """How many people there are, and how many of them have a beat."""
+def _came_in(averaged: DataFrame) -> tuple[int, int, int]:
+    """How many recordings and people there are, and how many of these people have a beat."""
     has_beat = F.max(F.col("reason").isNull().cast("int")).alias("has_beat")
-    persons = averaged.groupBy("participant_id").agg(has_beat)
-    row = persons.agg(F.count("has_beat"), F.sum("has_beat")).first()
+    persons = averaged.groupBy("participant_id").agg(F.count("*").alias("recordings"), has_beat)
+    row = persons.agg(F.sum("recordings"), F.count("*"), F.sum("has_beat")).first()
     assert row is not None
-    return int(row[0]), int(row[1] or 0)
+    recordings, people, with_beat = (int(value or 0) for value in row)
+    return recordings, people, with_beat
 
 
 def _averager(

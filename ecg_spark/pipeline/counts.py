@@ -19,5 +19,5 @@ def in_words(counts: dict[str, int]) -> dict[str, int]:
 
 def value_counts(frame: DataFrame, column: str) -> dict[str, int]:
     """How often each value of a column occurs, in the order of the values."""
-    rows = frame.groupBy(column).count().orderBy(column).collect()
-    return {row[column]: row["count"] for row in rows}
+    rows = frame.groupBy(column).count().collect()
+    return {row[column]: row["count"] for row in sorted(rows, key=lambda row: row[column])}

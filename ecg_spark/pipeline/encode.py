@@ -28,7 +28,7 @@ from ecg_spark.pipeline.latent_quality import (
 )
 from ecg_spark.selection import left_out_for, used_rows, weighted_mean
 from ecg_spark.session import broadcast
-from ecg_spark.tables import FLOW, LATENTS, write_rows, write_table
+from ecg_spark.tables import FLOW, LATENTS, read_table, write_rows, write_table
 from models.encoding.encoder import Encoder
 
 BEATS_PER_BATCH = 256
@@ -94,7 +94,7 @@ def encode(
         F.sum(F.col("tried") - F.col("n_ecgs")), F.count(F.when(F.col("n_ecgs") == 0, 1))
     ).collect()[0]
     latents.unpersist()
-    written = spark.read.parquet(target("latents")).where(F.col("model") == "vae")
+    written = read_table(spark, LATENTS, target("latents")).where(F.col("model") == "vae")
     several = written.where(F.col("n_ecgs") > 1)
     participants, ecgs = written.agg(F.count("n_ecgs"), F.sum("n_ecgs")).collect()[0]
     recordings = int(ecgs or 0)

@@ -145,7 +145,7 @@ def ingest(
     n_out = check_table(spark, RECORDINGS, recordings, without=("signal", "vendor"))
     n_in = _count_sources(spark, target, found, samples)
     check_counts("ingest", n_in, n_out, n_quarantined, n_not_ecg)
-    reasons = value_counts(spark.read.parquet(target("quarantine")), "reason")
+    reasons = value_counts(read_table(spark, QUARANTINE, target("quarantine")), "reason")
     if n_out == 0:
         why = {**reasons, "not an ECG": n_not_ecg} if n_not_ecg else reasons
         listed = ", ".join(f"{name} {count}" for name, count in why.items())

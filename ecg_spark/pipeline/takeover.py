@@ -71,7 +71,8 @@ def kept_sources(spark: SparkSession, target: Callable[[str], str], has_new: boo
     """The paths of the sources whose recordings were taken over."""
     paths = read_table(spark, SOURCES, target("sources")).select("path")
     if has_new:
-        paths = paths.join(spark.read.parquet(target("_plan")).select("path"), "path", "left_anti")
+        new = spark.read.schema("path string").parquet(target("_plan"))
+        paths = paths.join(new, "path", "left_anti")
     return paths.select(F.col("path").alias("source"))
 
 
@@ -104,7 +105,9 @@ def drop_rows(spark: SparkSession, target: Callable[[str], str], kept: DataFrame
     )
     gone = index.where(is_stale).select("ecg_id", "path", "file", F.lit(None).alias("reason"))
     gone.union(copies).coalesce(1).write.parquet(dropped)
-    gone = spark.read.parquet(dropped)
+    gone = spark.read.schema("ecg_id string, path string, file string, reason string").parquet(
+        dropped
+    )
     names = [row["file"] for row in gone.select("file").distinct().collect()]
     if names:
         rows = _with_file(spark, *(f"{recordings}/{name}" for name in names))

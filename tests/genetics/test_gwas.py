@@ -329,7 +329,9 @@ def test_ids_that_match_no_sample_are_refused(spark, biobank, prepared, tmp_path
     assert os.listdir(tmp_path) == []
 
 
-def test_importing_the_steps_does_not_import_hail(other_python):
-    modules = "ecg_spark.genetics.gwas, ecg_spark.genetics.prepare"
+def test_importing_the_steps_and_what_their_tasks_need_does_not_import_hail(other_python):
+    modules = (
+        "ecg_spark.genetics.gwas, ecg_spark.genetics.prepare, ecg_spark.genetics.testing.regressed"
+    )
     code = f"import sys, {modules}; print('hail' in sys.modules)"
     assert other_python("-c", code).stdout.strip() == "False"

@@ -6,39 +6,30 @@ follows from the regression is that of all engines (see `results`).
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
-from functools import lru_cache
-from typing import Any
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import hail as hl
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 
 from ecg_spark.genetics.genotypes.matrix import as_matrix
-from ecg_spark.genetics.genotypes.parts import SITES, GenotypeSet
+from ecg_spark.genetics.genotypes.parts import GenotypeSet
 from ecg_spark.genetics.genotypes.rows import CALL_TOLERANCE
-from ecg_spark.genetics.genotypes.thresholds import Tally
 from ecg_spark.genetics.testing.blocks import require_samples
-from ecg_spark.genetics.testing.kernel import Pattern, Regression, checked
+from ecg_spark.genetics.testing.regressed import column_of, tests_told
 from ecg_spark.genetics.testing.results import (
     AS_ROWS,
     Question,
     Sink,
     question,
-    runs_of,
-    terms_on,
-    tests_of,
 )
 from ecg_spark.session import broadcast
 from ecg_spark.study import Genotypes
 
 BLOCK_SIZE = 256
-
-_TESTS = ("beta", "se", "t")
 
 
 def associate(
@@ -72,27 +63,16 @@ def associate(
         "rsid": first.rsid,
     }
     found = [first.found, *(other[first.key].found for other in others)]
-    columns = {_column(i): one for i, one in enumerate(found)}
+    columns = {column_of(i): one for i, one in enumerate(found)}
     rows = first.select(**sites, **columns).key_by().select(*sites, *columns).select_globals()
-    shared = broadcast(spark, asked)
-
-    def told(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        asked = shared.value
-        terms = lru_cache(1)(lambda contig: terms_on(asked, contig))
-        for batch in batches:
-            for contig, start, stop in runs_of(batch.column("contig")):
-                own, here = batch.slice(start, stop - start), terms(contig)
-                results = [
-                    _regression(own.column(_column(i)), each)
-                    for i, each in enumerate(here.patterns)
-                ]
-                yield tests_of(asked, here, own.select(SITES.names), results)
-
+    tell = partial(tests_told, broadcast(spark, asked), sink)
     # Through files: a task that hands Hail's rows to Python itself never ends, since Hail looks for
     # its own context in another thread than the one that read them.
     copy = hl.utils.new_temp_file("tests", "parquet")
-    rows.to_spark(flatten=False).write.parquet(copy)
-    return spark.read.parquet(copy).mapInArrow(lambda rows: sink.take(told(rows)), sink.schema)
+    frame = rows.to_spark(flatten=False)
+    frame.write.parquet(copy)
+    read = spark.read.schema(frame.schema).parquet(copy)
+    return read.mapInArrow(tell, sink.schema)
 
 
 def design_table(
@@ -164,31 +144,3 @@ def _counts(n_alt: hl.Float64Expression) -> hl.StructExpression:
             for name, code in kinds.items()
         },
     )
-
-
-def _regression(found: pa.StructArray, each: Pattern) -> Regression:
-    """What Hail found of variants, against one pattern of phenotypes."""
-
-    def numbers(name: str) -> NDArray[Any]:
-        return np.asarray(found.field(name).to_numpy(zero_copy_only=False))
-
-    counts = _tally(found, int(each.known.sum()))
-    judged = _tally(found.field("judged"), int(each.judges.sum()))
-    k = each.left.shape[1]
-    beta, se, t = (found.field(name).flatten().to_numpy().reshape(-1, k) for name in _TESTS)
-    yy = np.einsum("ij,ij->j", each.left, each.left)
-    # The residual sum of squares is se² x'x df and also y'y - beta² x'x.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        left = yy / (each.df * se**2 + beta**2)
-    return checked(beta, se, t, left, numbers("sum_x"), counts, judged)
-
-
-def _tally(found: pa.StructArray, people: int) -> Tally:
-    names = [field.name for field in fields(Tally)[1:]]
-    return Tally(
-        people, *(np.asarray(found.field(one).to_numpy(zero_copy_only=False)) for one in names)
-    )
-
-
-def _column(number: int) -> str:
-    return f"found_{number}"
