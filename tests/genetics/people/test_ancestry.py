@@ -8,7 +8,9 @@ from ecg_spark.errors import DataError
 from ecg_spark.genetics.genotypes.packed import MISSING
 from ecg_spark.genetics.genotypes.view import IS_SNP, packed_view
 from ecg_spark.genetics.people.ancestry import infer_ancestry, read_populations
-from tests.builders.genetics_data import people
+from ecg_spark.genetics.prepare import prepare_genotypes
+from ecg_spark.study import Genotypes
+from tests.builders.genetics_data import people, write_plink
 from tests.builders.genotype_parts import sites_of, write_set
 
 M, REFERENCE, OURS = 2_000, 240, 90
@@ -72,3 +74,38 @@ def test_a_reference_that_cannot_tell_is_refused(spark, sets, tmp_path):
     path.write_text("sample_id\tsuperpopulation\nA\tEUR\n")
     with pytest.raises(DataError, match="no column population"):
         read_populations(str(path))
+
+
+def test_a_study_keeps_the_population_that_it_analyses(spark, tmp_path):
+    calls, population = people(160, 1_600, seed=5, populations=2, fst=0.1)
+    ids = [f"S{i}" for i in range(160)]
+    contigs, positions = np.repeat(["1", "2"], 800), 60_000_000 + 10_000 * (np.arange(1_600) % 800)
+    paths = [
+        write_plink(tmp_path / name, calls[:, own], ids[own], contigs, positions)
+        for name, own in (("reference", slice(0, 80)), ("set", slice(80, 160)))
+    ]
+    names = NAMES[population]
+    table = pd.DataFrame({"sample_id": ids[:80], "population": names[:80]})
+    table.to_csv(tmp_path / "populations.csv", index=False)
+    ancestry = {
+        "reference": paths[0],
+        "populations": str(tmp_path / "populations.csv"),
+        "analyse": "EAS",
+    }
+    settings = Genotypes.model_validate(
+        {"path": paths[1], "reference_genome": "GRCh37", "components": 2, "ancestry": ancestry}
+    )
+    summary = prepare_genotypes(spark, settings, paths[1], str(tmp_path / "out"), 1)
+    counts = {"AFR": 40, "EAS": 40}
+    assert summary["ancestry"] == counts
+    assert summary["samples"] == counts["EAS"]
+    assert {"filter": "ancestry EAS", "samples": 40, "variants": 1_600} in summary["filters"]
+    scores = pd.read_parquet(tmp_path / "out/scores").set_index("s")
+    assert scores.index.tolist() == [one for one in ids[80:] if names[ids.index(one)] == "EAS"]
+    assert set(scores["ancestry"]) == {"EAS"}
+    assert scores["heterozygosity_sd"].abs().max() < 6
+    nobody = settings.model_copy(
+        update={"ancestry": settings.ancestry.model_copy(update={"analyse": "SAS"})}
+    )
+    with pytest.raises(DataError, match="No sample is of the population SAS"):
+        prepare_genotypes(spark, nobody, paths[1], str(tmp_path / "none"), 1)
