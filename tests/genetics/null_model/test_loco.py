@@ -7,7 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.null_model.loco import ROWS, row_of, take_loco, write_list, write_loco
+from ecg_spark.genetics.null_model.loco import (
+    ROWS,
+    Loco,
+    kept_variance,
+    row_of,
+    take_loco,
+    write_list,
+    write_loco,
+)
+from ecg_spark.genetics.null_model.projection import basis_of
+from ecg_spark.genetics.null_model.ridge import residual_phenotypes
 from ecg_spark.study import Gwas
 
 N = 7
@@ -127,3 +137,24 @@ def test_predictions_without_their_null_model_are_refused():
     with pytest.raises(ValueError, match="set null_model to whole_genome"):
         Gwas(predictions="fit_pred.list")
     assert Gwas(predictions="fit_pred.list", null_model="whole_genome").predictions
+
+
+def test_what_predictions_leave_of_a_phenotype_is_known(spark, tmp_path):
+    rng = np.random.default_rng(9)
+    ids = [f"S{i}" for i in range(80)]
+    covariates = pd.DataFrame({"age": rng.normal(size=80)}, ids)
+    phenotypes = pd.DataFrame(rng.normal(size=(80, 2)), ids, ["a", "b"])
+    phenotypes.loc[ids[:9], "b"] = np.nan
+    basis = basis_of(covariates.to_numpy())
+    left, known, scale = residual_phenotypes(phenotypes.to_numpy(), basis)
+    lines = []
+    for k, share in enumerate((0.5, 0.0)):
+        predicted = {row: np.where(known[:, k], share, 3) * left[:, k] for row in ROWS}
+        lines.append(write_loco(f"{tmp_path}/{k}.loco", ids, predicted))
+    files = tuple(f"{tmp_path}/{k}.loco" for k in (0, 1))
+    loco = Loco(
+        files, tuple(lines), np.arange(80), phenotypes.index, ("a", "b"), tuple(scale), ("1",), {}
+    )
+    assert kept_variance(spark, loco, phenotypes, covariates) == pytest.approx(
+        {"a": 0.25, "b": 1.0}, rel=1e-5
+    )
