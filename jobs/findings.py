@@ -9,7 +9,8 @@ from typing import Any
 from ecg_spark.genetics.findings.catalogue import read_annotation
 from ecg_spark.genetics.gwas import describe_findings
 from ecg_spark.store import file_stamp
-from ecg_spark.study import Gwas, Study
+from ecg_spark.study import Gwas, Study, given
+from jobs.associations import LISTS
 from jobs.associations import STEP as ASSOCIATIONS
 from jobs.cohort import STEP as COHORT
 from jobs.genotypes import STEP as GENOTYPES
@@ -45,6 +46,7 @@ def work(context: Context) -> Summary:
         inputs["cohort"].folder,
         inputs["null_model"].folder,
         inputs["associations"].folder,
+        study.absolute(given(study.genotypes), *LISTS),
         _absolute(study),
         context.run.folder,
     )

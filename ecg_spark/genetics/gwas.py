@@ -58,7 +58,7 @@ from ecg_spark.genetics.sizes import of_associations, of_findings, of_null_model
 from ecg_spark.genetics.testing import blocks
 from ecg_spark.genetics.testing.gene_table import matched_genes, read_genes
 from ecg_spark.genetics.testing.inflation import group_means, inflation
-from ecg_spark.genetics.testing.results import TESTS, Sink
+from ecg_spark.genetics.testing.results import TESTS, Sink, question
 from ecg_spark.needs import require
 from ecg_spark.session import start_hail
 from ecg_spark.study import Genotypes, Gwas
@@ -240,8 +240,7 @@ def associate_variants(
         written = associate(
             spark,
             to_test.only(of_set == number),
-            phenotypes=cohort.tested.loc[own].apply(_ranked),
-            covariates=cohort.terms.loc[own],
+            *_of_set(cohort, number),
             together=together,
             relatives=offsets.relatives,
             thresholds=genotype_settings,
@@ -353,6 +352,7 @@ def describe_findings(
     cohort_folder: str,
     null_model: str,
     tests: str,
+    genotype_settings: Genotypes,
     settings: Gwas,
     folder: str,
 ) -> dict[str, Any]:
@@ -362,14 +362,15 @@ def describe_findings(
     `settings.p_threshold` divided by the effective number of phenotypes in its group, one of the
     omnibus test `p_threshold`.
 
-    Writes the tables loci, signals, ld, nearby_genes, heritability and genetic_correlation. The
-    summary has the thresholds as -log10 p, and how many loci each method found.
+    Writes the tables loci, signals, credible_sets, ld, nearby_genes, heritability and
+    genetic_correlation. The summary has the thresholds as -log10 p, and how many loci each method
+    found.
     """
     # Tables that the study names are read, and refused, before anything is computed.
     annotation = read_annotation(settings)
     cohort = load_cohort(cohort_folder)
     offsets = _offsets(spark, genotypes, cohort, null_model, settings)
-    chosen = _candidates(genotypes)
+    chosen, _, _ = choose(spark, _candidates(genotypes), genotype_settings)
     people, phenotypes = cohort.tested.shape
     require(
         spark,
@@ -377,12 +378,21 @@ def describe_findings(
         folder,
         of_findings(people, phenotypes, chosen.variants),
     )
-    candidates = packed_view(chosen)
+    candidates = packed_view(chosen, "set")
     thresholds, effective = _thresholds(cohort, settings)
     associations = read_table(spark, ASSOCIATIONS, f"{tests}/{ASSOCIATIONS.name}")
     omnibus = read_table(spark, OMNIBUS, f"{tests}/{OMNIBUS.name}")
     published = Tests(associations, omnibus, cohort.groups, thresholds)
-    loci = write_loci(candidates, published, cohort, offsets, settings, annotation, folder)
+    together = _together(cohort)
+    questions = {
+        number: question(*_of_set(cohort, number), together, offsets.loco, offsets.relatives, None)
+        for number in range(1 + len(genotype_settings.separate))
+        if len(cohort.of_set(number))
+    }
+    loci, notes = write_loci(
+        spark, candidates, published, cohort, questions, settings, genotype_settings, annotation,
+        folder,
+    )  # fmt: skip
     log.info("findings: %d loci", sum(loci.values()))
     rows = spark.read.schema(TESTS).parquet(f"{tests}/{BY_VARIANT}").filter(has_result())
     polygenic = write_polygenic(
@@ -393,6 +403,7 @@ def describe_findings(
         "thresholds": {key: round(float(value), 4) for key, value in thresholds.items()},
         "effective_phenotypes": {key: round(value, 2) for key, value in effective.items()},
         "loci": loci,
+        "notes": notes,
         **polygenic,
     }
 
@@ -415,6 +426,12 @@ def _together(cohort: Cohort) -> dict[str, list[str]]:
         for key in TOGETHER
         if key in cohort.groups and len(by_missingness(cohort.tested[cohort.groups[key]])) == 1
     }
+
+
+def _of_set(cohort: Cohort, number: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The phenotypes, ranked anew, and the covariates of the people in a genotype set."""
+    own = cohort.of_set(number)
+    return cohort.tested.loc[own].apply(_ranked), cohort.terms.loc[own]
 
 
 def _ranked(values: pd.Series) -> pd.Series:

@@ -53,6 +53,7 @@ class Region:
             "gene": _gene(lead["nearest_gene"], lead["gene_distance_bp"]),
             "published": {True: "known", False: "novel"}.get(lead["published"], "–"),
             "signals": "–" if pd.isna(lead["n_signals"]) else int(lead["n_signals"]),
+            "set": _set(lead["set_variants"], lead["set_pip"]),
             "beta": f"{lead['beta']:+.3f}" if tested else "–",
             "se": f"{lead['se']:.3f}" if tested else "–",
             "neg_log10_p": f"{lead['neg_log10_p']:.1f}",
@@ -66,6 +67,11 @@ def _gene(name: str | None, distance_bp: float | None) -> str:
     if not name:
         return "–"
     return name if not distance_bp else f"{name} ({distance_bp / 1e3:,.0f} kb)"
+
+
+def _set(variants: float | None, pip: float | None) -> str:
+    """How many variants the strongest signal's set has, with the probability of the likeliest."""
+    return "–" if pd.isna(variants) else f"{int(variants)} ({pip:.2f})"
 
 
 def merge(loci: pd.DataFrame) -> list[Region]:

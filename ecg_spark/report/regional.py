@@ -38,6 +38,7 @@ def regional(
     tests = _tests(material, shown)
     linked = material.table("findings", "ld").to_table().to_pandas()
     genes = material.table("findings", "nearby_genes").to_table().to_pandas()
+    sets = _sets(material, shown)
     rows = -(-len(shown) // COLUMNS)
     figure = figures.new_figure(2.9 * rows + 0.3)
     outer = figure.add_gridspec(rows, COLUMNS)
@@ -48,6 +49,12 @@ def regional(
         above = figure.add_subplot(inner[0])
         below = figure.add_subplot(inner[1], sharex=above)
         _points(above, region, test.merge(_ld_of(linked, region), on=VARIANT[1:], how="left"))
+        own = sets[(sets["contig"] == region.contig) & (sets["phenotype"] == region.lead["phenotype"])]
+        inside = test.merge(own[VARIANT[1:]], on=VARIANT[1:])
+        above.scatter(
+            inside["position"] / 1e6, inside["neg_log10_p"], s=46, facecolor="none",
+            edgecolor=figures.INK, linewidths=0.8, zorder=4,
+        )  # fmt: skip
         above.axhline(thresholds[region.lead["method"]], color=figures.MUTED, lw=0.7, ls="--")
         _genes(below, region, genes)
     handles = [
@@ -76,6 +83,13 @@ def _tests(material: Material, regions: Sequence[Region]) -> list[pd.DataFrame]:
         rows = material.table("associations", table).to_table(columns=columns, filter=near & own)
         found.append(rows.to_pandas().dropna())
     return found
+
+
+def _sets(material: Material, regions: Sequence[Region]) -> pd.DataFrame:
+    """The variants of the credible sets of the leads' phenotypes."""
+    phenotypes = pc.field("phenotype").isin([str(one.lead["phenotype"]) for one in regions])
+    table = material.table("findings", "credible_sets")
+    return table.to_table(columns=["phenotype", *VARIANT], filter=phenotypes).to_pandas()
 
 
 def _ld_of(linked: pd.DataFrame, region: Region) -> pd.DataFrame:

@@ -36,7 +36,9 @@ def run_gwas(
             spark, genotypes, cohort, null_model, genotype_settings, settings, tests
         ),
         gwas.associate_genes(spark, genotypes, cohort, genotype_settings, settings, rare),
-        gwas.describe_findings(spark, genotypes, cohort, null_model, tests, settings, findings),
+        gwas.describe_findings(
+            spark, genotypes, cohort, null_model, tests, genotype_settings, settings, findings
+        ),
     ]
     notes = [note for one in told_of for note in one.get("notes", [])]
     return {key: value for one in told_of for key, value in one.items()} | {"notes": notes}

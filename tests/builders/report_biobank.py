@@ -12,6 +12,7 @@ from scipy import stats
 
 from ecg_spark.flow import PEOPLE, RECORDINGS, SAMPLES, VARIANTS, flow_rows
 from ecg_spark.genetics.outputs.tables import (
+    CREDIBLE_SETS,
     GENES,
     GENETIC_CORRELATION,
     HERITABILITY,
@@ -31,6 +32,7 @@ from ecg_spark.tables import (
     LATENTS,
     QUARANTINE,
     TRAITS,
+    VARIANT,
     Table,
     write_rows,
 )
@@ -307,6 +309,13 @@ def publish_genetics(
             "contig": contigs, "lead": positions, "lead_ref": refs, "lead_alt": alts,
             "position": positions, "ref": refs, "alt": alts, "r2": np.ones(len(contigs)),
         })  # fmt: skip
+        ones = np.ones(len(found), np.int32)
+        of_locus = {key: [row[key] for row in found] for key in ("phenotype", *VARIANT, "rsid")}
+        write(run, "credible_sets", CREDIBLE_SETS, {
+            **of_locus, "region_start": of_locus["position"], "region_end": of_locus["position"],
+            "signal": ones, "probability": 0.97 * ones, "pip": 0.97 * ones,
+            **{key: [row[key] for row in found] for key in ("beta", "se", "neg_log10_p", "af")},
+        })  # fmt: skip
         write(run, "nearby_genes", NEARBY_GENES, {
             "contig": contigs[:1], "start": [place - 9_000 for place in positions[:1]],
             "end": [place + 500_000 for place in positions[:1]], "gene": [HOSTILE][: len(leads)],
@@ -367,7 +376,9 @@ def loci_of(method, phenotype, where, neg_log10_p, threshold, test=None) -> list
             "phenotypes": [phenotype],
             "n_variants": 1,
             "n_clumps": 1,
-            "n_signals": 1 if test else None,
+            "n_signals": 1,
+            "set_variants": 1,
+            "set_pip": 0.97,
             "nearest_gene": HOSTILE,
             "gene_distance_bp": 1_200,
             "published": False,

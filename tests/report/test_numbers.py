@@ -167,6 +167,8 @@ def locus(method: str, contig: str, start: int, end: int, p: float, **more: obje
         "af": 0.2,
         "n": 100,
         "n_signals": 2,
+        "set_variants": 7,
+        "set_pip": 0.614,
         "nearest_gene": "SCN5A",
         "gene_distance_bp": 12_000,
         "published": True,
@@ -189,6 +191,8 @@ def test_loci_of_all_methods_are_merged_by_place():
                 se=np.nan,
                 phenotype="vae omnibus",
                 n_signals=None,
+                set_variants=None,
+                set_pip=None,
                 nearest_gene=None,
                 published=None,
             ),
@@ -204,9 +208,9 @@ def test_loci_of_all_methods_are_merged_by_place():
     assert regions[1].methods == ("vae", "traits")
     assert regions[1].name == "rs7"
     assert regions[1].row()["phenotypes"] == "qt_ms, vae_00"
-    told = ("gene", "published", "signals")
-    assert [regions[1].row()[key] for key in told] == ["SCN5A (12 kb)", "known", 2]
-    assert [regions[0].row()[key] for key in told] == ["–", "–", "–"]
+    told = ("gene", "published", "signals", "set")
+    assert [regions[1].row()[key] for key in told] == ["SCN5A (12 kb)", "known", 2, "7 (0.61)"]
+    assert [regions[0].row()[key] for key in told] == ["–", "–", "–", "–"]
     assert regions[0].row()["beta"] == "–"
     assert regions[0].phenotypes == ()
     assert regions[2].name == "chr10:5100000:A:G"

@@ -4,7 +4,7 @@ They lie in a .bed, or in those of a set in parts (see `parts`), and any task re
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -44,6 +44,11 @@ class Calls:
     n_samples: int
     parts: tuple[tuple[int, int], ...] = ()
     at: NDArray[np.int32] | None = None
+
+    def only(self, variants: NDArray[np.int64]) -> "Calls":
+        """The calls of the variants at some places of the set, in their order."""
+        own = variants if self.at is None else self.at[variants]
+        return replace(self, at=np.asarray(own, np.int32))
 
     def read(
         self, variants: NDArray[np.int64], samples: NDArray[np.int64] | None = None

@@ -1,6 +1,6 @@
 """What the genetic steps publish besides the associations: the tables and their schemas."""
 
-from pyspark.sql.types import ArrayType, BooleanType
+from pyspark.sql.types import ArrayType, BooleanType, DataType
 
 from ecg_spark.tables import (
     REAL,
@@ -87,7 +87,9 @@ LOCI = Table(
         phenotypes=ArrayType(TEXT, False),
         n_variants=WHOLE,
         n_clumps=WHOLE,
-        n_signals=(WHOLE, None),  # null for an omnibus test
+        n_signals=(WHOLE, None),  # credible sets; null where it was not fine-mapped
+        set_variants=(WHOLE, None),  # in the set of the strongest; null where there is none
+        set_pip=(REAL, None),  # of its likeliest variant, to be the one that acts
         nearest_gene=(TEXT, None),  # null without a table of genes
         gene_distance_bp=(WHOLE, None),
         published=(BooleanType(), None),  # null without a table of such loci
@@ -95,22 +97,46 @@ LOCI = Table(
 )
 """A locus that a method has found, and its lead variant."""
 
+_IN_REGION: dict[str, DataType | tuple[DataType, None]] = {
+    "phenotype": TEXT,  # or a group's omnibus test, as in `loci`
+    "region_start": WHOLE,  # of the region that was fine-mapped, bp, inclusive
+    "region_end": WHOLE,
+    "signal": WHOLE,  # of the phenotype in the region, from 1, the strongest first
+}
+
 SIGNALS = Table(
     "signals",
-    ("method", "contig", "lead", "step"),
+    ("phenotype", "contig", "region_start", "signal"),
     schema(
-        method=TEXT,
-        lead=WHOLE,  # the position of the locus's lead variant
-        step=WHOLE,  # from 1
-        **VARIANT_COLUMNS,
-        phenotype=TEXT,
-        beta=REAL,  # given the signals of the steps before
-        se=REAL,
-        neg_log10_p=REAL,
+        **_IN_REGION,
+        **VARIANT_COLUMNS,  # of the variant that is likeliest to act
+        probability=REAL,  # that it is the one
+        n_variants=WHOLE,  # in the 95 % credible set
+        min_r2=REAL,  # between two variants of the set
+        log10_bf=REAL,  # of the signal against none
+        beta=(REAL, None),  # beside the other signals; null for an omnibus test
+        se=(REAL, None),
+        neg_log10_p=(REAL, None),  # the same; null where the variants follow from each other
     ),
 )
-"""An independent signal of a locus, by stepwise conditional regression."""
+"""A signal about a locus, by SuSiE: of every phenotype that has a locus there or a suggestive test.
+"""
 
+CREDIBLE_SETS = Table(
+    "credible_sets",
+    (*SIGNALS.key, "position", "ref", "alt"),
+    schema(
+        **_IN_REGION,
+        **VARIANT_COLUMNS,
+        probability=REAL,  # to be the one that acts in this signal
+        pip=REAL,  # to act in any signal of the phenotype
+        beta=(REAL, None),  # by itself, as it was tested; null for an omnibus test
+        se=(REAL, None),
+        neg_log10_p=REAL,
+        af=REAL,
+    ),
+)
+"""The variants of the 95 % credible set of each signal."""
 
 LD = Table(
     "ld",
@@ -123,7 +149,7 @@ LD = Table(
         position=WHOLE,
         ref=TEXT,
         alt=TEXT,
-        r2=REAL,  # of the calls of the people analysed
+        r2=REAL,  # of the genotypes tested, in people analysed, less what covariates explain
     ),
 )
 """The linkage of lead variants with their neighbours."""
