@@ -159,7 +159,7 @@ def _prior_variance(chi2: Reals, k: int, weight: float, before: float) -> float:
 
     found = minimize_scalar(
         lambda value: -evidence(value), bounds=_LOG_VARIANCE, method="bounded",
-        options={"xatol": 1e-5},
+        options={"xatol": 1e-6},
     ).x  # fmt: skip
     if before > 0 and evidence(np.log(before)) > evidence(found):
         found = np.log(before)
