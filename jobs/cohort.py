@@ -60,7 +60,9 @@ def work(context: Context) -> Summary:
     summary = prepare_cohort(
         spark,
         inputs["genotypes"].folder,
-        Brought(phenotypes, groups, terms, is_male, told),
+        Brought(
+            phenotypes, groups, terms, is_male, covariates.get(given(study.participants).age), told
+        ),
         study.absolute(given(study.genotypes), "id_map"),
         study.gwas,
         context.run.folder,
@@ -100,7 +102,7 @@ def _own_phenotypes(study: Study, told: list[str]) -> pd.DataFrame:
     return read_phenotypes(own, study.locate(own.path), told) if own else pd.DataFrame()
 
 
-STEP = Step("cohort", (AVERAGE, ENCODE, GENOTYPES), settings, work, files, version=2, check=check)
+STEP = Step("cohort", (AVERAGE, ENCODE, GENOTYPES), settings, work, files, version=3, check=check)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

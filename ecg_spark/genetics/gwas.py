@@ -362,7 +362,7 @@ def describe_findings(
     `settings.p_threshold` divided by the effective number of phenotypes in its group, one of the
     omnibus test `p_threshold`.
 
-    Writes the tables loci, signals, credible_sets, ld, nearby_genes, heritability and
+    Writes the tables loci, signals, credible_sets, interactions, ld, nearby_genes, heritability and
     genetic_correlation. The summary has the thresholds as -log10 p, and how many loci each method
     found.
     """

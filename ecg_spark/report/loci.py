@@ -71,7 +71,7 @@ def _gene(name: str | None, distance_bp: float | None) -> str:
 
 def _set(variants: float | None, pip: float | None) -> str:
     """How many variants the strongest signal's set has, with the probability of the likeliest."""
-    return "–" if pd.isna(variants) else f"{int(variants)} ({pip:.2f})"
+    return "–" if variants is None or pd.isna(variants) else f"{int(variants)} ({pip:.2f})"
 
 
 def merge(loci: pd.DataFrame) -> list[Region]:

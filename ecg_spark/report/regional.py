@@ -49,7 +49,9 @@ def regional(
         above = figure.add_subplot(inner[0])
         below = figure.add_subplot(inner[1], sharex=above)
         _points(above, region, test.merge(_ld_of(linked, region), on=VARIANT[1:], how="left"))
-        own = sets[(sets["contig"] == region.contig) & (sets["phenotype"] == region.lead["phenotype"])]
+        own = sets[
+            (sets["contig"] == region.contig) & (sets["phenotype"] == region.lead["phenotype"])
+        ]
         inside = test.merge(own[VARIANT[1:]], on=VARIANT[1:])
         above.scatter(
             inside["position"] / 1e6, inside["neg_log10_p"], s=46, facecolor="none",

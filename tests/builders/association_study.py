@@ -26,7 +26,7 @@ def run_gwas(
 ) -> dict[str, Any]:
     """Run every stage into a folder of its own below `folder`; all their summaries in one."""
     cohort, null_model, tests, rare, findings = (f"{folder}/{name}" for name in STAGES)
-    brought = Brought(phenotypes, groups, covariates, is_male, told)
+    brought = Brought(phenotypes, groups, covariates, is_male, covariates.get("age"), told)
     told_of = [
         gwas.prepare_cohort(spark, genotypes, brought, genotype_settings, settings, cohort, seed),
         gwas.prepare_null_model(

@@ -23,6 +23,7 @@ from ecg_spark.genetics.findings.clumping import (
     find_loci,
     significant_variants,
 )
+from ecg_spark.genetics.findings.modifiers import modifiers_of
 from ecg_spark.genetics.findings.regions import (
     FLANK_BP,
     MOST_VARIANTS,
@@ -108,7 +109,9 @@ def write_loci(
                 }
             )
     regions = regions_of(packed, loci)
-    signals = describe_regions(spark, regions, packed.samples, questions, thresholds, folder)
+    signals = describe_regions(
+        spark, regions, packed.samples, questions, modifiers_of(cohort), thresholds, folder
+    )
     for region in regions:
         own = signals[signals["region"] == region.number]
         for number in region.loci:

@@ -24,11 +24,12 @@ from ecg_spark.genetics.findings.finemapping import (
     rows_of_signals,
     signals_of,
 )
+from ecg_spark.genetics.findings.modifiers import people_of, rows_of_interactions
 from ecg_spark.genetics.findings.region import Products, products_of
 from ecg_spark.genetics.genotypes.excerpt import Excerpt, read_excerpt
 from ecg_spark.genetics.genotypes.packed import Calls, Packed
 from ecg_spark.genetics.outputs.associations import part_files
-from ecg_spark.genetics.outputs.tables import CREDIBLE_SETS, LD, SIGNALS
+from ecg_spark.genetics.outputs.tables import CREDIBLE_SETS, INTERACTIONS, LD, SIGNALS
 from ecg_spark.genetics.testing.results import Question, Terms, terms_on
 from ecg_spark.session import partition_number
 from ecg_spark.study import Genotypes
@@ -44,7 +45,7 @@ FLANK_BP = 250_000
 MOST_VARIANTS = 4_000
 """The largest region that is fine-mapped: work and memory grow with the square."""
 
-TABLES = (SIGNALS, CREDIBLE_SETS, LD)
+TABLES = (SIGNALS, CREDIBLE_SETS, INTERACTIONS, LD)
 
 _FOUND = "region int, phenotype string, signal int, position int, n_variants int, pip double"
 
@@ -55,8 +56,8 @@ class Region:
 
     `of_set`: the number of the genotype set that it is in; `calls`: of its variants alone;
     `is_whole`: whether all of them are in it, else those nearest to its only lead variant;
-    `wanted`: the phenotypes and omnibus tests that have a locus here; `leads`: the lead variants of
-    which the linkage is told here; `loci`: the loci by their numbers.
+    `wanted`: the phenotypes and omnibus tests that have a locus here; `leads`: the lead variants
+    that are told of here, with the phenotypes of each; `loci`: the loci by their numbers.
     """
 
     number: int
@@ -67,7 +68,7 @@ class Region:
     calls: Calls
     is_whole: bool
     wanted: tuple[str, ...]
-    leads: tuple[Lead, ...]
+    leads: Mapping[Lead, tuple[str, ...]]
     loci: tuple[int, ...]
 
 
@@ -96,7 +97,7 @@ def regions_of(packed: Packed, loci: Sequence[Mapping[str, Any]]) -> list[Region
                 continue
         gathered.append((number, contig, start, end, [one]))
     found: list[Region] = []
-    linked: set[tuple[Any, ...]] = set()
+    told: set[tuple[Any, ...]] = set()
     for number, contig, start, end, members in gathered:
         within = _within(packed, number, contig, start, end)
         is_whole = len(within) <= MOST_VARIANTS
@@ -104,9 +105,13 @@ def regions_of(packed: Packed, loci: Sequence[Mapping[str, Any]]) -> list[Region
             lies = packed.sites["position"].to_numpy()[within]
             far = np.abs(lies - loci[members[0]]["position"])
             within = within[np.sort(np.argsort(far, kind="stable")[:MOST_VARIANTS])]
-        named = [tuple(loci[one][key] for key in VARIANT) for one in members]
-        leads = tuple(dict.fromkeys(lead[1:] for lead in named if lead not in linked))
-        linked |= set(named)
+        leads: dict[Lead, tuple[str, ...]] = {}
+        for one in members:
+            contig, *lead = (loci[one][key] for key in VARIANT)
+            if (contig, *lead) not in told:
+                own = leads.get(tuple(lead), ())
+                leads[tuple(lead)] = (*own, loci[one]["phenotype"])
+        told |= {(contig, *lead) for lead in leads}
         wanted = dict.fromkeys(name for one in members for name in loci[one]["phenotypes"])
         found.append(
             Region(
@@ -142,24 +147,26 @@ def describe_regions(
     regions: Sequence[Region],
     samples: pd.Index,
     questions: Mapping[int, Question],
+    modifiers: pd.DataFrame,
     thresholds: Genotypes,
     folder: str,
 ) -> pd.DataFrame:
     """Write the tables `TABLES` of regions into a folder; a frame of the signals found.
 
     `samples`: those of the genotype set, by their places; `questions`: what was asked of the
-    variants of each set by its number, without thresholds; a variant counts where it passes them.
-    The frame has, of each signal, its region, phenotype and number, the position of its likeliest
-    variant with its probability (`pip`), and how many variants are in its set.
+    variants of each set by its number, without thresholds; `modifiers`: sex and age (see
+    `modifiers_of`); a variant counts where it passes the `thresholds`. The frame has, of each
+    signal, its region, phenotype and number, the position of its likeliest variant with its
+    probability (`pip`), and how many variants are in its set.
     """
     if not regions:
         for table in TABLES:
             make_empty(f"{folder}/{table.name}")
         return pd.DataFrame(columns=[one.split()[0] for one in _FOUND.split(", ")])
-    shared = spark.sparkContext.broadcast((tuple(regions), samples, dict(questions)))
+    shared = spark.sparkContext.broadcast((tuple(regions), samples, dict(questions), modifiers))
 
     def work(numbers: Iterable[int]) -> Iterator[tuple[Any, ...]]:
-        regions, samples, questions = shared.value
+        regions, samples, questions, modifiers = shared.value
         tables = {table.name: table for table in TABLES}
         with part_files(folder, f"part-{partition_number():05d}.parquet") as write:
             for number in numbers:
@@ -167,7 +174,7 @@ def describe_regions(
                 asked = questions[region.of_set]
                 places = samples.get_indexer(asked.people)
                 excerpt = read_excerpt(region.calls, places)
-                rows, signals = _described(region, excerpt, asked, thresholds)
+                rows, signals = _described(region, excerpt, asked, modifiers, thresholds)
                 write({key: _as_table(own, tables[key]) for key, own in rows.items()})
                 for one in signals:
                     top = one.found.variants[0]
@@ -186,7 +193,11 @@ def describe_regions(
 
 
 def _described(
-    region: Region, excerpt: Excerpt, asked: Question, thresholds: Genotypes
+    region: Region,
+    excerpt: Excerpt,
+    asked: Question,
+    modifiers: pd.DataFrame,
+    thresholds: Genotypes,
 ) -> tuple[dict[str, list[dict[str, Any]]], list[Signal]]:
     """The rows of each table, and the signals."""
     terms = terms_on(asked, region.contig)
@@ -200,10 +211,15 @@ def _described(
             names = [asked.names[k] for k in terms.patterns[number].places]
             groups = _together(asked, terms, number)
             signals += signals_of(own, names, region.wanted, groups)
+    places = {lead: _place_of(lead, excerpt.sites) for lead in region.leads}
+    leads = [(place, region.leads[lead]) for lead, place in places.items()]
+    people = people_of(modifiers, asked.people)
+    changed = rows_of_interactions(excerpt, terms.patterns, asked, leads, people)
     stretch = (region.start, region.end)
     rows = {
         SIGNALS.name: rows_of_signals(signals, excerpt.sites, stretch),
         CREDIBLE_SETS.name: rows_of_sets(signals, excerpt.sites, stretch),
+        INTERACTIONS.name: list(changed),
         LD.name: [row for found in linked.values() for row in found],
     }
     return rows, signals
@@ -221,17 +237,22 @@ def _together(
     }
 
 
+def _place_of(lead: Lead, sites: pd.DataFrame) -> int:
+    """The place of a lead variant in an excerpt."""
+    own = (sites[["position", "ref", "alt"]] == list(lead)).all(axis=1)
+    return int(np.flatnonzero(own)[0])
+
+
 def _linkage(lead: Lead, products: Products, sites: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows of the table ld of a lead variant; none where it was not tested in these people."""
-    own = sites.iloc[products.variants]
-    position, ref, alt = lead
-    here = (own["position"] == position) & (own["ref"] == ref) & (own["alt"] == alt)
+    own, position = sites.iloc[products.variants], lead[0]
+    here = products.variants == _place_of(lead, sites)
     if not here.any():
         return []
     one = int(np.flatnonzero(here)[0])
     r = products.gram[one] / np.sqrt(products.length[one] * products.length)
     near = np.flatnonzero(np.abs(own["position"].to_numpy() - position) <= FLANK_BP)
-    names = {"lead": position, "lead_ref": ref, "lead_alt": alt}
+    names = dict(zip(("lead", "lead_ref", "lead_alt"), lead, strict=True))
     return [
         {**site, **names, "r2": min(float(r[k]) ** 2, 1.0)}
         for k, site in zip(near, own.iloc[near][VARIANT].to_dict("records"), strict=True)

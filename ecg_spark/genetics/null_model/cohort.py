@@ -3,9 +3,9 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import fsspec
+import numpy as np
 import pandas as pd
 
 from ecg_spark.genetics.null_model.phenotypes import usable_covariates, usable_phenotypes
@@ -28,14 +28,15 @@ class Brought:
     """What a study brings of its participants, indexed by their ids.
 
     `phenotypes` and `covariates`: NaN where missing; `groups`: the columns of `phenotypes` by
-    group; `is_male`: 1, 0 or NaN, None where nothing tells the sex; `told`: notes on the tables
-    that these came from.
+    group; `is_male`: 1, 0 or NaN, None where nothing tells the sex; `age`: in years, None where no
+    covariate is the age; `told`: notes on the tables that these came from.
     """
 
     phenotypes: pd.DataFrame
     groups: Mapping[str, Sequence[str]]
     covariates: pd.DataFrame
     is_male: pd.Series | None
+    age: pd.Series | None
     told: Sequence[str]
 
 
@@ -45,14 +46,16 @@ class Cohort:
 
     `people`: the participant of each; `tested`: phenotypes rank-inverse-normal transformed, NaN
     where missing; `terms`: covariates and components, complete; `unrelated`: who is in the
-    unrelated set; `sets`: the numbers of the genotype sets in which each sample is; `groups`: the
-    phenotypes tested, by group.
+    unrelated set; `is_male` (1, 0) and `age` in years: NaN where not known; `sets`: the numbers of
+    the genotype sets in which each sample is; `groups`: the phenotypes tested, by group.
     """
 
     people: pd.Series
     tested: pd.DataFrame
     terms: pd.DataFrame
     unrelated: pd.Series
+    is_male: pd.Series
+    age: pd.Series
     sets: pd.Series
     groups: Mapping[str, list[str]]
 
@@ -122,6 +125,8 @@ def gather(
         tested,
         terms,
         pd.Series(terms.index.isin(unrelated), terms.index),
+        _of_people(brought.is_male, people[terms.index]),
+        _of_people(brought.age, people[terms.index]),
         scores["sets"].loc[terms.index],
         {key: members for key, members in groups.items() if members},
     )
@@ -137,6 +142,7 @@ def save_cohort(cohort: Cohort, folder: str) -> None:
         "participant_id": list(cohort.people),
         "unrelated": cohort.unrelated.tolist(),
         "sets": [list(map(int, own)) for own in cohort.sets],
+        **{key: _as_column(getattr(cohort, key)) for key in ("is_male", "age")},
     }
     write_columns(columns, ANALYSED, f"{folder}/{ANALYSED.name}")
     for name, frame in (("phenotypes", cohort.tested), ("covariates", cohort.terms)):
@@ -156,7 +162,19 @@ def load_cohort(folder: str) -> Cohort:
     with fsspec.open(f"{folder}/groups.json", encoding="utf-8") as file:
         groups = json.load(file)
     people, unrelated, sets = (analysed[key] for key in ("participant_id", "unrelated", "sets"))
-    return Cohort(people, tested, terms, unrelated, sets, groups)
+    is_male, age = (analysed[key].astype(float) for key in ("is_male", "age"))
+    return Cohort(people, tested, terms, unrelated, is_male, age, sets, groups)
+
+
+def _of_people(values: pd.Series | None, people: pd.Series) -> pd.Series:
+    """What is known of participants, by the samples of people; NaN where nothing is."""
+    if values is None:
+        return pd.Series(np.nan, people.index)
+    return by_normal_id(values).reindex(people.to_numpy()).set_axis(people.index).astype(float)
+
+
+def _as_column(values: pd.Series) -> list[float | None]:
+    return [None if np.isnan(one) else float(one) for one in values]
 
 
 def _of_the_reported_sex(
@@ -165,7 +183,7 @@ def _of_the_reported_sex(
     """The people whose X chromosome does not contradict their sex."""
     if is_male is None or not scores["x_f"].notna().any():
         return people
-    reported: Any = by_normal_id(is_male).reindex(people.to_numpy()).set_axis(people.index)
+    reported = _of_people(is_male, people)
     check_sex_coding(scores.loc[people.index, "x_f"], reported)
     people = people[~contradicts(scores.loc[people.index, "x_f"], reported)]
     flow.both(

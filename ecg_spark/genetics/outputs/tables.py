@@ -46,6 +46,8 @@ ANALYSED = Table(
         participant_id=TEXT,
         unrelated=BooleanType(),
         sets=ArrayType(WHOLE, False),  # as in `scores`
+        is_male=(REAL, None),  # 1 or 0; null where it is not known
+        age=(REAL, None),  # in years; null where no covariate is called so
     ),
 )
 """The people analysed: their sample and their participant id. It never leaves the store."""
@@ -137,6 +139,29 @@ CREDIBLE_SETS = Table(
     ),
 )
 """The variants of the 95 % credible set of each signal."""
+
+INTERACTIONS = Table(
+    "interactions",
+    ("phenotype", *VARIANT),
+    schema(
+        phenotype=TEXT,
+        **VARIANT_COLUMNS,  # a lead variant
+        n=WHOLE,  # people, relatives left out
+        n_women=WHOLE,
+        beta_women=(REAL, None),  # null where there are too few minor alleles, as all that follow
+        se_women=(REAL, None),  # robust, as all that follow
+        n_men=WHOLE,
+        beta_men=(REAL, None),
+        se_men=(REAL, None),
+        sex_beta=(REAL, None),  # men less women
+        sex_se=(REAL, None),
+        sex_neg_log10_p=(REAL, None),
+        age_beta=(REAL, None),  # what ten years add to the effect
+        age_se=(REAL, None),
+        age_neg_log10_p=(REAL, None),
+    ),
+)
+"""Whether sex and age change what a lead variant does to the phenotypes that have a locus there."""
 
 LD = Table(
     "ld",
