@@ -237,10 +237,12 @@ def associate_variants(
         if not len(own):
             notes.append(f"nobody analysed is in set {number} of genotypes.separate")
             continue
+        phenotypes_of_set, covariates = _of_set(cohort, number)
         written = associate(
             spark,
             to_test.only(of_set == number),
-            *_of_set(cohort, number),
+            phenotypes=phenotypes_of_set,
+            covariates=covariates,
             together=together,
             relatives=offsets.relatives,
             thresholds=genotype_settings,
