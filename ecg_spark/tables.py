@@ -224,7 +224,7 @@ def write_rows(records: Sequence[Mapping[str, Any]], table: Table, folder: str) 
 
     NumPy scalars become Python's; NaN is a missing value. Raises `DataError` as `write_table` does.
     """
-    columns = {name: [plain(one[name]) for one in records] for name in table.schema.names}
+    columns = {name: [_plain(one[name]) for one in records] for name in table.schema.names}
     return write_columns(columns, table, folder)
 
 
@@ -258,7 +258,16 @@ def make_empty(folder: str) -> None:
     fs.pipe_file(f"{base}/_empty", b"")
 
 
-def plain(value: Any) -> Any:
+def table_of(records: Sequence[Mapping[str, Any]], table: Table) -> pa.Table:
+    """Records that are in memory here as rows of `table`, for a task that writes its part itself.
+
+    NumPy's scalars are taken as Python's, NaN is a missing value.
+    """
+    columns = {name: [_plain(one[name]) for one in records] for name in table.schema.names}
+    return pa.Table.from_pydict(columns, schema=to_arrow_schema(table.schema))
+
+
+def _plain(value: Any) -> Any:
     """A NumPy scalar as Python's own, NaN as None."""
     value = value.item() if isinstance(value, np.generic) else value
     return None if isinstance(value, float) and np.isnan(value) else value

@@ -28,12 +28,15 @@ _NO_METRIC = re.compile(r"[^\w./ -]")
 
 def settings(study: Study) -> Any:
     """The thresholds of a locus, and the tables that it is described from."""
-    return study.gwas.model_dump(include=OF_THE_LOCI)
+    rare = study.gwas.rare
+    own = study.gwas.model_dump(include=OF_THE_LOCI)
+    return [own, *([rare.genes] if rare else [])]
 
 
 def files(study: Study) -> Any:
-    """The tables of genes and of published loci."""
+    """The tables of genes, of published loci and of what variants do."""
     paths = [getattr(study.gwas, key) for key in TABLES]
+    paths += [study.gwas.rare.genes] if study.gwas.rare else []
     return [file_stamp(study.locate(path)) for path in paths if path]
 
 
@@ -65,11 +68,12 @@ def work(context: Context) -> Summary:
 
 def check(study: Study) -> None:
     """Raise `DataError` where the table of genes or of published loci cannot be used."""
-    read_annotation(_absolute(study))
+    read_annotation(_absolute(study), given(study.genotypes).reference_genome)
 
 
 def _absolute(study: Study) -> Gwas:
-    return study.absolute(study.gwas, *TABLES)
+    rare = study.gwas.rare and study.absolute(study.gwas.rare, "genes")
+    return study.absolute(study.gwas, *TABLES).model_copy(update={"rare": rare})
 
 
 STEP = Step(

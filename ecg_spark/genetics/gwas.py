@@ -20,6 +20,7 @@ from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.findings.catalogue import Tests, read_annotation, write_loci
+from ecg_spark.genetics.findings.gene_level import write_common_genes
 from ecg_spark.genetics.findings.polygenic import write_polygenic
 from ecg_spark.genetics.genotypes.choice import choose
 from ecg_spark.genetics.genotypes.contigs import AUTOSOMES
@@ -364,12 +365,13 @@ def describe_findings(
     `settings.p_threshold` divided by the effective number of phenotypes in its group, one of the
     omnibus test `p_threshold`.
 
-    Writes the tables loci, signals, credible_sets, interactions, ld, nearby_genes, heritability and
-    genetic_correlation. The summary has the thresholds as -log10 p, and how many loci each method
-    found.
+    Writes the tables loci, signals, credible_sets, colocalisation, interactions, ld,
+    nearby_genes, common_genes,
+    heritability and genetic_correlation. The summary has the thresholds as -log10 p, and how many
+    loci each method found.
     """
     # Tables that the study names are read, and refused, before anything is computed.
-    annotation = read_annotation(settings)
+    annotation = read_annotation(settings, genotype_settings.reference_genome)
     cohort = load_cohort(cohort_folder)
     offsets = _offsets(spark, genotypes, cohort, null_model, settings)
     chosen, _, _ = choose(spark, _candidates(genotypes), genotype_settings)
@@ -396,6 +398,9 @@ def describe_findings(
         folder,
     )  # fmt: skip
     log.info("findings: %d loci", sum(loci.values()))
+    common_genes = write_common_genes(
+        spark, candidates, annotation.genes, questions, genotype_settings, folder
+    )
     rows = spark.read.schema(TESTS).parquet(f"{tests}/{BY_VARIANT}").filter(has_result())
     polygenic = write_polygenic(
         spark, candidates, rows, cohort.terms, list(cohort.tested.columns),
@@ -405,6 +410,7 @@ def describe_findings(
         "thresholds": {key: round(float(value), 4) for key, value in thresholds.items()},
         "effective_phenotypes": {key: round(value, 2) for key, value in effective.items()},
         "loci": loci,
+        "common_genes": common_genes,
         "notes": notes,
         **polygenic,
     }

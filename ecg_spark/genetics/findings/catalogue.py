@@ -23,18 +23,20 @@ from ecg_spark.genetics.findings.clumping import (
     find_loci,
     significant_variants,
 )
+from ecg_spark.genetics.findings.describing import Known, describe_regions
+from ecg_spark.genetics.findings.finemapping import OMNIBUS
 from ecg_spark.genetics.findings.modifiers import modifiers_of
 from ecg_spark.genetics.findings.regions import (
     FLANK_BP,
     MOST_VARIANTS,
     Region,
-    describe_regions,
     regions_of,
 )
 from ecg_spark.genetics.genotypes.packed import Packed, standardised
 from ecg_spark.genetics.genotypes.parts import BATCH_BYTES
 from ecg_spark.genetics.null_model.cohort import Cohort
 from ecg_spark.genetics.outputs.tables import LOCI, NEARBY_GENES
+from ecg_spark.genetics.testing.gene_table import read_consequences
 from ecg_spark.genetics.testing.results import Question
 from ecg_spark.study import Genotypes, Gwas
 from ecg_spark.tables import VARIANT, write_rows
@@ -55,17 +57,21 @@ class Tests:
 
 @dataclass(frozen=True)
 class Annotation:
-    """Genes and published loci, where the study names tables of them."""
+    """Genes, published loci and what variants do, where the study names tables of them."""
 
     genes: pd.DataFrame | None
     published: pd.DataFrame | None
+    consequences: pd.DataFrame | None
 
 
-def read_annotation(settings: Gwas) -> Annotation:
-    """Read the tables of genes and of published loci; `DataError` where they cannot be used."""
+def read_annotation(settings: Gwas, reference_genome: str) -> Annotation:
+    """Read the tables of genes, of published loci and of what variants do; `DataError` where they
+    cannot be used."""
+    of_genes = settings.rare and settings.rare.genes
     return Annotation(
         read_gene_positions(settings.genes) if settings.genes else None,
         read_published(settings.published) if settings.published else None,
+        read_consequences(of_genes, reference_genome) if of_genes else None,
     )
 
 
@@ -109,9 +115,15 @@ def write_loci(
                 }
             )
     regions = regions_of(packed, loci)
-    signals = describe_regions(
-        spark, regions, packed.samples, questions, modifiers_of(cohort), thresholds, folder
-    )
+    groups = {name: key for key, members in tests.groups.items() for name in members}
+    groups |= {
+        method: method.removesuffix(OMNIBUS) for method in hits if method not in tests.groups
+    }
+    told = Known(
+        packed.samples, questions, thresholds, modifiers_of(cohort), groups, genes,
+        annotation.consequences,
+    )  # fmt: skip
+    signals = describe_regions(spark, regions, told, folder)
     for region in regions:
         own = signals[signals["region"] == region.number]
         for number in region.loci:
@@ -142,8 +154,10 @@ def _signals_of(
     """What `loci` tells of the signals of a locus's phenotype: those that are nearer to it than to
     another locus of its method in the region."""
     locus = loci[number]
+    nothing: dict[str, Any] = {"set_variants": None, "set_pip": None}
+    nothing |= {"set_genes": [], "set_consequences": []}
     if not region.is_whole:
-        return dict.fromkeys(("n_signals", "set_variants", "set_pip"))
+        return {"n_signals": None, **nothing}
     rivals = [one for one in region.loci if loci[one]["method"] == locus["method"]]
     rivals = [one for one in rivals if locus["phenotype"] in loci[one]["phenotypes"]]
     own = signals[signals["phenotype"] == locus["phenotype"]].sort_values("signal")
@@ -151,11 +165,15 @@ def _signals_of(
     starts, ends = (np.array([loci[one][key] for one in rivals]) for key in ("start", "end"))
     away = np.maximum(np.maximum(starts - at, at - ends), 0)
     own = own[away.argmin(axis=1) == rivals.index(number)]
-    strongest = own.iloc[0] if len(own) else {"n_variants": None, "pip": None}
+    if own.empty:
+        return {"n_signals": 0, **nothing}
+    strongest = own.iloc[0]
     return {
         "n_signals": len(own),
         "set_variants": strongest["n_variants"],
         "set_pip": strongest["pip"],
+        "set_genes": list(strongest["genes"]),
+        "set_consequences": list(strongest["consequences"]),
     }
 
 

@@ -109,13 +109,19 @@ def signals_of(
             )  # fmt: skip
 
 
+About = Sequence[tuple[list[str], list[str]]]
+"""Of each variant, the genes in which it lies, and what it does to which."""
+
+
 def rows_of_signals(
-    signals: Sequence[Signal], sites: pd.DataFrame, stretch: tuple[int, int]
+    signals: Sequence[Signal], sites: pd.DataFrame, about: About, stretch: tuple[int, int]
 ) -> list[dict[str, Any]]:
     """The rows of the table signals."""
     rows = []
     for one in signals:
         top = one.found.variants[0]
+        within = [about[place] for place in one.places[one.found.variants].tolist()]
+        genes, does = ([name for own in within for name in own[k]] for k in range(2))
         rows.append(
             {
                 **_place(one, stretch),
@@ -127,13 +133,15 @@ def rows_of_signals(
                 "beta": one.beta,
                 "se": one.se,
                 "neg_log10_p": one.neg_log10_p,
+                "genes": list(dict.fromkeys(genes)),
+                "consequences": list(dict.fromkeys(does)),
             }
         )
     return rows
 
 
 def rows_of_sets(
-    signals: Sequence[Signal], sites: pd.DataFrame, stretch: tuple[int, int]
+    signals: Sequence[Signal], sites: pd.DataFrame, about: About, stretch: tuple[int, int]
 ) -> list[dict[str, Any]]:
     """The rows of the table credible_sets."""
     rows = []
@@ -150,6 +158,8 @@ def rows_of_sets(
                     "se": se,
                     "neg_log10_p": neg_log10_p,
                     "af": one.af[variant],
+                    "genes": about[int(one.places[variant])][0],
+                    "consequences": about[int(one.places[variant])][1],
                 }
             )
     return rows

@@ -92,6 +92,8 @@ LOCI = Table(
         n_signals=(WHOLE, None),  # credible sets; null where it was not fine-mapped
         set_variants=(WHOLE, None),  # in the set of the strongest; null where there is none
         set_pip=(REAL, None),  # of its likeliest variant, to be the one that acts
+        set_genes=ArrayType(TEXT, False),  # that code, in which a variant of the set lies
+        set_consequences=ArrayType(TEXT, False),  # as in `SCN5A missense_variant`
         nearest_gene=(TEXT, None),  # null without a table of genes
         gene_distance_bp=(WHOLE, None),
         published=(BooleanType(), None),  # null without a table of such loci
@@ -104,6 +106,11 @@ _IN_REGION: dict[str, DataType | tuple[DataType, None]] = {
     "region_start": WHOLE,  # of the region that was fine-mapped, bp, inclusive
     "region_end": WHOLE,
     "signal": WHOLE,  # of the phenotype in the region, from 1, the strongest first
+}
+
+_LIES_IN: dict[str, DataType | tuple[DataType, None]] = {
+    "genes": ArrayType(TEXT, False),  # that code, in which a variant lies
+    "consequences": ArrayType(TEXT, False),  # as in `SCN5A missense_variant`
 }
 
 SIGNALS = Table(
@@ -119,6 +126,7 @@ SIGNALS = Table(
         beta=(REAL, None),  # beside the other signals; null for an omnibus test
         se=(REAL, None),
         neg_log10_p=(REAL, None),  # the same; null where the variants follow from each other
+        **_LIES_IN,  # any of its set
     ),
 )
 """A signal about a locus, by SuSiE: of every phenotype that has a locus there or a suggestive test.
@@ -136,9 +144,32 @@ CREDIBLE_SETS = Table(
         se=(REAL, None),
         neg_log10_p=REAL,
         af=REAL,
+        **_LIES_IN,
     ),
 )
 """The variants of the 95 % credible set of each signal."""
+
+COLOCALISATION = Table(
+    "colocalisation",
+    ("contig", "region_start", "phenotype_1", "signal_1", "phenotype_2", "signal_2"),
+    schema(
+        region_start=WHOLE,
+        region_end=WHOLE,
+        phenotype_1=TEXT,
+        signal_1=WHOLE,  # as in `signals`
+        phenotype_2=TEXT,  # of the study, or a published trait
+        signal_2=(WHOLE, None),  # null for a published trait, of which one cause is assumed
+        **VARIANT_COLUMNS,  # of the variant that is likeliest to be the cause of both
+        n_variants=WHOLE,  # that both have
+        h0=REAL,  # probability that neither has a cause
+        h1=REAL,  # the first alone
+        h2=REAL,  # the second alone
+        h3=REAL,  # both, different variants
+        h4=REAL,  # both, the same variant
+        shared_pip=REAL,  # of the variant to be the cause, if it is the same
+    ),
+)
+"""Whether two signals of a region have the same cause."""
 
 INTERACTIONS = Table(
     "interactions",
@@ -191,6 +222,22 @@ NEARBY_GENES = Table(
 )
 """The genes about the loci; empty where no table of genes is given."""
 
+
+COMMON_GENES = Table(
+    "common_genes",
+    ("gene", "contig", "start", "end", "phenotype"),
+    schema(
+        gene=TEXT,
+        contig=TEXT,
+        start=WHOLE,  # bp, inclusive
+        end=WHOLE,
+        phenotype=TEXT,
+        n_variants=WHOLE,  # in and about it
+        chi2=REAL,  # their sum
+        neg_log10_p=REAL,
+    ),
+)
+"""A gene's common variants together against a phenotype; empty where no table of genes is given."""
 
 HERITABILITY = Table(
     "heritability",
