@@ -6,6 +6,7 @@ import re
 import sys
 from typing import Any
 
+from ecg_spark.errors import DataError
 from ecg_spark.genetics.findings.catalogue import read_annotation
 from ecg_spark.genetics.gwas import describe_findings
 from ecg_spark.store import file_stamp
@@ -20,7 +21,7 @@ from jobs.train import STEP as TRAIN
 from models.registry.tracking import log_back
 
 TABLES = ("genes", "published")
-OF_THE_LOCI = {"p_threshold", "clump_window_bp", "clump_r2", *TABLES}
+OF_THE_LOCI = {"p_threshold", "clump_window_bp", "clump_r2", "colocalise", *TABLES}
 
 _NO_METRIC = re.compile(r"[^\w./ -]")
 """Signs that MLflow does not take in the name of a metric, as in age^2."""
@@ -34,9 +35,10 @@ def settings(study: Study) -> Any:
 
 
 def files(study: Study) -> Any:
-    """The tables of genes, of published loci and of what variants do."""
+    """The tables of genes, of published loci and of what variants do, and published statistics."""
     paths = [getattr(study.gwas, key) for key in TABLES]
     paths += [study.gwas.rare.genes] if study.gwas.rare else []
+    paths += study.gwas.colocalise
     return [file_stamp(study.locate(path)) for path in paths if path]
 
 
@@ -67,13 +69,18 @@ def work(context: Context) -> Summary:
 
 
 def check(study: Study) -> None:
-    """Raise `DataError` where the table of genes or of published loci cannot be used."""
+    """Raise `DataError` where a table that loci are described from cannot be used."""
+    for number, folder in enumerate(study.gwas.colocalise, 1):
+        if file_stamp(study.locate(folder))[1] is None:
+            raise DataError(f"Folder {number} of gwas.colocalise does not exist: correct it.")
     read_annotation(_absolute(study), given(study.genotypes).reference_genome)
 
 
 def _absolute(study: Study) -> Gwas:
     rare = study.gwas.rare and study.absolute(study.gwas.rare, "genes")
-    return study.absolute(study.gwas, *TABLES).model_copy(update={"rare": rare})
+    folders = tuple(map(study.locate, study.gwas.colocalise))
+    own = study.absolute(study.gwas, *TABLES)
+    return own.model_copy(update={"rare": rare, "colocalise": folders})
 
 
 STEP = Step(

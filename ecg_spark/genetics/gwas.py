@@ -11,6 +11,7 @@ change of the clumping or of a gene table computes no test again. Each returns i
 """
 
 import logging
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,9 +23,11 @@ from ecg_spark.errors import DataError
 from ecg_spark.genetics.findings.catalogue import Tests, read_annotation, write_loci
 from ecg_spark.genetics.findings.gene_level import write_common_genes
 from ecg_spark.genetics.findings.polygenic import write_polygenic
+from ecg_spark.genetics.findings.published import open_published
 from ecg_spark.genetics.genotypes.choice import choose
 from ecg_spark.genetics.genotypes.contigs import AUTOSOMES
 from ecg_spark.genetics.genotypes.parts import GenotypeSet, open_set
+from ecg_spark.genetics.genotypes.site_rows import site_rows
 from ecg_spark.genetics.genotypes.view import packed_view
 from ecg_spark.genetics.null_model.cohort import Brought, Cohort, gather, load_cohort, save_cohort
 from ecg_spark.genetics.null_model.loco import load_loco, save_loco, take_loco
@@ -63,7 +66,7 @@ from ecg_spark.genetics.testing.results import TESTS, Sink, question
 from ecg_spark.needs import require
 from ecg_spark.session import start_hail
 from ecg_spark.study import Genotypes, Gwas
-from ecg_spark.tables import ASSOCIATIONS, FLOW, OWN, read_table, write_rows
+from ecg_spark.tables import ASSOCIATIONS, FLOW, OWN, VARIANT, read_table, write_rows
 
 log = logging.getLogger(__name__)
 
@@ -371,7 +374,11 @@ def describe_findings(
     loci each method found.
     """
     # Tables that the study names are read, and refused, before anything is computed.
-    annotation = read_annotation(settings, genotype_settings.reference_genome)
+    build = genotype_settings.reference_genome
+    annotation = replace(
+        read_annotation(settings, build),
+        colocalise=open_published(spark, settings.colocalise, build),
+    )
     cohort = load_cohort(cohort_folder)
     offsets = _offsets(spark, genotypes, cohort, null_model, settings)
     chosen, _, _ = choose(spark, _candidates(genotypes), genotype_settings)
@@ -395,7 +402,7 @@ def describe_findings(
     }
     loci, notes = write_loci(
         spark, candidates, published, cohort, questions, settings, genotype_settings, annotation,
-        folder,
+        site_rows(spark, chosen, VARIANT), folder,
     )  # fmt: skip
     log.info("findings: %d loci", sum(loci.values()))
     common_genes = write_common_genes(

@@ -49,6 +49,11 @@ class Gwas(Section):
     published: Location | None = Field(
         None, description="a table of published loci, such as the GWAS Catalog's"
     )
+    colocalise: tuple[Location, ...] = Field(
+        (),
+        description="folders of published statistics (GWAS-SSF, <trait>.tsv.gz with -meta.yaml "
+        "beside each) with which it is told whether a locus shares its cause",
+    )
     rare: Rare | None = None
 
     @property

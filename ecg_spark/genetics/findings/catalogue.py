@@ -1,7 +1,7 @@
 """The loci of every method, with their signals, nearest genes and what is published."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ecg_spark.errors import DataError
+from ecg_spark.genetics.cohorts.reading import Cohort as Published
 from ecg_spark.genetics.findings.annotation import (
     genes_within,
     is_published,
@@ -26,6 +27,7 @@ from ecg_spark.genetics.findings.clumping import (
 from ecg_spark.genetics.findings.describing import Known, describe_regions
 from ecg_spark.genetics.findings.finemapping import OMNIBUS
 from ecg_spark.genetics.findings.modifiers import modifiers_of
+from ecg_spark.genetics.findings.published import cut_to_regions
 from ecg_spark.genetics.findings.regions import (
     FLANK_BP,
     MOST_VARIANTS,
@@ -38,6 +40,7 @@ from ecg_spark.genetics.null_model.cohort import Cohort
 from ecg_spark.genetics.outputs.tables import LOCI, NEARBY_GENES
 from ecg_spark.genetics.testing.gene_table import read_consequences
 from ecg_spark.genetics.testing.results import Question
+from ecg_spark.store import remove_folder
 from ecg_spark.study import Genotypes, Gwas
 from ecg_spark.tables import VARIANT, write_rows
 
@@ -57,11 +60,12 @@ class Tests:
 
 @dataclass(frozen=True)
 class Annotation:
-    """Genes, published loci and what variants do, where the study names tables of them."""
+    """Genes, published loci, what variants do and published statistics, where a study names any."""
 
     genes: pd.DataFrame | None
     published: pd.DataFrame | None
     consequences: pd.DataFrame | None
+    colocalise: Sequence[Published] = ()
 
 
 def read_annotation(settings: Gwas, reference_genome: str) -> Annotation:
@@ -84,6 +88,7 @@ def write_loci(
     settings: Gwas,
     thresholds: Genotypes,
     annotation: Annotation,
+    sites: DataFrame,
     folder: str,
 ) -> tuple[dict[str, int], list[str]]:
     """Write the tables loci, nearby_genes and those of the regions about the loci (see `regions`);
@@ -91,7 +96,8 @@ def write_loci(
 
     A method is a key of `tests.thresholds`: a group of phenotypes, or a group's omnibus test.
     `packed`: the variants that were to be tested, with their `set`; `questions`: what was asked of
-    those of each set, by its number; `thresholds`: what they have to pass. Raises `DataError` where
+    those of each set, by its number; `thresholds`: what they have to pass; `sites`: contig,
+    position, ref and alt of the variants. Raises `DataError` where
     more tests pass a threshold than `MOST_HITS`.
     """
     hits = {method: _hits(tests, method, least) for method, least in tests.thresholds.items()}
@@ -123,7 +129,13 @@ def write_loci(
         packed.samples, questions, thresholds, modifiers_of(cohort), groups, genes,
         annotation.consequences,
     )  # fmt: skip
-    signals = describe_regions(spark, regions, told, folder)
+    if annotation.colocalise and regions:
+        scratch = f"{folder}/.published"
+        cut_to_regions(spark, annotation.colocalise, sites, regions, scratch)
+        signals = describe_regions(spark, regions, replace(told, published=scratch), folder)
+        remove_folder(scratch)
+    else:
+        signals = describe_regions(spark, regions, told, folder)
     for region in regions:
         own = signals[signals["region"] == region.number]
         for number in region.loci:

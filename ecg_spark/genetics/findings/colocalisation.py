@@ -37,6 +37,11 @@ PEER = "pca"
 """The group of phenotypes that is there for comparison alone."""
 
 
+Evidence = tuple[Reals, Reals, NDArray[np.int64]]
+"""Of a signal: the probability of each variant to be its cause, its log Bayes factor, and its place
+among the sites of the region."""
+
+
 def posteriors(first: Reals, second: Reals) -> Reals:
     """The posterior of H0 to H4 from the log Bayes factors of the same variants [p]."""
     one, other, both = logsumexp(first), logsumexp(second), logsumexp(first + second)
@@ -64,16 +69,15 @@ def log_bf_of_published(beta: Reals, se: Reals, af: Reals, n: Reals) -> Reals:
 def rows_of_pairs(
     signals: Sequence[Signal],
     groups: Mapping[str, str],
-    published: Mapping[str, tuple[NDArray[np.int64], Reals]],
+    published: Mapping[str, Evidence],
     sites: pd.DataFrame,
     stretch: tuple[int, int],
 ) -> Iterator[dict[str, Any]]:
     """The rows of the table colocalisation of a region.
 
     Each signal with every signal of a phenotype of another group, and of another of the traits or
-    of the study's own; then with each of the `published` traits (the places of its variants among
-    the `sites`, and their log Bayes factors). `groups`: the group of every phenotype and omnibus
-    test; those of the group pca are left out.
+    of the study's own; then with each of the `published` traits. `groups`: the group of every
+    phenotype and omnibus test; those of the group pca are left out.
     """
     asked = [one for one in signals if groups[one.phenotype] != PEER]
     for k, one in enumerate(asked):
@@ -90,19 +94,14 @@ def rows_of_pairs(
                     "signal_2": other.number,
                     **told,
                 }
-        for trait, (places, log_bf) in published.items():
-            alpha = np.exp(log_bf - logsumexp(log_bf))
+        for trait, evidence in published.items():
             own = (one.found.alpha, one.found.log_bf, one.places)
-            if told := _pair(own, (alpha, log_bf, places), sites):
+            if told := _pair(own, evidence, sites):
                 yield {**_named(one, stretch), "phenotype_2": trait, "signal_2": None, **told}
 
 
-_Evidence = tuple[Reals, Reals, NDArray[np.int64]]
-
-
-def _pair(one: _Evidence, other: _Evidence, sites: pd.DataFrame) -> dict[str, Any] | None:
-    """What is told of two signals: probabilities, log Bayes factors and places of the variants of
-    each; None where too little of one is among the variants of both."""
+def _pair(one: Evidence, other: Evidence, sites: pd.DataFrame) -> dict[str, Any] | None:
+    """What is told of two signals; None where too little of one is among the variants of both."""
     shared, first, second = np.intersect1d(one[2], other[2], return_indices=True)
     if min(one[0][first].sum(), other[0][second].sum()) < LEAST_SHARED:
         return None

@@ -23,6 +23,7 @@ from ecg_spark.genetics.findings.finemapping import (
     signals_of,
 )
 from ecg_spark.genetics.findings.modifiers import people_of, rows_of_interactions
+from ecg_spark.genetics.findings.published import published_in
 from ecg_spark.genetics.findings.region import Products, products_of
 from ecg_spark.genetics.findings.regions import FLANK_BP, Lead, Region
 from ecg_spark.genetics.genotypes.excerpt import read_excerpt
@@ -58,7 +59,8 @@ class Known:
     variants of each set by its number, without thresholds; `thresholds`: what a variant has to
     pass; `modifiers`: sex and age (see `modifiers_of`); `groups`: the group of each phenotype and
     omnibus test; `genes` (see `read_gene_positions`) and `consequences` (see `read_consequences`),
-    None where the study names no table of them.
+    None where the study names no table of them; `published`: the folder in which published
+    statistics lie (see `published.cut_to_regions`), None where there are none.
     """
 
     samples: pd.Index
@@ -68,6 +70,7 @@ class Known:
     groups: Mapping[str, str]
     genes: pd.DataFrame | None
     consequences: pd.DataFrame | None
+    published: str | None = None
 
     def about(self, regions: Sequence[Region]) -> "Known":
         """The same, of genes and consequences those in the regions alone."""
@@ -143,7 +146,9 @@ def _described(region: Region, known: Known) -> dict[str, list[dict[str, Any]]]:
     signals: list[Signal] = []
     linked: dict[Lead, list[dict[str, Any]]] = {}
     of_patterns = products_of(excerpt, terms.patterns, terms.factors, known.thresholds)
+    af = np.full(len(sites), np.nan)
     for number, own in enumerate(of_patterns):
+        af[own.variants] = own.af
         for lead in region.leads:
             if lead not in linked and (found := _linkage(lead, own, sites)):
                 linked[lead] = found
@@ -154,10 +159,11 @@ def _described(region: Region, known: Known) -> dict[str, list[dict[str, Any]]]:
     people = people_of(known.modifiers, asked.people)
     stretch = (region.start, region.end)
     about = known.lies_in(sites)
+    published = published_in(known.published, region.number, sites, af) if known.published else {}
     return {
         SIGNALS.name: rows_of_signals(signals, sites, about, stretch),
         CREDIBLE_SETS.name: rows_of_sets(signals, sites, about, stretch),
-        COLOCALISATION.name: list(rows_of_pairs(signals, known.groups, {}, sites, stretch)),
+        COLOCALISATION.name: list(rows_of_pairs(signals, known.groups, published, sites, stretch)),
         INTERACTIONS.name: list(
             rows_of_interactions(excerpt, terms.patterns, asked, leads, people)
         ),

@@ -30,7 +30,7 @@ def test_inflated_tests_are_refused_before_they_reach_the_driver(spark, tmp_path
         tests = catalogue.Tests(single, together, {"traits": ["trait_qt"]}, thresholds)
         with pytest.raises(DataError, match=r"More than 3 tests of the method .* are inflated"):
             write_loci(
-                spark, packed, tests, cohort, {}, Gwas(), genotypes, Annotation(None, None),
-                str(tmp_path),
+                spark, packed, tests, cohort, {}, Gwas(), genotypes, Annotation(None, None, None),
+                single, str(tmp_path),
             )  # fmt: skip
     assert not list(tmp_path.iterdir())
