@@ -89,6 +89,7 @@ STEP = Step(
     settings,
     work,
     files,
+    version=2,
     check=check,
 )
 

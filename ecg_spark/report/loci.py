@@ -51,6 +51,7 @@ class Region:
             "methods": ", ".join(self.methods),
             "phenotypes": ", ".join(self.phenotypes) or "all together",
             "gene": _gene(lead["nearest_gene"], lead["gene_distance_bp"]),
+            "in_set": _in_set(lead["set_genes"], lead["set_consequences"]),
             "published": {True: "known", False: "novel"}.get(lead["published"], "–"),
             "signals": "–" if pd.isna(lead["n_signals"]) else int(lead["n_signals"]),
             "set": _set(lead["set_variants"], lead["set_pip"]),
@@ -67,6 +68,14 @@ def _gene(name: str | None, distance_bp: float | None) -> str:
     if not name:
         return "–"
     return name if not distance_bp else f"{name} ({distance_bp / 1e3:,.0f} kb)"
+
+
+def _in_set(genes: Sequence[str], consequences: Sequence[str]) -> str:
+    """The genes in which variants of the strongest signal's set lie, and what these do."""
+    does = "; ".join(one.replace("_", " ") for one in consequences)
+    return "; ".join(
+        part for part in (f"in {', '.join(genes)}" if len(genes) else "", does) if part
+    )
 
 
 def _set(variants: float | None, pip: float | None) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import fsspec
 
 from ecg_spark.report import findings, flow, loci, polygenic, rare, sections
+from ecg_spark.report.causes import causes
 from ecg_spark.report.comparison import read_planted
 from ecg_spark.report.figures import picture_in
 from ecg_spark.report.rendering import render
@@ -79,6 +80,7 @@ def _genetics(material: Material) -> tuple[list[Section], dict[str, Any]]:
         associated,
         polygenic.heritability(material),
         found,
+        causes(material),
         rare.rare_variants(material),
     ]
     summary |= {"regions": found["regions"]}

@@ -96,9 +96,10 @@ def test_published_variants_have_the_names_of_the_study(spark, tmp_path):
     rows.loc[5, "beta"] = np.nan
     _write(tmp_path / "given", "QT", rows)
     cohorts = open_published(spark, [str(tmp_path / "given")], "GRCh37")
-    stretch = dict(of_set=0, calls=Calls("", 0), is_whole=True, wanted=(), leads={}, loci=())
-    regions = [Region(0, contig="1", start=1, end=25_500, **stretch),
-               Region(1, contig="2", start=1, end=9_000, **stretch)]  # fmt: skip
+    places = [("1", 1, 25_500), ("2", 1, 9_000)]
+    regions = [
+        Region(k, 0, *place, Calls("", 0), True, (), {}, ()) for k, place in enumerate(places)
+    ]
     folder = str(tmp_path / "cut")
     cut_to_regions(spark, cohorts, spark.createDataFrame(own), regions, folder)
     assert published_in(folder, 1, own, af) == {}
