@@ -183,7 +183,7 @@ def _signals_of(
     return {
         "n_signals": len(own),
         "set_variants": strongest["n_variants"],
-        "set_pip": strongest["pip"],
+        "set_pip": strongest["probability"],
         "set_genes": list(strongest["genes"]),
         "set_consequences": list(strongest["consequences"]),
     }

@@ -45,10 +45,9 @@ Whole = NDArray[np.int64]
 
 TABLES = (SIGNALS, CREDIBLE_SETS, COLOCALISATION, INTERACTIONS, LD)
 
-_FOUND = (
-    "region int, phenotype string, signal int, position int, n_variants int, pip double, "
-    "genes array<string>, consequences array<string>"
-)
+_FOUND = [
+    "phenotype", "signal", "position", "n_variants", "probability", "genes", "consequences",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -108,14 +107,13 @@ def describe_regions(
 ) -> pd.DataFrame:
     """Write the tables `TABLES` of regions into a folder; a frame of the signals found.
 
-    The frame has, of each signal, its region, phenotype and number, the position of its likeliest
-    variant with its probability (`pip`), how many variants are in its set, and the genes and
-    consequences of these.
+    The frame has, of each signal, the number of its region and some of the columns of the table
+    signals.
     """
     if not regions:
         for table in TABLES:
             make_empty(f"{folder}/{table.name}")
-        return pd.DataFrame(columns=[one.split()[0] for one in _FOUND.split(", ")])
+        return pd.DataFrame(columns=["region", *_FOUND])
     shared = spark.sparkContext.broadcast((tuple(regions), known.about(regions)))
 
     def work(numbers: Iterable[int]) -> Iterator[tuple[Any, ...]]:
@@ -126,16 +124,14 @@ def describe_regions(
                 rows = _described(regions[number], known)
                 write({key: table_of(own, tables[key]) for key, own in rows.items()})
                 for one in rows[SIGNALS.name]:
-                    told = ("position", "n_variants", "probability", "genes", "consequences")
-                    values = [one[key] for key in ("phenotype", "signal", *told)]
-                    yield (number, *values)
+                    yield (number, *(one[key] for key in _FOUND))
 
     numbers = spark.sparkContext.parallelize(range(len(regions)), len(regions))
-    found = spark.createDataFrame(numbers.mapPartitions(work), _FOUND).toPandas()
+    found = numbers.mapPartitions(work).collect()
     shared.unpersist()
     for table in TABLES:
         check_table(spark, table, f"{folder}/{table.name}")
-    return found
+    return pd.DataFrame(found, columns=["region", *_FOUND])
 
 
 def _described(region: Region, known: Known) -> dict[str, list[dict[str, Any]]]:
