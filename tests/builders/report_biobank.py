@@ -320,14 +320,15 @@ def publish_genetics(
             **{key: [row[key] for row in found] for key in ("beta", "se", "neg_log10_p", "af")},
             "genes": [[]] * len(found), "consequences": [[]] * len(found),
         })  # fmt: skip
+        site = {"contig": ["chr1"], "position": [5], "ref": ["A"], "alt": ["G"], "rsid": [None]}
         write(run, "colocalisation", COLOCALISATION, {
-            **{key: of_locus[key][:1] for key in (*VARIANT, "rsid")},
+            **site,
             "region_start": [1], "region_end": [9], "phenotype_1": [first], "signal_1": [1],
             "phenotype_2": [HOSTILE], "signal_2": [None], "n_variants": [90], "h0": [0.0],
             "h1": [0.0], "h2": [0.0], "h3": [0.05], "h4": [0.95], "shared_pip": [0.6],
         })  # fmt: skip
         write(run, "interactions", INTERACTIONS, {
-            **{key: of_locus[key][:1] for key in (*VARIANT, "rsid")}, "phenotype": [first],
+            **site, "phenotype": [first],
             "n": [people], "n_women": [people - 4], "n_men": [4],
             **{key: [0.21] for key in ("beta_women", "sex_beta", "age_beta")},
             **{key: [0.1] for key in ("se_women", "sex_se", "age_se")}, "beta_men": [9.87],
