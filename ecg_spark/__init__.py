@@ -4,9 +4,12 @@
     found = ecg_spark.run(study)               # or steps=["ingest", "average"], spark=spark
     found["findings"].tables["loci"].show()    # a Spark frame
     found["report"].figures["effects"]         # a picture, which a notebook shows
+    whole = ecg_spark.meta([study, "other/sumstats"], out="meta")
+    whole.tables["loci"].show()
 
 What the commands do, from Python and notebooks: `load_study` or `simulate_study` give a study,
-`run` its steps, `sweep` models to choose from. `read_recording`, `average_beat` and `load_encoder`
+`run` its steps, `sweep` models to choose from; `replicate` seeks its loci in another cohort, `meta`
+combines the results of several. `read_recording`, `average_beat` and `load_encoder`
 are for single recordings. Each name is imported when it is first used, so that `import ecg_spark`
 costs nothing.
 """
@@ -19,14 +22,16 @@ from ecg_spark import locations as locations  # so that every process knows the 
 if TYPE_CHECKING:
     from ecg_spark.ecg import average_beat, read_recording
     from ecg_spark.study import load_study
-    from jobs.api import run, simulate_study, sweep
+    from jobs.api import meta, replicate, run, simulate_study, sweep
     from models.registry.publishing import load_encoder
 
 __all__ = [
     "average_beat",
     "load_encoder",
     "load_study",
+    "meta",
     "read_recording",
+    "replicate",
     "run",
     "simulate_study",
     "sweep",
@@ -36,7 +41,9 @@ _HOMES = {
     "average_beat": "ecg_spark.ecg",
     "load_encoder": "models.registry.publishing",
     "load_study": "ecg_spark.study",
+    "meta": "jobs.api",
     "read_recording": "ecg_spark.ecg",
+    "replicate": "jobs.api",
     "run": "jobs.api",
     "simulate_study": "jobs.api",
     "sweep": "jobs.api",

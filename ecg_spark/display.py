@@ -42,6 +42,11 @@ def words(value: Any) -> str:
     return re.sub(r"://[^/@\s]*@", "://", number(value))
 
 
+def in_a_row(parts: Sequence[str]) -> str:
+    """Words in a row, the last after `and`."""
+    return " and ".join(part for part in (", ".join(parts[:-1]), *parts[-1:]) if part)
+
+
 def line(summary: Mapping[str, Any]) -> str:
     """The counts of a summary in one line, without long values and ids of runs."""
     shown = []

@@ -27,7 +27,7 @@ def progress(step: str) -> Iterator[None]:
         began: dict[int, float] = {}
         while not done.wait(SECONDS):
             context = SparkContext._active_spark_context
-            if context is None or getattr(context, "_jsc", None) is None:  # none, or not yet whole
+            if context is None or getattr(context, "_jsc", None) is None:  # not made yet, or over
                 continue
             tracker = context.statusTracker()
             stages = {one: tracker.getStageInfo(one) for one in tracker.getActiveStageIds()}

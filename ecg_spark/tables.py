@@ -5,6 +5,7 @@ and in the driver's memory; both validate and report every discrepancy at once. 
 through `ecg_spark.store`.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -131,6 +132,21 @@ OTHER_TRAIT_NAMES = (
 
 OWN = "own"
 """The group of a study's own phenotypes, as vae and pca are groups of latents."""
+
+LATENT = ("vae", "pca")
+"""The groups of a model's latents, and of its peer's."""
+
+
+def group_of(phenotype: str) -> str:
+    """`vae` or `pca` for latents (vae_00, pca_07, …), `traits`, or `own` for all else."""
+    match = re.fullmatch(rf"({'|'.join(LATENT)})_\d+", phenotype)
+    return match[1] if match else "traits" if phenotype in TRAIT_NAMES else OWN
+
+
+def is_latent(phenotype: str) -> bool:
+    """Whether a phenotype is one of a model's latents."""
+    return group_of(phenotype) in LATENT
+
 
 LEAD_TRAIT_NAMES = ("r_mv", "s_mv", "t_mv", "st_mv")
 """Amplitudes, twelve in the order of the leads."""

@@ -1,6 +1,7 @@
-"""What `import ecg_spark` offers of the jobs: the steps of a study, from Python and notebooks."""
+"""What `import ecg_spark` offers of the jobs: studies and cohorts, from Python and notebooks."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,9 +9,14 @@ import pandas as pd
 from pyspark.sql import SparkSession
 
 from ecg_spark.display import Progress
+from ecg_spark.locations import resolve
 from ecg_spark.results import Figures, Result, Results, Tables
 from ecg_spark.store import Store
 from ecg_spark.study import Study, load_study
+from jobs import meta as meta_job
+from jobs import replicate as replicate_job
+from jobs.cohort_step import CohortStep, Place, run_cohorts, session_for
+from jobs.publishing import Summary, told
 from jobs.simulate import simulate
 from jobs.step import as_known, run_steps, session_of, steps_named, steps_of
 
@@ -50,14 +56,72 @@ def run(
         with Progress(step.name for step in chosen) as progress:
             for summary in run_steps(chosen, study, force=force, session=spark):
                 progress.done(summary)
-                name, skipped = str(summary.pop("step")), summary.pop("skipped", None)
-                folder = store.require(name).folder
-                tables = Tables(folder, lambda: session_of(study, spark))
-                figures = Figures(folder)
-                results[name] = Result(name, summary, skipped is not None, folder, tables, figures)
+                folder = store.require(summary["step"]).folder
+                found = _result(summary, folder, lambda: session_of(study, spark))
+                results[found.step] = found
         return Results(results)
     except Exception as error:
         raise as_known(error) from None
+
+
+def meta(
+    cohorts: Sequence[Place],
+    out: str | Path,
+    *,
+    genomic_control: bool = False,
+    spark: SparkSession | None = None,
+    force: bool = False,
+) -> Result:
+    """Combine the results of 2 to 50 cohorts, as `ecg-spark meta` does, into the folder `out`.
+
+    A cohort is a study or its file, a study's output folder, the `out` of a meta-analysis, or a
+    folder of GWAS-SSF files. With `genomic_control` standard errors are multiplied by √lambda of
+    each cohort and phenotype first. The tables are `associations`, `loci` and, where latents are
+    tested together, `omnibus`. What is published already of the same cohorts is skipped, unless
+    `force` redoes it. Raises what `run` raises.
+    """
+    folder = resolve(os.getcwd(), str(out))
+    options = {"genomic_control": genomic_control}
+    return _of_cohorts(meta_job.STEP, cohorts, folder, spark, force, options)
+
+
+def replicate(
+    study: Study, other: Place, *, spark: SparkSession | None = None, force: bool = False
+) -> Result:
+    """Seek a study's loci in another cohort, as `ecg-spark replicate` does.
+
+    `other` is a cohort as `meta` takes it. The table is `replication`; it is kept in the study's
+    output folder, one for each other cohort. What is published already is skipped, unless `force`
+    redoes it. Raises what `run` raises, `UsageError` where the study's findings are not published.
+    """
+    return _of_cohorts(replicate_job.STEP, [study, other], study.output_path, spark, force, {})
+
+
+def _of_cohorts(
+    step: CohortStep,
+    cohorts: Sequence[Place],
+    out: str,
+    spark: SparkSession | None,
+    force: bool,
+    options: dict[str, bool],
+) -> Result:
+    try:
+        with Progress([step.name]) as progress:
+            skipped, published = run_cohorts(
+                step, cohorts, out, force=force, session=spark, **options
+            )
+            summary = told(step.name, skipped, published)
+            progress.done(summary)
+        return _result(summary, published.folder, lambda: session_for(step.name, [], spark))
+    except Exception as error:
+        raise as_known(error) from None
+
+
+def _result(summary: Summary, folder: str, session: Callable[[], SparkSession]) -> Result:
+    """What a step has published in a folder, of its line."""
+    name, skipped = str(summary.pop("step")), summary.pop("skipped", None)
+    tables, figures = Tables(folder, session), Figures(folder)
+    return Result(name, summary, skipped is not None, folder, tables, figures)
 
 
 def sweep(study: Study) -> pd.DataFrame:

@@ -5,9 +5,10 @@ archives are never taken for one, and whether a person is in two archives cannot
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from ecg_spark.errors import UsageError
-from ecg_spark.store import Publication, Store, fingerprint
+from ecg_spark.store import Publication, Store, file_stamp, fingerprint
 from ecg_spark.study import Study, load_study
 from jobs.average import STEP as AVERAGE
 from jobs.step import present
@@ -55,7 +56,8 @@ def _studies(study: Study) -> dict[str, Study]:
     """The archives by their names, in the order of these."""
     found: dict[str, Study] = {}
     for path in study.archives:
-        archive = load_study(study.locate(path))
+        place = study.locate(path)
+        archive = _loaded(place, fingerprint(file_stamp(place)))
         if archive.name in found:
             raise UsageError(
                 f"Two of the archives are called {archive.name}, by which their figures are told "
@@ -63,3 +65,9 @@ def _studies(study: Study) -> dict[str, Study]:
             )
         found[archive.name] = archive
     return dict(sorted(found.items()))
+
+
+@lru_cache(maxsize=100)
+def _loaded(place: str, stamp: str) -> Study:
+    """The study of a file, of which a run asks several times; `stamp` changes with the file."""
+    return load_study(place)

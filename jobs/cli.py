@@ -10,6 +10,7 @@ from ecg_spark.errors import UsageError
 from ecg_spark.locations import resolve
 from ecg_spark.study import load_study, study_template
 from jobs import meta, replicate, simulate
+from jobs.cohort_step import add_force
 from jobs.status import clean, status_lines
 from jobs.step import (
     GROUPS,
@@ -76,10 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("run", *GROUPS, *STEPS, "replicate", *others):
         commands.choices[name].add_argument("study", help="the study file, a path or URI")
     for name in ("run", *GROUPS, *STEPS):
-        command = commands.choices[name]
-        command.add_argument(
-            "--force", action="store_true", help="run steps even if they are up to date"
-        )
+        add_force(commands.choices[name])
     return parser
 
 

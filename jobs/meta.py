@@ -3,64 +3,67 @@
 import argparse
 import os
 import sys
-import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from ecg_spark.genetics.cohorts.meta import WINDOW_BP, meta_analyse
+from ecg_spark.genetics.cohorts.meta import WINDOW_BP, meta_analyse, require_number
 from ecg_spark.locations import resolve
-from ecg_spark.reach import require_connectors, require_reachable
-from ecg_spark.session import spark_session
-from ecg_spark.store import Store, fingerprint, write_whole
-from jobs.given_cohorts import cohort_at
-from jobs.step import Summary, guarded, print_line
+from ecg_spark.store import file_stamp
+from jobs.cohort_step import HELP, CohortStep, Context, Given, add_force, run_cohorts
+from jobs.publishing import Summary, told
+from jobs.step import guarded, print_line
 
-STEP = "meta"
-VERSION = 1
-"""Raise it when the same cohorts give another result."""
+if TYPE_CHECKING:
+    from ecg_spark.report.comparison import Planted
 
 
-def meta(places: Sequence[str], out: str, genomic_control: bool) -> Summary:
-    """Combine cohorts (see `given_cohorts.cohort_at`) and publish the result in a folder.
+def files(given: Sequence[Given]) -> Any:
+    """The planted truths."""
+    return [file_stamp(place) for place in _truths(given)]
 
-    What is published there already of the same cohorts is not made again.
-    """
-    from ecg_spark.report.cohorts import meta_page  # PyTorch and MLflow take seconds to import
 
-    started = time.monotonic()
-    folder = resolve(os.getcwd(), out)
-    require_reachable([], folder)
-    spark = spark_session("ecg-spark meta")
-    require_connectors(spark, [("--out", folder)])
-    cohorts = [cohort_at(spark, place, number) for number, place in enumerate(places, 1)]
-    store = Store(folder)
-    made_from = {
-        "settings": fingerprint(STEP, VERSION, genomic_control),
-        "inputs": {one.name: fingerprint(one.stamp) for one in cohorts},
-    }
-    current = store.published(STEP)
-    if current is not None and current.made_from == made_from:
-        return {"step": STEP, "skipped": "already published", **current.summary}
-    with store.run(STEP, made_from) as run:
-        summary = meta_analyse(spark, cohorts, run.folder, genomic_control=genomic_control)
-        page = meta_page(run.folder, summary, WINDOW_BP)
-        write_whole(run.path("report.html"), page.encode())
-        summary["report"] = store.put_copy(run.path("report.html"), "report.html")
-        summary["seconds"] = round(time.monotonic() - started, 1)
-        run.publish(summary)
-    return {"step": STEP, **summary}
+def work(context: Context) -> Summary:
+    """Combine the cohorts and write the page, a copy of it into the output folder."""
+    # PyTorch and MLflow take seconds to import.
+    from ecg_spark.report.cohorts import write_meta_page
+
+    run = context.run
+    summary = meta_analyse(context.spark, context.cohorts, run.folder, **context.options)
+    summary |= write_meta_page(run.folder, summary, WINDOW_BP, _planted(context.given))
+    return summary | {"report": context.store.put_copy(run.path("report.html"), "report.html")}
+
+
+def check(given: Sequence[Given]) -> None:
+    """Raise `UsageError` for too few or too many cohorts, `DataError` where a truth is none."""
+    require_number(len(given))
+    _planted(given)
+
+
+def _truths(given: Sequence[Given]) -> list[str]:
+    """The planted truths, if the study of every cohort names one."""
+    studies = [one.study for one in given]
+    found = [study.locate(study.truth) for study in studies if study and study.truth]
+    return found if len(found) == len(given) else []
+
+
+def _planted(given: Sequence[Given]) -> "list[Planted]":
+    from ecg_spark.report.comparison import planted_together, read_planted
+
+    return planted_together([read_planted(place) for place in _truths(given)])
+
+
+STEP = CohortStep("meta", work, version=2, files=files, check=check)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that the job and the command share."""
-    parser.add_argument(
-        "cohorts", nargs="+", metavar="STUDY",
-        help="a study file, a study's output, or a folder of GWAS-SSF files",
-    )  # fmt: skip
+    parser.add_argument("cohorts", nargs="+", metavar="STUDY", help=HELP)
     parser.add_argument("--out", required=True, help="the folder to write, a path or URI")
     parser.add_argument(
         "--genomic-control", action="store_true",
         help="multiply standard errors by √lambda of each cohort and phenotype",
     )  # fmt: skip
+    add_force(parser)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -73,7 +76,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> None:
     """Do what the options say and print the summary."""
-    print_line(meta(options.cohorts, options.out, options.genomic_control))
+    out = resolve(os.getcwd(), options.out)
+    chosen = {"force": options.force, "genomic_control": options.genomic_control}
+    print_line(told(STEP.name, *run_cohorts(STEP, options.cohorts, out, **chosen)))
 
 
 if __name__ == "__main__":

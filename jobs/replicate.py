@@ -2,73 +2,51 @@
 
 import argparse
 import sys
-import time
+from collections.abc import Sequence
 
 import pandas as pd
 
 from ecg_spark.genetics.cohorts.replication import replicate as seek
 from ecg_spark.genetics.cohorts.tables import REPLICATION
 from ecg_spark.genetics.outputs.tables import LOCI
-from ecg_spark.reach import require_reachable
-from ecg_spark.store import Store, fingerprint, write_whole
-from ecg_spark.study import Study, load_study
+from ecg_spark.store import fingerprint, write_whole
+from ecg_spark.study import load_study
 from ecg_spark.tables import read_table
-from jobs.given_cohorts import cohort_at
-from jobs.step import Summary, guarded, print_line, session_of
-
-STEP = "replicate"
-VERSION = 1
-"""Raise it when the same cohorts give another result."""
+from jobs.cohort_step import HELP, CohortStep, Context, Given, add_force, run_cohorts
+from jobs.publishing import Summary, told
+from jobs.step import guarded, print_line
 
 
-def replicate(study: Study, other: str) -> Summary:
-    """Seek a study's loci in another cohort and publish what is found.
-
-    `other`: see `given_cohorts.cohort_at`. The output folder keeps a replication for each cohort;
-    what is published already is not made again. Raises `UsageError` where the study's findings are
-    not published.
-    """
+def work(context: Context) -> Summary:
+    """Seek the loci of the first cohort in the second one; a table, a page, and their copies."""
     # PyTorch and MLflow take seconds to import.
-    from ecg_spark.report.cohorts import replication_page
+    from ecg_spark.report.cohorts import write_replication_page
 
-    started = time.monotonic()
-    require_reachable([], study.output_path)
-    store = Store(study.output_path)
-    findings = store.require("findings")
-    spark = session_of(study, None)
-    here = cohort_at(spark, study.output_path, 1)
-    there = cohort_at(spark, other, 2)
-    step = f"{STEP}-{fingerprint(there.name)[:8]}"
-    made_from = {
-        "settings": fingerprint(STEP, VERSION),
-        "inputs": {"findings": findings.run, there.name: fingerprint(there.stamp)},
-    }
-    current = store.published(step)
-    if current is not None and current.made_from == made_from:
-        return {"step": STEP, "skipped": "already published", **current.summary}
+    spark, run, findings = context.spark, context.run, context.needs["findings"]
+    (here, there), (ours, _) = context.cohorts, context.given
     loci = pd.DataFrame(read_table(spark, LOCI, findings.path(LOCI.name)).toPandas())
-    with store.run(step, made_from) as run:
-        thresholds = findings.summary["thresholds"]
-        summary: Summary = {"in": there.name}
-        summary |= seek(spark, here, loci, thresholds, there, run.folder)
-        table = read_table(spark, REPLICATION, run.path(REPLICATION.name)).toPandas()
-        text = pd.DataFrame(table).to_csv(sep="\t", index=False, na_rep="NA")
-        write_whole(run.path(f"{REPLICATION.name}.tsv"), text.encode())
-        page = replication_page(run.folder, summary, study.name)
-        write_whole(run.path("report.html"), page.encode())
-        summary["folder"] = run.folder
-        summary["report"] = store.put_copy(run.path("report.html"), f"{step}.html")
-        summary["seconds"] = round(time.monotonic() - started, 1)
-        run.publish(summary)
-    return {"step": STEP, **summary}
+    summary: Summary = {"in": there.name}
+    summary |= seek(spark, here, loci, findings.summary["thresholds"], there, run.folder)
+    table = read_table(spark, REPLICATION, run.path(REPLICATION.name)).toPandas()
+    text = pd.DataFrame(table).to_csv(sep="\t", index=False, na_rep="NA")
+    write_whole(run.path(f"{REPLICATION.name}.tsv"), text.encode())
+    write_replication_page(run.folder, summary, ours.study.name if ours.study else here.name)
+    page = f"{published_as(STEP.name, context.given)}.html"
+    return summary | {"report": context.store.put_copy(run.path("report.html"), page)}
+
+
+def published_as(name: str, given: Sequence[Given]) -> str:
+    """A study's output folder keeps a replication for each other cohort, by where that lies."""
+    return f"{name}-{fingerprint(given[1].folder)[:8]}"
+
+
+STEP = CohortStep("replicate", work, version=2, needs=("findings",), published_as=published_as)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that the job and the command share."""
-    parser.add_argument(
-        "--in", required=True, dest="other", metavar="OTHER",
-        help="a study file, a study's output, or a folder of GWAS-SSF files",
-    )  # fmt: skip
+    parser.add_argument("--in", required=True, dest="other", metavar="OTHER", help=HELP)
+    add_force(parser)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -82,7 +60,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> None:
     """Do what the options say and print the summary."""
-    print_line(replicate(load_study(options.study), options.other))
+    study = load_study(options.study)
+    cohorts = [study, options.other]
+    skipped, published = run_cohorts(STEP, cohorts, study.output_path, force=options.force)
+    print_line(told(STEP.name, skipped, published) | {"folder": published.folder})
 
 
 if __name__ == "__main__":

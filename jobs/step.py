@@ -9,7 +9,6 @@ import os
 import pkgutil
 import re
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,11 +20,12 @@ from pyspark.sql import SparkSession
 
 from ecg_spark.errors import EcgSparkError, InfrastructureError, UsageError
 from ecg_spark.genetics import STAGES
-from ecg_spark.progress import progress
 from ecg_spark.reach import require_connectors, require_reachable, trouble
 from ecg_spark.session import prepared, require_hail, spark_session, start_hail
 from ecg_spark.store import Publication, Run, Store, fingerprint
 from ecg_spark.study import Study, load_study
+from jobs.publishing import Summary as Summary
+from jobs.publishing import publish, told
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,8 @@ SECTIONS = {
 }
 """Sections of the study file: without any of its own a study does not have a step."""
 
-Summary = dict[str, Any]
+_OF_THE_RESULT = ("settings", "inputs")
+"""Of what a step is made from: its files may have changed in part."""
 
 
 @dataclass(frozen=True)
@@ -145,26 +146,20 @@ def run_step(
 
 
 def _run(step: Step, study: Study, force: bool, session: SparkSession | None) -> Summary:
-    started = time.monotonic()
     store = Store(study.output_path)
     inputs, made_from = origin(step, study, store)
-    current = store.published(step.name)
-    if current is not None and current.made_from == made_from and not force:
-        return {"step": step.name, "skipped": "already published", **current.summary}
-    same = {"settings", "inputs"}
-    previous = current
-    if current is not None and any(current.made_from[key] != made_from[key] for key in same):
-        previous = None
-    log.info("%s: started", step.name)
-    with store.run(step.name, made_from) as run:
-        context = Context(study, store, run, inputs, None if force else previous, session)
+
+    def work(run: Run, current: Publication | None) -> Summary:
+        previous = None if force else current
+        if previous and any(previous.made_from[key] != made_from[key] for key in _OF_THE_RESULT):
+            previous = None
+        context = Context(study, store, run, inputs, previous, session)
         if step.uses_hail(study):
             start_hail(context.spark, store.root)
-        with progress(step.name):
-            summary = step.work(context)
-        summary["seconds"] = round(time.monotonic() - started, 1)
-        run.publish(summary)
-    return {"step": step.name, **summary}
+        return step.work(context)
+
+    skipped, published = publish(store, step.name, made_from, work, force=force)
+    return told(step.name, skipped, published)
 
 
 def origin(step: Step, study: Study, store: Store) -> tuple[dict[str, Publication], dict[str, Any]]:

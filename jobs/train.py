@@ -8,17 +8,18 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any
 
-from ecg_spark.store import Publication, Store, file_stamp
-from ecg_spark.study import Study, load_study
+from ecg_spark.store import Publication, Store, file_stamp, fingerprint
+from ecg_spark.study import REGISTERED, Study, load_study
 from jobs.archives import averages_of, runs_of, version_of
 from jobs.average import STEP as AVERAGE
 from jobs.ingest import STEP as INGEST
 from jobs.step import Context, Step, Summary, guarded, main, origin, parse
 from models.distributed import choose_device
 from models.registry.carried import Carried, read_carried, require_same_beats
-from models.registry.publishing import REGISTERED, of_registry, resolved
+from models.registry.publishing import of_registry, resolved
 from models.registry.tracking import tracked
 from models.training.job import Archive, Plan, assist
 from models.training.judging import judge_carried
@@ -48,13 +49,16 @@ def settings(study: Study) -> Any:
 
 def files(study: Study) -> Any:
     """The carried model, or which version of a registered one is meant; the archives' beats."""
-    source = study.model_source
-    stamp: Any = None
-    if source is not None:
-        is_registered = source.startswith(REGISTERED)
-        where = study.tracking_uri, study.registry_uri
-        stamp = resolved(source, *where) if is_registered else file_stamp(source)
+    stamp = _stamp(study)
     return [stamp, runs_of(study)] if study.archives else stamp
+
+
+def _stamp(study: Study) -> Any:
+    """What tells which model the study takes or trains on now, None where it trains its own."""
+    source = study.model_source
+    if source is None or not source.startswith(REGISTERED):
+        return source and file_stamp(source)
+    return resolved(source, study.tracking_uri, study.registry_uri)
 
 
 def work(context: Context) -> Summary:
@@ -73,16 +77,25 @@ def carried_model(study: Study) -> Carried | None:
 
     Raises `DataError` where it cannot be used on the study's beats.
     """
-    source, device = study.model_source, study.model.device
-    if source is None:
+    if study.model_source is None:
         return None
-    if source.startswith(REGISTERED):
-        where = study.tracking_uri, device
-        carried = of_registry(source, *where, registry_uri=study.registry_uri)
-    else:
-        carried = read_carried(source, device)
+    where = study.model_source, study.tracking_uri, study.registry_uri
+    carried = _read(*where, study.model.device, fingerprint(_stamp(study)))
     require_same_beats(carried.encoder, study.beats.source)
     return carried
+
+
+@lru_cache(maxsize=1)
+def _read(
+    source: str, tracking_uri: str, registry_uri: str | None, device: str, stamp: str
+) -> Carried:
+    """A carried model, which is looked at before any work and used by it: read once.
+
+    `stamp` changes with the model.
+    """
+    if source.startswith(REGISTERED):
+        return of_registry(source, tracking_uri, device, registry_uri=registry_uri)
+    return read_carried(source, device)
 
 
 def plan_of(study: Study, store: Store, inputs: Mapping[str, Publication], name: str) -> Plan:

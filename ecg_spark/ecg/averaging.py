@@ -16,7 +16,7 @@ from ecg_spark.ecg.quality import Findings, Limits, assess, check_arm_electrodes
 from ecg_spark.ecg.recording import INDEPENDENT_ROWS, Reason, Recording, RecordingError
 from ecg_spark.ecg.rpeaks import find_r_peaks
 from ecg_spark.ecg.sinus import MIN_BEATS, Beats, sinus_beats
-from ecg_spark.ecg.windows import cut, middle, r_position, without_line
+from ecg_spark.ecg.windows import cut, detrended, median, r_position
 
 _SMOOTH_HZ = 130.0
 _SMOOTH_BESIDE_HZ = 45.0
@@ -48,10 +48,10 @@ def average_beat(recording: Recording, limits: Limits | None = None) -> Beat:
         raise RecordingError(
             Reason.TOO_FEW_BEATS, f"{beats.used.sum()} of {peaks.size} beats are of one shape"
         )
-    humless = without_mains(whole)
-    clean = humless - _spline_through(humless, beats)
+    mains_removed = without_mains(whole)
+    clean = mains_removed - _spline_through(mains_removed, beats)
     windows = beats.windows(clean)
-    mean, _, quiet = _robust_mean(windows, beats, middle(windows), rounds=2)
+    mean, _, quiet = _robust_mean(windows, beats, median(windows), rounds=2)
     beats, mean = _centred(beats, mean)
     disturbed, wander_mv, mains_mv = _disturbance(signals, mean, replace(beats, used=quiet))
     windows = beats.windows(signals - disturbed)
@@ -120,7 +120,7 @@ def _p_agreement(windows: Floats, start: int, onset: int) -> float:
     if len(windows) < 4 or last - first < int(0.060 * BEAT_RATE_HZ):
         return 1.0
     halves = np.stack([windows[start::2, :, first:last].mean(axis=0) for start in (0, 1)])
-    halves = without_line(gaussian_filter1d(halves.astype(np.float64), 4.0, axis=2))
+    halves = detrended(gaussian_filter1d(halves.astype(np.float64), 4.0, axis=2))
     return float(np.corrcoef(halves[0].ravel(), halves[1].ravel())[0, 1])
 
 
@@ -172,7 +172,7 @@ def _robust_mean(
     for _ in range(rounds):
         rest = windows - centre
         variance = np.einsum("bln,bln,bn->bl", rest, rest, own) / own.sum(axis=1)[:, None]
-        usual = np.maximum(middle(variance), np.float32(_LEAST_NOISE_MV**2))
+        usual = np.maximum(median(variance), np.float32(_LEAST_NOISE_MV**2))
         excess = np.median(variance / usual, axis=1, keepdims=True) / _OUTLIER**2
         if (excess < 1.0).sum() < MIN_BEATS:
             excess[:] = 0.0

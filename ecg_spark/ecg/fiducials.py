@@ -6,7 +6,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from ecg_spark.ecg.beat import BEAT_RATE_HZ, BEAT_SAMPLES, R_INDEX, Fiducials
 from ecg_spark.ecg.recording import INDEPENDENT_LEADS
-from ecg_spark.ecg.windows import without_line
+from ecg_spark.ecg.windows import detrended
 
 MIN_P_MV = 0.010
 """Smallest P wave (magnitude over all leads at its peak); below it is atrial noise or flutter."""
@@ -181,7 +181,7 @@ def _flutters(
     starts = starts[(starts >= first) & (starts + length <= last) & clear]
     if starts.size < 2:
         return False
-    waves = without_line(gaussian_filter1d(v1, 3.0)[starts[:, None] + np.arange(length)])
+    waves = detrended(gaussian_filter1d(v1, 3.0)[starts[:, None] + np.arange(length)])
     size = np.linalg.norm(waves, axis=1)
     alike = waves[1:] @ waves[0] > _SAME_WAVE * size[1:] * size[0]
     larger, smaller = np.maximum(size[1:], size[0]), np.minimum(size[1:], size[0])

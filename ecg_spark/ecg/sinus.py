@@ -4,8 +4,8 @@ The most common shape is the sinus beat in most recordings, but not in bigeminy,
 ventricular beats come in pairs.
 """
 
+import statistics
 from dataclasses import dataclass
-from statistics import median
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ecg_spark.ecg.beat import BEAT_RATE_HZ, BEAT_SAMPLES, R_INDEX, Fiducials
 from ecg_spark.ecg.fiducials import find_fiducials, is_narrow, own_samples
 from ecg_spark.ecg.filtering import Floats, Spectrum
-from ecg_spark.ecg.windows import align, cut, middle, shapes, without_line
+from ecg_spark.ecg.windows import align, cut, detrended, median, shapes
 
 MIN_BEATS = 3
 """An average of fewer beats would be dominated by the noise of one."""
@@ -152,7 +152,7 @@ def _measured(
 ) -> tuple[NDArray[np.float64], Fiducials]:
     """Return the mean beat [8, 600] of some `peaks`, and its waves; it comes `rr` after another."""
     at = _SHAPE_STEP * align(band, rate, peaks / _SHAPE_STEP)
-    beat = middle(cut(signals, at, R_INDEX, BEAT_SAMPLES)).astype(np.float64)
+    beat = median(cut(signals, at, R_INDEX, BEAT_SAMPLES)).astype(np.float64)
     return beat, find_fiducials(beat, (BEFORE_R * rr, AFTER_R * rr), 0.0, 1.0)
 
 
@@ -167,7 +167,7 @@ def _early(interval: NDArray[np.float64], alike: NDArray[np.bool_]) -> NDArray[n
     change = np.median(np.abs(np.diff(interval, prepend=interval[0])))
     if change < 0.1 * np.median(interval):
         near = [interval[max(i - 3, 0) : i + 3].tolist() for i in range(interval.size)]
-        early[1:] = interval < PREMATURE * np.array([median(values) for values in near])
+        early[1:] = interval < PREMATURE * np.array([statistics.median(values) for values in near])
         return early
     pairs = alike[:-1] & alike[1:]
     kinds = _two_kinds(interval[pairs])
@@ -228,11 +228,11 @@ def _of_other_atria(
     shift = int(_P_SHIFT_S * rate)
     index = (peaks // _SHAPE_STEP)[:, None] + np.arange(before[0] - shift, before[-1] + 1)
     wide = band[:, np.clip(index, 0, band.shape[1] - 1)].transpose(1, 0, 2).astype(np.float64)
-    p = without_line(wide[..., shift:]).reshape(peaks.size, -1)
+    p = detrended(wide[..., shift:]).reshape(peaks.size, -1)
     sums = np.stack([p[late].sum(axis=0), p[soon].sum(axis=0)])
     count = np.array([late.sum(), soon.sum()])
     moved = sliding_window_view(wide[soon].mean(axis=0), before.size, axis=1).transpose(1, 0, 2)
-    moved = without_line(moved).reshape(len(moved), -1)
+    moved = detrended(moved).reshape(len(moved), -1)
     same = np.corrcoef([sums[0], *moved])[0, 1:].max()
     # Every beat against the means of the others of both kinds.
     kind = np.stack([late, soon], axis=1)

@@ -43,14 +43,14 @@ def cut(signals: Floats, positions: NDArray[np.float64], before: int, length: in
     return beats
 
 
-def middle(rows: Floats) -> Floats:
+def median(rows: Floats) -> Floats:
     """Return the median over the first axis; by sorting, three times as fast as np.median here."""
     ordered = np.sort(rows, axis=0)
     half = len(rows) // 2
     return ordered[half] if len(rows) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
-def without_line(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+def detrended(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return `rows` [..., n] without the least-squares line of each."""
     line = np.linspace(-1.0, 1.0, rows.shape[-1])
     rows = rows - rows.mean(axis=-1, keepdims=True)
@@ -106,7 +106,7 @@ def align(band: Floats, rate_hz: float, positions: NDArray[np.float64]) -> NDArr
     width = 2 * reach + 1
     for _ in range(2):
         windows = cut(band, positions, reach + lags, width + 2 * lags)
-        template = middle(windows)[:, lags : lags + width]
+        template = median(windows)[:, lags : lags + width]
         slides = sliding_window_view(windows, width, axis=2)
         covariance = np.einsum("blkw,lw->bk", slides, template)
         power = np.cumsum(np.pad(np.sum(windows**2, axis=1), ((0, 0), (1, 0))), axis=1)

@@ -29,7 +29,14 @@ from ecg_spark.genetics.genotypes.contigs import AUTOSOMES
 from ecg_spark.genetics.genotypes.parts import GenotypeSet, open_set
 from ecg_spark.genetics.genotypes.site_rows import site_rows
 from ecg_spark.genetics.genotypes.view import packed_view
-from ecg_spark.genetics.null_model.cohort import Brought, Cohort, gather, load_cohort, save_cohort
+from ecg_spark.genetics.null_model.cohort import (
+    Brought,
+    Cohort,
+    gather,
+    load_cohort,
+    save_cohort,
+    save_told,
+)
 from ecg_spark.genetics.null_model.loco import load_loco, save_loco, take_loco
 from ecg_spark.genetics.null_model.phenotypes import (
     by_missingness,
@@ -95,7 +102,7 @@ def prepare_cohort(
     normal form (`ecg_spark.ids`).
 
     Writes the tables analysed (who) and flow (who was left out, and why), phenotypes and covariates
-    (see `save_cohort`) and regenie/, the same for REGENIE's runs.
+    (see `save_cohort`), the same for REGENIE's runs in regenie/, and `save_told`'s table.
 
     Raises `DataError` where ids do not match, a person has two samples, the sexes are coded the
     other way round, or nothing can be tested.
@@ -105,6 +112,7 @@ def prepare_cohort(
     found = gather(scores.set_index("s"), brought, genotype_settings, keep_relatives, seed)
     cohort = found.cohort
     save_cohort(cohort, folder)
+    save_told(brought, cohort.people, folder)
     write_rows(found.flow.rows(), FLOW, f"{folder}/{FLOW.name}")
     write_regenie_inputs(cohort.tested, cohort.terms, f"{folder}/regenie")
     log.info("cohort: %d people, %d phenotypes", *cohort.tested.shape)

@@ -16,13 +16,13 @@ from ecg_spark.tables import TRAIT_NAMES
 Array = NDArray[np.float64]
 
 FOLDS = 5
-FEWEST = 50
+MIN_PEOPLE = 50
 """The fewest people with both values for which a probe is reported."""
 
 OUTSIDE_SD = 3.0
 """In SD of the training data: nearly all of it lies within this distance from 0."""
 
-FEWEST_REPEATED = 20
+MIN_REPEATED = 20
 """The fewest people with several ECGs for which their agreement is reported."""
 
 
@@ -50,7 +50,7 @@ def repeatability(latents: DataFrame, n_latents: int) -> Repeatability | None:
         sums += [F.sum(n * z), F.sum(n * z * z), F.sum(n * (square - z * z))]
     (row,) = latents.where(F.col("n_ecgs") > 1).agg(*sums).collect()
     people, ecgs, ecgs_squared = (float(value or 0) for value in row[:3])
-    if people < FEWEST_REPEATED:
+    if people < MIN_REPEATED:
         return None
     first, second, within = np.array(row[3:], np.float64).reshape(-1, 3).T
     between = (second - first**2 / ecgs) / (people - 1)
@@ -109,7 +109,7 @@ def trait_correlations(
 
     def shown(name: str, i: int) -> float | None:
         value = row[f"{name}_{i}"]
-        few = row[f"{name}_n"] < FEWEST
+        few = row[f"{name}_n"] < MIN_PEOPLE
         return None if few or value is None or np.isnan(value) else round(float(value), 4)
 
     return {name: [shown(name, i) for i in range(n_latents)] for name in names}
@@ -128,7 +128,7 @@ def linear_probes(latents: Array, targets: pd.DataFrame, seed: int) -> dict[str,
         target = targets[name].to_numpy(float)
         known = np.isfinite(target) & np.isfinite(latents).all(axis=1)
         y, x = target[known], np.column_stack([np.ones(known.sum()), latents[known]])
-        if len(y) < max(FEWEST, 3 * x.shape[1]) or np.ptp(y) == 0:
+        if len(y) < max(MIN_PEOPLE, 3 * x.shape[1]) or np.ptp(y) == 0:
             continue
         part = fold[known]
         read = np.empty(len(y))

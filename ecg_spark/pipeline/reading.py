@@ -58,7 +58,7 @@ def reader(
         for batch in batches:
             for part in batch.column(0).to_pylist():
                 rows = (
-                    _settled(row, owners, id_pattern, has_manifest)
+                    _assign_participant(row, owners, id_pattern, has_manifest)
                     for item in plan_rows(plan, part)
                     for owners in [_by_key(item["owners"])]
                     for row in _unnamed(
@@ -337,7 +337,9 @@ def _by_key(owners: str) -> dict[str, Owner]:
     return {row["key"]: row for row in json.loads(owners)}
 
 
-def _settled(row: Row, owners: dict[str, Owner], id_pattern: str | None, has_manifest: bool) -> Row:
+def _assign_participant(
+    row: Row, owners: dict[str, Owner], id_pattern: str | None, has_manifest: bool
+) -> Row:
     """Return the row with its participant; rejected if nothing says whose it is."""
     if not row["accepted"]:
         return row

@@ -4,7 +4,6 @@
 its QQ curve and lambda; single points are kept only from `FLOOR` up, for the Manhattan plots.
 """
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -15,19 +14,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import stats
 
-from ecg_spark.tables import OWN, TRAIT_NAMES, VARIANT
+from ecg_spark.tables import VARIANT
 
 FLOOR = 2.0
 """Associations below this -log10 p are counted but not drawn as points."""
 
 _BIN = 0.005
 _MEDIAN_CHI2 = float(stats.chi2.ppf(0.5, 1))
-
-
-def group_of(phenotype: str) -> str:
-    """`vae` or `pca` for a model's latents (vae_00, pca_07, …), `traits`, or `own` for all else."""
-    match = re.fullmatch(r"(vae|pca)_\d+", phenotype)
-    return match[1] if match else "traits" if phenotype in TRAIT_NAMES else OWN
 
 
 @dataclass
@@ -39,8 +32,8 @@ class Survey:
     extents: dict[str, int] = field(default_factory=dict)
 
     def points(self, group: str) -> pd.DataFrame:
-        """contig, position, neg_log10_p of a group's variants from `FLOOR` up."""
-        return self.peaks.get(group, pd.DataFrame(columns=[*VARIANT, "neg_log10_p"]))
+        """A group's variants from `FLOOR` up: which, neg_log10_p, and of which phenotype it is."""
+        return self.peaks.get(group, pd.DataFrame(columns=[*VARIANT, "neg_log10_p", "phenotype"]))
 
     def qq(self, phenotype: str) -> NDArray[np.float64]:
         """Expected above observed -log10 p of a phenotype, [2, m], largest last."""
@@ -119,5 +112,5 @@ def _extend(seen: Survey, table: pa.Table) -> None:
 
 def _best(parts: list[pd.DataFrame]) -> pd.DataFrame:
     rows = pd.concat(parts, ignore_index=True)
-    best = rows.groupby([*VARIANT, "group"], sort=False, as_index=False, observed=True)
-    return best["neg_log10_p"].max()
+    rows = rows.sort_values("neg_log10_p", ascending=False, kind="stable")
+    return rows.drop_duplicates([*VARIANT, "group"])

@@ -1,60 +1,58 @@
 """The pages of a meta-analysis and of a replication, from what they publish."""
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ecg_spark.report import evidence, figures
-from ecg_spark.report.associations import FLOOR, group_of, survey
-from ecg_spark.report.rendering import render
+from ecg_spark.report.associations import FLOOR
+from ecg_spark.report.comparison import METHODS, OMNIBUS, Planted
+from ecg_spark.report.overview import overview
+from ecg_spark.report.planted import planted_against_found
+from ecg_spark.report.rendering import embedded, render, write_page
 from ecg_spark.tables import VARIANT
 
 SHOWN = 200
 """Loci of a page; all are in the table."""
 
-TITLES = {
-    "vae": "VAE latents: the best of each variant",
-    "pca": "Principal components of the beat: the best of each variant",
-    "traits": "Conventional traits: the best of each variant",
-}
 
+def write_meta_page(
+    folder: str, summary: Mapping[str, Any], window_bp: int, planted: Sequence[Planted]
+) -> dict[str, Any]:
+    """Write the page of a meta-analysis, report.html, and its figures into the folder of its run.
 
-def meta_page(folder: str, summary: Mapping[str, Any], window_bp: int) -> str:
-    """The page of a meta-analysis as HTML, from the folder and summary of its run."""
-    table = evidence.dataset(f"{folder}/associations")
-    seen = survey(evidence.batches(table, [*VARIANT, "phenotype", "neg_log10_p"]), group_of)
-    members: dict[str, list[str]] = defaultdict(list)
-    for name in sorted(seen.histograms):
-        members[group_of(name)].append(name)
-    present = [group for group in TITLES if members[group]]
-    manhattan = figures.manhattan(
-        [(TITLES[one], one, seen.points(one), summary["thresholds"][one]) for one in present],
-        seen.extents,
-        FLOOR,
-        pd.DataFrame(columns=["contig", "position", "is_large"]),
+    `planted` is what is known to act in the cohorts, if it is. Returns what is to be added to the
+    summary.
+    """
+    thresholds = summary["thresholds"]
+    has_omnibus = any(name.endswith(OMNIBUS) for name in thresholds)
+    seen = overview(
+        evidence.dataset(f"{folder}/associations"),
+        evidence.dataset(f"{folder}/omnibus") if has_omnibus else None,
+        thresholds,
+        summary["lambda"],
+        planted,
     )
-    qq = figures.quantile_quantile(
-        [
-            (f"{group}  λ {summary['mean_lambda'][group]:.3f}", group,
-             {name: seen.qq(name) for name in members[group]})
-            for group in present
-        ]
-    )  # fmt: skip
     loci = evidence.dataset(f"{folder}/loci").to_table().to_pandas()
     loci = loci.sort_values("neg_log10_p", ascending=False)
+    methods = [name for name in METHODS if name in thresholds]
+    compared: dict[str, Any] = {"comparison": None, "figures": {}}
+    counts: dict[str, Any] = {}
+    if planted:
+        compared, counts = planted_against_found(planted, loci, methods)
+    pictures = embedded(seen.figures | compared["figures"])
     cohorts = summary["cohorts"]
     corrected = summary["genomic_control"]
     headings = ["cohort", "n", "variants", "turned", "other strand", "by frequency",
                 "strand unclear", "twice"]  # fmt: skip
     keys = ["name", "n", "variants", "swapped", "other_strand", "by_frequency", "unclear",
             "repeated"]  # fmt: skip
-    return render(
+    page = render(
         "meta.html",
-        {
+        compared
+        | {
             "title": f"Meta-analysis of {len(cohorts)} cohorts",
             "made_on": _today(),
             "assembly": summary["genome_assembly"],
@@ -76,9 +74,11 @@ def meta_page(folder: str, summary: Mapping[str, Any], window_bp: int) -> str:
             ],
             "shared": summary["highest_share_of_people_in_common"],
             "alone": summary["in_one_cohort_only"],
+            "not_together": [
+                f"The latents {key} are not tested together: {reason}."
+                for key, reason in summary["not_together"].items()
+            ],
             "floor": f"{FLOOR:g}",
-            "manhattan": figures.embed(manhattan, "png"),
-            "qq": figures.embed(qq, "png"),
             "loci_rows": [
                 [
                     _name(row), row.method, f"{row.start / 1e6:.2f}–{row.end / 1e6:.2f} Mb",
@@ -89,19 +89,26 @@ def meta_page(folder: str, summary: Mapping[str, Any], window_bp: int) -> str:
             ],
             "left_out": max(0, len(loci) - SHOWN),
             "window_kb": window_bp // 1000,
+            "figures": pictures,
         },
     )  # fmt: skip
+    return counts | {"page_mb": write_page(page, pictures, f"{folder}/report.html")}
 
 
-def replication_page(folder: str, summary: Mapping[str, Any], study: str) -> str:
-    """The page of a replication as HTML, from the folder and summary of its run."""
+def write_replication_page(folder: str, summary: Mapping[str, Any], study: str) -> float:
+    """Write the page of a replication, report.html, and its figure into the folder of its run.
+
+    Returns how large the page is, in MB.
+    """
     table = evidence.dataset(f"{folder}/replication").to_table().to_pandas()
     table = table.sort_values("neg_log10_p", ascending=False)
     methods = summary["loci"]
     counted = ["loci", "tested", "same_sign", "replicated", "expected", "expected_shrunk"]
     shown = ["beta", "se", "neg_log10_p", "outcome", "beta_there", "se_there", "z_there",
              "neg_log10_p_there", "n_there", "af_there", "power", "power_shrunk"]  # fmt: skip
-    return render(
+    effects = table.dropna(subset=["beta", "beta_there"])
+    pictures = embedded({"compared": figures.effects_there(effects) if len(effects) else None})
+    page = render(
         "replication.html",
         {
             "title": f"Loci of {study} in {summary['in']}",
@@ -119,8 +126,10 @@ def replication_page(folder: str, summary: Mapping[str, Any], study: str) -> str
                 for row in table.head(SHOWN).itertuples()
             ],
             "left_out": max(0, len(table) - SHOWN),
+            "figures": pictures,
         },
     )  # fmt: skip
+    return write_page(page, pictures, f"{folder}/report.html")
 
 
 def _today() -> str:

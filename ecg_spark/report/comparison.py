@@ -142,6 +142,20 @@ def read_planted(path: str) -> list[Planted]:
         ) from None
 
 
+def planted_together(truths: Sequence[Sequence[Planted]]) -> list[Planted]:
+    """What was planted in several cohorts.
+
+    A variant explains the mean over the cohorts, nothing where it was not planted.
+    """
+    of_each: dict[tuple[str, int, str], list[Planted]] = {}
+    for item in (one for truth in truths for one in truth):
+        of_each.setdefault((_bare(item.contig), item.position, item.parameter), []).append(item)
+    return [
+        replace(own[0], variance_explained=sum(x.variance_explained for x in own) / len(truths))
+        for own in of_each.values()
+    ]
+
+
 def acting_at(planted: Sequence[Planted], contig: str, start: int, end: int) -> list[str]:
     """The parameters of planted variants that a locus with this region would find."""
     return [

@@ -51,6 +51,10 @@ class Explainer:
         """The beat of the mean latents, [12, 600] in mV."""
         return np.asarray(self._beats(np.zeros((1, len(self.mean))))[0])
 
+    def beat(self, sds: Array) -> Array:
+        """The beat [12, 600] in mV of latents `sds` [k] standard deviations from their mean."""
+        return np.asarray(self._beats((sds * self.sd)[None])[0])
+
     def traversal(self, latent: int) -> Array:
         """Beats as one latent goes through `STEPS` standard deviations, [5, 12, 600] in mV."""
         shifts = np.zeros((len(STEPS), len(self.mean)))
@@ -66,16 +70,33 @@ class Explainer:
         alleles away from the mean as it takes to see them: the smallest of 1, 2, 5, 10 that moves
         a sample by `visible_mv`.
         """
-        known = np.isfinite(beta) & np.isfinite(se)
-        step = np.where(known, beta, 0) * self.sd
+        step, error = self._step(beta, se)
         plus, minus = self._beats(np.array([step, -step]))
         change = (plus - minus) / 2
-        error = np.sqrt(np.tensordot(np.where(known, se, 0) ** 2, self._slopes_mv**2, axes=(0, 0)))
         largest = np.abs(change).max()
         alleles = next((a for a in (1.0, 2.0, 5.0) if a * largest >= visible_mv), 10.0)
         more, less = self._beats(np.array([alleles * step, -alleles * step]))
         limits = np.array([change, change - _Z95 * error, change + _Z95 * error])
         return LocusEffect(more, less, 1000 * limits, alleles)
+
+    def genotypes(
+        self, beta: Array, se: Array, frequency: float, times: float = 1.0
+    ) -> tuple[Array, Array]:
+        """The beats with 0, 1 and 2 effect alleles, [3, 12, 600] in mV, and their 95 % half bands.
+
+        `beta` and `se` as in `locus_effect`; `frequency` of the effect allele, about whose mean
+        number the beats lie; `times` as large as it is the effect is drawn.
+        """
+        step, error = self._step(beta, se)
+        doses = times * (np.arange(3) - 2 * frequency)
+        return self._beats(doses[:, None] * step), np.abs(doses)[:, None, None] * _Z95 * error
+
+    def _step(self, beta: Array, se: Array) -> tuple[Array, Array]:
+        """How far an effect allele moves the latents, [k], and the standard error in mV of what
+        that does to the beat, [12, 600]."""
+        known = np.isfinite(beta) & np.isfinite(se)
+        error = np.sqrt(np.tensordot(np.where(known, se, 0) ** 2, self._slopes_mv**2, axes=(0, 0)))
+        return np.where(known, beta, 0) * self.sd, error
 
     def _beats(self, shifts: Array) -> Array:
         return np.asarray(self._decode(self.mean + shifts), dtype=np.float64)

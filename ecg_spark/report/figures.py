@@ -96,6 +96,12 @@ def styled(axes: Axes, title: str = "", x: str = "", y: str = "") -> Axes:
     return axes
 
 
+def shortened(name: str, letters: int = 24) -> str:
+    """A name that leaves room for the picture: of a longer one, its beginning and its end."""
+    end = letters // 3
+    return name if len(name) <= letters else f"{name[: letters - end - 1]}…{name[-end:]}"
+
+
 def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     """The loss, the reconstruction error and the active latents by epoch, training and held out."""
     table = pd.DataFrame(history)
@@ -187,8 +193,10 @@ def heat_map(
         figure = new_figure(0.24 * len(rows) + 1.7)
         axes = figure.subplots()
         image = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
-        axes.set_xticks(range(len(columns)), columns, rotation=60, ha="right", fontsize=8)
-        axes.set_yticks(range(len(rows)), rows, fontsize=8)
+        axes.set_xticks(
+            range(len(columns)), map(shortened, columns), rotation=60, ha="right", fontsize=8
+        )
+        axes.set_yticks(range(len(rows)), map(shortened, rows), fontsize=8)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         figure.colorbar(image, ax=axes, label=label, shrink=min(1.0, 3 / len(rows) + 0.4), pad=0.01)
@@ -257,7 +265,10 @@ def manhattan(
                 (~hit & odd, FAINT, 3),
                 (hit, GROUP_COLOURS[group], 9),
             ):
-                axes.scatter(x[chosen], y[chosen], s=size, color=colour, linewidths=0)
+                many = colour in (MUTED, FAINT)  # in a PDF, too, they are pixels
+                axes.scatter(
+                    x[chosen], y[chosen], s=size, color=colour, linewidths=0, rasterized=many
+                )
             axes.axhline(threshold, color=INK, lw=0.8, ls=(0, (4, 3)))
             axes.set_ylim(floor, max(threshold * 1.25, float(y.max() if len(y) else 0) * 1.08))
             axes.set_xlim(-gap, at)
@@ -337,4 +348,36 @@ def found_shares(shares: Mapping[str, Mapping[str, tuple[int, int]]]) -> Figure:
             axes.spines[:].set_visible(False)
             axes.tick_params(length=0)
         grid[0].invert_yaxis()
+    return figure
+
+
+def effects_there(loci: pd.DataFrame) -> Figure:
+    """Effects of loci in two cohorts: columns method, beta, se, beta_there, se_there, outcome.
+
+    All are turned so that the effect here is positive.
+    """
+    with mpl.rc_context(STYLE):
+        figure = new_figure(3.4, WIDTH / 2)
+        axes = figure.subplots()
+        sign = np.sign(loci["beta"])
+        here, there = sign * loci["beta"], sign * loci["beta_there"]
+        reach = 1.1 * float((here + 1.96 * loci["se"]).max())
+        axes.plot([0, reach], [0, reach], color=FAINT, lw=1)
+        axes.axhline(0, color=INK, lw=0.8)
+        for method in dict.fromkeys(loci["method"]):
+            colour = GROUP_COLOURS[method]
+            own = (loci["method"] == method).to_numpy()
+            filled = (loci["outcome"] == "replicated").to_numpy()
+            errors = {"xerr": 1.96 * loci["se"][own], "yerr": 1.96 * loci["se_there"][own]}
+            axes.errorbar(
+                here[own], there[own], **errors, fmt="none", ecolor=colour, elinewidth=0.7,
+            )  # fmt: skip
+            for chosen, face in ((own & filled, colour), (own & ~filled, "white")):
+                axes.scatter(
+                    here[chosen], there[chosen], s=22, edgecolors=colour, facecolors=face, zorder=3,
+                    label=method if face == colour else None,
+                )  # fmt: skip
+        axes.set_xlim(0, reach)
+        styled(axes, "", "β here", "β there")
+        axes.legend(frameon=False, fontsize=8, loc="upper left")
     return figure

@@ -51,7 +51,7 @@ def section(material: Material) -> Section:
             [_label(row), "" if row.reason in (CAME_IN, WENT_ON) else row.step, row.unit, row.n]
             for row in rows.itertuples()
         ],
-        "figures": {"flow": figures.embed(picture(rows))},
+        "figures": {"flow": picture(rows)},
     }
 
 

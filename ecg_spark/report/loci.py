@@ -4,18 +4,24 @@ A method's locus is a row of the published table `loci`; its method is one of `c
 Loci of any method that lie within `MERGE_BP` of each other are one region of the report.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from ecg_spark.display import in_a_row
 from ecg_spark.report.associations import contig_order
-from ecg_spark.report.comparison import METHODS
-from ecg_spark.tables import VARIANT
+from ecg_spark.report.comparison import METHODS, OMNIBUS
+from ecg_spark.tables import OWN, VARIANT
 
 MERGE_BP = 500_000
+
+FOUND_BY = {"vae": "latents", "traits": "traits", OWN: "own phenotypes", "pca": "components"}
+"""What finds a locus, by the group of its phenotype."""
 
 
 @dataclass(frozen=True)
@@ -35,32 +41,42 @@ class Region:
         return str(self.lead["rsid"]) if self.lead["rsid"] else self.variant
 
     @property
+    def found_by(self) -> tuple[str, ...]:
+        """What has found it, in words: latents, traits, …, each with its omnibus test."""
+        groups = (method.removesuffix(OMNIBUS) for method in self.methods)
+        return tuple(dict.fromkeys(FOUND_BY[group] for group in groups))
+
+    @property
     def variant(self) -> str:
         """contig:position:ref:alt of the lead variant."""
         return ":".join(str(self.lead[column]) for column in VARIANT)
 
     def row(self) -> dict[str, object]:
-        """The region as a row of the loci table, numbers as text."""
+        """The region as a row of the loci table; numbers as they are, None where there is none."""
         lead = self.lead
-        tested = pd.notna(lead["beta"])
         return {
             "name": self.name,
             "variant": self.variant,
             "region": f"{self.contig.removeprefix('chr')}: {self.start / 1e6:.2f}–"
             f"{self.end / 1e6:.2f} Mb",
+            "found_by": in_a_row(self.found_by),
             "methods": ", ".join(self.methods),
-            "phenotypes": ", ".join(self.phenotypes) or "all together",
+            "phenotypes": list(self.phenotypes) or ["all together"],
             "gene": _gene(lead["nearest_gene"], lead["gene_distance_bp"]),
-            "in_set": _in_set(lead["set_genes"], lead["set_consequences"]),
             "published": {True: "known", False: "novel"}.get(lead["published"], "–"),
-            "signals": "–" if pd.isna(lead["n_signals"]) else int(lead["n_signals"]),
+            "in_set": _in_set(lead["set_genes"], lead["set_consequences"]),
+            "signals": None if pd.isna(lead["n_signals"]) else int(lead["n_signals"]),
             "set": _set(lead["set_variants"], lead["set_pip"]),
-            "beta": f"{lead['beta']:+.3f}" if tested else "–",
-            "se": f"{lead['se']:.3f}" if tested else "–",
-            "neg_log10_p": f"{lead['neg_log10_p']:.1f}",
-            "af": f"{lead['af']:.3f}",
+            "beta": _known(lead["beta"]),
+            "se": _known(lead["se"]),
+            "neg_log10_p": float(lead["neg_log10_p"]),
+            "af": float(lead["af"]),
             "n": int(lead["n"]),
         }
+
+
+def _known(value: Any) -> float | None:
+    return None if pd.isna(value) else float(value)
 
 
 def _gene(name: str | None, distance_bp: float | None) -> str:
@@ -73,9 +89,8 @@ def _gene(name: str | None, distance_bp: float | None) -> str:
 def _in_set(genes: Sequence[str], consequences: Sequence[str]) -> str:
     """The genes in which variants of the strongest signal's set lie, and what these do."""
     does = "; ".join(one.replace("_", " ") for one in consequences)
-    return "; ".join(
-        part for part in (f"in {', '.join(genes)}" if len(genes) else "", does) if part
-    )
+    within = f"in {', '.join(genes)}" if len(genes) else ""
+    return "; ".join(part for part in (within, does) if part)
 
 
 def _set(variants: float | None, pip: float | None) -> str:
@@ -118,6 +133,21 @@ def _region(rows: Sequence[pd.Series]) -> Region:
         ),
         strongest[0],
     )
+
+
+def union(regions: Sequence[Region]) -> list[tuple[str, int]]:
+    """How many regions latents, traits, … have found together and each alone, and all of them.
+
+    The components are the latents' peer: theirs are counted where nothing else found them.
+    """
+    peer = FOUND_BY["pca"]
+    found = Counter(
+        tuple(name for name in region.found_by if name != peer) or (peer,) for region in regions
+    )
+    order = list(FOUND_BY.values())
+    rows = sorted(found.items(), key=lambda item: (-len(item[0]), order.index(item[0][0])))
+    named = [(in_a_row(names) if len(names) > 1 else f"{names[0]} alone", n) for names, n in rows]
+    return [*named, ("all together", len(regions))]
 
 
 def effects_at(associations: ds.Dataset, regions: Sequence[Region]) -> dict[str, pd.DataFrame]:

@@ -1,24 +1,20 @@
 """The report: one HTML page for a researcher, opened without a server and without a network."""
 
-import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import fsspec
-
 from ecg_spark.report import findings, flow, loci, polygenic, rare, sections
 from ecg_spark.report.causes import causes
 from ecg_spark.report.comparison import read_planted
-from ecg_spark.report.figures import picture_in
-from ecg_spark.report.rendering import render
+from ecg_spark.report.planted import planted_against_found
+from ecg_spark.report.rendering import embedded, render, write_page
 from ecg_spark.report.sections import Material, Section
-from ecg_spark.results import FIGURES
-from ecg_spark.store import Publication, write_whole
+from ecg_spark.store import Publication
 from ecg_spark.study import Study
 
-log = logging.getLogger(__name__)
+SCRIPTS = ("decoder.js", "paper.js", "heart.js", "locus.js", "genome.js", "alleles.js")
 
 
 def write_report(
@@ -31,21 +27,21 @@ def write_report(
     person's heartbeat. The pictures lie beside it, too, in the folder `figures`, each by its name.
     """
     page, pictures, summary = build(Material(study, published))
-    content = page.encode()
-    folder = str(out).rpartition("/")[0]
-    for name, uri in pictures.items():
-        kind, picture = picture_in(uri)
-        write_whole(f"{folder}/{FIGURES}/{name}.{kind}", picture)
-    with fsspec.open(str(out), "wb") as file:
-        file.write(content)
-    log.info("report: %.1f MB", len(content) / 1e6)
-    return {**summary, "page_mb": round(len(content) / 1e6, 2)}
+    return {**summary, "page_mb": write_page(page, pictures, str(out))}
 
 
 def build(material: Material) -> tuple[str, dict[str, str], dict[str, Any]]:
     """The page of a study as HTML, its pictures as data URIs by name, and its counts."""
+    context, summary = told(material)
+    pictures = embedded(context["figures"])
+    page = render("template.html", context | {"figures": pictures}, SCRIPTS)
+    return page, {name: uri for name, uri in pictures.items() if uri}, summary
+
+
+def told(material: Material) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All that the page of a study says, its figures by name under `figures`; and its counts."""
     study = material.study
-    parts: list[Section] = [{"comparison": None, "gene_rows": [], "figures": {}}]
+    parts: list[Section] = [{"comparison": None, "gene_rows": [], "heart": None, "figures": {}}]
     if study.archives:
         parts += [sections.model(material), sections.factors(material)]
     else:
@@ -57,6 +53,8 @@ def build(material: Material) -> tuple[str, dict[str, str], dict[str, Any]]:
             sections.model(material),
             sections.latents(material),
         ]
+    if study.ecg or study.archives:
+        parts += [sections.registry(material), sections.moved_heart(material)]
     summary: dict[str, Any] = {}
     if study.genotypes:
         found, summary = _genetics(material)
@@ -64,8 +62,7 @@ def build(material: Material) -> tuple[str, dict[str, str], dict[str, Any]]:
     context: dict[str, Any] = {"figures": {}}
     for part in parts:
         context |= {**part, "figures": context["figures"] | part["figures"]}
-    pictures = {name: uri for name, uri in context["figures"].items() if uri}
-    return render("template.html", context | _frame(material, context)), pictures, summary
+    return context | _frame(material, context), summary
 
 
 def _genetics(material: Material) -> tuple[list[Section], dict[str, Any]]:
@@ -83,10 +80,10 @@ def _genetics(material: Material) -> tuple[list[Section], dict[str, Any]]:
         causes(material),
         rare.rare_variants(material),
     ]
-    summary |= {"regions": found["regions"]}
+    summary |= {"regions": found["regions"], "regions_by": dict(found["union"][:-1])}
     summary |= {"loci": {name: int((table["method"] == name).sum()) for name in material.methods}}
     if planted:
-        compared, counts = findings.planted_against_found(material, planted, table)
+        compared, counts = planted_against_found(planted, table, material.methods)
         parts.append(compared)
         summary |= counts
     return parts, summary

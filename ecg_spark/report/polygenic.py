@@ -3,9 +3,8 @@
 import numpy as np
 
 from ecg_spark.report import figures
-from ecg_spark.report.associations import group_of
 from ecg_spark.report.sections import Material, Section
-from ecg_spark.tables import OWN
+from ecg_spark.tables import OWN, group_of
 
 SHOWN = 2.0
 """A correlation is drawn where both heritabilities are this many standard errors above zero."""
@@ -39,7 +38,7 @@ def heritability(material: Material) -> Section:
         "ld_score_variants": material.gwas.get("ld_score_variants"),
         "figures": {
             "genetic_correlation": len(names) > 1
-            and figures.embed(figures.heat_map(square, names, names, "genetic correlation", 1.0)),
+            and figures.heat_map(square, names, names, "genetic correlation", 1.0),
         },
     }
 

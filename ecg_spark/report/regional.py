@@ -1,15 +1,21 @@
 """Regional plots: a locus's p-values by linkage with its lead variant, above the genes there."""
 
+import operator
+from collections import defaultdict
 from collections.abc import Sequence
+from functools import reduce
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ecg_spark.report import figures
+from ecg_spark.report.comparison import OMNIBUS
 from ecg_spark.report.loci import Region
 from ecg_spark.report.sections import Material
 from ecg_spark.tables import VARIANT
@@ -35,56 +41,71 @@ def regional(
     shown = list(regions[:SHOWN])
     if not shown:
         return None
-    tests = _tests(material, shown)
-    linked = material.table("findings", "ld").to_table().to_pandas()
-    genes = material.table("findings", "nearby_genes").to_table().to_pandas()
-    sets = _sets(material, shown)
+    found = tests(material, shown)
+    linked, known = linkage(material), genes(material)
     rows = -(-len(shown) // COLUMNS)
     figure = figures.new_figure(2.9 * rows + 0.3)
     outer = figure.add_gridspec(rows, COLUMNS)
-    for number, (region, test) in enumerate(zip(shown, tests, strict=True)):
+    for number, (region, test) in enumerate(zip(shown, found, strict=True)):
         inner = outer[number // COLUMNS, number % COLUMNS].subgridspec(
             2, 1, height_ratios=(3, 1.2), hspace=0.02
         )
         above = figure.add_subplot(inner[0])
         below = figure.add_subplot(inner[1], sharex=above)
-        _points(above, region, test.merge(_ld_of(linked, region), on=VARIANT[1:], how="left"))
-        own = sets[
-            (sets["contig"] == region.contig) & (sets["phenotype"] == region.lead["phenotype"])
-        ]
-        inside = test.merge(own[VARIANT[1:]], on=VARIANT[1:])
-        above.scatter(
-            inside["position"] / 1e6, inside["neg_log10_p"], s=46, facecolor="none",
-            edgecolor=figures.INK, linewidths=0.8, zorder=4,
-        )  # fmt: skip
-        above.axhline(thresholds[region.lead["method"]], color=figures.MUTED, lw=0.7, ls="--")
-        _genes(below, region, genes)
-    handles = [
-        figure.axes[0].scatter([], [], s=14, color=colour, label=f"r² from {low:g}")
-        for low, colour in zip((0, *_LEVELS), COLOURS, strict=True)
-    ]
-    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=8)
+        threshold = thresholds[region.lead["method"]]
+        draw(above, below, region, test, linked, known, threshold)
+    figure.legend(handles=keys(figure.axes[0]), loc="outside upper right", ncols=5, fontsize=8)
     return figure
 
 
-def _tests(material: Material, regions: Sequence[Region]) -> list[pd.DataFrame]:
-    """position, ref, alt and neg_log10_p of the lead's phenotype about each region's lead."""
-    found = []
+def draw(
+    above: Axes,
+    below: Axes,
+    region: Region,
+    test: pd.DataFrame,
+    linked: pd.DataFrame,
+    genes: pd.DataFrame,
+    threshold: float,
+) -> None:
+    """A region's tests into one pair of axes, of those that `tests`, `linkage` and `genes` give."""
+    _points(above, region, test.merge(linked_with(linked, region), on=VARIANT[1:], how="left"))
+    inside = test[test["in_set"]]
+    above.scatter(
+        inside["position"] / 1e6, inside["neg_log10_p"], s=46, facecolor="none",
+        edgecolor=figures.INK, linewidths=0.8, zorder=4,
+    )  # fmt: skip
+    above.axhline(threshold, color=figures.MUTED, lw=0.7, ls="--")
+    _genes(below, region, genes)
+
+
+def keys(axes: Axes) -> list[Any]:
+    """What a legend of the linkage needs."""
+    return [
+        axes.scatter([], [], s=14, color=colour, label=f"r² from {low:g}")
+        for low, colour in zip((0, *_LEVELS), COLOURS, strict=True)
+    ]
+
+
+def tests(material: Material, regions: Sequence[Region]) -> list[pd.DataFrame]:
+    """position, ref, alt and neg_log10_p of the lead's phenotype about each region's lead; `in_set`
+    where a variant is in one of its credible sets."""
+    sets = _sets(material, regions)
+    wanted: dict[tuple[str, str], list[Region]] = defaultdict(list)
     for region in regions:
-        lead = region.lead
-        near = (
-            (pc.field("contig") == region.contig)
-            & (pc.field("position") >= int(lead["position"]) - FLANK_BP)
-            & (pc.field("position") <= int(lead["position"]) + FLANK_BP)
-        )
-        if str(lead["method"]).endswith("omnibus"):
-            table, own = "omnibus", pc.field("model") == lead["method"].removesuffix(" omnibus")
-        else:
-            table, own = "associations", pc.field("phenotype") == lead["phenotype"]
-        columns = [*VARIANT[1:], "neg_log10_p"]
-        rows = material.table("associations", table).to_table(columns=columns, filter=near & own)
-        found.append(rows.to_pandas().dropna())
-    return found
+        table = "omnibus" if _is_omnibus(region) else "associations"
+        wanted[table, region.contig].append(region)
+    found = {}
+    for (table, contig), own in wanted.items():
+        rows = _rows_about(material.table("associations", table), table, contig, own)
+        for region in own:
+            place = rows["position"] - int(region.lead["position"])
+            near = rows[place.abs().le(FLANK_BP) & (rows["test"] == _test_of(region))]
+            near = near.drop(columns="test").reset_index(drop=True)
+            held = sets[sets["phenotype"] == region.lead["phenotype"]]
+            held = pd.MultiIndex.from_frame(held.loc[held["contig"] == contig, VARIANT[1:]])
+            inside = pd.MultiIndex.from_frame(near[VARIANT[1:]]).isin(held)
+            found[region.variant] = near.assign(in_set=inside)
+    return [found[region.variant] for region in regions]
 
 
 def _sets(material: Material, regions: Sequence[Region]) -> pd.DataFrame:
@@ -94,7 +115,52 @@ def _sets(material: Material, regions: Sequence[Region]) -> pd.DataFrame:
     return table.to_table(columns=["phenotype", *VARIANT], filter=phenotypes).to_pandas()
 
 
-def _ld_of(linked: pd.DataFrame, region: Region) -> pd.DataFrame:
+def _rows_about(
+    table: ds.Dataset, name: str, contig: str, regions: Sequence[Region]
+) -> pd.DataFrame:
+    """The tests about the leads of regions of one contig, read once; `test` says of what each is.
+
+    Regions that lie together are one stretch.
+    """
+    stretches: list[list[int]] = []
+    for place in sorted(int(region.lead["position"]) for region in regions):
+        if stretches and place - FLANK_BP <= stretches[-1][1]:
+            stretches[-1][1] = place + FLANK_BP
+        else:
+            stretches.append([place - FLANK_BP, place + FLANK_BP])
+    position = pc.field("position")
+    near = [(position >= start) & (position <= end) for start, end in stretches]
+    column = "model" if name == "omnibus" else "phenotype"
+    own = pc.field(column).isin(sorted({_test_of(region) for region in regions}))
+    rows = table.to_table(
+        columns=[*VARIANT[1:], column, "neg_log10_p"],
+        filter=(pc.field("contig") == contig) & own & reduce(operator.or_, near),
+    )
+    return rows.to_pandas().dropna().rename(columns={column: "test"})
+
+
+def _is_omnibus(region: Region) -> bool:
+    return str(region.lead["method"]).endswith(OMNIBUS)
+
+
+def _test_of(region: Region) -> str:
+    """The phenotype of a region's lead, or the model whose latents were tested together."""
+    lead = region.lead
+    return str(lead["method"].removesuffix(OMNIBUS) if _is_omnibus(region) else lead["phenotype"])
+
+
+def linkage(material: Material) -> pd.DataFrame:
+    """The linkage of lead variants with their neighbours."""
+    return material.table("findings", "ld").to_table().to_pandas()
+
+
+def genes(material: Material) -> pd.DataFrame:
+    """The genes about the loci."""
+    return material.table("findings", "nearby_genes").to_table().to_pandas()
+
+
+def linked_with(linked: pd.DataFrame, region: Region) -> pd.DataFrame:
+    """position, ref, alt and r2 of the neighbours of a region's lead."""
     lead = region.lead
     own = (linked["contig"] == region.contig) & (linked["lead"] == lead["position"])
     own &= (linked["lead_ref"] == lead["ref"]) & (linked["lead_alt"] == lead["alt"])
@@ -104,7 +170,8 @@ def _ld_of(linked: pd.DataFrame, region: Region) -> pd.DataFrame:
 def _points(axes: Axes, region: Region, rows: pd.DataFrame) -> None:
     lead = region.lead
     phenotype = lead["phenotype"].replace("_", " ")
-    figures.styled(axes, f"{region.name} · {phenotype}", "", "−log₁₀ p")
+    title = f"{figures.shortened(region.name)} · {figures.shortened(phenotype, 18)}"
+    figures.styled(axes, title, "", "−log₁₀ p")
     rows = rows.sort_values("r2", na_position="first")
     level = np.searchsorted(_LEVELS, rows["r2"].fillna(0), "right")
     colours = np.array(COLOURS)[level]
@@ -117,8 +184,8 @@ def _points(axes: Axes, region: Region, rows: pd.DataFrame) -> None:
     axes.tick_params(labelbottom=False)
 
 
-def _genes(axes: Axes, region: Region, genes: pd.DataFrame) -> None:
-    """Genes as bars, in lanes so that none lies on another."""
+def genes_near(region: Region, genes: pd.DataFrame) -> pd.DataFrame:
+    """The genes about a region's lead, by their start: the nearest, and those with a name."""
     centre = int(region.lead["position"])
     start, end = centre - FLANK_BP, centre + FLANK_BP
     own = genes[(genes["contig"] == region.contig) & (genes["end"] >= start)]
@@ -126,9 +193,17 @@ def _genes(axes: Axes, region: Region, genes: pd.DataFrame) -> None:
     named = ~own["gene"].str.fullmatch(r"LOC\d+")
     if len(own) > CROWDED and named.any():
         own = own[named]
-    if len(own) > GENES_SHOWN:  # the nearest
+    if len(own) > GENES_SHOWN:
         away = np.maximum(np.maximum(own["start"] - centre, centre - own["end"]), 0)
         own = own.loc[away.sort_values().index[:GENES_SHOWN]].sort_values("start")
+    return own
+
+
+def _genes(axes: Axes, region: Region, genes: pd.DataFrame) -> None:
+    """Genes as bars, in lanes so that none lies on another."""
+    centre = int(region.lead["position"])
+    start, end = centre - FLANK_BP, centre + FLANK_BP
+    own = genes_near(region, genes)
     lanes: list[float] = []
     for gene in own.itertuples():
         left, right = max(gene.start, start), min(gene.end, end)

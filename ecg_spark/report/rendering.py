@@ -1,15 +1,32 @@
-"""Pages from their templates, which share macros and a style."""
+"""Pages from their templates, which share macros, a style and scripts."""
 
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 import jinja2
+from matplotlib.figure import Figure
 
 from ecg_spark.display import number
+from ecg_spark.report.figures import embed, picture_in
+from ecg_spark.results import FIGURES
+from ecg_spark.store import write_whole
+
+ON_EVERY_PAGE = ("common.js", "tables.js")
+
+DENSE = {"ancestry", "effects", "manhattan", "population", "qq", "regional", "traversals"}
+"""Pictures of so many lines or points that they are smaller as pixels."""
 
 
-def render(template: str, context: dict[str, Any]) -> str:
-    """A page as HTML; `template` is the name of a file beside this module."""
+def render(template: str, context: dict[str, Any], scripts: Sequence[str] = ()) -> str:
+    """A page as HTML; `template` and `scripts` are the names of files beside this module.
+
+    The scripts are run after those of every page, in their order. The page's policy knows them by
+    their hashes, and lets no other run.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_text),
         autoescape=True,
@@ -18,7 +35,40 @@ def render(template: str, context: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["number"] = number
-    return environment.get_template(template).render(context)
+    texts = [_text(name) for name in (*ON_EVERY_PAGE, *scripts)]
+    shared = {"scripts": texts, "script_sources": " ".join(map(_source, texts))}
+    return environment.get_template(template).render(context | shared)
+
+
+def _source(script: str) -> str:
+    """How a content security policy names a script."""
+    if re.search(r"</script|<!--", script, re.IGNORECASE):
+        raise ValueError("a script of the report holds what would end it")
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def embedded(pictures: Mapping[str, Figure | None]) -> dict[str, str | None]:
+    """Figures by name as data URIs; None stays."""
+    return {
+        name: embed(figure, "png" if name in DENSE else "svg") if figure else None
+        for name, figure in pictures.items()
+    }
+
+
+def write_page(page: str, pictures: Mapping[str, str | None], out: str) -> float:
+    """Write a page to the file `out`, and its pictures beside it; how large the page is, in MB.
+
+    `pictures`: data URIs by name, as they are in the page; None where it does not have one.
+    """
+    content = page.encode()
+    folder = out.rpartition("/")[0]
+    for name, uri in pictures.items():
+        if not uri:
+            continue
+        kind, picture = picture_in(uri)
+        write_whole(f"{folder}/{FIGURES}/{name}.{kind}", picture)
+    write_whole(out, content)
+    return round(len(content) / 1e6, 2)
 
 
 def _text(name: str) -> str:

@@ -1,6 +1,7 @@
 """What the sections on ECGs and the model say: tables in, numbers and figures out."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,8 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from ecg_spark.genetics import STAGES
-from ecg_spark.report import evidence, figures, waveforms
+from ecg_spark.ids import normal_id
+from ecg_spark.report import evidence, figures, heart, models, waveforms
 from ecg_spark.report.comparison import METHODS
 from ecg_spark.report.explain import STEPS, Explainer, Reconstruction, reconstruct
 from ecg_spark.store import Publication
@@ -21,10 +23,11 @@ from ecg_spark.study import Study
 from ecg_spark.tables import TRAIT_NAMES
 from models.encoding.encoder import Encoder
 from models.encoding.evaluation import TESTED, TESTED_PEER, archive_error
-from models.registry.publishing import load_encoder
+from models.registry.overview import registered
+from models.registry.publishing import REGISTERED, load_encoder
 
 Section = dict[str, Any]
-"""Values for the template; those under `figures` are data URIs."""
+"""Values for the template; those under `figures` are Matplotlib figures, or nothing."""
 
 METRICS = {"mae_uv": "mean absolute error (µV)", "pearson_r": "correlation r, mean over leads"}
 
@@ -127,10 +130,9 @@ def beats(material: Material) -> Section:
             for row in evidence.trait_summary(by_person)
         ],
         "figures": {
-            "population": percentiles is not None
-            and figures.embed(waveforms.population_beat(percentiles), "png"),
-            "by_trait": groups and figures.embed(waveforms.beats_by_trait(groups)),
-            "traits": figures.embed(figures.histograms(columns, evidence.TRAIT_TITLES)),
+            "population": percentiles is not None and waveforms.population_beat(percentiles),
+            "by_trait": groups and waveforms.beats_by_trait(groups),
+            "traits": figures.histograms(columns, evidence.TRAIT_TITLES),
         },
     }
 
@@ -157,10 +159,24 @@ def model(material: Material) -> Section:
         f"and the tallest T wave in V5, measured and rebuilt by the VAE and by PCA with as many "
         f"components. Bottom: mean absolute error at each instant.",
         "figures": {
-            "training": history and figures.embed(figures.training_curves(history)),
+            "training": history and figures.training_curves(history),
             "reconstruction": rebuilt
-            and figures.embed(waveforms.reconstruction(rebuilt.groups, rebuilt.errors_uv)),
+            and waveforms.reconstruction(rebuilt.groups, rebuilt.errors_uv),
         },
+    }
+
+
+def registry(material: Material) -> Section:
+    """The models of the registry, where there is another than the study's own."""
+    study, uri = material.study, material.summary("train")["model_uri"]
+    name = str(uri).removeprefix(REGISTERED).rpartition("/")[0]
+    versions = registered(name, study.tracking_uri, study.registry_uri)
+    told = versions if len(versions) > 1 else []
+    return {
+        "model_name": name,
+        "model_measures": list(models.MEASURES),
+        "model_rows": models.rows(told, uri),
+        "figures": {"models": models.compared(told, uri)},
     }
 
 
@@ -190,7 +206,7 @@ def factors(material: Material) -> Section:
         "latent_rows": list(zip(names, encoder.kl, strict=True)),
         "probe_rows": [],
         "figures": {
-            "traversals": figures.embed(waveforms.traversals(moved), "png"),
+            "traversals": waveforms.traversals(moved),
             "correlations": None,
         },
     }
@@ -221,12 +237,59 @@ def latents(material: Material) -> Section:
     return {
         **rows,
         "figures": {
-            "traversals": figures.embed(waveforms.traversals(moved), "png"),
-            "correlations": figures.embed(
-                figures.heat_map(table.to_numpy().T, titles, names, "Spearman correlation", 1.0)
+            "traversals": waveforms.traversals(moved),
+            "correlations": figures.heat_map(
+                table.to_numpy().T, titles, names, "Spearman correlation", 1.0
             ),
         },
     }
+
+
+def moved_heart(material: Material) -> Section:
+    """The decoder for the page, and the groups of people to start from."""
+    names = [f"vae_{k:02d}" for k in range(material.encoder.n_active)]
+    if not material.study.ecg or len(material.latents) < evidence.FEWEST:
+        mean, sd = np.zeros(len(names)), np.ones(len(names))
+        return {"heart": _heart(material, names, mean, sd, None, {}), "figures": {}}
+    by_person = evidence.traits_by_person(material.traits)
+    told = {evidence.TRAIT_TITLES[name]: by_person[name] for name in TRAIT_NAMES}
+    told |= _of_people(material) if material.study.genotypes else {}
+    follows = evidence.correlations(material.latents, by_person)
+    explainer = material.explainer
+    heart = _heart(material, names, explainer.mean, explainer.sd, follows, told)
+    return {"heart": heart, "figures": {}}
+
+
+def _heart(
+    material: Material,
+    names: list[str],
+    mean: NDArray[np.float64],
+    sd: NDArray[np.float64],
+    follows: pd.DataFrame | None,
+    told: Mapping[str, pd.Series],
+) -> dict[str, Any]:
+    return {
+        "title": material.study.name,
+        "decoder": heart.decoder(material.encoder, mean, sd),
+        "factors": heart.named(names, follows),
+        "groups": heart.groups(material.latents, told) if told else [],
+    }
+
+
+def _of_people(material: Material) -> dict[str, pd.Series]:
+    """Sex, and each covariate of many values, of the people analysed, by participant."""
+    with fsspec.open(material.published["cohort"].path("told.parquet"), "rb") as file:
+        told = pd.read_parquet(file).set_index("participant_id")
+    written = pd.Series(material.latents.index, map(normal_id, material.latents.index))
+    told = told[told.index.isin(written.index)]
+    told.index = written[told.index]
+    sex = told.pop("is_male").map({0.0: "women", 1.0: "men"}) if "is_male" in told else None
+    found = {
+        name: told[name]
+        for name in told
+        if told[name].nunique() > heart.TENTHS and not re.search(r"[\^:]", name)
+    }
+    return found if sex is None else found | {"sex": sex}
 
 
 def _probe_rows(probes: Mapping[str, float]) -> list[list[Any]]:

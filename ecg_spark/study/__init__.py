@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from ecg_spark.study.participants import Participants
     from ecg_spark.study.phenotypes import Phenotypes
     from ecg_spark.study.section import given
-    from ecg_spark.study.services import REGISTRY_ADDRESS, TRACKING_ADDRESS
+    from ecg_spark.study.services import REGISTERED, REGISTRY_ADDRESS, TRACKING_ADDRESS, Spark
     from ecg_spark.study.study import Study
 
 __all__ = [
+    "REGISTERED",
     "REGISTRY_ADDRESS",
     "TRACKING_ADDRESS",
     "Beats",
@@ -36,6 +37,7 @@ __all__ = [
     "Participants",
     "Phenotypes",
     "Rare",
+    "Spark",
     "Study",
     "given",
     "load_study",
@@ -43,6 +45,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "REGISTERED": "services",
     "REGISTRY_ADDRESS": "services",
     "TRACKING_ADDRESS": "services",
     "Beats": "beats",
@@ -54,6 +57,7 @@ _HOMES = {
     "Participants": "participants",
     "Phenotypes": "phenotypes",
     "Rare": "gwas",
+    "Spark": "services",
     "Study": "study",
     "given": "section",
     "load_study": "loading",

@@ -13,6 +13,9 @@ TRACKING_ADDRESS = "MLFLOW_TRACKING_URI"
 REGISTRY_ADDRESS = "MLFLOW_REGISTRY_URI"
 """What it calls that of MLflow's registered models, where they are elsewhere."""
 
+REGISTERED = "models:/"
+"""What the address of a registered model begins with."""
+
 _UNITY_CATALOG = re.compile(r"databricks-uc\b")
 _THREE_PARTS = re.compile(r"[^\s./:]+(\.[^\s./:]+){2}")
 

@@ -19,6 +19,7 @@ from ecg_spark.study.phenotypes import Phenotypes
 from ecg_spark.study.problems import problem_of
 from ecg_spark.study.section import AnySection, Location, Section
 from ecg_spark.study.services import (
+    REGISTERED,
     REGISTRY_ADDRESS,
     TRACKING_ADDRESS,
     Mlflow,
@@ -114,7 +115,7 @@ class Study(Section):
     def model_source(self) -> str | None:
         """Where the model lies that is taken or trained on; as it is where MLflow has it."""
         source = self.model.source
-        return source if source is None or source.startswith("models:/") else self.locate(source)
+        return source if source is None or source.startswith(REGISTERED) else self.locate(source)
 
     @property
     def output_path(self) -> str:

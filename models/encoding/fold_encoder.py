@@ -22,7 +22,7 @@ from models.distributed import choose_device
 from models.encoding.factors import Factors
 from models.encoding.posterior import BATCH, posteriors
 from models.network.pca import Components
-from models.network.vae import VAE, twelve_leads
+from models.network.vae import MAX_WARP, VAE, twelve_leads
 
 FORM = 2
 """Of a model's files. 2: people of the test are held out; before, z was one step from a guess."""
@@ -41,6 +41,28 @@ class Encoding:
 
     z: Array
     z_sd: Array
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A decoder as arrays: what makes a beat of factors z [k].
+
+    The eight independent leads are template + z @ amplitudes, in mV, read at the times t + shift in
+    samples, linearly and within the beat; shift is `furthest` tanh((bend_start + bends @ z) / 3) at
+    the knots, carried to every sample by `knots`.
+    """
+
+    template: Array
+    """[8, 600]"""
+    amplitudes: Array
+    """[k, 8, 600]"""
+    bend_start: Array
+    """[knots]"""
+    bends: Array
+    """[knots, k]"""
+    knots: Array
+    """[knots, 600]"""
+    furthest: float
 
 
 class FoldEncoder:
@@ -94,6 +116,25 @@ class FoldEncoder:
         with torch.inference_mode():
             parts = latents.to(network.noise.device).split(BATCH)
             return torch.cat([twelve_leads(network.decode(rows)).cpu() for rows in parts]).numpy()
+
+    def formula(self) -> "Formula":
+        """The decoder written out, for a reader who has no PyTorch."""
+        network, factors, _ = self._build()
+        with torch.inference_mode():
+            loadings = (network.amplitude.weight.T @ network.axes).cpu().double().numpy()
+            template = network.template.flatten().cpu().double().numpy()
+            bends = network.warp.weight.cpu().double().numpy()
+            start = network.warp.bias.cpu().double().numpy()
+        back, offset = factors.back.astype(float), factors.offset.astype(float)
+        shape = network.template.shape
+        return Formula(
+            (template + offset @ loadings).reshape(shape),
+            (back.T @ loadings).reshape(-1, *shape),
+            start + bends @ offset,
+            bends @ back,
+            network.knots.cpu().double().numpy(),
+            MAX_WARP,
+        )
 
     def decode_pca(self, z: NDArray[np.floating[Any]]) -> Signals:
         """Beats [n, 12, 600] in mV of scores [n, k] on the principal components."""

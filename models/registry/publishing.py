@@ -21,6 +21,7 @@ import ecg_spark
 import models
 from ecg_spark.ecg import BEAT_SAMPLES, LEADS
 from ecg_spark.locations import usual
+from ecg_spark.study import REGISTERED
 from models.encoding.encoder import FOLDER, Encoder, read_encoder
 from models.registry.carried import Carried, Home
 from models.registry.tracking import tracked
@@ -128,10 +129,6 @@ def load_encoder(
     with tracked(tracking_uri, registry_uri):
         folder = mlflow.artifacts.download_artifacts(artifact_uri=model_uri)
     return read_encoder(Path(folder) / "artifacts" / FOLDER, device)
-
-
-REGISTERED = "models:/"
-"""What the address of a model in MLflow's registry begins with."""
 
 
 def resolved(model_uri: str, tracking_uri: str, registry_uri: str | None = None) -> str:

@@ -86,7 +86,7 @@ def tracked(tracking_uri: str, registry_uri: str | None = None) -> Iterator[None
         yield
     except ERRORS as error:
         raise InfrastructureError(
-            f"MLflow at {' and '.join(map(_shown, keys))} failed ({_first_line(error)}): "
+            f"MLflow at {' and '.join(map(without_user, keys))} failed ({_first_line(error)}): "
             f"check {' and '.join(keys.values())} and the server, and run the step again."
         ) from error
     finally:
@@ -237,12 +237,12 @@ def _probe(uri: str, key: str) -> None:
         requests.get(f"{uri.rstrip('/')}/health", timeout=PROBE_SECONDS)
     except requests.RequestException as error:
         raise InfrastructureError(
-            f"The MLflow server at {_shown(uri)} does not answer "
+            f"The MLflow server at {without_user(uri)} does not answer "
             f"({type(error).__name__}): start it or change {key} in the study file."
         ) from None
 
 
-def _shown(tracking_uri: str) -> str:
+def without_user(tracking_uri: str) -> str:
     """The URI without user and password."""
     parts = urlsplit(tracking_uri)
     return tracking_uri.replace(f"{parts.netloc.rpartition('@')[0]}@", "", 1)

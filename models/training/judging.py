@@ -10,6 +10,7 @@ from typing import Any
 import mlflow
 
 from ecg_spark.store import write_whole
+from ecg_spark.study import REGISTERED
 from models.data.loader import beats_of_the_test, open_beats
 from models.data.split import Split
 from models.distributed import choose_device
@@ -78,7 +79,7 @@ def judge_carried(
                 encoder, model_name, card, metrics, 0, Path(scratch)
             )
     write_whole(f"{folder}/history.json", json.dumps([]).encode())
-    uri = f"models:/{model_name}/{version}"
+    uri = f"{REGISTERED}{model_name}/{version}"
     log.info("train: judged and registered %s with %d latents", uri, encoder.n_active)
     result = TrainResult(
         *(run.info.run_id, model_id, uri, version, len(encoder.folds), encoder.n_active, metrics)

@@ -11,6 +11,7 @@ import mlflow
 import numpy as np
 
 from ecg_spark.store import write_whole
+from ecg_spark.study import REGISTERED
 from models.encoding.encoder import Encoder
 from models.encoding.evaluation import Coder, Metrics, rebuild
 from models.encoding.fold_encoder import Signals
@@ -74,7 +75,7 @@ def train(plan: Plan, model_name: str, folder: str) -> TrainResult:
                 *(outcome.encoder, model_name, card, metrics, plan.settings.epochs, Path(scratch))
             )
         write_whole(f"{folder}/history.json", json.dumps(outcome.history, indent=1).encode())
-    uri, encoder = f"models:/{model_name}/{version}", outcome.encoder
+    uri, encoder = f"{REGISTERED}{model_name}/{version}", outcome.encoder
     log.info("train: registered %s with %d active latents", uri, encoder.n_active)
     about = len(encoder.folds), encoder.n_active, metrics, archives
     return TrainResult(outcome.run_id, model_id, uri, version, *about)

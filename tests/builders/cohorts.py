@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+
+from ecg_spark.genetics.outputs.tables import LOCI
+from ecg_spark.store import Store
+from ecg_spark.study import load_study
+from ecg_spark.tables import write_rows
+from jobs.step import origin, steps_named
+from tests.builders.study_file import write_study
 
 MODEL = "a" * 64
 """The digest of the model that latents are of, where nothing else is said."""
@@ -105,8 +112,19 @@ def write_ssf(
 def write_output(
     folder: Path, table: pd.DataFrame, build: str = "GRCh38", model: str | None = MODEL
 ) -> Path:
-    """Write results as a study publishes them: by_variant, and sumstats."""
+    """Write results as the output of a study whose file nobody has."""
     run = folder / "runs/associations/run"
+    write_results(run, table, build, model)
+    (folder / "published").mkdir()
+    content = {"step": "associations", "run": "run", "made_from": {}, "published_at": ""}
+    (folder / "published/associations.json").write_text(json.dumps(content | {"summary": {}}))
+    return folder
+
+
+def write_results(
+    run: Path, table: pd.DataFrame, build: str = "GRCh38", model: str | None = MODEL
+) -> None:
+    """Write results as a study's step `associations` does: by_variant, and sumstats."""
     write_ssf(run / "sumstats", table, build, model)
     names = table["chromosome"].map(str)
     if build == "GRCh38":
@@ -128,12 +146,32 @@ def write_output(
     pq.write_table(
         pa.Table.from_pylist(rows, pa.schema(list(kinds.items()))), run / "by_variant/part.parquet"
     )
-    publish(folder, "associations", {})
-    return folder
 
 
-def publish(folder: Path, step: str, summary: Mapping[str, object]) -> None:
-    """Point at the run 'run' of a step."""
-    (folder / "published").mkdir(exist_ok=True)
-    content = {"step": step, "run": "run", "made_from": {}, "published_at": "", "summary": summary}
-    (folder / f"published/{step}.json").write_text(json.dumps(content))
+def publish_study(
+    folder: Path, name: str, table: pd.DataFrame, loci: Sequence[Mapping[str, object]] = (),
+    thresholds: Mapping[str, float] | None = None, **changes: object,
+) -> Path:  # fmt: skip
+    """Publish results and loci as the steps of a study of phenotypes would; its study file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {
+        "name": name,
+        "output": "out",
+        "participants": {"path": "people.csv"},
+        "phenotypes": {"path": "phenotypes.csv", "columns": ["x"]},
+        "genotypes": {"path": "g.bed"},
+    }
+    for suffix in ("bed", "bim", "fam"):
+        (folder / f"g.{suffix}").touch()
+    path = write_study(folder, content | changes)
+    study = load_study(path)
+    store = Store(study.output_path)
+    for step in steps_named(["genotypes", "gwas"]):
+        _, made_from = origin(step, study, store)
+        with store.run(step.name, made_from) as run:
+            if step.name == "associations":
+                write_results(Path(run.folder), table)
+            if step.name == "findings":
+                write_rows(loci, LOCI, run.path(LOCI.name))
+            run.publish({"thresholds": dict(thresholds or {})})
+    return path

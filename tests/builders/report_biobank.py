@@ -1,10 +1,12 @@
 """A small simulated study, published as the steps would: what the report's tests read."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql.pandas.types import to_arrow_schema
@@ -214,10 +216,11 @@ def publish_genetics(
     scores: dict[str, np.ndarray],
     hostile: bool = True,
     traits: tuple[str, ...] = GWAS_TRAITS,
+    names: Callable[[str, int], str] = "{}_{:02d}".format,
 ) -> None:
     """Publish genotypes and gwas: simple regressions, and loci one variant wide.
 
-    `scores`: phenotypes by the group whose name they bear.
+    `scores`: phenotypes by the group whose name they bear; their own names by number of `names`.
     """
     rng = np.random.default_rng(4)
     people, variants = bank.dosages.shape
@@ -248,7 +251,7 @@ def publish_genetics(
             }
         )
     phenotypes = {
-        f"{model}_{k:02d}": z[:, k] for model, z in scores.items() for k in range(z.shape[1])
+        names(model, k): z[:, k] for model, z in scores.items() for k in range(z.shape[1])
     }
     phenotypes |= {name: bank.traits[name] for name in traits}
     first, second, last = (list(phenotypes)[place] for place in (0, 1, -1))
@@ -272,18 +275,18 @@ def publish_genetics(
         rows = []
         for model, z in scores.items():
             chi2 = sum(
-                (tests[f"{model}_{k:02d}"]["beta"] / tests[f"{model}_{k:02d}"]["se"]) ** 2
+                (tests[names(model, k)]["beta"] / tests[names(model, k)]["se"]) ** 2
                 for k in range(z.shape[1])
             )
             log_p = stats.chi2.logsf(chi2, z.shape[1]) / -np.log(10)
             df = np.full(variants, z.shape[1], np.int32)
-            names = np.full(variants, model)
-            rows.append({**where, "model": names, "chi2": chi2, "df": df, "neg_log10_p": log_p})
+            models = np.full(variants, model)
+            rows.append({**where, "model": models, "chi2": chi2, "df": df, "neg_log10_p": log_p})
             found += loci_of(f"{model} omnibus", f"{model} omnibus", where, log_p, 7.3)
         joined = {key: np.concatenate([part[key] for part in rows]) for key in rows[0]}
         write(run, "omnibus", OMNIBUS, joined)
         for name, test in tests.items():
-            method = name[:3] if name[:3] in scores else "traits"
+            method = next((group for group in scores if name.startswith(f"{group}_")), "traits")
             found += loci_of(method, name, where, test["neg_log10_p"], 8.3, test)
         flow = flow_rows("associations", VARIANTS, variants, {}, variants)
         write_rows(flow, FLOW, run.path("flow"))
@@ -358,6 +361,10 @@ def publish_genetics(
     with store.run("null_model", {}) as run:
         run.publish({"null_model": "none", "predicted_by_genome": {}, "notes": []})
     with store.run("cohort", {}) as run:
+        told = {"participant_id": bank.ids, "age": rng.uniform(40, 70, people), "visit_2": 1.0}
+        told["is_male"] = np.r_[[np.nan] * 5, rng.integers(0, 2, people - 5)]
+        Path(run.folder).mkdir(parents=True, exist_ok=True)
+        pd.DataFrame(told).to_parquet(run.path("told.parquet"))
         covariate = {"a covariate is missing": 2}
         write_rows([
             *flow_rows("cohort", SAMPLES, people, covariate, people - 2),

@@ -11,6 +11,7 @@ from ecg_spark.display import number
 from ecg_spark.errors import UsageError
 from ecg_spark.store import Store
 from ecg_spark.study import load_study
+from jobs import archives as job
 from jobs.archives import averages_of
 from jobs.cli import main
 from models.registry.carried import read_carried
@@ -67,6 +68,29 @@ def test_a_study_of_archives_is_a_training_and_a_report(pool):
     assert 'id="recordings"' not in text
     assert main(["encode", str(study)]) == 2
     assert main(["status", str(study)]) == 0
+
+
+def test_two_processes_train_the_model_that_one_does(pool, archives, tmp_path, torchrun):
+    study = pool_of(tmp_path / "pool", archives)
+    answer = torchrun("-m", "jobs.train", "--study", study)
+    assert answer.returncode == 0, answer.stderr[-2000:]
+    (line,) = answer.stdout.splitlines()  # one of the processes speaks
+    found, expected = json.loads(line), pool[1].require("train").summary
+    assert found["archives"] == expected["archives"]
+    own = {key: value for key, value in expected["metrics"].items() if "mae_uv" in key}
+    assert {key: found["metrics"][key] for key in own} == pytest.approx(own, rel=1e-3)
+    run = mlflow.MlflowClient(load_study(study).tracking_uri).get_run(found["run_id"])
+    assert run.data.params["processes"] == "2"
+
+
+def test_a_run_reads_the_archives_study_files_once(pool, archives, tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(job, "load_study", lambda place: read.append(place) or load_study(place))
+    for path in archives:
+        path.touch()  # as if it had been changed since an earlier test read it
+    study = pool_of(tmp_path / "pool", archives)
+    assert main(["train", str(study)]) == 0
+    assert sorted(read) == sorted(map(str, archives))
 
 
 def test_the_order_of_archives_trains_nothing_again_and_new_beats_do(pool, archives, capsys):

@@ -9,6 +9,7 @@ import yaml
 
 from ecg_spark.store import Store
 from jobs.cli import main
+from models.registry.carried import read_carried
 from tests.builders.study_file import of_biobank, write_study
 
 MODEL = {"latents": 3, "channels": 8, "epochs": 3, "min_active_kl": 0.0}
@@ -98,6 +99,17 @@ def test_second_run_takes_nothing_again_and_another_model_is_noticed(away, home,
     model.touch()
     assert main(["train", str(study)]) == 0
     assert "skipped" not in json.loads(capsys.readouterr().out)
+
+
+def test_a_carried_model_is_read_once(away, home, monkeypatch):
+    study, _ = away
+    read = []
+    monkeypatch.setattr(
+        "jobs.train.read_carried", lambda *about: read.append(about) or read_carried(*about)
+    )
+    (home / "model.zip").touch()
+    assert main(["train", str(study), "--force"]) == 0
+    assert len(read) == 1
 
 
 def test_carried_model_is_not_passed_on_as_one_s_own(away, tmp_path, capsys):

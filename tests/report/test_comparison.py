@@ -7,7 +7,13 @@ import pytest
 
 from ecg_spark.errors import DataError
 from ecg_spark.report import comparison
-from ecg_spark.report.comparison import METHODS, Comparison, Planted, read_planted
+from ecg_spark.report.comparison import (
+    METHODS,
+    Comparison,
+    Planted,
+    planted_together,
+    read_planted,
+)
 
 QRS = Planted("chr1", 10_000_000, "qrs_duration", "interval", 0.06)
 NOTCH = Planted("chr1", 50_000_000, "qrs_notch", "morphology", 0.08)
@@ -136,3 +142,12 @@ def test_truth_file_that_is_not_one_is_refused_in_one_sentence(tmp_path, content
         read_planted(str(path))
     with pytest.raises(DataError, match="does not exist"):
         read_planted(str(tmp_path / "absent.json"))
+
+
+def test_what_is_planted_in_several_cohorts_explains_the_mean_over_them():
+    other = Planted("1", 10_000_000, "qrs_duration", "interval", 0.02)
+    together = {one.parameter: one for one in planted_together([[QRS, SMALL], [other], []])}
+    assert together["qrs_duration"].variance_explained == pytest.approx(0.08 / 3)
+    assert together["t_axis"].variance_explained == pytest.approx(0.01 / 3)
+    assert len(together) == 2
+    assert planted_together([]) == []

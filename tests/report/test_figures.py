@@ -26,6 +26,9 @@ CASES = {
     "heat map, sixty rows": lambda: figures.heat_map(
         np.full((60, 2), np.nan), [NAME] * 60, ["a", "b"], "z", 9
     ),
+    "heat map, two long names": lambda: figures.heat_map(
+        np.zeros((2, 2)), ["phenotype" * 9] * 2, ["phenotype" * 9] * 2, "z", 9
+    ),
     "manhattan, planted": lambda: manhattan(POINTS, MARKS),
     "manhattan, small planted": lambda: manhattan(POINTS, MARKS.assign(is_large=False)),
     "manhattan, nothing": lambda: manhattan(POINTS.iloc[:0], MARKS.iloc[:0]),

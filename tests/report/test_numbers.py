@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 from ecg_spark.report import associations, evidence, explain, loci
-from ecg_spark.report.associations import contig_order, group_of, survey
+from ecg_spark.report.associations import contig_order, survey
+from ecg_spark.tables import group_of
 
 
 def association_batches(neg_log10_p: dict[str, np.ndarray], rows: int) -> list[pa.RecordBatch]:
@@ -211,17 +212,38 @@ def test_loci_of_all_methods_are_merged_by_place():
     ]
     assert regions[1].methods == ("vae", "traits")
     assert regions[1].name == "rs7"
-    assert regions[1].row()["phenotypes"] == "qt_ms, vae_00"
+    assert regions[1].row()["phenotypes"] == ["qt_ms", "vae_00"]
     told = ("gene", "published", "signals", "set", "in_set")
     assert [regions[1].row()[key] for key in told] == [
-        "SCN5A (12 kb)",
-        "known",
-        2,
-        "7 (0.61)",
-        "in SCN5A, SCN10A; SCN5A missense variant",
-    ]
-    assert [regions[0].row()[key] for key in told] == ["–", "–", "–", "–", ""]
-    assert regions[0].row()["beta"] == "–"
+        "SCN5A (12 kb)", "known", 2, "7 (0.61)", "in SCN5A, SCN10A; SCN5A missense variant",
+    ]  # fmt: skip
+    assert [regions[0].row()[key] for key in told] == ["–", "–", None, "–", ""]
+    assert regions[0].row()["beta"] is None
     assert regions[0].phenotypes == ()
     assert regions[2].name == "chr10:5100000:A:G"
+    assert [region.row()["found_by"] for region in regions] == [
+        "latents", "latents and traits", "latents",
+    ]  # fmt: skip
     assert loci.merge(table.iloc[:0]) == []
+
+
+def test_the_union_counts_every_region_once():
+    all_of_them = ["vae", "traits", "pca", "vae omnibus", "pca omnibus"]
+    together = ["vae omnibus", "pca omnibus"]
+    by_contig = [all_of_them, ["traits"], ["pca"], together, ["vae", "traits"]]
+    table = pd.DataFrame(
+        [
+            locus(method, f"chr{k}", 5_000_000, 5_100_000, 9.0)
+            for k, found in enumerate(by_contig)
+            for method in found
+        ]
+    )
+    rows = loci.union(loci.merge(table))
+    assert rows == [
+        ("latents and traits", 2),
+        ("latents alone", 1),
+        ("traits alone", 1),
+        ("components alone", 1),
+        ("all together", 5),
+    ]
+    assert loci.union([]) == [("all together", 0)]

@@ -3,5 +3,6 @@
 The room's doors are `meta.meta_analyse` and `replication.replicate`. A cohort is what a study has
 published or a folder of GWAS-SSF files (`reading`); only summary statistics are read. Alleles are
 aligned in one place (`alignment`), in one pass over all cohorts (`joint`), which also tells whether
-two cohorts share people (`overlap`).
+two cohorts share people (`overlap`). Effects are combined one phenotype at a time
+(`fixed_effects`) and over a model's latents (`together`).
 """

@@ -1,43 +1,41 @@
 """The meta-analysis of several cohorts: their results combined, and the loci among them."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.types import to_arrow_schema
 
 from ecg_spark.errors import DataError, UsageError
-from ecg_spark.genetics.cohorts.fixed_effects import MEDIAN_CHI2, Combined, combine, directions
-from ecg_spark.genetics.cohorts.joint import Joined, Take, contigs, pass_over
+from ecg_spark.genetics.cohorts.combining import combining
+from ecg_spark.genetics.cohorts.fixed_effects import MEDIAN_CHI2
+from ecg_spark.genetics.cohorts.joint import Gathered, looking_only, pass_over
 from ecg_spark.genetics.cohorts.overlap import (
     refuse_different,
     refuse_shared,
     refuse_unlike,
     shared_people,
 )
-from ecg_spark.genetics.cohorts.reading import Cohort, is_latent
+from ecg_spark.genetics.cohorts.reading import Cohort
 from ecg_spark.genetics.cohorts.tables import (
     META_ASSOCIATIONS,
     META_LOCI,
-    META_RESULT,
+    META_OMNIBUS,
     META_TESTS,
 )
+from ecg_spark.genetics.cohorts.together import groups_together, sampled
 from ecg_spark.genetics.findings.clumping import find_loci
 from ecg_spark.genetics.null_model.phenotypes import effective_number
-from ecg_spark.genetics.outputs.associations import BY_VARIANT, are_known, elements, part_files
+from ecg_spark.genetics.outputs.associations import BY_VARIANT
 from ecg_spark.genetics.outputs.sumstats import META, Context, export_sumstats
 from ecg_spark.genetics.testing.inflation import RANKS, group_means, inflation
-from ecg_spark.session import partition_number
 from ecg_spark.study import Gwas
-from ecg_spark.tables import read_table, write_rows
+from ecg_spark.tables import group_of, is_latent, read_table, write_rows
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +52,12 @@ P_THRESHOLD, WINDOW_BP = _DEFAULTS["p_threshold"], _DEFAULTS["clump_window_bp"]
 """Those of a study by default: a meta-analysis has no study file."""
 
 
+def require_number(cohorts: int) -> None:
+    """Raise `UsageError` for too few or too many cohorts."""
+    if not FEWEST <= cohorts <= MOST:
+        raise UsageError(f"A meta-analysis is of {FEWEST} to {MOST} cohorts, not of {cohorts}.")
+
+
 def meta_analyse(
     spark: SparkSession, cohorts: Sequence[Cohort], folder: str, *, genomic_control: bool = False
 ) -> dict[str, Any]:
@@ -64,31 +68,40 @@ def meta_analyse(
     errors of each cohort and phenotype are multiplied by √lambda first, where lambda is above 1.
 
     A locus passes `P_THRESHOLD` divided by the effective number of phenotypes of its group (the
-    latents of a kind, or the traits), by the correlation of z-scores at variants without an effect.
+    latents of a kind, the traits, or others), by the correlation of z-scores at variants without an
+    effect. The latents of a kind are tested together, too (`together`), at `P_THRESHOLD`.
     There are no genotypes, and so no linkage: significant variants that follow each other within
     `WINDOW_BP` are one locus, in which there may be several signals.
 
-    Writes by_variant and the table associations (see `META_ASSOCIATIONS`), sumstats/ (GWAS-SSF and
-    REGENIE's format, with which the whole is a cohort itself) and the table loci.
+    Writes by_variant and the tables associations and omnibus (see `META_ASSOCIATIONS` and
+    `META_OMNIBUS`), sumstats/ (GWAS-SSF and REGENIE's format, with which the whole is a cohort
+    itself) and the table loci.
 
     Raises `UsageError` for too few or too many cohorts, `DataError` where they cannot be combined:
     on two builds, latents of two models, people in common, other alleles than their frequencies.
     """
-    if not FEWEST <= len(cohorts) <= MOST:
-        raise UsageError(
-            f"A meta-analysis is of {FEWEST} to {MOST} cohorts, and {len(cohorts)} were given."
-        )
+    require_number(len(cohorts))
     refuse_different(cohorts)
     named = [name for one in cohorts for name in one.models]
     phenotypes = sorted({name for name in named if named.count(name) > 1})
     if not phenotypes:
         raise DataError("No phenotype is in two of the cohorts: name their files alike.")
     alone = sorted(set(named) - set(phenotypes))
+    # A sample first: what is refused is refused before all results are combined, as a rule.
+    sample = pass_over(spark, sampled(cohorts), phenotypes, looking_only)
+    _refuse(cohorts, sample)
+    groups = _groups(phenotypes)
+    latents = {key: members for key, members in groups.items() if is_latent(members[0])}
+    together, apart = groups_together(latents, phenotypes, sample)
+    for key, reason in apart.items():
+        log.warning("meta: the latents %s are not tested together: %s", key, reason)
+
     lambdas = [_lambdas(one, phenotypes) for one in cohorts] if genomic_control else []
-    worker = partial(_combining, folder, cohorts[0].build, tuple(phenotypes), _factors(lambdas))
+    worker = partial(
+        combining, folder, cohorts[0].build, tuple(phenotypes), _factors(lambdas), together
+    )
     gathered = pass_over(spark, cohorts, phenotypes, worker)
-    refuse_unlike(cohorts, gathered)
-    refuse_shared(cohorts, gathered)
+    _refuse(cohorts, gathered)
     log.info("meta: %d results of %d cohorts", gathered.counts["results"].sum(), len(cohorts))
 
     tests = spark.read.schema(META_TESTS).parquet(f"{folder}/{BY_VARIANT}")
@@ -100,13 +113,15 @@ def meta_analyse(
         Context(cohorts[0].build, [], None, META, notes=notes, models=models),
     )  # fmt: skip
     associations = read_table(spark, META_ASSOCIATIONS, f"{folder}/{META_ASSOCIATIONS.name}")
-    groups = _groups(phenotypes)
     thresholds, effective = _thresholds(groups, phenotypes, gathered.correlation[0])
-    loci = [
-        {"method": method} | locus
-        for method, members in groups.items()
-        for locus in _loci(associations, method, members, thresholds[method])
-    ]
+    thresholds |= {f"{key} omnibus": float(-np.log10(P_THRESHOLD)) for key in together}
+    loci = []
+    for method, threshold in thresholds.items():
+        if method in groups:
+            tests = associations.filter(F.col("phenotype").isin(groups[method]))
+        else:
+            tests = _as_associations(spark, folder, method)
+        loci += [{"method": method} | one for one in _loci(tests, method, threshold)]
     write_rows(loci, META_LOCI, f"{folder}/{META_LOCI.name}")
     lambda_of_all, chi_squared = inflation(associations)
     rho, _ = shared_people(gathered)
@@ -134,9 +149,16 @@ def meta_analyse(
         "mean_chi2": group_means(chi_squared, groups),
         "thresholds": {key: round(value, 4) for key, value in thresholds.items()},
         "effective_phenotypes": {key: round(value, 2) for key, value in effective.items()},
-        "loci": {key: sum(one["method"] == key for one in loci) for key in groups},
+        "loci": {key: sum(one["method"] == key for one in loci) for key in thresholds},
+        "not_together": apart,
         "sumstats": len(files),
     }
+
+
+def _refuse(cohorts: Sequence[Cohort], gathered: Gathered) -> None:
+    """Raise `DataError` where the results do not go together."""
+    refuse_unlike(cohorts, gathered)
+    refuse_shared(cohorts, gathered)
 
 
 def _lambdas(cohort: Cohort, phenotypes: Sequence[str]) -> dict[str, float]:
@@ -161,90 +183,11 @@ def _factors(lambdas: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], 
     )
 
 
-@contextmanager
-def _combining(
-    folder: str,
-    build: str,
-    phenotypes: tuple[str, ...],
-    factors: tuple[dict[str, float], ...],
-) -> Iterator[Take]:
-    """A worker that combines variants and writes its part of by_variant and associations."""
-    by_cohort = [[own.get(name, 1.0) for own in factors] for name in phenotypes]
-    inflated = np.array(by_cohort) if factors else np.ones(1)
-    with part_files(folder, f"part-{partition_number():05d}.parquet") as write:
-
-        def take(joined: Joined) -> Reals:
-            found = combine(joined.beta, joined.se * inflated)
-            tests = _rows(joined, found, build, phenotypes)
-            write({BY_VARIANT: tests, META_ASSOCIATIONS.name: _long(tests)})
-            return np.asarray(found.z)[None]
-
-        yield take
-
-
-def _rows(joined: Joined, found: Combined, build: str, phenotypes: Sequence[str]) -> pa.Table:
-    """Rows of `META_TESTS`."""
-    m, p, _ = joined.beta.shape
-    known = np.isfinite(joined.beta)
-    n = np.where(known, np.nan_to_num(joined.n), 0.0)
-    weight = np.where(np.isfinite(joined.af), n, 0.0)
-    with np.errstate(invalid="ignore"):
-        af = (weight * np.nan_to_num(joined.af)).sum(axis=2) / weight.sum(axis=2)
-
-    def reals(values: Reals) -> pa.Array:
-        return pa.array(np.ravel(values), pa.float64(), from_pandas=True)
-
-    fields = {
-        "phenotype": pa.DictionaryArray.from_arrays(
-            pa.array(np.tile(np.arange(p, dtype=np.int32), m)), pa.array(phenotypes)
-        ).cast(pa.string()),
-        "beta": reals(found.beta),
-        "se": reals(found.se),
-        "t": reals(found.z),
-        "neg_log10_p": reals(found.neg_log10_p),
-        "n": pa.array(n.sum(axis=2).ravel().astype(np.int32)),
-        "af": reals(af),
-        "cohorts": pa.array(found.cohorts.ravel().astype(np.int32)),
-        "direction": pa.array(directions(joined.beta).ravel()).cast(pa.string()),
-        "q": reals(found.q),
-        "i2_percent": reals(found.i2_percent),
-        "het_neg_log10_p": reals(found.het_neg_log10_p),
-    }
-    ends = pa.array(np.arange(m + 1, dtype=np.int32) * p)
-    structs = pa.StructArray.from_arrays([fields[name] for name in META_RESULT], META_RESULT)
-    schema = to_arrow_schema(META_TESTS)
-    columns = [
-        pa.array(contigs(build, joined.chromosome)),
-        pa.array(joined.position.astype(np.int32)),
-        pa.array(joined.ref),
-        pa.array(joined.alt),
-        joined.rsid,
-        pa.ListArray.from_arrays(ends, structs),
-    ]
-    return pa.Table.from_arrays(columns, schema.names).cast(schema)
-
-
-def _long(tests: pa.Table) -> pa.Table:
-    """The rows of the table associations of some rows of `META_TESTS`."""
-    batch = tests.combine_chunks().to_batches()[0]
-    fields, of_variant = elements(batch, "results")
-    own = np.flatnonzero(are_known(fields["neg_log10_p"]))
-    places, rows = pa.array(own), pa.array(of_variant[own])
-    schema = to_arrow_schema(META_ASSOCIATIONS.schema)
-    return pa.Table.from_arrays(
-        [
-            fields[name].take(places) if name in fields else batch.column(name).take(rows)
-            for name in schema.names
-        ],
-        schema=schema,
-    )
-
-
 def _groups(phenotypes: Sequence[str]) -> dict[str, list[str]]:
-    """Phenotypes by what is tested with them: vae, pca, traits."""
+    """Phenotypes by what is tested with them: see `tables.group_of`."""
     groups: dict[str, list[str]] = {}
     for name in phenotypes:
-        groups.setdefault(name[:3] if is_latent(name) else "traits", []).append(name)
+        groups.setdefault(group_of(name), []).append(name)
     return groups
 
 
@@ -262,16 +205,21 @@ def _thresholds(
     return thresholds, effective
 
 
-def _loci(
-    associations: DataFrame, method: str, members: Sequence[str], threshold: float
-) -> list[dict[str, Any]]:
-    """The loci of some phenotypes.
+def _as_associations(spark: SparkSession, folder: str, method: str) -> DataFrame:
+    """The omnibus tests of a method as associations without an effect."""
+    table = read_table(spark, META_OMNIBUS, f"{folder}/{META_OMNIBUS.name}")
+    own = table.filter(F.col("model") == method.removesuffix(" omnibus"))
+    effects = {name: F.lit(None).cast("double") for name in ("beta", "se")}
+    words = {"phenotype": F.lit(method), "direction": F.lit(None).cast("string")}
+    return own.withColumns(effects | words).select(META_ASSOCIATIONS.schema.names)
+
+
+def _loci(tests: DataFrame, method: str, threshold: float) -> list[dict[str, Any]]:
+    """The loci of a method among its tests, as associations.
 
     Raises `DataError` where more results than `MOST_HITS` pass the threshold.
     """
-    rows = associations.filter(
-        F.col("phenotype").isin(list(members)) & (F.col("neg_log10_p") >= threshold)
-    )
+    rows = tests.filter(F.col("neg_log10_p") >= threshold)
     hits = pd.DataFrame(rows.limit(MOST_HITS + 1).toPandas())
     if len(hits) > MOST_HITS:
         raise DataError(

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.cohorts.joint import FAR_APART, Gathered
-from ecg_spark.genetics.cohorts.reading import Cohort, is_latent
+from ecg_spark.genetics.cohorts.reading import Cohort
+from ecg_spark.tables import is_latent
 
 Reals = NDArray[np.float64]
 

@@ -23,6 +23,7 @@ from ecg_spark.genetics.outputs.associations import BY_VARIANT
 from ecg_spark.genetics.outputs.sumstats import MISSING, MODEL, SUFFIXES
 from ecg_spark.locations import spelled_like
 from ecg_spark.store import Store, file_stamp
+from ecg_spark.tables import is_latent
 
 BUILDS = ("GRCh37", "GRCh38")
 
@@ -35,7 +36,6 @@ _NEEDED = (
 _RESULT = "array<struct<phenotype:string,beta:double,se:double,n:int,af:double>>"
 _ROWS = f"contig string, position int, ref string, alt string, rsid string, results {_RESULT}"
 _SIDECAR = "-meta.yaml"
-_LATENT = re.compile(r"(vae|pca)_\d+")
 
 _NUMBERS = {contig: 1 + CHROMOSOMES.index(one) for contig, one in CONTIGS.items()}
 _SSF_NUMBERS = (
@@ -60,11 +60,6 @@ class Cohort:
     models: Mapping[str, str | None]
     stamp: Any
     bytes: int
-
-
-def is_latent(phenotype: str) -> bool:
-    """Whether a phenotype is one of a model's latents (vae_00, pca_07, …)."""
-    return _LATENT.fullmatch(phenotype) is not None
 
 
 def open_cohort(spark: SparkSession, place: str, name: str) -> Cohort:

@@ -2,6 +2,7 @@
 
 from pyspark.sql.types import ArrayType, BooleanType, StructField, StructType
 
+from ecg_spark.genetics.outputs.tables import OMNIBUS
 from ecg_spark.tables import ASSOCIATIONS, REAL, TEXT, VARIANT, VARIANT_COLUMNS, WHOLE, Table
 from ecg_spark.tables import schema as columns
 
@@ -38,22 +39,41 @@ META_TESTS = columns(
 """The same, a row a variant and a result a phenotype, null in it where no cohort has one: what the
 summary statistics are written from."""
 
+META_OMNIBUS = Table(
+    "omnibus",
+    OMNIBUS.key,
+    columns(
+        **VARIANT_COLUMNS,
+        model=TEXT,
+        chi2=REAL,
+        df=WHOLE,
+        neg_log10_p=REAL,
+        n=WHOLE,  # over the cohorts that take part
+        af=REAL,
+        cohorts=WHOLE,
+        q=(REAL, None),  # see `together`; null with one cohort, as the next two
+        i2_percent=(REAL, None),
+        het_neg_log10_p=(REAL, None),
+    ),
+)
+"""A variant against all latents of a model together, over all cohorts."""
+
 META_LOCI = Table(
     "loci",
     ("method", *VARIANT),
     columns(
-        method=TEXT,  # vae, pca, traits
+        method=TEXT,  # vae, vae omnibus, pca, …, traits, own
         **VARIANT_COLUMNS,  # of the lead variant
         start=WHOLE,  # of the variants in it, bp, inclusive
         end=WHOLE,
         phenotype=TEXT,
-        beta=REAL,
-        se=REAL,
+        beta=(REAL, None),  # null for an omnibus test
+        se=(REAL, None),
         neg_log10_p=REAL,
         n=WHOLE,
         af=(REAL, None),
         cohorts=WHOLE,
-        direction=TEXT,
+        direction=(TEXT, None),  # null for an omnibus test
         i2_percent=(REAL, None),
         het_neg_log10_p=(REAL, None),
         phenotypes=ArrayType(TEXT, False),

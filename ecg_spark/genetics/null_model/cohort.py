@@ -152,6 +152,18 @@ def save_cohort(cohort: Cohort, folder: str) -> None:
         json.dump(cohort.groups, file)
 
 
+def save_told(brought: Brought, people: pd.Series, folder: str) -> None:
+    """Write `told.parquet`: what the participant table tells of the people analysed, as it is.
+
+    Covariates in their own units and `is_male` (1, 0, or missing), by `participant_id`.
+    """
+    told = by_normal_id(brought.covariates).reindex(people.unique())
+    if brought.is_male is not None:
+        told = told.assign(is_male=by_normal_id(brought.is_male))
+    with fsspec.open(f"{folder}/told.parquet", "wb") as file:
+        told.rename_axis("participant_id").reset_index().to_parquet(file, index=False)
+
+
 def load_cohort(folder: str) -> Cohort:
     """The cohort that `save_cohort` wrote."""
     frames = []

@@ -117,12 +117,58 @@ def test_every_result_is_what_the_formulas_give(tables, combined):
 
 def test_the_planted_effects_are_the_loci_and_neighbours_are_one(combined):
     summary, _, out = combined
-    loci = pd.read_parquet(out / "loci").sort_values("position")
-    assert summary["loci"] == {"vae": 3}
+    loci = pd.read_parquet(out / "loci").query("method == 'vae'").sort_values("position")
+    assert summary["loci"]["vae"] == 3
     assert loci["position"].tolist() == [1_000_000 + 40_000 * one for one in (3, 4, 250)]
     assert loci["phenotypes"].map(list).tolist() == [["vae_00"], ["vae_00"], ["vae_01"]]
     assert (loci["neg_log10_p"] > summary["thresholds"]["vae"]).all()
     assert set(loci["cohorts"]) == {2, 3}
+
+
+def test_latents_are_tested_together_by_their_correlation_in_each_cohort(tables, combined):
+    summary, found, out = combined
+    assert summary["not_together"] == {}
+    omnibus = pd.read_parquet(out / "omnibus").set_index("position")
+    assert (omnibus["neg_log10_p"] >= summary["thresholds"]["vae omnibus"]).sum() == 3
+    assert summary["loci"]["vae omnibus"] == 3
+    loci = pd.read_parquet(out / "loci").query("method == 'vae omnibus'")
+    assert loci["beta"].isna().all()
+    assert loci["direction"].isna().all()
+    wide = [
+        one[~_ambiguous_and_unclear(one, tables)]
+        .assign(z=one["beta"] / one["se"])
+        .pivot_table(["z", "se"], "position", "phenotype")
+        for one in tables
+    ]
+    whole = [one.dropna() for one in wide]
+    own = [
+        position
+        for position in omnibus.index
+        if {position in one.index for one in whole} == {True}
+        and (found.loc[position, "cohorts"] == 3).all()
+    ]
+    assert len(own) > 100
+    beta, se = (
+        np.stack(
+            [(one["z"] * one["se"] if name == "z" else one["se"]).loc[own] for one in whole], 2
+        )
+        for name in ("z", "se")
+    )
+    correlations = []
+    for one in wide:
+        z = one["z"].where(one["z"].abs() < 4)
+        both = z.dropna()
+        r = (both.iloc[:, 0] * both.iloc[:, 1]).sum() / np.sqrt((both**2).sum().prod())
+        correlations.append([[1, r], [r, 1]])
+    for i, position in enumerate(own):
+        inverses = [
+            np.linalg.inv(np.diag(se[i, :, j]) @ correlations[j] @ np.diag(se[i, :, j]))
+            for j in range(3)
+        ]
+        score = sum(a @ beta[i, :, j] for j, a in enumerate(inverses))
+        chi2 = score @ np.linalg.solve(sum(inverses), score)
+        assert omnibus.loc[position, "chi2"] == pytest.approx(chi2, rel=1e-6)
+    assert set(omnibus["df"]) == {2}
 
 
 def test_what_alignment_did_is_counted(combined):

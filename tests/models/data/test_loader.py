@@ -1,6 +1,8 @@
 """The Petastorm loader against pyarrow: every row of every epoch, repeatable, split by person."""
 
 import json
+import shutil
+from pathlib import Path
 from threading import active_count
 
 import numpy as np
@@ -164,9 +166,10 @@ from models.data.split import Split
 
 settings = Model(latents=3, channels=4, epochs=2, batch_size=16)
 cpu = torch.device("cpu")
-table, room, folder = sys.argv[1:]
+room, folder, *tables = sys.argv[1:]
+path = tables[0] if len(tables) == 1 else tuple(tables)
 with processes(cpu) as shard:
-    training, held_out, _ = open_beats(table, Split(5, 0.3), cpu, shard, int(room))
+    training, held_out, _ = open_beats(path, Split(5, 0.3), cpu, shard, int(room))
     fitting = Fitting(training, settings, 5, cpu, None)
     losses = []
     for metrics in fitting.epochs(held_out):
@@ -184,10 +187,24 @@ with processes(cpu) as shard:
 """
 
 
-@pytest.mark.parametrize("room_bytes", [10**9, 0])
-def test_two_processes_train_what_one_does_and_go_on_for_it(table, tmp_path, torchrun, room_bytes):
-    """From memory to rounding; from a stream the batches are others, as the row groups are."""
-    sides = open_beats(str(table), Split(5, 0.3), CPU, room_bytes=room_bytes)
+@pytest.mark.parametrize(
+    ("room_bytes", "tables"), [(10**9, ["."]), (0, ["."]), (0, ["part-0", "part-1"])]
+)
+def test_two_processes_train_what_one_does_and_go_on_for_it(
+    table, tmp_path, torchrun, room_bytes, tables
+):
+    """From memory to rounding; from a stream the batches are others, as the row groups are.
+
+    Several tables, here files of one, are those of several archives.
+    """
+    places = [str(table)]
+    if len(tables) > 1:
+        places = [str(tmp_path / name) for name in tables]
+        for place in map(Path, places):
+            place.mkdir()
+            shutil.copy(table / f"{place.name}.parquet", place)
+    path = places[0] if len(places) == 1 else tuple(places)
+    sides = open_beats(path, Split(5, 0.3), CPU, room_bytes=room_bytes)
 
     def train(before):
         one = Fitting(
@@ -201,7 +218,7 @@ def test_two_processes_train_what_one_does_and_go_on_for_it(table, tmp_path, tor
     alone = list(train(None))
     script = tmp_path / "together.py"
     script.write_text(TOGETHER)
-    answer = torchrun(script, table, room_bytes, tmp_path)
+    answer = torchrun(script, room_bytes, tmp_path, *places)
     assert answer.returncode == 0, answer.stderr[-2000:]
     found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert found[0] == found[1]

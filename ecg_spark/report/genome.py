@@ -1,0 +1,147 @@
+"""The genome that a reader explores: thinned points of every method, and each locus in full."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ecg_spark.report import packed, regional
+from ecg_spark.report.figures import GROUP_COLOURS
+from ecg_spark.report.loci import Region
+from ecg_spark.report.sections import Material
+from ecg_spark.tables import VARIANT
+
+ACROSS, DOWN = 1_500, 0.12
+"""Cells of the whole genome, and of -log10 p, of which one point below the threshold is kept."""
+CLOSE_UP = 400
+"""How many times finer the cells are above the threshold."""
+IN_A_LOCUS, LOCUS_DOWN = 90, 0.5
+"""Cells across a locus, and of -log10 p, of which one point hardly linked with its lead is kept."""
+LINKED = 0.2
+
+
+def points_of(
+    groups: Sequence[tuple[str, str, pd.DataFrame, float]], extents: Mapping[str, int]
+) -> dict[str, Any]:
+    """The Manhattan plots as genome.js draws them, at most half a megabyte for each group.
+
+    A group is (title, name, points, threshold), as `figures.manhattan` takes it; `extents` are
+    contigs in their order and their lengths in bp.
+    """
+    return {
+        "contigs": [[name.removeprefix("chr"), int(length)] for name, length in extents.items()],
+        "groups": [
+            {
+                "title": title,
+                "colour": GROUP_COLOURS[name],
+                "threshold": threshold,
+                **_packed(thinned(points, threshold, extents), extents),
+            }
+            for title, name, points, threshold in groups
+        ],
+    }
+
+
+def thinned(points: pd.DataFrame, threshold: float, extents: Mapping[str, int]) -> pd.DataFrame:
+    """Points of which those that fall on the same spot of the picture are one, the highest."""
+    fine = np.where(points["neg_log10_p"] >= threshold, CLOSE_UP, 1)
+    width = sum(extents.values()) / ACROSS / fine
+    cells = {
+        "contig": points["contig"],
+        "x": (points["position"] / width).astype(np.int64),
+        "y": (points["neg_log10_p"] / DOWN * np.sqrt(fine)).astype(np.int64),
+    }
+    highest = points.assign(**{f"cell_{key}": value for key, value in cells.items()})
+    highest = highest.sort_values("neg_log10_p", ascending=False, kind="stable")
+    return highest.drop_duplicates([f"cell_{key}" for key in cells])
+
+
+def _packed(points: pd.DataFrame, extents: Mapping[str, int]) -> dict[str, Any]:
+    order = {name: number for number, name in enumerate(extents)}
+    points = points.assign(number=points["contig"].map(order).astype(int))
+    points = points.sort_values(["number", "position"])
+    codes, names = pd.factorize(points["phenotype"])
+    return {
+        "counts": [int((points["number"] == number).sum()) for number in order.values()],
+        "positions": packed.whole(points["position"]),
+        "heights": packed.rounded(points["neg_log10_p"].to_numpy(float)[None]),
+        "phenotypes": list(names),
+        "best": packed.whole(codes),
+    }
+
+
+def details(
+    material: Material,
+    regions: Sequence[Region],
+    effects: Mapping[str, pd.DataFrame],
+    phenotypes: Sequence[str],
+    thresholds: Mapping[str, float],
+) -> dict[str, Any]:
+    """All about each locus: its region, linkage and genes, and its effects on `phenotypes`.
+
+    A further part of a locus that a reader opens is a key of its entry here, and a function in
+    `ecgSpark.locusParts` that draws it.
+    """
+    tests = regional.tests(material, regions)
+    linked = regional.linkage(material)
+    genes = regional.genes(material)
+    beta, se = (
+        np.array(
+            [_effect(effects.get(region.variant), column, phenotypes) for region in regions]
+        ).reshape(len(regions), len(phenotypes))
+        for column in ("beta", "se")
+    )
+    return {
+        "phenotypes": list(phenotypes),
+        "beta": packed.exact(beta),
+        "se": packed.exact(se),
+        "flank_bp": regional.FLANK_BP,
+        "loci": [
+            {
+                **region.row(),
+                "contig": region.contig.removeprefix("chr"),
+                "position": int(region.lead["position"]),
+                "start": region.start,
+                "end": region.end,
+                "phenotype": str(region.lead["phenotype"]),
+                "threshold": thresholds[region.lead["method"]],
+                "genes": _genes(region, genes),
+                **_region(region, test, linked),
+            }
+            for region, test in zip(regions, tests, strict=True)
+        ],
+    }
+
+
+def _effect(
+    known: pd.DataFrame | None, column: str, phenotypes: Sequence[str]
+) -> NDArray[np.float64]:
+    if known is None:
+        return np.full(len(phenotypes), np.nan)
+    return known[column].reindex(list(phenotypes)).to_numpy(float)
+
+
+def _genes(region: Region, genes: pd.DataFrame) -> list[list[Any]]:
+    near = regional.genes_near(region, genes)
+    return [[gene.gene, int(gene.start), int(gene.end)] for gene in near.itertuples()]
+
+
+def _region(region: Region, test: pd.DataFrame, linked: pd.DataFrame) -> dict[str, Any]:
+    """The tests about the lead variant: their distance from it, height and linkage."""
+    rows = test.merge(regional.linked_with(linked, region), on=VARIANT[1:], how="left")
+    r2 = rows["r2"].fillna(0)
+    cells = pd.DataFrame(
+        {
+            "x": rows["position"] // (2 * regional.FLANK_BP / IN_A_LOCUS),
+            "y": rows["neg_log10_p"] // LOCUS_DOWN,
+            "own": np.where(r2 >= LINKED, np.arange(len(rows)), -1),
+        }
+    )
+    kept = rows[~cells.duplicated()]
+    return {
+        "away": packed.whole(kept["position"] - int(region.lead["position"])),
+        "heights": packed.rounded(kept["neg_log10_p"].to_numpy(float)[None]),
+        "r2": packed.rounded(r2[kept.index].to_numpy(float)[None]),
+    }

@@ -1,0 +1,90 @@
+"""All tests at a glance: Manhattan and QQ plots of every group of them, with their lambdas."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow.dataset as ds
+from matplotlib.figure import Figure
+
+from ecg_spark.report import evidence, figures
+from ecg_spark.report.associations import FLOOR, survey
+from ecg_spark.report.comparison import Planted
+from ecg_spark.report.planted import marks_of
+from ecg_spark.tables import OWN, VARIANT, group_of
+
+TITLES = {
+    "vae": "VAE latents, one by one: the best of each variant",
+    "vae omnibus": "VAE latents together: omnibus test",
+    "traits": "Conventional traits: the best of each variant",
+    OWN: "The study's own phenotypes, one by one: the best of each variant",
+    f"{OWN} omnibus": "The study's own phenotypes together: omnibus test",
+    "pca": "Principal components of the beat, one by one: the best of each variant",
+    "pca omnibus": "Principal components of the beat together: omnibus test",
+}
+"""The groups of tests in the order of their panels: latents above traits, the peer below."""
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What was tested, by group in the order of `TITLES`, and the plots.
+
+    `members` are the phenotypes of each group, `lambdas` those of each in turn. `panels` and
+    `extents` are what the Manhattan plot is drawn from: see `figures.manhattan`.
+    """
+
+    members: dict[str, list[str]]
+    lambdas: dict[str, list[float]]
+    panels: list[tuple[str, str, pd.DataFrame, float]]
+    extents: dict[str, int]
+    figures: dict[str, Figure]
+
+
+def overview(
+    associations: ds.Dataset,
+    omnibus: ds.Dataset | None,
+    thresholds: Mapping[str, float],
+    published: Mapping[str, float],
+    planted: Sequence[Planted],
+) -> Overview:
+    """Draw the published tests, each group with its threshold as -log10 p.
+
+    `omnibus` is None where no phenotypes are tested together. `published` are the lambdas that are
+    known by phenotype; the others are reckoned.
+    """
+    columns = [*VARIANT, "phenotype", "neg_log10_p"]
+    singles = survey(evidence.batches(associations, columns), group_of)
+    joint = survey(evidence.omnibus_batches(omnibus) if omnibus else [], str)
+    members: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(singles.histograms):
+        members[group_of(name)].append(name)
+    members |= {name: [name] for name in joint.histograms}
+    present = [group for group in TITLES if members[group]]
+    surveys = {group: joint if group in joint.histograms else singles for group in present}
+    lambdas = {
+        group: [published.get(name) or surveys[group].lambda_gc(name) for name in members[group]]
+        for group in present
+    }
+    panels = [
+        (TITLES[group], group, surveys[group].points(group), thresholds[group]) for group in present
+    ]
+    manhattan = figures.manhattan(panels, singles.extents, FLOOR, marks_of(planted))
+    qq = figures.quantile_quantile(
+        [
+            (
+                f"{group}  λ {np.mean(lambdas[group]):.3f}",
+                group,
+                {name: surveys[group].qq(name) for name in members[group]},
+            )
+            for group in present
+        ]
+    )
+    return Overview(
+        {group: members[group] for group in present},
+        lambdas,
+        panels,
+        singles.extents,
+        {"manhattan": manhattan, "qq": qq},
+    )

@@ -1,0 +1,70 @@
+"""The models of a registry side by side: how each fits, how independent its factors are, how far
+two ECGs of a person agree in them, and what was found by them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import mlflow
+from mlflow.exceptions import MlflowException
+
+from models.registry.publishing import REGISTERED
+from models.registry.tracking import tracked, without_user
+
+MOST = 100
+"""Versions that are looked at, the newest."""
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version of a registered model: the study that it was trained for, and its run's metrics.
+
+    `page` is where MLflow's own pages show the run; empty where no server is asked.
+    """
+
+    name: str
+    version: int
+    aliases: tuple[str, ...]
+    study: str
+    metrics: Mapping[str, float]
+    page: str
+
+    @property
+    def uri(self) -> str:
+        """The address of the version, as 'models:/ecg-vae/3'."""
+        return f"{REGISTERED}{self.name}/{self.version}"
+
+
+def registered(name: str, tracking_uri: str, registry_uri: str | None = None) -> list[Registered]:
+    """The newest versions of a registered model, the newest first; none where nothing has the name.
+
+    A version whose run was deleted has no metrics. Raises `InfrastructureError` where MLflow does
+    not answer.
+    """
+    with tracked(tracking_uri, registry_uri):
+        return list(_versions(name, tracking_uri))
+
+
+def _versions(name: str, tracking_uri: str) -> Iterator[Registered]:
+    client = mlflow.MlflowClient()
+    newest = ["version_number DESC"]
+    versions = client.search_model_versions(f"name = '{name}'", MOST, newest)
+    aliases: Mapping[str, str] = client.get_registered_model(name).aliases if versions else {}
+    for one in versions:
+        try:
+            run = client.get_run(one.run_id)
+        except MlflowException:  # deleted, or of another server
+            metrics, study, page = {}, "", ""
+        else:
+            metrics, study = run.data.metrics, run.data.tags.get("ecg_spark.study", "")
+            page = _page(tracking_uri, run.info.experiment_id, run.info.run_id)
+        own = tuple(
+            sorted(alias for alias, number in aliases.items() if int(number) == int(one.version))
+        )
+        yield Registered(name, int(one.version), own, study, metrics, page)
+
+
+def _page(tracking_uri: str, experiment: str, run: str) -> str:
+    """Where a server shows a run; empty for an address that no browser opens."""
+    if not tracking_uri.startswith(("http://", "https://")):
+        return ""
+    return f"{without_user(tracking_uri).rstrip('/')}/#/experiments/{experiment}/runs/{run}"
