@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from matplotlib.axes import Axes
@@ -110,7 +111,8 @@ def tests(material: Material, regions: Sequence[Region]) -> list[pd.DataFrame]:
 
 def _sets(material: Material, regions: Sequence[Region]) -> pd.DataFrame:
     """The variants of the credible sets of the leads' phenotypes."""
-    phenotypes = pc.field("phenotype").isin([str(one.lead["phenotype"]) for one in regions])
+    wanted = pa.array([str(one.lead["phenotype"]) for one in regions], pa.string())
+    phenotypes = pc.field("phenotype").isin(wanted)
     table = material.table("findings", "credible_sets")
     return table.to_table(columns=["phenotype", *VARIANT], filter=phenotypes).to_pandas()
 
