@@ -1,4 +1,4 @@
-"""spark-submit jobs/findings.py --study study.yaml: find loci, independent signals,
+"""spark-submit jobs/findings.py --study study.yaml: find loci and their credible sets, and estimate
 heritability and genetic correlations.
 """
 
