@@ -8,10 +8,10 @@
     whole.tables["loci"].show()
 
 What the commands do, from Python and notebooks: `load_study` or `simulate_study` give a study,
-`run` its steps, `sweep` models to choose from; `replicate` seeks its loci in another cohort, `meta`
-combines the results of several. `read_recording`, `average_beat` and `load_encoder`
-are for single recordings. Each name is imported when it is first used, so that `import ecg_spark`
-costs nothing.
+`run` its steps, `sweep` models to choose from, `score` polygenic scores by files of weights;
+`replicate` seeks its loci in another cohort, `meta` combines the results of several.
+`read_recording`, `average_beat` and `load_encoder` are for single recordings. Each name is imported
+when it is first used, so that `import ecg_spark` costs nothing.
 """
 
 from importlib import import_module
@@ -22,7 +22,7 @@ from ecg_spark import locations as locations  # so that every process knows the 
 if TYPE_CHECKING:
     from ecg_spark.ecg import average_beat, read_recording
     from ecg_spark.study import load_study
-    from jobs.api import meta, replicate, run, simulate_study, sweep
+    from jobs.api import meta, replicate, run, score, simulate_study, sweep
     from models.registry.publishing import load_encoder
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "read_recording",
     "replicate",
     "run",
+    "score",
     "simulate_study",
     "sweep",
 ]
@@ -45,6 +46,7 @@ _HOMES = {
     "read_recording": "ecg_spark.ecg",
     "replicate": "jobs.api",
     "run": "jobs.api",
+    "score": "jobs.api",
     "simulate_study": "jobs.api",
     "sweep": "jobs.api",
 }

@@ -1,8 +1,10 @@
 """The tables that a user brings: participants, their own phenotypes, and the file manifest."""
 
+import datetime
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import pandas as pd
 
@@ -169,6 +171,38 @@ def _read_by_id(path: str, what: str, column: str, key: str, notes: list[str]) -
     return frame[ids.notna()].set_index(ids.dropna())
 
 
+def read_last_days(
+    settings: Participants, path: str, until: str, notes: list[str]
+) -> pd.Series | datetime.date:
+    """The day until which records reach: of everybody, or of each participant who has one.
+
+    `until` is a day such as 2023-10-31, or a column of the participant table: then days since
+    1970-01-01 by participant id. Texts of the column that are no dates are counted in `notes`.
+    Raises `DataError` where there is no such column, or it holds no date.
+    """
+    with suppress(ValueError):
+        return datetime.date.fromisoformat(until)
+    frame = _by_participant(settings, path, [])
+    required(frame, TABLE, [until], "phewas.until")
+    times = _times(frame[until])
+    if strange := int((times.isna() & frame[until].notna()).sum()):
+        notes.append(f"{strange} values of {until} are no dates and count as missing")
+    if times.isna().all():
+        raise DataError(
+            f"The column {until} of the {TABLE} holds no date such as 2023-10-31: correct it or "
+            f"phewas.until."
+        )
+    return (times - pd.Timestamp(0)).dt.days.dropna()
+
+
+def _times(texts: pd.Series) -> pd.Series:
+    """Times of ISO 8601, or with the year first (`2020/3/4`); missing where there is none."""
+    iso = texts.astype(object).str.replace(
+        _YEAR_FIRST, lambda found: f"{found[1]}-{found[2]:0>2}-{found[3]:0>2}", regex=True
+    )
+    return pd.to_datetime(iso, errors="coerce", format="ISO8601", utc=True).dt.tz_localize(None)
+
+
 def read_manifest(settings: Manifest, path: str) -> pd.DataFrame:
     """The manifest as text columns `uri`, `participant_id` and, if given, `member`, and times
     `acquired_at` if given.
@@ -192,11 +226,7 @@ def read_manifest(settings: Manifest, path: str) -> pd.DataFrame:
     names = [name for name in ("uri", "member") if name in frame.columns]
     frame = frame.dropna(subset=[*names, "participant_id"])
     if "acquired_at" in frame.columns:
-        iso = frame["acquired_at"].str.replace(
-            _YEAR_FIRST, lambda found: f"{found[1]}-{found[2]:0>2}-{found[3]:0>2}", regex=True
-        )
-        times = pd.to_datetime(iso, errors="coerce", format="ISO8601", utc=True)
-        frame["acquired_at"] = times.dt.tz_localize(None)
+        frame["acquired_at"] = _times(frame["acquired_at"])
     if repeated := int(frame.duplicated(names).sum()):
         raise DataError(
             f"The {MANIFEST} names {repeated} files more than once: keep one row of each."

@@ -15,6 +15,7 @@ import lzma
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 
 import fsspec
@@ -46,6 +47,7 @@ _BOMS = (
 )
 _PACKED = ((b"\x1f\x8b", gzip.decompress), (b"BZh", bz2.decompress), (b"\xfd7zXZ", lzma.decompress))
 _LOOKED_AT = 200
+_HEAD_BYTES = 1 << 18
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 
 
@@ -144,13 +146,14 @@ def read_columns(path: str, what: str) -> pd.DataFrame | None:
     except (OSError, ValueError, pa.ArrowException) as error:
         raise _failed(what, error) from None
     return pd.DataFrame(
-        {name: _as_text(table.column(name)) for name in table.column_names},
+        {name: text_of(table.column(name)) for name in table.column_names},
         index=range(len(table)),
         dtype=object,
     ).rename(columns=dict(zip(table.column_names, header_names(table.column_names), strict=True)))
 
 
-def _as_text(column: pa.ChunkedArray) -> list[str | None]:
+def text_of(column: pa.ChunkedArray) -> list[str | None]:
+    """A column of Parquet as text, None where a value is missing."""
     values = column.to_pylist()
     if pa.types.is_floating(column.type):
         short = column.type.to_pandas_dtype()  # a 32-bit 0.1 is written 0.1, not 0.10000000149
@@ -184,6 +187,83 @@ def read_rows(path: str, what: str) -> tuple[Rows, str]:
             raise _unreadable(what, "a quote is not closed, or a cell too long") from None
         rows = list(_split(text, delimiter, csv.QUOTE_NONE))  # a quote in a free text
     return rows, delimiter
+
+
+@dataclass(frozen=True)
+class Head:
+    """How a table is laid out: the names of its columns, and of text the `delimiter` (as
+    `read_rows` gives it) and the `line` that holds the names; of Parquet the `pieces`, files and
+    the number of a row group, and what the columns are called there."""
+
+    names: list[str]
+    delimiter: str = ""
+    line: str = ""
+    pieces: tuple[tuple[str, int], ...] = ()
+    columns: tuple[str, ...] = ()
+
+
+def read_head(path: str, what: str) -> Head:
+    """The head of a table that is too long to be read here: of text, by its first lines.
+
+    Raises `DataError` where it cannot be read, or a column's name is there twice.
+    """
+    try:
+        files, base = fsspec.core.url_to_fs(path)
+        if files.isdir(base):
+            found = [name for name in sorted(files.find(base)) if name.endswith(".parquet")]
+            return _parquet_head(path, found, what)
+        with files.open(base, "rb") as file:
+            if file.read(4) == b"PAR1":
+                return _parquet_head(path, [base], what)
+        with files.open(base, "rb", compression="infer") as file:
+            content = file.read(_HEAD_BYTES)
+    except (OSError, EOFError, ValueError, pa.ArrowException) as error:
+        raise _failed(what, error) from None
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content:
+        raise _unreadable(what, "it is no UTF-8 text")
+    whole = content[: content.rfind(b"\n") + 1] if content.count(b"\n") > 1 else content
+    text = whole.decode("utf-8", errors="replace").removeprefix("\ufeff")
+    delimiter = _delimiter(text)
+    rows = list(islice(_split(text, delimiter), 1))
+    if not rows:
+        raise _unreadable(what, "it is empty")
+    line = text.split("\n", 1)[0].rstrip("\r")
+    return _unique(Head(header_names(rows[0]), delimiter, line), what)
+
+
+def _parquet_head(path: str, found: list[str], what: str) -> Head:
+    if not found:
+        raise _unreadable(what, "the folder holds no Parquet")
+    files, _ = fsspec.core.url_to_fs(path)
+    pieces, columns = [], ()
+    for name in found:
+        with files.open(name, "rb") as file:
+            part = pq.ParquetFile(file)
+            columns = tuple(part.schema_arrow.names)
+            pieces += [(files.unstrip_protocol(name), k) for k in range(part.num_row_groups)]
+    return _unique(Head(header_names(columns), pieces=tuple(pieces), columns=columns), what)
+
+
+def _unique(head: Head, what: str) -> Head:
+    if len(set(head.names)) < len(head.names):
+        raise DataError(f"The {what} has two columns of the same name: rename one of them.")
+    return head
+
+
+def read_piece(place: str, group: int, columns: list[str]) -> pd.DataFrame:
+    """Columns of a row group of a Parquet file as text."""
+    with fsspec.open(place, "rb") as file:
+        table = pq.ParquetFile(file).read_row_group(group, columns=columns)
+    return pd.DataFrame({name: text_of(table.column(name)) for name in columns}, dtype=object)
+
+
+def rows_of(lines: Iterable[str], delimiter: str) -> Rows:
+    """The cells of lines of a text table that hold anything, stripped, one row per line.
+
+    A cell that goes over several lines has a line break in it.
+    """
+    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    return list(_split((f"{line}\n" for line in lines), delimiter, quoting))
 
 
 def _decoded(content: bytes, what: str) -> str:
@@ -225,9 +305,13 @@ def _delimiter(text: str) -> str:
 
 
 def _split(
-    text: str, delimiter: str, quoting: int = csv.QUOTE_MINIMAL, strict: bool = False
+    text: str | Iterable[str],
+    delimiter: str,
+    quoting: int = csv.QUOTE_MINIMAL,
+    strict: bool = False,
 ) -> Iterator[list[str]]:
-    lines: Iterable[str] = io.StringIO(text, newline="")
+    """The rows of a text, or of its lines, that hold anything."""
+    lines: Iterable[str] = io.StringIO(text, newline="") if isinstance(text, str) else text
     if delimiter == " ":
         lines = (line.replace("\t", " ").strip(BLANK) for line in lines)
     reader = csv.reader(

@@ -17,6 +17,7 @@ from jobs import meta as meta_job
 from jobs import replicate as replicate_job
 from jobs.cohort_step import CohortStep, Place, run_cohorts, session_for
 from jobs.publishing import Summary, told
+from jobs.score import score as score_by_files
 from jobs.simulate import simulate
 from jobs.step import as_known, run_steps, session_of, steps_named, steps_of
 
@@ -122,6 +123,30 @@ def _result(summary: Summary, folder: str, session: Callable[[], SparkSession]) 
     name, skipped = str(summary.pop("step")), summary.pop("skipped", None)
     tables, figures = Tables(folder, session), Figures(folder)
     return Result(name, summary, skipped is not None, folder, tables, figures)
+
+
+def score(
+    study: Study,
+    weights: Sequence[str | Path],
+    out: str | Path,
+    *,
+    spark: SparkSession | None = None,
+    force: bool = False,
+) -> Result:
+    """Score everybody genotyped of a study by scoring files, as `ecg-spark score` does.
+
+    `weights` are files of the PGS Catalog's format, `out` the folder to write. The tables are
+    `applied_scores` and `applied_files`. What is published already of the same files and genotypes
+    is skipped, unless `force` redoes it. Raises what `run` raises.
+    """
+    try:
+        skipped, published = score_by_files(
+            study, list(map(str, weights)), str(out), force=force, session=spark
+        )
+        summary = told("score", skipped, published)
+        return _result(summary, published.folder, lambda: session_of(study, spark))
+    except Exception as error:
+        raise as_known(error) from None
 
 
 def sweep(study: Study) -> pd.DataFrame:

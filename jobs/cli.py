@@ -1,4 +1,4 @@
-"""The `ecg-spark` command: init, simulate, run, sweep, meta, and every step by its name."""
+"""The `ecg-spark` command: init, simulate, run, score, meta, …, and every step by its name."""
 
 import argparse
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 from ecg_spark.errors import UsageError
 from ecg_spark.locations import resolve
 from ecg_spark.study import load_study, study_template
-from jobs import meta, replicate, simulate
+from jobs import meta, replicate, score, simulate
 from jobs.cohort_step import add_force
 from jobs.status import clean, status_lines
 from jobs.step import (
@@ -58,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     replicate.add_options(replication)
     replication.set_defaults(action=replicate.run)
+    scoring = commands.add_parser("score", help="score everybody genotyped by the weights of files")
+    score.add_options(scoring)
+    scoring.set_defaults(action=score.run)
     combination = commands.add_parser("meta", help="combine the results of several cohorts")
     meta.add_options(combination)
     combination.set_defaults(action=meta.run)
@@ -74,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("study", help="the study file, a path or URI")
     export.add_argument("--to", required=True, help="a new folder, or a file that ends in .zip")
     export.set_defaults(action=_export)
-    for name in ("run", *GROUPS, *STEPS, "replicate", *others):
+    for name in ("run", *GROUPS, *STEPS, "replicate", "score", *others):
         commands.choices[name].add_argument("study", help="the study file, a path or URI")
     for name in ("run", *GROUPS, *STEPS):
         add_force(commands.choices[name])

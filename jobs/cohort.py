@@ -31,6 +31,7 @@ def settings(study: Study) -> Any:
         given(study.participants).model_dump(),
         given(study.genotypes).model_dump(include=OF_THE_COHORT),
         study.gwas.null_model,
+        study.gwas.scale,
         study.beats.leave_out,
         study.seed,
         *own,

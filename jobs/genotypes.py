@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from ecg_spark.genetics.genotypes.files import genotype_files, is_read_by_hail
+from ecg_spark.genetics.people.ancestry import read_populations
 from ecg_spark.genetics.prepare import prepare_genotypes
 from ecg_spark.ids import read_id_list
 from ecg_spark.reach import require_connectors
@@ -13,8 +14,13 @@ from ecg_spark.store import file_stamp
 from ecg_spark.study import Study, given
 from jobs.step import Context, Step, Summary, main
 
-SETS = ("genotypes.path", "genotypes.model", "genotypes.separate")
-OF_THE_COHORT = {"pairing", "id_map"}
+SETS = (
+    "genotypes.path",
+    "genotypes.model",
+    "genotypes.separate",
+    "genotypes.ancestry.reference",
+)
+OF_THE_COHORT = {"pairing", "id_map", "max_heterozygosity_sd"}
 OF_THE_TESTS = {"keep_variants", "exclude_variants", "regions"}
 """Keys that do not change the checked set, but who and what of it is analysed."""
 
@@ -30,6 +36,9 @@ def files(study: Study) -> Any:
     own = given(study.genotypes)
     lists = [path for path in (own.exclude, own.keep, own.sample) if path]
     sets = [path for path in (own.path, own.model, *own.separate) if path]
+    if own.ancestry:
+        sets.append(own.ancestry.reference)
+        lists.append(own.ancestry.populations)
     found = [file for path in sets for file in genotype_files(study.locate(path))]
     found += map(study.locate, lists)
     return [file_stamp(file) for file in found]
@@ -41,7 +50,10 @@ def work(context: Context) -> Summary:
         given(context.study.genotypes), "path", "model", "exclude", "keep", "sample"
     )
     separate = tuple(map(context.study.locate, genotypes.separate))
-    genotypes = genotypes.model_copy(update={"separate": separate})
+    ancestry = genotypes.ancestry and context.study.absolute(
+        genotypes.ancestry, "reference", "populations"
+    )
+    genotypes = genotypes.model_copy(update={"separate": separate, "ancestry": ancestry})
     require_connectors(context.spark, _read_by_hail(context.study))
     return prepare_genotypes(
         context.spark,
@@ -63,13 +75,16 @@ def _read_by_hail(study: Study) -> list[tuple[str, str]]:
 
 
 def check(study: Study) -> None:
-    """Raise `DataError` where a list of samples cannot be read or names nobody."""
+    """Raise `DataError` where a list of samples cannot be read or names nobody, or the populations
+    of the reference cannot be read."""
+    if ancestry := given(study.genotypes).ancestry:
+        read_populations(study.locate(ancestry.populations))
     for key in ("exclude", "keep"):
         if path := getattr(given(study.genotypes), key):
             read_id_list(study.locate(path), f"list genotypes.{key}")
 
 
-STEP = Step("genotypes", (), settings, work, files, version=7, check=check, uses_hail=uses_hail)
+STEP = Step("genotypes", (), settings, work, files, version=8, check=check, uses_hail=uses_hail)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

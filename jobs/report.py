@@ -14,6 +14,9 @@ from jobs.encode import STEP as ENCODE
 from jobs.genotypes import STEP as GENOTYPES
 from jobs.gwas import STEPS as GWAS
 from jobs.ingest import STEP as INGEST
+from jobs.mr import STEP as MR
+from jobs.phewas import STEP as PHEWAS
+from jobs.scores import STEP as SCORES
 from jobs.step import Context, Step, Summary, main
 from jobs.train import STEP as TRAIN
 
@@ -43,7 +46,7 @@ def check(study: Study) -> None:
 
 STEP = Step(
     "report",
-    (INGEST, AVERAGE, TRAIN, ENCODE, GENOTYPES, *GWAS),
+    (INGEST, AVERAGE, TRAIN, ENCODE, GENOTYPES, *GWAS, SCORES, MR, PHEWAS),
     settings,
     work,
     files,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ecg_spark.session import spark_session
 from ecg_spark.simulate import simulate_biobank, simulate_consortium
+from ecg_spark.simulate.diseases import RECORDS_END
 from jobs.step import Summary, guarded, print_line
 
 RECORDINGS = """\
@@ -31,6 +32,13 @@ genotypes:
 truth: truth.json
 """
 
+DISEASES = """
+phewas:
+  path: diagnoses.csv
+  map: phecodes.csv
+  until: {records_end}
+"""
+
 CARRIED = """
 model:
   source: ../model  # of the hospital: ecg-spark model export
@@ -48,7 +56,8 @@ def simulate(
     summary = simulate_biobank(
         spark, out, participants=participants, variants=variants, seed=seed, hearts=hearts
     )
-    study = _write_study(out, "biobank", f"simulated-{seed}", seed, RECORDINGS + PEOPLE)
+    content = RECORDINGS + PEOPLE + ("" if hearts else DISEASES)
+    study = _write_study(out, "biobank", f"simulated-{seed}", seed, content)
     return {"step": "simulate", **summary, "study": study}
 
 
@@ -74,7 +83,8 @@ def _write_study(folder: Path, kind: str, name: str, seed: int, content: str) ->
     """Write a study file, unless there is one already; where it is."""
     study = folder / "study.yaml"
     if not study.exists():
-        study.write_text(content.format(kind=kind, name=name, seed=seed), encoding="utf-8")
+        said = content.format(kind=kind, name=name, seed=seed, records_end=RECORDS_END)
+        study.write_text(said, encoding="utf-8")
     return str(study)
 
 

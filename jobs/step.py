@@ -29,7 +29,10 @@ from jobs.publishing import publish, told
 
 log = logging.getLogger(__name__)
 
-STEPS = ("ingest", "average", "train", "encode", "genotypes", *STAGES, "report")
+STEPS = (
+    "ingest", "average", "train", "encode", "genotypes", *STAGES,
+    "scores", "mr", "phewas", "report",
+)  # fmt: skip
 """The steps in the order in which they are run."""
 
 GROUPS = {"gwas": STAGES}
@@ -38,7 +41,8 @@ GROUPS = {"gwas": STAGES}
 SECTIONS = {
     **dict.fromkeys(("ingest", "average", "encode"), ("ecg",)),
     "train": ("ecg", "archives"),
-    **dict.fromkeys(("genotypes", *STAGES), ("genotypes",)),
+    **dict.fromkeys(("genotypes", *STAGES, "scores", "mr"), ("genotypes",)),
+    "phewas": ("phewas", "genotypes"),
 }
 """Sections of the study file: without any of its own a study does not have a step."""
 

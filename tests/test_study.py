@@ -199,6 +199,7 @@ def test_an_output_on_a_store_needs_a_tracking_address(tmp_path, monkeypatch):
 
 
 OWN = {"path": "own.csv", "columns": ["z_*"]}
+DIAGNOSES = {"path": "diagnoses.csv", "until": "2023-10-31", "map": "phecodes.csv"}
 GENETICS = {key: MINIMAL[key] for key in ("participants", "genotypes")}
 BARE = {key: MINIMAL[key] for key in ("name", "output")}
 
@@ -210,6 +211,8 @@ BARE = {key: MINIMAL[key] for key in ("name", "output")}
         BARE | {"ecg": {"path": "ecg"}, "genotypes": None, "model": {"latents": 3}},
         BARE | GENETICS | {"phenotypes": OWN},
         MINIMAL | {"phenotypes": OWN},
+        MINIMAL | {"phewas": DIAGNOSES},
+        MINIMAL | {"genotypes": None, "phewas": DIAGNOSES},
     ],
 )
 def test_a_study_may_end_with_latents_or_begin_with_phenotypes(tmp_path, content):
@@ -224,9 +227,9 @@ def test_a_study_may_end_with_latents_or_begin_with_phenotypes(tmp_path, content
     [
         (BARE, ["ecg: is missing, and phenotypes, too"]),
         (BARE | GENETICS, ["ecg: is missing, and phenotypes, too"]),
-        (BARE | {"phenotypes": OWN}, ["phenotypes: needs genotypes, which is missing"]),
+        (BARE | {"phenotypes": OWN}, ["phenotypes: needs genotypes or phewas, which is"]),
         (MINIMAL | {"participants": None}, ["genotypes: needs participants, which is missing"]),
-        (MINIMAL | {"genotypes": None}, ["participants: needs genotypes, which is missing"]),
+        (MINIMAL | {"genotypes": None}, ["participants: needs genotypes or phewas, which"]),
         (
             BARE | GENETICS | {"phenotypes": OWN, "model": {"latents": 0}, "sweep": {}},
             ["model.latents: should be", "model: needs ecg, which is", "sweep: needs ecg, which"],
@@ -235,6 +238,11 @@ def test_a_study_may_end_with_latents_or_begin_with_phenotypes(tmp_path, content
             BARE | {"ecg": {"path": "ecg"}, "gwas": {}, "colour": 1},
             ["colour: is not a key; known here are name", "gwas: needs genotypes, which is"],
         ),
+        (
+            MINIMAL | {"participants": None, "genotypes": None, "phewas": DIAGNOSES},
+            ["phewas: needs participants, which is missing"],
+        ),
+        (MINIMAL | {"phewas": DIAGNOSES | {"code": "date"}}, ["phewas: names one column twice"]),
         (MINIMAL | {"phenotypes": OWN | {"id": "z_*"}}, ["phenotypes: has its id among"]),
         (MINIMAL | {"phenotypes": OWN | {"columns": []}}, ["phenotypes.columns: tuple should"]),
     ],

@@ -29,21 +29,22 @@ from ecg_spark.genetics.genotypes.contigs import AUTOSOMES
 from ecg_spark.genetics.genotypes.parts import GenotypeSet, open_set
 from ecg_spark.genetics.genotypes.site_rows import site_rows
 from ecg_spark.genetics.genotypes.view import packed_view
+from ecg_spark.genetics.methods import methods, study_wide
 from ecg_spark.genetics.null_model.cohort import (
+    TOGETHER,
     Brought,
     Cohort,
     gather,
     load_cohort,
     save_cohort,
     save_told,
+    together,
 )
-from ecg_spark.genetics.null_model.loco import load_loco, save_loco, take_loco
+from ecg_spark.genetics.null_model.loco import kept_variance, load_loco, save_loco, take_loco
 from ecg_spark.genetics.null_model.phenotypes import (
     by_missingness,
-    correlation_of,
-    effective_number,
-    rank_inverse_normal,
 )
+from ecg_spark.genetics.null_model.traits import ranked_again
 from ecg_spark.genetics.null_model.whole_genome import (
     BLOCK_VARIANTS,
     MAX_VARIANTS,
@@ -59,16 +60,16 @@ from ecg_spark.genetics.outputs.associations import (
 )
 from ecg_spark.genetics.outputs.sumstats import (
     MODEL,
-    Context,
     export_sumstats,
     write_regenie_inputs,
 )
 from ecg_spark.genetics.outputs.tables import GENES, OMNIBUS, RELATIVES, SCORES
 from ecg_spark.genetics.people.analysed import has_result, in_words, left_out_of, variant_flow
+from ecg_spark.genetics.sidecar import context_of
 from ecg_spark.genetics.sizes import of_associations, of_findings, of_null_model
 from ecg_spark.genetics.testing import blocks
 from ecg_spark.genetics.testing.gene_table import matched_genes, read_genes
-from ecg_spark.genetics.testing.inflation import group_means, inflation
+from ecg_spark.genetics.testing.inflation import group_means, inflation, joint_inflation
 from ecg_spark.genetics.testing.results import TESTS, Sink, question
 from ecg_spark.needs import require
 from ecg_spark.session import start_hail
@@ -76,9 +77,6 @@ from ecg_spark.study import Genotypes, Gwas
 from ecg_spark.tables import ASSOCIATIONS, FLOW, OWN, VARIANT, read_table, write_rows
 
 log = logging.getLogger(__name__)
-
-TOGETHER = ("vae", "pca", OWN)
-"""Groups of phenotypes that are also tested together, where the same people have all of them."""
 
 VARIANTS = "variants"
 """The folder of the checked genotype set among what `prepare_genotypes` writes."""
@@ -96,10 +94,11 @@ def prepare_cohort(
     """Choose who is analysed, and prepare their phenotypes and covariates.
 
     `genotypes`: the folder that `prepare_genotypes` wrote. Everybody is analysed who has every
-    covariate and, unless the null model is whole_genome, is in the unrelated set; phenotypes are
-    rank-inverse-normal transformed; covariates and principal components are terms of the
-    regression. People whose X chromosome contradicts their sex are left out. Ids are compared in
-    normal form (`ecg_spark.ids`).
+    covariate and, unless the null model is whole_genome, no closer relative among the others;
+    phenotypes are rank-inverse-normal transformed, but those that `settings.scale` leaves in their
+    units; covariates and principal components are terms of the regression. People whose X
+    chromosome contradicts their sex are left out. Ids are compared in normal form
+    (`ecg_spark.ids`).
 
     Writes the tables analysed (who) and flow (who was left out, and why), phenotypes and covariates
     (see `save_cohort`), the same for REGENIE's runs in regenie/, and `save_told`'s table.
@@ -108,8 +107,8 @@ def prepare_cohort(
     other way round, or nothing can be tested.
     """
     scores = pd.DataFrame(read_table(spark, SCORES, f"{genotypes}/scores").toPandas())
-    keep_relatives = settings.null_model == "whole_genome"
-    found = gather(scores.set_index("s"), brought, genotype_settings, keep_relatives, seed)
+    relatives = pd.DataFrame(read_table(spark, RELATIVES, f"{genotypes}/relatives").toPandas())
+    found = gather(scores.set_index("s"), relatives, brought, genotype_settings, settings, seed)
     cohort = found.cohort
     save_cohort(cohort, folder)
     save_told(brought, cohort.people, folder)
@@ -212,7 +211,8 @@ def associate_variants(
 
     Writes the tests, one row per variant, by_variant; the tables associations, omnibus (the groups
     of `TOGETHER`) and flow (which variants were left out, and why); sumstats/ (GWAS-SSF, and
-    REGENIE's format). The summary has lambda and the mean chi-squared of every phenotype.
+    REGENIE's format). The summary has lambda of every phenotype and omnibus test, and the mean
+    chi-squared of every phenotype.
 
     Raises `DataError` where no variant can be tested.
     """
@@ -235,13 +235,13 @@ def associate_variants(
         folder,
         of_associations(people, phenotypes, cohort.terms.shape[1], patterns, to_test.variants),
     )
-    together = _together(cohort)
+    joint = together(cohort.tested, cohort.groups, settings.scale)
     notes, parts = list(listed), 0
     notes += [
         f"the phenotypes of the group {key} are not tested together: not everybody who has one of "
-        f"them has all"
+        f"them has all, or they are in their units"
         for key in TOGETHER
-        if key in cohort.groups and key not in together
+        if key in cohort.groups and key not in joint
     ]
     of_set = to_test.sites(["set"])["set"].to_numpy()
     for number in range(1 + len(genotype_settings.separate)):
@@ -249,15 +249,16 @@ def associate_variants(
         if not len(own):
             notes.append(f"nobody analysed is in set {number} of genotypes.separate")
             continue
-        phenotypes_of_set, covariates = _of_set(cohort, number)
+        phenotypes_of_set, covariates = _of_set(cohort, settings, number)
         written = associate(
             spark,
             to_test.only(of_set == number),
             phenotypes=phenotypes_of_set,
             covariates=covariates,
-            together=together,
+            together=joint,
             relatives=offsets.relatives,
             thresholds=genotype_settings,
+            judges=cohort.judges.loc[own],
             sink=Sink(WRITTEN, partial(write_tests, folder, number)),
         )
         parts += len(written.collect())
@@ -279,14 +280,18 @@ def associate_variants(
     flow = [*_flow_of(spark, genotypes), *_flow_of(spark, cohort_folder), *own_flow]
     files = export_sumstats(
         rows, n_variants, phenotypes, f"{folder}/sumstats",
-        _context(cohort, genotype_settings, settings, flow, model),
+        context_of(cohort, genotype_settings, settings, flow, model),
     )  # fmt: skip
     lambdas, chi_squared = inflation(associations)
+    of_joint, degrees = joint_inflation(read_table(spark, OMNIBUS, f"{folder}/{OMNIBUS.name}"))
+    lambdas |= of_joint
+    groups = {**cohort.groups, **{name: [name] for name in of_joint}}
     return {
         "variants": n_variants,
         "left_out": left_out_of(flow),
         "lambda": {name: round(value, 4) for name, value in lambdas.items()},
-        "mean_lambda": group_means(lambdas, cohort.groups),
+        "mean_lambda": group_means(lambdas, groups),
+        "degrees_of_freedom": degrees,
         "mean_chi2": group_means(chi_squared, cohort.groups),
         "sumstats": len(files),
         "engine": settings.engine_used,
@@ -299,31 +304,6 @@ def _flow_of(spark: SparkSession, folder: str) -> list[dict[str, Any]]:
     """The rows of the table `flow` that a stage has published."""
     table = read_table(spark, FLOW, f"{folder}/{FLOW.name}").orderBy("unit", "place")
     return [row.asDict() for row in table.collect()]
-
-
-def _context(
-    cohort: Cohort,
-    genotype_settings: Genotypes,
-    settings: Gwas,
-    flow: list[dict[str, Any]],
-    model: str | None,
-) -> Context:
-    """What the sidecars of the summary statistics tell of the study."""
-    notes = [in_words(flow)]
-    if genotype_settings.pairing == "random":
-        notes.insert(
-            0, "Samples and participants were paired at random: there is no association to find."
-        )
-    latents = [name for key in ("vae", "pca") for name in cohort.groups.get(key, [])]
-    return Context(
-        genotype_settings.reference_genome,
-        list(cohort.terms.columns),
-        genotype_settings.min_maf,
-        settings.engine_used,
-        settings.null_model == "whole_genome",
-        " ".join(notes),
-        dict.fromkeys(latents, model) if model else {},
-    )
 
 
 def associate_genes(
@@ -372,14 +352,13 @@ def describe_findings(
 ) -> dict[str, Any]:
     """Find the loci among the tests, and what all variants say together.
 
-    `tests`: the folder that `associate_variants` wrote. A locus of a single phenotype passes
-    `settings.p_threshold` divided by the effective number of phenotypes in its group, one of the
-    omnibus test `p_threshold`.
+    `tests`: the folder that `associate_variants` wrote. A locus of any method passes
+    `settings.p_threshold` divided by the number of tests that a variant gets over all methods, as
+    many as they are when their correlation is allowed for (see `multiplicity`).
 
-    Writes the tables loci, signals, credible_sets, colocalisation, interactions, ld,
-    nearby_genes, common_genes,
-    heritability and genetic_correlation. The summary has the thresholds as -log10 p, and how many
-    loci each method found.
+    Writes the tables loci, signals, credible_sets, colocalisation, interactions, ld, nearby_genes,
+    common_genes, heritability and genetic_correlation. The summary has the threshold of each method
+    as -log10 p, those numbers, and how many loci each method found.
     """
     # Tables that the study names are read, and refused, before anything is computed.
     build = genotype_settings.reference_genome
@@ -398,16 +377,20 @@ def describe_findings(
         of_findings(people, phenotypes, chosen.variants),
     )
     candidates = packed_view(chosen, "set")
-    thresholds, effective = _thresholds(cohort, settings)
+    tested, effective, threshold = study_wide(cohort, settings)
+    thresholds = dict.fromkeys(methods(cohort, settings), threshold)
     associations = read_table(spark, ASSOCIATIONS, f"{tests}/{ASSOCIATIONS.name}")
     omnibus = read_table(spark, OMNIBUS, f"{tests}/{OMNIBUS.name}")
     published = Tests(associations, omnibus, cohort.groups, thresholds)
-    together = _together(cohort)
+    joint = together(cohort.tested, cohort.groups, settings.scale)
     questions = {
-        number: question(*_of_set(cohort, number), together, offsets.loco, offsets.relatives, None)
+        number: question(
+            *_of_set(cohort, settings, number), joint, offsets.loco, offsets.relatives, None,
+            cohort.judges.loc[cohort.of_set(number)],
+        )
         for number in range(1 + len(genotype_settings.separate))
         if len(cohort.of_set(number))
-    }
+    }  # fmt: skip
     loci, notes = write_loci(
         spark, candidates, published, cohort, questions, settings, genotype_settings, annotation,
         site_rows(spark, chosen, VARIANT), folder,
@@ -417,13 +400,16 @@ def describe_findings(
         spark, candidates, annotation.genes, questions, genotype_settings, folder
     )
     rows = spark.read.schema(TESTS).parquet(f"{tests}/{BY_VARIANT}").filter(has_result())
+    kept = offsets.loco and kept_variance(spark, offsets.loco, cohort.tested, cohort.terms)
     polygenic = write_polygenic(
         spark, candidates, rows, cohort.terms, list(cohort.tested.columns),
-        [name for key in ("vae", "traits", OWN) for name in cohort.groups.get(key, [])], folder,
+        [name for key in ("vae", "traits", OWN) for name in cohort.groups.get(key, [])],
+        kept or {}, folder,
     )  # fmt: skip
     return {
-        "thresholds": {key: round(float(value), 4) for key, value in thresholds.items()},
-        "effective_phenotypes": {key: round(value, 2) for key, value in effective.items()},
+        "thresholds": {key: round(value, 4) for key, value in thresholds.items()},
+        "tests_of_a_variant": tested,
+        "effective_tests": round(effective, 2),
         "loci": loci,
         "common_genes": common_genes,
         "notes": notes,
@@ -431,32 +417,9 @@ def describe_findings(
     }
 
 
-def _thresholds(cohort: Cohort, settings: Gwas) -> tuple[dict[str, float], dict[str, float]]:
-    """-log10 p of every method, and the effective number of the phenotypes of each group."""
-    thresholds, effective = {}, {}
-    for key, members in cohort.groups.items():
-        effective[key] = effective_number(correlation_of(cohort.tested[members], cohort.terms))
-        thresholds[key] = -np.log10(settings.p_threshold / effective[key])
-    for key in _together(cohort):
-        thresholds[f"{key} omnibus"] = -np.log10(settings.p_threshold)
-    return thresholds, effective
-
-
-def _together(cohort: Cohort) -> dict[str, list[str]]:
-    """The groups of phenotypes that are tested together, too, with their members."""
-    return {
-        key: cohort.groups[key]
-        for key in TOGETHER
-        if key in cohort.groups and len(by_missingness(cohort.tested[cohort.groups[key]])) == 1
-    }
-
-
-def _of_set(cohort: Cohort, number: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _of_set(cohort: Cohort, settings: Gwas, number: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The phenotypes, ranked anew, and the covariates of the people in a genotype set."""
     own = cohort.of_set(number)
-    return cohort.tested.loc[own].apply(_ranked), cohort.terms.loc[own]
-
-
-def _ranked(values: pd.Series) -> pd.Series:
-    """A phenotype rank-inverse-normal transformed among those who are left."""
-    return pd.Series(rank_inverse_normal(values.to_numpy(float)), values.index)
+    return ranked_again(cohort.tested.loc[own], cohort.groups, settings.scale), cohort.terms.loc[
+        own
+    ]

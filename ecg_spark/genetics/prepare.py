@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
@@ -21,6 +22,8 @@ from ecg_spark.genetics.genotypes.writing import (
     with_samples,
 )
 from ecg_spark.genetics.outputs.tables import RELATIVES, SCORES
+from ecg_spark.genetics.people.ancestry import infer_ancestry, read_populations
+from ecg_spark.genetics.people.heterozygosity import beyond_components
 from ecg_spark.genetics.people.sex import x_inbreeding
 from ecg_spark.genetics.people.structure import structure
 from ecg_spark.store import remove_folder
@@ -59,7 +62,11 @@ def prepare_genotypes(
         model = _model_set(spark, settings, settings.model, f"{scratch}/model", partitions)
         among = ("genotypes.model", list(model.samples))
     variants = f"{folder}/variants"
-    checked = quality_control(spark, imported, settings, variants, among)
+    ancestry, told = _ancestry(spark, settings, model or imported.genotypes, scratch, seed)
+    notes += told
+    wanted = settings.ancestry and settings.ancestry.analyse
+    of_it = wanted and (f"ancestry {wanted}", ancestry.index[ancestry == wanted])
+    checked = quality_control(spark, imported, settings, variants, among, chosen=of_it or None)
     left, flow = checked.left, checked.flow
     genotypes, samples = checked.genotypes, checked.genotypes.samples
     sets = {name: [0] for name in samples}
@@ -70,7 +77,7 @@ def prepare_genotypes(
             further = import_genotypes(spark, other, genome, own, partitions)
             part = quality_control(spark, further, settings, variants, known, genotypes)
         genotypes = part.genotypes
-        for name in part.call_rates.index:
+        for name in part.by_sample.index:
             sets[name].append(number)
         flow = merged(flow, [row for row in part.flow if row["unit"] == VARIANTS])
         notes.append(
@@ -106,11 +113,19 @@ def prepare_genotypes(
     notes += found.notes
     if x_f is None:
         notes.append("chromosome X holds too few variants to check anybody's sex")
+    by_sample = checked.by_sample.loc[samples]
+    beyond = beyond_components(
+        by_sample["heterozygosity"].to_numpy(float), found.scores, found.unrelated
+    )
+    if beyond is None:
+        notes.append("too few samples to judge anybody's heterozygosity")
     records = [
         {
             "s": name,
-            "call_rate": float(checked.call_rates[name]),
+            "call_rate": float(by_sample["call_rate"].iloc[i]),
+            "heterozygosity_sd": None if beyond is None else float(beyond[i]),
             "unrelated": bool(found.unrelated[i]),
+            "ancestry": ancestry.get(name),
             "pc": found.scores[i].tolist(),
             "x_f": None if x_f is None or np.isnan(x_f[i]) else float(x_f[i]),
             "sets": sets[name],
@@ -128,6 +143,7 @@ def prepare_genotypes(
         "samples": left[-1].samples,
         "variants": left[-1].variants,
         "unrelated": int(found.unrelated.sum()),
+        "ancestry": {str(name): int(n) for name, n in ancestry.value_counts().items()},
         "related_pairs": len(pairs),
         "structure_variants": found.n_variants,
         "components": found.scores.shape[1],
@@ -136,6 +152,42 @@ def prepare_genotypes(
         "notes": notes,
         "reference_genome": genome,
     }
+
+
+def _ancestry(
+    spark: SparkSession, settings: Genotypes, genotypes: GenotypeSet, scratch: str, seed: int
+) -> tuple[pd.Series, list[str]]:
+    """The population of each sample of a set, None where it is of none for certain, and notes;
+    of nobody where the study names no reference.
+
+    Raises `DataError` where the reference cannot be used, or nobody is of the population analysed.
+    """
+    own, genome = settings.ancestry, settings.reference_genome
+    if own is None:
+        return pd.Series(dtype=object), []
+    populations = read_populations(own.populations)
+    with _of("ancestry.reference"):
+        found = import_genotypes(spark, own.reference, genome, f"{scratch}/reference")
+    inferred = infer_ancestry(
+        spark,
+        packed_view(genotypes, IS_SNP),
+        packed_view(found.genotypes, IS_SNP),
+        populations,
+        genome,
+        seed,
+    )
+    ancestry = pd.Series(inferred.populations, genotypes.samples, dtype=object)
+    if own.analyse is not None and not (ancestry == own.analyse).any():
+        raise DataError(
+            f"No sample is of the population {own.analyse} (genotypes.ancestry.analyse): the "
+            f"reference has {', '.join(sorted(set(populations.dropna())))}."
+        )
+    unknown = int(ancestry.isna().sum())
+    notes = [
+        f"ancestry was inferred from {inferred.variants} variants that the reference shares; "
+        f"{unknown} of {len(ancestry)} samples are of none of its populations for certain"
+    ]
+    return ancestry, notes
 
 
 def _model_set(

@@ -15,6 +15,9 @@ from ecg_spark.needs import PROCESS_BYTES, Needs
 SITE = 12
 """What the driver holds of a variant: chromosome, position, and a few flags."""
 
+NAME = 300
+"""What Python holds of the names of a person in two tables."""
+
 TEST_ON_DISK = 200
 """A test of a variant and phenotype: in Parquet by variant and by phenotype, and as text in
 GWAS-SSF's and in REGENIE's columns, compressed."""
@@ -34,6 +37,20 @@ def of_null_model(
         4.0 * people * phenotypes * predictors + text,
         PROCESS_BYTES + SITE * candidates + 3 * 8 * people * (phenotypes + covariates),
         PROCESS_BYTES + 2 * sent + max(block, level_one + 4 * people * len(ROWS)),
+    )
+
+
+def of_scores(
+    people: int, genotyped: int, phenotypes: int, covariates: int, candidates: int, blocks: int
+) -> Needs:
+    """Polygenic scores: whole-genome regression, then sums for everybody genotyped, of whom the
+    driver holds what it tells and the scores of the people analysed."""
+    model = of_null_model(people, genotyped, phenotypes, covariates, candidates, blocks)
+    sums = 2 * 8.0 * genotyped * phenotypes
+    return Needs(
+        model.disk + sums,
+        model.driver + NAME * genotyped + 8 * people * phenotypes,
+        max(model.task, PROCESS_BYTES + NAME * genotyped + sums + 6 * BATCH_BYTES),
     )
 
 

@@ -1,7 +1,7 @@
 """The GWAS in figures: one pass over all associations, in memory that does not grow with them.
 
 -log10 p throughout. The distribution of every phenotype is kept as a fine histogram, which gives
-its QQ curve and lambda; single points are kept only from `FLOOR` up, for the Manhattan plots.
+its QQ curve and its lambda; single points are kept only from `FLOOR` up, for the Manhattan plots.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,15 +12,19 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from scipy import stats
 
+from ecg_spark.genetics.testing.inflation import lambda_of
 from ecg_spark.tables import VARIANT
 
 FLOOR = 2.0
 """Associations below this -log10 p are counted but not drawn as points."""
 
 _BIN = 0.005
-_MEDIAN_CHI2 = float(stats.chi2.ppf(0.5, 1))
+
+FREQUENCIES = (0.01, 0.05, 0.2)
+"""Between the bins of the frequency of the minor allele."""
+
+BINS = ("below 1 %", "1 to 5 %", "5 to 20 %", "20 to 50 %")
 
 
 @dataclass
@@ -28,6 +32,7 @@ class Survey:
     """What one pass over the associations has seen."""
 
     histograms: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    by_frequency: dict[str, dict[str, NDArray[np.int64]]] = field(default_factory=dict)
     peaks: dict[str, pd.DataFrame] = field(default_factory=dict)
     extents: dict[str, int] = field(default_factory=dict)
 
@@ -37,42 +42,47 @@ class Survey:
 
     def qq(self, phenotype: str) -> NDArray[np.float64]:
         """Expected above observed -log10 p of a phenotype, [2, m], largest last."""
-        counts = self.histograms[phenotype]
-        filled = np.flatnonzero(counts)
-        above = counts.sum() - np.cumsum(counts)[filled]
-        middle = above + (counts[filled] + 1) / 2  # the mean rank within a bin, 1 the smallest p
-        curve = np.array([-np.log10(middle / (counts.sum() + 1)), (filled + 0.5) * _BIN])
-        # Neighbouring bins of the bulk fall on one pixel.
-        step = np.concatenate([[True], np.diff(np.floor(curve[0] * 80)) > 0])
-        return curve[:, step | (curve[1] >= FLOOR)]
-
-    def lambda_gc(self, phenotype: str) -> float:
-        """Median chi-squared over its expectation under the null, from the histogram."""
-        counts = self.histograms[phenotype]
-        half = np.searchsorted(np.cumsum(counts), counts.sum() / 2)
-        before = np.cumsum(counts)[half] - counts[half]
-        within = (counts.sum() / 2 - before) / counts[half]
-        median_p = 10 ** -((half + within) * _BIN)
-        return float(stats.chi2.isf(median_p, 1) / _MEDIAN_CHI2)
+        return qq_of(self.histograms[phenotype])
 
     def tests(self, phenotype: str) -> int:
         """How many variants were tested."""
         return int(self.histograms[phenotype].sum())
 
 
+def qq_of(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Expected above observed -log10 p of a histogram, [2, m], largest last."""
+    filled = np.flatnonzero(counts)
+    above = counts.sum() - np.cumsum(counts)[filled]
+    middle = above + (counts[filled] + 1) / 2  # the mean rank within a bin, 1 the smallest p
+    curve = np.array([-np.log10(middle / (counts.sum() + 1)), (filled + 0.5) * _BIN])
+    # Neighbouring bins of the bulk fall on one pixel.
+    step = np.concatenate([[True], np.diff(np.floor(curve[0] * 80)) > 0])
+    return curve[:, step | (curve[1] >= FLOOR)]
+
+
+def median_lambda(counts: NDArray[np.int64], df: int = 1) -> float:
+    """Lambda of the tests of a histogram, each of `df` degrees of freedom."""
+    half = np.searchsorted(np.cumsum(counts), counts.sum() / 2)
+    before = np.cumsum(counts)[half] - counts[half]
+    within = (counts.sum() / 2 - before) / counts[half]
+    return lambda_of((half + within) * _BIN, df)
+
+
 def survey(batches: Iterable[pa.RecordBatch], group: Callable[[str], str]) -> Survey:
     """Read associations (contig, position, ref, alt, phenotype, neg_log10_p) once.
 
-    Points are the best of each variant over the phenotypes of a `group`. Tests without a p-value
-    are left out.
+    Where they have a column af, the tests of each group are also counted by the frequency of the
+    minor allele. Points are the best of each variant over the phenotypes of a `group`. Tests
+    without a p-value are left out.
     """
     seen = Survey()
     kept: list[pd.DataFrame] = []
     for batch in batches:
-        table = pa.Table.from_batches([batch]).drop_null()
+        table = pa.Table.from_batches([batch])
+        table = table.filter(pc.is_valid(table["neg_log10_p"]))
         if not table.num_rows:
             continue
-        _extend(seen, table)
+        _extend(seen, table, group)
         high = table.filter(pc.greater_equal(table["neg_log10_p"], FLOOR)).to_pandas()
         high["group"] = high["phenotype"].map(
             {name: group(name) for name in high["phenotype"].unique()}
@@ -92,7 +102,7 @@ def contig_order(contig: str) -> tuple[int, str]:
     return (int(name), "") if name.isdecimal() else (10_000, name)
 
 
-def _extend(seen: Survey, table: pa.Table) -> None:
+def _extend(seen: Survey, table: pa.Table, group: Callable[[str], str]) -> None:
     ends = table.group_by("contig").aggregate([("position", "max")])
     for contig, end in zip(*(ends[k].to_pylist() for k in ("contig", "position_max")), strict=True):
         seen.extents[contig] = max(seen.extents.get(contig, 0), end)
@@ -102,12 +112,27 @@ def _extend(seen: Survey, table: pa.Table) -> None:
     # p = 0 cannot be told from the smallest p that a histogram needs to hold.
     bins = (np.clip(table["neg_log10_p"].to_numpy(), 0, 1000) / _BIN).astype(np.int64)
     for code, name in enumerate(names):
-        counts = np.bincount(bins[codes == code])
-        known = seen.histograms.get(name, np.zeros(0, np.int64))
-        size = max(len(counts), len(known))
-        seen.histograms[name] = np.pad(counts, (0, size - len(counts))) + np.pad(
-            known, (0, size - len(known))
-        )
+        _count(seen.histograms, name, bins[codes == code])
+    if "af" not in table.column_names:
+        return
+    af = table["af"].to_numpy()
+    frequency = np.searchsorted(FREQUENCIES, np.minimum(af, 1 - af), "right")
+    groups = np.array([group(name) for name in names])[codes]
+    for name in np.unique(groups).tolist():
+        own = seen.by_frequency.setdefault(name, {})
+        of_group = (groups == name) & np.isfinite(af)
+        for code in np.unique(frequency[of_group]).tolist():
+            _count(own, BINS[code], bins[of_group & (frequency == code)])
+
+
+def _count(histograms: dict[str, NDArray[np.int64]], name: str, bins: NDArray[np.int64]) -> None:
+    """Add tests, by the numbers of their bins, to the histogram of a name."""
+    counts = np.bincount(bins)
+    known = histograms.get(name, np.zeros(0, np.int64))
+    size = max(len(counts), len(known))
+    histograms[name] = np.pad(counts, (0, size - len(counts))) + np.pad(
+        known, (0, size - len(known))
+    )
 
 
 def _best(parts: list[pd.DataFrame]) -> pd.DataFrame:

@@ -33,6 +33,7 @@ def write_meta_page(
         evidence.dataset(f"{folder}/omnibus") if has_omnibus else None,
         thresholds,
         summary["lambda"],
+        summary["degrees_of_freedom"],
         planted,
     )
     loci = evidence.dataset(f"{folder}/loci").to_table().to_pandas()

@@ -5,10 +5,10 @@ on the same contig, measured from the nearer end of the locus's region. A locus 
 planted variant of any size lies within `FALSE_BP` of its region; false loci of a method that lie as
 near to each other are one.
 
-The methods, each with its own loci: the VAE's single latents at the study-wide threshold, the
-omnibus test over all of them at the genome-wide one, the same two for as many principal components
-of the beat and for phenotypes that the study brings, and the conventional traits, study-wide within
-their group. A study has those whose phenotypes it has.
+The methods, each with its own loci and all at the study-wide threshold: the VAE's single latents,
+the omnibus test over all of them, the same two for as many principal components of the beat and for
+phenotypes that the study brings, and the conventional traits. A study has those whose phenotypes it
+has.
 """
 
 import json

@@ -213,6 +213,6 @@ def ancestry_scores(table: ds.Dataset, at_most: int = 100_000) -> NDArray[np.flo
 
 def omnibus_batches(table: ds.Dataset) -> Iterator[pa.RecordBatch]:
     """The omnibus tests as associations whose phenotype is `vae omnibus`, `pca omnibus`, …"""
-    for batch in batches(table, [*VARIANT, "model", "neg_log10_p"]):
+    for batch in batches(table, [*VARIANT, "model", "neg_log10_p", "af"]):
         names = pc.binary_join_element_wise(batch["model"], "omnibus", " ")
         yield batch.drop_columns(["model"]).append_column("phenotype", names)

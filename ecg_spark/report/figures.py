@@ -28,6 +28,7 @@ from ecg_spark.tables import OWN
 # Okabe and Ito's palette, told apart with any kind of colour vision.
 BLUE, ORANGE, GREEN, PURPLE, VERMILION = "#0072B2", "#E69F00", "#009E73", "#9A5C8F", "#D55E00"
 SKY, OLIVE = "#56B4E9", "#8A8300"
+BY_BIN = (VERMILION, ORANGE, GREEN, BLUE)
 INK, MUTED, FAINT = "#1f2933", "#7b8794", "#cbd2d9"
 
 GROUP_COLOURS = {
@@ -297,11 +298,13 @@ def _along(variants: pd.DataFrame, starts: Mapping[str, float]) -> NDArray[np.fl
 
 def quantile_quantile(
     panels: Sequence[tuple[str, str, Mapping[str, NDArray[np.float64]]]],
+    colours: Mapping[str, str] | None = None,
 ) -> Figure:
     """Observed against expected -log10 p, a line for each phenotype.
 
     A panel is (title, group, {phenotype: curve [2, m], expected above observed}). The grey band
-    holds 95 % of the ordered p-values of as many independent tests.
+    holds 95 % of the ordered p-values of as many independent tests. With `colours`, lines are of
+    other things than phenotypes and named.
     """
     with mpl.rc_context(STYLE):
         across = len(panels) if len(panels) <= 5 else -(-len(panels) // 2)
@@ -320,12 +323,15 @@ def quantile_quantile(
             )
             axes.fill_between(expected, low, high, color=FAINT, lw=0)
             axes.plot([0, reach], [0, reach], color=INK, lw=0.8)
-            for curve in curves.values():
+            for name, curve in curves.items():
                 axes.plot(
-                    curve[0], curve[1], color=GROUP_COLOURS[group], lw=1,
-                    alpha=1 if len(curves) == 1 else 0.55, marker=".", ms=2.5, mew=0,
+                    curve[0], curve[1], color=colours[name] if colours else GROUP_COLOURS[group],
+                    alpha=1 if colours or len(curves) == 1 else 0.55, lw=1, marker=".", ms=2.5,
+                    mew=0, label=name,
                 )  # fmt: skip
             styled(axes, title, "expected −log₁₀ p", "observed" if axes in grid[::across] else "")
+        if colours:
+            grid[0].legend(fontsize=7, title="minor allele", title_fontsize=7)
     return figure
 
 

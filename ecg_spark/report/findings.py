@@ -1,5 +1,6 @@
 """The genetic sections of the report: genotypes, associations, loci."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 from ecg_spark.display import in_a_row
 from ecg_spark.report import evidence, figures, genome, loci, waveforms
 from ecg_spark.report import regional as plots
-from ecg_spark.report.associations import FLOOR
+from ecg_spark.report.associations import BINS, FLOOR
 from ecg_spark.report.comparison import Planted, acting_at
 from ecg_spark.report.overview import TITLES, overview
 from ecg_spark.report.sections import Material, Section
@@ -48,7 +49,9 @@ def gwas(material: Material, planted: list[Planted]) -> tuple[Section, dict[str,
     summary = material.gwas
     thresholds = summary["thresholds"]
     singles, omnibus = (material.table("associations", one) for one in ("associations", "omnibus"))
-    seen = overview(singles, omnibus, thresholds, summary["lambda"], planted)
+    seen = overview(
+        singles, omnibus, thresholds, summary["lambda"], summary["degrees_of_freedom"], planted
+    )
     section = {
         "gwas": summary,
         "genome": genome.points_of(seen.panels, seen.extents),
@@ -61,15 +64,16 @@ def gwas(material: Material, planted: list[Planted]) -> tuple[Section, dict[str,
                 if group in seen.members
             ]
         ),
-        "thresholds": [(group, thresholds[group]) for group in seen.members],
+        "threshold": max(thresholds.values()),
         "floor": f"{FLOOR:g}",
         "lambda_rows": [
-            [
-                TITLES[group].split(":")[0],
-                len(values),
-                *(f"{value:.3f}" for value in (np.mean(values), min(values), max(values))),
-            ]
+            _calibration(group, values, summary["analysed"], _intercepts(material))
             for group, values in seen.lambdas.items()
+        ],
+        "frequency_headings": ["λ by the frequency of the minor allele", *BINS],
+        "frequency_rows": [
+            [_short(group), *(f"{own[name]:.3f}" if name in own else None for name in BINS)]
+            for group, own in seen.by_frequency.items()
         ],
         "figures": seen.figures,
     }
@@ -78,6 +82,31 @@ def gwas(material: Material, planted: list[Planted]) -> tuple[Section, dict[str,
         "lambda_mean": {group: round(float(np.mean(v)), 4) for group, v in seen.lambdas.items()},
     }
     return section, counts
+
+
+def _short(group: str) -> str:
+    return TITLES[group].split(":")[0]
+
+
+def _intercepts(material: Material) -> pd.Series:
+    """The intercept of LD-score regression of each phenotype."""
+    table = material.table("findings", "heritability").to_table(["phenotype", "intercept"])
+    return pd.Series(table.to_pandas().set_index("phenotype")["intercept"], dtype=float)
+
+
+def _calibration(
+    group: str, lambdas: Sequence[float], people: int, intercepts: pd.Series
+) -> list[Any]:
+    """A group's lambdas, at 1,000 people, and the mean intercept of its phenotypes."""
+    own = intercepts[[group_of(name) == group for name in intercepts.index]]
+    mean = float(np.mean(lambdas))
+    at_1000 = 1 + (mean - 1) * 1000 / people
+    return [
+        _short(group),
+        len(lambdas),
+        *(f"{value:.3f}" for value in (mean, min(lambdas), max(lambdas), at_1000)),
+        f"{own.mean():.3f}" if own.notna().any() else None,
+    ]
 
 
 def _covariates(names: list[str]) -> str:

@@ -10,7 +10,7 @@ import pyarrow.dataset as ds
 from matplotlib.figure import Figure
 
 from ecg_spark.report import evidence, figures
-from ecg_spark.report.associations import FLOOR, survey
+from ecg_spark.report.associations import BINS, FLOOR, median_lambda, qq_of, survey
 from ecg_spark.report.comparison import Planted
 from ecg_spark.report.planted import marks_of
 from ecg_spark.tables import OWN, VARIANT, group_of
@@ -31,12 +31,14 @@ TITLES = {
 class Overview:
     """What was tested, by group in the order of `TITLES`, and the plots.
 
-    `members` are the phenotypes of each group, `lambdas` those of each in turn. `panels` and
+    `members` are the phenotypes of each group, `lambdas` those of each in turn, `by_frequency` the
+    lambda of all tests of a group by the frequency of the minor allele. `panels` and
     `extents` are what the Manhattan plot is drawn from: see `figures.manhattan`.
     """
 
     members: dict[str, list[str]]
     lambdas: dict[str, list[float]]
+    by_frequency: dict[str, dict[str, float]]
     panels: list[tuple[str, str, pd.DataFrame, float]]
     extents: dict[str, int]
     figures: dict[str, Figure]
@@ -47,14 +49,15 @@ def overview(
     omnibus: ds.Dataset | None,
     thresholds: Mapping[str, float],
     published: Mapping[str, float],
+    degrees: Mapping[str, int],
     planted: Sequence[Planted],
 ) -> Overview:
     """Draw the published tests, each group with its threshold as -log10 p.
 
     `omnibus` is None where no phenotypes are tested together. `published` are the lambdas that are
-    known by phenotype; the others are reckoned.
+    known by phenotype; the others are reckoned, on the `degrees` of freedom of each omnibus test.
     """
-    columns = [*VARIANT, "phenotype", "neg_log10_p"]
+    columns = [*VARIANT, "phenotype", "neg_log10_p", "af"]
     singles = survey(evidence.batches(associations, columns), group_of)
     joint = survey(evidence.omnibus_batches(omnibus) if omnibus else [], str)
     members: dict[str, list[str]] = defaultdict(list)
@@ -64,7 +67,11 @@ def overview(
     present = [group for group in TITLES if members[group]]
     surveys = {group: joint if group in joint.histograms else singles for group in present}
     lambdas = {
-        group: [published.get(name) or surveys[group].lambda_gc(name) for name in members[group]]
+        group: [
+            published.get(name)
+            or median_lambda(surveys[group].histograms[name], degrees.get(name, 1))
+            for name in members[group]
+        ]
         for group in present
     }
     panels = [
@@ -81,10 +88,24 @@ def overview(
             for group in present
         ]
     )
+    by_frequency = {group: surveys[group].by_frequency.get(group, {}) for group in present}
+    by_bin = figures.quantile_quantile(
+        [
+            (group, group, {name: qq_of(counts) for name, counts in own.items()})
+            for group, own in by_frequency.items()
+        ],
+        dict(zip(BINS, figures.BY_BIN, strict=True)),
+    )
     return Overview(
         {group: members[group] for group in present},
         lambdas,
+        {
+            group: {
+                name: median_lambda(counts, degrees.get(group, 1)) for name, counts in own.items()
+            }
+            for group, own in by_frequency.items()
+        },
         panels,
         singles.extents,
-        {"manhattan": manhattan, "qq": qq},
+        {"manhattan": manhattan, "qq": qq, "qq_by_frequency": by_bin},
     )

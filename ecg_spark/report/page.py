@@ -5,7 +5,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ecg_spark.report import findings, flow, loci, polygenic, rare, sections
+from ecg_spark.report import (
+    diseases,
+    findings,
+    flow,
+    loci,
+    manuscript,
+    mendelian,
+    polygenic,
+    polygenic_scores,
+    rare,
+    sections,
+)
 from ecg_spark.report.causes import causes
 from ecg_spark.report.comparison import read_planted
 from ecg_spark.report.planted import planted_against_found
@@ -41,7 +52,10 @@ def build(material: Material) -> tuple[str, dict[str, str], dict[str, Any]]:
 def told(material: Material) -> tuple[dict[str, Any], dict[str, Any]]:
     """All that the page of a study says, its figures by name under `figures`; and its counts."""
     study = material.study
-    parts: list[Section] = [{"comparison": None, "gene_rows": [], "heart": None, "figures": {}}]
+    parts: list[Section] = [
+        {"comparison": None, "gene_rows": [], "heart": None, "polygenic": None, "mr": None}
+        | {"mr_notes": [], "methods_text": [], "phewas": None, "figures": {}}
+    ]
     if study.archives:
         parts += [sections.model(material), sections.factors(material)]
     else:
@@ -59,6 +73,10 @@ def told(material: Material) -> tuple[dict[str, Any], dict[str, Any]]:
     if study.genotypes:
         found, summary = _genetics(material)
         parts += found
+    if study.phewas:
+        of_diseases, counts = diseases.section(material)
+        parts.append(of_diseases)
+        summary |= counts
     context: dict[str, Any] = {"figures": {}}
     for part in parts:
         context |= {**part, "figures": context["figures"] | part["figures"]}
@@ -79,6 +97,9 @@ def _genetics(material: Material) -> tuple[list[Section], dict[str, Any]]:
         found,
         causes(material),
         rare.rare_variants(material),
+        manuscript.manuscript(material),
+        polygenic_scores.scores(material),
+        mendelian.mendelian(material),
     ]
     summary |= {"regions": found["regions"], "regions_by": dict(found["union"][:-1])}
     summary |= {"loci": {name: int((table["method"] == name).sum()) for name in material.methods}}
@@ -144,14 +165,16 @@ def _settings(study: Study) -> list[tuple[str, str]]:
     shown |= {"beats", "model"} if study.ecg or study.archives else set()
     shown |= {"gwas", "genotypes", "participants"} if study.genotypes else set()
     shown |= {"phenotypes"} if study.phenotypes else set()
+    shown |= {"phewas", "participants"} if study.phewas else set()
     parts = study.model_dump(
         include=shown,
         exclude={
-            "genotypes": {"path", "id_map", "exclude", "keep"},
+            "genotypes": {"path", "id_map", "exclude", "keep", "ancestry"},
             "participants": {"path"},
             "phenotypes": {"path"},
+            "phewas": {"path", "map"},
             "beats": {"quality"},
-            "gwas": {"genes": True, "published": True, "rare": {"genes"}},
+            "gwas": {"genes": True, "published": True, "rare": {"genes"}, "mr": {"outcomes"}},
         },
     )
     rows = []

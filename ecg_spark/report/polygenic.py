@@ -28,7 +28,8 @@ def heritability(material: Material) -> Section:
     pairs = material.table("findings", "genetic_correlation").to_table().to_pandas()
     pairs = pairs[pairs["phenotype_1"].isin(heritable) & pairs["phenotype_2"].isin(heritable)]
     names = sorted(set(pairs["phenotype_1"]) | set(pairs["phenotype_2"]), key=_order)
-    square = np.eye(len(names))
+    square = np.full((len(names), len(names)), np.nan)
+    np.fill_diagonal(square, 1)
     for pair in pairs.itertuples():
         i, j = names.index(pair.phenotype_1), names.index(pair.phenotype_2)
         square[i, j] = square[j, i] = pair.rg

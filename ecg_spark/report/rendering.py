@@ -17,7 +17,17 @@ from ecg_spark.store import write_whole
 
 ON_EVERY_PAGE = ("common.js", "tables.js")
 
-DENSE = {"ancestry", "effects", "manhattan", "population", "qq", "regional", "traversals"}
+DENSE = {
+    "ancestry",
+    "disease_beats",
+    "effects",
+    "manhattan",
+    "phewas",
+    "population",
+    "qq",
+    "regional",
+    "traversals",
+}
 """Pictures of so many lines or points that they are smaller as pixels."""
 
 

@@ -5,6 +5,8 @@
     OUT/participants.csv            participant_id, age (years), sex (1 male, 0 female), bmi (kg/m²)
     OUT/genotypes.bed .bim .fam     PLINK 1, A1 = ALT, GRCh38 with contigs chr1 to chr22
     OUT/genotypes.bgen .sample      the same as 8-bit BGEN 1.2; a cohort may lack genotypes
+    OUT/diagnoses.csv               participant_id, code (ICD-10), date; of drawn hearts
+    OUT/phecodes.csv                a map of those codes to phecodes, as PheWAS publishes its own
     OUT/truth_parameters.parquet/   participant_id, population, each parameter and its score
     OUT/truth.json                  everything that was planted; written last
 
@@ -19,7 +21,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,15 @@ from pyspark.sql import SparkSession
 
 from ecg_spark.errors import InfrastructureError, UsageError
 from ecg_spark.simulate.cohort import BIOBANK, Cohort
-from ecg_spark.simulate.genome import FST, Genome, make_genome
+from ecg_spark.simulate.diseases import (
+    DIAGNOSES,
+    DIAGNOSES_HEADER,
+    MAP,
+    diagnoses_of_chunk,
+    map_rows,
+    plant_diseases,
+)
+from ecg_spark.simulate.genome import Genome, make_genome
 from ecg_spark.simulate.genotype_files import (
     BED_MAGIC,
     bed_rows,
@@ -45,26 +55,12 @@ from ecg_spark.simulate.genotypes import (
     n_chunks,
     poor_samples,
 )
-from ecg_spark.simulate.heart import PARAMETERS, Parameter
+from ecg_spark.simulate.heart import PARAMETERS
 from ecg_spark.simulate.hearts import FILES_PER_TASK, assign, recordings_in, survey
-from ecg_spark.simulate.people import (
-    People,
-    Planted,
-    describe_parameters,
-    describe_planted,
-    participant_id,
-    people_of_chunk,
-    plant,
-    planted_in,
-)
+from ecg_spark.simulate.people import People, participant_id, people_of_chunk, plant, planted_in
 from ecg_spark.simulate.recorded import CHANGES
-from ecg_spark.simulate.visits import (
-    REASONS,
-    Defect,
-    choose_defects,
-    recorded_visits,
-    recordings_of,
-)
+from ecg_spark.simulate.truth import Biobank, summary_of, sums_of, truth_of
+from ecg_spark.simulate.visits import REASONS, choose_defects, recorded_visits, recordings_of
 from ecg_spark.store import fingerprint
 
 MIN_VARIANTS = 200
@@ -79,36 +75,6 @@ _SAMPLES = {
     "genotypes.sample": b"ID_1 ID_2 missing\n0 0 0\n",
 }
 _HEARTS = "hearts"
-_RHYTHMS = {"atrial_fibrillation": "fibrillation", "ventricular_ectopy": "ventricular_ectopy"}
-_TRUTH_NOTES = {
-    "effect_allele": "ALT; beta is the change of the parameter's score (variance 1) by one allele",
-    "variance_explained": "part of the score's variance in the population, by construction of beta",
-    "variance_explained_measured": "squared correlation with the score over these participants",
-    "value": "floor + median * exp(spread * score) if log, else median + spread * score",
-}
-_NOTES_OF_RECORDED = {
-    "variance_explained": "part of the variance of a trait of the heart that differs between the "
-    "recorded hearts as much as 'spread' says, by construction of beta; not measured",
-    "value": "what is changed of the recorded signal: median * exp(spread * score) if log, else "
-    "spread * score",
-}
-
-
-@dataclass(frozen=True)
-class _Biobank:
-    """What every task needs to know."""
-
-    out: Path
-    genome: Genome
-    planted: list[Planted]
-    defects: dict[int, Defect]
-    participants: int
-    hearts: Path | None
-    cohort: Cohort
-
-    @property
-    def parameters(self) -> tuple[Parameter, ...]:
-        return PARAMETERS if self.hearts is None else CHANGES
 
 
 def simulate_biobank(
@@ -140,13 +106,14 @@ def simulate_biobank(
     if hearts is not None:
         settings["hearts"] = fingerprint(files, owners)
     if _claim(out, settings):
-        return _summary(json.loads((out / "truth.json").read_text(encoding="utf-8")))
+        return summary_of(json.loads((out / "truth.json").read_text(encoding="utf-8")))
     reference = make_genome(seed, variants)
     genome = reference.in_people(cohort.people_seed(seed), cohort.population_shares)
     planted = plant(reference, PARAMETERS if hearts is None else CHANGES)
     planted = planted_in(genome, reference, planted)
+    of_diseases = plant_diseases(reference, planted)
     defects = choose_defects(genome.seed, participants) if hearts is None else {}
-    biobank = _Biobank(out, genome, planted, defects, participants, hearts, cohort)
+    biobank = Biobank(out, genome, planted, of_diseases, defects, participants, hearts, cohort)
     if hearts is not None:
         _choose_hearts(spark, biobank, files, owners)
 
@@ -157,7 +124,11 @@ def simulate_biobank(
         return _write_blocks(out, genome, task, participants)
 
     chunks = _run_tasks(spark, n_chunks(participants), people_task)
-    for name, header in (_TABLES | (_SAMPLES if cohort.has_genotypes else {})).items():
+    tables = _TABLES | (_SAMPLES if cohort.has_genotypes else {})
+    if biobank.has_diseases:
+        tables |= {DIAGNOSES: DIAGNOSES_HEADER}
+        _write(out / MAP, map_rows().encode())
+    for name, header in tables.items():
         _join(out, name, header, n_chunks(participants))
     if cohort.has_genotypes:
         n_genotype_tasks = -(-genome.n_blocks // _BLOCKS_PER_TASK)
@@ -166,13 +137,13 @@ def simulate_biobank(
         for suffix, head in heads.items():
             _join(out, f"genotypes.{suffix}", head, n_genotype_tasks)
     shutil.rmtree(out / _PARTS)
-    truth = _truth(biobank, settings, chunks)
+    truth = truth_of(biobank, settings, chunks)
     _write(out / "truth.json", json.dumps(truth, indent=1).encode())
-    return _summary(truth)
+    return summary_of(truth)
 
 
 def _choose_hearts(
-    spark: SparkSession, biobank: _Biobank, files: list[str], owners: list[str | None]
+    spark: SparkSession, biobank: Biobank, files: list[str], owners: list[str | None]
 ) -> None:
     """Read every recording once, and write down for each chunk whose hearts are whose."""
     hearts = biobank.hearts
@@ -262,7 +233,7 @@ def _write_blocks(out: Path, genome: Genome, task: int, participants: int) -> di
     return {}
 
 
-def _write_chunk(biobank: _Biobank, chunk: int) -> dict[str, Any]:
+def _write_chunk(biobank: Biobank, chunk: int) -> dict[str, Any]:
     """Write everything of a chunk's participants; returns what the truth file counts."""
     out, genome, participants = biobank.out, biobank.genome, biobank.participants
     people = people_of_chunk(genome, biobank.planted, chunk, biobank.parameters, biobank.cohort)
@@ -272,6 +243,7 @@ def _write_chunk(biobank: _Biobank, chunk: int) -> dict[str, Any]:
     if biobank.hearts is not None:
         hearts = json.loads(_part(out, _HEARTS, chunk).read_bytes())
     rows: dict[str, list[str]] = {name: [] for name in (*_TABLES, *_SAMPLES)}
+    first_days: list[datetime] = []
     formats: dict[str, int] = {}
     faulty: list[dict[str, str]] = []
     fibrillating = ventricular = 0
@@ -286,7 +258,9 @@ def _write_chunk(biobank: _Biobank, chunk: int) -> dict[str, Any]:
         else:
             paths = [biobank.hearts / path for path in hearts[k]]
             visits = recorded_visits(genome.seed, people, k, paths)
-        for one in visits:
+        for number, one in enumerate(visits):
+            if not number:
+                first_days.append(one.acquired_at)
             for file, content in one.files.items():
                 _write(out / "ecg" / file, content)
             rows["manifest.csv"].append(f"{one.uri},{name},{one.acquired_at.isoformat()}\n")
@@ -297,6 +271,10 @@ def _write_chunk(biobank: _Biobank, chunk: int) -> dict[str, Any]:
             if one.defect is not None:
                 reason = REASONS[one.defect].value
                 faulty.append({"uri": one.uri, "kind": one.defect.value, "reason": reason})
+    cases: dict[str, int] = {}
+    if biobank.has_diseases:
+        told = diagnoses_of_chunk(genome, biobank.of_diseases, people, first_days)
+        rows[DIAGNOSES], cases = told
     for name, lines in rows.items():
         _write(_part(out, name, chunk), "".join(lines).encode())
     _write_parameters(out, people, ids, chunk)
@@ -310,7 +288,8 @@ def _write_chunk(biobank: _Biobank, chunk: int) -> dict[str, Any]:
         "parent_offspring": _inside(family.parent_offspring, n),
         "population": np.bincount(people.population[:n], minlength=2).tolist(),
         "poor_samples": int(poor_samples(genome.seed, chunk)[:n].sum()),
-        "sums": _sums(people, biobank.planted, n).tolist(),
+        "cases": cases,
+        "sums": sums_of(people, biobank.planted, n).tolist(),
     }
 
 
@@ -327,71 +306,3 @@ def _write_parameters(out: Path, people: People, ids: list[str], chunk: int) -> 
     pq.write_table(pa.table(columns), sink)
     path = out / "truth_parameters.parquet" / f"part-{chunk:06d}.parquet"
     _write(path, sink.getvalue().to_pybytes())
-
-
-def _sums(people: People, planted: list[Planted], n: int) -> np.ndarray:
-    """Per planted variant the sums of 1, g, z, g², z² and gz, [planted, 6]."""
-    names = [p.name for p in people.parameters]
-    g = people.dosages[:n].astype(float)
-    z = people.scores[:n][:, [names.index(one.parameter) for one in planted]]
-    return np.stack([np.ones_like(g), g, z, g * g, z * z, g * z]).sum(axis=1).T
-
-
-def _truth(
-    biobank: _Biobank, settings: dict[str, Any], chunks: list[dict[str, Any]]
-) -> dict[str, Any]:
-    genome, drawn = biobank.genome, biobank.hearts is None
-    n, g, z, gg, zz, gz = np.sum([chunk["sums"] for chunk in chunks], axis=0).T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        measured = (gz - g * z / n) ** 2 / ((gg - g * g / n) * (zz - z * z / n))
-    formats = {
-        name: sum(chunk["formats"].get(name, 0) for chunk in chunks)
-        for name in sorted({name for chunk in chunks for name in chunk["formats"]})
-    }
-    corrupt = [one for chunk in chunks for one in chunk["corrupt"]]
-
-    def total(key: str) -> int:
-        return sum(chunk[key] for chunk in chunks)
-
-    return {
-        **settings,
-        "reference_genome": "GRCh38",
-        "counts": {
-            "recordings": sum(formats.values()),
-            "by_format": formats,
-            "corrupt": {kind.value: sum(c["kind"] == kind for c in corrupt) for kind in Defect},
-            **({key: total(of) for key, of in _RHYTHMS.items()} if drawn else {}),
-            "sibling_pairs": total("siblings"),
-            "parent_offspring_pairs": total("parent_offspring"),
-            "poor_samples": total("poor_samples"),
-            "badly_typed_variants": int(
-                ((genome.missing >= 0.1) | (genome.lost_heterozygotes > 0)).sum()
-            ),
-        },
-        "populations": {
-            "shares": genome.population_shares,
-            "fst": FST,
-            "participants": np.sum([chunk["population"] for chunk in chunks], axis=0).tolist(),
-        },
-        "notes": _TRUTH_NOTES if drawn else _TRUTH_NOTES | _NOTES_OF_RECORDED,
-        "planted": [
-            describe_planted(genome, one)
-            | {"variance_explained_measured": float(r2) if drawn and np.isfinite(r2) else None}
-            for one, r2 in zip(biobank.planted, measured, strict=True)
-        ],
-        "parameters": describe_parameters(biobank.parameters),
-        "corrupt": corrupt,
-    }
-
-
-def _summary(truth: dict[str, Any]) -> dict[str, Any]:
-    """The counts of a biobank, from its truth file."""
-    large = [one for one in truth["planted"] if one["variance_explained"] >= 0.05]
-    return {
-        "participants": truth["participants"],
-        "variants": truth["variants"],
-        "seed": truth["seed"],
-        **truth["counts"],
-        "planted": len(truth["planted"]),
-        "planted_large": len(large),
-    }

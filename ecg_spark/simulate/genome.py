@@ -42,6 +42,7 @@ class Stream(IntEnum):
     DEFECTS = 9
     NOISE = 10
     HEARTS = 11
+    DISEASES = 12
 
 
 def stream(seed: int, purpose: Stream, *index: int) -> np.random.Generator:

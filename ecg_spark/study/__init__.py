@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from ecg_spark.study.beats import Beats
     from ecg_spark.study.ecg import Ecg, Manifest
     from ecg_spark.study.genotypes import Genotypes
-    from ecg_spark.study.gwas import Gwas, Rare
+    from ecg_spark.study.gwas import Gwas, Mr, Rare
     from ecg_spark.study.loading import load_study, study_template
     from ecg_spark.study.model import Model
     from ecg_spark.study.participants import Participants
     from ecg_spark.study.phenotypes import Phenotypes
+    from ecg_spark.study.phewas import Phewas
     from ecg_spark.study.section import given
     from ecg_spark.study.services import REGISTERED, REGISTRY_ADDRESS, TRACKING_ADDRESS, Spark
     from ecg_spark.study.study import Study
@@ -34,8 +35,10 @@ __all__ = [
     "Gwas",
     "Manifest",
     "Model",
+    "Mr",
     "Participants",
     "Phenotypes",
+    "Phewas",
     "Rare",
     "Spark",
     "Study",
@@ -54,8 +57,10 @@ _HOMES = {
     "Gwas": "gwas",
     "Manifest": "ecg",
     "Model": "model",
+    "Mr": "gwas",
     "Participants": "participants",
     "Phenotypes": "phenotypes",
+    "Phewas": "phewas",
     "Rare": "gwas",
     "Spark": "services",
     "Study": "study",

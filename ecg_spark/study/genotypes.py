@@ -1,16 +1,24 @@
 """The study file's section on the genotypes."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from ecg_spark.study.section import Location, Section, Share
+from ecg_spark.study.section import Location, Section, Share, listed
 
 
-def _listed(value: Any) -> Any:
-    """A list of one where a single value stands, and numbers (a chromosome's) as text."""
-    values = value if isinstance(value, list | tuple) else [value]
-    return tuple(str(one) if isinstance(one, int) else one for one in values)
+class Ancestry(Section):
+    """People of known ancestry, from whom that of the samples is inferred."""
+
+    reference: Location = Field(
+        description="their genotypes, such as the 1000 Genomes Project's, on the same build"
+    )
+    populations: Location = Field(description="a table with sample_id and population")
+    analyse: str | None = Field(
+        None,
+        description="the population that is analysed, all other samples are left out; null: all, "
+        "whoever they are",
+    )
 
 
 class Genotypes(Section):
@@ -40,6 +48,7 @@ class Genotypes(Section):
     keep: Location | None = Field(
         None, description="such a list of sample ids: nobody else is used (ancestry)"
     )
+    ancestry: Ancestry | None = None
     model: Location | None = Field(
         None,
         description="another set (array calls, on the same build) that components, relatives and "
@@ -57,14 +66,16 @@ class Genotypes(Section):
     exclude_variants: Location | None = Field(
         None, description="a list of variants that are not tested"
     )
-    regions: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+    regions: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
         (),
         description="regions, as in 6:25000000-34000000 or X, both ends included: variants "
         "elsewhere are not tested; the structure still stands on all",
     )
     min_sample_call_rate: Share = 0.95
     max_heterozygosity_sd: Annotated[float, Field(gt=0)] = Field(
-        6.0, description="standard deviations of the samples' heterozygosity about its mean"
+        6.0,
+        description="standard deviations of the samples' heterozygosity about what their principal "
+        "components predict",
     )
     min_variant_call_rate: Share = 0.95
     min_maf: Annotated[float, Field(ge=0, le=0.5)] = 0.01

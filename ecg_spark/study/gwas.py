@@ -20,6 +20,15 @@ class Rare(Section):
     max_maf: Annotated[float, Field(gt=0, le=0.5)] = 0.01
 
 
+class Mr(Section):
+    """Mendelian randomisation of the study's factors and traits on diseases."""
+
+    outcomes: Location = Field(
+        description="a folder of GWAS-SSF files of other people, <disease>.tsv.gz with its "
+        "-meta.yaml beside it, or another study's output"
+    )
+
+
 class Gwas(Section):
     """The association study: its null model and its thresholds."""
 
@@ -39,9 +48,15 @@ class Gwas(Section):
         description="what computes the tests: Hail, or blocks of variants in NumPy, several times "
         "as fast; after whole-genome regression it is always the latter",
     )
+    scale: Literal["ranks", "original"] = Field(
+        "ranks",
+        description="ranks: phenotypes as normal scores of their ranks; original: traits and the "
+        "study's own phenotypes in their units, beside such a study",
+    )
     p_threshold: Annotated[float, Field(gt=0, lt=1)] = Field(
         5e-8,
-        description="genome-wide; study-wide it is divided by the effective number of latents",
+        description="of one test a variant; it is divided by as many independent tests as those of "
+        "a variant over all methods count",
     )
     clump_window_bp: Annotated[int, Field(gt=0)] = 500_000
     clump_r2: Share = 0.1
@@ -59,6 +74,12 @@ class Gwas(Section):
         "beside each) with which it is told whether a locus shares its cause",
     )
     rare: Rare | None = None
+    scores: bool = Field(
+        False,
+        description="polygenic scores of every factor and trait for everybody genotyped: a second "
+        "whole-genome regression, with families kept whole",
+    )
+    mr: Mr | None = None
 
     @property
     def engine_used(self) -> str:

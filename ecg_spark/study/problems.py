@@ -6,15 +6,16 @@ from typing import Any
 from ecg_spark.study.section import Section
 
 STANDS_ON = {
-    "beats": "ecg",
-    "model": "ecg",
-    "sweep": "ecg",
-    "genotypes": "participants",
-    "participants": "genotypes",
-    "phenotypes": "genotypes",
-    "gwas": "genotypes",
+    "beats": ("ecg",),
+    "model": ("ecg",),
+    "sweep": ("ecg",),
+    "genotypes": ("participants",),
+    "participants": ("genotypes", "phewas"),
+    "phenotypes": ("genotypes", "phewas"),
+    "phewas": ("participants",),
+    "gwas": ("genotypes",),
 }
-"""Sections that nothing would read without another one."""
+"""Sections that nothing would read without one of others."""
 
 OF_TRAINING = {"beats", "model", "sweep"}
 """Those of them that a study of archives reads as well."""
@@ -53,7 +54,7 @@ def contradictions(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What sections that are there and sections that are not say against each other, by key."""
     there = {key for key, value in content.items() if value is not None}
     if "archives" in there:
-        for key in ("ecg", "participants", "genotypes", "phenotypes"):
+        for key in ("ecg", "participants", "genotypes", "phenotypes", "phewas"):
             if key in there:
                 yield key, "has no place beside archives, whose beats are trained on: take one out"
         model = content.get("model")
@@ -68,8 +69,9 @@ def contradictions(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             "is missing, and phenotypes, too: a study begins with ECG files, or with a table of "
             "phenotypes",
         )
-    for key, other in STANDS_ON.items():
+    for key, others in STANDS_ON.items():
         if "archives" in there and key in OF_TRAINING:
             continue
-        if key in there and other not in there:
-            yield key, f"needs {other}, which is missing: add it, or take {key} out"
+        if key in there and not there & set(others):
+            missing = " or ".join(others)
+            yield key, f"needs {missing}, which is missing: add it, or take {key} out"

@@ -4,7 +4,7 @@ Apart from the sections, so that a task which is sent one imports no more than i
 of ECG files take seconds.
 """
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -21,6 +21,12 @@ class Section(BaseModel):
     """A part of the study file: unknown keys are refused, so that a typo cannot pass."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def listed(value: Any) -> Any:
+    """A list of one where a single value stands, and numbers (a chromosome's) as text."""
+    values = value if isinstance(value, list | tuple) else [value]
+    return tuple(str(one) if isinstance(one, int) else one for one in values)
 
 
 AnySection = TypeVar("AnySection", bound=Section)

@@ -16,6 +16,7 @@ from ecg_spark.study.gwas import Gwas
 from ecg_spark.study.model import Model
 from ecg_spark.study.participants import Participants
 from ecg_spark.study.phenotypes import Phenotypes
+from ecg_spark.study.phewas import Phewas
 from ecg_spark.study.problems import problem_of
 from ecg_spark.study.section import AnySection, Location, Section
 from ecg_spark.study.services import (
@@ -45,6 +46,7 @@ class Study(Section):
     participants: Participants | None = None
     genotypes: Genotypes | None = None
     phenotypes: Phenotypes | None = None
+    phewas: Phewas | None = None
     beats: Beats = Beats()
     model: Model = Model()
     sweep: dict[str, list[Any]] = Field(

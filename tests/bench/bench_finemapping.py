@@ -95,7 +95,7 @@ def planted(rng, true, imputed, phenotypes):
     names = [f"vae_{k:02d}" for k in range(phenotypes)]
     table, terms = pd.DataFrame(values, columns=names), pd.DataFrame(covariates)
     together = {"vae": names} if phenotypes > 1 else {}
-    asked = question(table, terms, together, None, None, None)
+    asked = question(table, terms, together, None, None, None, None)
     on = terms_on(asked, "1")
     sites = pd.DataFrame({"position": np.arange(VARIANTS), "ref": "A", "alt": "C"})
     excerpt = Excerpt(sites, ((np.arange(VARIANTS), encode(imputed)),))

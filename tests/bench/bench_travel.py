@@ -21,7 +21,7 @@ import torch
 from populations import by_ranks
 from scipy import stats
 
-from ecg_spark.genetics.null_model.phenotypes import effective_number
+from ecg_spark.genetics.testing.multiplicity import effective_tests
 from ecg_spark.report.comparison import compare as against_truth
 from ecg_spark.report.comparison import read_planted
 from ecg_spark.store import Store
@@ -103,7 +103,7 @@ def found(phenotypes, genotypes, covariates, planted):
     correlation = np.corrcoef(y, rowvar=False)
     r2 = np.einsum("vi,ij,vj->v", r, np.linalg.inv(correlation), r)
     together = stats.f.sf((r2 / k) / ((1 - r2) / (n - c - k)), k, n - c - k)
-    hits = (p.min(axis=1) < LEVEL / effective_number(correlation), together < LEVEL)
+    hits = (p.min(axis=1) < LEVEL / effective_tests(correlation, [], LEVEL)[1], together < LEVEL)
     rows = [
         (method, str(contig), near[0], near[-1])
         for method, hit in zip(METHODS, hits, strict=True)

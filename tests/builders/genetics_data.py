@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ecg_spark.genetics.findings import ld_score
+from ecg_spark.genetics.findings import ld_regression
 
 _CODES = np.array([3, 2, 0, 1], np.uint8)  # PLINK's two bits for 0, 1, 2 first alleles and missing
 
@@ -69,10 +69,13 @@ def least_squares(y, x, covariates):
 def genetic_correlations(z, n, scores):
     """Of every two columns of z [m, p], with n [p] people behind them, what the study's tables tell
     of the pair; nothing where the LD scores [m] are not enough."""
-    if not ld_score.enough(scores):
+    if not ld_regression.enough(scores):
         return {}
-    own = [ld_score.univariate(z[:, k], n[k], scores) for k in range(z.shape[1])]
+    used = np.ones(len(z), bool)
+    own = [ld_regression.univariate(z[:, k], n[k], scores, used) for k in range(z.shape[1])]
     return {
-        (i, j): ld_score.correlation(z[:, i], z[:, j], own[i], own[j], scores)
+        (i, j): ld_regression.correlation(
+            (z[:, i], z[:, j]), (own[i], own[j]), scores, (used, used)
+        )
         for i, j in combinations(range(z.shape[1]), 2)
     }

@@ -12,6 +12,11 @@ import pyarrow.parquet as pq
 from pyspark.sql.pandas.types import to_arrow_schema
 from scipy import stats
 
+from ecg_spark.diseases.diagnoses import Told
+from ecg_spark.diseases.panels import make_panel
+from ecg_spark.diseases.phecode_map import Disease, Diseases
+from ecg_spark.diseases.phewas import Settings, answer_of, published_tables
+from ecg_spark.diseases.tables import DISEASE_BEATS
 from ecg_spark.flow import PEOPLE, RECORDINGS, SAMPLES, VARIANTS, flow_rows
 from ecg_spark.genetics.outputs.tables import (
     COLOCALISATION,
@@ -154,6 +159,46 @@ def regress(y: np.ndarray, dosages: np.ndarray) -> dict[str, np.ndarray]:
     return {"beta": beta, "se": se, "neg_log10_p": log_p}
 
 
+DISEASES = {"427.2": ("Atrial fibrillation", "circulatory system", "qrs_ms"),
+            "540": (HOSTILE, "digestive", None)}  # fmt: skip
+"""A disease that goes with a trait, and one, of a hostile name, that goes with nothing."""
+
+
+def publish_diseases(store: Store, bank: Biobank, scores: dict[str, np.ndarray]) -> None:
+    """Publish phewas: the diseases of `DISEASES`, tested without Spark."""
+    rng = np.random.default_rng(12)
+    groups = {model: [f"{model}_{k:02d}" for k in range(z.shape[1])] for model, z in scores.items()}
+    values = pd.DataFrame(np.column_stack(list(scores.values())), bank.ids,
+                          [name for names in groups.values() for name in names])  # fmt: skip
+    values = values.join(pd.DataFrame(bank.traits, bank.ids)[list(GWAS_TRAITS)])
+    values = (values - values.mean()) / values.std()
+    groups["traits"] = list(GWAS_TRAITS)
+    covariates = pd.DataFrame({"age": rng.normal(size=len(bank.ids))}, bank.ids)
+    panel = make_panel("ecg", values, groups, covariates, None, ["pca"])
+    known = Diseases({}, {code: Disease(code, name, category)
+                          for code, (name, category, _) in DISEASES.items()})  # fmt: skip
+    answers, beats = [], []
+    for code, (_, _, trait) in DISEASES.items():
+        danger = rng.normal(size=len(bank.ids)) + (2 * values[trait] if trait else 0)
+        ill = np.argsort(-danger)[:110]
+        frame = pd.DataFrame({"place": ill, "first": np.nan, "times": 1, "is_own": True})
+        answer = answer_of(code, frame, panel, "both", Settings(50, 1, 1))
+        answers.append(answer)
+        for side in ("cases", "controls") if trait else ():
+            signal = bank.signals[answer["compared"]["ever"][side]].reshape(-1, 7200)
+            beats.append({
+                "disease": code, "kind": "ever", "group": side, "people": len(signal),
+                "mean": signal.mean(axis=0).tolist(),
+                "se": (signal.std(axis=0) / np.sqrt(len(signal))).tolist(),
+            })  # fmt: skip
+    summary: dict[str, Any]
+    with store.run("phewas", {}) as run:
+        tables, summary = published_tables({"ecg": panel}, known, answers, Told({}, ["a note"]))
+        for table, rows in (*tables, (DISEASE_BEATS, beats)):
+            write_rows(rows, table, run.path(table.name))
+        run.publish(summary)
+
+
 def publish(study: Study, bank: Biobank) -> None:
     """Publish what the steps would have published about a biobank, with one hostile rsid."""
     store = Store(study.output_path)
@@ -195,6 +240,8 @@ def publish(study: Study, bank: Biobank) -> None:
             }
         )
     publish_genetics(store, bank, scores)
+    if study.phewas:
+        publish_diseases(store, bank, scores)
 
 
 def published_by(study: Study) -> dict[str, Publication]:
@@ -229,6 +276,7 @@ def publish_genetics(
         write(run, "scores", SCORES, {
             "s": bank.ids, "call_rate": np.ones(people), "unrelated": np.ones(people, bool),
             "pc": list(components), "x_f": np.full(people, np.nan), "sets": [[0]] * people,
+            "heterozygosity_sd": np.zeros(people), "ancestry": [None] * people,
         })  # fmt: skip
         write_rows([
             *flow_rows("genotypes", SAMPLES, people, {}, people),
@@ -247,6 +295,8 @@ def publish_genetics(
                 "related_pairs": 0,
                 "components": 10,
                 "structure_variants": variants,
+                "ancestry": {},
+                "reference_genome": "GRCh38",
                 "notes": ["nobody was related to anybody"],
             }
         )
@@ -291,7 +341,21 @@ def publish_genetics(
         flow = flow_rows("associations", VARIANTS, variants, {}, variants)
         write_rows(flow, FLOW, run.path("flow"))
         lambdas = {name: lambda_of(test["neg_log10_p"]) for name, test in tests.items()}
-        run.publish({"lambda": lambdas, "variants": variants, "notes": []})
+        joint = {row["model"][0]: row for row in rows}
+        lambdas |= {
+            f"{model} omnibus": lambda_of(row["neg_log10_p"], row["df"][0])
+            for model, row in joint.items()
+        }
+        degrees = {f"{model} omnibus": int(row["df"][0]) for model, row in joint.items()}
+        run.publish(
+            {
+                "lambda": lambdas,
+                "degrees_of_freedom": degrees,
+                "left_out": {"people": {"a covariate is missing": 2}},
+                "variants": variants,
+                "notes": [],
+            }
+        )
     with store.run("findings", {}) as run:
         columns = [field.name for field in LOCI.schema]
         write(run, "loci", LOCI, {key: [row[key] for row in found] for key in columns})
@@ -348,7 +412,8 @@ def publish_genetics(
         })  # fmt: skip
         thresholds = dict.fromkeys(scores, 8.3) | {f"{model} omnibus": 7.3 for model in scores}
         thresholds |= {"traits": 8.0} if traits else {}
-        run.publish({"ld_score_variants": variants, "thresholds": thresholds})
+        counts = {"tests_of_a_variant": len(tests) + len(scores), "effective_tests": 12.5}
+        run.publish({"ld_score_variants": variants, "thresholds": thresholds, **counts})
     with store.run("rare", {}) as run:
         write(run, "genes", GENES, {
             "gene": ["MYH6", HOSTILE], "phenotype": [first, last],
@@ -358,6 +423,10 @@ def publish_genetics(
             "skat_neg_log10_p": [5.25, 0.5],
         })  # fmt: skip
         run.publish({"genes": 2, "notes": []})
+    told = {"scores": {"scored": 0}, "mr": {"pairs": 0}, "phewas": {"diseases": 0, "tests": 0}}
+    for step, counts in told.items():
+        with store.run(step, {}) as run:
+            run.publish(counts | {"notes": []})
     with store.run("null_model", {}) as run:
         run.publish({"null_model": "none", "predicted_by_genome": {}, "notes": []})
     with store.run("cohort", {}) as run:
@@ -381,14 +450,18 @@ def publish_genetics(
                 "matched": people,
                 "analysed": people - 2,
                 "covariates": ["age", "sex", "pc_1"],
+                "phenotypes": {
+                    **{model: z.shape[1] for model, z in scores.items()},
+                    "traits": len(traits),
+                },
                 "notes": ["2 of them lack a covariate"],
             }
         )
 
 
-def lambda_of(neg_log10_p: np.ndarray) -> float:
+def lambda_of(neg_log10_p: np.ndarray, df: int = 1) -> float:
     """Genomic control's lambda."""
-    return float(np.median(stats.chi2.isf(10**-neg_log10_p, 1)) / stats.chi2.ppf(0.5, 1))
+    return float(np.median(stats.chi2.isf(10**-neg_log10_p, df)) / stats.chi2.ppf(0.5, df))
 
 
 def loci_of(method, phenotype, where, neg_log10_p, threshold, test=None) -> list[dict[str, Any]]:

@@ -28,5 +28,8 @@ def of_biobank(biobank: Path, components: int) -> dict[str, Any]:
     content["ecg"]["manifest"]["path"] = str(biobank / "manifest.csv")
     content["participants"]["path"] = str(biobank / "participants.csv")
     content["genotypes"] |= {"path": str(biobank / "genotypes.bed"), "components": components}
+    for key, name in (("path", "diagnoses.csv"), ("map", "phecodes.csv")):
+        content["phewas"][key] = str(biobank / name)
+    content["phewas"]["min_cases"] = 10
     content["truth"] = str(biobank / "truth.json")
     return content

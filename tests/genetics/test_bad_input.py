@@ -131,10 +131,11 @@ def test_repairs_of_covariates_phenotypes_and_sex_are_in_the_notes(spark, prepar
     assert "the phenotype flat is constant" in notes
     assert {one["filter"]: one["samples"] for one in summary["people"]} == {
         "in the checked genotype set": N,
-        "no close relative kept": N,
+        "heterozygosity within 6 standard deviations of what the components predict": N,
         "paired with a participant": N,
         "reported sex agrees with the X chromosome": N - 4,
         "every covariate": N - 4,
+        "no close relative kept": N - 4,
         "in the participant table": N,
         "a phenotype that is tested": N - 4,
     }

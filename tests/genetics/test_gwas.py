@@ -112,12 +112,17 @@ def test_prepared_genotypes_tell_who_is_related_and_from_where(prepared):
 def test_planted_variants_are_found_each_by_its_method(studied):
     folder, summary = studied
     assert json.loads(json.dumps(summary)) == summary
-    assert (summary["participants"], summary["matched"], summary["analysed"]) == (303, 299, 299)
+    assert (summary["participants"], summary["matched"], summary["analysed"]) == (303, 300, 299)
     assert summary["covariates"] == ["age", "sex", "pc_1", "pc_2"]
     assert any("pca_01 is constant" in note for note in summary["notes"])
     assert summary["phenotypes"] == {"vae": 8, "pca": 1, "traits": 1}
-    assert summary["thresholds"]["vae omnibus"] == pytest.approx(-np.log10(5e-8), abs=1e-4)
-    assert summary["thresholds"]["vae"] == pytest.approx(-np.log10(5e-8 / 8), abs=0.1)
+    assert summary["tests_of_a_variant"] == 12
+    assert set(summary["thresholds"]) == {"vae", "vae omnibus", "pca", "pca omnibus", "traits"}
+    # The omnibus test of the one component is its own test.
+    threshold = -np.log10(5e-8 / 11)
+    assert list(summary["thresholds"].values()) == pytest.approx([threshold] * 5, abs=0.05)
+    assert 0.95 < summary["mean_lambda"]["vae omnibus"] < 1.05
+    assert summary["degrees_of_freedom"] == {"vae omnibus": 8, "pca omnibus": 1}
     assert 0.9 < summary["mean_lambda"]["vae"] < 1.12
     tests = pd.read_parquet(folder / "associations/associations").query("phenotype == 'pr_ms'")
     expected = ((tests["beta"] / tests["se"]) ** 2).mean()
@@ -257,7 +262,7 @@ def test_regenie_reads_what_it_needs_and_its_own_format_is_written(studied, prep
     )
     theirs = pd.read_csv(folder / "associations/sumstats/regenie/vae_00.regenie.gz", sep=" ")
     assert " ".join(theirs.columns) == (
-        "CHROM GENPOS ID ALLELE0 ALLELE1 A1FREQ N TEST BETA SE CHISQ LOG10P EXTRA"
+        "CHROM GENPOS ID ALLELE0 ALLELE1 A1FREQ INFO N TEST BETA SE CHISQ LOG10P EXTRA"
     )
     ours = pd.read_csv(folder / "associations/sumstats/vae_00.tsv.gz", sep="\t")
     assert len(theirs) == len(ours) == summary["variants"]

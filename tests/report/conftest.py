@@ -20,6 +20,7 @@ from models.registry.tracking import tracked
 from tests.builders.browser import Page, opened
 from tests.builders.many_loci import many_loci
 from tests.builders.report_biobank import (
+    DISEASES,
     Biobank,
     make_biobank,
     publish,
@@ -63,9 +64,16 @@ def reports(tmp_path_factory, mlflow_store):
     """The report of a biobank with planted variants, one whose genotypes are others', and one of a
     study without ECGs whose own phenotypes are the latents of the first."""
     folder = tmp_path_factory.mktemp("report")
-    study = study_of(folder, mlflow={"tracking_uri": mlflow_store(folder)})
+    mlflow = {"tracking_uri": mlflow_store(folder)}
+    study = study_of(folder, mlflow=mlflow, phewas={"path": "diagnoses.csv"})
     bank = make_biobank(400, 300)
-    (folder / "truth.json").write_text(json.dumps({"planted": bank.planted}))
+    diseases = [
+        {"phecode": code, "name": name, "caused_by": "heart" if trait else "neither", "cases": 110,
+         "parameters": {"qrs_duration": 0.5} if trait else {}}
+        for code, (name, _, trait) in DISEASES.items()
+    ]  # fmt: skip
+    truth = {"planted": bank.planted, "diseases": diseases}
+    (folder / "truth.json").write_text(json.dumps(truth))
     publish(study, bank)
     register_again(study)
     store = Store(study.output_path)

@@ -57,8 +57,33 @@ def test_scan_counts_all_tests_and_keeps_the_best_of_each_variant(p_values, rows
 def test_lambda_agrees_with_the_median_chi_squared(p_values):
     seen = survey(association_batches(p_values, 4096), group_of)
     for name in ("vae_00", "vae_01"):
-        exact = np.median(stats.chi2.isf(10 ** -p_values[name], 1)) / stats.chi2.ppf(0.5, 1)
-        assert seen.lambda_gc(name) == pytest.approx(exact, abs=0.01)
+        for df in (1, 20):
+            exact = np.median(stats.chi2.isf(10 ** -p_values[name], df)) / stats.chi2.ppf(0.5, df)
+            found = associations.median_lambda(seen.histograms[name], df)
+            assert found == pytest.approx(exact, abs=0.01)
+
+
+def test_tests_are_counted_by_the_frequency_of_the_minor_allele():
+    af = np.array([0.005, 0.995, 0.01, 0.97, 0.3, 0.5, 0.04, 0.7])
+    table = pa.table(
+        {
+            "contig": ["1"] * 8,
+            "position": np.arange(8, dtype=np.int32),
+            "ref": ["A"] * 8,
+            "alt": ["C"] * 8,
+            "phenotype": ["vae_00", "vae_01"] * 3 + ["qt_ms"] * 2,
+            "neg_log10_p": np.full(8, 0.5),
+            "af": af,
+        }
+    )
+    found = survey(table.to_batches(), group_of).by_frequency
+    counts = {
+        group: {name: int(one.sum()) for name, one in own.items()} for group, own in found.items()
+    }
+    assert counts == {
+        "vae": {"below 1 %": 2, "1 to 5 %": 2, "20 to 50 %": 2},
+        "traits": {"1 to 5 %": 1, "20 to 50 %": 1},
+    }
 
 
 def test_the_qq_curve_passes_through_the_ordered_p_values(p_values):

@@ -9,6 +9,7 @@ import lxml.html
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from ecg_spark.display import number
 from ecg_spark.errors import UsageError
@@ -171,7 +172,34 @@ def test_lambda_agrees_with_the_associations(planted):
     assert planted.summary["lambda_mean"]["vae"] == pytest.approx(np.mean(lambdas), abs=0.0006)
     shown = planted.table("mean λ").set_index("group").loc["VAE latents, one by one"]
     assert shown["mean λ"] == pytest.approx(np.mean(lambdas), abs=0.0006)
-    assert shown["phenotypes"] == vae["phenotype"].nunique()
+    assert shown["tests"] == vae["phenotype"].nunique()
+    n = planted.store.require("cohort").summary["analysed"]
+    at_1000 = 1 + (np.mean(lambdas) - 1) * 1000 / n
+    assert float(shown["λ at n = 1,000"]) == pytest.approx(at_1000, abs=0.002)
+    assert float(shown["LDSC intercept"]) == 1.01
+
+
+def test_lambda_of_an_omnibus_test_is_on_its_own_degrees_of_freedom(planted):
+    rows = pd.read_parquet(planted.store.require("associations").path("omnibus"))
+    rows = rows[rows["model"] == "vae"]
+    expected = np.median(rows["chi2"]) / stats.chi2.ppf(0.5, rows["df"].iloc[0])
+    group = "VAE latents together"
+    shown = planted.table("mean λ").set_index("group").loc[group]
+    assert float(shown["mean λ"]) == pytest.approx(expected, abs=0.002)
+    by_bin = planted.table("20 to 50 %").set_index("λ by the frequency of the minor allele")
+    common = rows[np.minimum(rows["af"], 1 - rows["af"]) >= 0.2]
+    expected = np.median(common["chi2"]) / stats.chi2.ppf(0.5, rows["df"].iloc[0])
+    assert float(by_bin.loc[group, "20 to 50 %"]) == pytest.approx(expected, abs=0.02)
+
+
+def test_methods_and_checklist_are_of_the_study(planted, null):
+    assert "count as 12.5 independent ones" in planted.text
+    assert "regressed on the dosage of each variant with age, sex, pc_1 as covariates" in null.text
+    shown = planted.table("in this study").set_index("to be reported")["in this study"]
+    assert shown["Relatives"].startswith("one of each pair with a kinship above 0.0884")
+    told = shown["Eligibility; people at each step"]
+    assert told.endswith("left out: a covariate is missing (2)")
+    assert shown["Funding, availability of data"] == "for the authors to tell"
 
 
 def test_report_shows_the_genes_of_the_loci_table(planted):
@@ -226,3 +254,23 @@ def test_report_names_a_step_that_is_not_published(tmp_path):
     with pytest.raises(UsageError, match="Nothing is published for the step 'ingest'"):
         run_step(REPORT, study)
     assert not Path(study.output_path, "report.html").exists()
+
+
+def test_diseases_are_shown_with_what_goes_with_them_and_what_was_planted(planted, null):
+    text, summary = planted.text, planted.summary
+    assert 'id="diseases"' in text
+    assert 'id="diseases"' not in null.text
+    found = planted.table("predictor", "ratio (95 %)", "q")
+    assert set(found["disease"]) == {"Atrial fibrillation (427.2)"}
+    qrs = found[found["predictor"] == "QRS"].iloc[0]
+    ratio, low, high = map(float, re.findall(r"[\d.]+", qrs["ratio (95 %)"]))
+    assert 1 < low < ratio < high
+    compared = planted.table("caused by", "parameters of the heart").set_index("caused by")
+    assert "QRS" in compared.loc["heart", "found by"]
+    assert compared.loc["neither", "found by"] == "–"
+    assert summary["found_heart"] == summary["planted_heart"] == 1
+    assert summary["false_heart"] == 0
+    assert planted.table("model", "AUC or C", "gain")["cases"].eq(110).all()
+    drawn = {"phewas", "disease_heat", "forest", "prediction", "calibration", "disease_beats"}
+    assert drawn <= set(Figures(str(planted.path.parent)))
+    assert not drawn & set(Figures(str(null.path.parent)))

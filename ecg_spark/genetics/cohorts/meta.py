@@ -30,10 +30,10 @@ from ecg_spark.genetics.cohorts.tables import (
 )
 from ecg_spark.genetics.cohorts.together import groups_together, sampled
 from ecg_spark.genetics.findings.clumping import find_loci
-from ecg_spark.genetics.null_model.phenotypes import effective_number
 from ecg_spark.genetics.outputs.associations import BY_VARIANT
 from ecg_spark.genetics.outputs.sumstats import META, Context, export_sumstats
 from ecg_spark.genetics.testing.inflation import RANKS, group_means, inflation
+from ecg_spark.genetics.testing.multiplicity import effective_tests
 from ecg_spark.study import Gwas
 from ecg_spark.tables import group_of, is_latent, read_table, write_rows
 
@@ -67,9 +67,9 @@ def meta_analyse(
     (`fixed_effects`), in the terms that `alignment` says. With `genomic_control` the standard
     errors of each cohort and phenotype are multiplied by √lambda first, where lambda is above 1.
 
-    A locus passes `P_THRESHOLD` divided by the effective number of phenotypes of its group (the
-    latents of a kind, the traits, or others), by the correlation of z-scores at variants without an
-    effect. The latents of a kind are tested together, too (`together`), at `P_THRESHOLD`.
+    The latents of a kind are tested together, too (`together`). A locus of any method passes
+    `P_THRESHOLD` divided by the number of tests of a variant, as many as they are when the
+    correlation of z-scores at variants without an effect is allowed for (see `multiplicity`).
     There are no genotypes, and so no linkage: significant variants that follow each other within
     `WINDOW_BP` are one locus, in which there may be several signals.
 
@@ -113,10 +113,12 @@ def meta_analyse(
         Context(cohorts[0].build, [], None, META, notes=notes, models=models),
     )  # fmt: skip
     associations = read_table(spark, META_ASSOCIATIONS, f"{folder}/{META_ASSOCIATIONS.name}")
-    thresholds, effective = _thresholds(groups, phenotypes, gathered.correlation[0])
-    thresholds |= {f"{key} omnibus": float(-np.log10(P_THRESHOLD)) for key in together}
+    of_groups = [one.columns for one in together.values()]
+    tested, effective = effective_tests(gathered.correlation[0], of_groups, P_THRESHOLD)
+    threshold = float(-np.log10(P_THRESHOLD / effective))
+    methods = [*groups, *(f"{key} omnibus" for key in together)]
     loci = []
-    for method, threshold in thresholds.items():
+    for method in methods:
         if method in groups:
             tests = associations.filter(F.col("phenotype").isin(groups[method]))
         else:
@@ -147,9 +149,11 @@ def meta_analyse(
         "lambda": _rounded(lambda_of_all),
         "mean_lambda": group_means(lambda_of_all, groups),
         "mean_chi2": group_means(chi_squared, groups),
-        "thresholds": {key: round(value, 4) for key, value in thresholds.items()},
-        "effective_phenotypes": {key: round(value, 2) for key, value in effective.items()},
-        "loci": {key: sum(one["method"] == key for one in loci) for key in thresholds},
+        "thresholds": dict.fromkeys(methods, round(threshold, 4)),
+        "tests_of_a_variant": tested,
+        "effective_tests": round(effective, 2),
+        "degrees_of_freedom": {f"{key} omnibus": len(one.columns) for key, one in together.items()},
+        "loci": {key: sum(one["method"] == key for one in loci) for key in methods},
         "not_together": apart,
         "sumstats": len(files),
     }
@@ -189,20 +193,6 @@ def _groups(phenotypes: Sequence[str]) -> dict[str, list[str]]:
     for name in phenotypes:
         groups.setdefault(group_of(name), []).append(name)
     return groups
-
-
-def _thresholds(
-    groups: Mapping[str, Sequence[str]], phenotypes: Sequence[str], correlation: Reals
-) -> tuple[dict[str, float], dict[str, float]]:
-    """-log10 p of every group, and the effective number of its phenotypes."""
-    effective = {}
-    for key, members in groups.items():
-        own = [phenotypes.index(name) for name in members]
-        effective[key] = effective_number(correlation[np.ix_(own, own)])
-    thresholds = {
-        key: float(-np.log10(P_THRESHOLD / max(number, 1.0))) for key, number in effective.items()
-    }
-    return thresholds, effective
 
 
 def _as_associations(spark: SparkSession, folder: str, method: str) -> DataFrame:

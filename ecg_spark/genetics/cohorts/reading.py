@@ -22,7 +22,7 @@ from ecg_spark.genetics.genotypes.contigs import CHROMOSOMES, CONTIGS
 from ecg_spark.genetics.outputs.associations import BY_VARIANT
 from ecg_spark.genetics.outputs.sumstats import MISSING, MODEL, SUFFIXES
 from ecg_spark.locations import spelled_like
-from ecg_spark.store import Store, file_stamp
+from ecg_spark.store import Publication, Store, file_stamp
 from ecg_spark.tables import is_latent
 
 BUILDS = ("GRCh37", "GRCh38")
@@ -69,20 +69,34 @@ def open_cohort(spark: SparkSession, place: str, name: str) -> Cohort:
     Raises `DataError` where the folder is none of them, a file lacks its sidecar or a column, or
     the files lie on several builds or on one that is not known.
     """
-    store, files = Store(place), fsspec.core.url_to_fs(place)[0]
-    for step in PUBLISHED:
-        published = store.published(step)
-        if published is not None:
-            said = _sidecars(published.path("sumstats"), name)
-            folder = published.path(BY_VARIANT)
-            rows = spark.read.schema(_ROWS).parquet(folder)
-            rows = rows.withColumn("chromosome", chromosome_number(F.col("contig"))).drop("contig")
-            size = files.du(fsspec.core.url_to_fs(folder)[1])
-            return Cohort(name, rows, *_described(said, name), published.run, int(size))
+    files, published = fsspec.core.url_to_fs(place)[0], _published(place)
+    if published is not None:
+        said = _sidecars(published.path("sumstats"), name)
+        folder = published.path(BY_VARIANT)
+        rows = spark.read.schema(_ROWS).parquet(folder)
+        rows = rows.withColumn("chromosome", chromosome_number(F.col("contig"))).drop("contig")
+        size = files.du(fsspec.core.url_to_fs(folder)[1])
+        return Cohort(name, rows, *_described(said, name), published.run, int(size))
     said = _sidecars(place, name)
     rows = _ssf_rows(spark, place, said, name)
     stamp = file_stamp(place)
     return Cohort(name, rows, *_described(said, name), stamp, 4 * stamp[1])  # text packs well
+
+
+def cohort_build(place: str, name: str) -> str:
+    """The build on which the cohort in a folder lies, by its sidecars alone.
+
+    Raises `DataError` as `open_cohort` does.
+    """
+    published = _published(place)
+    folder = place if published is None else published.path("sumstats")
+    return _described(_sidecars(folder, name), name)[0]
+
+
+def _published(place: str) -> Publication | None:
+    """What a study or a meta-analysis has published into a folder."""
+    store = Store(place)
+    return next((one for one in map(store.published, PUBLISHED) if one is not None), None)
 
 
 def _sidecars(folder: str, name: str) -> dict[str, dict[str, Any]]:

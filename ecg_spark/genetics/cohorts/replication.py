@@ -78,7 +78,7 @@ def replicate(
     gathered = pass_over(spark, [here, there], phenotypes, looking_only)
     refuse_unlike([here, there], gathered)
     refuse_shared([here, there], gathered)
-    found = _at_leads(loci, here, there)
+    found = at_leads(loci, here, there)
     correlations = [
         pd.DataFrame(one, index=phenotypes, columns=phenotypes) for one in gathered.correlation
     ]
@@ -113,7 +113,7 @@ def _counted(own: pd.DataFrame) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
     """What both cohorts say of a lead variant, by phenotype (beta, se, n, af), in the terms of the
     loci; `is_clear`: whether it is certain that they speak of the same allele."""
 
@@ -123,8 +123,8 @@ class _Found:
     is_clear: bool
 
 
-def _at_leads(loci: pd.DataFrame, here: Cohort, there: Cohort) -> dict[tuple[Any, ...], _Found]:
-    """What both cohorts say of the lead variants, by contig, position, ref and alt."""
+def at_leads(loci: pd.DataFrame, here: Cohort, there: Cohort) -> dict[tuple[Any, ...], Found]:
+    """What both cohorts say of the lead variants of `here`, by contig, position, ref and alt."""
     leads = loci[VARIANT].drop_duplicates().reset_index(drop=True)
     numbers = {contig: 1 + CHROMOSOMES.index(one) for contig, one in CONTIGS.items()}
     places = leads.assign(
@@ -171,7 +171,7 @@ def _at_leads(loci: pd.DataFrame, here: Cohort, there: Cohort) -> dict[tuple[Any
         ]
         is_there = bool((~first).any())
         is_clear = bool((sign != 0).all())
-        found[tuple(site)] = _Found(by_cohort[0], by_cohort[1], is_there, is_clear)
+        found[tuple(site)] = Found(by_cohort[0], by_cohort[1], is_there, is_clear)
     return found
 
 
@@ -195,7 +195,7 @@ def _results(rows: DataFrame, asked: DataFrame) -> pd.DataFrame:
 
 def _of_method(
     loci: pd.DataFrame,
-    found: Mapping[tuple[Any, ...], _Found],
+    found: Mapping[tuple[Any, ...], Found],
     threshold: float,
     correlations: Sequence[pd.DataFrame],
 ) -> list[dict[str, Any]]:
@@ -225,7 +225,7 @@ def _of_method(
     return rows
 
 
-def _tested(locus: Any, own: _Found, correlations: Sequence[pd.DataFrame]) -> dict[str, Any] | str:
+def _tested(locus: Any, own: Found, correlations: Sequence[pd.DataFrame]) -> dict[str, Any] | str:
     """The test of a locus there, or why there is none; `expected` is its z were the effect here
     the true one."""
     if not own.is_there:

@@ -100,9 +100,9 @@ def write_loci(
     position, ref and alt of the variants. Raises `DataError` where
     more tests pass a threshold than `MOST_HITS`.
     """
-    hits = {method: _hits(tests, method, least) for method, least in tests.thresholds.items()}
+    hits = {method: hits_of(tests, method, least) for method, least in tests.thresholds.items()}
     people = packed.places(list(cohort.terms.index))
-    correlations = _correlations(packed, significant_variants(list(hits.values())), people)
+    correlations = correlations_of(packed, significant_variants(list(hits.values())), people)
     genes, published = annotation.genes, annotation.published
     window = settings.clump_window_bp
     loci: list[dict[str, Any]] = []
@@ -189,7 +189,7 @@ def _signals_of(
     }
 
 
-def _hits(tests: Tests, method: str, threshold: float) -> pd.DataFrame:
+def hits_of(tests: Tests, method: str, threshold: float) -> pd.DataFrame:
     """The tests of a method that pass its threshold.
 
     Raises `DataError` where they are more than `MOST_HITS`, which the driver would have to hold.
@@ -214,7 +214,7 @@ def _hits(tests: Tests, method: str, threshold: float) -> pd.DataFrame:
     return hits
 
 
-def _correlations(
+def correlations_of(
     packed: Packed, variants: pd.DataFrame, people: NDArray[np.int64]
 ) -> Correlations:
     """The correlations among significant variants, whose genotypes are read when they are asked

@@ -36,6 +36,7 @@ from ecg_spark.genetics.outputs.tables import (
     SIGNALS,
 )
 from ecg_spark.genetics.testing.gene_table import consequences_of
+from ecg_spark.genetics.testing.omnibus import Together
 from ecg_spark.genetics.testing.results import Question, Terms, terms_on
 from ecg_spark.session import partition_number
 from ecg_spark.study import Genotypes
@@ -167,9 +168,7 @@ def _described(region: Region, known: Known) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _together(
-    asked: Question, terms: Terms, number: int
-) -> dict[str, tuple[Whole, NDArray[np.float64]]]:
+def _together(asked: Question, terms: Terms, number: int) -> dict[str, tuple[Whole, Together]]:
     """Of each group that is tested together by the people of a pattern, the columns and weights."""
     places = terms.patterns[number].places.tolist()
     return {

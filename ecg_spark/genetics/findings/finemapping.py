@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ecg_spark.genetics.findings.region import Products
 from ecg_spark.genetics.findings.susie import CredibleSet, fit
 from ecg_spark.genetics.outputs.tables import FEWEST_TOGETHER
-from ecg_spark.genetics.testing.omnibus import omnibus
+from ecg_spark.genetics.testing.omnibus import Together, omnibus
 from ecg_spark.genetics.testing.p_values import neg_log10_p_of_t
 
 Reals = NDArray[np.float64]
@@ -61,13 +61,13 @@ def signals_of(
     products: Products,
     names: Sequence[str],
     wanted: Sequence[str],
-    together: Mapping[str, tuple[Whole, Reals]],
+    together: Mapping[str, tuple[Whole, Together]],
 ) -> Iterator[Signal]:
     """The signals of phenotypes in a region, from its products with those of one group of people.
 
     `names` [k]: the phenotypes of the products; `wanted`: the phenotypes and the groups, as in
     `vae omnibus`, that have a locus here; `together`: of each group among these people, the columns
-    of its phenotypes and how they are decorrelated (see `omnibus.whitening`).
+    of its phenotypes and how they are judged together (see `omnibus.together`).
     """
     if not len(products.variants):
         return
@@ -78,7 +78,7 @@ def signals_of(
     for k, name in enumerate(names):
         if name not in wanted and log_p[:, k].max() < SUGGESTIVE:
             continue
-        found = fit(r, z[:, [k]], m, products.n)
+        found = fit(r, z[:, [k]] / products.factors[k], m, products.n)
         tops = [int(one.variants[0]) for one in found.sets]
         own_beta, own_se, own_t, df = products.together(tops) if tops else (beta, se, t, 0)
         alone = np.stack([beta[:, k], se[:, k], log_p[:, k]])
@@ -94,15 +94,16 @@ def signals_of(
     for key, (columns, weights) in together.items():
         if f"{key}{OMNIBUS}" not in wanted or not len(enough):
             continue
-        rank = len(weights)
-        joint = z[np.ix_(enough, columns)] @ weights.T
+        rank = len(weights.related)
+        joint = z[np.ix_(enough, columns)] @ weights.related.T
         found = fit(r[np.ix_(enough, enough)], joint, m * rank, products.n)
         tops = [int(enough[one.variants[0]]) for one in found.sets]
-        p_alone = omnibus(t[np.ix_(enough, columns)], weights, products.df)[1]
+        wider = products.factors[columns]  # tests together are judged as among independent people
+        p_alone = omnibus(t[np.ix_(enough, columns)] * wider, weights, products.df)[1]
         unknown = np.full(len(enough), np.nan)
         _, _, own_t, df = products.together(tops) if tops else (beta, se, t, 0)
         for i, one in enumerate(found.sets):
-            p = float(omnibus(own_t[[i]][:, columns], weights, df)[1][0])
+            p = float(omnibus(own_t[[i]][:, columns] * wider, weights, df)[1][0])
             yield Signal(
                 f"{key}{OMNIBUS}", i + 1, products.variants[enough], one, found.pip, np.nan, np.nan,
                 p, np.stack([unknown, unknown, p_alone]), products.af[enough],

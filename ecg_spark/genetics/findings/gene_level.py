@@ -139,7 +139,7 @@ def _rows(
     excerpt = read_excerpt(group.calls, samples.get_indexer(asked.people))
     of_patterns = products_of(excerpt, terms.patterns, terms.factors, thresholds)
     for pattern, products in zip(terms.patterns, of_patterns, strict=True):
-        chi2 = products.z() ** 2
+        chi2 = (products.z() / products.factors) ** 2
         for gene, start, end, near in group.genes:
             own = np.flatnonzero(np.isin(products.variants, near))
             if not len(own):

@@ -1,11 +1,12 @@
 """What all variants say together: LD scores, heritability and genetic correlation of phenotypes.
 
-z and n of every phenotype are columns of a scratch table. A task a phenotype, and then a task a
-phenotype with all behind it, reads those that it needs, two at a time.
+The major histocompatibility complex is left out: its linkage reaches beyond any window. z and n of
+every phenotype are columns of a scratch table. A task a phenotype, and then a task a phenotype with
+all behind it, reads those that it needs, two at a time.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,17 +19,19 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ecg_spark.genetics.findings.ld_score import (
+from ecg_spark.genetics.findings.ld_regression import (
     GeneticCorrelation,
     Heritability,
     Univariate,
+    are_polygenic,
     correlation,
     enough,
     heritability,
-    ld_scores,
     univariate,
 )
+from ecg_spark.genetics.findings.ld_score import ld_scores
 from ecg_spark.genetics.genotypes.contigs import AUTOSOMES, CONTIGS
+from ecg_spark.genetics.genotypes.long_range import MHC
 from ecg_spark.genetics.genotypes.packed import Packed
 from ecg_spark.genetics.outputs.tables import GENETIC_CORRELATION, HERITABILITY
 from ecg_spark.session import broadcast
@@ -50,6 +53,9 @@ FILES = 8
 
 _DRAWS = 1 << 20
 
+_APART = 1_000_000_000
+"""In bp, more than any contig is long."""
+
 
 def write_polygenic(
     spark: SparkSession,
@@ -58,6 +64,7 @@ def write_polygenic(
     covariates: pd.DataFrame,
     phenotypes: Sequence[str],
     correlated: Sequence[str],
+    kept: Mapping[str, float],
     folder: str,
 ) -> dict[str, Any]:
     """Write the tables heritability and genetic_correlation of a study; return their summary.
@@ -66,8 +73,10 @@ def write_polygenic(
     af). LD scores come from the samples of `covariates`, on which they are conditioned. Common
     autosomal variants are used; of a set of more than `MAX_VARIANTS`, a share that leaves as many
     of the set, drawn by their names. Every one of `phenotypes` gets a heritability, every pair of
-    `correlated` a correlation; none does where there is no such variant. A scratch table lies in
-    `folder`, which every task must reach, while this runs.
+    `correlated` a correlation where there are variants enough outside large loci of either.
+    `kept`: by phenotype, the share of its variance that offsets of the tests have left, 1 where
+    there is none: effects on what is left are as large and seem to explain more. A scratch table
+    lies in `folder`, which every task must reach, while this runs.
     """
     share = MAX_VARIANTS / len(packed.sites)
     tests = _tests(wide, phenotypes, share).join(
@@ -77,37 +86,53 @@ def write_polygenic(
     places, sound = statistics.columns(["place", "sound"])
     samples = packed.places(list(covariates.index))
     scores = ld_scores(spark, packed, places, samples, covariates.to_numpy(float))[sound]
-    shared = broadcast(spark, (sound, scores))
+    shared = broadcast(spark, (sound, scores, _along(packed, places[sound])))
     chosen = [phenotypes.index(name) for name in correlated] if enough(scores) else []
 
     def alone(number: int) -> tuple[float, Heritability, Univariate | None]:
-        sound, scores = shared.value
+        sound, scores, along = shared.value
         z, counts = (own[sound] for own in statistics.columns([f"z_{number}", f"n_{number}"]))
         n = float(counts.mean())
-        found = heritability(z**2, n, scores)
-        return n, found, univariate(z, n, scores) if number in chosen else None
+        used = are_polygenic(z**2, n, along)
+        # So many people would have made the same tests without offsets.
+        as_many = n / kept.get(phenotypes[number], 1.0)
+        found = heritability(z[used] ** 2, as_many, scores[used], len(scores))
+        own = None
+        if number in chosen and enough(scores[used]):
+            own = univariate(z, as_many, scores, used)
+        return n, replace(found, mean_chi2=float((z**2).mean())), own
 
     numbers = range(len(phenotypes) if len(scores) else 0)
     found = _each(spark, numbers).map(alone).collect()
+    sizes = [n for n, _, _ in found]
     rows = [
         {"phenotype": phenotypes[number], "n": int(n), "variants": len(scores), **asdict(one)}
         for number, (n, one, _) in zip(numbers, found, strict=True)
     ]
     write_rows(rows, HERITABILITY, f"{folder}/{HERITABILITY.name}")
-    own = {number: one for number, (_, _, one) in zip(numbers, found, strict=True) if one}
+    own_fit = {number: one for number, (_, _, one) in zip(numbers, found, strict=True) if one}
+
+    chosen = [number for number in chosen if number in own_fit]
 
     def paired(first: int) -> Iterator[tuple[int, int, GeneticCorrelation]]:
-        sound, scores = shared.value
+        sound, scores, along = shared.value
         columns = statistics.columns([f"z_{number}" for number in chosen[first:]])
-        z = next(columns)[sound]
-        for second, other in enumerate(columns, first + 1):
-            a, b = own[chosen[first]], own[chosen[second]]
-            yield first, second, correlation(z, other[sound], a, b, scores)
+        z: Any = None
+        for second, column in enumerate(columns, first):
+            other = column[sound]
+            used = are_polygenic(other**2, sizes[chosen[second]], along)
+            if z is None:
+                z, own = other, used
+                continue
+            if enough(scores[own & used]):
+                of = own_fit[chosen[first]], own_fit[chosen[second]]
+                yield first, second, correlation((z, other), of, scores, (own, used))
 
     pairs = _each(spark, range(len(chosen) - 1)).flatMap(paired).collect()
     write_rows(
         [
-            {"phenotype_1": correlated[i], "phenotype_2": correlated[j], **asdict(one)}
+            {"phenotype_1": phenotypes[chosen[i]], "phenotype_2": phenotypes[chosen[j]]}
+            | asdict(one)
             for i, j, one in pairs
         ],
         GENETIC_CORRELATION,
@@ -159,6 +184,14 @@ def _write(tests: DataFrame, phenotypes: int, folder: str) -> _Statistics:
     return _Statistics(folder)
 
 
+def _along(packed: Packed, places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Positions of variants, ascending over the contigs (see `are_polygenic`)."""
+    sites = packed.sites.iloc[places]
+    contigs = sites["contig"].cat.codes.to_numpy()
+    begins = np.diff(contigs, prepend=contigs[:1]) != 0
+    return np.asarray(sites["position"].to_numpy(np.int64) + np.cumsum(begins) * _APART)
+
+
 def _placed(spark: SparkSession, packed: Packed) -> DataFrame:
     """The place of each variant of a packed set, by contig, position, ref and alt, which tasks
     read."""
@@ -181,12 +214,15 @@ def _placed(spark: SparkSession, packed: Packed) -> DataFrame:
 
 
 def _drawn(frame: DataFrame, share: float) -> DataFrame:
-    """The variants on autosomes, or a `share` of them.
+    """The variants on autosomes and not in `MHC`, or a `share` of them.
 
     Whether a variant is taken depends on what it is alone, so that partitions change nothing.
     """
     autosomal = [contig for contig, one in CONTIGS.items() if one in AUTOSOMES]
     frame = frame.filter(F.col("contig").isin(autosomal))
+    chromosome, start, end = MHC
+    of_it = F.col("contig").isin([one for one, own in CONTIGS.items() if own == chromosome])
+    frame = frame.filter(~(of_it & F.col("position").between(start, end)))
     if share < 1:
         drawn = F.pmod(F.xxhash64(*VARIANT), F.lit(_DRAWS))
         frame = frame.filter(drawn < int(share * _DRAWS))

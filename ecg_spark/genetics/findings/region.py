@@ -61,9 +61,10 @@ class Products:
         return np.asarray(self.gram / scale / scale[:, None])
 
     def z(self) -> Reals:
-        """The products of variants and phenotypes of variance 1, over √(n - 1) [p, k]."""
+        """The products of variants and phenotypes of variance 1, over √(n - 1) [p, k], as among
+        independent people."""
         own = self.xy / np.sqrt(self.length)[:, None]
-        return np.asarray(own / np.sqrt(self.yy / (self.n - 1)) / self.factors)
+        return np.asarray(own / np.sqrt(self.yy / (self.n - 1)))
 
     def alone(self) -> tuple[Reals, Reals, Reals]:
         """beta, se and t of each variant and phenotype, as they were tested [p, k]."""
@@ -102,9 +103,12 @@ def products_of(
     mean, af = np.zeros((2, len(patterns), m))
     passes = np.zeros((len(patterns), m), bool)
     for places, rows in excerpt.pieces:
-        for one, counts in enumerate(tallies(rows, [each.known for each in patterns])):
+        groups = [each.known for each in patterns] + [each.judges for each in patterns]
+        counted = tallies(rows, groups)
+        both = zip(counted[: len(patterns)], counted[len(patterns) :], strict=True)
+        for one, (counts, judged) in enumerate(both):
             mean[one, places], af[one, places] = counts.mean, counts.af
-            failed = first_failed(counts, thresholds)
+            failed = first_failed(counts, judged, thresholds)
             passes[one, places] = [reason is None for reason in failed]
     for one, (each, own) in enumerate(zip(patterns, factors, strict=True)):
         yield _products(excerpt, each, own, mean[one], af[one], np.flatnonzero(passes[one]))

@@ -149,7 +149,7 @@ class GenotypeSet:
         folder, n_samples = self.folder, len(self.samples)
 
         def read(part: Part, own: NDArray[np.bool_]) -> Iterator[pa.RecordBatch]:
-            return function(part.number, _read(folder, part, own, n_samples, columns))
+            return function(part.number, read_part(folder, part, own, n_samples, columns))
 
         return self.each_part(spark, read, schema)
 
@@ -243,7 +243,7 @@ def read_sites(folder: str, part: Part, chosen: NDArray[np.bool_], columns: list
     return sites.filter(pa.array(chosen))
 
 
-def _read(
+def read_part(
     folder: str,
     part: Part,
     chosen: NDArray[np.bool_],

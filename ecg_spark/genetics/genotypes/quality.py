@@ -55,6 +55,10 @@ _REASONS = {
 }
 
 
+LENIENT = 0.8
+"""Samples are judged over variants with such a call rate, or with that which the study asks for
+where it is lower: a variant that failed says nothing about them."""
+
 SHARE_ANALYSED = 0.1
 """The smallest share of the genotyped people who must be analysed for no variant to be missed: one
 that reaches `min_maf` among these has at least this part of it among all."""
@@ -76,11 +80,11 @@ class Left:
 
 @dataclass(frozen=True)
 class Checked:
-    """A genotype set after quality control, the share of variants that each of its own `samples`
-    has, what each filter left, and the rows of `flow`."""
+    """A genotype set after quality control, `call_rate` and `heterozygosity` of each of its own
+    samples, what each filter left, and the rows of `flow`."""
 
     genotypes: GenotypeSet
-    call_rates: pd.Series
+    by_sample: pd.DataFrame
     left: list[Left]
     flow: list[Row]
 
@@ -92,11 +96,13 @@ def quality_control(
     folder: str,
     among: tuple[str, Collection[str]] | None = None,
     joins: GenotypeSet | None = None,
+    chosen: tuple[str, Collection[str]] | None = None,
 ) -> Checked:
     """Leave out poor samples, then poor variants; count at each filter.
 
-    Samples that are not `among` those of another set, of which the first item is the key; samples
-    by the lists `settings.exclude` and `settings.keep`, call rate and heterozygosity;
+    Samples that are not `among` those of another set, of which the first item is the key, nor those
+    `chosen`, of which it is the name of the filter; samples
+    by the lists `settings.exclude` and `settings.keep` and call rate (see `LENIENT`);
     variants on Y, which women lack, by unknown or repeated alleles, and by the criteria of
     `thresholds` over the samples left. Variants that fail those of frequency alone stay: with
     `is_common` false, and `is_candidate` true where they may pass them among the people analysed
@@ -112,7 +118,8 @@ def quality_control(
     raw = imported.genotypes
     # Read, and refused, before the hours of counting.
     listed = _listed(settings, raw.samples)
-    table, n_on_y = _by_sample(spark, raw)
+    least = min(LENIENT, settings.min_variant_call_rate)
+    table, n_on_y = _by_sample(spark, raw, least)
     n_variants = raw.variants
     left = [Left("as imported", len(table), n_variants)]
     if n_on_y:
@@ -123,8 +130,10 @@ def quality_control(
     if among is not None:
         name = f"in the checked set {among[0]}"
         listed.append((name, f"not {name}", _membership(set(among[1]), True)))
-    for name, reason, chosen in [*listed, *_sample_filters(settings)]:
-        good = good[chosen(good)]
+    if chosen is not None:
+        listed.append((chosen[0], f"not of {chosen[0]}", _membership(set(chosen[1]), True)))
+    for name, reason, keep in [*listed, *_sample_filters(settings)]:
+        good = good[keep(good)]
         left.append(Left(name, len(good), n_variants, reason))
         _require(left, settings)
     found, counted = _write(
@@ -147,34 +156,43 @@ def quality_control(
     came_in = now + sum(left_out.values())
     flow = flow_rows("genotypes", SAMPLES, *_samples_of(left))
     flow += flow_rows("genotypes", VARIANTS, came_in, left_out, now)
-    return Checked(found, good["call_rate"], left, flow)
+    return Checked(found, good, left, flow)
 
 
-def _by_sample(spark: SparkSession, genotypes: GenotypeSet) -> tuple[pd.DataFrame, int]:
-    """`call_rate` and `heterozygosity` of each sample, over all variants but those on Y and over
-    the calls on autosomes, and how many variants are on Y."""
+def _by_sample(
+    spark: SparkSession, genotypes: GenotypeSet, least: float
+) -> tuple[pd.DataFrame, int]:
+    """`call_rate` and `heterozygosity` of each sample, and how many variants are on Y.
+
+    Over variants with a call rate of at least `least`, or over all where there is none: not on Y,
+    and of heterozygosity on autosomes.
+    """
     n = len(genotypes.samples)
     if not genotypes.parts:
         return pd.DataFrame({"call_rate": 0.0, "heterozygosity": np.nan}, genotypes.samples), 0
 
     def count(batches: Iterator[Batch]) -> NDArray[np.float64]:
-        counts, sizes = np.zeros((3, n)), np.zeros(2)
+        counts, sizes = np.zeros((2, 3, n)), np.zeros((2, 2))
         for batch in batches:
             chromosome = _chromosomes(batch.sites)
             on_y = chromosome == "Y"
             autosomal = np.isin(chromosome, AUTOSOMES)
-            sizes += [(~on_y).sum(), on_y.sum()]
             rows = batch.rows()
             calls = as_calls(rows, n)
             known = rows != NO_DOSAGE if rows.dtype == np.uint16 else calls != MISSING
-            counts[0] += known[~on_y].sum(axis=0)
-            counts[1] += (calls[autosomal] == 1).sum(axis=0)
-            counts[2] += (calls[autosomal] != MISSING).sum(axis=0)
-        return np.concatenate([sizes, counts.ravel()])
+            sound = known.mean(axis=1) >= least
+            for k, own in enumerate((sound, ~sound)):
+                sizes[k] += [(own & ~on_y).sum(), (own & on_y).sum()]
+                counts[k, 0] += known[own & ~on_y].sum(axis=0)
+                counts[k, 1] += (calls[own & autosomal] == 1).sum(axis=0)
+                counts[k, 2] += (calls[own & autosomal] != MISSING).sum(axis=0)
+        return np.concatenate([sizes.ravel(), counts.ravel()])
 
     total = genotypes.total(spark, count, ["contig"])
-    n_rows, n_on_y = map(int, total[:2])
-    known, het, called = total[2:].reshape(3, n)
+    sizes, counts = total[:4].reshape(2, 2), total[4:].reshape(2, 3, n)
+    n_on_y = int(sizes[:, 1].sum())
+    chosen = 0 if sizes[0, 0] else 1
+    n_rows, (known, het, called) = int(sizes[chosen, 0]), counts[chosen]
     with np.errstate(invalid="ignore", divide="ignore"):
         table = pd.DataFrame(
             {"call_rate": known / n_rows, "heterozygosity": het / called}, genotypes.samples
@@ -244,7 +262,7 @@ def _judged(
     alleles = [sites.column(name).to_pylist() for name in ("ref", "alt")]
     unknown = np.array([bool(set(one) & UNKNOWN_ALLELES) for one in zip(*alleles, strict=True)])
     first = {"no repeated variant": ~repeated, "known alleles": ~unknown.astype(bool)}
-    quality = quality_criteria(found, settings)
+    quality = quality_criteria(found, found, settings)
     frequency = frequency_criteria(found, settings)
     call_rate = next(iter(quality))  # told before the frequencies
     filters = first | {call_rate: quality[call_rate]} | frequency
@@ -310,23 +328,11 @@ def _membership(ids: set[str], wanted: bool) -> Callable[[pd.DataFrame], pd.Seri
 
 def _sample_filters(settings: Genotypes) -> list[Filter]:
     """Names of the filters of samples by their calls, and what each keeps of those left."""
-    limit = settings.max_heterozygosity_sd
     return [
         (
             f"sample call rate ≥ {settings.min_sample_call_rate:g}",
             f"sample call rate < {settings.min_sample_call_rate:g}",
             lambda t: t["call_rate"] >= settings.min_sample_call_rate,
-        ),
-        (
-            f"heterozygosity within {limit:g} standard deviations",
-            f"heterozygosity beyond {limit:g} standard deviations",
-            lambda t: (
-                (
-                    (t["heterozygosity"] - t["heterozygosity"].mean()).abs()
-                    <= limit * t["heterozygosity"].std(ddof=0) + 1e-12
-                )
-                | t["heterozygosity"].isna()  # no autosome
-            ),
         ),
     ]
 

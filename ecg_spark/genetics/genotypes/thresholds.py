@@ -116,24 +116,27 @@ def tally(rows: Rows, known: NDArray[np.bool_]) -> Tally:
 
 
 def tallies(rows: Rows, groups: Sequence[NDArray[np.bool_]]) -> list[Tally]:
-    """What each of several groups of people [n] has, as `tally` counts it.
+    """What each of several groups of people [n] has, as `tally` counts it, the same group once.
 
     Dosages are dear to count. They are counted once in everybody who is in a group, and then in
     those whom a group lacks, where these are the fewer; the sums are of whole numbers, and exact.
     """
-    if rows.dtype != np.uint16 or len(groups) == 1:
-        return [tally(rows, known) for known in groups]
-    everybody = np.logical_or.reduce(groups)
-    whole, found = tally(rows, everybody), []
-    for known in groups:
-        lacking = everybody & ~known
-        if not lacking.any():
-            found.append(whole)
-        elif lacking.sum() < known.sum():
-            found.append(_without(whole, tally(rows, lacking)))
-        else:
-            found.append(tally(rows, known))
-    return found
+    once = list({id(known): known for known in groups}.values())
+    if rows.dtype != np.uint16 or len(once) == 1:
+        found = [tally(rows, known) for known in once]
+    else:
+        everybody = np.logical_or.reduce(once)
+        whole, found = tally(rows, everybody), []
+        for known in once:
+            lacking = everybody & ~known
+            if not lacking.any():
+                found.append(whole)
+            elif lacking.sum() < known.sum():
+                found.append(_without(whole, tally(rows, lacking)))
+            else:
+                found.append(tally(rows, known))
+    by_group = dict(zip(map(id, once), found, strict=True))
+    return [by_group[id(known)] for known in groups]
 
 
 def _without(whole: Tally, lacking: Tally) -> Tally:
@@ -179,20 +182,40 @@ def _of_dosages(rows: NDArray[Any], among: NDArray[np.bool_]) -> Tally:
     return Tally(len(people), known, total, square, varies, hom_ref, het, hom_alt)
 
 
-def quality_criteria(counts: Tally, settings: Genotypes) -> dict[str, NDArray[np.bool_]]:
-    """Whether each variant passes each threshold of quality, by its name.
+def imputation_quality(counts: Tally) -> Reals:
+    """The variance of the dosages over that of calls in Hardy-Weinberg equilibrium, [variants].
 
-    The Hardy-Weinberg test is for an excess of heterozygotes alone: genotyping errors make one,
-    while several populations in one sample make a lack of them (`--hwe keep-fewhet` of plink2).
+    NaN of a variant that does not vary.
     """
     af = counts.af
     variance = counts.square / np.maximum(counts.known, 1) - 4 * af**2
-    some = counts.known > 0
-    hwe = excess_of_heterozygotes(counts, settings.min_hwe_p) >= settings.min_hwe_p
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(counts.varies, variance / (2 * af * (1 - af)), np.nan)
+
+
+def call_rate(counts: Tally) -> Reals:
+    """The share of the people who have a dosage, [variants]."""
+    return np.asarray(counts.known / max(counts.people, 1))
+
+
+def quality_criteria(
+    counts: Tally, judged: Tally, settings: Genotypes
+) -> dict[str, NDArray[np.bool_]]:
+    """Whether each variant passes each threshold of quality, by its name.
+
+    `counts`: of everybody, whom the call rate is of; `judged`: of those by whom the others are
+    judged, among whom genotypes have the proportions that they expect. The Hardy-Weinberg test is
+    for an excess of heterozygotes alone: genotyping errors make one, while several populations in
+    one sample make a lack of them (`--hwe keep-fewhet` of plink2).
+    """
+    af = judged.af
+    variance = judged.square / np.maximum(judged.known, 1) - 4 * af**2
+    some = judged.known > 0
+    with np.errstate(divide="ignore"):
+        most = -np.log10(settings.min_hwe_p)
     return {
-        call_rate_name(settings): counts.known / max(counts.people, 1)
-        >= settings.min_variant_call_rate,
-        hwe_name(settings): hwe,
+        call_rate_name(settings): call_rate(counts) >= settings.min_variant_call_rate,
+        hwe_name(settings): excess_of_heterozygotes(judged) <= most,
         info_name(settings): some
         & (variance >= settings.min_info * 2 * af * (1 - af) - FREQUENCY_ROUNDING),
     }
@@ -208,35 +231,50 @@ def frequency_criteria(counts: Tally, settings: Genotypes) -> dict[str, NDArray[
     }
 
 
-def first_failed(counts: Tally, settings: Genotypes) -> NDArray[np.object_]:
-    """The first criterion that each variant fails, as a reason; None where it fails none."""
+def first_failed(counts: Tally, judged: Tally, settings: Genotypes) -> NDArray[np.object_]:
+    """The first criterion that each variant fails, as a reason; None where it fails none.
+
+    See `quality_criteria`; frequencies are those of everybody.
+    """
     passes = {NO_VARIATION: counts.varies}
-    passes |= quality_criteria(counts, settings) | frequency_criteria(counts, settings)
+    passes |= quality_criteria(counts, judged, settings) | frequency_criteria(counts, settings)
     failed = np.full(len(counts.known), None, object)
     for name, one in reversed(passes.items()):
         failed[~one] = as_reason(name)
     return failed
 
 
-def excess_of_heterozygotes(counts: Tally, least: float = 1.0) -> NDArray[np.float64]:
-    """p of the exact test for an excess of heterozygotes, with the mid-p correction, [variants].
+def excess_of_heterozygotes(counts: Tally) -> Reals:
+    """-log10 p of the exact test for an excess of heterozygotes, [variants].
 
-    Wigginton et al. (2005, Am J Hum Genet 76:887). Where the probability of the count alone makes
-    p at least `least`, that half of it is told in place of p. 1 where nobody has a call.
+    With the mid-p correction (Wigginton et al. 2005, Am J Hum Genet 76:887; Graffelman & Moreno
+    2013, Stat Appl Genet Mol Biol 12:433). 0.3 where nobody has a call.
     """
     n, het = counts.hom_ref + counts.het + counts.hom_alt, counts.het
     alternate = het + 2 * counts.hom_alt
     rare = np.minimum(alternate, 2 * n - alternate)
-    rest = gammaln(n + 1.0) + gammaln(rare + 1.0) + gammaln(2 * n - rare + 1.0)
-    rest = rest - gammaln(2 * n + 1.0)
-
-    def log_probability(h: NDArray[Any], i: Any) -> NDArray[np.float64]:
-        homozygous = (rare[i] - h) // 2, n[i] - (rare[i] + h) // 2
-        logs = sum(gammaln(one + 1.0) for one in (h, *homozygous))
-        return np.asarray(rest[i] + h * np.log(2) - logs)
-
-    p = np.exp(log_probability(het, slice(None))) / 2
-    for i in np.flatnonzero(p < least):
-        further = np.arange(het[i] + 2, rare[i] + 1, 2)
-        p[i] += np.exp(log_probability(further, i)).sum()
-    return p
+    fewer = (rare - het) // 2
+    more = n - het - fewer
+    log_p = gammaln(n + 1.0) + gammaln(rare + 1.0) + gammaln(2 * n - rare + 1.0)
+    log_p = log_p - gammaln(2 * n + 1.0) + het * np.log(2)
+    log_p = log_p - sum(gammaln(one + 1.0) for one in (het, fewer, more))
+    # From the count away from the mode, so that every probability is below the one before.
+    ratio = 4.0 * fewer * more / ((het + 2.0) * (het + 1.0))
+    up = ratio < 1
+    step = np.where(up, 1, -1)
+    h, f, m = (one.astype(float) for one in (het, fewer, more))
+    beyond, term = np.zeros((2, len(n)))
+    active = np.arange(len(n))
+    term[:] = 1.0
+    while len(active):
+        x, y, z, sign = h[active], f[active], m[active], step[active]
+        rising = 4 * y * z / ((x + 2) * (x + 1))
+        falling = x * (x - 1) / (4 * (y + 1) * (z + 1))
+        term[active] *= np.where(sign > 0, rising, falling)
+        beyond[active] += term[active]
+        h[active], f[active], m[active] = x + 2 * sign, y - sign, z - sign
+        active = active[term[active] > 1e-12 * (beyond[active] + 0.5)]
+    tail = log_p + np.log(0.5 + beyond)
+    with np.errstate(divide="ignore"):
+        p = np.where(up, tail, np.log1p(-np.minimum(np.exp(tail), 1.0)))
+    return np.asarray(np.maximum(-p / np.log(10), 0.0))

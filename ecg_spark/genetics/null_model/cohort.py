@@ -3,15 +3,24 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import fsspec
 import numpy as np
 import pandas as pd
 
-from ecg_spark.genetics.null_model.phenotypes import usable_covariates, usable_phenotypes
+from ecg_spark.genetics.null_model.phenotypes import (
+    by_missingness,
+    jointly_normal,
+    usable_covariates,
+    usable_phenotypes,
+)
+from ecg_spark.genetics.null_model.traits import conventional, units_kept
 from ecg_spark.genetics.outputs.tables import ANALYSED
 from ecg_spark.genetics.people.analysed import Flow
+from ecg_spark.genetics.people.kinship import unrelated_set
 from ecg_spark.genetics.people.matching import (
+    are_female,
     by_normal_id,
     check_sex_coding,
     contradicts,
@@ -19,8 +28,11 @@ from ecg_spark.genetics.people.matching import (
     people_of_samples,
     with_components,
 )
-from ecg_spark.study import Genotypes
-from ecg_spark.tables import write_columns
+from ecg_spark.study import Genotypes, Gwas
+from ecg_spark.tables import OWN, write_columns
+
+TOGETHER = ("vae", "pca", OWN)
+"""Groups of phenotypes that are also tested together, where the same people have all of them."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +56,18 @@ class Brought:
 class Cohort:
     """The people analysed, indexed by sample id.
 
-    `people`: the participant of each; `tested`: phenotypes rank-inverse-normal transformed, NaN
-    where missing; `terms`: covariates and components, complete; `unrelated`: who is in the
-    unrelated set; `is_male` (1, 0) and `age` in years: NaN where not known; `sets`: the numbers of
-    the genotype sets in which each sample is; `groups`: the phenotypes tested, by group.
+    `people`: the participant of each; `tested`: phenotypes as they are tested, NaN where missing;
+    `terms`: covariates and components, complete; `unrelated`: a set of them without relatives;
+    `judges`: by whose genotypes the quality of a variant is judged, on autosomes (`by`) and on X
+    (`on_x`); `is_male` (1, 0) and `age` in years: NaN where not known; `sets`: the numbers of the
+    genotype sets in which each sample is; `groups`: the phenotypes tested, by group.
     """
 
     people: pd.Series
     tested: pd.DataFrame
     terms: pd.DataFrame
     unrelated: pd.Series
+    judges: pd.DataFrame
     is_male: pd.Series
     age: pd.Series
     sets: pd.Series
@@ -77,26 +91,35 @@ class Gathered:
 
 
 def gather(
-    scores: pd.DataFrame, brought: Brought, settings: Genotypes, keep_relatives: bool, seed: int
+    scores: pd.DataFrame,
+    relatives: pd.DataFrame,
+    brought: Brought,
+    settings: Genotypes,
+    gwas: Gwas,
+    seed: int,
 ) -> Gathered:
     """Match the samples of the table `scores` (indexed by `s`) with participants, and choose.
 
-    Everybody is analysed who has every covariate, whose X chromosome does not contradict their sex
-    and, unless relatives are kept, is in the unrelated set.
+    Everybody is analysed who has every covariate, whose heterozygosity is not far from what the
+    components predict and whose X chromosome does not contradict their sex. Of `relatives` (s1, s2)
+    one is chosen among these, where the null model does not allow for both.
 
     Raises `DataError` where ids do not match, a person has two samples, the sexes are coded the
     other way round, or nothing can be tested.
     """
     phenotypes, covariates = map(by_normal_id, (brought.phenotypes, brought.covariates))
     owners = owners_of(scores.index, settings.id_map)
-    unrelated = scores.index[scores["unrelated"]]
     names = [name for members in brought.groups.values() for name in members]
     measured = phenotypes[phenotypes[names].notna().any(axis=1)]
     flow = Flow(len(scores), len(phenotypes), "in the checked genotype set")
     flow.people("no phenotype", len(measured))
-    if not keep_relatives:
-        scores = scores[scores["unrelated"]]
-        flow.samples("close relative of another", "no close relative kept", len(scores))
+    limit = settings.max_heterozygosity_sd
+    scores = scores[~(scores["heterozygosity_sd"].abs() > limit)]
+    flow.samples(
+        f"heterozygosity beyond {limit:g} standard deviations",
+        f"heterozygosity within {limit:g} standard deviations of what the components predict",
+        len(scores),
+    )
     people = people_of_samples(scores, owners, measured, settings, seed)
     matched = len(people)
     flow.people("no genotypes, or left out there", matched)
@@ -105,13 +128,25 @@ def gather(
         people = people[people.isin(covariates.index)]
         flow.both("not in the participant table", "in the participant table", len(people))
         people = _of_the_reported_sex(scores, people, brought.is_male, flow)
-    terms, found_notes = usable_covariates(with_components(scores, covariates, people))
+    given = with_components(scores, covariates, people)
+    terms, found_notes = usable_covariates(given)
+    flow.both("a covariate is missing", "every covariate", len(terms))
+    unrelated = _without_relatives(terms.index, relatives)
+    if gwas.null_model == "none":
+        terms, more_notes = usable_covariates(given.loc[unrelated])
+        found_notes = list(dict.fromkeys([*found_notes, *more_notes]))
+        flow.both("close relative of another", "no close relative kept", len(terms))
     notes = [*brought.told, *found_notes]
     if brought.is_male is None:
         notes.append("no column of the participant table tells the sex: it was not checked")
-    flow.both("a covariate is missing", "every covariate", len(terms))
     values = phenotypes.loc[people[terms.index]].set_axis(terms.index)
-    tested, more_notes = usable_phenotypes(values[names], terms.shape[1])
+    values, told = conventional(values[names], brought.groups)
+    in_units = units_kept(brought.groups, gwas.scale)
+    tested, more_notes = usable_phenotypes(values, terms.shape[1], in_units)
+    notes += told
+    for members in together(tested, brought.groups, gwas.scale).values():
+        known = tested[members[0]].notna()
+        tested.loc[known, members] = jointly_normal(tested.loc[known, members].to_numpy(float))
     if not (has_any := tested.notna().any(axis=1)).all():
         # Those who have only phenotypes that cannot be tested.
         terms, found_notes = usable_covariates(terms[has_any])
@@ -120,17 +155,62 @@ def gather(
     groups = {
         key: [name for name in members if name in tested] for key, members in brought.groups.items()
     }
+    people, scores = people[terms.index], scores.loc[terms.index]
+    alone = pd.Series(terms.index.isin(unrelated), terms.index)
     cohort = Cohort(
-        people[terms.index],
+        people,
         tested,
         terms,
-        pd.Series(terms.index.isin(unrelated), terms.index),
-        _of_people(brought.is_male, people[terms.index]),
-        _of_people(brought.age, people[terms.index]),
-        scores["sets"].loc[terms.index],
+        alone,
+        _judges(scores, alone, _reported(brought.is_male, people)),
+        _reported(brought.is_male, people),
+        _reported(brought.age, people),
+        scores["sets"],
         {key: members for key, members in groups.items() if members},
     )
     return Gathered(cohort, flow, len(phenotypes), matched, (*notes, *more_notes))
+
+
+def together(
+    tested: pd.DataFrame, groups: Mapping[str, Sequence[str]], scale: str
+) -> dict[str, list[str]]:
+    """The groups of phenotypes that are tested together, too, with their members that are `tested`.
+
+    In units phenotypes are not: of what no ranks have made normal the sum of squares tells nothing.
+    """
+    found = {}
+    for key in TOGETHER:
+        members = [name for name in groups.get(key, ()) if name in tested]
+        ranked = not set(members) & set(units_kept(groups, scale))
+        if members and ranked and len(by_missingness(tested[members])) == 1:
+            found[key] = members
+    return found
+
+
+def _without_relatives(samples: pd.Index, relatives: pd.DataFrame) -> pd.Index:
+    """The largest set of samples of which no two are relatives, as far as it is easily found."""
+    pairs = np.column_stack([samples.get_indexer(relatives[key]) for key in ("s1", "s2")])
+    return samples[unrelated_set(len(samples), pairs[(pairs >= 0).all(axis=1)])]
+
+
+def _judges(scores: pd.DataFrame, unrelated: pd.Series, is_male: pd.Series) -> pd.DataFrame:
+    """By whose genotypes quality is judged: unrelated people of one ancestry, on X women.
+
+    Ancestry is that of most, where it is known.
+    """
+    by = unrelated.copy()
+    known = scores["ancestry"].dropna()
+    if len(known):
+        by &= scores["ancestry"] == known.value_counts().index[0]
+    return pd.DataFrame({"by": by, "on_x": by & are_female(scores["x_f"], is_male)})
+
+
+def _reported(values: pd.Series | None, people: pd.Series) -> pd.Series:
+    """What is told of the person of each sample, such as the sex, NaN where it is not."""
+    if values is None:
+        return pd.Series(np.nan, people.index)
+    known: Any = by_normal_id(values)
+    return pd.Series(known.reindex(people.to_numpy()).to_numpy(float), people.index)
 
 
 def save_cohort(cohort: Cohort, folder: str) -> None:
@@ -141,6 +221,8 @@ def save_cohort(cohort: Cohort, folder: str) -> None:
         "s": list(samples),
         "participant_id": list(cohort.people),
         "unrelated": cohort.unrelated.tolist(),
+        "judges": cohort.judges["by"].tolist(),
+        "judges_on_x": cohort.judges["on_x"].tolist(),
         "sets": [list(map(int, own)) for own in cohort.sets],
         **{key: _as_column(getattr(cohort, key)) for key in ("is_male", "age")},
     }
@@ -174,15 +256,9 @@ def load_cohort(folder: str) -> Cohort:
     with fsspec.open(f"{folder}/groups.json", encoding="utf-8") as file:
         groups = json.load(file)
     people, unrelated, sets = (analysed[key] for key in ("participant_id", "unrelated", "sets"))
+    judges = analysed[["judges", "judges_on_x"]].set_axis(["by", "on_x"], axis=1)
     is_male, age = (analysed[key].astype(float) for key in ("is_male", "age"))
-    return Cohort(people, tested, terms, unrelated, is_male, age, sets, groups)
-
-
-def _of_people(values: pd.Series | None, people: pd.Series) -> pd.Series:
-    """What is known of participants, by the samples of people; NaN where nothing is."""
-    if values is None:
-        return pd.Series(np.nan, people.index)
-    return by_normal_id(values).reindex(people.to_numpy()).set_axis(people.index).astype(float)
+    return Cohort(people, tested, terms, unrelated, judges, is_male, age, sets, groups)
 
 
 def _as_column(values: pd.Series) -> list[float | None]:
@@ -195,7 +271,7 @@ def _of_the_reported_sex(
     """The people whose X chromosome does not contradict their sex."""
     if is_male is None or not scores["x_f"].notna().any():
         return people
-    reported = _of_people(is_male, people)
+    reported = _reported(is_male, people)
     check_sex_coding(scores.loc[people.index, "x_f"], reported)
     people = people[~contradicts(scores.loc[people.index, "x_f"], reported)]
     flow.both(

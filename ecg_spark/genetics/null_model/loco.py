@@ -16,11 +16,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.genotypes.contigs import AUTOSOMES, CONTIGS
 from ecg_spark.genetics.null_model.projection import basis_of
 from ecg_spark.genetics.null_model.ridge import residual_phenotypes
+from ecg_spark.session import broadcast
 
 ROWS = (*AUTOSOMES, "23")
 """The chromosomes of a file; the last is X, and any that is no autosome."""
@@ -60,15 +62,26 @@ class Loco:
 
         A contig that is not in the model gets the prediction from all that are.
         """
-        row = row_of(contig)
         values = np.empty((len(self.samples), len(self.phenotypes)))
-        for k, (path, lines, scale) in enumerate(
-            zip(self.files, self.lines, self.scales, strict=True)
-        ):
-            files, name = fsspec.core.url_to_fs(path)
-            text = files.cat_file(name, *lines[row]).decode()
-            values[:, k] = _numbers(text)[self.columns] * scale
+        for k, scale in enumerate(self.scales):
+            values[:, k] = self._of(k, row_of(contig)) * scale
         return pd.DataFrame(values, self.samples, list(self.phenotypes))
+
+    def kept(self, phenotype: int, left: NDArray[np.float32]) -> float:
+        """The share of the variance of a phenotype that is left when the predictions are taken off,
+        the mean over the autosomes.
+
+        `left` [samples]: what covariates leave of it, of variance 1, 0 where missing.
+        """
+        known, whole = left != 0, float(left @ left)
+        off = [(left - self._of(phenotype, row))[known] for row in AUTOSOMES]
+        return float(np.mean([one @ one for one in off]) / whole)
+
+    def _of(self, phenotype: int, row: str) -> NDArray[np.float64]:
+        """A line of a phenotype's file, in the order of the samples."""
+        files, name = fsspec.core.url_to_fs(self.files[phenotype])
+        text = files.cat_file(name, *self.lines[phenotype][row]).decode()
+        return np.asarray(_numbers(text)[self.columns])
 
 
 def row_of(contig: str) -> str:
@@ -165,6 +178,28 @@ def take_loco(path: str, phenotypes: pd.DataFrame, covariates: pd.DataFrame) -> 
     if n := int(lacks.any(axis=1).sum()):
         raise DataError(f"{n} people have a phenotype and no prediction of it in regenie's files.")
     return loco
+
+
+def kept_variance(
+    spark: SparkSession, loco: Loco, phenotypes: pd.DataFrame, covariates: pd.DataFrame
+) -> dict[str, float]:
+    """The share of each phenotype's variance, by name, that is left of what the covariates leave
+    when the predictions are taken off (see `Loco.kept`).
+
+    `phenotypes` and `covariates`: those of the samples, as `take_loco` takes them.
+    """
+    basis = basis_of(covariates.to_numpy(float)).astype(np.float32)
+    left, _, _ = residual_phenotypes(phenotypes[list(loco.phenotypes)].to_numpy(float), basis)
+    shared = broadcast(spark, (loco, left))
+
+    def kept(number: int) -> float:
+        loco, left = shared.value
+        return float(loco.kept(number, left[:, number]))
+
+    count = len(loco.phenotypes)
+    found = spark.sparkContext.parallelize(range(count), count).map(kept).collect()
+    shared.unpersist()
+    return dict(zip(loco.phenotypes, found, strict=True))
 
 
 def prediction_files(path: str) -> dict[str, str]:

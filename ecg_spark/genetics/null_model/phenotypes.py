@@ -1,18 +1,24 @@
 """Phenotypes and covariates as the regression takes them: checked, on one scale.
 
-Covariates stay in the regression; phenotypes are not residualised beforehand.
+Covariates stay in the regression; phenotypes are not residualised beforehand (but see `traits`).
 """
+
+from collections.abc import Collection
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import ndtri  # scipy.stats takes a second, which tasks would pay
+from scipy.special import chdtri, ndtri  # scipy.stats takes a second, which tasks would pay
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.null_model.projection import residuals
 
 COLLINEAR = 1e-6
 """A covariate is redundant if less than this share of its length is new (within rounding)."""
+
+JOINT_ROUNDS = 5
+FEWEST_JOINT = 5
+"""People for each phenotype, of whom fewer are far out by what the others' spread happens to be."""
 
 LEAST_VARIANCE = 0.5
 """No relatives make a test more certain than this times what independent people make it."""
@@ -30,6 +36,32 @@ def rank_inverse_normal(values: NDArray[np.float64]) -> NDArray[np.float64]:
     if n:
         result[known] = ndtri((pd.Series(values[known]).rank().to_numpy() - 0.375) / (n + 0.25))
     return result
+
+
+def jointly_normal(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Normal scores [n, k] of phenotypes, complete, whose distance from the mean is that of k
+    independent normal deviates, too.
+
+    One odd heartbeat lies far out in many latents at once. Each alone is made normal by its ranks;
+    the sum of squares over all is not, and a few carriers of that kind make a test of all together
+    far smaller than it should be. Here each person's distance, in units of the spread in every
+    direction, is moved to its quantile of the chi distribution, and the values to their normal
+    scores, in turn. As they are where people are too few to tell the spread.
+    """
+    n, k = values.shape
+    scores = np.apply_along_axis(rank_inverse_normal, 0, values)
+    for _ in range(JOINT_ROUNDS if n > FEWEST_JOINT * k else 0):
+        centred = scores - scores.mean(axis=0)
+        spread, directions = np.linalg.eigh(centred.T @ centred / n)
+        held = spread > 1e-8 * spread.max()
+        root = np.sqrt(spread[held])
+        white = centred @ directions[:, held] / root
+        distance = np.linalg.norm(white, axis=1)
+        share = (pd.Series(distance).rank().to_numpy() - 0.5) / n
+        wanted = np.sqrt(chdtri(held.sum(), 1 - share))
+        white *= (wanted / np.maximum(distance, 1e-12))[:, None]
+        scores = np.apply_along_axis(rank_inverse_normal, 0, white * root @ directions[:, held].T)
+    return scores
 
 
 def usable_covariates(covariates: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -73,9 +105,10 @@ def usable_covariates(covariates: pd.DataFrame) -> tuple[pd.DataFrame, list[str]
 
 
 def usable_phenotypes(
-    phenotypes: pd.DataFrame, n_covariates: int
+    phenotypes: pd.DataFrame, n_covariates: int, untransformed: Collection[str] = ()
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Phenotypes after the rank-inverse-normal transform, without those that cannot be tested.
+    """Phenotypes after the rank-inverse-normal transform, but those that are `untransformed`,
+    without those that cannot be tested.
 
     Left out, with a note: a phenotype with one value only, and one that fewer samples have than
     the regression has terms (intercept, variant, covariates) plus one.
@@ -96,7 +129,7 @@ def usable_phenotypes(
                 f"{n_covariates} covariates"
             )
         else:
-            columns[name] = rank_inverse_normal(values)
+            columns[name] = values if name in untransformed else rank_inverse_normal(values)
     if not columns:
         raise DataError(f"No phenotype can be tested: {'; '.join(notes) or 'there is none'}.")
     return pd.DataFrame(columns, index=phenotypes.index), notes
@@ -107,45 +140,61 @@ def variance_by_relatives(
 ) -> NDArray[np.float64]:
     """The variance of a test of a variant with no effect, over that among independent people [k].
 
-    `left` [n, k]: residual phenotypes of the samples; `relatives`: pairs (s1, s2, kinship), of
-    which those among the samples count; without any, 1. A variant's covariance among two people is
-    twice their kinship times its variance, so that the variance of its product with the residuals r
-    is Σ r² + 2 Σ 2φ r₁r₂ in place of Σ r². Siblings whose residuals are alike make it larger than
-    1, and those whose residuals out-of-fold predictions have driven apart smaller, but never
+    The diagonal of `covariance_by_relatives`. Siblings whose residuals are alike make it larger
+    than 1, and those whose residuals out-of-fold predictions have driven apart smaller, but never
     smaller than `LEAST_VARIANCE`.
     """
     if relatives is None:
         return np.ones(left.shape[1])
-    first, second = (samples.get_indexer(relatives[key]) for key in ("s1", "s2"))
-    both = (first >= 0) & (second >= 0)
-    kinship = relatives["kinship"].to_numpy(float)[both, None]
-    products = (4 * kinship * left[first[both]] * left[second[both]]).sum(axis=0)
+    first, second, kinship = _pairs(left, samples, relatives)
+    products = 2 * (kinship * first * second).sum(axis=0)
     return np.maximum(1 + products / (left**2).sum(axis=0), LEAST_VARIANCE)
 
 
-def effective_number(correlation: NDArray[np.float64]) -> float:
-    """The effective number of independent tests from a correlation matrix (Li & Ji 2005).
+def covariance_by_relatives(
+    left: NDArray[np.float64], samples: pd.Index, relatives: pd.DataFrame | None
+) -> NDArray[np.float64]:
+    """The covariance [k, k] of the tests of a variant with no effect, each of variance 1 among
+    independent people.
 
-    Heredity 95:221, eq. 5: Σ I(λ ≥ 1) + (λ - ⌊λ⌋) over the eigenvalues.
+    `left` [n, k]: residual phenotypes of the samples; `relatives`: pairs (s1, s2, kinship), of
+    which those among the samples count; without any, the correlation of the residuals. A variant's
+    covariance among two people is twice their kinship times its variance, so that the covariance of
+    its products with the residuals r is Σ r r' + Σ 2φ (r₁r₂' + r₂r₁') in place of Σ r r'.
     """
-    # Eigenvalues of uncorrelated phenotypes are 1 only within rounding.
-    eigenvalues = np.round(np.abs(np.linalg.eigvalsh(correlation)), 9)
-    return float(np.sum((eigenvalues >= 1) + (eigenvalues - np.floor(eigenvalues))))
+    covariance = left.T @ left
+    if relatives is not None:
+        first, second, kinship = _pairs(left, samples, relatives)
+        products = (kinship * first).T @ second
+        covariance = covariance + products + products.T
+    length = np.linalg.norm(left, axis=0)
+    return np.asarray(covariance / np.outer(length, length))
+
+
+def _pairs(
+    left: NDArray[np.float64], samples: pd.Index, relatives: pd.DataFrame
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Of the pairs among the samples, the residuals of either [pairs, k] and twice their kinship
+    [pairs, 1]."""
+    first, second = (samples.get_indexer(relatives[key]) for key in ("s1", "s2"))
+    both = (first >= 0) & (second >= 0)
+    kinship = 2 * relatives["kinship"].to_numpy(float)[both, None]
+    return left[first[both]], left[second[both]], kinship
 
 
 def correlation_of(phenotypes: pd.DataFrame, covariates: pd.DataFrame) -> NDArray[np.float64]:
-    """Correlation of the residual phenotypes, of each pair over the samples that have both."""
-    left = {}
-    for name in phenotypes.columns:
-        known = phenotypes[name].notna().to_numpy()
-        values = np.full(len(phenotypes), np.nan)
-        values[known] = residuals(
-            phenotypes[name].to_numpy(float)[known, None], covariates.to_numpy(float)[known]
-        )[:, 0]
-        left[name] = values
-    matrix = pd.DataFrame(left).corr().fillna(0).to_numpy(copy=True)
-    np.fill_diagonal(matrix, 1)
-    return np.asarray(matrix)
+    """The correlation [k, k] of the tests of phenotypes at a variant with no effect.
+
+    That of their residuals, 0 where one is missing: tests in different people are independent.
+    """
+    left = np.zeros(phenotypes.shape)
+    for own in by_missingness(phenotypes):
+        known = phenotypes[own[0]].notna().to_numpy()
+        places = phenotypes.columns.get_indexer(own)
+        left[np.ix_(known, places)] = residuals(
+            phenotypes[own].to_numpy(float)[known], covariates.to_numpy(float)[known]
+        )
+    return covariance_by_relatives(left, phenotypes.index, None)
 
 
 def by_missingness(phenotypes: pd.DataFrame) -> list[list[str]]:

@@ -4,7 +4,7 @@ Matrices of people come in parts of at most `PART` people, each part within one 
 does not grow with variants times people.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
@@ -19,6 +19,10 @@ FOLDS = 5
 PART = 8_192
 SHRINKAGES = (0.01, 0.25, 0.5, 0.75, 0.99)
 """Shares of variance for which the ridges shrink, at both levels."""
+
+OF_SUMS = 0.1
+BESIDE_SUMS = (0.002, 0.01, 0.05, 0.25, 0.5, 0.75)
+"""Shares of variance for which sums of predictors, and those of blocks beside them, are shrunk."""
 
 LEAST_SPREAD = 1e-4
 """A variant whose calls differ by less than this beside the covariates does not vary."""
@@ -44,8 +48,13 @@ class Parts:
 
 def parts_of(people: int, folds: int = FOLDS, size: int = PART) -> Parts:
     """Folds of people in a row, as even as can be, and each in parts of at most `size`."""
+    return parts_between(np.linspace(0, people, folds + 1).astype(int).tolist(), size)
+
+
+def parts_between(ends: Sequence[int], size: int = PART) -> Parts:
+    """Folds of people in a row, from each of `ends` up to the next, in parts of at most `size`."""
     bounds, fold = [0], []
-    for number, (start, stop) in enumerate(pairwise(np.linspace(0, people, folds + 1).astype(int))):
+    for number, (start, stop) in enumerate(pairwise(ends)):
         cuts = np.linspace(start, stop, max(1, -(-(stop - start) // size)) + 1).astype(int)[1:]
         bounds += cuts.tolist()
         fold += [number] * len(cuts)
@@ -71,11 +80,15 @@ class BlockPredictors:
     `predictors` [p, penalties, n]: of mean 0 and variance 1 among those who have the
     phenotype, 0 for the others. `shares` [p, folds, folds, penalties]: the product of the phenotype
     with the predictor within fold i, of which j is the share that stems from the phenotype in fold
-    j; none stems from fold i itself.
+    j; none stems from fold i itself. `weights` [p, folds, penalties, m]: of an allele of each
+    variant in the predictor of the people of a fold, beside what the covariates take off. `spreads`
+    [p, penalties]: of the predictors as the ridges gave them.
     """
 
     predictors: Floats
     shares: NDArray[np.float64]
+    weights: Floats
+    spreads: NDArray[np.float64]
 
 
 def block_predictors(
@@ -128,7 +141,9 @@ def block_predictors(
         predicted = flat[fold].T @ values
         predicted -= (flat[fold].T @ whole) @ basis[own].T
         found[:, :, own] = predicted.reshape(p, len(penalties), -1)
-    return _on_one_scale(found, shares, y, known, parts)
+    spread = _on_one_scale(found, shares, y, known, parts)
+    by_phenotype = weights.transpose(2, 0, 3, 1) / spread[:, None, :, None]
+    return BlockPredictors(found, shares, by_phenotype, spread.astype(float))
 
 
 _CALLED = (BY_BYTE != MISSING).sum(axis=1).astype(np.uint8)
@@ -188,11 +203,13 @@ def _ridges(
 
 def _on_one_scale(
     found: Floats, shares: NDArray[np.float64], y: Floats, known: NDArray[np.bool_], parts: Parts
-) -> BlockPredictors:
-    """Predictors of mean 0 and variance 1 among those who have the phenotype."""
+) -> Floats:
+    """Give predictors mean 0 and variance 1 among those who have the phenotype, and their shares
+    the same scale; return the spreads [p, penalties] that they had."""
     folds = shares.shape[1]
     others = (1 - np.eye(folds)) / (folds - 1)
-    for one, share, own, is_known in zip(found, shares, y.T, known.T, strict=True):
+    spreads = np.empty(found.shape[:2], np.float32)
+    for one, share, own, is_known, told in zip(found, shares, y.T, known.T, spreads, strict=True):
         count = is_known.sum()
         one *= is_known
         mean = one.sum(axis=1, keepdims=True) / count
@@ -206,7 +223,8 @@ def _on_one_scale(
             sums[fold] += own[people].sum()
         share -= mean[:, 0] * (sums[:, None] * others)[..., None]
         share /= spread
-    return BlockPredictors(found, shares)
+        told[:] = spread
+    return spreads
 
 
 def level_one(
@@ -219,7 +237,7 @@ def level_one(
 
     `grams` [folds, q, q]: products of the predictors within each fold; `shares` [folds, folds, q]:
     those with the phenotype (see `BlockPredictors`); `totals` [folds]: of the phenotype with
-    itself.
+    itself; `penalties`: those to choose from, each one for all predictors or [q].
 
     Nothing that is decided for a fold knows its phenotype. A predictor within another fold does: so
     do ridges that are fitted to it, and of a phenotype that nothing predicts they seem to predict
@@ -236,7 +254,7 @@ def level_one(
         from_others = [j for j in range(folds) if j != i and j not in unknown]
         return np.asarray(shares[i, from_others].sum(axis=0) * (folds - 1) / len(from_others))
 
-    def ridge(unknown: tuple[int, ...], penalty: float) -> Floats:
+    def ridge(unknown: tuple[int, ...], penalty: float | NDArray[np.float64]) -> Floats:
         rest = gram - grams[list(unknown)].sum(axis=0)
         cross = sum(product(i, unknown) for i in range(folds) if i not in unknown)
         return _ridge(rest, np.asarray(cross, np.float32), penalty)
@@ -256,8 +274,39 @@ def level_one(
     return found, 1 - float(left / totals.sum())
 
 
-def _ridge(gram: Floats, cross: Floats, penalty: float) -> Floats:
-    """(gram + penalty I)⁻¹ cross."""
+def level_one_with_sums(
+    grams: Floats,
+    shares: NDArray[np.float64],
+    totals: NDArray[np.float64],
+    spreads: NDArray[np.float64],
+) -> tuple[Floats, float]:
+    """As `level_one`, with the sum over all blocks of the predictors of each penalty beside them.
+
+    The predictors of hundreds of blocks are each worth little where thousands of variants act, and
+    a ridge that weighs each by itself adds more noise than it gains. Their sums, of the scale
+    `spreads` [blocks, penalties] that level 0 gave them, are what a ridge on all variants at once
+    would predict but for the linkage between blocks; hardly shrunk beside them, they leave to the
+    blocks what single loci of large effect add.
+    """
+    blocks, k = spreads.shape
+    q = blocks * k
+    sums = (np.eye(k)[:, None] * spreads).reshape(k, q).astype(np.float32)
+    lengths = np.einsum("kq,qr,kr->k", sums, grams.sum(axis=0), sums)
+    sums *= np.sqrt(totals.sum() / np.maximum(lengths, 1e-12))[:, None].astype(np.float32)
+    whole = np.empty((len(grams), k + q, k + q), np.float32)
+    for gram, own in zip(grams, whole, strict=True):
+        half = sums @ gram
+        own[:k, :k], own[:k, k:], own[k:, :k], own[k:, k:] = half @ sums.T, half, half.T, gram
+    both = np.concatenate([shares @ sums.T, shares], axis=-1)
+    shares_of = [np.repeat([OF_SUMS, one], [k, q]) for one in BESIDE_SUMS]
+    sizes = np.repeat([k, q], [k, q])
+    penalties = np.array([sizes * (1 - h2) / h2 for h2 in shares_of])
+    found, r2 = level_one(whole, both, totals, penalties)
+    return found[:, :k] @ sums + found[:, k:], r2
+
+
+def _ridge(gram: Floats, cross: Floats, penalty: float | NDArray[np.float64]) -> Floats:
+    """(gram + penalty I)⁻¹ cross, with a penalty for all or one for each."""
     shrunk = gram.copy()
     shrunk.flat[:: len(gram) + 1] += penalty
     return np.asarray(cho_solve(cho_factor(shrunk, overwrite_a=True, check_finite=False), cross))

@@ -17,7 +17,6 @@ import logging
 import time
 from dataclasses import dataclass
 
-import fsspec
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -26,20 +25,21 @@ from pyspark.sql import SparkSession
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.genotypes.contigs import AUTOSOMES, CONTIGS
 from ecg_spark.genetics.genotypes.packed import Packed
+from ecg_spark.genetics.null_model.levels import (
+    Predictors,
+    blocks_of,
+    fit_blocks,
+    fit_predictors,
+)
 from ecg_spark.genetics.null_model.loco import ROWS, Lines, Loco, row_of, write_list, write_loco
 from ecg_spark.genetics.null_model.projection import basis_of
 from ecg_spark.genetics.null_model.ridge import (
     SHRINKAGES,
-    BlockPredictors,
     Floats,
-    Parts,
-    block_predictors,
-    level_one,
     parts_of,
     residual_phenotypes,
 )
 from ecg_spark.genetics.people.pruning import at_most, pruned
-from ecg_spark.locations import make_folder
 from ecg_spark.session import broadcast
 from ecg_spark.store import remove_folder
 
@@ -127,24 +127,12 @@ def predict_by_genome(
             "No common autosomal variant is left for whole-genome regression: set gwas.null_model "
             "to none, or name an array's set under genotypes.model."
         )
-    blocks = _blocks(variants, contigs, block_variants)
-    penalties = np.array([len(variants) * (1 - h2) / h2 for h2 in SHRINKAGES])
-    scratch = f"{folder}/level-0"
-    made = _Predictors(scratch, len(blocks), parts)
-    make_folder(scratch)
-    shared = broadcast(spark, (packed.calls, samples, basis, y, known, blocks))
-
-    def level_0(number: int) -> None:
-        calls, samples, basis, y, known, blocks = shared.value
-        _, places = blocks[number]
-        made.write(
-            number, block_predictors(calls, places, samples, basis, y, known, parts, penalties)
-        )
-
+    blocks = blocks_of(variants, contigs, block_variants)
     clock = [time.monotonic()]
-    spark.sparkContext.parallelize(range(len(blocks)), len(blocks)).foreach(level_0)
+    made = fit_blocks(
+        spark, packed.calls, blocks, samples, basis, y, known, parts, f"{folder}/level-0"
+    )
     clock.append(time.monotonic())
-    shared.unpersist()
     names = [str(name) for name in phenotypes.columns]
     files = [f"phenotype-{k}.loco" for k in range(len(names))]
     ids = list(map(str, phenotypes.index))
@@ -162,7 +150,7 @@ def predict_by_genome(
     log.info("whole genome: level 0 %.1f s, level 1 and predictions %.1f s", *np.diff(clock))
     told.unpersist()
     write_list(f"{folder}/{LIST}", dict(zip(names, files, strict=True)))
-    remove_folder(scratch)
+    remove_folder(made.folder)
     return Loco(
         tuple(f"{folder}/{file}" for file in files),
         tuple(lines for _, _, lines in found),
@@ -176,75 +164,15 @@ def predict_by_genome(
     )
 
 
-@dataclass(frozen=True)
-class _Predictors:
-    """The predictors of all blocks, a file a block: of each phenotype those of one part after the
-    other [penalties, people of the part], float32, then the shares [folds, folds, penalties],
-    float64 (see `ridge.BlockPredictors`)."""
-
-    folder: str
-    blocks: int
-    parts: Parts
-
-    def write(self, block: int, found: BlockPredictors) -> None:
-        """Write those of one block."""
-        with fsspec.open(self._file(block), "wb") as file:
-            for values, shares in zip(found.predictors, found.shares, strict=True):
-                for _, own in self.parts:
-                    file.write(values[:, own].tobytes())
-                file.write(shares.tobytes())
-
-    def of_part(self, phenotype: int, part: int) -> Floats:
-        """The predictors [q, people] of one part, block by block."""
-        size = 4 * len(SHRINKAGES)
-        start, stop = (int(self.parts.bounds[one]) for one in (part, part + 1))
-        found = self._read(phenotype, size * start, size * stop)
-        return np.frombuffer(found, np.float32).reshape(-1, stop - start)
-
-    def shares(self, phenotype: int) -> NDArray[np.float64]:
-        """The shares [folds, folds, q], block by block."""
-        values, folds = self._sizes()
-        found = np.frombuffer(self._read(phenotype, values, values + 8 * folds), np.float64)
-        by_block = found.reshape(self.blocks, -1, len(SHRINKAGES))
-        side = int(self.parts.fold.max()) + 1
-        return by_block.transpose(1, 0, 2).reshape(side, side, -1)
-
-    def _read(self, phenotype: int, start: int, stop: int) -> bytes:
-        """The same bytes of a phenotype in every file."""
-        files, base = fsspec.core.url_to_fs(self.folder)
-        values, folds = self._sizes()
-        first = phenotype * (values + 8 * folds)
-        paths = [self._file(block, base) for block in range(self.blocks)]
-        n = len(paths)
-        found = files.cat_ranges(paths, [first + start] * n, [first + stop] * n, on_error="raise")
-        return b"".join(found)
-
-    def _sizes(self) -> tuple[int, int]:
-        """How many bytes the predictors of a phenotype have, and how many shares there are."""
-        folds = int(self.parts.fold.max()) + 1
-        return 4 * len(SHRINKAGES) * int(self.parts.bounds[-1]), folds**2 * len(SHRINKAGES)
-
-    def _file(self, block: int, folder: str | None = None) -> str:
-        return f"{folder or self.folder}/block-{block:05d}"
-
-
 def _predictions(
-    made: _Predictors, phenotype: int, y: Floats, block_rows: NDArray[np.str_]
+    made: Predictors, phenotype: int, y: Floats, block_rows: NDArray[np.str_]
 ) -> tuple[float, dict[str, Floats]]:
     """The share of a phenotype that the genome predicts, and its predictions by row (`ROWS`).
 
     `y` [n]: the residual phenotype, 0 where missing; `block_rows`: the row of each block's contig.
     """
     parts, q = made.parts, len(block_rows) * len(SHRINKAGES)
-    folds = int(parts.fold.max()) + 1
-    grams, totals = np.zeros((folds, q, q), np.float32), np.zeros(folds)
-    for part, (fold, own) in enumerate(parts):
-        x = made.of_part(phenotype, part)
-        grams[fold] += x @ x.T
-        totals[fold] += y[own] @ y[own]
-    penalties = np.array([q * (1 - h2) / h2 for h2 in SHRINKAGES])
-    weights, r2 = level_one(grams, made.shares(phenotype), totals, penalties)
-    del grams
+    weights, r2 = fit_predictors(made, phenotype, y)
     rows = list(dict.fromkeys(block_rows.tolist()))
     uses = np.array(
         [np.ones(q, bool), *(np.repeat(block_rows != one, q // len(block_rows)) for one in rows)]
@@ -265,15 +193,3 @@ def _is_better(prediction: Floats, y: Floats) -> bool:
     """
     gain = (y**2 - (y - prediction) ** 2).astype(float)
     return bool(gain.sum() > np.sqrt((gain**2).sum()))
-
-
-def _blocks(
-    variants: NDArray[np.int64], contigs: NDArray[np.object_], size: int
-) -> list[tuple[str, NDArray[np.int64]]]:
-    """Runs of at most `size` neighbouring variants of one contig, as even as can be."""
-    blocks = []
-    for contig in dict.fromkeys(contigs):
-        own = variants[contigs == contig]
-        parts = np.array_split(own, -(-len(own) // size))
-        blocks += [(str(contig), part) for part in parts]
-    return blocks

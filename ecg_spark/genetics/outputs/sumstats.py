@@ -46,13 +46,17 @@ COLUMNS = (
     "rsid",
     "n",
 )
+QUALITY = ("info", "hwe_neg_log10_p", "call_rate", "alleles")
+"""What results of genotypes tell of a variant in the people of a phenotype (see `results.TESTS`),
+and those of a meta-analysis do not."""
+OF_QUALITY = ("info", "hwe_neg_log_10_p_value", "call_rate", "effect_allele_count")
+"""Their columns, of which the standard names the first and allows the others."""
 REGENIE = (
-    "CHROM", "GENPOS", "ID", "ALLELE0", "ALLELE1", "A1FREQ", "N", "TEST", "BETA", "SE", "CHISQ",
-    "LOG10P", "EXTRA",
+    "CHROM", "GENPOS", "ID", "ALLELE0", "ALLELE1", "A1FREQ", "INFO", "N", "TEST", "BETA", "SE",
+    "CHISQ", "LOG10P", "EXTRA",
 )  # fmt: skip
 MISSING = {"ssf": "#NA", "regenie": "NA"}
 SUFFIXES = {"ssf": ".tsv.gz", "regenie": ".regenie.gz"}
-_HEADERS = {"ssf": "\t".join(COLUMNS), "regenie": " ".join(REGENIE)}
 
 PIECE_TESTS = 1_000_000
 """About how many tests a task writes the lines of; it holds them compressed, 100 bytes each."""
@@ -62,6 +66,8 @@ _NUMBERS = {contig: 1 + CHROMOSOMES.index(one) for contig, one in CONTIGS.items(
 MODEL = "encoder_sha256"
 """The key of a latent's sidecar that tells of which model it is: latents of two cohorts are the
 same only where it is the same. The standard has no word for it."""
+
+NORMAL_SCORES = "rank-inverse-normal transformed"
 
 META = "meta"
 """In place of an engine: the results of several cohorts combined."""
@@ -90,6 +96,10 @@ class Context:
     notes: str | None = None
     models: Mapping[str, str] = field(default_factory=dict)
     """Of latents, by phenotype, the digest of the model that they are of."""
+    in_units: Sequence[str] = ()
+    """Phenotypes whose effects are in their own units."""
+    ancestry: str | None = None
+    """The population that everybody is of, as inferred from genotypes."""
 
 
 def export_sumstats(
@@ -122,7 +132,7 @@ def export_sumstats(
     joined = (
         pieces.repartition(tasks, "phenotype", "kind")
         .groupBy("phenotype", "kind")
-        .applyInPandas(partial(_join, folder), _FILES)
+        .applyInPandas(partial(_join, folder, _headers(context.engine != META)), _FILES)
         .collect()
     )
     remove_folder(scratch)
@@ -146,6 +156,12 @@ def write_regenie_inputs(phenotypes: pd.DataFrame, covariates: pd.DataFrame, fol
         files, base = fsspec.core.url_to_fs(folder)
         make_folder(folder)
         files.pipe_file(f"{base}/{name}.txt", text.encode())
+
+
+def _headers(with_quality: bool) -> dict[str, str]:
+    """The first line of each kind of file."""
+    columns = (*COLUMNS, *OF_QUALITY) if with_quality else COLUMNS
+    return {"ssf": "\t".join(columns), "regenie": " ".join(REGENIE)}
 
 
 def _write_pieces(folder: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -242,13 +258,32 @@ def _texts(sites: Mapping[str, pa.Array], tests: Mapping[str, pa.Array]) -> dict
         _digits(one) for one in (*(tests[name] for name in _REALS[:4]), pc.power(tests["t"], 2))
     )
     n = pc.cast(tests["n"], pa.string())
-    end = [_joined([n, ""], "\n")]
+    quality = [_digits(_at_most_1(tests[name], name)) for name in QUALITY if name in tests]
+    *more, last = _told([n, *quality], "ssf")
+    end = [*more, _joined([last, ""], "\n")]
+    info, extra = "NA", "NA\n"
+    if quality:
+        info = quality[0]
+        names = ("HWE_LOG10P=", ";CALL_RATE=", ";A1_COUNT=")
+        known = zip(names, _told(quality[1:], "regenie"), strict=True)
+        extra = _joined([*(part for pair in known for part in pair), "\n"], "")
     return {
         "ssf": _joined([sites["ssf"], beta, se, af, log_p, sites["ssf end"], *end], "\t", "ssf"),
         "regenie": _joined(
-            [sites["regenie"], af, n, "ADD", beta, se, chi_squared, log_p, "NA\n"], " ", "regenie"
+            [sites["regenie"], af, info, n, "ADD", beta, se, chi_squared, log_p, extra], " ",
+            "regenie",
         ),
-    }
+    }  # fmt: skip
+
+
+def _at_most_1(values: pa.Array, name: str) -> pa.Array:
+    """Imputation quality as the standard has it: by chance dosages vary more than expected."""
+    return pc.min_element_wise(values, 1.0, skip_nulls=False) if name == "info" else values
+
+
+def _told(texts: Sequence[pa.Array], kind: str) -> list[pa.Array]:
+    """Texts, those that are missing as that kind of file tells it."""
+    return [pc.fill_null(one, MISSING[kind]) for one in texts]
 
 
 def _joined(texts: Sequence[Any], separator: str, kind: str = "ssf") -> pa.Array:
@@ -270,7 +305,9 @@ def _parts_of(text: pa.Array) -> tuple[memoryview, NDArray[np.int64]]:
     return memoryview(content or b""), places.astype(np.int64)
 
 
-def _join(folder: str, key: tuple[str, str], pieces: pd.DataFrame) -> pd.DataFrame:
+def _join(
+    folder: str, headers: Mapping[str, str], key: tuple[str, str], pieces: pd.DataFrame
+) -> pd.DataFrame:
     """Write a file of the export, the lines of a phenotype, from its pieces, with its index."""
     phenotype, kind = key
     files, base = fsspec.core.url_to_fs(folder)
@@ -283,7 +320,7 @@ def _join(folder: str, key: tuple[str, str], pieces: pd.DataFrame) -> pd.DataFra
             index = np.frombuffer(content[middle - one.start :], np.int64)
             yield content[: middle - one.start], index.reshape(3, -1)
 
-    md5, windows = bgzf.join(files, read(), f"{_HEADERS[kind]}\n".encode(), target)
+    md5, windows = bgzf.join(files, read(), f"{headers[kind]}\n".encode(), target)
     if kind == "ssf":  # tabix knows no other separator
         files.pipe_file(
             f"{target}.tbi", bgzf.tabix(windows, list(map(str, range(1 + len(CHROMOSOMES)))), 1)
@@ -303,13 +340,21 @@ def _metadata(
         software += f" by Hail {version('hail')} linear_regression_rows"
     if context.whole_genome:
         software += " of what whole-genome ridge regression without the chromosome leaves"
+    ancestry: dict[str, object] = {}
+    if context.ancestry:
+        ancestry = {
+            "sample_ancestry": [context.ancestry],
+            "ancestry_method": ["genetically determined"],
+        }
     content = {
         "author_notes": context.notes,
         "date_metadata_last_modified": datetime.now(UTC).date(),
-        "trait_description": [f"{phenotype}, rank-inverse-normal transformed"],
+        "trait_description": [
+            f"{phenotype}, {'in its units' if phenotype in context.in_units else NORMAL_SCORES}"
+        ],
         "genome_assembly": context.genome_assembly,
         "coordinate_system": "1-based",
-        "samples": [{"sample_size": size, "case_control_study": False}],
+        "samples": [{"sample_size": size, "case_control_study": False} | ancestry],
         "data_file_name": name,
         "file_type": "GWAS-SSF v1.0",
         "data_file_md5sum": checksum,

@@ -18,7 +18,9 @@ SCORES = Table(
     schema(
         s=TEXT,
         call_rate=REAL,
-        unrelated=BooleanType(),
+        heterozygosity_sd=(REAL, None),  # beyond what the components predict; null: too few samples
+        unrelated=BooleanType(),  # of all samples: those that the components stand on
+        ancestry=(TEXT, None),  # a population of genotypes.ancestry; null: none for certain
         pc=ArrayType(REAL, False),
         x_f=(REAL, None),  # inbreeding on X; null with too few variants
         sets=ArrayType(WHOLE, False),  # 0: genotypes.path; those of genotypes.separate from 1
@@ -44,7 +46,9 @@ ANALYSED = Table(
     schema(
         s=TEXT,
         participant_id=TEXT,
-        unrelated=BooleanType(),
+        unrelated=BooleanType(),  # of those analysed
+        judges=BooleanType(),  # is the quality of variants that of their genotypes?
+        judges_on_x=BooleanType(),
         sets=ArrayType(WHOLE, False),  # as in `scores`
         is_male=(REAL, None),  # 1 or 0; null where it is not known
         age=(REAL, None),  # in years; null where no covariate is called so
@@ -52,10 +56,11 @@ ANALYSED = Table(
 )
 """The people analysed: their sample and their participant id. It never leaves the store."""
 
-FEWEST_TOGETHER = 40
-"""Minor alleles in the people tested, below which latents are not tested together: with real
-beats and 165 people p < 0.001 came 3 times as often as it should from 16 to 33 of them, 30 times
-from fewer than 7."""
+FEWEST_TOGETHER = 100
+"""Minor alleles in the people tested, below which phenotypes are not tested together. Of 32 latents
+of beats, made normal together (`phenotypes.jointly_normal`), p < 1e-5 came as often as it should by
+chance among so many carriers, and 1.8 times as often among 40, where it came 4 times as often
+before."""
 
 OMNIBUS = Table(
     "omnibus",

@@ -171,6 +171,32 @@ def blocks_of(
     return over_blocks
 
 
+def squared_loadings(
+    spark: SparkSession,
+    packed: Packed,
+    variants: NDArray[np.int64],
+    unrelated: NDArray[np.bool_],
+    scores: Reals,
+) -> Reals:
+    """r² [variants, k] of each variant, a place in a packed set, with each component among the
+    unrelated; `scores` [n, k] are those of `principal_components`."""
+    size = max(1, min(500, BLOCK_BYTES // (4 * len(unrelated))))
+    starts = range(0, len(variants), size)
+    own = scores[unrelated].astype(np.float32) / np.float32(unrelated.sum())
+    shared = broadcast(spark, (packed.calls, variants, unrelated, own))
+
+    def loaded(start: int) -> NDArray[Any]:
+        calls, variants, unrelated, own = shared.value
+        rows = calls.packed(variants[start : start + size])
+        values = scaled(rows, unrelated)[0]
+        spread = np.maximum(np.mean(values**2, axis=1, keepdims=True), 1e-6)
+        return np.asarray((values @ own) ** 2 / spread)
+
+    parts = spark.sparkContext.parallelize(starts, len(starts)).map(loaded).collect()
+    shared.unpersist()
+    return np.concatenate(parts).astype(float)
+
+
 def scaled(rows: NDArray[np.uint8], unrelated: NDArray[np.bool_]) -> Block:
     """The scaled genotypes of packed variants: 0 where a call is missing or nothing varies."""
     counts = tally(rows, unrelated)

@@ -144,6 +144,11 @@ def contradicts(x_f: pd.Series, is_male: pd.Series) -> pd.Series:
     return as_man | ((is_male == 0) & (x_f > MALE_F))
 
 
+def are_female(x_f: pd.Series, is_male: pd.Series) -> pd.Series:
+    """Who is a woman, by what is reported and, where that is missing, by the X chromosome."""
+    return (is_male == 0) | (is_male.isna() & (x_f < FEMALE_F))
+
+
 FEWEST_JUDGED = 10
 """People of a sex, by the X chromosome, of whom fewer say nothing about how it is coded."""
 

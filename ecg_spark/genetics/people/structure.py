@@ -7,14 +7,20 @@ Relatives stand on some thousand of them, whose calls fit in memory as one byte 
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.genotypes.contigs import AUTOSOMES
+from ecg_spark.genetics.genotypes.long_range import long_range_ld
 from ecg_spark.genetics.genotypes.packed import Packed
 from ecg_spark.genetics.genotypes.view import IS_SNP
-from ecg_spark.genetics.people.components import blocks_of, principal_components
+from ecg_spark.genetics.people.components import (
+    blocks_of,
+    principal_components,
+    squared_loadings,
+)
 from ecg_spark.genetics.people.kinship import chance_relatives, related_pairs, unrelated_set
 from ecg_spark.genetics.people.pruning import at_most, pruned
 
@@ -25,23 +31,10 @@ MAX_BYTES = 2**31
 MIN_MAF = 0.05
 MAX_R2 = 0.2
 
-# Regions of long-range LD, which would otherwise be components of their own (Price et al. 2008,
-# Am J Hum Genet 83:132, and their positions on GRCh38): contig, start, end in Mb.
-LONG_RANGE_LD = {
-    "GRCh37": (
-        ("1", 48.2, 52.3), ("2", 86.1, 101.2), ("2", 183.2, 190.3), ("3", 47.5, 50.1),
-        ("3", 83.4, 87.0), ("5", 44.4, 50.5), ("5", 128.9, 132.0), ("6", 25.3, 33.4),
-        ("6", 56.8, 64.0), ("6", 139.9, 142.5), ("7", 55.0, 66.4), ("8", 7.9, 12.0),
-        ("8", 42.8, 49.9), ("8", 111.9, 115.0), ("10", 36.9, 43.7), ("11", 87.8, 90.9),
-        ("12", 33.1, 41.8), ("20", 32.5, 35.1),
-    ),
-    "GRCh38": (
-        ("1", 47.5, 51.6), ("2", 133.7, 137.3), ("2", 182.1, 189.2), ("3", 47.4, 50.0),
-        ("3", 83.4, 87.0), ("5", 98.6, 101.2), ("5", 129.6, 132.7), ("5", 136.1, 139.2),
-        ("6", 24.9, 35.1), ("6", 139.6, 142.2), ("8", 7.1, 13.2), ("8", 110.9, 114.0),
-        ("11", 87.7, 90.8), ("12", 109.0, 111.6), ("20", 33.4, 36.0),
-    ),
-}  # fmt: skip
+WINDOW_BP = 5_000_000
+LARGE_PART, LARGE_RATIO = 0.1, 10.0
+"""A stretch as long as `WINDOW_BP` makes a large part of a component with such a share of its
+squared loadings, and with so many times its share of the variants."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +95,37 @@ def structure(
     over_blocks = blocks_of(spark, packed, chosen, unrelated)
     shared = _shared(pairs, kinship, unrelated)
     scores = principal_components(over_blocks, unrelated, components, len(chosen), shared, seed)
+    if components:
+        loadings = squared_loadings(spark, packed, chosen, unrelated, scores)
+        notes += regional(packed.sites.iloc[chosen], loadings)
     return Structure(scores, unrelated, len(chosen), pairs, kinship, tuple(notes))
+
+
+def regional(sites: pd.DataFrame, loadings: NDArray[np.float64]) -> list[str]:
+    """Notes on components [variants, k] of which one stretch of the genome makes a large part.
+
+    `sites`: contig and position of the variants. A component of ancestry is made everywhere.
+    """
+    window = sites["position"].to_numpy() // WINDOW_BP
+    _, first, place = np.unique(
+        [sites["contig"].cat.codes.to_numpy(), window], axis=1, return_index=True,
+        return_inverse=True,
+    )  # fmt: skip
+    place = place.ravel()
+    share_of_variants = np.bincount(place) / len(sites)
+    notes = []
+    for k, column in enumerate(loadings.T, 1):
+        share = np.bincount(place, column) / column.sum()
+        most = int(share.argmax())
+        if share[most] >= LARGE_PART and share[most] >= LARGE_RATIO * share_of_variants[most]:
+            contig, start = sites["contig"].iloc[first[most]], window[first[most]] * WINDOW_BP / 1e6
+            notes.append(
+                f"principal component {k} may be linkage rather than ancestry: "
+                f"{share[most]:.0%} of its squared loadings are those of {contig}:{start:.0f} to "
+                f"{start + WINDOW_BP / 1e6:.0f} Mb, where {share_of_variants[most]:.1%} of the "
+                f"variants are"
+            )
+    return notes
 
 
 def _shared(
@@ -122,7 +145,7 @@ def _candidates(
     sites = packed.sites
     maf = np.minimum(allele_frequency, 1 - allele_frequency)
     suitable = packed.on(AUTOSOMES) & (maf >= MIN_MAF) & sites[IS_SNP].to_numpy()
-    for name, start, end in LONG_RANGE_LD[reference_genome]:
-        within = sites["position"].between(start * 1e6, end * 1e6, inclusive="left")
+    for name, start, end in long_range_ld(reference_genome):
+        within = sites["position"].between(start, end)
         suitable &= ~(packed.on([name]) & within.to_numpy())
     return np.flatnonzero(suitable)

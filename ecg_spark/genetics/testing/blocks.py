@@ -43,6 +43,7 @@ def associate(
     offsets: Loco | None = None,
     relatives: pd.DataFrame | None = None,
     thresholds: Genotypes | None = None,
+    judges: pd.DataFrame | None = None,
     sink: Sink = AS_ROWS,
 ) -> DataFrame:
     """Test the chosen variants of a set; a frame of `TESTS`, or of what a sink makes of them.
@@ -53,8 +54,9 @@ def associate(
     is taken off it before its tests on each chromosome. With `relatives` (s1, s2, kinship) standard
     errors are those of a test among such people (see `variance_by_relatives`); without, those of
     independent people. With `thresholds`, a variant has a result only for phenotypes in whose
-    people it passes them (see `thresholds`). A missing genotype is at the variant's mean over the
-    people who have the phenotype.
+    people it passes them (see `thresholds`). `judges`: by sample, whether the Hardy-Weinberg test
+    and imputation quality are of their genotypes, on autosomes and on X; without, of all. A missing
+    genotype is at the variant's mean over the people who have the phenotype.
 
     Raises `ValueError` where a sample is not in the set, or phenotypes that are tested together are
     known for different samples.
@@ -64,7 +66,7 @@ def associate(
         places = None
         samples = genotypes.samples
         phenotypes, covariates = (one.reindex(samples) for one in (phenotypes, covariates))
-    asked = question(phenotypes, covariates, together, offsets, relatives, thresholds)
+    asked = question(phenotypes, covariates, together, offsets, relatives, thresholds, judges)
     shared = broadcast(spark, (asked, places))
 
     def test(_: int, batches: Iterator[Batch]) -> Iterator[pa.RecordBatch]:

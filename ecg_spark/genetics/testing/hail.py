@@ -50,6 +50,7 @@ def associate(
     together: Mapping[str, Sequence[str]],
     relatives: pd.DataFrame | None = None,
     thresholds: Genotypes | None = None,
+    judges: pd.DataFrame | None = None,
     sink: Sink = AS_ROWS,
 ) -> DataFrame:
     """Test the chosen variants of a set on a reference genome; a frame of `TESTS`, or of what a
@@ -59,7 +60,7 @@ def associate(
     for the same samples share one pass.
     """
     require_samples(genotypes, phenotypes.index)
-    asked = question(phenotypes, covariates, together, None, relatives, thresholds)
+    asked = question(phenotypes, covariates, together, None, relatives, thresholds, judges)
     matrix = as_matrix(spark, genotypes, reference_genome)
     tables = [_regressed(spark, matrix, asked, own, covariates) for own in asked.members]
     first, *others = tables
@@ -95,17 +96,22 @@ def associate(
 
 
 def design_table(
-    spark: SparkSession, phenotypes: NDArray[np.float64], covariates: pd.DataFrame
+    spark: SparkSession,
+    phenotypes: NDArray[np.float64],
+    covariates: pd.DataFrame,
+    judging: NDArray[np.bool_] | None = None,
 ) -> hl.Table:
-    """Complete phenotypes `y` [samples, p] and covariates `c`, as arrays by sample `s`."""
-    rows = pd.DataFrame(
-        {
-            "s": covariates.index.astype(str),
-            "y": phenotypes.tolist(),
-            "c": covariates.to_numpy(float).tolist(),
-        }
-    )
-    frame = spark.createDataFrame(rows, "s string, y array<double>, c array<double>")
+    """Complete phenotypes `y` [samples, p], covariates `c` and, where given, who judges `j`
+    [samples, 2], as arrays by sample `s`."""
+    columns = {
+        "s": covariates.index.astype(str),
+        "y": phenotypes.tolist(),
+        "c": covariates.to_numpy(float).tolist(),
+    }
+    kinds = "s string, y array<double>, c array<double>"
+    if judging is not None:
+        columns["j"], kinds = judging.tolist(), f"{kinds}, j array<boolean>"
+    frame = spark.createDataFrame(pd.DataFrame(columns), kinds)
     table = hl.Table.from_spark(frame).key_by("s")
     return table.checkpoint(hl.utils.new_temp_file("design", "ht"))
 
@@ -119,23 +125,27 @@ def _regressed(
 ) -> hl.Table:
     """Of every variant `found`, the tests of the phenotypes of a group and what `Tally` counts."""
     known = asked.known(own)
-    design = design_table(spark, asked.y[known][:, own], covariates[known])
+    judging = np.column_stack([asked.judging(known, contig) for contig in ("1", "X")])
+    design = design_table(spark, asked.y[known][:, own], covariates[known], judging[known])
     used = genotypes.semi_join_cols(design)
     used = used.annotate_cols(**design[used.s])
-    used = used.annotate_rows(counts=_counts(used.n_alt))
+    by = hl.if_else(used.locus.in_x_nonpar() | used.locus.in_x_par(), used.j[1], used.j[0])
+    used = used.annotate_rows(
+        counts=_counts(used.n_alt), judged=hl.agg.filter(by, _counts(used.n_alt))
+    )
     # Several lists of phenotypes in one call (chained) took ten times as long.
     tested = hl.linear_regression_rows(
         y=[used.y[i] for i in range(len(own))],
         x=used.n_alt,
         covariates=[1.0, *(used.c[i] for i in range(covariates.shape[1]))],
         block_size=BLOCK_SIZE,
-        pass_through=["rsid", "counts"],
+        pass_through=["rsid", "counts", "judged"],
     )
     numbers = {"beta": tested.beta, "se": tested.standard_error, "t": tested.t_stat}
     numbers = {
         name: values.map(lambda one: hl.or_else(one, math.nan)) for name, values in numbers.items()
     }
-    found = hl.struct(sum_x=tested.sum_x, **numbers, **tested.counts)
+    found = hl.struct(sum_x=tested.sum_x, judged=tested.judged, **numbers, **tested.counts)
     table: hl.Table = tested.select("rsid", found=found).select_globals()
     return table
 
@@ -162,14 +172,22 @@ def _regression(found: pa.StructArray, each: Pattern) -> Regression:
     def numbers(name: str) -> NDArray[Any]:
         return np.asarray(found.field(name).to_numpy(zero_copy_only=False))
 
-    counts = Tally(int(each.known.sum()), *(numbers(field.name) for field in fields(Tally)[1:]))
+    counts = _tally(found, int(each.known.sum()))
+    judged = _tally(found.field("judged"), int(each.judges.sum()))
     k = each.left.shape[1]
     beta, se, t = (found.field(name).flatten().to_numpy().reshape(-1, k) for name in _TESTS)
     yy = np.einsum("ij,ij->j", each.left, each.left)
     # The residual sum of squares is se² x'x df and also y'y - beta² x'x.
     with np.errstate(divide="ignore", invalid="ignore"):
         left = yy / (each.df * se**2 + beta**2)
-    return checked(beta, se, t, left, numbers("sum_x"), counts)
+    return checked(beta, se, t, left, numbers("sum_x"), counts, judged)
+
+
+def _tally(found: pa.StructArray, people: int) -> Tally:
+    names = [field.name for field in fields(Tally)[1:]]
+    return Tally(
+        people, *(np.asarray(found.field(one).to_numpy(zero_copy_only=False)) for one in names)
+    )
 
 
 def _column(number: int) -> str:

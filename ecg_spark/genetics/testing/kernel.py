@@ -45,13 +45,15 @@ class Pattern:
 
     `places`: the numbers of the phenotypes; `known` [n]: who has them; `left` [n, k]: what the
     covariates leave of them, 0 where not known; `basis` [n, c]: orthonormal, of the covariates
-    without the intercept, 0 where not known.
+    without the intercept, 0 where not known; `judges` [n]: those of them by whose genotypes the
+    quality of a variant is judged.
     """
 
     places: NDArray[np.int64]
     known: NDArray[np.bool_]
     left: Reals
     basis: Reals
+    judges: NDArray[np.bool_]
 
     @property
     def df(self) -> int:
@@ -64,7 +66,8 @@ class Regression:
     """The tests of variants against phenotypes of one pattern.
 
     `beta`, `se` and `t` [variants, k], NaN where a variant varies only as the covariates do; `n`
-    people; `sum_x` [variants] over them, missing genotypes at the mean; `tally` of what they have.
+    people; `sum_x` [variants] over them, missing genotypes at the mean; `tally` of what they have,
+    `judged` of what those have by whom quality is judged.
     """
 
     beta: Reals
@@ -73,6 +76,7 @@ class Regression:
     n: int
     sum_x: Reals
     tally: Tally
+    judged: Tally
 
 
 def basis_of_pattern(known: NDArray[np.bool_], covariates: Reals) -> Reals:
@@ -86,12 +90,17 @@ def basis_of_pattern(known: NDArray[np.bool_], covariates: Reals) -> Reals:
 
 
 def pattern(
-    places: Sequence[int], known: NDArray[np.bool_], basis: Reals, phenotypes: Reals
+    places: Sequence[int],
+    known: NDArray[np.bool_],
+    basis: Reals,
+    phenotypes: Reals,
+    judges: NDArray[np.bool_],
 ) -> Pattern:
     """The pattern of phenotypes [n, k] that the `known` people have, with its basis."""
     left = np.zeros((len(known), phenotypes.shape[1]))
     left[known] = phenotypes[known] - phenotypes[known].mean(axis=0)
-    return Pattern(np.asarray(places, np.int64), known, left - basis @ (basis.T @ left), basis)
+    left = left - basis @ (basis.T @ left)
+    return Pattern(np.asarray(places, np.int64), known, left, basis, judges)
 
 
 def regress_batch(
@@ -113,7 +122,9 @@ def regress(rows: Rows, patterns: Sequence[Pattern]) -> list[Regression]:
 
     Nobody has the pattern of what fills the last byte of a row.
     """
-    counted = tallies(rows, [each.known for each in patterns])
+    groups = [each.known for each in patterns] + [each.judges for each in patterns]
+    counted = tallies(rows, groups)
+    counted, judged = counted[: len(patterns)], counted[len(patterns) :]
     mean = counted[0].mean
     columns = np.concatenate([one for each in patterns for one in (each.left, each.basis)], axis=1)
     width = rows.shape[1] * 4 if rows.dtype == np.uint8 else rows.shape[1]
@@ -137,17 +148,16 @@ def regress(rows: Rows, patterns: Sequence[Pattern]) -> list[Regression]:
         )
         products += shift * _over_missing(rows, padded)
     found, first = [], 0
-    for each, counts in zip(patterns, counted, strict=True):
+    for each, counts, of_judges in zip(patterns, counted, judged, strict=True):
         k, last = each.left.shape[1], first + _width(each)
-        found.append(
-            _regression(products[:, first : first + k], products[:, first + k : last], counts, each)
-        )
+        xy, xq = products[:, first : first + k], products[:, first + k : last]
+        found.append(_regression(xy, xq, counts, of_judges, each))
         first = last
     return found
 
 
 def checked(
-    beta: Reals, se: Reals, t: Reals, left: Reals, sum_x: Reals, counts: Tally
+    beta: Reals, se: Reals, t: Reals, left: Reals, sum_x: Reals, counts: Tally, judged: Tally
 ) -> Regression:
     """Tests [variants, k] without those of variants of which the covariates leave nothing.
 
@@ -158,7 +168,7 @@ def checked(
     sound = left > LEAST_LEFT * np.minimum(sum_x, 2 * n)[:, None]
     sound = sound & (se > 0) & np.isfinite(beta) & np.isfinite(t)
     beta, se, t = (np.where(sound, one, np.nan) for one in (beta, se, t))
-    return Regression(beta, se, t, n, sum_x, counts)
+    return Regression(beta, se, t, n, sum_x, counts, judged)
 
 
 def _width(each: Pattern) -> int:
@@ -210,7 +220,7 @@ def _over_missing(rows: Rows, columns: Reals) -> Reals:
     return found
 
 
-def _regression(xy: Reals, xq: Reals, counts: Tally, each: Pattern) -> Regression:
+def _regression(xy: Reals, xq: Reals, counts: Tally, judged: Tally, each: Pattern) -> Regression:
     # About the mean, counted in the rarer allele: the sums of a common one would cancel out.
     minor = np.where(
         counts.total <= counts.known,
@@ -224,7 +234,7 @@ def _regression(xy: Reals, xq: Reals, counts: Tally, each: Pattern) -> Regressio
         beta = xy / left
         se = np.sqrt(np.maximum(yy - beta**2 * left, 0) / (each.df * left))
         t = beta / se
-    return checked(beta, se, t, left, counts.people * counts.mean, counts)
+    return checked(beta, se, t, left, counts.people * counts.mean, counts, judged)
 
 
 def _joined(pieces: Sequence[Any], order: NDArray[np.int64]) -> Any:

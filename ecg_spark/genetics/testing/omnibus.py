@@ -5,8 +5,12 @@ With r the partial correlations of x with them and R their residual correlation,
     R² = r' R⁻¹ r,    F = (R² / k) / ((1 - R²) / (n - c - k)),    r = t / √(n - c - 1 + t²)
 
 for n samples and c covariates with the intercept. (n - c) R² is the chi-squared statistic of the
-decorrelated z-scores; F is exact also where samples are few.
+decorrelated z-scores; F is exact also where samples are few. Among relatives the tests covary by C
+in place of R, and r' C⁻¹ r takes the place of the R² that is divided: for one phenotype this is the
+square of its own test.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,27 +22,51 @@ Reals = NDArray[np.float64]
 _SINGULAR = 1e-8
 
 
-def whitening(phenotypes: Reals) -> Reals:
-    """W [rank, k] with W'W = R⁻¹ for the correlation R of residual phenotypes [n, k].
+@dataclass(frozen=True)
+class Together:
+    """How the tests of a group of phenotypes are judged together.
 
-    Directions in which the phenotypes do not vary are left out, so rank may be below k.
+    `own` [rank, k]: W with W'W = R⁻¹; `related` [rank, k]: V with V'V = C⁻¹ for the covariance C of
+    the tests, which is R where nobody is related.
     """
-    correlation = np.atleast_2d(np.corrcoef(phenotypes, rowvar=False))
-    values, vectors = np.linalg.eigh(correlation)
+
+    own: Reals
+    related: Reals
+
+
+def decorrelation(correlation: Reals) -> Reals:
+    """W [rank, k] with W'W = R⁻¹ for a correlation R [k, k].
+
+    Directions in which nothing varies are left out, so rank may be below k.
+    """
+    values, vectors = np.linalg.eigh(np.atleast_2d(correlation))
     held = values > _SINGULAR * values.max()
     return np.asarray((vectors[:, held] / np.sqrt(values[held])).T)
 
 
-def omnibus(t: Reals, weights: Reals, df: int) -> tuple[Reals, Reals]:
+def together(correlation: Reals, covariance: Reals, least: float) -> Together:
+    """How tests are judged together whose residual phenotypes have a `correlation`, and which have
+    a `covariance` without an effect (see `phenotypes.covariance_by_relatives`).
+
+    No combination of them is taken to vary less than `least` times as much as among independent
+    people.
+    """
+    own = decorrelation(correlation)
+    values, vectors = np.linalg.eigh(own @ covariance @ own.T)
+    return Together(own, (vectors / np.sqrt(np.maximum(values, least))).T @ own)
+
+
+def omnibus(t: Reals, weights: Together, df: int) -> tuple[Reals, Reals]:
     """chi-squared and -log10 p [variants] of the tests t [variants, k] together.
 
-    `weights`: of `whitening`; `df`: of each single test. NaN where one of the tests has no result,
-    or the people are too few.
+    `t`: as among independent people; `df`: of each single test. NaN where one of the tests has no
+    result, or the people are too few.
     """
-    rank = len(weights)
+    rank = len(weights.own)
     df2 = df + 1 - rank
     if df2 <= 0:
         return np.full(len(t), np.nan), np.full(len(t), np.nan)
-    r2 = ((t / np.sqrt(df + t**2) @ weights.T) ** 2).sum(axis=1)
-    f = (r2 / rank) / ((1 - r2) / df2)
-    return np.asarray((df + 1) * r2), neg_log10_p_of_f(f, rank, df2)
+    r = t / np.sqrt(df + t**2)
+    r2, square = (((r @ one.T) ** 2).sum(axis=1) for one in (weights.own, weights.related))
+    f = (square / rank) / ((1 - r2) / df2)
+    return np.asarray((df + 1) * square), neg_log10_p_of_f(f, rank, df2)

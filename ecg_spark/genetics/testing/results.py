@@ -14,16 +14,30 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ecg_spark.genetics.genotypes.contigs import CONTIGS
 from ecg_spark.genetics.genotypes.parts import SITES
-from ecg_spark.genetics.genotypes.thresholds import first_failed
-from ecg_spark.genetics.null_model.phenotypes import by_missingness, variance_by_relatives
+from ecg_spark.genetics.genotypes.thresholds import (
+    call_rate,
+    excess_of_heterozygotes,
+    first_failed,
+    imputation_quality,
+)
+from ecg_spark.genetics.null_model.phenotypes import (
+    LEAST_VARIANCE,
+    by_missingness,
+    covariance_by_relatives,
+    variance_by_relatives,
+)
 from ecg_spark.genetics.null_model.whole_genome import Loco
 from ecg_spark.genetics.testing.kernel import Pattern, Regression, basis_of_pattern, pattern
-from ecg_spark.genetics.testing.omnibus import omnibus, whitening
+from ecg_spark.genetics.testing.omnibus import Together, omnibus, together
 from ecg_spark.genetics.testing.p_values import neg_log10_p_of_t
 from ecg_spark.study import Genotypes
 
-_RESULT = "phenotype string, beta double, se double, t double, neg_log10_p double, n int, af double"
+_RESULT = (
+    "phenotype string, beta double, se double, t double, neg_log10_p double, n int, af double, "
+    "alleles float, call_rate float, info float, hwe_neg_log10_p float"
+)
 _JOINT = "model string, chi2 double, df int, neg_log10_p double, n int, af double"
 TESTS = (
     "contig string, position int, ref string, alt string, rsid string, "
@@ -31,7 +45,10 @@ TESTS = (
     f"omnibus array<struct<{_JOINT.replace(' ', ':').replace(',:', ',')}>>, failed array<string>"
 )
 """A row a variant: a result a phenotype, a test together a group of phenotypes, and, for each group
-of phenotypes that the same people have, the first threshold that the variant does not pass."""
+of phenotypes that the same people have, the first threshold that the variant does not pass.
+
+A result tells how many effect alleles are in the people who have the phenotype, the share of them
+who have a dosage, and the quality by which the variant is judged (see `thresholds`)."""
 
 Rows = Iterator[pa.RecordBatch]
 
@@ -50,6 +67,9 @@ AS_ROWS = Sink(TESTS, lambda rows: rows)
 
 Reals = NDArray[np.float64]
 
+FEWEST_JUDGES = 50
+"""Of fewer people neither test of quality tells anything: then all are judged by."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -57,7 +77,8 @@ class Question:
 
     `y` [people, p]: the phenotypes of these `names`, NaN where missing; `members` and `bases`: of
     each group that the same people have, the numbers of the phenotypes and the basis of the
-    covariates (see `kernel.Pattern`); `together`: the numbers of those tested together.
+    covariates (see `kernel.Pattern`); `together`: the numbers of those tested together; `judges`
+    [people, 2]: by whose genotypes the quality of a variant is judged, on autosomes and on X.
     """
 
     people: pd.Index
@@ -69,6 +90,7 @@ class Question:
     offsets: Loco | None
     relatives: pd.DataFrame | None
     thresholds: Genotypes | None
+    judges: NDArray[np.bool_] | None
 
     def phenotypes_on(self, contig: str) -> Reals:
         """The phenotypes [people, p] less what the other chromosomes predict of them."""
@@ -81,6 +103,13 @@ class Question:
         """Who has the phenotypes of a group."""
         return np.isfinite(self.y[:, own[0]])
 
+    def judging(self, known: NDArray[np.bool_], contig: str) -> NDArray[np.bool_]:
+        """By whom of the `known` a variant of a contig is judged: all, where these are too few."""
+        if self.judges is None:
+            return known
+        own = known & self.judges[:, int(CONTIGS.get(contig) == "X")]
+        return known if own.sum() < FEWEST_JUDGES or (own == known).all() else own
+
 
 @dataclass(frozen=True)
 class Terms:
@@ -89,7 +118,7 @@ class Terms:
 
     patterns: tuple[Pattern, ...]
     factors: tuple[Reals, ...]
-    weights: Mapping[str, Reals]
+    weights: Mapping[str, Together]
 
 
 def question(
@@ -99,6 +128,7 @@ def question(
     offsets: Loco | None,
     relatives: pd.DataFrame | None,
     thresholds: Genotypes | None,
+    judges: pd.DataFrame | None,
 ) -> Question:
     """The question of `blocks.associate`; people who have no phenotype may lack covariates.
 
@@ -115,20 +145,22 @@ def question(
         if not any(set(own) <= set(each) for each in members):
             raise ValueError(f"the phenotypes of {key} are known for different samples")
     bases = tuple(basis_of_pattern(np.isfinite(y[:, own[0]]), values) for own in members)
+    by = None if judges is None else judges.reindex(phenotypes.index, fill_value=False).to_numpy()
     return Question(
-        phenotypes.index, tuple(names), y, members, bases, groups, offsets, relatives, thresholds
-    )
+        phenotypes.index, tuple(names), y, members, bases, groups, offsets, relatives, thresholds,
+        by,
+    )  # fmt: skip
 
 
 def terms_on(asked: Question, contig: str) -> Terms:
     """What the variants of a contig are tested against."""
     y = asked.phenotypes_on(contig)
-    patterns = tuple(
-        pattern(own, asked.known(own), basis, y[:, own])
-        for own, basis in zip(asked.members, asked.bases, strict=True)
-    )
-    weights = {key: _weights(patterns, own) for key, own in asked.together.items()}
-    return Terms(patterns, tuple(_factors(asked, each) for each in patterns), weights)
+    patterns = []
+    for own, basis in zip(asked.members, asked.bases, strict=True):
+        known = asked.known(own)
+        patterns.append(pattern(own, known, basis, y[:, own], asked.judging(known, contig)))
+    weights = {key: _weights(asked, patterns, own) for key, own in asked.together.items()}
+    return Terms(tuple(patterns), tuple(_factors(asked, each) for each in patterns), weights)
 
 
 def runs_of(contigs: pa.ChunkedArray | pa.Array) -> Iterator[tuple[str, int, int]]:
@@ -145,13 +177,14 @@ def tests_of(
 ) -> pa.RecordBatch:
     """The rows of `TESTS` of variants, from their tests against each pattern."""
     m, p = len(sites), len(asked.names)
-    beta, se, t, log_p, af = np.full((5, m, p), np.nan)
+    beta, se, t, log_p, af, alleles, called, info, hwe = np.full((9, m, p), np.nan)
     n, df = np.zeros((2, p), np.int64)
+    wider = np.ones(p)
     failed = []
     for each, one, factors in zip(terms.patterns, found, terms.factors, strict=True):
         reasons = np.full(m, None, object)
         if asked.thresholds is not None:
-            reasons = first_failed(one.tally, asked.thresholds)
+            reasons = first_failed(one.tally, one.judged, asked.thresholds)
         failed.append(reasons)
         passes = np.array([reason is None for reason in reasons], bool)[:, None]
         columns = each.places
@@ -159,9 +192,13 @@ def tests_of(
         se[:, columns] = np.where(passes, one.se * factors, np.nan)
         t[:, columns] = np.where(passes, one.t / factors, np.nan)
         log_p[:, columns] = neg_log10_p_of_t(t[:, columns], each.df)
-        sum_x = np.where(one.tally.known > 0, one.sum_x, np.nan)
+        sum_x = np.where(one.tally.known > 0, one.sum_x, np.nan)  # missing ones at the mean
         af[:, columns] = sum_x[:, None] / (2 * one.n)
-        n[columns], df[columns] = one.n, each.df
+        told = (sum_x, call_rate(one.tally), imputation_quality(one.judged),
+                excess_of_heterozygotes(one.judged))  # fmt: skip
+        for values, known in zip((alleles, called, info, hwe), told, strict=True):
+            values[:, columns] = known[:, None]
+        n[columns], df[columns], wider[columns] = one.n, each.df, factors
     results = {
         "phenotype": pa.array(list(asked.names) * m, pa.string()),
         "beta": _numbers(beta),
@@ -170,14 +207,19 @@ def tests_of(
         "neg_log10_p": _numbers(log_p),
         "n": pa.array(np.tile(n, m), pa.int32()),
         "af": _numbers(af),
+        "alleles": _numbers(alleles, pa.float32()),
+        "call_rate": _numbers(called, pa.float32()),
+        "info": _numbers(info, pa.float32()),
+        "hwe_neg_log10_p": _numbers(hwe, pa.float32()),
     }
     g = len(asked.together)
     chi2, p_together = np.full((2, m, g), np.nan)
     first = [own[0] for own in asked.together.values()]
     for i, (key, own) in enumerate(asked.together.items()):
-        chi2[:, i], p_together[:, i] = omnibus(t[:, own], terms.weights[key], int(df[own[0]]))
-    ranks = np.array([len(terms.weights[key]) for key in asked.together], np.int64)
-    together = {
+        alone = t[:, own] * wider[list(own)]
+        chi2[:, i], p_together[:, i] = omnibus(alone, terms.weights[key], int(df[own[0]]))
+    ranks = np.array([len(terms.weights[key].own) for key in asked.together], np.int64)
+    joint = {
         "model": pa.array(list(asked.together) * m, pa.string()),
         "chi2": _numbers(chi2),
         "df": pa.array(np.tile(ranks, m), pa.int32()),
@@ -189,7 +231,7 @@ def tests_of(
     place = [sites.column(name) for name in SITES.names]
     place = [one.combine_chunks() if isinstance(one, pa.ChunkedArray) else one for one in place]
     return pa.record_batch(
-        [*place, _structs(results, m), _structs(together, m), _lists(why, m)],
+        [*place, _structs(results, m), _structs(joint, m), _lists(why, m)],
         [*SITES.names, "results", "omnibus", "failed"],
     )
 
@@ -200,14 +242,18 @@ def _factors(asked: Question, each: Pattern) -> Reals:
     return np.sqrt(variance_by_relatives(left, people, asked.relatives))
 
 
-def _weights(patterns: Sequence[Pattern], own: Sequence[int]) -> Reals:
+def _weights(asked: Question, patterns: Sequence[Pattern], own: Sequence[int]) -> Together:
+    """How the tests of a group of phenotypes are judged together."""
     each = next(one for one in patterns if own[0] in one.places)
-    columns = np.searchsorted(each.places, own)
-    return whitening(each.left[each.known][:, columns])
+    left = each.left[each.known][:, np.searchsorted(each.places, own)]
+    people = asked.people[each.known]
+    alone, related = (covariance_by_relatives(left, people, one) for one in (None, asked.relatives))
+    return together(alone, related, LEAST_VARIANCE)
 
 
-def _numbers(values: Reals) -> pa.Array:
-    return pa.array(values.ravel(), pa.float64(), from_pandas=True)
+def _numbers(values: Reals, kind: pa.DataType | None = None) -> pa.Array:
+    kind = kind or pa.float64()
+    return pa.array(values.ravel().astype(kind.to_pandas_dtype()), kind, from_pandas=True)
 
 
 def _structs(fields: Mapping[str, pa.Array], m: int) -> pa.ListArray:

@@ -54,7 +54,7 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="module")
 def asked(world):
     _, _, phenotypes, covariates = world
-    return question(phenotypes, covariates, {"vae": ["vae_00", "vae_01"]}, None, None, None)
+    return question(phenotypes, covariates, {"vae": ["vae_00", "vae_01"]}, None, None, None, None)
 
 
 def _locus(place, method, phenotype):

@@ -99,14 +99,8 @@ def test_rows_are_of_the_phenotypes_with_a_locus_among_unrelated_people():
     y[:, 1] += 0.5 * calls[1]
     table = pd.DataFrame(y, columns=["vae_00", "vae_01", "qt_ms"])
     table.loc[:19, "qt_ms"] = np.nan
-    asked = question(
-        table,
-        pd.DataFrame(rng.normal(size=(n, 1))),
-        {"vae": ["vae_00", "vae_01"]},
-        None,
-        None,
-        None,
-    )
+    covariates, together = pd.DataFrame(rng.normal(size=(n, 1))), {"vae": ["vae_00", "vae_01"]}
+    asked = question(table, covariates, together, None, None, None, None)
     sites = pd.DataFrame({"contig": "1", "position": [1, 2], "ref": "A", "alt": "C", "rsid": None})
     excerpt = Excerpt(sites, ((np.arange(2), pack(calls)),))
     people = People(rng.integers(0, 2, n).astype(float), rng.uniform(40, 70, n), np.arange(n) >= 50)

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from ecg_spark.genetics.findings import polygenic
-from ecg_spark.genetics.findings.ld_score import heritability, ld_scores
+from ecg_spark.genetics.findings.ld_regression import heritability
+from ecg_spark.genetics.findings.ld_score import ld_scores
 from ecg_spark.genetics.genotypes.view import packed_view
 from tests.builders.genetics_data import genetic_correlations, people
 from tests.builders.genotype_parts import sites_of, write_set
@@ -14,6 +15,8 @@ N, M = 120, 700
 NAMES = ["vae_00", "pr_ms", "pca_00"]
 CORRELATED = ["pca_00", "vae_00", "pr_ms"]
 """In another order than the phenotypes."""
+KEPT = {"pr_ms": 0.6}
+"""What offsets have left of a phenotype, which then seems that much more heritable."""
 COMMON = np.arange(M) < 600
 """Then come variants on X."""
 RARE, UNSOUND = np.arange(M) % 50 == 7, np.arange(M) % 90 == 13
@@ -62,7 +65,9 @@ def _published(spark, study, wide, folder):
     genotypes, population, *_ = study
     covariates = pd.DataFrame({"population": population * 1.0}, genotypes.samples)
     view = packed_view(genotypes)
-    told = polygenic.write_polygenic(spark, view, wide, covariates, NAMES, CORRELATED, str(folder))
+    told = polygenic.write_polygenic(
+        spark, view, wide, covariates, NAMES, CORRELATED, KEPT, str(folder)
+    )
     assert sorted(path.name for path in folder.iterdir()) == ["genetic_correlation", "heritability"]
     tables = [pd.read_parquet(folder / name) for name in ("heritability", "genetic_correlation")]
     return told, *tables
@@ -78,17 +83,18 @@ def test_the_tables_are_those_of_the_pure_functions_on_all_tests(spark, study, t
     )
     sound = ~UNSOUND[used]
     z, n, scores = z[used][sound], n[used][sound].mean(axis=0), scores[sound]
+    as_many = n / [KEPT.get(name, 1) for name in NAMES]
     assert told["ld_score_variants"] == len(z) > 500
     assert told["mean_ld_score"] == round(scores.mean(), 2)
     assert h2["phenotype"].tolist() == NAMES
     assert h2["n"].tolist() == n.astype(int).tolist()
     for k, row in enumerate(h2.itertuples()):
-        expected = heritability(z[:, k] ** 2, n[k], scores)
+        expected = heritability(z[:, k] ** 2, as_many[k], scores, len(scores))
         for name, value in vars(expected).items():
             assert getattr(row, name) == pytest.approx(value, rel=1e-9), name
         assert told["h2"][row.phenotype] == round(expected.h2, 4)
     order = [NAMES.index(name) for name in CORRELATED]
-    pairs = genetic_correlations(z[:, order], n[order], scores)
+    pairs = genetic_correlations(z[:, order], as_many[order], scores)
     assert len(rg) == len(pairs) == 3
     for row, ((i, j), expected) in zip(rg.itertuples(), pairs.items(), strict=True):
         assert (row.phenotype_1, row.phenotype_2) == (CORRELATED[i], CORRELATED[j])

@@ -40,7 +40,7 @@ def _asked(rng, held, relatives=None):
     y[rng.random(people) < 0.2, 2] = np.nan
     table = pd.DataFrame(y, columns=["vae_00", "vae_01", "qt_ms"])
     together = {"vae": ["vae_00", "vae_01"]}
-    asked = question(table, pd.DataFrame(covariates), together, None, relatives, None)
+    asked = question(table, pd.DataFrame(covariates), together, None, relatives, None, None)
     return y, covariates, terms_on(asked, "1")
 
 
@@ -114,7 +114,13 @@ def test_a_masked_signal_is_found_though_no_test_of_it_alone_passes():
         excerpt = Excerpt(sites, ((np.arange(22), pack(calls.astype(np.int8))),))
         y = 0.4 * calls[0] - 0.24 * calls[1] + rng.normal(size=people)
         asked = question(
-            pd.DataFrame({"qt_ms": y}), pd.DataFrame(index=range(people)), {}, None, None, None
+            pd.DataFrame({"qt_ms": y}),
+            pd.DataFrame(index=range(people)),
+            {},
+            None,
+            None,
+            None,
+            None,
         )
         terms = terms_on(asked, "1")
         (products,) = products_of(excerpt, terms.patterns, terms.factors, ANY)
@@ -140,7 +146,13 @@ def test_relatives_who_are_alike_make_a_signal_less_certain():
     told = []
     for relatives in (None, twins):
         asked = question(
-            pd.DataFrame({"qt_ms": y}), pd.DataFrame(index=range(n)), {}, None, relatives, None
+            pd.DataFrame({"qt_ms": y}),
+            pd.DataFrame(index=range(n)),
+            {},
+            None,
+            relatives,
+            None,
+            None,
         )
         terms = terms_on(asked, "1")
         (products,) = products_of(excerpt, terms.patterns, terms.factors, ANY)

@@ -219,8 +219,8 @@ def test_each_filter_is_counted(spark, read, flawed, tmp_path):
     checked = quality_control(spark, read(flawed), settings, str(tmp_path))
     genotypes, left = checked.genotypes, checked.left
     assert [(one.samples, one.variants) for one in left] == [
-        (100, 60), (99, 60), (99, 60), (99, 59), (99, 58), (99, 57), (99, 56), (99, 56), (99, 55),
-        (99, 55), (99, 55),
+        (100, 60), (99, 60), (99, 59), (99, 58), (99, 57), (99, 56), (99, 56), (99, 55), (99, 55),
+        (99, 55),
     ]  # fmt: skip
     assert (genotypes.variants, len(genotypes.samples)) == (56, 99)
     sites = genotypes.sites()
@@ -231,9 +231,20 @@ def test_each_filter_is_counted(spark, read, flawed, tmp_path):
     assert binom.sf(99, 100, 0.5) < 1e-8  # what the Hardy-Weinberg filter judged of rs10
 
 
-def test_lists_heterozygosity_counts_and_imputation_quality_are_filters(spark, tmp_path):
+def test_a_variant_that_failed_says_nothing_about_samples(spark, tmp_path):
+    calls, _ = people(40, 100, seed=7)
+    calls[:10, :20] = 3  # ten variants that failed in one batch of samples
+    calls[50:70, 39] = 3  # a poor sample
+    genotypes = Imported(write_set(tmp_path / "set", calls, [f"S{i}" for i in range(40)]), {})
+    settings = Genotypes(path="set", reference_genome="GRCh37")
+    checked = quality_control(spark, genotypes, settings, str(tmp_path / "checked"))
+    assert list(checked.genotypes.samples) == [f"S{i}" for i in range(39)]
+    assert checked.by_sample["call_rate"].min() == 1
+    assert checked.genotypes.variants == 90
+
+
+def test_lists_counts_and_imputation_quality_are_filters(spark, tmp_path):
     calls, _ = people(100, 400, seed=6)
-    calls[:, 9] = 1  # two people's DNA in one tube
     path = write_plink(tmp_path / "set", calls, [f"S{i}" for i in range(100)])
     (tmp_path / "out.txt").write_text("S1 because\nS2\n\nX9\n")
     (tmp_path / "keep.txt").write_text("".join(f"S{i}\n" for i in range(80)))
@@ -243,15 +254,15 @@ def test_lists_heterozygosity_counts_and_imputation_quality_are_filters(spark, t
     genotypes = Imported(write_set(tmp_path / "set", dosages, [f"S{i}" for i in range(100)]), {})
     settings = Genotypes(
         path=path, reference_genome="GRCh37", exclude=str(tmp_path / "out.txt"), min_mac=30,
-        keep=str(tmp_path / "keep.txt"), max_heterozygosity_sd=5,
+        keep=str(tmp_path / "keep.txt"),
     )  # fmt: skip
     checked = quality_control(spark, genotypes, settings, str(tmp_path / "checked"))
     kept, left = checked.genotypes, checked.left
-    assert [one.samples for one in left[:5]] == [100, 98, 78, 78, 77]
+    assert [one.samples for one in left[:5]] == [100, 98, 78, 78, 78]
     assert left[-2].variants - left[-1].variants == 1
     assert "rs5" not in set(kept.sites()["rsid"])
-    own = calls[:, [i for i in range(80) if i not in (1, 2, 9)]]
-    counts = np.minimum(own.sum(axis=1), 2 * 77 - own.sum(axis=1))
+    own = calls[:, [i for i in range(80) if i not in (1, 2)]]
+    counts = np.minimum(own.sum(axis=1), 2 * 78 - own.sum(axis=1))
     named = {one.filter: one.variants for one in left}
     assert named["minor allele count ≥ 30"] == np.sum(np.delete(counts, 4) >= 30) + 1
     with pytest.raises(DataError, match=r"list genotypes\.keep does not exist"):

@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import ndtri
+from scipy.stats import chi2
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.null_model.phenotypes import (
     by_missingness,
     correlation_of,
-    effective_number,
+    jointly_normal,
     rank_inverse_normal,
     usable_covariates,
     usable_phenotypes,
@@ -101,19 +102,6 @@ def test_the_variance_of_a_test_among_siblings_is_as_foreseen(shared):
     assert variance_by_relatives(y, samples, strangers) == pytest.approx([1.0])
 
 
-@pytest.mark.parametrize(
-    ("correlation", "expected"),
-    [
-        (np.eye(5), 5),
-        (np.ones((4, 4)), 1),
-        (np.kron(np.eye(3), np.ones((2, 2))), 3),
-        (np.array([[1, 0.5], [0.5, 1]]), 2),  # eigenvalues 1.5 and 0.5
-    ],
-)
-def test_effective_number_of_li_and_ji(correlation, expected):
-    assert effective_number(correlation) == pytest.approx(expected)
-
-
 def test_phenotypes_known_for_the_same_samples_share_a_group():
     table = pd.DataFrame(
         {"a": [1.0, 2, 3], "b": [1, np.nan, 3], "c": [3.0, 2, 1], "d": [0, np.nan, 1]}
@@ -129,3 +117,76 @@ def test_correlation_is_that_of_residuals_over_common_samples():
     assert table.corr().iloc[0, 1] > 0.9
     table.loc[::7, "b"] = np.nan
     assert abs(correlation_of(table, c)[0, 1]) < 0.15
+
+
+def test_correlation_is_that_of_the_tests_of_a_variant_with_no_effect():
+    rng = np.random.default_rng(4)
+    n, variants = 500, 8_000
+    base = rng.normal(size=(n, 1))
+    table = pd.DataFrame(base + 0.7 * rng.normal(size=(n, 3)), columns=list("abc"))
+    table.loc[:249, "b"], table.loc[200:, "c"] = np.nan, np.nan
+    x = rng.binomial(2, 0.3, (variants, n)).astype(float)
+    z = []
+    for name in table:
+        known = table[name].notna().to_numpy()
+        own = x[:, known] - x[:, known].mean(axis=1, keepdims=True)
+        y = table[name].to_numpy()[known]
+        z.append(own @ (y - y.mean()) / np.linalg.norm(own, axis=1))
+    found = correlation_of(table, pd.DataFrame(index=table.index))
+    assert found == pytest.approx(np.corrcoef(z), abs=4 / np.sqrt(variants))
+    assert found[1, 2] == 0  # nobody has both
+    assert found[0, 1] < 0.6  # in all who have both it is 0.67
+
+
+def heavy(rng, n, k):
+    """People some of whom are far out in every direction at once: each value alone has tails that
+    ranks mend."""
+    values = rng.normal(size=(n, k)) @ rng.normal(size=(k, k))
+    return values * np.exp(0.5 * rng.normal(size=(n, 1)))
+
+
+def whitened(values):
+    """Values [n, k] of variance 1 in every direction."""
+    left = values - values.mean(axis=0)
+    return np.linalg.svd(left, full_matrices=False)[0] * np.sqrt(len(left))
+
+
+def test_the_distances_of_people_are_those_of_normal_deviates():
+    rng = np.random.default_rng(6)
+    n, k = 2_000, 12
+    values = heavy(rng, n, k)
+    alone = np.apply_along_axis(rank_inverse_normal, 0, values)
+    found = jointly_normal(values)
+    # Each phenotype has its normal scores; who was high still is.
+    assert np.sort(found, axis=0) == pytest.approx(np.sort(alone, axis=0))
+    assert all(np.corrcoef(found[:, j], alone[:, j])[0, 1] > 0.95 for j in range(k))
+    fourth = [(np.sum(whitened(one) ** 2, axis=1) ** 2).mean() for one in (alone, found)]
+    expected = k * (k + 2)  # of normal deviates
+    assert fourth[0] > 1.3 * expected
+    assert fourth[1] == pytest.approx(expected, rel=0.03)
+    normal = rng.normal(size=(n, k))
+    assert np.corrcoef(jointly_normal(normal).ravel(), normal.ravel())[0, 1] > 0.997
+
+
+def test_a_sum_over_few_carriers_is_chi_squared_at_its_tail():
+    rng = np.random.default_rng(7)
+    n, k, carriers, variants, p = 3_000, 12, 60, 200_000, 1e-3
+    values = heavy(rng, n, k)
+    chosen = rng.integers(0, n, (variants, carriers))
+    shares = []
+    for scores in (np.apply_along_axis(rank_inverse_normal, 0, values), jointly_normal(values)):
+        people = whitened(scores)
+        together = sum(people[column] for column in chosen.T)
+        square = (together**2).sum(axis=1) / carriers
+        shares.append((square > chi2.isf(p, k)).mean() / p)
+    assert shares[0] > 1.3
+    assert shares[1] == pytest.approx(1, abs=4 / np.sqrt(variants * p))
+
+
+def test_phenotypes_that_say_the_same_are_made_normal_in_what_differs():
+    rng = np.random.default_rng(8)
+    values = rng.normal(size=(400, 2)) ** 3
+    found = jointly_normal(np.column_stack([values, values[:, 0]]))
+    assert found[:, 0] == pytest.approx(found[:, 2], abs=1e-6)
+    few = jointly_normal(values[:9])
+    assert few == pytest.approx(np.apply_along_axis(rank_inverse_normal, 0, values[:9]))

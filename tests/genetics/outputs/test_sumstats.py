@@ -20,19 +20,20 @@ CONTEXT = sumstats.Context("GRCh38", ["age"], 0.01, "blocks")
 def tested(spark):
     """Tests of variants in no order, with all that a set may hold."""
     rng = np.random.default_rng(4)
-    rows = []
+    rows, positions = [], rng.permutation(np.arange(1, 16_000))
     for i in range(M):
         ref, alt = [("A", "g"), ("AT", "A"), ("C", "*"), ("N", "T"), ("G", "<DEL>")][
             rng.choice(5, p=[0.6, 0.3, 0.04, 0.03, 0.03])
         ]
         results = [
-            (name, *_numbers(rng), 300 - k, rng.uniform(0, 1)) for k, name in enumerate(PHENOTYPES)
+            (name, *_numbers(rng), 300 - k, rng.uniform(0, 1), *_quality(np.random.default_rng(i)))
+            for k, name in enumerate(PHENOTYPES)
         ]
         # As in a set of people without a phenotype: no test of it, but its size is known.
-        results[0] = ("qt_ms", None, None, None, None, 300, None)
+        results[0] = ("qt_ms", None, None, None, None, 300, *[None] * 5)
         contig = str(rng.choice(["chr1", "chr10", "chr2", "chrX", "chrM"]))
         rsid = [f"rs{i}", f"snp \t{i}", None, " "][i % 4]
-        rows.append((contig, int(rng.integers(1, 16_000)), ref, alt, rsid, results, [], []))
+        rows.append((contig, int(positions[i]), ref, alt, rsid, results, [], []))
     return spark.createDataFrame(rows, TESTS).repartition(5)
 
 
@@ -42,6 +43,12 @@ def _numbers(rng):
     t = rng.normal() * 4
     se = rng.uniform(1e-6, 2)
     return t * se, se, t, abs(t)
+
+
+def _quality(rng):
+    """Alleles, call rate, imputation quality (unknown where nothing varies) and Hardy-Weinberg."""
+    info = None if rng.random() < 0.1 else rng.uniform(0.3, 1.2)
+    return rng.uniform(0, 600), rng.uniform(0.9, 1), info, rng.uniform(0, 8)
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +70,10 @@ def _expected(tested, phenotype):
             continue
         rows.append((chromosomes[row["contig"]], row["position"], alleles[1], alleles[0],
                      one["beta"], one["se"], one["af"], one["neg_log10_p"], row["rsid"], one["n"],
-                     one["t"]))  # fmt: skip
-    names = ["chromosome", "position", "alt", "ref", "beta", "se", "af", "p", "rsid", "n", "t"]
+                     one["t"], one["alleles"], one["call_rate"], one["info"],
+                     one["hwe_neg_log10_p"]))  # fmt: skip
+    names = ["chromosome", "position", "alt", "ref", "beta", "se", "af", "p", "rsid", "n", "t",
+             "alleles", "call_rate", "info", "hwe"]  # fmt: skip
     found = pd.DataFrame(rows, columns=names)
     return found.sort_values(names[:4]).reset_index(drop=True)
 
@@ -87,6 +96,16 @@ def test_every_test_with_a_result_is_told_once_in_both_formats(tested, exported,
         assert ours[own].to_numpy(float) == pytest.approx(expected[column].to_numpy(), rel=1e-6)
         assert theirs[name].to_numpy(float) == pytest.approx(expected[column].to_numpy(), rel=1e-6)
     assert theirs["CHISQ"].to_numpy(float) == pytest.approx(expected["t"].to_numpy() ** 2, rel=1e-6)
+    for column, own in (("alleles", "effect_allele_count"), ("call_rate", "call_rate"),
+                        ("info", "info"), ("hwe", "hwe_neg_log_10_p_value")):  # fmt: skip
+        known = expected[column].astype(float).clip(upper=1 if column == "info" else None)
+        assert ours[own].to_numpy(float) == pytest.approx(known.to_numpy(), rel=1e-6, nan_ok=True)
+        if column == "info":
+            told = theirs["INFO"].to_numpy(float)
+        else:
+            name = {"alleles": "A1_COUNT", "call_rate": "CALL_RATE", "hwe": "HWE_LOG10P"}[column]
+            told = theirs["EXTRA"].str.extract(rf"(?:^|;){name}=([^;]+)")[0].to_numpy(float)
+        assert told == pytest.approx(known.to_numpy(), rel=1e-6, nan_ok=True)
     named = expected["rsid"].fillna("").str.fullmatch("rs[0-9]+").astype(bool)
     assert (ours["rsid"].isna() == ~named).all()
     assert (ours["rsid"][named] == expected["rsid"][named]).all()

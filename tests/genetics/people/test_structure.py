@@ -15,6 +15,7 @@ from ecg_spark.genetics.people.kinship import (
     related_pairs,
     unrelated_set,
 )
+from ecg_spark.genetics.people.structure import regional
 from tests.builders.genetics_data import people
 
 
@@ -117,3 +118,20 @@ def test_the_unrelated_set_is_independent_and_maximal(found):
     for out in np.flatnonzero(~kept):
         partners = {int(b) for a, b in found if a == out} | {int(a) for a, b in found if b == out}
         assert any(kept[other] for other in partners)
+
+
+def test_a_component_of_one_stretch_of_the_genome_is_told():
+    rng = np.random.default_rng(4)
+    sites = pd.DataFrame(
+        {
+            "contig": pd.Categorical(np.repeat(["1", "8"], 500)),
+            "position": np.tile(np.linspace(1, 140e6, 500).astype(int), 2),
+        }
+    )
+    loadings = rng.chisquare(1, (1_000, 3)) / 100
+    inversion = (sites["contig"] == "8") & sites["position"].between(8e6, 12e6)
+    loadings[inversion, 1] += 0.5
+    (note,) = regional(sites, loadings)
+    assert note.startswith("principal component 2 may be linkage rather than ancestry")
+    assert "8:5 to 10 Mb" in note or "8:10 to 15 Mb" in note
+    assert regional(sites.iloc[:100], loadings[:100]) == []  # one stretch is most of it

@@ -14,12 +14,14 @@ from ecg_spark.genetics.genotypes.parts import Batch
 from ecg_spark.genetics.genotypes.rows import SCALE, calls_of, encode, pack
 from ecg_spark.genetics.genotypes.thresholds import (
     excess_of_heterozygotes,
+    first_failed,
     of_calls,
     tallies,
     tally,
 )
 from ecg_spark.genetics.testing import kernel
 from ecg_spark.genetics.testing.kernel import basis_of_pattern, pattern, regress_batch
+from ecg_spark.study import Genotypes
 
 
 def _expected(values, known, y, covariates):
@@ -65,7 +67,9 @@ def test_every_test_agrees_with_statsmodels_with_missing_genotypes_and_patterns(
         known = np.ones(people, bool) if number == 0 else rng.random(people) < 0.8
         y = rng.normal(size=(people, 2)) + covariates[:, :1]
         wanted.append((known, y))
-    own = [pattern([0, 1], known, basis_of_pattern(known, covariates), y) for known, y in wanted]
+    own = [
+        pattern([0, 1], known, basis_of_pattern(known, covariates), y, known) for known, y in wanted
+    ]
     before = kernel.BATCH_BYTES
     kernel.BATCH_BYTES = batch  # what is in memory at one time changes no result
     try:
@@ -140,7 +144,7 @@ def test_a_variant_that_varies_only_as_a_covariate_does_has_no_result():
     covariates = np.column_stack([values[0] * 0.7 - 1, rng.normal(size=60), values[1]])
     known = np.ones(60, bool)
     y = rng.normal(size=(60, 1))
-    own = pattern([0], known, basis_of_pattern(known, covariates), y)
+    own = pattern([0], known, basis_of_pattern(known, covariates), y, known)
     (found,) = regress_batch(_batch(values, np.array([1, 2])), [own], None)
     for numbers in (found.beta, found.se, found.t):
         assert np.isnan(numbers[:, 0]).tolist() == [True, True, False]
@@ -161,4 +165,28 @@ def test_the_excess_of_heterozygotes_is_that_of_the_exact_distribution(hom_ref, 
     }
     total = sum(weights.values())
     expected = (weights[het] / 2 + sum(w for h, w in weights.items() if h > het)) / total
-    assert found == pytest.approx(expected, rel=1e-9)
+    assert 10**-found == pytest.approx(expected, rel=1e-9)
+
+
+def test_no_excess_of_heterozygotes_is_too_large_for_a_number():
+    counts = of_calls(*(np.array([one, 5]) for one in (10, 400_000, 10)), 400_020)
+    found = excess_of_heterozygotes(counts)
+    # All but 10 of 200,010: log10 of the probability by Stirling's formula.
+    assert found[0] == pytest.approx(120_203, rel=1e-3)
+    assert found[1] == pytest.approx(0.3, abs=0.3)
+
+
+def test_quality_is_judged_by_those_who_are_chosen():
+    rng = np.random.default_rng(5)
+    people, judges = np.ones(200, bool), np.arange(200) < 100
+    values = rng.binomial(2, 0.5, (3, 200)).astype(float)
+    values[0, 100:] = 1  # relatives all heterozygous
+    values[1, :100] = 1  # badly called in those who judge
+    y = rng.normal(size=(200, 1))
+    own = pattern([0], people, basis_of_pattern(people, y), y[:, :1], judges)
+    (found,) = regress_batch(_batch(values, np.array([], np.int64)), [own], None)
+    strict = Genotypes(path="x", min_hwe_p=1e-8)
+    assert first_failed(found.tally, found.judged, strict).tolist() == [
+        None, "Hardy-Weinberg p < 1e-08 (excess of heterozygotes)", None,
+    ]  # fmt: skip
+    assert first_failed(found.tally, found.tally, strict)[0] is not None

@@ -1,0 +1,204 @@
+"""The panels of a study, from what its steps have published."""
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from ecg_spark.diseases.diagnoses import Dates
+from ecg_spark.diseases.panels import ECG, GENOTYPES, Panel, make_panel
+from ecg_spark.genetics.genotypes.packed import MISSING
+from ecg_spark.genetics.genotypes.parts import open_set
+from ecg_spark.genetics.genotypes.view import packed_view
+from ecg_spark.genetics.null_model.cohort import Cohort
+from ecg_spark.genetics.null_model.phenotypes import usable_covariates, usable_phenotypes
+from ecg_spark.genetics.outputs.tables import LOCI, SCORES
+from ecg_spark.genetics.people.matching import by_normal_id, contradicts, owners_of, with_components
+from ecg_spark.selection import used_rows
+from ecg_spark.study import Genotypes
+from ecg_spark.tables import VARIANT, read_table
+
+VARIANTS = "variants"
+"""The group of lead variants."""
+
+LEADS_APART_BP = 500_000
+"""Of lead variants that lie nearer to each other the one with the smallest p counts."""
+
+PREDICTING = ("pca",)
+"""Groups that are not tested: they are held beside the factors in what they predict."""
+
+
+@dataclass(frozen=True)
+class Members:
+    """The people of a panel: predictors and covariates by participant, in the same order, with the
+    columns of each group of predictors."""
+
+    predictors: pd.DataFrame
+    groups: Mapping[str, Sequence[str]]
+    covariates: pd.DataFrame
+
+
+def of_cohort(cohort: Cohort) -> Members:
+    """Those analysed in the association study, without close relatives of each other."""
+    alone = cohort.unrelated.to_numpy(bool)
+    owners = cohort.people[alone].to_numpy()
+    return Members(
+        cohort.tested[alone].set_axis(owners),
+        cohort.groups,
+        cohort.terms[alone].set_axis(owners),
+    )
+
+
+def of_phenotypes(
+    phenotypes: pd.DataFrame,
+    groups: Mapping[str, Sequence[str]],
+    covariates: pd.DataFrame,
+    notes: list[str],
+) -> Members:
+    """Everybody with phenotypes and every covariate, of a study without genotypes.
+
+    Phenotypes are rank-inverse-normal transformed, as for the association study. Raises `DataError`
+    where nobody has every covariate, or nothing can be tested.
+    """
+    measured = phenotypes[phenotypes.notna().any(axis=1)]
+    terms, of_terms = usable_covariates(covariates.reindex(measured.index))
+    tested, of_tested = usable_phenotypes(measured.loc[terms.index], terms.shape[1])
+    notes += [*of_terms, *of_tested]
+    kept = {key: [name for name in names if name in tested] for key, names in groups.items()}
+    return Members(tested, {key: names for key, names in kept.items() if names}, terms)
+
+
+def of_genotypes(
+    spark: SparkSession,
+    folder: str,
+    leads: pd.DataFrame,
+    settings: Genotypes,
+    covariates: pd.DataFrame,
+    is_male: pd.Series | None,
+    cohort: Cohort,
+) -> Members | None:
+    """Everybody genotyped who is no close relative and has every covariate, and lead variants.
+
+    `folder`: the checked genotypes; `leads`: of `lead_variants`. With a random pairing, those of
+    the cohort. A missing call is NaN, and a variant that does not vary is left out. None without a
+    variant.
+    """
+    if leads.empty:
+        return None
+    scores = pd.DataFrame(read_table(spark, SCORES, f"{folder}/{SCORES.name}").toPandas())
+    scores = scores.set_index("s")
+    scores = scores[scores["unrelated"]]
+    if settings.pairing == "id":
+        owners = pd.Series(owners_of(scores.index, settings.id_map), dtype=object)
+        owners = owners[owners.isin(covariates.index)]
+        if is_male is not None and scores["x_f"].notna().any():
+            sex = by_normal_id(is_male).reindex(owners.to_numpy()).set_axis(owners.index)
+            owners = owners[~contradicts(scores.loc[owners.index, "x_f"], sex)]
+    else:
+        owners = cohort.people
+    terms, _ = usable_covariates(with_components(scores, by_normal_id(covariates), owners))
+    packed = packed_view(open_set(f"{folder}/{VARIANTS}").where("is_candidate"))
+    rows = packed.rows(leads)
+    calls = packed.calls.read(rows, packed.places(list(terms.index))).T.astype(float)
+    calls[calls == MISSING] = np.nan
+    names = packed.named(rows)[VARIANT].astype(str).agg(":".join, axis=1).tolist()
+    varied = np.nanstd(calls, axis=0) > 0
+    people = owners[terms.index].to_numpy()
+    kept = [name for name, one in zip(names, varied, strict=True) if one]
+    values = pd.DataFrame(calls[:, varied], people, kept)
+    return Members(values, {VARIANTS: kept}, terms.set_axis(people))
+
+
+def lead_variants(spark: SparkSession, findings: str) -> pd.DataFrame:
+    """The lead variants (contig, position, ref, alt) of the loci of all methods, the surest first,
+    without those that lie within 500 kb of a surer one."""
+    loci: pd.DataFrame = (
+        read_table(spark, LOCI, f"{findings}/{LOCI.name}")
+        .select(*VARIANT, "neg_log10_p")
+        .orderBy(F.desc("neg_log10_p"), *VARIANT)
+        .toPandas()
+    )
+    chosen: list[int] = []
+    for k, one in enumerate(loci.itertuples()):
+        near = [
+            loci["contig"][j] == one.contig
+            and abs(int(loci["position"][j]) - int(one.position)) < LEADS_APART_BP
+            for j in chosen
+        ]
+        if not any(near):
+            chosen.append(k)
+    return loci.loc[chosen, VARIANT].reset_index(drop=True)
+
+
+def ecg_days(beats: DataFrame, leave_out: Sequence[str]) -> pd.DataFrame:
+    """The days (since 1970-01-01) of the first and the last ECG of each participant.
+
+    Of the recordings that are used; NaN where one of them has no date.
+    """
+    day = F.datediff(F.col("acquired_at").cast("date"), F.lit("1970-01-01"))
+    whole = F.count("acquired_at") == F.count(F.lit(1))
+    found: pd.DataFrame = (
+        used_rows(beats, leave_out)
+        .groupBy("participant_id")
+        .agg(F.when(whole, F.min(day)).alias("first"), F.when(whole, F.max(day)).alias("last"))
+        .toPandas()
+    )
+    return by_normal_id(found.set_index("participant_id").astype(float))
+
+
+def panel_of_ecgs(
+    members: Members,
+    is_male: pd.Series | None,
+    days: pd.DataFrame | None,
+    until: pd.Series | datetime.date | None,
+    dates: Dates,
+    notes: list[str],
+) -> Panel:
+    """The panel of those who have an ECG.
+
+    `days`: of `ecg_days`, None without ECGs; `until`: the last day of records, of all or by
+    participant (days since 1970-01-01), None for the latest diagnosis.
+    """
+    by_day = None
+    if days is not None and dates.known and days["first"].notna().any():
+        by_day = days.reindex(members.predictors.index)
+        by_day["until"] = last_days(members.predictors.index, until, dates, notes)
+        if undated := int(by_day["first"].isna().sum()):
+            notes.append(
+                f"{undated} people have an ECG without a date: they are in no comparison of "
+                f"before and after"
+            )
+        between = int((by_day["last"] >= by_day["until"]).sum())
+        if between:
+            notes.append(
+                f"the records of {between} people end before their last ECG: they count for no "
+                f"incident disease"
+            )
+    elif days is not None and dates.known:
+        notes.append("no ECG has a date: diseases are not told apart by when they began")
+    return make_panel(
+        ECG, members.predictors, members.groups, members.covariates, is_male, PREDICTING, by_day
+    )
+
+
+def last_days(
+    people: pd.Index, until: pd.Series | datetime.date | None, dates: Dates, notes: list[str]
+) -> pd.Series:
+    """The last day of each one's records, in days since 1970-01-01."""
+    assert dates.latest is not None
+    latest = float((dates.latest - datetime.date(1970, 1, 1)).days)
+    if isinstance(until, pd.Series):
+        return until.reindex(people).fillna(latest).clip(upper=latest)
+    if isinstance(until, datetime.date):
+        return pd.Series(float((until - datetime.date(1970, 1, 1)).days), people)
+    notes.append(f"records are taken to end on {dates.latest}, the day of the latest diagnosis")
+    return pd.Series(latest, people)
+
+
+def panel_of_genotypes(members: Members, is_male: pd.Series | None) -> Panel:
+    """The panel of everybody genotyped."""
+    return make_panel(GENOTYPES, members.predictors, members.groups, members.covariates, is_male)

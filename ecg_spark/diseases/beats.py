@@ -1,0 +1,185 @@
+"""What a disease does to the beat: cases beside controls of the same sex and expected risk.
+
+The expected risk is what the covariates say, age among them: controls are matched on all of them at
+once, as on a propensity score (Rosenbaum and Rubin 1983, Biometrika 70:41).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from ecg_spark.diseases.logistic import Reals
+from ecg_spark.diseases.outcomes import Outcome
+from ecg_spark.diseases.panels import Panel
+from ecg_spark.selection import used_rows
+from ecg_spark.session import broadcast
+
+FEWEST = 20
+"""People without whom there is no mean beat: it would show whose it is."""
+
+CONTROLS = 4
+"""As many controls are sought for each case."""
+
+CALIPER = 0.2
+"""Standard deviations of what is matched on (Austin 2011, Pharm Stat 10:150)."""
+
+NEARLY_ALL = 0.95
+
+SAMPLES = 12 * 600
+CASES, MATCHED = GROUPS = ("cases", "controls")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Places in the panel of the cases and of their controls; how the factors differ."""
+
+    cases: list[int]
+    controls: list[int]
+    factors: list[dict[str, Any]]
+
+
+def compare(panel: Panel, outcome: Outcome, expected: Reals) -> Compared | None:
+    """Cases and matched controls, and the differences of the factors; None with too few of them.
+
+    `expected` [m]: what covariates say of the outcome's people.
+    """
+    cases, controls = match(expected, outcome.is_case, panel.is_male[outcome.rows])
+    if len(cases) < FEWEST or len(controls) < FEWEST:
+        return None
+    factors = panel.columns("vae")
+    ill, well = (panel.filled[outcome.rows[side]][:, factors] for side in (cases, controls))
+    difference = ill.mean(axis=0) - well.mean(axis=0)
+    se = np.sqrt(ill.var(axis=0, ddof=1) / len(ill) + well.var(axis=0, ddof=1) / len(well))
+    rows = [
+        {"factor": panel.predictors[k].name, "difference": float(d), "se": float(s)}
+        for k, d, s in zip(factors, difference, se, strict=True)
+    ]
+    return Compared(outcome.rows[cases].tolist(), outcome.rows[controls].tolist(), rows)
+
+
+def match(
+    expected: Reals, is_case: NDArray[np.bool_], is_male: Reals
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Cases that have a control, and the controls: of each the nearest that nobody has taken.
+
+    Controls are of the same sex (of people whose sex is not known, likewise) and no further than
+    `CALIPER` standard deviations away. There are up to `CONTROLS` rounds, as long as nearly every
+    case finds one more.
+    """
+    held: list[NDArray[np.int64]] = []
+    matched: list[NDArray[np.int64]] = []
+    sexes = np.where(np.isfinite(is_male), is_male, -1.0)
+    reach = CALIPER * float(expected.std())
+    for sex in np.unique(sexes):
+        cases = np.flatnonzero(is_case & (sexes == sex))
+        pool = np.flatnonzero(~is_case & (sexes == sex))
+        for number in range(CONTROLS):
+            if not len(cases) or len(pool) < len(cases):
+                break
+            cases = cases[np.argsort(expected[cases], kind="stable")]
+            taken = _nearest(expected[cases], expected[pool])
+            near = np.abs(expected[cases] - expected[pool[taken]]) <= reach
+            if number == 0:
+                cases = cases[near]
+                held.append(cases)
+            elif near.mean() < NEARLY_ALL:
+                break
+            matched.append(pool[taken[near]])
+            pool = np.delete(pool, taken[near])
+    none = np.empty(0, int)
+    return np.concatenate([none, *held]), np.concatenate([none, *matched])
+
+
+def _nearest(wanted: Reals, pool: Reals) -> NDArray[np.int64]:
+    """For each of `wanted`, in rising order, a place in `pool`, each taken once, near in value.
+
+    A case takes the nearest that leaves one for each of those after it.
+    """
+    order = np.argsort(pool, kind="stable")
+    values, taken, free = pool[order], [], 0
+    for k, value in enumerate(wanted):
+        last = len(values) - (len(wanted) - k)
+        place = int(np.clip(np.searchsorted(values, value), free, last))
+        if place > free and abs(values[place - 1] - value) <= abs(values[place] - value):
+            place -= 1
+        taken.append(order[place])
+        free = place + 1
+    return np.array(taken, int)
+
+
+def mean_beats(
+    beats: DataFrame,
+    leave_out: Sequence[str],
+    places: pd.DataFrame,
+    groups: Mapping[str, list[int]],
+) -> dict[str, tuple[int, Reals, Reals]]:
+    """People, mean beat and its standard error [7200] of each group of places in the panel.
+
+    `beats`: the table; `places`: participant_id and place of everybody in the panel. Of several
+    ECGs of a person the best counts. Groups of fewer than `FEWEST` are left out.
+    """
+    if not groups:
+        return {}
+    spark = beats.sparkSession
+    member = np.zeros((len(places), len(groups)), bool)
+    for k, own in enumerate(groups.values()):
+        member[own, k] = True
+    wanted = places[member.any(axis=1)]
+    sent = broadcast(spark, member)
+    usable = used_rows(beats, leave_out).select("participant_id", "ecg_id", "weight")
+    best = (
+        usable.join(F.broadcast(spark.createDataFrame(wanted)), "participant_id")
+        .groupBy("place")
+        .agg(F.max(F.struct("weight", "ecg_id"))["ecg_id"].alias("ecg_id"))
+    )
+    one_each = beats.join(F.broadcast(best), "ecg_id").select("place", "signal")
+
+    def add(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        belongs = sent.value
+        width = belongs.shape[1]
+        count, total, squares = (
+            np.zeros(width),
+            np.zeros((width, SAMPLES)),
+            np.zeros((width, SAMPLES)),
+        )
+        for batch in batches:
+            at = batch.column("place").to_numpy()
+            signal = batch.column("signal").flatten().to_numpy(zero_copy_only=False)
+            rows = signal.reshape(-1, SAMPLES).astype(float)
+            own = belongs[at].T.astype(float)
+            count += own.sum(axis=1)
+            total += own @ rows
+            squares += own @ rows**2
+        for k in np.flatnonzero(count):
+            yield pa.RecordBatch.from_pydict(
+                {
+                    "group": pa.array([k], pa.int32()),
+                    "people": [count[k]],
+                    "total": [total[k]],
+                    "squares": [squares[k]],
+                }
+            )
+
+    form = "group int, people double, total array<double>, squares array<double>"
+    sums: dict[int, list[Any]] = {}
+    for row in one_each.mapInArrow(add, form).toLocalIterator():
+        part = [row["people"], np.array(row["total"]), np.array(row["squares"])]
+        held = sums.get(row["group"])
+        sums[row["group"]] = (
+            part if held is None else [a + b for a, b in zip(held, part, strict=True)]
+        )
+    found = {}
+    for k, name in enumerate(groups):
+        if k in sums and sums[k][0] >= FEWEST:
+            n, total, squares = sums[k]
+            mean = total / n
+            spread = np.maximum(squares / n - mean**2, 0) * n / (n - 1)
+            found[name] = (int(n), mean, np.sqrt(spread / n))
+    return found

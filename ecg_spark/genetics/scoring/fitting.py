@@ -1,0 +1,135 @@
+"""Weights of variants for every phenotype, from whole-genome regression with families kept whole.
+
+The two-level ridge regression of `null_model.whole_genome`, with folds of whole families: a fold's
+model knows nothing of the phenotypes of its people, nor of their relatives'. At level 1 the sums of
+the predictors stand beside them (`ridge.level_one_with_sums`): without them a score of thousands of
+small effects tells a half of what it could. A predictor of level 0 is a sum over variants and level
+1 a sum over predictors, so that each fold's model is a weight for each variant. Whoever is in no
+fold is scored by the mean of all folds' weights.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame, SparkSession
+
+from ecg_spark.genetics.genotypes.packed import NAMES, Packed
+from ecg_spark.genetics.null_model.levels import (
+    Block,
+    Predictors,
+    fit_blocks,
+    fit_predictors_with_sums,
+)
+from ecg_spark.genetics.null_model.projection import basis_of
+from ecg_spark.genetics.null_model.ridge import (
+    SHRINKAGES,
+    Floats,
+    parts_between,
+    residual_phenotypes,
+)
+from ecg_spark.session import broadcast
+
+WEIGHTS = (
+    "contig string, position int, ref string, alt string, rsid string, af double, part int, "
+    "row int, weights array<double>"
+)
+"""A variant of the model: its name, the frequency of alt, where it lies in the set, and the weights
+of an alternate allele [models, phenotypes], one after the other: those of each fold, then their
+mean."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model of every phenotype for each fold, and one for whoever is in none.
+
+    `weights`: rows of `WEIGHTS`; `r2`: of each phenotype, the share that the predictions of the
+    folds take off; `scratch`: the folder behind `weights`, to be removed after them.
+    """
+
+    weights: DataFrame
+    r2: dict[str, float]
+    scratch: str
+
+
+def fit_scores(
+    spark: SparkSession,
+    packed: Packed,
+    blocks: Sequence[Block],
+    phenotypes: pd.DataFrame,
+    covariates: pd.DataFrame,
+    fold: NDArray[np.int64],
+    folder: str,
+) -> Fitted:
+    """Fit the model to every phenotype, with each fold left out.
+
+    `packed`: of a set in parts, with `af` among its sites; `blocks`: of the variants in the model;
+    `phenotypes` [samples, p] (NaN where missing) and `covariates` (complete, without the intercept)
+    are indexed by sample id; `fold` [samples]. Scratch files lie in `folder`, which every task must
+    reach. Weights are in units of the phenotypes.
+    """
+    order = np.argsort(fold, kind="stable")
+    phenotypes, covariates = phenotypes.iloc[order], covariates.iloc[order]
+    basis = basis_of(covariates.to_numpy(float)).astype(np.float32)
+    y, known, scale = residual_phenotypes(phenotypes.to_numpy(float), basis)
+    parts = parts_between(np.append(0, np.cumsum(np.bincount(fold))).tolist())
+    samples = packed.places(list(phenotypes.index))
+    scratch = f"{folder}/.level-0"
+    made = fit_blocks(spark, packed.calls, blocks, samples, basis, y, known, parts, scratch)
+    told = broadcast(spark, y)
+
+    def fit(k: int) -> tuple[Floats, float]:
+        return fit_predictors_with_sums(made, k, told.value[:, k])
+
+    numbers = range(y.shape[1])
+    found = spark.sparkContext.parallelize(numbers, len(numbers)).map(fit).collect()
+    told.unpersist()
+    # [p, folds, blocks, penalties], in the phenotypes' units
+    level_1 = np.stack([own for own, _ in found]) * scale[:, None, None]
+    level_1 = level_1.reshape(*level_1.shape[:2], len(blocks), len(SHRINKAGES))
+    return Fitted(
+        _variant_weights(spark, packed, made, blocks, level_1),
+        {str(name): r2 for name, (_, r2) in zip(phenotypes.columns, found, strict=True)},
+        scratch,
+    )
+
+
+def _variant_weights(
+    spark: SparkSession,
+    packed: Packed,
+    made: Predictors,
+    blocks: Sequence[Block],
+    level_1: NDArray[np.float64],
+) -> DataFrame:
+    """Rows of `WEIGHTS`, those of a block by a task."""
+    af = packed.sites["af"].to_numpy(float)
+    unnamed = replace(packed, samples=packed.samples[:0], sites=packed.sites[:0])
+    sent = (unnamed, [(places, af[places]) for _, places in blocks], level_1)
+    shared = broadcast(spark, sent)
+
+    def combine(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        packed, blocks, level_1 = shared.value
+        for number in (one for batch in batches for one in batch.column(0).to_pylist()):
+            places, af = blocks[number]
+            by_fold = np.einsum("pfkm,pfk->mfp", made.weights(number), level_1[:, :, number])
+            weights = np.concatenate([by_fold, by_fold.mean(axis=1, keepdims=True)], axis=1)
+            part, row = packed.calls.located(places)
+            numbers = np.array([number for number, _ in packed.calls.parts])
+            columns = packed.named(places)[NAMES].assign(
+                af=af, part=numbers[part], row=row, weights=list(weights.reshape(len(places), -1))
+            )
+            yield pa.RecordBatch.from_pandas(columns, _ARROW, preserve_index=False)
+
+    return spark.range(0, len(blocks), 1, len(blocks)).mapInArrow(combine, WEIGHTS)
+
+
+_ARROW = pa.schema(
+    {
+        **{"contig": pa.string(), "position": pa.int32(), "ref": pa.string(), "alt": pa.string()},
+        **{"rsid": pa.string(), "af": pa.float64(), "part": pa.int32(), "row": pa.int32()},
+        "weights": pa.list_(pa.float64()),
+    }
+)

@@ -1,0 +1,38 @@
+"""What the sidecars of a study's summary statistics tell beside the numbers."""
+
+from typing import Any
+
+from ecg_spark.genetics.null_model.cohort import Cohort
+from ecg_spark.genetics.null_model.traits import units_kept
+from ecg_spark.genetics.outputs.sumstats import Context
+from ecg_spark.genetics.people.analysed import in_words
+from ecg_spark.study import Genotypes, Gwas
+
+
+def context_of(
+    cohort: Cohort,
+    genotype_settings: Genotypes,
+    settings: Gwas,
+    flow: list[dict[str, Any]],
+    model: str | None,
+) -> Context:
+    """What the sidecars tell of the study; `flow`: who and what was left out, `model`: the digest
+    of the model that latents are of."""
+    notes = [in_words(flow)]
+    if genotype_settings.pairing == "random":
+        notes.insert(
+            0, "Samples and participants were paired at random: there is no association to find."
+        )
+    latents = [name for key in ("vae", "pca") for name in cohort.groups.get(key, [])]
+    ancestry = genotype_settings.ancestry
+    return Context(
+        genotype_settings.reference_genome,
+        list(cohort.terms.columns),
+        genotype_settings.min_maf,
+        settings.engine_used,
+        settings.null_model == "whole_genome",
+        " ".join(notes),
+        dict.fromkeys(latents, model) if model else {},
+        units_kept(cohort.groups, settings.scale),
+        ancestry.analyse if ancestry else None,
+    )

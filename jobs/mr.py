@@ -1,0 +1,63 @@
+"""spark-submit jobs/mr.py --study study.yaml: what factors and traits do to diseases."""
+
+import sys
+from typing import Any
+
+from ecg_spark.errors import DataError
+from ecg_spark.genetics.cohorts.reading import cohort_build, open_cohort
+from ecg_spark.genetics.mendelian.study import randomise
+from ecg_spark.store import file_stamp
+from ecg_spark.study import Study, given
+from jobs.associations import STEP as ASSOCIATIONS
+from jobs.cohort import STEP as COHORT
+from jobs.genotypes import STEP as GENOTYPES
+from jobs.step import Context, Step, Summary, main
+
+OUTCOMES = "gwas.mr.outcomes"
+OF_THE_LEADS = {"p_threshold", "clump_window_bp", "clump_r2"}
+
+
+def settings(study: Study) -> Any:
+    """Whether it is wanted, and the thresholds of the loci."""
+    return study.gwas.mr and study.gwas.model_dump(include=OF_THE_LEADS)
+
+
+def files(study: Study) -> Any:
+    """The summary statistics of the diseases."""
+    return study.gwas.mr and file_stamp(study.locate(study.gwas.mr.outcomes))
+
+
+def work(context: Context) -> Summary:
+    """Publish the estimates, none where the study names no outcomes."""
+    study, inputs = context.study, context.inputs
+    if study.gwas.mr is None:
+        return {"pairs": 0, "notes": []}
+    spark = context.spark
+    return randomise(
+        spark,
+        inputs["genotypes"].folder,
+        inputs["cohort"].folder,
+        inputs["associations"].folder,
+        study.gwas,
+        open_cohort(spark, study.output_path, "the study"),
+        open_cohort(spark, study.locate(study.gwas.mr.outcomes), OUTCOMES),
+        context.run.folder,
+    )
+
+
+def check(study: Study) -> None:
+    """Raise `DataError` where the outcomes cannot be read or lie on another build."""
+    if study.gwas.mr is None:
+        return
+    build = cohort_build(study.locate(study.gwas.mr.outcomes), OUTCOMES)
+    own = given(study.genotypes).reference_genome
+    if build != own:
+        raise DataError(
+            f"{OUTCOMES} lies on {build} and the study on {own}: lift its files over to {own}."
+        )
+
+
+STEP = Step("mr", (GENOTYPES, COHORT, ASSOCIATIONS), settings, work, files, check=check)
+
+if __name__ == "__main__":
+    sys.exit(main(STEP))

@@ -1,0 +1,160 @@
+"""spark-submit jobs/phewas.py --study study.yaml: diseases against factors, traits and variants."""
+
+import sys
+from typing import Any
+
+import pandas as pd
+
+from ecg_spark.diseases.assembly import (
+    Members,
+    ecg_days,
+    lead_variants,
+    of_cohort,
+    of_genotypes,
+    of_phenotypes,
+    panel_of_ecgs,
+    panel_of_genotypes,
+)
+from ecg_spark.diseases.diagnoses import Told, read_diagnoses, require_columns, write_occurrences
+from ecg_spark.diseases.panels import ECG, GENOTYPES
+from ecg_spark.diseases.phecode_map import read_maps
+from ecg_spark.diseases.phewas import Settings, associate_diseases
+from ecg_spark.genetics.null_model.cohort import load_cohort
+from ecg_spark.participants import read_last_days, read_participants, read_phenotypes, read_sex
+from ecg_spark.pipeline.phenotypes import fold_indicators, participant_phenotypes, with_own
+from ecg_spark.store import file_stamp
+from ecg_spark.study import Study, given
+from ecg_spark.tables import BEATS, LATENTS, OWN, TRAITS, read_table
+from jobs.average import STEP as AVERAGE
+from jobs.cohort import STEP as COHORT
+from jobs.encode import STEP as ENCODE
+from jobs.findings import STEP as FINDINGS
+from jobs.genotypes import STEP as GENOTYPES_STEP
+from jobs.step import Context, Step, Summary, main
+
+
+def settings(study: Study) -> Any:
+    """The section, and who the participants are, whom the other steps need not have looked at."""
+    if study.phewas is None:
+        return None
+    own = [study.phenotypes.model_dump()] if study.phenotypes else []
+    return [
+        study.phewas.model_dump(),
+        given(study.participants).model_dump(),
+        study.beats.leave_out,
+        study.seed,
+        *own,
+    ]
+
+
+def files(study: Study) -> Any:
+    """The diagnoses, the maps, the participant table and that of own phenotypes."""
+    own = study.phewas
+    if own is None:
+        return None
+    paths = [own.path, *own.map, given(study.participants).path]
+    paths += [study.phenotypes.path] if study.phenotypes else []
+    return [file_stamp(study.locate(path)) for path in paths]
+
+
+def work(context: Context) -> Summary:
+    """Publish tests of all diseases, what tells them, and what they do to the beat.
+
+    Nothing where the study has no diagnoses.
+    """
+    if context.study.phewas is None:
+        return {"diseases": 0, "tests": 0, "notes": []}
+    study, spark, inputs, folder = context.study, context.spark, context.inputs, context.run.folder
+    own, people = given(study.phewas), given(study.participants)
+    told = Told()
+    diseases = read_maps([study.locate(path) for path in own.map])
+    told.notes += diseases.notes
+    table = study.locate(people.path)
+    is_male = read_sex(people, table)
+    until = own.until and read_last_days(people, table, own.until, told.notes)
+    of_ecgs, of_genes = _members(context, told, is_male)
+    everybody = of_ecgs.predictors.index
+    if of_genes is not None:
+        everybody = everybody.union(of_genes.predictors.index)
+    dates = write_occurrences(
+        read_diagnoses(spark, own, study.locate(own.path)),
+        spark.createDataFrame(pd.DataFrame({"participant_id": everybody.astype(str)})),
+        diseases,
+        told,
+        folder,
+    )
+    beats = None
+    if study.ecg is not None:
+        beats = read_table(spark, BEATS, inputs["average"].path("beats"))
+    days = None if beats is None else ecg_days(beats, study.beats.leave_out)
+    panel = panel_of_ecgs(of_ecgs, is_male, days, until or None, dates, told.notes)
+    panels = {ECG: (of_ecgs.predictors.index, panel)}
+    if of_genes is not None:
+        panels[GENOTYPES] = (of_genes.predictors.index, panel_of_genotypes(of_genes, is_male))
+    return associate_diseases(
+        spark,
+        panels,
+        diseases,
+        Settings(own.min_cases, own.codes_per_case, study.seed),
+        None if beats is None else (beats, study.beats.leave_out),
+        folder,
+        told,
+    )
+
+
+def _members(
+    context: Context, told: Told, is_male: pd.Series | None
+) -> tuple[Members, Members | None]:
+    """Those with an ECG or own phenotypes, and, where there are lead variants, those genotyped."""
+    study, spark, inputs = context.study, context.spark, context.inputs
+    people = given(study.participants)
+    covariates = read_participants(people, study.locate(people.path), [])
+    if study.genotypes is not None:
+        cohort = load_cohort(inputs["cohort"].folder)
+        genes = of_genotypes(
+            spark,
+            inputs["genotypes"].folder,
+            lead_variants(spark, inputs["findings"].folder),
+            study.absolute(study.genotypes, "id_map"),
+            covariates,
+            is_male,
+            cohort,
+        )
+        return of_cohort(cohort), genes
+    phenotypes, groups = pd.DataFrame(), dict[str, list[str]]()
+    if study.phenotypes is not None:
+        place = study.locate(study.phenotypes.path)
+        phenotypes = read_phenotypes(study.phenotypes, place, told.notes)
+        groups = {OWN: list(phenotypes.columns)}
+    if study.ecg is not None:
+        latents = read_table(spark, LATENTS, inputs["encode"].path("latents"))
+        traits = read_table(spark, TRAITS, inputs["average"].path("traits"))
+        found, of_both = participant_phenotypes(latents, traits, study.beats.leave_out)
+        covariates = covariates.join(fold_indicators(latents), rsuffix="_of_the_model")
+        phenotypes, groups = with_own(found, of_both, phenotypes, told.notes)
+    return of_phenotypes(phenotypes, groups, covariates, told.notes), None
+
+
+def check(study: Study) -> None:
+    """Raise `DataError` where the diagnoses, a map or the end of records cannot be used."""
+    own = study.phewas
+    if own is None:
+        return
+    people = given(study.participants)
+    require_columns(own, study.locate(own.path))
+    read_maps([study.locate(path) for path in own.map])
+    if own.until:
+        read_last_days(people, study.locate(people.path), own.until, [])
+
+
+STEP = Step(
+    "phewas",
+    (AVERAGE, ENCODE, GENOTYPES_STEP, COHORT, FINDINGS),
+    settings,
+    work,
+    files,
+    check=check,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(STEP))

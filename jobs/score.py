@@ -1,0 +1,91 @@
+"""spark-submit jobs/score.py --study study.yaml --weights FILE ... --out DIR: scores by files."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from pyspark.sql import SparkSession
+
+from ecg_spark.genetics.scoring.applying import apply_files
+from ecg_spark.locations import resolve
+from ecg_spark.reach import require_connectors, require_reachable
+from ecg_spark.store import Publication, Run, Store, file_stamp, fingerprint
+from ecg_spark.study import Study, given, load_study
+from jobs.cohort_step import add_force
+from jobs.genotypes import STEP as GENOTYPES
+from jobs.publishing import Summary, publish, told
+from jobs.step import guarded, present, print_line, require_steps, session_of
+
+STEP = "score"
+VERSION = 1
+"""Raise it when the same files and genotypes give other scores."""
+
+
+def score(
+    study: Study,
+    weights: Sequence[str],
+    out: str,
+    *,
+    force: bool = False,
+    session: SparkSession | None = None,
+) -> tuple[bool, Publication]:
+    """Score everybody genotyped of a study by scoring files, and publish the scores in a folder.
+
+    What is published there already of the same files and genotypes is not made again, unless
+    `force` redoes it. Returns whether it was skipped, and what is published now. Raises
+    `UsageError` where the study's genotypes are not published.
+    """
+    require_steps([GENOTYPES.name], study)
+    paths = [resolve(os.getcwd(), one) for one in weights]
+    folder = resolve(os.getcwd(), out)
+    named = [(f"--weights {number}", path) for number, path in enumerate(paths, 1)]
+    require_reachable(named, folder)
+    own = Store(study.output_path)
+    genotypes, scores = present(GENOTYPES, study, own), own.published("scores")
+    fitted_here = scores.run if scores else None
+    spark = session_of(study, session)
+    require_connectors(spark, [("--out", folder), *named])
+    settings = study.absolute(given(study.genotypes), "id_map")
+    id_map = settings.id_map and file_stamp(settings.id_map)
+    made_from = {
+        "settings": fingerprint(STEP, VERSION, settings.pairing, fitted_here),
+        "files": fingerprint(id_map, *map(file_stamp, paths)),
+        "inputs": {"genotypes": genotypes.run},
+    }
+
+    def work(run: Run, _: Publication | None) -> Summary:
+        told = apply_files(spark, genotypes.folder, settings, paths, run.folder, fitted_here)
+        return told | {"folder": run.folder}
+
+    return publish(Store(folder), STEP, made_from, work, force=force)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that the job and the command share."""
+    parser.add_argument(
+        "--weights", required=True, nargs="+", metavar="FILE",
+        help="a scoring file of the PGS Catalog's format, or several",
+    )  # fmt: skip
+    parser.add_argument("--out", required=True, help="the folder to write, a path or URI")
+    add_force(parser)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The entry of `jobs/score.py`, with the options of `ecg-spark score`."""
+    parser = argparse.ArgumentParser(prog="jobs/score.py", description=__doc__)
+    parser.add_argument("--study", required=True, help="the study file, a path or URI")
+    add_options(parser)
+    options = parser.parse_args(arguments)
+    return guarded(lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what the options say and print the summary."""
+    study = load_study(options.study)
+    skipped, published = score(study, options.weights, options.out, force=options.force)
+    print_line(told(STEP, skipped, published))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""spark-submit jobs/scores.py --study study.yaml: polygenic scores for everybody genotyped."""
+
+import sys
+from typing import Any
+
+from ecg_spark.study import Study, given
+from jobs.cohort import STEP as COHORT
+from jobs.genotypes import STEP as GENOTYPES
+from jobs.step import Context, Step, Summary, main
+
+
+def settings(study: Study) -> Any:
+    """Whether scores are wanted, and the seed of the folds."""
+    return [study.gwas.scores, study.seed]
+
+
+def work(context: Context) -> Summary:
+    """Publish scores, weights and what the scores tell, none where the study wants none."""
+    study, inputs = context.study, context.inputs
+    if not study.gwas.scores:
+        return {"scored": 0, "notes": []}
+    from ecg_spark.genetics.scoring.study import score_study
+
+    return score_study(
+        context.spark,
+        inputs["genotypes"].folder,
+        inputs["cohort"].folder,
+        study.absolute(given(study.genotypes), "id_map"),
+        context.run.folder,
+        study.seed,
+    )
+
+
+STEP = Step("scores", (GENOTYPES, COHORT), settings, work)
+
+if __name__ == "__main__":
+    sys.exit(main(STEP))

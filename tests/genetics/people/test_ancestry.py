@@ -1,0 +1,74 @@
+"""Ancestry from a reference, of people whose populations are known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ecg_spark.errors import DataError
+from ecg_spark.genetics.genotypes.packed import MISSING
+from ecg_spark.genetics.genotypes.view import IS_SNP, packed_view
+from ecg_spark.genetics.people.ancestry import infer_ancestry, read_populations
+from tests.builders.genetics_data import people
+from tests.builders.genotype_parts import sites_of, write_set
+
+M, REFERENCE, OURS = 2_000, 240, 90
+NAMES = np.array(["AFR", "EAS", "EUR"])
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    """A reference and a set of three populations, the populations, and what there is beside: the
+    last three of the set are mixed, a tenth of its calls is missing, ref and alt of every third
+    variant are the other way round, and each set has variants of its own."""
+    calls, population = people(REFERENCE + OURS, M, seed=3, populations=3, fst=0.1)
+    calls, ours = calls[:, :REFERENCE].copy(), calls[:, REFERENCE:].copy()
+    known, population = population[:REFERENCE], population[REFERENCE:]
+    rng = np.random.default_rng(7)
+    half = rng.random(M) < 0.5
+    for k in (-3, -2, -1):
+        ours[:, k] = np.where(half, ours[:, k - 3], ours[:, k - 4])
+    ours[rng.random(ours.shape) < 0.1] = MISSING
+    contigs = np.repeat(["1", "2"], M // 2)
+    positions = 60_000_000 + 10_000 * np.tile(np.arange(M // 2), 2)
+    sites = sites_of(contigs, positions).assign(ref="A", alt="G")
+    turned = np.arange(M) % 3 == 0
+    other = sites.copy()
+    other.loc[turned, ["ref", "alt"]] = ["G", "A"]
+    flipped = np.where(ours == MISSING, MISSING, 2 - ours).astype(np.int8)
+    ours[turned] = flipped[turned]
+    folder = tmp_path_factory.mktemp("ancestry")
+    both = np.arange(M) % 10
+    reference = write_set(
+        folder / "reference", calls[both != 1], range(REFERENCE),
+        sites[both != 1].reset_index(drop=True), 300,
+    )  # fmt: skip
+    own = write_set(
+        folder / "own", ours[both != 2], range(OURS), other[both != 2].reset_index(drop=True), 400
+    )
+    populations = pd.Series(NAMES[known], [str(one) for one in reference.samples])
+    return packed_view(own, IS_SNP), packed_view(reference, IS_SNP), populations, population
+
+
+def test_people_are_of_their_populations_and_mixed_ones_of_none(spark, sets):
+    own, reference, populations, population = sets
+    found = infer_ancestry(spark, own, reference, populations, "GRCh37", 1)
+    assert 1_000 < found.variants <= 0.8 * M
+    assert found.populations[:-3].tolist() == NAMES[population[:-3]].tolist()
+    assert found.populations[-3:].tolist() == [None] * 3
+
+
+def test_a_reference_that_cannot_tell_is_refused(spark, sets, tmp_path):
+    own, reference, populations, _ = sets
+    with pytest.raises(DataError, match="Fewer than two populations"):
+        infer_ancestry(spark, own, reference, populations[populations == "EUR"], "GRCh37", 1)
+    moved = own.sites.assign(position=own.sites["position"] + 1)
+    elsewhere = type(own)(own.calls, own.samples, moved, own.names)
+    with pytest.raises(DataError, match="shares 0 independent common variants"):
+        infer_ancestry(spark, elsewhere, reference, populations, "GRCh37", 1)
+    path = tmp_path / "populations.tsv"
+    path.write_text("sample_id\tpopulation\nA\tEUR\nB\tAFR\nA\tEUR\n")
+    with pytest.raises(DataError, match="names 1 samples more than once"):
+        read_populations(str(path))
+    path.write_text("sample_id\tsuperpopulation\nA\tEUR\n")
+    with pytest.raises(DataError, match="no column population"):
+        read_populations(str(path))
