@@ -274,6 +274,15 @@ def make_empty(folder: str) -> None:
     fs.pipe_file(f"{base}/_empty", b"")
 
 
+def table_of(records: Sequence[Mapping[str, Any]], table: Table) -> pa.Table:
+    """Records that are in memory here as rows of `table`, for a task that writes its part itself.
+
+    NumPy's scalars are taken as Python's, NaN is a missing value.
+    """
+    columns = {name: [_plain(one[name]) for one in records] for name in table.schema.names}
+    return pa.Table.from_pydict(columns, schema=to_arrow_schema(table.schema))
+
+
 def _plain(value: Any) -> Any:
     """A NumPy scalar as Python's own, NaN as None."""
     value = value.item() if isinstance(value, np.generic) else value

@@ -61,7 +61,9 @@ def work(context: Context) -> Summary:
     summary = prepare_cohort(
         spark,
         inputs["genotypes"].folder,
-        Brought(phenotypes, groups, terms, is_male, told),
+        Brought(
+            phenotypes, groups, terms, is_male, covariates.get(given(study.participants).age), told
+        ),
         study.absolute(given(study.genotypes), "id_map"),
         study.gwas,
         context.run.folder,

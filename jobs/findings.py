@@ -1,4 +1,4 @@
-"""spark-submit jobs/findings.py --study study.yaml: find loci, independent signals,
+"""spark-submit jobs/findings.py --study study.yaml: find loci and their credible sets, and estimate
 heritability and genetic correlations.
 """
 
@@ -6,10 +6,12 @@ import re
 import sys
 from typing import Any
 
+from ecg_spark.errors import DataError
 from ecg_spark.genetics.findings.catalogue import read_annotation
 from ecg_spark.genetics.gwas import describe_findings
 from ecg_spark.store import file_stamp
-from ecg_spark.study import Gwas, Study
+from ecg_spark.study import Gwas, Study, given
+from jobs.associations import LISTS
 from jobs.associations import STEP as ASSOCIATIONS
 from jobs.cohort import STEP as COHORT
 from jobs.genotypes import STEP as GENOTYPES
@@ -19,7 +21,7 @@ from jobs.train import STEP as TRAIN
 from models.registry.tracking import log_back
 
 TABLES = ("genes", "published")
-OF_THE_LOCI = {"p_threshold", "clump_window_bp", "clump_r2", *TABLES}
+OF_THE_LOCI = {"p_threshold", "clump_window_bp", "clump_r2", "colocalise", *TABLES}
 
 _NO_METRIC = re.compile(r"[^\w./ -]")
 """Signs that MLflow does not take in the name of a metric, as in age^2."""
@@ -27,12 +29,16 @@ _NO_METRIC = re.compile(r"[^\w./ -]")
 
 def settings(study: Study) -> Any:
     """The thresholds of a locus, and the tables that it is described from."""
-    return study.gwas.model_dump(include=OF_THE_LOCI)
+    rare = study.gwas.rare
+    own = study.gwas.model_dump(include=OF_THE_LOCI)
+    return [own, *([rare.genes] if rare else [])]
 
 
 def files(study: Study) -> Any:
-    """The tables of genes and of published loci."""
+    """The tables of genes, of published loci and of what variants do, and published statistics."""
     paths = [getattr(study.gwas, key) for key in TABLES]
+    paths += [study.gwas.rare.genes] if study.gwas.rare else []
+    paths += study.gwas.colocalise
     return [file_stamp(study.locate(path)) for path in paths if path]
 
 
@@ -45,6 +51,7 @@ def work(context: Context) -> Summary:
         inputs["cohort"].folder,
         inputs["null_model"].folder,
         inputs["associations"].folder,
+        study.absolute(given(study.genotypes), *LISTS),
         _absolute(study),
         context.run.folder,
     )
@@ -62,12 +69,18 @@ def work(context: Context) -> Summary:
 
 
 def check(study: Study) -> None:
-    """Raise `DataError` where the table of genes or of published loci cannot be used."""
-    read_annotation(_absolute(study))
+    """Raise `DataError` where a table that loci are described from cannot be used."""
+    for number, folder in enumerate(study.gwas.colocalise, 1):
+        if file_stamp(study.locate(folder))[1] is None:
+            raise DataError(f"Folder {number} of gwas.colocalise does not exist: correct it.")
+    read_annotation(_absolute(study), given(study.genotypes).reference_genome)
 
 
 def _absolute(study: Study) -> Gwas:
-    return study.absolute(study.gwas, *TABLES)
+    rare = study.gwas.rare and study.absolute(study.gwas.rare, "genes")
+    folders = tuple(map(study.locate, study.gwas.colocalise))
+    own = study.absolute(study.gwas, *TABLES)
+    return own.model_copy(update={"rare": rare, "colocalise": folders})
 
 
 STEP = Step(
@@ -76,6 +89,7 @@ STEP = Step(
     settings,
     work,
     files,
+    version=2,
     check=check,
 )
 

@@ -11,6 +11,7 @@ change of the clumping or of a gene table computes no test again. Each returns i
 """
 
 import logging
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,10 +21,13 @@ from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.findings.catalogue import Tests, read_annotation, write_loci
+from ecg_spark.genetics.findings.gene_level import write_common_genes
 from ecg_spark.genetics.findings.polygenic import write_polygenic
+from ecg_spark.genetics.findings.published import open_published
 from ecg_spark.genetics.genotypes.choice import choose
 from ecg_spark.genetics.genotypes.contigs import AUTOSOMES
 from ecg_spark.genetics.genotypes.parts import GenotypeSet, open_set
+from ecg_spark.genetics.genotypes.site_rows import site_rows
 from ecg_spark.genetics.genotypes.view import packed_view
 from ecg_spark.genetics.methods import methods, study_wide
 from ecg_spark.genetics.null_model.cohort import (
@@ -66,11 +70,11 @@ from ecg_spark.genetics.sizes import of_associations, of_findings, of_null_model
 from ecg_spark.genetics.testing import blocks
 from ecg_spark.genetics.testing.gene_table import matched_genes, read_genes
 from ecg_spark.genetics.testing.inflation import group_means, inflation, joint_inflation
-from ecg_spark.genetics.testing.results import TESTS, Sink
+from ecg_spark.genetics.testing.results import TESTS, Sink, question
 from ecg_spark.needs import require
 from ecg_spark.session import start_hail
 from ecg_spark.study import Genotypes, Gwas
-from ecg_spark.tables import ASSOCIATIONS, FLOW, OWN, read_table, write_rows
+from ecg_spark.tables import ASSOCIATIONS, FLOW, OWN, VARIANT, read_table, write_rows
 
 log = logging.getLogger(__name__)
 
@@ -245,11 +249,12 @@ def associate_variants(
         if not len(own):
             notes.append(f"nobody analysed is in set {number} of genotypes.separate")
             continue
+        phenotypes_of_set, covariates = _of_set(cohort, settings, number)
         written = associate(
             spark,
             to_test.only(of_set == number),
-            phenotypes=ranked_again(cohort.tested.loc[own], cohort.groups, settings.scale),
-            covariates=cohort.terms.loc[own],
+            phenotypes=phenotypes_of_set,
+            covariates=covariates,
             together=joint,
             relatives=offsets.relatives,
             thresholds=genotype_settings,
@@ -341,6 +346,7 @@ def describe_findings(
     cohort_folder: str,
     null_model: str,
     tests: str,
+    genotype_settings: Genotypes,
     settings: Gwas,
     folder: str,
 ) -> dict[str, Any]:
@@ -350,15 +356,19 @@ def describe_findings(
     `settings.p_threshold` divided by the number of tests that a variant gets over all methods, as
     many as they are when their correlation is allowed for (see `multiplicity`).
 
-    Writes the tables loci, signals, ld, nearby_genes, heritability and genetic_correlation. The
-    summary has the threshold of each method as -log10 p, those numbers, and how many loci each
-    method found.
+    Writes the tables loci, signals, credible_sets, colocalisation, interactions, ld, nearby_genes,
+    common_genes, heritability and genetic_correlation. The summary has the threshold of each method
+    as -log10 p, those numbers, and how many loci each method found.
     """
     # Tables that the study names are read, and refused, before anything is computed.
-    annotation = read_annotation(settings)
+    build = genotype_settings.reference_genome
+    annotation = replace(
+        read_annotation(settings, build),
+        colocalise=open_published(spark, settings.colocalise, build),
+    )
     cohort = load_cohort(cohort_folder)
     offsets = _offsets(spark, genotypes, cohort, null_model, settings)
-    chosen = _candidates(genotypes)
+    chosen, _, _ = choose(spark, _candidates(genotypes), genotype_settings)
     people, phenotypes = cohort.tested.shape
     require(
         spark,
@@ -366,14 +376,29 @@ def describe_findings(
         folder,
         of_findings(people, phenotypes, chosen.variants),
     )
-    candidates = packed_view(chosen)
+    candidates = packed_view(chosen, "set")
     tested, effective, threshold = study_wide(cohort, settings)
     thresholds = dict.fromkeys(methods(cohort, settings), threshold)
     associations = read_table(spark, ASSOCIATIONS, f"{tests}/{ASSOCIATIONS.name}")
     omnibus = read_table(spark, OMNIBUS, f"{tests}/{OMNIBUS.name}")
     published = Tests(associations, omnibus, cohort.groups, thresholds)
-    loci = write_loci(candidates, published, cohort, offsets, settings, annotation, folder)
+    joint = together(cohort.tested, cohort.groups, settings.scale)
+    questions = {
+        number: question(
+            *_of_set(cohort, settings, number), joint, offsets.loco, offsets.relatives, None,
+            cohort.judges.loc[cohort.of_set(number)],
+        )
+        for number in range(1 + len(genotype_settings.separate))
+        if len(cohort.of_set(number))
+    }  # fmt: skip
+    loci, notes = write_loci(
+        spark, candidates, published, cohort, questions, settings, genotype_settings, annotation,
+        site_rows(spark, chosen, VARIANT), folder,
+    )  # fmt: skip
     log.info("findings: %d loci", sum(loci.values()))
+    common_genes = write_common_genes(
+        spark, candidates, annotation.genes, questions, genotype_settings, folder
+    )
     rows = spark.read.schema(TESTS).parquet(f"{tests}/{BY_VARIANT}").filter(has_result())
     kept = offsets.loco and kept_variance(spark, offsets.loco, cohort.tested, cohort.terms)
     polygenic = write_polygenic(
@@ -386,5 +411,15 @@ def describe_findings(
         "tests_of_a_variant": tested,
         "effective_tests": round(effective, 2),
         "loci": loci,
+        "common_genes": common_genes,
+        "notes": notes,
         **polygenic,
     }
+
+
+def _of_set(cohort: Cohort, settings: Gwas, number: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The phenotypes, ranked anew, and the covariates of the people in a genotype set."""
+    own = cohort.of_set(number)
+    return ranked_again(cohort.tested.loc[own], cohort.groups, settings.scale), cohort.terms.loc[
+        own
+    ]

@@ -5,6 +5,7 @@ beside what was reckoned.
 """
 
 from ecg_spark.genetics.findings.polygenic import MAX_VARIANTS
+from ecg_spark.genetics.findings.regions import MOST_VARIANTS
 from ecg_spark.genetics.genotypes.parts import BATCH_BYTES
 from ecg_spark.genetics.null_model.loco import ROWS
 from ecg_spark.genetics.null_model.ridge import FOLDS, PART, SHRINKAGES
@@ -66,10 +67,15 @@ def of_associations(
 
 
 def of_findings(people: int, phenotypes: int, candidates: int) -> Needs:
-    """Loci and what the variants say together: little beside what is known of the candidates, and
-    z of the common ones among them while heritability is computed."""
+    """Loci and what the variants say together: what is known of the candidates, z of the common
+    ones among them while heritability is computed, and in a task the genotypes of a region with the
+    products of its variants."""
+    region = min(candidates, MOST_VARIANTS)
     return Needs(
         64e6 + 10.0 * min(candidates, MAX_VARIANTS) * phenotypes,
         PROCESS_BYTES + SITE * candidates + 3 * 8 * people * phenotypes,
-        PROCESS_BYTES + 8 * BATCH_BYTES,
+        PROCESS_BYTES
+        + 8 * BATCH_BYTES
+        + region * (2.0 * people + 32.0 * region)
+        + 3 * 8 * people * phenotypes,
     )

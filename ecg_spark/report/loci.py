@@ -64,7 +64,9 @@ class Region:
             "phenotypes": list(self.phenotypes) or ["all together"],
             "gene": _gene(lead["nearest_gene"], lead["gene_distance_bp"]),
             "published": {True: "known", False: "novel"}.get(lead["published"], "–"),
+            "in_set": _in_set(lead["set_genes"], lead["set_consequences"]),
             "signals": None if pd.isna(lead["n_signals"]) else int(lead["n_signals"]),
+            "set": _set(lead["set_variants"], lead["set_pip"]),
             "beta": _known(lead["beta"]),
             "se": _known(lead["se"]),
             "neg_log10_p": float(lead["neg_log10_p"]),
@@ -82,6 +84,18 @@ def _gene(name: str | None, distance_bp: float | None) -> str:
     if not name:
         return "–"
     return name if not distance_bp else f"{name} ({distance_bp / 1e3:,.0f} kb)"
+
+
+def _in_set(genes: Sequence[str], consequences: Sequence[str]) -> str:
+    """The genes in which variants of the strongest signal's set lie, and what these do."""
+    does = "; ".join(one.replace("_", " ") for one in consequences)
+    within = f"in {', '.join(genes)}" if len(genes) else ""
+    return "; ".join(part for part in (within, does) if part)
+
+
+def _set(variants: float | None, pip: float | None) -> str:
+    """How many variants the strongest signal's set has, with the probability of the likeliest."""
+    return "–" if variants is None or pd.isna(variants) else f"{int(variants)} ({pip:.2f})"
 
 
 def merge(loci: pd.DataFrame) -> list[Region]:

@@ -17,6 +17,7 @@ from ecg_spark.report import (
     rare,
     sections,
 )
+from ecg_spark.report.causes import causes
 from ecg_spark.report.comparison import read_planted
 from ecg_spark.report.planted import planted_against_found
 from ecg_spark.report.rendering import embedded, render, write_page
@@ -94,6 +95,7 @@ def _genetics(material: Material) -> tuple[list[Section], dict[str, Any]]:
         associated,
         polygenic.heritability(material),
         found,
+        causes(material),
         rare.rare_variants(material),
         manuscript.manuscript(material),
         polygenic_scores.scores(material),

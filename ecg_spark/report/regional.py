@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from matplotlib.axes import Axes
@@ -69,6 +70,11 @@ def draw(
 ) -> None:
     """A region's tests into one pair of axes, of those that `tests`, `linkage` and `genes` give."""
     _points(above, region, test.merge(linked_with(linked, region), on=VARIANT[1:], how="left"))
+    inside = test[test["in_set"]]
+    above.scatter(
+        inside["position"] / 1e6, inside["neg_log10_p"], s=46, facecolor="none",
+        edgecolor=figures.INK, linewidths=0.8, zorder=4,
+    )  # fmt: skip
     above.axhline(threshold, color=figures.MUTED, lw=0.7, ls="--")
     _genes(below, region, genes)
 
@@ -82,7 +88,9 @@ def keys(axes: Axes) -> list[Any]:
 
 
 def tests(material: Material, regions: Sequence[Region]) -> list[pd.DataFrame]:
-    """position, ref, alt and neg_log10_p of the lead's phenotype about each region's lead."""
+    """position, ref, alt and neg_log10_p of the lead's phenotype about each region's lead; `in_set`
+    where a variant is in one of its credible sets."""
+    sets = _sets(material, regions)
     wanted: dict[tuple[str, str], list[Region]] = defaultdict(list)
     for region in regions:
         table = "omnibus" if _is_omnibus(region) else "associations"
@@ -93,8 +101,20 @@ def tests(material: Material, regions: Sequence[Region]) -> list[pd.DataFrame]:
         for region in own:
             place = rows["position"] - int(region.lead["position"])
             near = rows[place.abs().le(FLANK_BP) & (rows["test"] == _test_of(region))]
-            found[region.variant] = near.drop(columns="test").reset_index(drop=True)
+            near = near.drop(columns="test").reset_index(drop=True)
+            held = sets[sets["phenotype"] == region.lead["phenotype"]]
+            held = pd.MultiIndex.from_frame(held.loc[held["contig"] == contig, VARIANT[1:]])
+            inside = pd.MultiIndex.from_frame(near[VARIANT[1:]]).isin(held)
+            found[region.variant] = near.assign(in_set=inside)
     return [found[region.variant] for region in regions]
+
+
+def _sets(material: Material, regions: Sequence[Region]) -> pd.DataFrame:
+    """The variants of the credible sets of the leads' phenotypes."""
+    wanted = pa.array([str(one.lead["phenotype"]) for one in regions], pa.string())
+    phenotypes = pc.field("phenotype").isin(wanted)
+    table = material.table("findings", "credible_sets")
+    return table.to_table(columns=["phenotype", *VARIANT], filter=phenotypes).to_pandas()
 
 
 def _rows_about(

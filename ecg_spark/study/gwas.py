@@ -60,9 +60,18 @@ class Gwas(Section):
     )
     clump_window_bp: Annotated[int, Field(gt=0)] = 500_000
     clump_r2: Share = 0.1
-    genes: Location | None = Field(None, description="a GTF, for the nearest gene of a locus")
+    genes: Location | None = Field(
+        None,
+        description="a GTF, for the nearest gene of a locus, those in a "
+        "credible set, and tests of the common variants of each that codes",
+    )
     published: Location | None = Field(
         None, description="a table of published loci, such as the GWAS Catalog's"
+    )
+    colocalise: tuple[Location, ...] = Field(
+        (),
+        description="folders of published statistics (GWAS-SSF, <trait>.tsv.gz with -meta.yaml "
+        "beside each) with which it is told whether a locus shares its cause",
     )
     rare: Rare | None = None
     scores: bool = Field(

@@ -29,6 +29,12 @@ class Participants(Section):
         "1, M or male; 0, 2, F or female",
     )
 
+    age: str = Field(
+        "age",
+        description="the covariate, if there is one, that is the age in years: whether it and sex "
+        "change what lead variants do is told",
+    )
+
     @model_validator(mode="after")
     def _declares_its_covariates(self) -> "Participants":
         terms = [part for term in self.covariates for part in (term, *term.split(":"))]

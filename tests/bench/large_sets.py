@@ -183,4 +183,4 @@ def brought(people: int, variants: int, count: int) -> Brought:
         table.loc[lost[:, i % 3], name] = np.nan
     covariates = rng.normal(size=(people, COVARIATES))
     terms = pd.DataFrame(covariates, names, [f"c{i}" for i in range(COVARIATES)])
-    return Brought(table, groups, terms, None, ())
+    return Brought(table, groups, terms, None, None, ())

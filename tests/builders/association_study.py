@@ -26,7 +26,7 @@ def run_gwas(
 ) -> dict[str, Any]:
     """Run every stage into a folder of its own below `folder`; all their summaries in one."""
     cohort, null_model, tests, rare, findings = (f"{folder}/{name}" for name in STAGES)
-    brought = Brought(phenotypes, groups, covariates, is_male, told)
+    brought = Brought(phenotypes, groups, covariates, is_male, covariates.get("age"), told)
     told_of = [
         gwas.prepare_cohort(spark, genotypes, brought, genotype_settings, settings, cohort, seed),
         gwas.prepare_null_model(
@@ -36,7 +36,9 @@ def run_gwas(
             spark, genotypes, cohort, null_model, genotype_settings, settings, tests
         ),
         gwas.associate_genes(spark, genotypes, cohort, genotype_settings, settings, rare),
-        gwas.describe_findings(spark, genotypes, cohort, null_model, tests, settings, findings),
+        gwas.describe_findings(
+            spark, genotypes, cohort, null_model, tests, genotype_settings, settings, findings
+        ),
     ]
     notes = [note for one in told_of for note in one.get("notes", [])]
     return {key: value for one in told_of for key, value in one.items()} | {"notes": notes}

@@ -19,9 +19,13 @@ from ecg_spark.diseases.phewas import Settings, answer_of, published_tables
 from ecg_spark.diseases.tables import DISEASE_BEATS
 from ecg_spark.flow import PEOPLE, RECORDINGS, SAMPLES, VARIANTS, flow_rows
 from ecg_spark.genetics.outputs.tables import (
+    COLOCALISATION,
+    COMMON_GENES,
+    CREDIBLE_SETS,
     GENES,
     GENETIC_CORRELATION,
     HERITABILITY,
+    INTERACTIONS,
     LD,
     LOCI,
     NEARBY_GENES,
@@ -38,6 +42,7 @@ from ecg_spark.tables import (
     LATENTS,
     QUARANTINE,
     TRAITS,
+    VARIANT,
     Table,
     write_rows,
 )
@@ -374,6 +379,33 @@ def publish_genetics(
             "contig": contigs, "lead": positions, "lead_ref": refs, "lead_alt": alts,
             "position": positions, "ref": refs, "alt": alts, "r2": np.ones(len(contigs)),
         })  # fmt: skip
+        ones = np.ones(len(found), np.int32)
+        of_locus = {key: [row[key] for row in found] for key in ("phenotype", *VARIANT, "rsid")}
+        write(run, "credible_sets", CREDIBLE_SETS, {
+            **of_locus, "region_start": of_locus["position"], "region_end": of_locus["position"],
+            "signal": ones, "probability": 0.97 * ones, "pip": 0.97 * ones,
+            **{key: [row[key] for row in found] for key in ("beta", "se", "neg_log10_p", "af")},
+            "genes": [[]] * len(found), "consequences": [[]] * len(found),
+        })  # fmt: skip
+        site = {"contig": ["chr1"], "position": [5], "ref": ["A"], "alt": ["G"], "rsid": [None]}
+        write(run, "colocalisation", COLOCALISATION, {
+            **site,
+            "region_start": [1], "region_end": [9], "phenotype_1": [first], "signal_1": [1],
+            "phenotype_2": [HOSTILE], "signal_2": [None], "n_variants": [90], "h0": [0.0],
+            "h1": [0.0], "h2": [0.0], "h3": [0.05], "h4": [0.95], "shared_pip": [0.6],
+        })  # fmt: skip
+        write(run, "interactions", INTERACTIONS, {
+            **site, "phenotype": [first],
+            "n": [people], "n_women": [people - 4], "n_men": [4],
+            **{key: [0.21] for key in ("beta_women", "sex_beta", "age_beta")},
+            **{key: [0.1] for key in ("se_women", "sex_se", "age_se")}, "beta_men": [9.87],
+            "se_men": [0.1], "sex_neg_log10_p": [1.5], "age_neg_log10_p": [0.25],
+        })  # fmt: skip
+        write(run, "common_genes", COMMON_GENES, {
+            "gene": [HOSTILE, "MYH6"], "contig": ["chr1", "chr14"], "start": [1, 5], "end": [2, 6],
+            "phenotype": [first, first], "n_variants": [3, 4], "chi2": [90.0, 2.0],
+            "neg_log10_p": [17.5, 0.5],
+        })  # fmt: skip
         write(run, "nearby_genes", NEARBY_GENES, {
             "contig": contigs[:1], "start": [place - 9_000 for place in positions[:1]],
             "end": [place + 500_000 for place in positions[:1]], "gene": [HOSTILE][: len(leads)],
@@ -447,7 +479,11 @@ def loci_of(method, phenotype, where, neg_log10_p, threshold, test=None) -> list
             "phenotypes": [phenotype],
             "n_variants": 1,
             "n_clumps": 1,
-            "n_signals": 1 if test else None,
+            "n_signals": 1,
+            "set_variants": 1,
+            "set_pip": 0.97,
+            "set_genes": [HOSTILE],
+            "set_consequences": [f"{HOSTILE} missense_variant"],
             "nearest_gene": HOSTILE,
             "gene_distance_bp": 1_200,
             "published": False,

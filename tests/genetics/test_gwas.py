@@ -181,15 +181,25 @@ def test_a_locus_tells_its_signals_its_gene_and_what_is_published(studied):
     assert (lead["n_signals"], lead["nearest_gene"], lead["gene_distance_bp"]) == (1, "NEAR", 1_000)
     assert lead["published"]
     assert not loci.loc[["vae omnibus"], "published"].all()
-    assert loci.loc[["vae omnibus"], "n_signals"].isna().all()
-    signals = pd.read_parquet(folder / "findings/signals")
-    assert signals[["method", "step", "position"]].to_numpy().tolist() == [
-        ["vae", 1, lead["position"]]
+    assert (lead["set_variants"], round(lead["set_pip"], 3)) == (1, 1)
+    assert loci.loc["vae omnibus", ["n_signals", "set_variants"]].to_numpy().tolist() == (
+        [[1, 1]] * len(loci.loc[["vae omnibus"]])
+    )
+    table = pd.read_parquet(folder / "findings/signals")
+    signals = table[table["phenotype"] == "vae_00"]
+    assert signals[["signal", "position", "n_variants"]].to_numpy().tolist() == [
+        [1, lead["position"], 1]
     ]
+    joint = table[table["phenotype"] == "vae omnibus"]
+    assert joint["beta"].isna().all()
+    alone = loci.loc[["vae omnibus"]].set_index("position")["neg_log10_p"]
+    assert joint["neg_log10_p"].to_numpy() == pytest.approx(alone.loc[joint["position"]].to_numpy())
+    sets = pd.read_parquet(folder / "findings/credible_sets")
+    assert len(sets) == table["n_variants"].sum()
     single = pd.read_parquet(folder / "associations/associations").query(
         "phenotype == 'vae_00' and contig == '1' and position == @lead.position"
     )
-    # The first step is the test itself, on hard calls.
+    # The effect of one signal is that of the test itself.
     assert signals["beta"].to_numpy() == pytest.approx(single["beta"].to_numpy(), rel=1e-5)
     assert signals["neg_log10_p"].to_numpy() == pytest.approx(
         single["neg_log10_p"].to_numpy(), rel=1e-5

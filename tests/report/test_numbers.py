@@ -193,6 +193,10 @@ def locus(method: str, contig: str, start: int, end: int, p: float, **more: obje
         "af": 0.2,
         "n": 100,
         "n_signals": 2,
+        "set_variants": 7,
+        "set_pip": 0.614,
+        "set_genes": ["SCN5A", "SCN10A"],
+        "set_consequences": ["SCN5A missense_variant"],
         "nearest_gene": "SCN5A",
         "gene_distance_bp": 12_000,
         "published": True,
@@ -215,6 +219,10 @@ def test_loci_of_all_methods_are_merged_by_place():
                 se=np.nan,
                 phenotype="vae omnibus",
                 n_signals=None,
+                set_variants=None,
+                set_pip=None,
+                set_genes=[],
+                set_consequences=[],
                 nearest_gene=None,
                 published=None,
             ),
@@ -230,9 +238,11 @@ def test_loci_of_all_methods_are_merged_by_place():
     assert regions[1].methods == ("vae", "traits")
     assert regions[1].name == "rs7"
     assert regions[1].row()["phenotypes"] == ["qt_ms", "vae_00"]
-    told = ("gene", "published", "signals")
-    assert [regions[1].row()[key] for key in told] == ["SCN5A (12 kb)", "known", 2]
-    assert [regions[0].row()[key] for key in told] == ["–", "–", None]
+    told = ("gene", "published", "signals", "set", "in_set")
+    assert [regions[1].row()[key] for key in told] == [
+        "SCN5A (12 kb)", "known", 2, "7 (0.61)", "in SCN5A, SCN10A; SCN5A missense variant",
+    ]  # fmt: skip
+    assert [regions[0].row()[key] for key in told] == ["–", "–", None, "–", ""]
     assert regions[0].row()["beta"] is None
     assert regions[0].phenotypes == ()
     assert regions[2].name == "chr10:5100000:A:G"

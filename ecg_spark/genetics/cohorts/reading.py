@@ -74,7 +74,7 @@ def open_cohort(spark: SparkSession, place: str, name: str) -> Cohort:
         said = _sidecars(published.path("sumstats"), name)
         folder = published.path(BY_VARIANT)
         rows = spark.read.schema(_ROWS).parquet(folder)
-        rows = rows.withColumn("chromosome", _number(F.col("contig"), _NUMBERS)).drop("contig")
+        rows = rows.withColumn("chromosome", chromosome_number(F.col("contig"))).drop("contig")
         size = files.du(fsspec.core.url_to_fs(folder)[1])
         return Cohort(name, rows, *_described(said, name), published.run, int(size))
     said = _sidecars(place, name)
@@ -218,6 +218,11 @@ def _ssf_frame(
         given("rsid", "string").alias("rsid"),
         F.array(result).alias("results"),
     )
+
+
+def chromosome_number(contig: Column) -> Column:
+    """The number of a contig of either build (X 23, Y 24, MT 25); null of any other."""
+    return _number(contig, _NUMBERS)
 
 
 def _number(chromosome: Column, numbers: Mapping[str, int]) -> Column:

@@ -15,6 +15,7 @@ _CATALOG = {"Chr_id": "contig", "CHR_ID": "contig", "Chr_pos": "position", "CHR_
 def read_gene_positions(path: str) -> pd.DataFrame:
     """Genes of a GTF (.gtf, .gtf.gz): contig (bare: 1 … 22, X, Y, MT), start, end in bp, gene.
 
+    `is_coding`: whether its gene_biotype or gene_type is protein_coding; also of one without.
     Contigs may be named 1, chr1 or by RefSeq's accession (NC_000001). Raises `DataError` where the
     file cannot be read or holds no gene.
     """
@@ -29,9 +30,16 @@ def read_gene_positions(path: str) -> pd.DataFrame:
         ) from None
     table = table[table["c"] == "gene"]
     names = table["i"].str.extract(r'(?:gene_name|gene|gene_id) "([^"]+)"')[0]
+    kinds = table["i"].str.extract(r'gene_(?:bio)?type "([^"]+)"')[0]
     starts, ends = (pd.to_numeric(table[key], errors="coerce") for key in "de")
     genes = pd.DataFrame(
-        {"contig": table["a"].map(_bare), "start": starts, "end": ends, "gene": names}
+        {
+            "contig": table["a"].map(_bare),
+            "start": starts,
+            "end": ends,
+            "gene": names,
+            "is_coding": kinds.fillna("protein_coding") == "protein_coding",
+        }
     ).dropna()
     if genes.empty:
         raise DataError(f"The genes {path} hold no line of a gene: correct gwas.genes.")

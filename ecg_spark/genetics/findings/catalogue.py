@@ -1,16 +1,17 @@
-"""The loci of every method, with their independent signals, nearest genes and what is published."""
+"""The loci of every method, with their signals, nearest genes and what is published."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ecg_spark.errors import DataError
+from ecg_spark.genetics.cohorts.reading import Cohort as Published
 from ecg_spark.genetics.findings.annotation import (
     genes_within,
     is_published,
@@ -23,23 +24,28 @@ from ecg_spark.genetics.findings.clumping import (
     find_loci,
     significant_variants,
 )
-from ecg_spark.genetics.findings.signals import independent_signals
-from ecg_spark.genetics.genotypes.packed import Packed, centred, standardised
+from ecg_spark.genetics.findings.describing import Known, describe_regions
+from ecg_spark.genetics.findings.finemapping import OMNIBUS
+from ecg_spark.genetics.findings.modifiers import modifiers_of
+from ecg_spark.genetics.findings.published import cut_to_regions
+from ecg_spark.genetics.findings.regions import (
+    FLANK_BP,
+    MOST_VARIANTS,
+    Region,
+    regions_of,
+)
+from ecg_spark.genetics.genotypes.packed import Packed, standardised
 from ecg_spark.genetics.genotypes.parts import BATCH_BYTES
 from ecg_spark.genetics.null_model.cohort import Cohort
-from ecg_spark.genetics.null_model.whole_genome import Offsets
-from ecg_spark.genetics.outputs.tables import LD, LOCI, NEARBY_GENES, SIGNALS
-from ecg_spark.study import Gwas
-from ecg_spark.tables import VARIANT, write_columns, write_rows
-
-MAX_NEIGHBOURS = 4_000
-"""Signals are looked for among so many variants about a lead variant."""
+from ecg_spark.genetics.outputs.tables import LOCI, NEARBY_GENES
+from ecg_spark.genetics.testing.gene_table import read_consequences
+from ecg_spark.genetics.testing.results import Question
+from ecg_spark.store import remove_folder
+from ecg_spark.study import Genotypes, Gwas
+from ecg_spark.tables import VARIANT, write_rows
 
 MOST_HITS = 500_000
 """Tests of a method that pass its threshold, beyond which no study of real loci is."""
-
-NEIGHBOUR_BP = 250_000
-"""The linkage of a lead variant is told of variants this near."""
 
 
 @dataclass(frozen=True)
@@ -54,104 +60,133 @@ class Tests:
 
 @dataclass(frozen=True)
 class Annotation:
-    """Genes and published loci, where the study names tables of them."""
+    """Genes, published loci, what variants do and published statistics, where a study names any."""
 
     genes: pd.DataFrame | None
     published: pd.DataFrame | None
+    consequences: pd.DataFrame | None
+    colocalise: Sequence[Published] = ()
 
 
-def read_annotation(settings: Gwas) -> Annotation:
-    """Read the tables of genes and of published loci; `DataError` where they cannot be used."""
+def read_annotation(settings: Gwas, reference_genome: str) -> Annotation:
+    """Read the tables of genes, of published loci and of what variants do; `DataError` where they
+    cannot be used."""
+    of_genes = settings.rare and settings.rare.genes
     return Annotation(
         read_gene_positions(settings.genes) if settings.genes else None,
         read_published(settings.published) if settings.published else None,
+        read_consequences(of_genes, reference_genome) if of_genes else None,
     )
 
 
 def write_loci(
+    spark: SparkSession,
     packed: Packed,
     tests: Tests,
     cohort: Cohort,
-    offsets: Offsets,
+    questions: Mapping[int, Question],
     settings: Gwas,
+    thresholds: Genotypes,
     annotation: Annotation,
+    sites: DataFrame,
     folder: str,
-) -> dict[str, int]:
-    """Write the tables loci, signals, ld and nearby_genes; return each method's number of loci.
+) -> tuple[dict[str, int], list[str]]:
+    """Write the tables loci, nearby_genes and those of the regions about the loci (see `regions`);
+    return each method's number of loci, and notes.
 
     A method is a key of `tests.thresholds`: a group of phenotypes, or a group's omnibus test.
-    Signals are those of a locus's best phenotype, by conditional regression at the method's
-    threshold, and are not looked for behind an omnibus test. Raises `DataError` where more tests
-    pass a threshold than `MOST_HITS`.
+    `packed`: the variants that were to be tested, with their `set`; `questions`: what was asked of
+    those of each set, by its number; `thresholds`: what they have to pass; `sites`: contig,
+    position, ref and alt of the variants. Raises `DataError` where
+    more tests pass a threshold than `MOST_HITS`.
     """
-    thresholds = tests.thresholds
-    hits = {method: hits_of(tests, method, least) for method, least in thresholds.items()}
+    hits = {method: hits_of(tests, method, least) for method, least in tests.thresholds.items()}
     people = packed.places(list(cohort.terms.index))
     correlations = correlations_of(packed, significant_variants(list(hits.values())), people)
     genes, published = annotation.genes, annotation.published
     window = settings.clump_window_bp
-    loci, signals, counts = [], [], {}
+    loci: list[dict[str, Any]] = []
     for method, rows in hits.items():
-        found = find_loci(rows, correlations, window, settings.clump_r2)
-        counts[method] = len(found)
-        for locus in found:
-            own: list[dict[str, Any]] | None = None
-            if locus["phenotype"] in cohort.tested:
-                own = _signals(packed, locus, thresholds[method], cohort, offsets)
-                signals += [{"method": method, "lead": locus["position"], **one} for one in own]
+        for locus in find_loci(rows, correlations, window, settings.clump_r2):
             near = genes is not None and nearest_gene(genes, locus["contig"], locus["position"])
             place = (locus["contig"], locus["start"], locus["end"])
+            known = None if published is None else is_published(published, *place, window)
             loci.append(
                 {
                     "method": method,
                     **locus,
-                    "n_signals": None if own is None else len(own),
                     "nearest_gene": near[0] if near else None,
                     "gene_distance_bp": near[1] if near else None,
-                    "published": None
-                    if published is None
-                    else is_published(published, *place, window),
+                    "published": known,
                 }
             )
+    regions = regions_of(packed, loci)
+    groups = {name: key for key, members in tests.groups.items() for name in members}
+    groups |= {
+        method: method.removesuffix(OMNIBUS) for method in hits if method not in tests.groups
+    }
+    told = Known(
+        packed.samples, questions, thresholds, modifiers_of(cohort), groups, genes,
+        annotation.consequences,
+    )  # fmt: skip
+    if annotation.colocalise and regions:
+        scratch = f"{folder}/.published"
+        cut_to_regions(spark, annotation.colocalise, sites, regions, scratch)
+        signals = describe_regions(spark, regions, replace(told, published=scratch), folder)
+        remove_folder(scratch)
+    else:
+        signals = describe_regions(spark, regions, told, folder)
+    for region in regions:
+        own = signals[signals["region"] == region.number]
+        for number in region.loci:
+            loci[number] |= _signals_of(number, region, loci, own)
     write_rows(loci, LOCI, f"{folder}/{LOCI.name}")
-    write_rows(signals, SIGNALS, f"{folder}/{SIGNALS.name}")
-    leads = pd.DataFrame(loci, columns=VARIANT).drop_duplicates()
-    linked = [_ld(packed, lead, people) for lead in leads.itertuples()]
-    table = pd.concat(linked) if linked else pd.DataFrame(columns=LD.schema.names)
-    columns: dict[str, Any] = {name: table[name].to_numpy() for name in LD.schema.names}
-    write_columns(columns, LD, f"{folder}/{LD.name}")
     nearby: list[dict[str, Any]] = []
-    if genes is not None and len(leads):
+    if genes is not None and loci:
         stretches = [
-            genes_within(genes, lead.contig, *_stretch(lead.position))
-            for lead in leads.itertuples()
+            genes_within(
+                genes, one["contig"], one["position"] - FLANK_BP, one["position"] + FLANK_BP
+            )
+            for one in loci
         ]
         nearby = pd.concat(stretches).drop_duplicates().to_dict("records")
     write_rows(nearby, NEARBY_GENES, f"{folder}/{NEARBY_GENES.name}")
-    return counts
+    left_out = sum(len(region.loci) for region in regions if not region.is_whole)
+    notes = [
+        f"{left_out} loci are not fine-mapped: more than {MOST_VARIANTS:,} variants lie about "
+        f"them, as where linkage reaches far"
+    ]
+    counts = {method: sum(one["method"] == method for one in loci) for method in hits}
+    return counts, notes if left_out else []
 
 
-def _stretch(position: int) -> tuple[int, int]:
-    return position - NEIGHBOUR_BP, position + NEIGHBOUR_BP
-
-
-def _ld(packed: Packed, lead: Any, people: NDArray[np.int64]) -> pd.DataFrame:
-    """r² of a lead variant (contig, position, ref, alt) with each neighbour, itself among them."""
-    places = _nearest(packed, lead.contig, *_stretch(lead.position), lead.position)
-    found = packed.named(places)
-    own = (found[["position", "ref", "alt"]] == [lead.position, lead.ref, lead.alt]).all(axis=1)
-    r2 = _products(packed, int(places[np.flatnonzero(own)[0]]), places, people) ** 2
-    names = {"lead": lead.position, "lead_ref": lead.ref, "lead_alt": lead.alt}
-    return found[VARIANT].assign(**names, r2=np.minimum(r2.astype(float), 1.0))
-
-
-def _nearest(packed: Packed, contig: str, start: int, end: int, position: int) -> NDArray[np.int64]:
-    """The places of the variants from `start` to `end`, in order, and of more than `MAX_NEIGHBOURS`
-    those nearest to a position."""
-    sites = packed.sites
-    places = np.flatnonzero((sites["contig"] == contig) & sites["position"].between(start, end))
-    far = np.abs(sites["position"].to_numpy()[places] - position)
-    return np.sort(places[np.argsort(far, kind="stable")[:MAX_NEIGHBOURS]])
+def _signals_of(
+    number: int, region: Region, loci: Sequence[Mapping[str, Any]], signals: pd.DataFrame
+) -> dict[str, Any]:
+    """What `loci` tells of the signals of a locus's phenotype: those that are nearer to it than to
+    another locus of its method in the region."""
+    locus = loci[number]
+    nothing: dict[str, Any] = {"set_variants": None, "set_pip": None}
+    nothing |= {"set_genes": [], "set_consequences": []}
+    if not region.is_whole:
+        return {"n_signals": None, **nothing}
+    rivals = [one for one in region.loci if loci[one]["method"] == locus["method"]]
+    rivals = [one for one in rivals if locus["phenotype"] in loci[one]["phenotypes"]]
+    own = signals[signals["phenotype"] == locus["phenotype"]].sort_values("signal")
+    at = own["position"].to_numpy()[:, None]
+    starts, ends = (np.array([loci[one][key] for one in rivals]) for key in ("start", "end"))
+    away = np.maximum(np.maximum(starts - at, at - ends), 0)
+    own = own[away.argmin(axis=1) == rivals.index(number)]
+    if own.empty:
+        return {"n_signals": 0, **nothing}
+    strongest = own.iloc[0]
+    return {
+        "n_signals": len(own),
+        "set_variants": strongest["n_variants"],
+        "set_pip": strongest["probability"],
+        "set_genes": list(strongest["genes"]),
+        "set_consequences": list(strongest["consequences"]),
+    }
 
 
 def hits_of(tests: Tests, method: str, threshold: float) -> pd.DataFrame:
@@ -213,31 +248,3 @@ def _batches(
     step = max(1, BATCH_BYTES // (8 * len(people)))
     for start in range(0, len(places), step):
         yield packed.calls.read(places[start : start + step], people)
-
-
-def _signals(
-    packed: Packed,
-    locus: Mapping[str, Any],
-    threshold: float,
-    cohort: Cohort,
-    offsets: Offsets,
-) -> list[dict[str, Any]]:
-    """The independent signals of a locus, the lead variant's first as a rule."""
-    name, stretch = locus["phenotype"], (locus["start"], locus["end"])
-    places = _nearest(packed, locus["contig"], *stretch, locus["position"])
-    y = cohort.tested[name].dropna()
-    if offsets.loco is not None:
-        y = y - offsets.loco.without(locus["contig"]).loc[y.index, name]
-    people = packed.places(list(y.index))
-    terms = cohort.terms.loc[y.index].to_numpy(float)
-
-    def genotypes() -> Iterator[NDArray[np.float32]]:
-        return map(centred, _batches(packed, places, people))
-
-    chosen = independent_signals(genotypes, y, terms, threshold, offsets.relatives)
-    sites = packed.named(places[[one.variant for one in chosen]]).to_dict("records")
-    found = []
-    for order, (site, one) in enumerate(zip(sites, chosen, strict=True), 1):
-        numbers = {"beta": one.beta, "se": one.se, "neg_log10_p": one.neg_log10_p}
-        found.append({**site, "phenotype": name, "step": order, **numbers})
-    return found

@@ -4,8 +4,8 @@ They lie in a .bed, or in those of a set in parts (see `parts`), and any task re
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any
 
@@ -44,6 +44,11 @@ class Calls:
     n_samples: int
     parts: tuple[tuple[int, int], ...] = ()
     at: NDArray[np.int32] | None = None
+
+    def only(self, variants: NDArray[np.int64]) -> "Calls":
+        """The calls of the variants at some places of the set, in their order."""
+        own = variants if self.at is None else self.at[variants]
+        return replace(self, at=np.asarray(own, np.int32))
 
     def read(
         self, variants: NDArray[np.int64], samples: NDArray[np.int64] | None = None
@@ -114,6 +119,24 @@ class Packed:
         lies = self.sites.iloc[near].astype({"contig": str})
         near = near[_are_among(lies, variants, ["contig", "position"])]
         return near[_are_among(self.named(near), variants, VARIANT)]
+
+    def within(self, contig: str, start: int, end: int) -> NDArray[np.int64]:
+        """The places of the variants of a contig from `start` to `end`, both included.
+
+        The sites are in the order of the genome (see `view.packed_view`).
+        """
+        first, last = self._bounds.get(contig, (0, 0))
+        here = self.sites["position"].to_numpy()[first:last]
+        kind = here.dtype.type  # of another kind, all positions would be copied
+        left = np.searchsorted(here, kind(start), "left")
+        return np.arange(first + left, first + np.searchsorted(here, kind(end), "right"))
+
+    @cached_property
+    def _bounds(self) -> dict[str, tuple[int, int]]:
+        """The first place of each contig, and past its last."""
+        codes, names = self.sites["contig"].cat.codes.to_numpy(), self.sites["contig"].cat
+        ends = np.searchsorted(codes, np.arange(len(names.categories) + 1, dtype=codes.dtype))
+        return dict(zip(names.categories, pairwise(ends.tolist()), strict=True))
 
     def named(self, places: NDArray[np.int64]) -> pd.DataFrame:
         """`NAMES` of the variants at some places, a row each in their order, read from the parts

@@ -219,7 +219,7 @@ def open_set(folder: str) -> GenotypeSet:
     with fsspec.open(f"{folder}/samples.fam", "rt", encoding="utf-8") as file:
         samples = pd.Index([line.split()[1] for line in file])
     if len(samples) != listed["samples"]:
-        raise _altered()
+        raise altered()
     return GenotypeSet(folder, samples, tuple(Part(*one) for one in listed["parts"]))
 
 
@@ -237,9 +237,9 @@ def read_sites(folder: str, part: Part, chosen: NDArray[np.bool_], columns: list
         with fsspec.open(f"{part_stem(folder, part.number)}.parquet", "rb") as file:
             sites = pq.read_table(file, columns=columns, page_checksum_verification=True)
     except (OSError, pa.ArrowException):
-        raise _altered() from None
+        raise altered() from None
     if len(sites) != part.variants:
-        raise _altered()
+        raise altered()
     return sites.filter(pa.array(chosen))
 
 
@@ -257,20 +257,20 @@ def read_part(
             file = pq.ParquetFile(table, page_checksum_verification=True)
             variants = file.metadata.num_rows
         except (OSError, pa.ArrowException):
-            raise _altered() from None
+            raise altered() from None
         checksum = zlib.crc32(bed.read(len(MAGIC)))
         if variants != part.variants:
-            raise _altered()
+            raise altered()
         for group in range(file.num_row_groups):
             wanted = None if columns is None else [*columns, "dosages"]
             try:
                 sites = file.read_row_group(group, columns=wanted)
             except (OSError, pa.ArrowException):
-                raise _altered() from None
+                raise altered() from None
             content = bed.read(len(sites) * width)
             checksum = zlib.crc32(content, checksum)
             if len(content) < len(sites) * width:
-                raise _altered()
+                raise altered()
             own, chosen = chosen[: len(sites)], chosen[len(sites) :]
             if not own.any():
                 continue
@@ -282,7 +282,7 @@ def read_part(
             sites = sites.drop_columns(["dosages"])
             yield Batch(sites, calls, dosed, dosages.reshape(len(dosed), samples))
         if bed.read(1) or checksum != part.checksum:
-            raise _altered()
+            raise altered()
 
 
 def part_stem(folder: str, number: int) -> str:
@@ -290,7 +290,8 @@ def part_stem(folder: str, number: int) -> str:
     return f"{folder}/part-{number:05d}"
 
 
-def _altered() -> DataError:
+def altered() -> DataError:
+    """What is raised where a part is not as it was written."""
     return DataError(
         "A part of the published genotypes is not as it was written (cut short, altered or "
         "gone): run the step genotypes again with --force."

@@ -40,14 +40,15 @@ class Brought:
     """What a study brings of its participants, indexed by their ids.
 
     `phenotypes` and `covariates`: NaN where missing; `groups`: the columns of `phenotypes` by
-    group; `is_male`: 1, 0 or NaN, None where nothing tells the sex; `told`: notes on the tables
-    that these came from.
+    group; `is_male`: 1, 0 or NaN, None where nothing tells the sex; `age`: in years, None where no
+    covariate is the age; `told`: notes on the tables that these came from.
     """
 
     phenotypes: pd.DataFrame
     groups: Mapping[str, Sequence[str]]
     covariates: pd.DataFrame
     is_male: pd.Series | None
+    age: pd.Series | None
     told: Sequence[str]
 
 
@@ -58,8 +59,8 @@ class Cohort:
     `people`: the participant of each; `tested`: phenotypes as they are tested, NaN where missing;
     `terms`: covariates and components, complete; `unrelated`: a set of them without relatives;
     `judges`: by whose genotypes the quality of a variant is judged, on autosomes (`by`) and on X
-    (`on_x`); `sets`: the numbers of the genotype sets in which each sample is; `groups`: the
-    phenotypes tested, by group.
+    (`on_x`); `is_male` (1, 0) and `age` in years: NaN where not known; `sets`: the numbers of the
+    genotype sets in which each sample is; `groups`: the phenotypes tested, by group.
     """
 
     people: pd.Series
@@ -67,6 +68,8 @@ class Cohort:
     terms: pd.DataFrame
     unrelated: pd.Series
     judges: pd.DataFrame
+    is_male: pd.Series
+    age: pd.Series
     sets: pd.Series
     groups: Mapping[str, list[str]]
 
@@ -160,6 +163,8 @@ def gather(
         terms,
         alone,
         _judges(scores, alone, _reported(brought.is_male, people)),
+        _reported(brought.is_male, people),
+        _reported(brought.age, people),
         scores["sets"],
         {key: members for key, members in groups.items() if members},
     )
@@ -200,11 +205,11 @@ def _judges(scores: pd.DataFrame, unrelated: pd.Series, is_male: pd.Series) -> p
     return pd.DataFrame({"by": by, "on_x": by & are_female(scores["x_f"], is_male)})
 
 
-def _reported(is_male: pd.Series | None, people: pd.Series) -> pd.Series:
-    """Whether the person of each sample is a man by the participant table, NaN where not told."""
-    if is_male is None:
+def _reported(values: pd.Series | None, people: pd.Series) -> pd.Series:
+    """What is told of the person of each sample, such as the sex, NaN where it is not."""
+    if values is None:
         return pd.Series(np.nan, people.index)
-    known: Any = by_normal_id(is_male)
+    known: Any = by_normal_id(values)
     return pd.Series(known.reindex(people.to_numpy()).to_numpy(float), people.index)
 
 
@@ -219,6 +224,7 @@ def save_cohort(cohort: Cohort, folder: str) -> None:
         "judges": cohort.judges["by"].tolist(),
         "judges_on_x": cohort.judges["on_x"].tolist(),
         "sets": [list(map(int, own)) for own in cohort.sets],
+        **{key: _as_column(getattr(cohort, key)) for key in ("is_male", "age")},
     }
     write_columns(columns, ANALYSED, f"{folder}/{ANALYSED.name}")
     for name, frame in (("phenotypes", cohort.tested), ("covariates", cohort.terms)):
@@ -251,7 +257,12 @@ def load_cohort(folder: str) -> Cohort:
         groups = json.load(file)
     people, unrelated, sets = (analysed[key] for key in ("participant_id", "unrelated", "sets"))
     judges = analysed[["judges", "judges_on_x"]].set_axis(["by", "on_x"], axis=1)
-    return Cohort(people, tested, terms, unrelated, judges, sets, groups)
+    is_male, age = (analysed[key].astype(float) for key in ("is_male", "age"))
+    return Cohort(people, tested, terms, unrelated, judges, is_male, age, sets, groups)
+
+
+def _as_column(values: pd.Series) -> list[float | None]:
+    return [None if np.isnan(one) else float(one) for one in values]
 
 
 def _of_the_reported_sex(

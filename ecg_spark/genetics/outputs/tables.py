@@ -1,6 +1,6 @@
 """What the genetic steps publish besides the associations: the tables and their schemas."""
 
-from pyspark.sql.types import ArrayType, BooleanType
+from pyspark.sql.types import ArrayType, BooleanType, DataType
 
 from ecg_spark.tables import (
     REAL,
@@ -50,6 +50,8 @@ ANALYSED = Table(
         judges=BooleanType(),  # is the quality of variants that of their genotypes?
         judges_on_x=BooleanType(),
         sets=ArrayType(WHOLE, False),  # as in `scores`
+        is_male=(REAL, None),  # 1 or 0; null where it is not known
+        age=(REAL, None),  # in years; null where no covariate is called so
     ),
 )
 """The people analysed: their sample and their participant id. It never leaves the store."""
@@ -92,7 +94,11 @@ LOCI = Table(
         phenotypes=ArrayType(TEXT, False),
         n_variants=WHOLE,
         n_clumps=WHOLE,
-        n_signals=(WHOLE, None),  # null for an omnibus test
+        n_signals=(WHOLE, None),  # credible sets; null where it was not fine-mapped
+        set_variants=(WHOLE, None),  # in the set of the strongest; null where there is none
+        set_pip=(REAL, None),  # of its likeliest variant, to be the one that acts
+        set_genes=ArrayType(TEXT, False),  # that code, in which a variant of the set lies
+        set_consequences=ArrayType(TEXT, False),  # as in `SCN5A missense_variant`
         nearest_gene=(TEXT, None),  # null without a table of genes
         gene_distance_bp=(WHOLE, None),
         published=(BooleanType(), None),  # null without a table of such loci
@@ -100,22 +106,98 @@ LOCI = Table(
 )
 """A locus that a method has found, and its lead variant."""
 
+_IN_REGION: dict[str, DataType | tuple[DataType, None]] = {
+    "phenotype": TEXT,  # or a group's omnibus test, as in `loci`
+    "region_start": WHOLE,  # of the region that was fine-mapped, bp, inclusive
+    "region_end": WHOLE,
+    "signal": WHOLE,  # of the phenotype in the region, from 1, the strongest first
+}
+
+_LIES_IN: dict[str, DataType | tuple[DataType, None]] = {
+    "genes": ArrayType(TEXT, False),  # that code, in which a variant lies
+    "consequences": ArrayType(TEXT, False),  # as in `SCN5A missense_variant`
+}
+
 SIGNALS = Table(
     "signals",
-    ("method", "contig", "lead", "step"),
+    ("phenotype", "contig", "region_start", "signal"),
     schema(
-        method=TEXT,
-        lead=WHOLE,  # the position of the locus's lead variant
-        step=WHOLE,  # from 1
-        **VARIANT_COLUMNS,
-        phenotype=TEXT,
-        beta=REAL,  # given the signals of the steps before
-        se=REAL,
-        neg_log10_p=REAL,
+        **_IN_REGION,
+        **VARIANT_COLUMNS,  # of the variant that is likeliest to act
+        probability=REAL,  # that it is the one
+        n_variants=WHOLE,  # in the 95 % credible set
+        min_r2=REAL,  # between two variants of the set
+        log10_bf=REAL,  # of the signal against none
+        beta=(REAL, None),  # beside the other signals; null for an omnibus test
+        se=(REAL, None),
+        neg_log10_p=(REAL, None),  # the same; null where the variants follow from each other
+        **_LIES_IN,  # any of its set
     ),
 )
-"""An independent signal of a locus, by stepwise conditional regression."""
+"""A signal about a locus, by SuSiE: of every phenotype that has a locus there or a suggestive test.
+"""
 
+CREDIBLE_SETS = Table(
+    "credible_sets",
+    (*SIGNALS.key, "position", "ref", "alt"),
+    schema(
+        **_IN_REGION,
+        **VARIANT_COLUMNS,
+        probability=REAL,  # to be the one that acts in this signal
+        pip=REAL,  # to act in any signal of the phenotype
+        beta=(REAL, None),  # by itself, as it was tested; null for an omnibus test
+        se=(REAL, None),
+        neg_log10_p=REAL,
+        af=REAL,
+        **_LIES_IN,
+    ),
+)
+"""The variants of the 95 % credible set of each signal."""
+
+COLOCALISATION = Table(
+    "colocalisation",
+    ("contig", "region_start", "phenotype_1", "signal_1", "phenotype_2", "signal_2"),
+    schema(
+        region_start=WHOLE,
+        region_end=WHOLE,
+        phenotype_1=TEXT,
+        signal_1=WHOLE,  # as in `signals`
+        phenotype_2=TEXT,  # of the study, or a published trait
+        signal_2=(WHOLE, None),  # null for a published trait, of which one cause is assumed
+        **VARIANT_COLUMNS,  # of the variant that is likeliest to be the cause of both
+        n_variants=WHOLE,  # that both have
+        h0=REAL,  # probability that neither has a cause
+        h1=REAL,  # the first alone
+        h2=REAL,  # the second alone
+        h3=REAL,  # both, different variants
+        h4=REAL,  # both, the same variant
+        shared_pip=REAL,  # of the variant to be the cause, if it is the same
+    ),
+)
+"""Whether two signals of a region have the same cause."""
+
+INTERACTIONS = Table(
+    "interactions",
+    ("phenotype", *VARIANT),
+    schema(
+        phenotype=TEXT,
+        **VARIANT_COLUMNS,  # a lead variant
+        n=WHOLE,  # people, relatives left out
+        n_women=WHOLE,
+        beta_women=(REAL, None),  # null where there are too few minor alleles, as all that follow
+        se_women=(REAL, None),  # robust, as all that follow
+        n_men=WHOLE,
+        beta_men=(REAL, None),
+        se_men=(REAL, None),
+        sex_beta=(REAL, None),  # men less women
+        sex_se=(REAL, None),
+        sex_neg_log10_p=(REAL, None),
+        age_beta=(REAL, None),  # what ten years add to the effect
+        age_se=(REAL, None),
+        age_neg_log10_p=(REAL, None),
+    ),
+)
+"""Whether sex and age change what a lead variant does to the phenotypes that have a locus there."""
 
 LD = Table(
     "ld",
@@ -128,7 +210,7 @@ LD = Table(
         position=WHOLE,
         ref=TEXT,
         alt=TEXT,
-        r2=REAL,  # of the calls of the people analysed
+        r2=REAL,  # of the genotypes tested, in people analysed, less what covariates explain
     ),
 )
 """The linkage of lead variants with their neighbours."""
@@ -145,6 +227,22 @@ NEARBY_GENES = Table(
 )
 """The genes about the loci; empty where no table of genes is given."""
 
+
+COMMON_GENES = Table(
+    "common_genes",
+    ("gene", "contig", "start", "end", "phenotype"),
+    schema(
+        gene=TEXT,
+        contig=TEXT,
+        start=WHOLE,  # bp, inclusive
+        end=WHOLE,
+        phenotype=TEXT,
+        n_variants=WHOLE,  # in and about it
+        chi2=REAL,  # their sum
+        neg_log10_p=REAL,
+    ),
+)
+"""A gene's common variants together against a phenotype; empty where no table of genes is given."""
 
 HERITABILITY = Table(
     "heritability",

@@ -25,30 +25,34 @@ def read_genes(
 
     Raises `DataError` where it cannot be read, lacks a column or nothing is chosen.
     """
-    table = read_text_table(path, "gene table")
     needed = [*VARIANT, "gene", *(["consequence"] if consequences else [])]
+    table = _variants(path, reference_genome, needed)
+    if consequences:
+        table = table[table["consequence"].isin(consequences)]
+        if table.empty:
+            raise DataError(
+                f"No row of the gene table {path} is a variant of the chosen consequences: correct "
+                f"gwas.rare."
+            )
+    weight = table["weight"] if "weight" in table else pd.Series(np.nan, table.index)
+    table = table.assign(weight=pd.to_numeric(weight, errors="coerce"))
+    return table[[*VARIANT, "gene", "weight"]].drop_duplicates([*VARIANT, "gene"])
+
+
+def _variants(path: str, reference_genome: str, needed: list[str]) -> pd.DataFrame:
+    """The rows of a gene table that are variants, with their contigs named as in the genome."""
+    table = read_text_table(path, "gene table")
     missing = [name for name in needed if name not in table.columns]
     if missing:
         raise DataError(f"The gene table {path} has no column {', '.join(missing)}: add it.")
-    if consequences:
-        table = table[table["consequence"].isin(consequences)]
     table = table.dropna(subset=[*VARIANT, "gene"])
-    numbers = {"position": pd.to_numeric(table["position"], errors="coerce")}
-    numbers["weight"] = (
-        pd.to_numeric(table["weight"], errors="coerce")
-        if "weight" in table
-        else pd.Series(np.nan, table.index)
-    )
     table = table.assign(
-        **numbers, contig=table["contig"].map(lambda name: _contig(reference_genome, name))
+        position=pd.to_numeric(table["position"], errors="coerce"),
+        contig=table["contig"].map(lambda name: _contig(reference_genome, name)),
     ).dropna(subset=["position"])
     if table.empty:
-        raise DataError(
-            f"No row of the gene table {path} is a variant"
-            f"{' of the chosen consequences' if consequences else ''}: correct gwas.rare."
-        )
-    table["position"] = table["position"].astype(int)
-    return table[[*VARIANT, "gene", "weight"]].drop_duplicates([*VARIANT, "gene"])
+        raise DataError(f"No row of the gene table {path} is a variant: correct gwas.rare.")
+    return table.astype({"position": int})
 
 
 def _contig(build: str, name: str) -> str:
@@ -72,17 +76,9 @@ def matched_genes(
     sites = site_rows(spark, genotypes, VARIANT)
     near = sites.join(places, ["contig", "position"], "left_semi")
     known = pd.MultiIndex.from_frame(near.select(*VARIANT).toPandas())
-    other_strand = genes.assign(**{key: genes[key].map(_complement) for key in ("ref", "alt")})
-    swapped = {"ref": "alt", "alt": "ref"}
-    ways = {
-        "as written": genes,
-        "with the alleles the other way round": genes.rename(columns=swapped),
-        "on the other strand": other_strand,
-        "on the other strand and the other way round": other_strand.rename(columns=swapped),
-    }
     left = np.ones(len(genes), bool)
     found, counts = [], []
-    for way, table in ways.items():
+    for way, table in _ways(genes).items():
         here = left & pd.MultiIndex.from_frame(table[VARIANT]).isin(known)
         left &= ~here
         found.append(table.loc[here, genes.columns])
@@ -98,6 +94,44 @@ def matched_genes(
         f"genotype set: {', '.join(counts)}"
     )
     return pd.concat(found).drop_duplicates([*VARIANT, "gene"]), note
+
+
+def _ways(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """A table of variants by each way in which another may name the same alleles."""
+    other_strand = table.assign(**{key: table[key].map(_complement) for key in ("ref", "alt")})
+    swapped = {"ref": "alt", "alt": "ref"}
+    return {
+        "as written": table,
+        "with the alleles the other way round": table.rename(columns=swapped),
+        "on the other strand": other_strand,
+        "on the other strand and the other way round": other_strand.rename(columns=swapped),
+    }
+
+
+def read_consequences(path: str, reference_genome: str) -> pd.DataFrame | None:
+    """What a gene table says that variants do: contig, position, ref, alt, gene, consequence.
+
+    None where it has no column consequence; rows without one are left out. Raises `DataError` as
+    `read_genes` does.
+    """
+    table = _variants(path, reference_genome, [*VARIANT, "gene"])
+    if "consequence" not in table:
+        return None
+    return table.dropna(subset=["consequence"])[[*VARIANT, "gene", "consequence"]]
+
+
+def consequences_of(sites: pd.DataFrame, table: pd.DataFrame) -> list[list[tuple[str, str]]]:
+    """The genes and consequences of each of some variants, however the table names its alleles."""
+    found: list[list[tuple[str, str]]] = [[] for _ in range(len(sites))]
+    place = {tuple(one): k for k, one in enumerate(sites[VARIANT].to_numpy().tolist())}
+    for way in _ways(table).values():
+        for *variant, gene, consequence in (
+            way[[*VARIANT, "gene", "consequence"]].to_numpy().tolist()
+        ):
+            own = place.get(tuple(variant))
+            if own is not None and (gene, consequence) not in found[own]:
+                found[own].append((gene, consequence))
+    return found
 
 
 def _complement(allele: str) -> str:

@@ -127,18 +127,16 @@ def regress(rows: Rows, patterns: Sequence[Pattern]) -> list[Regression]:
     counted, judged = counted[: len(patterns)], counted[len(patterns) :]
     mean = counted[0].mean
     columns = np.concatenate([one for each in patterns for one in (each.left, each.basis)], axis=1)
-    are_calls = rows.dtype == np.uint8
-    width = rows.shape[1] * 4 if are_calls else rows.shape[1]
+    width = rows.shape[1] * 4 if rows.dtype == np.uint8 else rows.shape[1]
     padded = np.zeros((width, columns.shape[1]))
     padded[: len(columns)] = columns
     products = np.empty((len(rows), columns.shape[1]))
     step = max(1, BATCH_BYTES // (8 * width))
     values = np.empty((min(step, len(rows)), width))
-    fill = _calls_about if are_calls else _dosages_about
     for start in range(0, len(rows), step):
         own, centre = rows[start : start + step], mean[start : start + step]
         here = values[: len(own)]
-        fill(centre, own, here)
+        fill_about(centre, own, here)
         np.matmul(here, padded, out=products[start : start + step])
     if len(patterns) > 1:
         shift = np.concatenate(
@@ -175,6 +173,14 @@ def checked(
 
 def _width(each: Pattern) -> int:
     return each.left.shape[1] + each.basis.shape[1]
+
+
+def fill_about(mean: Reals, rows: Rows, values: Reals) -> None:
+    """Fill in the genotypes of variants less the mean of each, missing ones 0.
+
+    `values` [variants, people], of packed calls four people for each byte.
+    """
+    (_calls_about if rows.dtype == np.uint8 else _dosages_about)(mean, rows, values)
 
 
 def _calls_about(mean: Reals, rows: NDArray[Any], values: Reals) -> None:

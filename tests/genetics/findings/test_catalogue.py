@@ -10,8 +10,7 @@ from ecg_spark.genetics.findings import catalogue
 from ecg_spark.genetics.findings.catalogue import Annotation, write_loci
 from ecg_spark.genetics.genotypes.packed import Packed
 from ecg_spark.genetics.null_model.cohort import Cohort
-from ecg_spark.genetics.null_model.whole_genome import Offsets
-from ecg_spark.study import Gwas
+from ecg_spark.study import Genotypes, Gwas
 
 
 def test_inflated_tests_are_refused_before_they_reach_the_driver(spark, tmp_path, monkeypatch):
@@ -25,11 +24,13 @@ def test_inflated_tests_are_refused_before_they_reach_the_driver(spark, tmp_path
     together = spark.createDataFrame(
         rows.drop(columns=["phenotype", "beta", "se"]).assign(model="vae")
     )
-    packed, cohort, offsets = cast(Packed, None), cast(Cohort, None), cast(Offsets, None)
+    packed, cohort = cast(Packed, None), cast(Cohort, None)
+    genotypes = Genotypes(path="set.bed")
     for thresholds in ({"traits": 8.0}, {"vae omnibus": 8.0}):
         tests = catalogue.Tests(single, together, {"traits": ["trait_qt"]}, thresholds)
         with pytest.raises(DataError, match=r"More than 3 tests of the method .* are inflated"):
             write_loci(
-                *(packed, tests, cohort, offsets, Gwas(), Annotation(None, None), str(tmp_path))
-            )
+                spark, packed, tests, cohort, {}, Gwas(), genotypes, Annotation(None, None, None),
+                single, str(tmp_path),
+            )  # fmt: skip
     assert not list(tmp_path.iterdir())

@@ -1,0 +1,188 @@
+"""Whether sex and age change what a lead variant does.
+
+Women and men are regressed apart, each with covariates of their own; the difference of the two
+effects is the interaction of a model in which sex acts on every covariate, too. The interaction
+with age has a product of age with every covariate beside it: without these, age and a covariate
+that goes with the variant would make one (Keller 2014, Biol Psychiatry 75:18). Standard errors are
+those of MacKinnon and White (1985, J Econom 29:305; HC3): the spread of a phenotype differs by age
+and sex, which plain ones take for an interaction. They are of independent people: relatives are
+left out.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ecg_spark.genetics.findings.finemapping import OMNIBUS
+from ecg_spark.genetics.findings.region import centred_rows
+from ecg_spark.genetics.genotypes.excerpt import Excerpt
+from ecg_spark.genetics.genotypes.thresholds import tally
+from ecg_spark.genetics.null_model.cohort import Cohort
+from ecg_spark.genetics.testing.kernel import Pattern
+from ecg_spark.genetics.testing.p_values import neg_log10_p_of_t
+from ecg_spark.genetics.testing.results import Question
+
+Reals = NDArray[np.float64]
+Truths = NDArray[np.bool_]
+
+FEWEST_MINOR = 20
+"""Minor alleles among the people of a regression, below which it is not done."""
+
+YEARS = 10.0
+"""The effect of age is told of so many years."""
+
+_RANK = 1e-8
+
+
+@dataclass(frozen=True)
+class People:
+    """What may change an effect, of the people analysed [n]: `is_male` (1, 0), `age` in years, NaN
+    where not known, and whether they are `unrelated`."""
+
+    is_male: Reals
+    age: Reals
+    unrelated: Truths
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An effect with its robust standard error, and the degrees of freedom."""
+
+    beta: float
+    se: float
+    df: int
+
+    @property
+    def neg_log10_p(self) -> float:
+        """-log10 p against no effect."""
+        return float(neg_log10_p_of_t(self.beta / self.se, self.df))
+
+
+def robust(y: Reals, x: Reals, covariates: Reals) -> list[Estimate] | None:
+    """The effects of the columns of x [n, q] on y [n], beside an intercept and covariates [n, c].
+
+    Covariates may follow from each other. None where the columns of x follow from them or from each
+    other, or too few people are left.
+    """
+    design = np.column_stack([np.ones(len(y)), covariates])
+    basis, sizes, _ = np.linalg.svd(design, full_matrices=False)
+    basis = basis[:, sizes > _RANK * sizes[0]]
+    df = len(y) - basis.shape[1] - x.shape[1]
+    left = x - basis @ (basis.T @ x)
+    gram = left.T @ left
+    scale = np.sqrt((x**2).sum(axis=0))
+    if df < 1 or np.linalg.eigvalsh(gram / scale / scale[:, None])[0] < _RANK:
+        return None
+    inverse = np.linalg.inv(gram)
+    beta = inverse @ (left.T @ y)
+    residual = y - basis @ (basis.T @ y) - left @ beta
+    leverage = (basis**2).sum(axis=1) + np.einsum("ij,ij->i", left @ inverse, left)
+    weighted = left * (residual / np.maximum(1 - leverage, _RANK))[:, None]
+    spread = inverse @ (weighted.T @ weighted) @ inverse
+    errors = np.sqrt(np.diag(spread))
+    return [Estimate(float(b), float(e), df) for b, e in zip(beta, errors, strict=True)]
+
+
+def modified(y: Reals, x: Reals, covariates: Reals, people: People) -> dict[str, Any]:
+    """What the table interactions tells of the dosages x [n] of a variant and a phenotype y [n]."""
+    told: dict[str, Any] = {"n": len(y)}
+    by_sex = []
+    for name, value in (("women", 0), ("men", 1)):
+        own = people.is_male == value
+        found = _enough(x[own]) and robust(y[own], x[own, None], covariates[own])
+        told[f"n_{name}"] = int(own.sum())
+        told[f"beta_{name}"], told[f"se_{name}"] = (
+            (found[0].beta, found[0].se) if found else (None, None)
+        )
+        by_sex.append(found[0] if found else None)
+    women, men = by_sex
+    difference = None
+    if women and men:
+        difference = Estimate(
+            men.beta - women.beta, float(np.hypot(men.se, women.se)), men.df + women.df
+        )
+    known = np.isfinite(people.age)
+    x, y, covariates, age = x[known], y[known], covariates[known], people.age[known]
+    of_age = None
+    if _enough(x) and np.ptp(age):
+        decades = (age - age.mean()) / YEARS
+        beside = np.column_stack([decades, covariates, covariates * decades[:, None]])
+        found = robust(y, np.column_stack([x * decades, x]), beside)
+        of_age = found[0] if found else None
+    for name, one in (("sex", difference), ("age", of_age)):
+        told[f"{name}_beta"], told[f"{name}_se"], told[f"{name}_neg_log10_p"] = (
+            (one.beta, one.se, one.neg_log10_p) if one else (None, None, None)
+        )
+    return told
+
+
+def rows_of_interactions(
+    excerpt: Excerpt,
+    patterns: Sequence[Pattern],
+    asked: Question,
+    leads: Sequence[tuple[int, Sequence[str]]],
+    people: People,
+) -> Iterator[dict[str, Any]]:
+    """The rows of the table interactions of lead variants, by their places in the excerpt, and of
+    each the phenotypes that have a locus there; for an omnibus test the one of its group that the
+    variant moves most.
+
+    `people`: those of the patterns.
+    """
+    groups = {key: f"{group}{OMNIBUS}" for group, own in asked.together.items() for key in own}
+    for place, wanted in leads:
+        alone = _only(excerpt, place)
+        strongest: dict[str, tuple[float, str]] = {}
+        found: dict[str, tuple[Reals, Reals, Reals, Truths]] = {}
+        for each in patterns:
+            counts = tally(alone.pieces[0][1], each.known)
+            x = centred_rows(alone, counts.mean, 0, len(each.known))[0] + counts.mean[0]
+            own = each.known & people.unrelated
+            for k, number in enumerate(each.places.tolist()):
+                y, name = each.left[:, k], asked.names[number]
+                group = groups.get(number)
+                if group is not None and group in wanted:
+                    moved = abs(float(x @ y)) / float(np.sqrt(y @ y))  # y sums to 0
+                    strongest[group] = max(strongest.get(group, (0.0, "")), (moved, name))
+                found[name] = (y[own], x[own], each.basis[own], own)
+        chosen = [one for one in wanted if one in found]
+        chosen += [name for _, name in strongest.values() if name]
+        for name in dict.fromkeys(chosen):
+            y, x, covariates, own = found[name]
+            among = People(people.is_male[own], people.age[own], people.unrelated[own])
+            yield {
+                "phenotype": name,
+                **excerpt.sites.iloc[place].to_dict(),
+                **modified(y, x, covariates, among),
+            }
+
+
+def modifiers_of(cohort: Cohort) -> pd.DataFrame:
+    """is_male, age and unrelated of everybody analysed, by sample."""
+    return pd.DataFrame({key: getattr(cohort, key) for key in ("is_male", "age", "unrelated")})
+
+
+def people_of(modifiers: pd.DataFrame, samples: pd.Index) -> People:
+    """What may change an effect in some samples, of what `modifiers_of` tells of all."""
+    own = modifiers.loc[samples]
+    return People(
+        own["is_male"].to_numpy(float), own["age"].to_numpy(float), own["unrelated"].to_numpy(bool)
+    )
+
+
+def _only(excerpt: Excerpt, place: int) -> Excerpt:
+    """The variant at a place of an excerpt."""
+    for places, rows in excerpt.pieces:
+        here = np.flatnonzero(places == place)
+        if len(here):
+            return Excerpt(excerpt.sites.iloc[[place]], ((np.zeros(1, np.int64), rows[here]),))
+    raise IndexError(place)
+
+
+def _enough(x: Reals) -> bool:
+    """Whether enough minor alleles are among people with dosages x."""
+    return float(min(x.sum(), (2 - x).sum())) >= FEWEST_MINOR

@@ -1,0 +1,86 @@
+"""Beside the loci in the report: shared causes, sex and age, genes by their common variants."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+import pyarrow.compute as pc
+
+from ecg_spark.report.evidence import FEWEST
+from ecg_spark.report.sections import Material, Section
+
+SHOWN = 40
+
+SHARED = 0.8
+"""The probability of a shared cause from which on a pair is shown."""
+
+
+def causes(material: Material) -> Section:
+    """Pairs of signals that share their cause, effects by sex and age, and genes."""
+    genes = material.table("findings", "common_genes")
+    tests = genes.count_rows()
+    return {
+        "shared_rows": _first(_shared(material)),
+        "shared_least": f"{100 * SHARED:.0f}",
+        "modifier_rows": _first(_modified(material)),
+        "common_gene_rows": _first(_genes(material, tests)),
+        "common_gene_tests": tests,
+        "common_gene_threshold": _threshold(tests),
+        "figures": {},
+    }
+
+
+def _first(rows: Iterator[list[Any]]) -> list[list[Any]]:
+    return [row for row, _ in zip(rows, range(SHOWN), strict=False)]
+
+
+def _shared(material: Material) -> Iterator[list[Any]]:
+    table = material.table("findings", "colocalisation")
+    rows = table.to_table(filter=pc.field("h4") >= SHARED).to_pandas()
+    for row in rows.sort_values("h4", ascending=False).itertuples():
+        yield [
+            f"{row.phenotype_1} and {row.phenotype_2}",
+            row.rsid or f"{row.contig}:{row.position}",
+            f"{row.contig.removeprefix('chr')}: {row.position / 1e6:.2f} Mb",
+            f"{row.h4:.3f}",
+            f"{row.h3:.3f}",
+            f"{row.shared_pip:.2f}",
+        ]
+
+
+def _modified(material: Material) -> Iterator[list[Any]]:
+    table = material.table("findings", "interactions").to_table().to_pandas()
+    both = table[["sex_neg_log10_p", "age_neg_log10_p"]].astype(float).max(axis=1)
+    table = table.assign(best=both).dropna(subset=["best"])
+    for row in table.sort_values("best", ascending=False).itertuples():
+        women = min(row.n_women, row.n_men) >= FEWEST
+        yield [
+            row.rsid or f"{row.contig}:{row.position}",
+            row.phenotype,
+            _effect(row.beta_women, row.se_women) if women else "–",
+            _effect(row.beta_men, row.se_men) if women else "–",
+            _or_dash(row.sex_neg_log10_p, ".2f"),
+            _effect(row.age_beta, row.age_se),
+            _or_dash(row.age_neg_log10_p, ".2f"),
+        ]
+
+
+def _genes(material: Material, tests: int) -> Iterator[list[Any]]:
+    table = material.table("findings", "common_genes")
+    rows = table.to_table(filter=pc.field("neg_log10_p") >= _threshold(tests)).to_pandas()
+    for row in rows.sort_values("neg_log10_p", ascending=False).itertuples():
+        place = f"{row.contig.removeprefix('chr')}: {row.start / 1e6:.2f} Mb"
+        yield [row.gene, row.phenotype, place, int(row.n_variants), f"{row.neg_log10_p:.2f}"]
+
+
+def _threshold(tests: int) -> float:
+    return -math.log10(0.05 / max(tests, 1))
+
+
+def _effect(beta: float, se: float) -> str:
+    return "–" if pd.isna(beta) else f"{beta:+.3f} ± {se:.3f}"
+
+
+def _or_dash(value: float, form: str) -> str:
+    return "–" if pd.isna(value) else format(value, form)
