@@ -1,8 +1,9 @@
 """Diseases: errors of the first kind, planted diseases found, and how long many tests take.
 
-    python tests/bench/bench_phewas.py type1      # 50 cases of 5,000 people
-    python tests/bench/bench_phewas.py planted    # simulated people, three seeds
+    python tests/bench/bench_phewas.py type1 [repeats]      # 50 cases of 5,000 people
+    python tests/bench/bench_phewas.py planted [people]     # simulated people, three seeds
     python tests/bench/bench_phewas.py speed [people diseases predictors]
+    python tests/bench/bench_phewas.py                      # all three at small sizes
 
 `type1`: predictors that do nothing (normal, skewed, of carriers of alleles of 1, 5 and 20 %),
 covariates that act: the share of p below 0.05, 0.01, 1e-3 and 1e-4 of what should be. `planted`:
@@ -209,5 +210,9 @@ def speed(n: int = 31_000, diseases: int = 1500, predictors: int = 70) -> None:
 
 if __name__ == "__main__":
     wanted, numbers = sys.argv[1:2], [int(text) for text in sys.argv[2:]]
-    for name in wanted or ["type1", "planted", "speed"]:
-        {"type1": type1, "planted": planted, "speed": speed}[name](*numbers)
+    if wanted:
+        {"type1": type1, "planted": planted, "speed": speed}[wanted[0]](*numbers)
+    else:
+        type1(20)
+        planted(800, (1,))
+        speed(3000, 20, 20)
