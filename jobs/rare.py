@@ -5,12 +5,13 @@ study names a table of them.
 import sys
 from typing import Any
 
-from ecg_spark.genetics.gwas import associate_genes
-from ecg_spark.genetics.testing.gene_table import read_genes
+from ecg_spark.genetics.genes import associate_genes
+from ecg_spark.genetics.testing.gene_table import check_gene_files
 from ecg_spark.store import file_stamp
 from ecg_spark.study import Rare, Study, given
 from jobs.cohort import STEP as COHORT
 from jobs.genotypes import STEP as GENOTYPES
+from jobs.null_model import STEP as NULL_MODEL
 from jobs.step import Context, Step, Summary, main
 
 
@@ -20,39 +21,39 @@ def settings(study: Study) -> Any:
 
 
 def files(study: Study) -> Any:
-    """The table of genes and their variants."""
-    return study.gwas.rare and file_stamp(study.locate(study.gwas.rare.genes))
+    """The table of genes and their variants, and REGENIE's files of sets and masks."""
+    rare = _rare(study)
+    named = rare and [rare.genes, rare.sets, rare.masks]
+    return named and [file_stamp(one) for one in named if isinstance(one, str)]
 
 
 def work(context: Context) -> Summary:
-    """Publish burden tests and SKAT, none where the study names no genes."""
+    """Publish the tests of genes, none where the study names none."""
     study, inputs = context.study, context.inputs
     return associate_genes(
         context.spark,
         inputs["genotypes"].folder,
         inputs["cohort"].folder,
+        inputs["null_model"].folder,
         given(study.genotypes),
         study.gwas.model_copy(update={"rare": _rare(study)}),
         context.run.folder,
     )
 
 
-def uses_hail(study: Study) -> bool:
-    """Hail tests genes, where the study names any."""
-    return study.gwas.rare is not None
-
-
 def check(study: Study) -> None:
     """Raise `DataError` where the table of genes cannot be used."""
     if rare := _rare(study):
-        read_genes(rare.genes, given(study.genotypes).reference_genome, rare.consequences)
+        check_gene_files(rare, given(study.genotypes).reference_genome)
 
 
 def _rare(study: Study) -> Rare | None:
-    return study.gwas.rare and study.absolute(study.gwas.rare, "genes")
+    rare = study.gwas.rare
+    keys = ["genes", "sets", *(["masks"] if rare and isinstance(rare.masks, str) else [])]
+    return rare and study.absolute(rare, *keys)
 
 
-STEP = Step("rare", (GENOTYPES, COHORT), settings, work, files, check=check, uses_hail=uses_hail)
+STEP = Step("rare", (GENOTYPES, COHORT, NULL_MODEL), settings, work, files, check=check)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

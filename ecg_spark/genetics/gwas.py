@@ -3,7 +3,7 @@
     prepare_cohort        who is analysed, their phenotypes and covariates
     prepare_null_model    what the rest of the genome predicts of the phenotypes
     associate_variants    every variant against every phenotype
-    associate_genes       rare variants, gene by gene
+    associate_genes       rare variants, gene by gene (genes.py)
     describe_findings     loci, their signals and linkage, heritability, genetic correlation
 
 A stage is a step of the pipeline: it is done again only where what it stands on has changed, so a
@@ -63,12 +63,11 @@ from ecg_spark.genetics.outputs.sumstats import (
     export_sumstats,
     write_regenie_inputs,
 )
-from ecg_spark.genetics.outputs.tables import GENES, OMNIBUS, RELATIVES, SCORES
+from ecg_spark.genetics.outputs.tables import OMNIBUS, RELATIVES, SCORES
 from ecg_spark.genetics.people.analysed import has_result, in_words, left_out_of, variant_flow
 from ecg_spark.genetics.sidecar import context_of
 from ecg_spark.genetics.sizes import of_associations, of_findings, of_null_model
 from ecg_spark.genetics.testing import blocks
-from ecg_spark.genetics.testing.gene_table import matched_genes, read_genes
 from ecg_spark.genetics.testing.inflation import group_means, inflation, joint_inflation
 from ecg_spark.genetics.testing.results import TESTS, Sink, question
 from ecg_spark.needs import require
@@ -183,7 +182,7 @@ def _candidates(genotypes: str) -> GenotypeSet:
     return open_set(f"{genotypes}/{VARIANTS}").where("is_candidate")
 
 
-def _offsets(
+def offsets_of(
     spark: SparkSession, genotypes: str, cohort: Cohort, null_model: str, settings: Gwas
 ) -> Offsets:
     """What the whole genome says of the phenotypes, and who is related, where that is used."""
@@ -217,7 +216,7 @@ def associate_variants(
     Raises `DataError` where no variant can be tested.
     """
     cohort = load_cohort(cohort_folder)
-    offsets = _offsets(spark, genotypes, cohort, null_model, settings)
+    offsets = offsets_of(spark, genotypes, cohort, null_model, settings)
     to_test, unwanted, listed = choose(spark, _candidates(genotypes), genotype_settings)
     if settings.engine_used == "hail":
         start_hail(spark)
@@ -306,40 +305,6 @@ def _flow_of(spark: SparkSession, folder: str) -> list[dict[str, Any]]:
     return [row.asDict() for row in table.collect()]
 
 
-def associate_genes(
-    spark: SparkSession,
-    genotypes: str,
-    cohort_folder: str,
-    genotype_settings: Genotypes,
-    settings: Gwas,
-    folder: str,
-) -> dict[str, Any]:
-    """Burden and SKAT of the rare variants of each gene, where the study names a table of them.
-
-    Writes the table genes, empty where the study names none. Raises `DataError` where not one of
-    the variants of that table is in the genotype set.
-    """
-    records: list[dict[str, Any]] = []
-    notes = []
-    if settings.rare is not None:
-        start_hail(spark)
-        from ecg_spark.genetics.testing.rare import gene_tests
-
-        genome = genotype_settings.reference_genome
-        whole_set, cohort = open_set(f"{genotypes}/{VARIANTS}"), load_cohort(cohort_folder)
-        table = read_genes(settings.rare.genes, genome, settings.rare.consequences)
-        table, note = matched_genes(spark, whole_set, table)
-        notes.append(note)
-        # An offset is for one chromosome; relatives are left out of these tests instead.
-        alone = cohort.unrelated.to_numpy()
-        records = gene_tests(
-            spark, whole_set, genome, table, settings.rare.max_maf, cohort.tested[alone],
-            cohort.terms[alone],
-        )  # fmt: skip
-    write_rows(records, GENES, f"{folder}/{GENES.name}")
-    return {"genes": len({one["gene"] for one in records}), "notes": notes}
-
-
 def describe_findings(
     spark: SparkSession,
     genotypes: str,
@@ -367,7 +332,7 @@ def describe_findings(
         colocalise=open_published(spark, settings.colocalise, build),
     )
     cohort = load_cohort(cohort_folder)
-    offsets = _offsets(spark, genotypes, cohort, null_model, settings)
+    offsets = offsets_of(spark, genotypes, cohort, null_model, settings)
     chosen, _, _ = choose(spark, _candidates(genotypes), genotype_settings)
     people, phenotypes = cohort.tested.shape
     require(
@@ -377,7 +342,7 @@ def describe_findings(
         of_findings(people, phenotypes, chosen.variants),
     )
     candidates = packed_view(chosen, "set")
-    tested, effective, threshold = study_wide(cohort, settings)
+    tested, effective, threshold = study_wide(cohort, settings, settings.p_threshold)
     thresholds = dict.fromkeys(methods(cohort, settings), threshold)
     associations = read_table(spark, ASSOCIATIONS, f"{tests}/{ASSOCIATIONS.name}")
     omnibus = read_table(spark, OMNIBUS, f"{tests}/{OMNIBUS.name}")

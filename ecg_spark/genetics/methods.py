@@ -18,12 +18,12 @@ def methods(cohort: Cohort, settings: Gwas) -> list[str]:
     return [*cohort.groups, *(f"{key} omnibus" for key in joint)]
 
 
-def study_wide(cohort: Cohort, settings: Gwas) -> tuple[int, float, float]:
-    """How many tests a variant gets over all methods, as how many independent ones they count, and
-    -log10 p of a locus of any method."""
+def study_wide(cohort: Cohort, settings: Gwas, p_threshold: float) -> tuple[int, float, float]:
+    """How many tests a variant, or a gene, gets over all methods, as how many independent ones they
+    count, and -log10 p of any of them where `p_threshold` holds for all of them together."""
     names = list(cohort.tested.columns)
     joint = together(cohort.tested, cohort.groups, settings.scale)
     members = [list(map(names.index, own)) for own in joint.values()]
     correlation = correlation_of(cohort.tested, cohort.terms)
-    tests, effective = effective_tests(correlation, members, settings.p_threshold)
-    return tests, effective, float(-np.log10(settings.p_threshold / effective))
+    tests, effective = effective_tests(correlation, members, p_threshold)
+    return tests, effective, float(-np.log10(p_threshold / effective))

@@ -1,48 +1,81 @@
 """The report's section on rare variants, gene by gene."""
 
-import math
-
 import pandas as pd
+import pyarrow.compute as pc
+from matplotlib.figure import Figure
 
+from ecg_spark.report import waveforms
 from ecg_spark.report.evidence import FEWEST
 from ecg_spark.report.sections import Material, Section
 
 SHOWN = 30
-TESTS = ["burden_neg_log10_p", "skat_neg_log10_p"]
+_TESTS = {"burden": "burden", "skat": "SKAT", "acat_v": "ACAT-V"}
+DRAWN = 3
+_SET = ["contig", "gene", "mask", "max_maf"]
 
 
 def rare_variants(material: Material) -> Section:
-    """The genes with the smallest p of burden or SKAT, and what remains significant of them.
+    """The genes with the smallest p, and the set of variants and the test that it comes from; what
+    those beyond the threshold do to the beat.
 
-    Genes with fewer than `FEWEST` rare alleles are not shown: theirs is the phenotype of a few
+    Sets with fewer than `FEWEST` rare alleles are not shown: theirs is the phenotype of a few
     people.
     """
-    table = material.table("rare", "genes").to_table().to_pandas()
-    tests = int(table[TESTS].notna().sum().sum())
-    table = table.assign(best=table[TESTS].astype(float).max(axis=1)).dropna(subset=["best"])
-    table = table.sort_values(["best", "gene", "phenotype"], ascending=[False, True, True])
-    table = table[table["alleles"] >= FEWEST]
-    rows = [
-        [
-            row.gene,
-            row.phenotype,
-            int(row.n_variants),
-            f"{row.alleles:.0f}",
-            int(row.n),
-            _or_dash(row.burden_beta, "+.3f"),
-            _or_dash(row.burden_se, ".3f"),
-            _or_dash(row.burden_neg_log10_p, ".2f"),
-            _or_dash(row.skat_neg_log10_p, ".2f"),
-        ]
-        for row in table.head(SHOWN).itertuples()
-    ]
+    summary = material.summary("rare")
+    genes = material.table("rare", "genes").to_table().to_pandas()
+    genes = genes.dropna(subset=["neg_log10_p"])
+    genes = genes.sort_values(
+        ["neg_log10_p", "gene", "phenotype"], ascending=[False, True, True]
+    ).head(10 * SHOWN)
+    sets = material.table("rare", "gene_sets")
+    own = sets.to_table(filter=pc.field("gene").isin(genes["gene"].tolist())).to_pandas()
+    rows = genes.merge(own, on=[*_SET, "phenotype"])
+    rows = rows[rows["alleles"] >= FEWEST]
+    effects = _effects(material, rows, own, summary.get("gene_threshold"))
     return {
-        "gene_rows": rows,
-        "gene_tests": tests,
-        "gene_threshold": -math.log10(0.05 / max(tests, 1)),
-        "genes_tested": table["gene"].nunique(),
-        "figures": {},
+        "gene_rows": [_row(row) for _, row in rows.head(SHOWN).iterrows()],
+        "gene_threshold": summary.get("gene_threshold"),
+        "gene_tests": summary.get("tests_of_a_gene"),
+        "genes_significant": summary.get("significant_genes"),
+        "genes_tested": summary["genes"],
+        "figures": {"genes": effects},
     }
+
+
+def _effects(
+    material: Material, rows: pd.DataFrame, sets: pd.DataFrame, threshold: float | None
+) -> Figure | None:
+    """What the strongest genes beyond the threshold do to the beat, by the burden of their rare
+    alleles on all latents."""
+    if threshold is None or not material.study.ecg:
+        return None
+    names, drawn = list(material.latents.columns), []
+    acting = rows[rows["phenotype"].isin([*names, "vae omnibus"])]
+    acting = acting[acting["neg_log10_p"] > threshold].drop_duplicates("gene")
+    for _, row in acting.head(DRAWN).iterrows():
+        own = sets[(sets[_SET] == row[_SET]).all(axis=1)].set_index("phenotype").reindex(names)
+        effect = material.explainer.locus_effect(
+            own["burden_beta"].to_numpy(float), own["burden_se"].to_numpy(float)
+        )
+        label = f"{row['gene']}: {row['mask']}, to {row['max_maf']:g}"
+        drawn.append((label, effect.more, effect.less, effect.change_uv, effect.alleles))
+    return waveforms.locus_effects(drawn, material.explainer.mean_beat) if drawn else None
+
+
+def _row(row: pd.Series) -> list[object]:
+    return [
+        row["gene"],
+        row["phenotype"],
+        f"{row['neg_log10_p']:.2f}",
+        _or_dash(row["leave_one_out_neg_log10_p"], ".2f"),
+        f"{row['mask']}, to {row['max_maf']:g}",
+        _TESTS[row["test"]],
+        int(row["n_variants"]),
+        f"{row['alleles']:.0f}",
+        int(row["n"]),
+        _or_dash(row["burden_beta"], "+.3f"),
+        _or_dash(row["burden_se"], ".3f"),
+    ]
 
 
 def _or_dash(value: float, form: str) -> str:

@@ -11,13 +11,22 @@ class Rare(Section):
     """Tests of rare variants, gene by gene."""
 
     genes: Location = Field(
-        description="a table with contig, position, ref, alt, gene, and optionally consequence "
-        "and weight (of SKAT)"
+        description="which variants belong to which gene: a table with contig, position, ref, alt, "
+        "gene, and optionally consequence and weight (of SKAT); or REGENIE's --anno-file"
     )
-    consequences: tuple[str, ...] | None = Field(
-        None, description="the values of the column consequence that count; null: every row"
+    sets: Location | None = Field(
+        None,
+        description="REGENIE's --set-list: of the genes table, only the variants that are listed "
+        "there for their gene count",
     )
-    max_maf: Annotated[float, Field(gt=0, le=0.5)] = 0.01
+    masks: Location | dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] | None = Field(
+        None,
+        description="the consequences that are tested together, as {lof: [stop_gained, ...], ...} "
+        "or REGENIE's --mask-def; null: all variants of a gene in one mask",
+    )
+    max_maf: Annotated[tuple[Annotated[float, Field(gt=0, le=0.5)], ...], Field(min_length=1)] = (
+        Field((0.01, 0.001), description="each mask is tested up to each of these frequencies")
+    )
 
 
 class Mr(Section):

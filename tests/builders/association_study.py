@@ -7,6 +7,7 @@ import pandas as pd
 from pyspark.sql import SparkSession
 
 from ecg_spark.genetics import STAGES, gwas
+from ecg_spark.genetics.genes import associate_genes
 from ecg_spark.genetics.null_model.cohort import Brought
 from ecg_spark.study import Genotypes, Gwas
 
@@ -35,7 +36,7 @@ def run_gwas(
         gwas.associate_variants(
             spark, genotypes, cohort, null_model, genotype_settings, settings, tests
         ),
-        gwas.associate_genes(spark, genotypes, cohort, genotype_settings, settings, rare),
+        associate_genes(spark, genotypes, cohort, null_model, genotype_settings, settings, rare),
         gwas.describe_findings(
             spark, genotypes, cohort, null_model, tests, genotype_settings, settings, findings
         ),

@@ -22,6 +22,7 @@ from ecg_spark.genetics.outputs.tables import (
     COLOCALISATION,
     COMMON_GENES,
     CREDIBLE_SETS,
+    GENE_SETS,
     GENES,
     GENETIC_CORRELATION,
     HERITABILITY,
@@ -415,14 +416,23 @@ def publish_genetics(
         counts = {"tests_of_a_variant": len(tests) + len(scores), "effective_tests": 12.5}
         run.publish({"ld_score_variants": variants, "thresholds": thresholds, **counts})
     with store.run("rare", {}) as run:
-        write(run, "genes", GENES, {
-            "gene": ["MYH6", HOSTILE], "phenotype": [first, last],
-            "n_variants": np.array([4, 2], np.int32), "alleles": [31.0, 22.0],
-            "n": np.array([people, people], np.int32), "burden_beta": [0.41, None],
-            "burden_se": [0.1, None], "burden_neg_log10_p": [4.5, None], "skat_q": [9.0, 1.0],
-            "skat_neg_log10_p": [5.25, 0.5],
+        place = {"contig": ["chr14", "chr1"], "gene": ["MYH6", HOSTILE], "phenotype": [first, last],
+                 "mask": ["lof", "all"], "max_maf": [0.01, 0.001]}  # fmt: skip
+        write(run, "genes", GENES, place | {
+            "start": np.array([23_381_000, 1_000], np.int32),
+            "end": np.array([23_408_000, 2_000], np.int32),
+            "n": np.array([people, people], np.int32), "neg_log10_p": [5.25, 0.5],
+            "test": ["skat", "burden"], "leave_one_out_neg_log10_p": [2.75, None],
         })  # fmt: skip
-        run.publish({"genes": 2, "notes": []})
+        write(run, "gene_sets", GENE_SETS, place | {
+            "n_variants": np.array([4, 2], np.int32), "alleles": [31.0, 22.0],
+            "burden_beta": [0.41, None], "burden_se": [0.1, None],
+            "burden_neg_log10_p": [4.5, None], "skat_q": [9.0, 1.0],
+            "skat_neg_log10_p": [5.25, 0.5], "acat_v_neg_log10_p": [4.0, 0.25],
+            "acat_o_neg_log10_p": [5.0, 0.25],
+        })  # fmt: skip
+        counted = {"gene_threshold": 4.5, "tests_of_a_gene": 9.5, "significant_genes": 1}
+        run.publish({"genes": 2, "notes": [], **counted})
     told = {"scores": {"scored": 0}, "mr": {"pairs": 0}, "phewas": {"diseases": 0, "tests": 0}}
     for step, counts in told.items():
         with store.run(step, {}) as run:

@@ -83,7 +83,7 @@ def studied(spark, biobank, prepared, tmp_path_factory):
     gwas = Gwas(
         genes=str(folder / "genes.gtf"),
         published=str(folder / "known.tsv"),
-        rare=Rare(genes=str(folder / "variants.csv"), max_maf=0.5),
+        rare=Rare(genes=str(folder / "variants.csv"), max_maf=(0.5,)),
     )
     summary = run_gwas(
         spark, str(prepared[0]), shuffled, groups, covariates, settings, gwas, str(folder), 1
@@ -145,8 +145,11 @@ def test_a_gene_is_tested_by_its_variants_however_their_alleles_are_called(studi
     genes = pd.read_parquet(folder / "rare/genes").set_index("phenotype")
     assert summary["genes"] == 1
     assert set(genes["gene"]) == {"NEAR"}
-    assert genes.loc["vae_00", "n_variants"] == 3
-    assert genes["burden_neg_log10_p"].idxmax() == genes["skat_neg_log10_p"].idxmax() == "vae_00"
+    sets = pd.read_parquet(folder / "rare/gene_sets").set_index("phenotype")
+    assert (sets["n_variants"] == 3).all()
+    assert genes["neg_log10_p"].idxmax() == sets["skat_neg_log10_p"].idxmax() == "vae_00"
+    assert genes.loc["vae_00", "neg_log10_p"] > summary["gene_threshold"]
+    assert "vae omnibus" in genes.index
     assert any(
         note.startswith("3 of the 6 rows of the gene table") and note.endswith("other way round")
         for note in summary["notes"]

@@ -64,7 +64,7 @@ class Annotation:
 
     genes: pd.DataFrame | None
     published: pd.DataFrame | None
-    consequences: pd.DataFrame | None
+    gene_table: tuple[str, str] | None  # its path and its build
     colocalise: Sequence[Published] = ()
 
 
@@ -75,7 +75,7 @@ def read_annotation(settings: Gwas, reference_genome: str) -> Annotation:
     return Annotation(
         read_gene_positions(settings.genes) if settings.genes else None,
         read_published(settings.published) if settings.published else None,
-        read_consequences(of_genes, reference_genome) if of_genes else None,
+        (of_genes, reference_genome) if of_genes else None,
     )
 
 
@@ -125,10 +125,13 @@ def write_loci(
     groups |= {
         method: method.removesuffix(OMNIBUS) for method in hits if method not in tests.groups
     }
+    consequences = None
+    if annotation.gene_table:
+        stretches = [(region.contig, region.start, region.end) for region in regions]
+        consequences = read_consequences(*annotation.gene_table, stretches)
     told = Known(
-        packed.samples, questions, thresholds, modifiers_of(cohort), groups, genes,
-        annotation.consequences,
-    )  # fmt: skip
+        packed.samples, questions, thresholds, modifiers_of(cohort), groups, genes, consequences
+    )
     if annotation.colocalise and regions:
         scratch = f"{folder}/.published"
         cut_to_regions(spark, annotation.colocalise, sites, regions, scratch)

@@ -278,18 +278,41 @@ GENETIC_CORRELATION = Table(
 
 GENES = Table(
     "genes",
-    ("gene", "phenotype"),
+    ("contig", "gene", "phenotype"),
     schema(
+        contig=TEXT,
         gene=TEXT,
+        start=WHOLE,  # bp, of its first variant
+        end=WHOLE,
+        phenotype=TEXT,  # "<group> omnibus": the phenotypes of a group together
+        n=WHOLE,
+        neg_log10_p=(REAL, None),  # of all sets and tests, by the Cauchy combination
+        mask=TEXT,  # of the smallest single p
+        max_maf=REAL,
+        test=TEXT,
+        leave_one_out_neg_log10_p=(REAL, None),  # the smallest without one variant; null: not asked
+    ),
+)
+"""One p of a gene and a phenotype from its rare variants; empty where no gene table is given."""
+
+GENE_SETS = Table(
+    "gene_sets",
+    ("contig", "gene", "mask", "max_maf", "phenotype"),
+    schema(
+        contig=TEXT,
+        gene=TEXT,
+        mask=TEXT,
+        max_maf=REAL,
         phenotype=TEXT,
         n_variants=WHOLE,
         alleles=REAL,  # minor alleles in all people
-        n=WHOLE,
-        burden_beta=(REAL, None),  # per minor allele
+        burden_beta=(REAL, None),  # per minor allele; null of a group
         burden_se=(REAL, None),
         burden_neg_log10_p=(REAL, None),
         skat_q=(REAL, None),
         skat_neg_log10_p=(REAL, None),
+        acat_v_neg_log10_p=(REAL, None),
+        acat_o_neg_log10_p=(REAL, None),
     ),
 )
-"""The rare variants of a gene against a phenotype; empty where no gene table is given."""
+"""The tests of each mask of a gene up to each frequency, which the p of the gene combines."""

@@ -1,58 +1,273 @@
-"""Which rare variants count for which gene: the user's table, and what of it is in the set."""
+"""Which variants count for which gene, in which masks: the user's files, and what is in the set.
 
+Either one table with a header (contig, position, ref, alt, gene, and optionally consequence and
+weight), or the files that REGENIE takes, as they are: `--anno-file` (variant, gene, annotation,
+with or without a domain before it), `--set-list` (gene, chromosome, position, variants) and
+`--mask-def` (mask, annotations). A file is read a piece at a time, because an exome has ten million
+variants.
+"""
+
+import csv
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO
+
+import fsspec
 import numpy as np
 import pandas as pd
-from pyspark.sql import SparkSession
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.genotypes.contigs import chromosome_of, contig_of
 from ecg_spark.genetics.genotypes.parts import GenotypeSet
 from ecg_spark.genetics.genotypes.site_rows import site_rows
+from ecg_spark.store import make_folder
+from ecg_spark.study import Rare
 from ecg_spark.tables import VARIANT
-from ecg_spark.text_tables import read_text_table
+from ecg_spark.text_tables import DELIMITERS
 
-_OTHER_STRAND = str.maketrans("ACGT", "TGCA")
+ALL = "all"
+"""The mask of a study that names none."""
+
+_ROWS = 500_000
+_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string()),  # as the set names it, where the file does
+        pa.field("contig", pa.string()),
+        pa.field("position", pa.int32()),
+        pa.field("ref", pa.string()),
+        pa.field("alt", pa.string()),
+        pa.field("gene", pa.string()),
+        pa.field("consequence", pa.string()),
+        pa.field("weight", pa.float64()),
+    ]
+)
+_PLACE = re.compile(r"^(?:chr)?(\w+)[:_](\d+)[:_]([ACGTN]+)[:_]([ACGTN]+)$", re.IGNORECASE)
+_MISSING = ("", "NA", ".", "nan", "None")
+_OTHER_STRAND = ("ACGTN", "TGCAN")
+_COMPLEMENT = str.maketrans(*_OTHER_STRAND)
 
 
-def read_genes(
-    path: str, reference_genome: str, consequences: tuple[str, ...] | None
-) -> pd.DataFrame:
-    """Which variants count for which gene: contig, position, ref, alt, gene, weight (or NaN).
+def masks_of(rare: Rare) -> Mapping[str, frozenset[str] | None]:
+    """The consequences of each mask, None where every variant of a gene counts.
 
-    A table (CSV, TSV or Parquet) with these columns, of which weight may be absent, and
-    consequence, by which rows are chosen where `consequences` are given. Contigs may be named with
-    or without chr. A variant may be in several genes.
-
-    Raises `DataError` where it cannot be read, lacks a column or nothing is chosen.
+    Raises `DataError` where the file of masks cannot be used.
     """
-    needed = [*VARIANT, "gene", *(["consequence"] if consequences else [])]
-    table = _variants(path, reference_genome, needed)
-    if consequences:
-        table = table[table["consequence"].isin(consequences)]
-        if table.empty:
+    if rare.masks is None:
+        return {ALL: None}
+    if not isinstance(rare.masks, str):
+        return {name: frozenset(own) for name, own in rare.masks.items()}
+    found: dict[str, frozenset[str]] = {}
+    with _opened(rare.masks, "masks") as file:
+        for line in file:
+            cells = line.split()
+            if not cells:
+                continue
+            if len(cells) != 2 or cells[0] in found:
+                raise DataError(
+                    "Each line of gwas.rare.masks must be the name of a mask, once, and its "
+                    "consequences, separated by commas (REGENIE's --mask-def): correct it."
+                )
+            found[cells[0]] = frozenset(filter(None, cells[1].split(",")))
+    if not found:
+        raise DataError("The file of gwas.rare.masks is empty: name a mask on each line.")
+    return found
+
+
+def check_gene_files(rare: Rare, build: str) -> None:
+    """Read the beginning of each file. Raises `DataError` where one of them cannot be used."""
+    masks_of(rare)
+    piece = next(_pieces(rare.genes, build, rows=1_000))
+    if rare.sets is not None:
+        next(_members(rare.sets, rows=10))
+        if piece["id"].isna().all():
             raise DataError(
-                f"No row of the gene table {path} is a variant of the chosen consequences: correct "
-                f"gwas.rare."
+                "gwas.rare.sets lists variants by id, and the gene table (gwas.rare.genes) names "
+                "them by place: take out gwas.rare.sets, or give REGENIE's --anno-file."
             )
-    weight = table["weight"] if "weight" in table else pd.Series(np.nan, table.index)
-    table = table.assign(weight=pd.to_numeric(weight, errors="coerce"))
-    return table[[*VARIANT, "gene", "weight"]].drop_duplicates([*VARIANT, "gene"])
 
 
-def _variants(path: str, reference_genome: str, needed: list[str]) -> pd.DataFrame:
-    """The rows of a gene table that are variants, with their contigs named as in the genome."""
-    table = read_text_table(path, "gene table")
-    missing = [name for name in needed if name not in table.columns]
-    if missing:
-        raise DataError(f"The gene table {path} has no column {', '.join(missing)}: add it.")
-    table = table.dropna(subset=[*VARIANT, "gene"])
-    table = table.assign(
-        position=pd.to_numeric(table["position"], errors="coerce"),
-        contig=table["contig"].map(lambda name: _contig(reference_genome, name)),
-    ).dropna(subset=["position"])
-    if table.empty:
-        raise DataError(f"No row of the gene table {path} is a variant: correct gwas.rare.")
-    return table.astype({"position": int})
+def copy_gene_files(rare: Rare, build: str, folder: str) -> int:
+    """Copy the table of genes and the sets as Parquet into two folders; the number of rows.
+
+    Raises `DataError` where a file cannot be read, or holds no variant of a gene.
+    """
+    n = _written(_pieces(rare.genes, build), f"{folder}/annotation")
+    if rare.sets is not None:
+        _written(_members(rare.sets), f"{folder}/sets")
+    return n
+
+
+def matched_genes(
+    spark: SparkSession, genotypes: GenotypeSet, rare: Rare, folder: str, n_rows: int
+) -> tuple[DataFrame, list[str]]:
+    """The variants of the set that count for a gene, from what `copy_gene_files` wrote, and notes.
+
+    A row for each variant and gene: part, row, `VARIANT`, gene, masks (an array of names) and
+    weight (NaN where none is given). A variant is found by the id that the set has for it, or by
+    place and alleles: as written, with the alleles the other way round, on the other strand, or
+    both: the tests count the rarer allele, whichever is called the reference. A and T, or C and
+    G, are each other on the other strand, so there the two are the same. An id that several
+    variants have is nobody's.
+
+    Raises `DataError` where none is in the set, or none of these is in a mask.
+    """
+    rows = spark.read.parquet(f"{folder}/annotation")
+    if rare.sets is not None:
+        rows = rows.join(spark.read.parquet(f"{folder}/sets"), ["id", "gene"], "left_semi")
+    sites = site_rows(spark, genotypes, [*VARIANT, "rsid"])
+    found = _by_id(rows, sites).unionByName(_by_place(rows, sites))
+    first = F.min_by(F.struct("part", "row", *VARIANT), "way").alias("site")
+    own = ["id", *(f"named_{key}" for key in VARIANT), "gene", "consequence", "weight"]
+    matched = found.groupBy(*own).agg(first, F.min("way").alias("way")).localCheckpoint()
+    ways = {row["way"]: row["count"] for row in matched.groupBy("way").count().collect()}
+    if not ways:
+        raise DataError(
+            f"Not one of the {n_rows} variants of gwas.rare.genes is among the genotypes: compare "
+            f"their build, ids and alleles, and correct gwas.rare."
+        )
+    counts = ", ".join(f"{ways[way]} {said}" for way, said in enumerate(_WAYS) if way in ways)
+    notes = [
+        f"{sum(ways.values())} of the {n_rows} rows of the gene table are variants of the "
+        f"genotype set: {counts}"
+    ]
+    masks = masks_of(rare)
+    named = [_in_mask(name, own) for name, own in masks.items()]
+    matched = matched.withColumn("mask", F.explode(F.array_compact(F.array(*named))))
+    chosen = matched.groupBy("site", "gene").agg(
+        F.collect_set("mask").alias("masks"), F.max("weight").alias("weight")
+    )
+    chosen = chosen.select(
+        "site.*", "gene", "masks", F.coalesce("weight", F.lit(np.nan)).alias("weight")
+    )
+    members = {
+        row["mask"]: row["count"]
+        for row in matched.select("site", "gene", "mask")
+        .distinct()
+        .groupBy("mask")
+        .count()
+        .collect()
+    }
+    empty = [name for name in masks if name not in members]
+    if not members:
+        raise DataError(
+            "No variant of the gene table that is among the genotypes has a consequence of a mask: "
+            "compare gwas.rare.masks with the consequences of gwas.rare.genes."
+        )
+    if empty:
+        notes.append(f"no variant of the genotype set is in the mask {', '.join(empty)}")
+    return chosen, notes
+
+
+def read_consequences(
+    path: str, build: str, within: Sequence[tuple[str, int, int]]
+) -> pd.DataFrame | None:
+    """What a gene table says that variants of some stretches (contig, start, end) do: contig,
+    position, ref, alt, gene, consequence.
+
+    Rows without a consequence or a place are left out; None where no row has a consequence. Raises
+    `DataError` where the table cannot be read.
+    """
+    kept, any_told = [], False
+    for piece in _pieces(path, build):
+        piece = piece.dropna(subset=["consequence", "position"])
+        any_told |= len(piece) > 0
+        here = np.zeros(len(piece), bool)
+        for contig, start, end in within:
+            here |= ((piece["contig"] == contig) & piece["position"].between(start, end)).to_numpy(bool)
+        kept.append(piece.loc[here, [*VARIANT, "gene", "consequence"]])
+    return pd.concat(kept).astype({"position": int}) if any_told else None
+
+
+def consequences_of(sites: pd.DataFrame, table: pd.DataFrame) -> list[list[tuple[str, str]]]:
+    """The genes and consequences of each of some variants, however the table names its alleles."""
+    found: list[list[tuple[str, str]]] = [[] for _ in range(len(sites))]
+    place = {tuple(one): k for k, one in enumerate(sites[VARIANT].to_numpy().tolist())}
+    for contig, position, ref, alt, gene, consequence in table[
+        [*VARIANT, "gene", "consequence"]
+    ].itertuples(index=False, name=None):
+        for one, other in _alleles(ref, alt):
+            own = place.get((contig, position, one, other))
+            if own is not None and (gene, consequence) not in found[own]:
+                found[own].append((gene, consequence))
+    return found
+
+
+def _alleles(ref: str, alt: str) -> list[tuple[str, str]]:
+    """The ways in which the alleles of a variant may be written, in the order of `_WAYS`."""
+    other_ref, other_alt = (one.translate(_COMPLEMENT)[::-1] for one in (ref, alt))
+    return [(ref, alt), (alt, ref), (other_ref, other_alt), (other_alt, other_ref)]
+
+
+_WAYS = (
+    "by id", "as written", "with the alleles the other way round", "on the other strand",
+    "on the other strand and the other way round",
+)  # fmt: skip
+
+
+def _by_id(rows: DataFrame, sites: DataFrame) -> DataFrame:
+    once = sites.groupBy("rsid").agg(
+        F.count("*").alias("sites"), F.first(F.struct("part", "row", *VARIANT)).alias("site")
+    )
+    once = once.where("sites = 1 AND rsid IS NOT NULL").select(F.col("rsid").alias("id"), "site.*")
+    return _named(rows).join(once, "id").withColumn("way", F.lit(0))
+
+
+def _by_place(rows: DataFrame, sites: DataFrame) -> DataFrame:
+    """The variants by place and alleles, in each of the ways that alleles may be written."""
+
+    def turned(allele: str) -> Column:
+        return F.reverse(F.translate(F.upper(allele), *_OTHER_STRAND))
+
+    named = _named(rows).where("named_position IS NOT NULL")
+    ref, alt = F.upper("named_ref"), F.upper("named_alt")
+    other_ref, other_alt = turned("named_ref"), turned("named_alt")
+    pairs = [(ref, alt), (alt, ref), (other_ref, other_alt), (other_alt, other_ref)]
+    ways = F.array(
+        *(F.struct(F.lit(way).alias("way"), one.alias("ref"), other.alias("alt"))
+          for way, (one, other) in enumerate(pairs, 1))
+    )  # fmt: skip
+    asked = named.withColumn("as", F.explode(ways)).select(
+        "*",
+        "as.*",
+        F.col("named_contig").alias("contig"),
+        F.col("named_position").alias("position"),
+    )
+    return asked.drop("as").join(sites.drop("rsid"), VARIANT)
+
+
+def _named(rows: DataFrame) -> DataFrame:
+    return rows.withColumnsRenamed({key: f"named_{key}" for key in VARIANT})
+
+
+def _in_mask(name: str, consequences: frozenset[str] | None) -> Column:
+    """The name of a mask where a row is in it, else null."""
+    if consequences is None:
+        return F.lit(name)
+    return F.when(F.col("consequence").isin(*consequences), F.lit(name))
+
+
+def _pieces(path: str, build: str, rows: int = _ROWS) -> Iterator[pd.DataFrame]:
+    """The table of genes, so many rows at a time, in the columns of `_SCHEMA`."""
+    for piece in _raw_pieces(path, rows):
+        if "id" in piece:
+            places = piece["id"].str.extract(_PLACE)
+            piece = piece.assign(**dict(zip(VARIANT, (places[i] for i in range(4)), strict=True)))
+        known = {name: _contig(build, name) for name in piece["contig"].dropna().unique()}
+        numbers = pd.to_numeric(piece["position"], errors="coerce")
+        piece = piece.assign(
+            contig=piece["contig"].map(known),
+            position=numbers.astype("Int32"),
+            weight=pd.to_numeric(piece.get("weight"), errors="coerce")
+            if "weight" in piece
+            else np.nan,
+        )
+        named = piece["position"].notna() if "id" not in piece else piece["id"].notna()
+        yield piece[named & piece["gene"].notna()].reindex(columns=_SCHEMA.names)
 
 
 def _contig(build: str, name: str) -> str:
@@ -61,79 +276,92 @@ def _contig(build: str, name: str) -> str:
     return name if chromosome is None else contig_of(build, chromosome)
 
 
-def matched_genes(
-    spark: SparkSession, genotypes: GenotypeSet, genes: pd.DataFrame
-) -> tuple[pd.DataFrame, str]:
-    """The rows of a gene table that are variants of the set, by its alleles, and a note of them.
+def _raw_pieces(path: str, rows: int) -> Iterator[pd.DataFrame]:
+    needed = [*VARIANT, "gene"]
+    if path.endswith((".parquet", ".pq")):
+        with fsspec.open(path, "rb") as file:
+            table = pq.ParquetFile(file)
+            _require(needed, table.schema_arrow.names)
+            for batch in table.iter_batches(rows):
+                yield batch.to_pandas().astype("string").replace(list(_MISSING), pd.NA)
+        return
+    with _opened(path, "genes") as file:
+        first = file.readline().rstrip("\r\n")
+        delimiter = next((one for one in DELIMITERS if "gene" in first.split(one)), None)
+        if delimiter is None and not 3 <= len(first.split()) <= 4:
+            raise DataError(
+                "The gene table (gwas.rare.genes) begins neither with the names of its columns "
+                "(contig, position, ref, alt, gene) nor with a variant, a gene and an annotation, "
+                "as REGENIE's --anno-file does: correct it."
+            )
+        if delimiter is None:
+            width = len(first.split())
+            lines: Iterator[list[str]] = (line.split() for line in itertools.chain([first], file))
+            names = ["id", "gene", *(["domain"] if width == 4 else []), "consequence"]
+        else:
+            names = [name.strip().strip('"').lstrip("#") for name in first.split(delimiter)]
+            _require(needed, names)
+            lines = csv.reader(file, delimiter=delimiter)
+        while piece := [line for line in itertools.islice(lines, rows) if line]:
+            if any(len(line) != len(names) for line in piece):
+                raise DataError(
+                    f"The gene table (gwas.rare.genes) has rows of other than {len(names)} "
+                    f"columns: correct it."
+                )
+            yield pd.DataFrame(piece, columns=names, dtype="string").replace(list(_MISSING), pd.NA)
 
-    A variant that is not there as written is looked for with its alleles the other way round, then
-    on the other strand: the tests count the rarer allele, whichever is called the reference. A and
-    T, or C and G, are each other on the other strand, so there the two are the same.
 
-    Raises `DataError` where none is in the set.
-    """
-    places = spark.createDataFrame(genes[["contig", "position"]].drop_duplicates())
-    sites = site_rows(spark, genotypes, VARIANT)
-    near = sites.join(places, ["contig", "position"], "left_semi")
-    known = pd.MultiIndex.from_frame(near.select(*VARIANT).toPandas())
-    left = np.ones(len(genes), bool)
-    found, counts = [], []
-    for way, table in _ways(genes).items():
-        here = left & pd.MultiIndex.from_frame(table[VARIANT]).isin(known)
-        left &= ~here
-        found.append(table.loc[here, genes.columns])
-        if here.any():
-            counts.append(f"{here.sum()} {way}")
-    if left.all():
+def _members(path: str, rows: int = _ROWS) -> Iterator[pd.DataFrame]:
+    """The variants of each gene of a list of sets: id and gene."""
+    with _opened(path, "sets") as file:
+        pairs = ((name, cells[0]) for cells in _sets(file) for name in cells[3].split(",") if name)
+        while piece := list(itertools.islice(pairs, rows)):
+            yield pd.DataFrame(piece, columns=["id", "gene"], dtype="string")
+
+
+def _sets(file: IO[str]) -> Iterator[list[str]]:
+    for line in file:
+        cells = line.split()
+        if cells and len(cells) != 4:
+            raise DataError(
+                "Each line of gwas.rare.sets must be a gene, its chromosome, its position, and its "
+                "variants separated by commas (REGENIE's --set-list): correct it."
+            )
+        if cells:
+            yield cells
+
+
+def _require(needed: list[str], names: list[str]) -> None:
+    missing = [name for name in needed if name not in names]
+    if missing:
         raise DataError(
-            f"Not one of the {len(genes)} variants of the gene table is among the genotypes: "
-            f"compare their build and alleles, and correct gwas.rare."
+            f"The gene table (gwas.rare.genes) has no column {', '.join(missing)}: add it."
         )
-    note = (
-        f"{len(genes) - left.sum()} of the {len(genes)} rows of the gene table are variants of the "
-        f"genotype set: {', '.join(counts)}"
-    )
-    return pd.concat(found).drop_duplicates([*VARIANT, "gene"]), note
 
 
-def _ways(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """A table of variants by each way in which another may name the same alleles."""
-    other_strand = table.assign(**{key: table[key].map(_complement) for key in ("ref", "alt")})
-    swapped = {"ref": "alt", "alt": "ref"}
-    return {
-        "as written": table,
-        "with the alleles the other way round": table.rename(columns=swapped),
-        "on the other strand": other_strand,
-        "on the other strand and the other way round": other_strand.rename(columns=swapped),
-    }
+def _opened(path: str, key: str) -> IO[str]:
+    """A text file, unpacked by the end of its name."""
+    try:
+        opened = fsspec.open(path, "rt", compression="infer", encoding="utf-8", newline="")
+        return opened.open()  # type: ignore[no-any-return]
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"The file of gwas.rare.{key} cannot be read ({type(error).__name__}): correct its "
+            f"path."
+        ) from None
 
 
-def read_consequences(path: str, reference_genome: str) -> pd.DataFrame | None:
-    """What a gene table says that variants do: contig, position, ref, alt, gene, consequence.
-
-    None where it has no column consequence; rows without one are left out. Raises `DataError` as
-    `read_genes` does.
-    """
-    table = _variants(path, reference_genome, [*VARIANT, "gene"])
-    if "consequence" not in table:
-        return None
-    return table.dropna(subset=["consequence"])[[*VARIANT, "gene", "consequence"]]
-
-
-def consequences_of(sites: pd.DataFrame, table: pd.DataFrame) -> list[list[tuple[str, str]]]:
-    """The genes and consequences of each of some variants, however the table names its alleles."""
-    found: list[list[tuple[str, str]]] = [[] for _ in range(len(sites))]
-    place = {tuple(one): k for k, one in enumerate(sites[VARIANT].to_numpy().tolist())}
-    for way in _ways(table).values():
-        for *variant, gene, consequence in (
-            way[[*VARIANT, "gene", "consequence"]].to_numpy().tolist()
-        ):
-            own = place.get(tuple(variant))
-            if own is not None and (gene, consequence) not in found[own]:
-                found[own].append((gene, consequence))
-    return found
-
-
-def _complement(allele: str) -> str:
-    """The allele on the other strand, which is read from the other end."""
-    return allele.translate(_OTHER_STRAND)[::-1]
+def _written(pieces: Iterator[pd.DataFrame], folder: str) -> int:
+    fs, base = fsspec.core.url_to_fs(folder)
+    make_folder(folder)
+    n = 0
+    for number, piece in enumerate(pieces):
+        schema = pa.schema([_SCHEMA.field(name) for name in piece.columns])
+        table = pa.Table.from_pandas(piece, schema, preserve_index=False)
+        n += len(table)
+        if len(table) or not number:
+            with fs.open(f"{base}/part-{number}.parquet", "wb") as file:
+                pq.write_table(table, file)
+    if not n:
+        raise DataError("No row of gwas.rare is a variant of a gene: correct its files.")
+    return n

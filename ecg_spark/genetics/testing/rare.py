@@ -1,130 +1,233 @@
-"""Rare variants, gene by gene: burden and SKAT.
+"""Rare variants, gene by gene, on the genotypes as they lie in parts.
 
-A single rare variant has too few carriers to be tested. The burden test regresses the phenotype on
-the number of rare alleles in a gene, which finds variants that act in one direction; SKAT (Wu et
-al. 2011, Am J Hum Genet 89:82) asks whether they act at all, in whatever directions.
+A task reads the variants of a part that count for a gene, and tells who carries them; a gene is
+then tested where its carriers have come together, against all phenotypes at once (see
+`gene_kernel`). A variant of 1 % has some 600 carriers among 31,000 people.
 """
 
-import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
-import hail as hl
+import numpy as np
 import pandas as pd
-from pyspark.sql import SparkSession
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame, SparkSession
+from scipy.sparse import csc_array
 
-from ecg_spark.genetics.genotypes.matrix import as_matrix
-from ecg_spark.genetics.genotypes.parts import GenotypeSet
-from ecg_spark.genetics.genotypes.site_rows import named, site_rows
-from ecg_spark.genetics.null_model.phenotypes import by_missingness
-from ecg_spark.genetics.testing.hail import design_table
-from ecg_spark.genetics.testing.p_values import neg_log10_p_of_t
+from ecg_spark.genetics.genotypes.parts import SITES, Batch, GenotypeSet
+from ecg_spark.genetics.genotypes.rows import NO_DOSAGE, SCALE, as_dosages, in_order
+from ecg_spark.genetics.genotypes.site_rows import named
+from ecg_spark.genetics.null_model.whole_genome import Loco
+from ecg_spark.genetics.testing.blocks import require_samples
+from ecg_spark.genetics.testing.cauchy import combined
+from ecg_spark.genetics.testing.gene_kernel import (
+    Carried,
+    Found,
+    Gene,
+    gene_of,
+    leave_one_out,
+    set_tests,
+)
+from ecg_spark.genetics.testing.results import Question, Terms, question, terms_on
+from ecg_spark.session import broadcast
 from ecg_spark.tables import VARIANT
 
-ACCURACY = 1e-9
-"""SKAT's p-values are exact to this; smaller ones are given as this."""
+LEAVE_ONE_OUT_FROM = 4.0
+"""-log10 p of a gene from which on it is asked whether one variant makes it."""
 
-_ITERATIONS = 100_000
-_MAX_VARIANTS = 10_000
+TESTS = ("burden", "skat", "acat_v")
+"""The tests of a set of variants whose combination is the gene's."""
+
+_CARRIERS = pa.schema(
+    [*SITES, *(pa.field(name, pa.binary()) for name in ("carriers", "alleles", "missing"))]
+)
+_SQL = {pa.string(): "string", pa.int32(): "int", pa.binary(): "binary"}
+_SET = (
+    "mask string, max_maf double, n_variants int, alleles double, burden_beta double, "
+    "burden_se double, burden_neg_log10_p double, skat_q double, skat_neg_log10_p double, "
+    "acat_v_neg_log10_p double, acat_o_neg_log10_p double"
+)
+GENE_TESTS = (
+    "contig string, gene string, start int, end int, phenotype string, n int, neg_log10_p double, "
+    "mask string, max_maf double, test string, leave_one_out_neg_log10_p double, "
+    f"sets array<struct<{_SET.replace(' ', ':').replace(',:', ',')}>>"
+)
+"""One row per gene and phenotype, or group of phenotypes tested together: p over all its sets of
+variants, the set and test with the smallest, and the tests of each set."""
+
+Sets = Sequence[tuple[str, float, NDArray[np.bool_]]]
 
 
-def gene_tests(
+def associate_sets(
     spark: SparkSession,
     genotypes: GenotypeSet,
-    reference_genome: str,
-    genes: pd.DataFrame,
-    max_maf: float,
+    members: DataFrame,
+    max_maf: Sequence[float],
     phenotypes: pd.DataFrame,
     covariates: pd.DataFrame,
-) -> list[dict[str, Any]]:
-    """Burden and SKAT of every gene and phenotype, a record each (see `outputs.GENES`).
+    together: Mapping[str, Sequence[str]],
+    offsets: Loco | None = None,
+    relatives: pd.DataFrame | None = None,
+) -> DataFrame:
+    """Test the rare variants of each gene; a frame of `GENE_TESTS`.
 
-    `genes` as from `gene_table.matched_genes`. Counted are the minor alleles of variants with a
-    minor allele frequency of at most `max_maf` among the samples analysed. SKAT weighs variants by
-    the given weight, else by the squared Beta(1, 25) density of the minor allele frequency, the
-    default of the R package; the burden is the plain count. Missing dosages are at the variant's
-    mean. Phenotypes (NaN where missing) and covariates are indexed by sample id.
+    `members`: of `gene_table.matched_genes`. Each mask of a gene is tested with the variants up to
+    each minor allele frequency of `max_maf`, among those who have the phenotype. The other
+    arguments are those of `blocks.associate`, and so is what is raised.
     """
-    of_genes = spark.createDataFrame(genes)
-    chosen = site_rows(spark, genotypes, VARIANT).join(of_genes, VARIANT, "left_semi")
-    used = as_matrix(spark, genotypes.only(named(genotypes, chosen)), reference_genome)
-    rows = hl.Table.from_spark(of_genes)
-    rows = rows.select(
-        "gene",
-        weight=hl.or_missing(hl.is_finite(rows.weight), rows.weight),
-        locus=hl.locus(rows.contig, hl.int32(rows.position), reference_genome=reference_genome),
-        alleles=[rows.ref, rows.alt],
-    )
-    rows = rows.key_by("locus", "alleles").collect_by_key("genes")
-    used = used.annotate_rows(genes=rows[used.row_key].genes)
-    records = []
-    for names in by_missingness(phenotypes):
-        known = phenotypes[names[0]].notna()
-        y = phenotypes.loc[known, names].to_numpy(float)
-        design = design_table(spark, y, covariates[known])
-        part = used.semi_join_cols(design)
-        part = part.annotate_cols(**design[part.s])
-        part = part.annotate_rows(af=hl.agg.mean(part.n_alt) / 2)
-        part = part.annotate_rows(maf=hl.min(part.af, 1 - part.af))
-        part = part.filter_rows((part.maf > 0) & (part.maf <= max_maf))
-        filled = hl.or_else(part.n_alt, 2 * part.af)
-        part = part.select_entries(x=hl.if_else(part.af > 0.5, 2 - filled, filled))
-        part = part.explode_rows("genes")
-        part = part.annotate_rows(
-            gene=part.genes.gene,
-            weight=hl.or_else(part.genes.weight, hl.dbeta(part.maf, 1, 25) ** 2),
-        )
-        part = part.checkpoint(hl.utils.new_temp_file("genes", "mt"))
-        records += _tests(part, names, covariates.shape[1], int(known.sum()))
-    return records
+    places = require_samples(genotypes, phenotypes.index)
+    asked = question(phenotypes, covariates, together, offsets, relatives, None, None)
+    shared = broadcast(spark, (asked, places))
+    largest, cuts = max(max_maf), tuple(sorted(set(max_maf), reverse=True))
+
+    def carriers(_: int, batches: Iterator[Batch]) -> Iterator[pa.RecordBatch]:
+        asked, places = shared.value
+        known = np.stack([asked.known(own) for own in asked.members], axis=1)
+        for batch in batches:
+            yield _carriers(batch, places, known, largest)
+
+    def test(rows: pd.DataFrame) -> pd.DataFrame:
+        return _test_gene(rows, shared.value[0], _terms(shared), cuts)
+
+    chosen = genotypes.only(named(genotypes, members))
+    schema = ", ".join(f"{one.name} {_SQL[one.type]}" for one in _CARRIERS)
+    found = chosen.map(spark, carriers, schema, SITES.names)
+    found = found.drop("rsid").join(members.drop("part", "row"), VARIANT)
+    return found.groupBy("contig", "gene").applyInPandas(test, GENE_TESTS)
 
 
-def _tests(
-    part: hl.MatrixTable, names: list[str], n_covariates: int, n: int
-) -> list[dict[str, Any]]:
-    """The records of phenotypes that the same people have."""
-    terms = [1.0, *(part.c[i] for i in range(n_covariates))]
-    counts = part.group_rows_by(part.gene).aggregate(burden=hl.agg.sum(part.x))
-    sizes = part.rows().group_by("gene").aggregate(n_variants=hl.agg.count())
-    size = {row.gene: row.n_variants for row in sizes.collect()}
-    tested = hl.linear_regression_rows(
-        y=[counts.y[i] for i in range(len(names))],
-        x=counts.burden,
-        covariates=[1.0, *(counts.c[i] for i in range(n_covariates))],
+def _terms(shared: Any) -> Callable[[str], Terms]:
+    """The terms of a contig; genes of one follow each other."""
+    return lambda contig: _terms_of(shared, contig)
+
+
+@lru_cache(1)
+def _terms_of(shared: Any, contig: str) -> Terms:
+    return terms_on(shared.value[0], contig)
+
+
+def _carriers(
+    batch: Batch, places: NDArray[np.int64], known: NDArray[np.bool_], largest: float
+) -> pa.RecordBatch:
+    """Who of the people carries the minor allele of each variant that is rare in some pattern."""
+    n = len(places)
+    dosages = as_dosages(in_order(batch.rows(), places), n)
+    there = dosages != NO_DOSAGE
+    values = np.where(there, dosages, 0)
+    own = known.astype(np.float32)
+    mean = (values.astype(np.float32) @ own / SCALE) / np.maximum(there.astype(np.float32) @ own, 1)
+    rare = ((np.minimum(mean, 2 - mean) <= 2 * largest * (1 + 1e-5)) & (mean > 0) & (mean < 2)).any(
+        axis=1
     )
-    df = n - n_covariates - 2
-    burden = {row.gene: row for row in tested.collect()}
-    records = []
-    for i, name in enumerate(names):
-        found = hl.skat(
-            key_expr=part.gene,
-            weight_expr=part.weight,
-            y=part.y[i],
-            x=part.x + 0,  # hl.skat loses an entry that is a field as it stands
-            covariates=terms,
-            max_size=_MAX_VARIANTS,
-            accuracy=ACCURACY,
-            iterations=_ITERATIONS,
-        )
-        for row in found.collect():
-            own = burden[row.id]
-            t = own.t_stat[i] if own.t_stat[i] is not None else math.nan
-            sound = math.isfinite(t)
-            p_of_burden = float(neg_log10_p_of_t(t, df))
-            p = row.p_value
-            records.append(
-                {
-                    "gene": row.id,
-                    "phenotype": name,
-                    "n_variants": size[row.id],
-                    "alleles": own.sum_x,
-                    "n": n,
-                    "burden_beta": own.beta[i] if sound else None,
-                    "burden_se": own.standard_error[i] if sound else None,
-                    "burden_neg_log10_p": p_of_burden if sound else None,
-                    "skat_q": row.q_stat,
-                    "skat_neg_log10_p": None
-                    if p is None or math.isnan(p) or row.fault
-                    else -math.log10(max(p, ACCURACY)),
-                }
-            )
-    return records
+    kept = np.flatnonzero(rare)
+    turned = mean[:, 0] > 1
+    columns: list[list[bytes]] = [[], [], []]
+    for i in kept:
+        minor = np.where(there[i], 2 * SCALE - values[i], 0) if turned[i] else values[i]
+        people = np.flatnonzero(minor).astype(np.int32)
+        columns[0].append(people.tobytes())
+        columns[1].append(minor[people].astype(np.uint16).tobytes())
+        columns[2].append(np.flatnonzero(~there[i]).astype(np.int32).tobytes())
+    sites = [batch.sites.column(name).combine_chunks().take(pa.array(kept)) for name in SITES.names]
+    return pa.record_batch(
+        [*sites, *(pa.array(one, pa.binary()) for one in columns)], schema=_CARRIERS
+    )
+
+
+def _test_gene(
+    rows: pd.DataFrame, asked: Question, terms_of: Callable[[str], Terms], cuts: Sequence[float]
+) -> pd.DataFrame:
+    """The rows of `GENE_TESTS` of one gene from the carriers of its variants."""
+    rows = rows.sort_values(VARIANT).reset_index(drop=True)
+    contig, gene = str(rows["contig"][0]), str(rows["gene"][0])
+    carried = _carried(rows, len(asked.people))
+    terms = terms_of(contig)
+    records: list[dict[str, Any]] = []
+    for each, factors in zip(terms.patterns, terms.factors, strict=True):
+        groups = {
+            key: (np.searchsorted(each.places, own), terms.weights[key])
+            for key, own in asked.together.items()
+            if own[0] in each.places
+        }
+        here = gene_of(carried, rows["weight"].to_numpy(float), each, factors, groups)
+        names = [*(asked.names[i] for i in each.places), *(f"{key} omnibus" for key in groups)]
+        records += _records(here, _sets(rows["masks"], here, cuts), names)
+    place = {"contig": contig, "gene": gene, "start": int(rows["position"].min()),
+             "end": int(rows["position"].max())}  # fmt: skip
+    columns = [one.split()[0] for one in GENE_TESTS.split("sets")[0].rstrip(", ").split(", ")]
+    return pd.DataFrame([place | one for one in records], columns=[*columns, "sets"])
+
+
+def _carried(rows: pd.DataFrame, people: int) -> Carried:
+    """The carriers of a gene's variants [people, variants]."""
+
+    def columns(places: str, values: Callable[[int], NDArray[np.float64]]) -> csc_array:
+        own = [np.frombuffer(one, np.int32) for one in rows[places]]
+        data = [values(i) for i in range(len(own))]
+        ends = np.concatenate([[0], np.cumsum([len(one) for one in own])])
+        return csc_array((np.concatenate(data), np.concatenate(own), ends), (people, len(own)))
+
+    return Carried(
+        columns("carriers", lambda i: np.frombuffer(rows["alleles"][i], np.uint16) / SCALE),
+        columns("missing", lambda i: np.ones(len(rows["missing"][i]) // 4)),
+    )
+
+
+def _sets(masks: pd.Series, gene: Gene, cuts: Sequence[float]) -> Sets:
+    """Each mask at each frequency, with its variants; one with those of another frequency once."""
+    found: list[tuple[str, float, NDArray[np.bool_]]] = []
+    for name in sorted({name for own in masks for name in own}):
+        inside = np.array([name in own for own in masks])
+        seen: set[bytes] = set()
+        for cut in sorted(cuts):
+            chosen = inside & (gene.frequency <= cut * (1 + 1e-6)) & (gene.alleles > 0)
+            if chosen.any() and chosen.tobytes() not in seen:
+                seen.add(chosen.tobytes())
+                found.append((name, cut, chosen))
+    return found
+
+
+def _records(gene: Gene, sets: Sets, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of a gene for the phenotypes of a pattern, and for groups of them."""
+    tested = [
+        (mask, cut, chosen, found)
+        for mask, cut, chosen in sets
+        if (found := set_tests(gene, chosen)) is not None
+    ]
+    if not tested:
+        return []
+    each = np.stack([np.stack([one.burden, one.skat, one.acat_v]) for *_, one in tested])
+    log_p = combined(each.reshape(-1, len(names)))
+    filled = np.nan_to_num(each, nan=-1.0)
+    best = np.argmax(filled.reshape(-1, len(names)), axis=0)
+    alone = np.full(len(names), np.nan)
+    for number, (_, _, chosen, _) in enumerate(tested):
+        places = np.flatnonzero((best // len(TESTS) == number) & (log_p >= LEAVE_ONE_OUT_FROM))
+        if len(places):
+            alone[places] = leave_one_out(gene, chosen, places.tolist())
+    n = int(gene.pattern.known.sum())
+    return [
+        {
+            "phenotype": name,
+            "n": n,
+            "neg_log10_p": _or_none(log_p[i]),
+            "mask": tested[best[i] // len(TESTS)][0],
+            "max_maf": tested[best[i] // len(TESTS)][1],
+            "test": TESTS[best[i] % len(TESTS)],
+            "leave_one_out_neg_log10_p": _or_none(alone[i]),
+            "sets": [_set(mask, cut, found, i) for mask, cut, _, found in tested],
+        }
+        for i, name in enumerate(names)
+    ]
+
+
+def _set(mask: str, cut: float, found: Found, i: int) -> tuple[Any, ...]:
+    """A value of `sets`, of the phenotype at a place."""
+    numbers = (found.beta, found.se, found.burden, found.q, found.skat, found.acat_v, found.acat_o)
+    return (mask, cut, found.variants, found.alleles, *(_or_none(one[i]) for one in numbers))
+
+
+def _or_none(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,78 @@
+"""The stage of the association study that tests genes by their rare variants."""
+
+import logging
+from typing import Any
+
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from ecg_spark.genetics.genotypes.parts import open_set
+from ecg_spark.genetics.gwas import VARIANTS, offsets_of
+from ecg_spark.genetics.methods import study_wide
+from ecg_spark.genetics.null_model.cohort import load_cohort, together
+from ecg_spark.genetics.null_model.traits import ranked_again
+from ecg_spark.genetics.outputs.tables import GENE_SETS, GENES
+from ecg_spark.genetics.testing.gene_table import copy_gene_files, matched_genes
+from ecg_spark.genetics.testing.rare import associate_sets
+from ecg_spark.store import remove_folder
+from ecg_spark.study import Genotypes, Gwas
+from ecg_spark.tables import read_table, write_rows, write_table
+
+log = logging.getLogger(__name__)
+
+
+def associate_genes(
+    spark: SparkSession,
+    genotypes: str,
+    cohort_folder: str,
+    null_model: str,
+    genotype_settings: Genotypes,
+    settings: Gwas,
+    folder: str,
+) -> dict[str, Any]:
+    """Test the rare variants of each gene, where the study names a table of them.
+
+    People, offsets and relatives are those of the single variants' tests; of several genotype sets
+    the first is tested. Writes the tables genes and gene_sets, empty where the study names no
+    genes. The summary has the threshold of a gene as -log10 p, 0.05 over the genes and over the
+    number of independent tests that each gets (see `multiplicity`).
+
+    Raises `DataError` where not one of the variants of that table is in the genotype set.
+    """
+    if settings.rare is None:
+        for table in (GENES, GENE_SETS):
+            write_rows([], table, f"{folder}/{table.name}")
+        return {"genes": 0, "notes": []}
+    genome, copied = genotype_settings.reference_genome, f"{folder}/gene_files"
+    rows = copy_gene_files(settings.rare, genome, copied)
+    whole_set, cohort = open_set(f"{genotypes}/{VARIANTS}"), load_cohort(cohort_folder)
+    whole_set = whole_set.only(whole_set.sites(["set"])["set"].to_numpy() == 0)
+    members, notes = matched_genes(spark, whole_set, settings.rare, copied, rows)
+    offsets = offsets_of(spark, genotypes, cohort, null_model, settings)
+    own = cohort.of_set(0)
+    joint = together(cohort.tested, cohort.groups, settings.scale)
+    found = associate_sets(
+        spark, whole_set, members, settings.rare.max_maf,
+        ranked_again(cohort.tested.loc[own], cohort.groups, settings.scale), cohort.terms.loc[own],
+        joint, offsets.loco, offsets.relatives,
+    )  # fmt: skip
+    found.write.parquet(f"{folder}/by_gene")
+    found = spark.read.parquet(f"{folder}/by_gene")
+    write_table(found.select(*GENES.schema.names), GENES, f"{folder}/{GENES.name}")
+    sets = found.select("contig", "gene", "phenotype", F.explode("sets").alias("one"))
+    sets = sets.select("contig", "gene", "phenotype", "one.*")
+    write_table(sets.select(*GENE_SETS.schema.names), GENE_SETS, f"{folder}/{GENE_SETS.name}")
+    for scratch in ("by_gene", "gene_files"):
+        remove_folder(f"{folder}/{scratch}")
+    genes = read_table(spark, GENES, f"{folder}/{GENES.name}")
+    n_genes = genes.select("contig", "gene").distinct().count()
+    _, effective, threshold = study_wide(cohort, settings, 0.05 / max(n_genes, 1))
+    log.info("rare: %d genes", n_genes)
+    return {
+        "genes": n_genes,
+        "gene_threshold": round(threshold, 4),
+        "tests_of_a_gene": round(effective, 2),
+        "significant_genes": genes.where(F.col("neg_log10_p") > threshold)
+        .select("contig", "gene").distinct().count(),
+        "notes": notes,
+    }  # fmt: skip
