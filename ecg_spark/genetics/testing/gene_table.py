@@ -178,7 +178,9 @@ def read_consequences(
         any_told |= len(piece) > 0
         here = np.zeros(len(piece), bool)
         for contig, start, end in within:
-            here |= ((piece["contig"] == contig) & piece["position"].between(start, end)).to_numpy(bool)
+            here |= ((piece["contig"] == contig) & piece["position"].between(start, end)).to_numpy(
+                bool
+            )
         kept.append(piece.loc[here, [*VARIANT, "gene", "consequence"]])
     return pd.concat(kept).astype({"position": int}) if any_told else None
 
