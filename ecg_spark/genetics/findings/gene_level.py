@@ -23,7 +23,7 @@ from ecg_spark.genetics.genotypes.excerpt import read_excerpt
 from ecg_spark.genetics.genotypes.packed import Calls, Packed
 from ecg_spark.genetics.outputs.associations import part_files
 from ecg_spark.genetics.outputs.tables import COMMON_GENES
-from ecg_spark.genetics.testing.quadratic import neg_log10_p_of_sum
+from ecg_spark.genetics.testing.mixture import neg_log10_p_of_mixture
 from ecg_spark.genetics.testing.results import Question, Terms, terms_on
 from ecg_spark.session import partition_number
 from ecg_spark.study import Genotypes
@@ -144,9 +144,9 @@ def _rows(
             own = np.flatnonzero(np.isin(products.variants, near))
             if not len(own):
                 continue
-            weights = _weights(products, own)
+            total = chi2[own].sum(axis=0)
+            tail = np.nan_to_num(neg_log10_p_of_mixture(total, _weights(products, own)))
             for k, number in enumerate(pattern.places.tolist()):
-                total = float(chi2[own, k].sum())
                 yield {
                     "gene": gene,
                     "contig": group.contig,
@@ -154,8 +154,8 @@ def _rows(
                     "end": end,
                     "phenotype": asked.names[number],
                     "n_variants": len(own),
-                    "chi2": total,
-                    "neg_log10_p": neg_log10_p_of_sum(total, weights),
+                    "chi2": float(total[k]),
+                    "neg_log10_p": float(tail[k]),
                 }
 
 

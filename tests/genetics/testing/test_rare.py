@@ -82,6 +82,12 @@ def test_mixture_of_any_weights_is_imhofs(weights, ratio):
     assert found == pytest.approx(imhof(q, weights), abs=1e-6)
 
 
+def test_far_tails_of_mixtures_do_not_underflow():
+    assert neg_log10_p_of_mixture(np.array([1e5]), np.array([1.0, 0.1]))[0] > 20_000
+    nearly = neg_log10_p_of_mixture(np.array([600.0]), np.array([1.0, 1.0, 1.0, 0.9999]))
+    assert nearly == pytest.approx(-stats.chi2.logsf(600, 4) / np.log(10), abs=0.02)
+
+
 @given(st.integers(1, 8), st.integers(20, 500), st.floats(0.01, 0.9))
 def test_mixture_over_an_estimated_variance_is_f(m, df, share):
     f = (share / m) / ((1 - share) / (df - m))
