@@ -80,7 +80,8 @@ def test_the_pages_of_several_cohorts_have_such_tables_too(empty_page, tmp_path)
     row = ["rs1", "vae", "vae_00", 0.1, 0.02, 9.0, "replicated", 0.1, 0.02, 5.0, 7.0, 900, 0.3,
            0.9, 0.8]  # fmt: skip
     loci_rows = [[f"rs{k}", *row[1:3], k / 7, *row[4:]] for k in range(12)]
-    context = {"title": "t", "made_on": "today", "tiles": [], "method_rows": [], "left_out": 0}
+    context = {"title": "t", "made_on": "today", "tiles": [], "method_rows": [], "left_out": 0,
+               "figures": {"compared": None}}  # fmt: skip
     path = tmp_path / "replication.html"
     path.write_text(render("replication.html", context | {"loci_rows": loci_rows}), "utf-8")
     empty_page.events.clear()

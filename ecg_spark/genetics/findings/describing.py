@@ -38,9 +38,9 @@ from ecg_spark.genetics.outputs.tables import (
 from ecg_spark.genetics.testing.gene_table import consequences_of
 from ecg_spark.genetics.testing.omnibus import Together
 from ecg_spark.genetics.testing.results import Question, Terms, terms_on
-from ecg_spark.session import partition_number
+from ecg_spark.session import broadcast, partition_number
 from ecg_spark.study import Genotypes
-from ecg_spark.tables import VARIANT, check_table, make_empty, table_of
+from ecg_spark.tables import VARIANT, check_table, table_of, write_rows
 
 Whole = NDArray[np.int64]
 
@@ -113,9 +113,9 @@ def describe_regions(
     """
     if not regions:
         for table in TABLES:
-            make_empty(f"{folder}/{table.name}")
+            write_rows([], table, f"{folder}/{table.name}")
         return pd.DataFrame(columns=["region", *_FOUND])
-    shared = spark.sparkContext.broadcast((tuple(regions), known.about(regions)))
+    shared = broadcast(spark, (tuple(regions), known.about(regions)))
 
     def work(numbers: Iterable[int]) -> Iterator[tuple[Any, ...]]:
         regions, known = shared.value

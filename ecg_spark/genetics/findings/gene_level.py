@@ -25,9 +25,9 @@ from ecg_spark.genetics.outputs.associations import part_files
 from ecg_spark.genetics.outputs.tables import COMMON_GENES
 from ecg_spark.genetics.testing.mixture import neg_log10_p_of_mixture
 from ecg_spark.genetics.testing.results import Question, Terms, terms_on
-from ecg_spark.session import partition_number
+from ecg_spark.session import broadcast, partition_number
 from ecg_spark.study import Genotypes
-from ecg_spark.tables import check_table, make_empty, table_of
+from ecg_spark.tables import check_table, table_of, write_rows
 
 Whole = NDArray[np.int64]
 
@@ -72,9 +72,9 @@ def write_common_genes(
     groups = [] if genes is None else _groups(packed, genes[genes["is_coding"]], set(questions))
     place = f"{folder}/{COMMON_GENES.name}"
     if not groups:
-        make_empty(place)
+        write_rows([], COMMON_GENES, place)
         return 0
-    shared = spark.sparkContext.broadcast((groups, packed.samples, dict(questions)))
+    shared = broadcast(spark, (groups, packed.samples, dict(questions)))
 
     def work(numbers: Iterable[int]) -> Iterator[int]:
         groups, samples, questions = shared.value
