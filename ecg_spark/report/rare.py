@@ -1,6 +1,7 @@
 """The report's section on rare variants, gene by gene."""
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 from matplotlib.figure import Figure
 
@@ -28,7 +29,8 @@ def rare_variants(material: Material) -> Section:
         ["neg_log10_p", "gene", "phenotype"], ascending=[False, True, True]
     ).head(10 * SHOWN)
     sets = material.table("rare", "gene_sets")
-    own = sets.to_table(filter=pc.field("gene").isin(genes["gene"].tolist())).to_pandas()
+    shown = pa.array(genes["gene"].unique(), pa.string())
+    own = sets.to_table(filter=pc.field("gene").isin(shown)).to_pandas()
     rows = genes.merge(own, on=[*_SET, "phenotype"])
     rows = rows[rows["alleles"] >= FEWEST]
     effects = _effects(material, rows, own, summary.get("gene_threshold"))
