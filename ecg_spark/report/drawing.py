@@ -21,7 +21,8 @@ from ecg_spark.store import Store
 from ecg_spark.study import Study
 from ecg_spark.tables import group_of
 
-_ECG, _GENETICS = ("ingest", "average", "train", "encode"), ("genotypes", *STAGES)
+_ECG = ("ingest", "average", "train", "encode")
+_GENETICS = ("genotypes", *STAGES, "scores", "mr")
 
 
 def draw_report(study: Study) -> dict[str, Figure]:
@@ -30,7 +31,9 @@ def draw_report(study: Study) -> dict[str, Figure]:
     Raises `UsageError` where a step of the study is not published.
     """
     steps = _ECG if study.ecg else ("train",) if study.archives else ()
-    material = _material(study, *steps, *(_GENETICS if study.genotypes else ()))
+    steps += _GENETICS if study.genotypes else ()
+    steps += ("phewas",) if study.genotypes or study.phewas else ()
+    material = _material(study, *steps)
     context, _ = told(material)
     return {name: figure for name, figure in context["figures"].items() if figure}
 

@@ -81,7 +81,9 @@ def truth_of(
     cases: dict[str, int] = {}
     for chunk in chunks:
         cases |= {code: cases.get(code, 0) + n for code, n in chunk["cases"].items()}
-    diseases = describe_diseases(genome, biobank.of_diseases, cases)
+    diseases = []
+    if biobank.has_diseases:
+        diseases = describe_diseases(genome, biobank.of_diseases, cases)
 
     return {
         **settings,

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ecg_spark.genetics.findings import ld_regression
+from ecg_spark.genetics.null_model.cohort import Cohort
 
 _CODES = np.array([3, 2, 0, 1], np.uint8)  # PLINK's two bits for 0, 1, 2 first alleles and missing
 
@@ -79,3 +80,12 @@ def genetic_correlations(z, n, scores):
         )
         for i, j in combinations(range(z.shape[1]), 2)
     }
+
+
+def cohort_of(people, tested, terms, unrelated, groups):
+    """A cohort of one genotype set, by all of whom variants are judged; sex and age not known."""
+    samples = tested.index
+    judges = pd.DataFrame({"by": True, "on_x": True}, samples)
+    unknown = pd.Series(np.nan, samples)
+    sets = pd.Series([[0]] * len(samples), samples)
+    return Cohort(people, tested, terms, unrelated, judges, unknown, unknown, sets, groups)

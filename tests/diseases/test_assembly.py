@@ -17,11 +17,11 @@ from ecg_spark.diseases.assembly import (
 )
 from ecg_spark.diseases.diagnoses import Dates
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.null_model.cohort import Cohort
 from ecg_spark.genetics.outputs.tables import LOCI
 from ecg_spark.participants import read_last_days
 from ecg_spark.study import Participants
 from ecg_spark.tables import BEATS, write_rows
+from tests.builders.genetics_data import cohort_of
 
 DAY = datetime.date(1970, 1, 1)
 LATEST = Dates(True, DAY + datetime.timedelta(days=900))
@@ -29,12 +29,11 @@ LATEST = Dates(True, DAY + datetime.timedelta(days=900))
 
 def test_close_relatives_are_left_out_and_people_are_participants():
     samples = pd.Index(["s1", "s2", "s3"])
-    cohort = Cohort(
+    cohort = cohort_of(
         pd.Series(["p1", "p2", "p3"], samples),
         pd.DataFrame({"vae_00": [1.0, 2.0, np.nan]}, samples),
         pd.DataFrame({"age": [0.1, 0.2, 0.3]}, samples),
         pd.Series([True, False, True], samples),
-        pd.Series([[0]] * 3, samples),
         {"vae": ["vae_00"]},
     )
     members = of_cohort(cohort)
@@ -88,7 +87,8 @@ def test_lead_variants_are_the_surest_of_their_neighbourhood(spark, tmp_path):
             "rsid": None, "start": position, "end": position, "phenotype": "x", "beta": None,
             "se": None, "neg_log10_p": strength, "n": 9, "af": 0.2, "phenotypes": [],
             "n_variants": 1, "n_clumps": 1, "n_signals": None, "nearest_gene": None,
-            "gene_distance_bp": None, "published": None,
+            "gene_distance_bp": None, "published": None, "set_variants": None,
+            "set_pip": None, "set_genes": [], "set_consequences": [],
         })  # fmt: skip
     write_rows(rows, LOCI, f"{tmp_path}/loci")
     found = lead_variants(spark, str(tmp_path))

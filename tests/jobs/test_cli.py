@@ -197,7 +197,9 @@ def test_the_last_line_of_a_step_is_json(study, capsys):
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["step"] == "one"
 
 
-OF_GENOTYPES = "genotypes, cohort, null_model, associations, rare, findings, scores, mr, report"
+OF_GENOTYPES = (
+    "genotypes, cohort, null_model, associations, rare, findings, scores, mr, phewas, report"
+)
 
 
 @pytest.mark.parametrize(

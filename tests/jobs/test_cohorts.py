@@ -44,7 +44,7 @@ def test_meta_publishes_once_and_again_only_what_is_new(spark, folders, tmp_path
     assert published.summary["genomic_control"]
     page = (out / "report.html").read_text()
     assert "Meta-analysis of 2 cohorts" in page
-    assert page.count("<img") == 2
+    assert page.count("<img") == 3
     assert "chr3:1200000:" in page
     assert str(tmp_path) not in page
     assert len(pd.read_parquet(published.path("loci"))) == 3
@@ -96,7 +96,7 @@ def of_locus(variant, phenotype, table):
            "neg_log10_p": 20.0, "n": 1500, "af": row["af"], "method": "vae", "phenotypes": [name],
            "start": 1, "end": 2, "n_variants": 1, "n_clumps": 1}  # fmt: skip
     together = {"method": "vae omnibus", "phenotype": "vae omnibus", "beta": None, "se": None}
-    blank = dict.fromkeys(LOCI.schema.names)
+    blank = dict.fromkeys(LOCI.schema.names) | {"set_genes": [], "set_consequences": []}
     return [blank | own, blank | own | together]
 
 
@@ -197,7 +197,7 @@ def test_loci_stand_beside_the_truth_where_every_cohort_names_one(spark, tmp_pat
     assert "planted" not in part
     page = (tmp_path / "both" / "report.html").read_text()
     assert "Planted against found" in page
-    assert page.count("<img") == 3
+    assert page.count("<img") == 4
     assert "planted" not in (tmp_path / "part" / "report.html").read_text()
     (tmp_path / "truth.json").write_text("{}")
     assert main(["meta", *studies[:2], "--out", str(tmp_path / "no")]) == 3
@@ -210,7 +210,7 @@ def test_python_gives_what_the_commands_publish(spark, study, folders, tmp_path,
     assert not whole.skipped
     assert set(whole.tables) >= {"associations", "loci"}
     assert whole.tables["loci"].count() == whole.summary["loci"]["vae"] == 3
-    assert set(whole.figures) == {"manhattan", "qq"}
+    assert set(whole.figures) == {"manhattan", "qq", "qq_by_frequency"}
     found = ecg_spark.replicate(ours, folders[1])
     assert found.tables["replication"].count() == 6
     assert set(found.figures) == {"compared"}

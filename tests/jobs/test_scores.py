@@ -7,7 +7,7 @@ import yaml
 
 import ecg_spark
 from ecg_spark.genetics.gwas import VARIANTS
-from ecg_spark.genetics.null_model.cohort import Cohort, save_cohort
+from ecg_spark.genetics.null_model.cohort import save_cohort
 from ecg_spark.genetics.outputs.tables import HERITABILITY, RELATIVES
 from ecg_spark.report.polygenic_scores import scores
 from ecg_spark.report.sections import Material
@@ -19,7 +19,7 @@ from jobs.cohort import STEP as COHORT
 from jobs.genotypes import STEP as GENOTYPES
 from jobs.scores import STEP as SCORES
 from jobs.step import origin, run_step
-from tests.builders.genetics_data import people, write_plink
+from tests.builders.genetics_data import cohort_of, people, write_plink
 from tests.builders.genotype_parts import sites_of, write_set
 from tests.builders.study_file import write_study
 
@@ -58,10 +58,10 @@ def study(spark, tmp_path_factory):
     own = ids[:ANALYSED]
     with store.run("cohort", origin(COHORT, told, store)[1]) as run:
         save_cohort(
-            Cohort(
+            cohort_of(
                 pd.Series(own, own), pd.DataFrame({"height": height}, own),
                 pd.DataFrame({"age": rng.normal(size=ANALYSED)}, own), pd.Series(True, own),
-                pd.Series([[0]] * ANALYSED, own), {"own": ["height"]},
+                {"own": ["height"]},
             ),
             run.folder,
         )  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.gwas import VARIANTS
 from ecg_spark.genetics.mendelian.estimators import Effects, estimates
-from ecg_spark.genetics.null_model.cohort import Cohort, save_cohort
+from ecg_spark.genetics.null_model.cohort import save_cohort
 from ecg_spark.genetics.outputs.tables import OMNIBUS
 from ecg_spark.genetics.testing.p_values import neg_log10_p_of_z
 from ecg_spark.report.mendelian import mendelian
@@ -19,6 +19,7 @@ from ecg_spark.study import Study
 from ecg_spark.tables import ASSOCIATIONS, write_rows
 from jobs import mr
 from tests.builders.cohorts import on_other_strand, results, swapped, write_output, write_ssf
+from tests.builders.genetics_data import cohort_of
 from tests.builders.genotype_parts import sites_of, write_set
 from tests.builders.study_file import MINIMAL
 
@@ -61,8 +62,7 @@ def study(spark, tmp_path_factory):
     write_set(folder / "genotypes" / VARIANTS, calls, ids, sites, part_variants=100)
     terms = pd.DataFrame({"age": rng.normal(size=50)}, ids)
     tested = pd.DataFrame(rng.normal(size=(50, 3)), ids, NAMES)
-    cohort = Cohort(pd.Series(ids, ids), tested, terms, pd.Series(True, ids),
-                    pd.Series([[0]] * 50, ids), {"vae": NAMES})  # fmt: skip
+    cohort = cohort_of(pd.Series(ids, ids), tested, terms, pd.Series(True, ids), {"vae": NAMES})
     save_cohort(cohort, str(folder / "cohort"))
     return folder, own, disease
 

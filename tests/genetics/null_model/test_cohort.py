@@ -21,7 +21,9 @@ def brought():
     covariates.iloc[:10] = np.nan
     is_male = pd.Series(np.arange(N) % 2, SAMPLES, dtype=float)
     is_male.iloc[20:30] = np.nan
-    return Brought(phenotypes, {"vae": ["vae_00"], "traits": ["qt_ms"]}, covariates, is_male, ())
+    return Brought(
+        phenotypes, {"vae": ["vae_00"], "traits": ["qt_ms"]}, covariates, is_male, None, ()
+    )
 
 
 @pytest.fixture

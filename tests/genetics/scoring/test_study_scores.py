@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 
 from ecg_spark.genetics.gwas import VARIANTS
-from ecg_spark.genetics.null_model.cohort import Cohort, save_cohort
+from ecg_spark.genetics.null_model.cohort import save_cohort
 from ecg_spark.genetics.outputs.tables import RELATIVES
 from ecg_spark.genetics.scoring.accuracy import expected_r2
 from ecg_spark.genetics.scoring.applying import apply_files
 from ecg_spark.genetics.scoring.study import score_study
 from ecg_spark.study import Genotypes
 from ecg_spark.tables import write_rows
-from tests.builders.genetics_data import people, write_plink
+from tests.builders.genetics_data import cohort_of, people, write_plink
 from tests.builders.genotype_parts import sites_of, write_set
 
 N, OUTSIDE, M, H2 = 1_500, 200, 1_500, 0.4
@@ -63,10 +63,9 @@ def study(spark, tmp_path_factory):
         for parent in own
     ]
     write_rows(pairs, RELATIVES, f"{folder}/genotypes/relatives")
-    cohort = Cohort(
+    cohort = cohort_of(
         pd.Series([f"P{one}" for one in ids[:N]], ids[:N]), tested, terms,
-        pd.Series(np.arange(N) < N - half, ids[:N]), pd.Series([[0]] * N, ids[:N]),
-        {"traits": NAMES, "pca": ["pca_00"]},
+        pd.Series(np.arange(N) < N - half, ids[:N]), {"traits": NAMES, "pca": ["pca_00"]},
     )  # fmt: skip
     save_cohort(cohort, str(folder / "cohort"))
     told = score_study(

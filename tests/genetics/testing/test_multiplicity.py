@@ -23,12 +23,12 @@ def test_of_phenotypes_that_are_all_alike_it_is_that_of_one_integral(k, r, log_p
     p = 10**log_p
     limit = norm.isf(p / 2)
 
-    def any_beyond(common):
+    def density(common):
         shift, spread = np.sqrt(r) * common, np.sqrt(1 - r)
         one = norm.sf((limit - shift) / spread) + norm.cdf((-limit - shift) / spread)
         return norm.pdf(common) * -np.expm1(k * np.log1p(-min(one, 1 - 1e-16)))
 
-    pieces = [quad(any_beyond, a, a + 1, epsabs=0)[0] for a in range(-12, 12)]
+    pieces = [quad(density, a, a + 1, epsabs=0)[0] for a in range(-12, 12)]
     assert any_beyond(alike(k, r), [], p) == pytest.approx(sum(pieces) / p, abs=0.015 * k)
 
 
