@@ -30,7 +30,7 @@ def draw_report(study: Study) -> dict[str, Figure]:
 
     Raises `UsageError` where a step of the study is not published.
     """
-    steps = _ECG if study.ecg else ("train",) if study.archives else ()
+    steps: tuple[str, ...] = _ECG if study.ecg else ("train",) if study.archives else ()
     steps += _GENETICS if study.genotypes else ()
     steps += ("phewas",) if study.genotypes or study.phewas else ()
     material = _material(study, *steps)

@@ -31,7 +31,7 @@ print(encoder.encode(encoder.decode(np.zeros((1, encoder.n_active)))).z.shape[1]
 def archive_of(biobank, folder, **changes):
     """The study file of the biobank's ECGs alone."""
     content = of_biobank(biobank, 2)
-    for key in ("genotypes", "participants", "gwas", "truth"):
+    for key in ("genotypes", "participants", "gwas", "phewas", "truth"):
         content.pop(key, None)
     folder.mkdir(exist_ok=True)
     return write_study(folder, content | {"output": str(folder / "out"), **changes})
