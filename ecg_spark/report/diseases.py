@@ -35,13 +35,13 @@ def section(material: Material) -> tuple[Section, dict[str, Any]]:
     known = _table(material, "diseases").set_index(["disease", "kind"])
     shown = known[known["why_not"].isna() & (known["cases"] >= FEWEST)]
     tests = _table(material, "disease_associations")
-    tests = tests.join(shown[["name", "category"]], on=["disease", "kind"], how="inner")
+    tests = tests.merge(shown[["name", "category"]].reset_index(), on=["disease", "kind"])
     summary = material.summary("phewas")
     planted = _planted(material)
     compared = _compared(planted, tests) if planted else None
     found = tests[tests["q"] < FDR].sort_values("neg_log10_p", ascending=False)
     prediction = _table(material, "prediction")
-    prediction = prediction.join(shown[["name"]], on=["disease", "kind"], how="inner")
+    prediction = prediction.merge(shown[["name"]].reset_index(), on=["disease", "kind"])
     values: Section = {
         "phewas": summary,
         "phewas_rows": [_row(one) for one in found.head(ROWS_SHOWN).itertuples()],
