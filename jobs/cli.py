@@ -10,11 +10,11 @@ from ecg_spark.errors import UsageError
 from ecg_spark.locations import resolve
 from ecg_spark.study import load_study, study_template
 from jobs import meta, replicate, score, simulate
-from jobs.cohort_step import add_force
 from jobs.status import clean, status_lines
 from jobs.step import (
     GROUPS,
     STEPS,
+    add_force,
     description_of,
     guarded,
     print_line,

@@ -1,6 +1,5 @@
 """A step whose inputs are the results of cohorts, in place of a study's own steps."""
 
-import argparse
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -111,13 +110,6 @@ def session_for(name: str, given: Sequence[Given], session: SparkSession | None)
         return prepared(session)
     memory = (one.study.spark.driver_memory for one in given if one.study)
     return spark_session(f"ecg-spark {name}", next(memory, Spark().driver_memory))
-
-
-def add_force(parser: argparse.ArgumentParser) -> None:
-    """The option that every step has."""
-    parser.add_argument(
-        "--force", action="store_true", help="run steps even if they are up to date"
-    )
 
 
 def _location(place: Place) -> str:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ecg_spark.genetics.cohorts.meta import WINDOW_BP, meta_analyse, require_number
 from ecg_spark.locations import resolve
 from ecg_spark.store import file_stamp
-from jobs.cohort_step import HELP, CohortStep, Context, Given, add_force, run_cohorts
+from jobs.cohort_step import HELP, CohortStep, Context, Given, run_cohorts
 from jobs.publishing import Summary, told
-from jobs.step import guarded, print_line
+from jobs.step import add_force, guarded, print_line
 
 if TYPE_CHECKING:
     from ecg_spark.report.comparison import Planted

@@ -12,9 +12,9 @@ from ecg_spark.genetics.outputs.tables import LOCI
 from ecg_spark.store import fingerprint, write_whole
 from ecg_spark.study import load_study
 from ecg_spark.tables import read_table
-from jobs.cohort_step import HELP, CohortStep, Context, Given, add_force, run_cohorts
+from jobs.cohort_step import HELP, CohortStep, Context, Given, run_cohorts
 from jobs.publishing import Summary, told
-from jobs.step import guarded, print_line
+from jobs.step import add_force, guarded, parse, print_line
 
 
 def work(context: Context) -> Summary:
@@ -51,10 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """The entry of `jobs/replicate.py --study study.yaml --in OTHER`."""
-    parser = argparse.ArgumentParser(prog="jobs/replicate.py", description=__doc__)
-    parser.add_argument("--study", required=True, help="the study file, a path or URI")
-    add_options(parser)
-    options = parser.parse_args(arguments)
+    options = parse(STEP.name, arguments, add_options)
     return guarded(lambda: run(options))
 
 

@@ -12,10 +12,9 @@ from ecg_spark.locations import resolve
 from ecg_spark.reach import require_connectors, require_reachable
 from ecg_spark.store import Publication, Run, Store, file_stamp, fingerprint
 from ecg_spark.study import Study, given, load_study
-from jobs.cohort_step import add_force
 from jobs.genotypes import STEP as GENOTYPES
 from jobs.publishing import Summary, publish, told
-from jobs.step import guarded, present, print_line, require_steps, session_of
+from jobs.step import add_force, guarded, parse, present, print_line, require_steps, session_of
 
 STEP = "score"
 VERSION = 1
@@ -73,10 +72,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """The entry of `jobs/score.py`, with the options of `ecg-spark score`."""
-    parser = argparse.ArgumentParser(prog="jobs/score.py", description=__doc__)
-    parser.add_argument("--study", required=True, help="the study file, a path or URI")
-    add_options(parser)
-    options = parser.parse_args(arguments)
+    options = parse(STEP, arguments, add_options)
     return guarded(lambda: run(options))
 
 

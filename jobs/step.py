@@ -266,11 +266,22 @@ def print_steps(steps: Sequence[Step], study: Study, *, force: bool) -> None:
         print_line(summary)
 
 
-def parse(name: str, arguments: list[str] | None) -> argparse.Namespace:
-    """The options of `jobs/<name>.py`."""
+def add_force(parser: argparse.ArgumentParser) -> None:
+    """The option that every step has."""
+    parser.add_argument(
+        "--force", action="store_true", help="run steps even if they are up to date"
+    )
+
+
+def parse(
+    name: str,
+    arguments: list[str] | None,
+    add_options: Callable[[argparse.ArgumentParser], None] = add_force,
+) -> argparse.Namespace:
+    """The options of `jobs/<name>.py`: the study, and what `add_options` adds."""
     parser = argparse.ArgumentParser(prog=f"jobs/{name}.py", description=description_of(name))
     parser.add_argument("--study", required=True, help="the study file, a path or URI")
-    parser.add_argument("--force", action="store_true", help="run it even if it is up to date")
+    add_options(parser)
     return parser.parse_args(arguments)
 
 

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from scipy.stats import false_discovery_control
 
 from ecg_spark.diseases.beats import GROUPS, compare, mean_beats
 from ecg_spark.diseases.diagnoses import Told
@@ -243,12 +244,7 @@ def _with_q(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def false_discovery_rate(neg_log10_p: NDArray[np.float64]) -> NDArray[np.float64]:
     """q of each test [m], by Benjamini and Hochberg (1995, J R Stat Soc B 57:289)."""
-    m = len(neg_log10_p)
-    order = np.argsort(-neg_log10_p)
-    raw = 10.0 ** -neg_log10_p[order] * m / np.arange(1, m + 1)
-    q = np.empty(m)
-    q[order] = np.minimum(np.minimum.accumulate(raw[::-1])[::-1], 1.0)
-    return q
+    return np.asarray(false_discovery_control(10.0**-neg_log10_p))
 
 
 def _mean_beats(
