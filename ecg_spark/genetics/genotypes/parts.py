@@ -138,7 +138,7 @@ class GenotypeSet:
         self,
         spark: SparkSession,
         function: Callable[[int, Iterator[Batch]], Iterator[pa.RecordBatch]],
-        schema: str,
+        schema: str | StructType,
         columns: list[str] | None = None,
     ) -> DataFrame:
         """What a function of a part's number and its batches yields, a task a part.

@@ -7,7 +7,6 @@ with or without a domain before it), `--set-list` (gene, chromosome, position, v
 variants.
 """
 
-import csv
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +27,7 @@ from ecg_spark.genetics.genotypes.site_rows import site_rows
 from ecg_spark.store import make_folder
 from ecg_spark.study import Rare
 from ecg_spark.tables import VARIANT
-from ecg_spark.text_tables import DELIMITERS
+from ecg_spark.text_tables import MISSING, read_head, read_piece, rows_of
 
 ALL = "all"
 """The mask of a study that names none."""
@@ -47,7 +46,8 @@ _SCHEMA = pa.schema(
     ]
 )
 _PLACE = re.compile(r"^(?:chr)?(\w+)[:_](\d+)[:_]([ACGTN]+)[:_]([ACGTN]+)$", re.IGNORECASE)
-_MISSING = ("", "NA", ".", "nan", "None")
+_MISSING = MISSING | {".", "None"}
+_TABLE = "gene table (gwas.rare.genes)"
 _OTHER_STRAND = ("ACGTN", "TGCAN")
 _COMPLEMENT = str.maketrans(*_OTHER_STRAND)
 
@@ -279,38 +279,38 @@ def _contig(build: str, name: str) -> str:
 
 
 def _raw_pieces(path: str, rows: int) -> Iterator[pd.DataFrame]:
-    needed = [*VARIANT, "gene"]
-    if path.endswith((".parquet", ".pq")):
-        with fsspec.open(path, "rb") as file:
-            table = pq.ParquetFile(file)
-            _require(needed, table.schema_arrow.names)
-            for batch in table.iter_batches(rows):
-                yield batch.to_pandas().astype("string").replace(list(_MISSING), pd.NA)
+    """The table of genes as text, in the columns that it has."""
+    head = read_head(path, _TABLE)
+    names, delimiter, width = head.names, head.delimiter, len(head.line.split())
+    has_names = "gene" in names
+    if has_names or head.pieces:
+        _require([*VARIANT, "gene"], names)
+    elif 3 <= width <= 4:
+        names, delimiter = ["id", "gene", *["domain"] * (width - 3), "consequence"], " "
+    else:
+        raise DataError(
+            "The gene table (gwas.rare.genes) begins neither with the names of its columns "
+            "(contig, position, ref, alt, gene) nor with a variant, a gene and an annotation, "
+            "as REGENIE's --anno-file does: correct it."
+        )
+    for place, group in head.pieces:
+        yield _known(read_piece(place, group, list(head.columns)).set_axis(names, axis=1))
+    if head.pieces:
         return
     with _opened(path, "genes") as file:
-        first = file.readline().rstrip("\r\n")
-        delimiter = next((one for one in DELIMITERS if "gene" in first.split(one)), None)
-        if delimiter is None and not 3 <= len(first.split()) <= 4:
-            raise DataError(
-                "The gene table (gwas.rare.genes) begins neither with the names of its columns "
-                "(contig, position, ref, alt, gene) nor with a variant, a gene and an annotation, "
-                "as REGENIE's --anno-file does: correct it."
-            )
-        if delimiter is None:
-            width = len(first.split())
-            lines: Iterator[list[str]] = (line.split() for line in itertools.chain([first], file))
-            names = ["id", "gene", *(["domain"] if width == 4 else []), "consequence"]
-        else:
-            names = [name.strip().strip('"').lstrip("#") for name in first.split(delimiter)]
-            _require(needed, names)
-            lines = csv.reader(file, delimiter=delimiter)
-        while piece := [line for line in itertools.islice(lines, rows) if line]:
-            if any(len(line) != len(names) for line in piece):
+        lines = itertools.islice((line.rstrip("\r\n") for line in file), int(has_names), None)
+        while piece := list(itertools.islice(lines, rows)):
+            cells = rows_of(piece, delimiter)
+            if any(len(row) != len(names) for row in cells):
                 raise DataError(
                     f"The gene table (gwas.rare.genes) has rows of other than {len(names)} "
                     f"columns: correct it."
                 )
-            yield pd.DataFrame(piece, columns=names, dtype="string").replace(list(_MISSING), pd.NA)
+            yield _known(pd.DataFrame(cells, columns=names, dtype=object))
+
+
+def _known(piece: pd.DataFrame) -> pd.DataFrame:
+    return piece.astype("string").replace(list(_MISSING), pd.NA)
 
 
 def _members(path: str, rows: int = _ROWS) -> Iterator[pd.DataFrame]:
@@ -344,7 +344,7 @@ def _require(needed: list[str], names: list[str]) -> None:
 def _opened(path: str, key: str) -> IO[str]:
     """A text file, unpacked by the end of its name."""
     try:
-        opened = fsspec.open(path, "rt", compression="infer", encoding="utf-8", newline="")
+        opened = fsspec.open(path, "rt", compression="infer", encoding="utf-8-sig")
         return opened.open()  # type: ignore[no-any-return]
     except (OSError, ValueError) as error:
         raise DataError(

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
 from scipy.sparse import csc_array
 
 from ecg_spark.genetics.genotypes.parts import SITES, Batch, GenotypeSet
@@ -43,15 +44,18 @@ TESTS = ("burden", "skat", "acat_v")
 _CARRIERS = pa.schema(
     [*SITES, *(pa.field(name, pa.binary()) for name in ("carriers", "alleles", "missing"))]
 )
-_SQL = {pa.string(): "string", pa.int32(): "int", pa.binary(): "binary"}
 _SET = (
     "mask string, max_maf double, n_variants int, alleles double, burden_beta double, "
     "burden_se double, burden_neg_log10_p double, skat_q double, skat_neg_log10_p double, "
     "acat_v_neg_log10_p double, acat_o_neg_log10_p double"
 )
+_OF_A_GENE = {
+    "contig": "string", "gene": "string", "start": "int", "end": "int", "phenotype": "string",
+    "n": "int", "neg_log10_p": "double", "mask": "string", "max_maf": "double", "test": "string",
+    "leave_one_out_neg_log10_p": "double",
+}  # fmt: skip
 GENE_TESTS = (
-    "contig string, gene string, start int, end int, phenotype string, n int, neg_log10_p double, "
-    "mask string, max_maf double, test string, leave_one_out_neg_log10_p double, "
+    f"{', '.join(f'{one} {kind}' for one, kind in _OF_A_GENE.items())}, "
     f"sets array<struct<{_SET.replace(' ', ':').replace(',:', ',')}>>"
 )
 """One row per gene and phenotype, or group of phenotypes tested together: p over all its sets of
@@ -89,22 +93,19 @@ def associate_sets(
             yield _carriers(batch, places, known, largest)
 
     def test(rows: pd.DataFrame) -> pd.DataFrame:
-        return _test_gene(rows, shared.value[0], _terms(shared), cuts)
+        return _test_gene(
+            rows, shared.value[0], _terms_of(shared, str(rows["contig"].iloc[0])), cuts
+        )
 
     chosen = genotypes.only(named(genotypes, members))
-    schema = ", ".join(f"{one.name} {_SQL[one.type]}" for one in _CARRIERS)
-    found = chosen.map(spark, carriers, schema, SITES.names)
+    found = chosen.map(spark, carriers, from_arrow_schema(_CARRIERS), SITES.names)
     found = found.drop("rsid").join(members.drop("part", "row"), VARIANT)
     return found.groupBy("contig", "gene").applyInPandas(test, GENE_TESTS)
 
 
-def _terms(shared: Any) -> Callable[[str], Terms]:
-    """The terms of a contig; genes of one follow each other."""
-    return lambda contig: _terms_of(shared, contig)
-
-
 @lru_cache(1)
 def _terms_of(shared: Any, contig: str) -> Terms:
+    """The terms of a contig; genes of one follow each other."""
     return terms_on(shared.value[0], contig)
 
 
@@ -137,13 +138,12 @@ def _carriers(
 
 
 def _test_gene(
-    rows: pd.DataFrame, asked: Question, terms_of: Callable[[str], Terms], cuts: Sequence[float]
+    rows: pd.DataFrame, asked: Question, terms: Terms, cuts: Sequence[float]
 ) -> pd.DataFrame:
     """The rows of `GENE_TESTS` of one gene from the carriers of its variants."""
     rows = rows.sort_values(VARIANT).reset_index(drop=True)
     contig, gene = str(rows["contig"][0]), str(rows["gene"][0])
     carried = _carried(rows, len(asked.people))
-    terms = terms_of(contig)
     records: list[dict[str, Any]] = []
     for each, factors in zip(terms.patterns, terms.factors, strict=True):
         groups = {
@@ -156,8 +156,7 @@ def _test_gene(
         records += _records(here, _sets(rows["masks"], here, cuts), names)
     place = {"contig": contig, "gene": gene, "start": int(rows["position"].min()),
              "end": int(rows["position"].max())}  # fmt: skip
-    columns = [one.split()[0] for one in GENE_TESTS.split("sets")[0].rstrip(", ").split(", ")]
-    return pd.DataFrame([place | one for one in records], columns=[*columns, "sets"])
+    return pd.DataFrame([place | one for one in records], columns=[*_OF_A_GENE, "sets"])
 
 
 def _carried(rows: pd.DataFrame, people: int) -> Carried:
