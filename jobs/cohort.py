@@ -50,14 +50,7 @@ def work(context: Context) -> Summary:
     study, spark, inputs = context.study, context.spark, context.inputs
     told: list[str] = []
     covariates, is_male = _people(study, told)
-    phenotypes = _own_phenotypes(study, told)
-    groups, terms = {OWN: list(phenotypes.columns)}, covariates
-    if study.ecg is not None:
-        latents = read_table(spark, LATENTS, inputs["encode"].path("latents"))
-        traits = read_table(spark, TRAITS, inputs["average"].path("traits"))
-        of_ecgs, groups = participant_phenotypes(latents, traits, study.beats.leave_out)
-        terms = covariates.join(fold_indicators(latents), rsuffix="_of_the_model")
-        phenotypes, groups = with_own(of_ecgs, groups, phenotypes, told)
+    phenotypes, groups, terms = phenotypes_of(context, covariates, told)
     summary = prepare_cohort(
         spark,
         inputs["genotypes"].folder,
@@ -80,6 +73,24 @@ def work(context: Context) -> Summary:
         "probes": {name: round(value, 4) for name, value in probes.items()},
         MODEL: inputs["encode"].summary[MODEL],
     }
+
+
+def phenotypes_of(
+    context: Context, covariates: pd.DataFrame, told: list[str]
+) -> tuple[pd.DataFrame, dict[str, list[str]], pd.DataFrame]:
+    """The phenotypes of a study, their names by group, and the covariates with those of folds.
+
+    What is to be told of its own phenotypes goes to `told`.
+    """
+    study, spark, inputs = context.study, context.spark, context.inputs
+    own = _own_phenotypes(study, told)
+    if study.ecg is None:
+        return own, {OWN: list(own.columns)}, covariates
+    latents = read_table(spark, LATENTS, inputs["encode"].path("latents"))
+    traits = read_table(spark, TRAITS, inputs["average"].path("traits"))
+    of_ecgs, groups = participant_phenotypes(latents, traits, study.beats.leave_out)
+    terms = covariates.join(fold_indicators(latents), rsuffix="_of_the_model")
+    return *with_own(of_ecgs, groups, own, told), terms
 
 
 def check(study: Study) -> None:

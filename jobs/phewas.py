@@ -20,13 +20,13 @@ from ecg_spark.diseases.panels import ECG, GENOTYPES
 from ecg_spark.diseases.phecode_map import read_maps
 from ecg_spark.diseases.phewas import Settings, associate_diseases
 from ecg_spark.genetics.null_model.cohort import load_cohort
-from ecg_spark.participants import read_last_days, read_participants, read_phenotypes, read_sex
-from ecg_spark.pipeline.phenotypes import fold_indicators, participant_phenotypes, with_own
+from ecg_spark.participants import read_last_days, read_participants, read_sex
 from ecg_spark.store import file_stamp
 from ecg_spark.study import Study, given
-from ecg_spark.tables import BEATS, LATENTS, OWN, TRAITS, read_table
+from ecg_spark.tables import BEATS, read_table
 from jobs.average import STEP as AVERAGE
 from jobs.cohort import STEP as COHORT
+from jobs.cohort import phenotypes_of
 from jobs.encode import STEP as ENCODE
 from jobs.findings import STEP as FINDINGS
 from jobs.genotypes import STEP as GENOTYPES_STEP
@@ -71,7 +71,7 @@ def work(context: Context) -> Summary:
     told.notes += diseases.notes
     table = study.locate(people.path)
     is_male = read_sex(people, table)
-    until = own.until and read_last_days(people, table, own.until, told.notes)
+    until = read_last_days(people, table, own.until, told.notes) if own.until else None
     of_ecgs, of_genes = _members(context, told, is_male)
     everybody = of_ecgs.predictors.index
     if of_genes is not None:
@@ -87,7 +87,7 @@ def work(context: Context) -> Summary:
     if study.ecg is not None:
         beats = read_table(spark, BEATS, inputs["average"].path("beats"))
     days = None if beats is None else ecg_days(beats, study.beats.leave_out)
-    panel = panel_of_ecgs(of_ecgs, is_male, days, until or None, dates, told.notes)
+    panel = panel_of_ecgs(of_ecgs, is_male, days, until, dates, told.notes)
     panels = {ECG: (of_ecgs.predictors.index, panel)}
     if of_genes is not None:
         panels[GENOTYPES] = (of_genes.predictors.index, panel_of_genotypes(of_genes, is_male))
@@ -121,18 +121,8 @@ def _members(
             cohort,
         )
         return of_cohort(cohort), genes
-    phenotypes, groups = pd.DataFrame(), dict[str, list[str]]()
-    if study.phenotypes is not None:
-        place = study.locate(study.phenotypes.path)
-        phenotypes = read_phenotypes(study.phenotypes, place, told.notes)
-        groups = {OWN: list(phenotypes.columns)}
-    if study.ecg is not None:
-        latents = read_table(spark, LATENTS, inputs["encode"].path("latents"))
-        traits = read_table(spark, TRAITS, inputs["average"].path("traits"))
-        found, of_both = participant_phenotypes(latents, traits, study.beats.leave_out)
-        covariates = covariates.join(fold_indicators(latents), rsuffix="_of_the_model")
-        phenotypes, groups = with_own(found, of_both, phenotypes, told.notes)
-    return of_phenotypes(phenotypes, groups, covariates, told.notes), None
+    phenotypes, groups, terms = phenotypes_of(context, covariates, told.notes)
+    return of_phenotypes(phenotypes, groups, terms, told.notes), None
 
 
 def check(study: Study) -> None:

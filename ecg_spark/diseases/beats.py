@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 from ecg_spark.diseases.logistic import Reals
 from ecg_spark.diseases.outcomes import Outcome
 from ecg_spark.diseases.panels import Panel
+from ecg_spark.ecg import BEAT_SAMPLES, LEADS
 from ecg_spark.selection import used_rows
 from ecg_spark.session import broadcast
 
@@ -32,8 +33,8 @@ CALIPER = 0.2
 
 NEARLY_ALL = 0.95
 
-SAMPLES = 12 * 600
-CASES, MATCHED = GROUPS = ("cases", "controls")
+SAMPLES = len(LEADS) * BEAT_SAMPLES
+GROUPS = ("cases", "controls")
 
 
 @dataclass(frozen=True)
@@ -157,28 +158,17 @@ def mean_beats(
             count += own.sum(axis=1)
             total += own @ rows
             squares += own @ rows**2
-        for k in np.flatnonzero(count):
-            yield pa.RecordBatch.from_pydict(
-                {
-                    "group": pa.array([k], pa.int32()),
-                    "people": [count[k]],
-                    "total": [total[k]],
-                    "squares": [squares[k]],
-                }
-            )
+        content = np.column_stack([count, total, squares]).tobytes()
+        yield pa.record_batch([pa.array([content], pa.binary())], ["sums"])
 
-    form = "group int, people double, total array<double>, squares array<double>"
-    sums: dict[int, list[Any]] = {}
-    for row in one_each.mapInArrow(add, form).toLocalIterator():
-        part = [row["people"], np.array(row["total"]), np.array(row["squares"])]
-        held = sums.get(row["group"])
-        sums[row["group"]] = (
-            part if held is None else [a + b for a, b in zip(held, part, strict=True)]
-        )
+    # Added up in tasks: the driver gets one array, however many partitions there are.
+    parts = one_each.mapInArrow(add, "sums binary").rdd.map(lambda row: np.frombuffer(row["sums"]))
+    nothing = np.zeros(len(groups) * (1 + 2 * SAMPLES))
+    sums = parts.treeAggregate(nothing, np.add, np.add).reshape(len(groups), -1)
     found = {}
-    for k, name in enumerate(groups):
-        if k in sums and sums[k][0] >= FEWEST:
-            n, total, squares = sums[k]
+    for name, part in zip(groups, sums, strict=True):
+        if part[0] >= FEWEST:
+            n, total, squares = part[0], part[1 : 1 + SAMPLES], part[1 + SAMPLES :]
             mean = total / n
             spread = np.maximum(squares / n - mean**2, 0) * n / (n - 1)
             found[name] = (int(n), mean, np.sqrt(spread / n))

@@ -14,10 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ecg_spark.diseases.logistic import CONVERGED, MAX_ITERATIONS, Reals, solve, usable
+from ecg_spark.diseases.logistic import CHI2_95, CONVERGED, MAX_ITERATIONS, Reals, solve, usable
 from ecg_spark.genetics.testing.p_values import neg_log10_p_of_chi2
-
-CHI2_95 = 3.841458820694124
 
 
 class Risk:

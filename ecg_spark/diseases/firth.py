@@ -20,15 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from ecg_spark.diseases.logistic import CHI2_95, Reals
 from ecg_spark.genetics.testing.p_values import neg_log10_p_of_chi2
 
-Reals = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
 MAX_ITERATIONS = 60
 MAX_STEP = 5.0
 CONVERGED = 1e-11
-CHI2_95 = 3.841458820694124
 _HELD_BYTES = 256 << 20
 _BLOCK = 8192
 

@@ -25,6 +25,9 @@ CONVERGED = 1e-10
 FARTHEST = 20.0
 """A linear predictor beyond this tells of groups of people of whom all, or none, are cases."""
 
+CHI2_95 = 3.841458820694124
+"""Of one degree of freedom: the drop of 2 log L at the ends of an interval of 95 %."""
+
 EXPLAINED = 1e-6
 """A predictor of which covariates leave a smaller share is not tested."""
 

@@ -288,10 +288,10 @@ def _summary(
 ) -> dict[str, Any]:
     tested = [row for row in described if row["why_not"] is None]
     notes = list(told.notes)
-    names = {one["disease"]: None for one in answers if one["other_sex"]}
+    of_one_sex = len({one["disease"] for one in answers if one["other_sex"]})
     if others := sum(int(one["other_sex"]) for one in answers):
         notes.append(
-            f"{others} times somebody has a disease of the other sex ({len(names)} diseases): they "
+            f"{others} times somebody has a disease of the other sex ({of_one_sex} diseases): they "
             f"are neither cases nor controls"
         )
     if firths := sum(row["null_model"] == "firth" for row in tested):

@@ -7,10 +7,9 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from ecg_spark.genetics.genotypes.parts import open_set
-from ecg_spark.genetics.gwas import VARIANTS, offsets_of
+from ecg_spark.genetics.gwas import VARIANTS, offsets_of, people_of_set
 from ecg_spark.genetics.methods import study_wide
 from ecg_spark.genetics.null_model.cohort import load_cohort, together
-from ecg_spark.genetics.null_model.traits import ranked_again
 from ecg_spark.genetics.outputs.tables import GENE_SETS, GENES
 from ecg_spark.genetics.testing.gene_table import copy_gene_files, matched_genes
 from ecg_spark.genetics.testing.rare import associate_sets
@@ -49,12 +48,10 @@ def associate_genes(
     whole_set = whole_set.only(whole_set.sites(["set"])["set"].to_numpy() == 0)
     members, notes = matched_genes(spark, whole_set, settings.rare, copied, rows)
     offsets = offsets_of(spark, genotypes, cohort, null_model, settings)
-    own = cohort.of_set(0)
     joint = together(cohort.tested, cohort.groups, settings.scale)
     found = associate_sets(
         spark, whole_set, members, settings.rare.max_maf,
-        ranked_again(cohort.tested.loc[own], cohort.groups, settings.scale), cohort.terms.loc[own],
-        joint, offsets.loco, offsets.relatives,
+        *people_of_set(cohort, settings, 0), joint, offsets.loco, offsets.relatives,
     )  # fmt: skip
     found.write.parquet(f"{folder}/by_gene")
     found = spark.read.parquet(f"{folder}/by_gene")

@@ -248,7 +248,7 @@ def associate_variants(
         if not len(own):
             notes.append(f"nobody analysed is in set {number} of genotypes.separate")
             continue
-        phenotypes_of_set, covariates = _of_set(cohort, settings, number)
+        phenotypes_of_set, covariates = people_of_set(cohort, settings, number)
         written = associate(
             spark,
             to_test.only(of_set == number),
@@ -350,7 +350,7 @@ def describe_findings(
     joint = together(cohort.tested, cohort.groups, settings.scale)
     questions = {
         number: question(
-            *_of_set(cohort, settings, number), joint, offsets.loco, offsets.relatives, None,
+            *people_of_set(cohort, settings, number), joint, offsets.loco, offsets.relatives, None,
             cohort.judges.loc[cohort.of_set(number)],
         )
         for number in range(1 + len(genotype_settings.separate))
@@ -382,7 +382,7 @@ def describe_findings(
     }
 
 
-def _of_set(cohort: Cohort, settings: Gwas, number: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def people_of_set(cohort: Cohort, settings: Gwas, number: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The phenotypes, ranked anew, and the covariates of the people in a genotype set."""
     own = cohort.of_set(number)
     return ranked_again(cohort.tested.loc[own], cohort.groups, settings.scale), cohort.terms.loc[

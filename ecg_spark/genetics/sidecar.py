@@ -7,6 +7,7 @@ from ecg_spark.genetics.null_model.traits import units_kept
 from ecg_spark.genetics.outputs.sumstats import Context
 from ecg_spark.genetics.people.analysed import in_words
 from ecg_spark.study import Genotypes, Gwas
+from ecg_spark.tables import LATENT
 
 
 def context_of(
@@ -23,7 +24,7 @@ def context_of(
         notes.insert(
             0, "Samples and participants were paired at random: there is no association to find."
         )
-    latents = [name for key in ("vae", "pca") for name in cohort.groups.get(key, [])]
+    latents = [name for key in LATENT for name in cohort.groups.get(key, [])]
     ancestry = genotype_settings.ancestry
     return Context(
         genotype_settings.reference_genome,

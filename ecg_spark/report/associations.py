@@ -117,12 +117,14 @@ def _extend(seen: Survey, table: pa.Table, group: Callable[[str], str]) -> None:
         return
     af = table["af"].to_numpy()
     frequency = np.searchsorted(FREQUENCIES, np.minimum(af, 1 - af), "right")
-    groups = np.array([group(name) for name in names])[codes]
-    for name in np.unique(groups).tolist():
+    groups = [group(name) for name in names]
+    for name in dict.fromkeys(groups):
         own = seen.by_frequency.setdefault(name, {})
-        of_group = (groups == name) & np.isfinite(af)
-        for code in np.unique(frequency[of_group]).tolist():
-            _count(own, BINS[code], bins[of_group & (frequency == code)])
+        of_group = np.array([one == name for one in groups])[codes] & np.isfinite(af)
+        for code, label in enumerate(BINS):
+            chosen = bins[of_group & (frequency == code)]
+            if len(chosen):
+                _count(own, label, chosen)
 
 
 def _count(histograms: dict[str, NDArray[np.int64]], name: str, bins: NDArray[np.int64]) -> None:

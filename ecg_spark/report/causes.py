@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import pandas as pd
 import pyarrow.compute as pc
 
-from ecg_spark.report.evidence import FEWEST
+from ecg_spark.report.evidence import FEWEST, or_dash
 from ecg_spark.report.sections import Material, Section
 
 SHOWN = 40
@@ -32,7 +33,7 @@ def causes(material: Material) -> Section:
 
 
 def _first(rows: Iterator[list[Any]]) -> list[list[Any]]:
-    return [row for row, _ in zip(rows, range(SHOWN), strict=False)]
+    return list(islice(rows, SHOWN))
 
 
 def _shared(material: Material) -> Iterator[list[Any]]:
@@ -60,9 +61,9 @@ def _modified(material: Material) -> Iterator[list[Any]]:
             row.phenotype,
             _effect(row.beta_women, row.se_women) if women else "–",
             _effect(row.beta_men, row.se_men) if women else "–",
-            _or_dash(row.sex_neg_log10_p, ".2f"),
+            or_dash(row.sex_neg_log10_p, ".2f"),
             _effect(row.age_beta, row.age_se),
-            _or_dash(row.age_neg_log10_p, ".2f"),
+            or_dash(row.age_neg_log10_p, ".2f"),
         ]
 
 
@@ -80,7 +81,3 @@ def _threshold(tests: int) -> float:
 
 def _effect(beta: float, se: float) -> str:
     return "–" if pd.isna(beta) else f"{beta:+.3f} ± {se:.3f}"
-
-
-def _or_dash(value: float, form: str) -> str:
-    return "–" if pd.isna(value) else format(value, form)

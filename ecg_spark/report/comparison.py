@@ -113,14 +113,28 @@ class Comparison:
         return counts
 
 
-def read_planted(path: str) -> list[Planted]:
-    """The planted variants of a biobank's `truth.json`, on any file system that fsspec reaches.
+def read_truth(path: str) -> dict[str, Any]:
+    """A biobank's `truth.json`, on any file system that fsspec reaches.
 
     Raises `DataError` where the file is not there or is no such truth.
     """
     try:
         with fsspec.open(path, "rt", encoding="utf-8") as file:
             truth = json.load(file)
+    except FileNotFoundError:
+        raise DataError(
+            f"The truth {path} does not exist: correct truth in the study file."
+        ) from None
+    except ValueError:
+        raise _no_truth(path) from None
+    if not isinstance(truth, dict):
+        raise _no_truth(path)
+    return truth
+
+
+def read_planted(path: str) -> list[Planted]:
+    """The planted variants of a `truth.json`. Raises `DataError` as `read_truth` does."""
+    try:
         return [
             Planted(
                 str(one["contig"]),
@@ -129,17 +143,17 @@ def read_planted(path: str) -> list[Planted]:
                 str(one["class"]),
                 float(one["variance_explained"]),
             )
-            for one in truth["planted"]
+            for one in read_truth(path)["planted"]
         ]
-    except FileNotFoundError:
-        raise DataError(
-            f"The truth {path} does not exist: correct truth in the study file."
-        ) from None
     except (ValueError, KeyError, TypeError):
-        raise DataError(
-            f"The truth {path} is not one that 'ecg-spark simulate' writes: "
-            f"simulate the biobank again, or set truth to null in the study file."
-        ) from None
+        raise _no_truth(path) from None
+
+
+def _no_truth(path: str) -> DataError:
+    return DataError(
+        f"The truth {path} is not one that 'ecg-spark simulate' writes: "
+        f"simulate the biobank again, or set truth to null in the study file."
+    )
 
 
 def planted_together(truths: Sequence[Sequence[Planted]]) -> list[Planted]:

@@ -59,5 +59,5 @@ ecgSpark.decoder = ({ folds, mean, sd, samples, furthest }) => {
     for (let i = 0; i < size; i++) beat[i] /= networks.length;
     return twelveLeads(beat);
   }
-  return { decode, factors: mean.length, samples };
+  return { decode };
 };

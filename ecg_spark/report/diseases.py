@@ -1,17 +1,17 @@
 """The report's section on diseases: tests, effects, prediction, beats, and what was planted."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import fsspec
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from ecg_spark.diseases.phewas import FDR
+from ecg_spark.ecg import BEAT_SAMPLES, LEADS
 from ecg_spark.report import disease_figures as pictures
 from ecg_spark.report import figures
+from ecg_spark.report.comparison import read_truth
 from ecg_spark.report.evidence import FEWEST, TRAIT_TITLES
 from ecg_spark.report.sections import Material, Section
 from ecg_spark.tables import OWN
@@ -216,7 +216,7 @@ def _beats(material: Material, shown: pd.DataFrame) -> Figure | None:
 
 
 def _signal(values: Sequence[float]) -> np.ndarray:
-    return np.asarray(values, float).reshape(12, 600)
+    return np.asarray(values, float).reshape(len(LEADS), BEAT_SAMPLES)
 
 
 def _decoded(
@@ -236,10 +236,8 @@ def _decoded(
 
 def _planted(material: Material) -> list[dict[str, Any]]:
     """The diseases of a simulated biobank's truth; none where it has none."""
-    if not material.study.truth:
-        return []
-    with fsspec.open(material.study.locate(material.study.truth), "rt", encoding="utf-8") as file:
-        return list(json.load(file).get("diseases", []))
+    truth = material.study.truth
+    return list(read_truth(material.study.locate(truth)).get("diseases", [])) if truth else []
 
 
 def _compared(planted: Sequence[Mapping[str, Any]], tests: pd.DataFrame) -> dict[str, Any]:

@@ -216,3 +216,8 @@ def omnibus_batches(table: ds.Dataset) -> Iterator[pa.RecordBatch]:
     for batch in batches(table, [*VARIANT, "model", "neg_log10_p", "af"]):
         names = pc.binary_join_element_wise(batch["model"], "omnibus", " ")
         yield batch.drop_columns(["model"]).append_column("phenotype", names)
+
+
+def or_dash(value: float, form: str) -> str:
+    """A number in a form; a dash where there is none."""
+    return "–" if pd.isna(value) else format(value, form)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ecg_spark.genetics.testing.p_values import WITHIN
 from ecg_spark.report.evidence import FEWEST
 
 Array = NDArray[np.float64]
@@ -18,7 +19,6 @@ Decode = Callable[[Array], NDArray[np.floating]]
 """Latents [n, k] to beats [n, 12, 600] in mV."""
 
 STEPS = (-2.0, -1.0, 0.0, 1.0, 2.0)
-_Z95 = 1.959964
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Explainer:
         largest = np.abs(change).max()
         alleles = next((a for a in (1.0, 2.0, 5.0) if a * largest >= visible_mv), 10.0)
         more, less = self._beats(np.array([alleles * step, -alleles * step]))
-        limits = np.array([change, change - _Z95 * error, change + _Z95 * error])
+        limits = np.array([change, change - WITHIN * error, change + WITHIN * error])
         return LocusEffect(more, less, 1000 * limits, alleles)
 
     def genotypes(
@@ -89,7 +89,7 @@ class Explainer:
         """
         step, error = self._step(beta, se)
         doses = times * (np.arange(3) - 2 * frequency)
-        return self._beats(doses[:, None] * step), np.abs(doses)[:, None, None] * _Z95 * error
+        return self._beats(doses[:, None] * step), np.abs(doses)[:, None, None] * WITHIN * error
 
     def _step(self, beta: Array, se: Array) -> tuple[Array, Array]:
         """How far an effect allele moves the latents, [k], and the standard error in mV of what

@@ -52,6 +52,7 @@ def gwas(material: Material, planted: list[Planted]) -> tuple[Section, dict[str,
     seen = overview(
         singles, omnibus, thresholds, summary["lambda"], summary["degrees_of_freedom"], planted
     )
+    intercepts = _intercepts(material)
     section = {
         "gwas": summary,
         "genome": genome.points_of(seen.panels, seen.extents),
@@ -67,7 +68,7 @@ def gwas(material: Material, planted: list[Planted]) -> tuple[Section, dict[str,
         "threshold": max(thresholds.values()),
         "floor": f"{FLOOR:g}",
         "lambda_rows": [
-            _calibration(group, values, summary["analysed"], _intercepts(material))
+            _calibration(group, values, summary["analysed"], intercepts)
             for group, values in seen.lambdas.items()
         ],
         "frequency_headings": ["λ by the frequency of the minor allele", *BINS],
@@ -131,10 +132,12 @@ def found_loci(material: Material, table: pd.DataFrame, planted: list[Planted]) 
     drawn = [name for kind in ("traits", OWN) for name in tested if group_of(name) == kind]
     heat = loci.z_scores(shown, effects, [*names, *drawn])
     counts = table["method"].value_counts()
-    regional = plots.regional(material, shown, material.gwas["thresholds"])
+    thresholds, tests = material.gwas["thresholds"], plots.tests(material, listed)
+    linked, near = plots.linkage(material), plots.genes(material)
+    regional = plots.regional(listed, tests, linked, near, thresholds)
     return {
         "locus_details": genome.details(
-            material, listed, effects, [*names, *drawn], material.gwas["thresholds"]
+            listed, tests, linked, near, effects, [*names, *drawn], thresholds
         ),
         "regions": len(regions),
         "loci": [{**region.row(), "acting": acting[region.variant]} for region in listed],

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from ecg_spark.report import packed, regional
 from ecg_spark.report.figures import GROUP_COLOURS
 from ecg_spark.report.loci import Region
-from ecg_spark.report.sections import Material
 from ecg_spark.tables import VARIANT
 
 ACROSS, DOWN = 1_500, 0.12
@@ -73,8 +72,10 @@ def _packed(points: pd.DataFrame, extents: Mapping[str, int]) -> dict[str, Any]:
 
 
 def details(
-    material: Material,
     regions: Sequence[Region],
+    tests: Sequence[pd.DataFrame],
+    linked: regional.Linkage,
+    genes: pd.DataFrame,
     effects: Mapping[str, pd.DataFrame],
     phenotypes: Sequence[str],
     thresholds: Mapping[str, float],
@@ -82,11 +83,8 @@ def details(
     """All about each locus: its region, linkage and genes, and its effects on `phenotypes`.
 
     A further part of a locus that a reader opens is a key of its entry here, and a function in
-    `ecgSpark.locusParts` that draws it.
+    `ecgSpark.loci.parts` that draws it. `tests`, `linked` and `genes`: of `regional`.
     """
-    tests = regional.tests(material, regions)
-    linked = regional.linkage(material)
-    genes = regional.genes(material)
     beta, se = (
         np.array(
             [_effect(effects.get(region.variant), column, phenotypes) for region in regions]

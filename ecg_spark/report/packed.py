@@ -1,6 +1,6 @@
 """Arrays for the page's scripts: little-endian numbers in base64, within JSON.
 
-`unpack` of decoder.js reads them.
+`unpack` of common.js reads them.
 """
 
 import base64

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
 from ecg_spark.ecg import BEAT_RATE_HZ, LEADS, R_INDEX
+from ecg_spark.genetics.testing.p_values import WITHIN
 from ecg_spark.report import figures
 from ecg_spark.report.waveforms import CLINICAL_LAYOUT, TIME_MS, WINDOW_MS, Signal
 
@@ -84,17 +85,21 @@ def twelve_leads(axes: Axes, curves: Sequence[Curve]) -> None:
     axes.legend(handles, labels, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(curves))
 
 
-def forest(axes: Axes, effects: pd.DataFrame, strong_z: float = 5.45) -> None:
+_STRONG_Z = 5.45
+"""|z| of p = 5e-8."""
+
+
+def forest(axes: Axes, effects: pd.DataFrame) -> None:
     """β with its 95 % interval on each phenotype; `effects` has beta and se by phenotype.
 
-    Those beyond `strong_z`, p < 5e-8, are in colour.
+    Those with p < 5e-8 are in colour.
     """
     known = effects.dropna()
     places = -np.arange(len(known))
-    strong = (known["beta"] / known["se"]).abs() >= strong_z
+    strong = (known["beta"] / known["se"]).abs() >= _STRONG_Z
     colours = np.where(strong, figures.BLUE, figures.MUTED)
     axes.axvline(0, color=figures.FAINT, lw=0.8)
-    half = 1.959964 * known["se"]
+    half = WITHIN * known["se"]
     axes.hlines(places, known["beta"] - half, known["beta"] + half, color=colours, lw=1.2)
     axes.scatter(known["beta"], places, color=colours, s=14, zorder=3)
     axes.set_yticks(places, [figures.shortened(name) for name in known.index], fontsize=6.5)

@@ -6,7 +6,7 @@ import pyarrow.compute as pc
 from matplotlib.figure import Figure
 
 from ecg_spark.report import waveforms
-from ecg_spark.report.evidence import FEWEST
+from ecg_spark.report.evidence import FEWEST, or_dash
 from ecg_spark.report.sections import Material, Section
 
 SHOWN = 30
@@ -69,16 +69,12 @@ def _row(row: pd.Series) -> list[object]:
         row["gene"],
         row["phenotype"],
         f"{row['neg_log10_p']:.2f}",
-        _or_dash(row["leave_one_out_neg_log10_p"], ".2f"),
+        or_dash(row["leave_one_out_neg_log10_p"], ".2f"),
         f"{row['mask']}, to {row['max_maf']:g}",
         _TESTS[row["test"]],
         int(row["n_variants"]),
         f"{row['alleles']:.0f}",
         int(row["n"]),
-        _or_dash(row["burden_beta"], "+.3f"),
-        _or_dash(row["burden_se"], ".3f"),
+        or_dash(row["burden_beta"], "+.3f"),
+        or_dash(row["burden_se"], ".3f"),
     ]
-
-
-def _or_dash(value: float, form: str) -> str:
-    return "–" if pd.isna(value) else format(value, form)

@@ -2,7 +2,7 @@
 
 import operator
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -33,21 +33,29 @@ LETTER_BP = 11_000  # as wide as a letter of a gene's name is drawn
 COLOURS = ("#46327e", "#365c8d", "#1fa187", "#a0da39", "#fde725")
 _LEVELS = (0.2, 0.4, 0.6, 0.8)
 
+Linkage = Any
+"""Linkage by lead variant: a `DataFrameGroupBy`, which the stubs of pandas do not name."""
+
 
 @mpl.rc_context(figures.STYLE)
 def regional(
-    material: Material, regions: Sequence[Region], thresholds: dict[str, float]
+    regions: Sequence[Region],
+    found: Sequence[pd.DataFrame],
+    linked: Linkage,
+    known: pd.DataFrame,
+    thresholds: Mapping[str, float],
 ) -> Figure | None:
-    """A panel a region, the strongest first; None where there is no region."""
+    """A panel for each of the first `SHOWN` regions; None where there is no region.
+
+    `found`, `linked` and `known`: of `tests`, `linkage` and `genes`.
+    """
     shown = list(regions[:SHOWN])
     if not shown:
         return None
-    found = tests(material, shown)
-    linked, known = linkage(material), genes(material)
     rows = -(-len(shown) // COLUMNS)
     figure = figures.new_figure(2.9 * rows + 0.3)
     outer = figure.add_gridspec(rows, COLUMNS)
-    for number, (region, test) in enumerate(zip(shown, found, strict=True)):
+    for number, (region, test) in enumerate(zip(shown, found[:SHOWN], strict=True)):
         inner = outer[number // COLUMNS, number % COLUMNS].subgridspec(
             2, 1, height_ratios=(3, 1.2), hspace=0.02
         )
@@ -64,7 +72,7 @@ def draw(
     below: Axes,
     region: Region,
     test: pd.DataFrame,
-    linked: pd.DataFrame,
+    linked: Linkage,
     genes: pd.DataFrame,
     threshold: float,
 ) -> None:
@@ -151,9 +159,10 @@ def _test_of(region: Region) -> str:
     return str(lead["method"].removesuffix(OMNIBUS) if _is_omnibus(region) else lead["phenotype"])
 
 
-def linkage(material: Material) -> pd.DataFrame:
-    """The linkage of lead variants with their neighbours."""
-    return material.table("findings", "ld").to_table().to_pandas()
+def linkage(material: Material) -> Linkage:
+    """The linkage of lead variants with their neighbours, by lead variant."""
+    table = material.table("findings", "ld").to_table().to_pandas()
+    return table.groupby(["contig", "lead", "lead_ref", "lead_alt"])
 
 
 def genes(material: Material) -> pd.DataFrame:
@@ -161,12 +170,10 @@ def genes(material: Material) -> pd.DataFrame:
     return material.table("findings", "nearby_genes").to_table().to_pandas()
 
 
-def linked_with(linked: pd.DataFrame, region: Region) -> pd.DataFrame:
+def linked_with(linked: Linkage, region: Region) -> pd.DataFrame:
     """position, ref, alt and r2 of the neighbours of a region's lead."""
-    lead = region.lead
-    own = (linked["contig"] == region.contig) & (linked["lead"] == lead["position"])
-    own &= (linked["lead_ref"] == lead["ref"]) & (linked["lead_alt"] == lead["alt"])
-    return linked.loc[own, [*VARIANT[1:], "r2"]]
+    own = linked.indices.get(tuple(region.lead[VARIANT]), [])
+    return linked.obj.iloc[own][[*VARIANT[1:], "r2"]]
 
 
 def _points(axes: Axes, region: Region, rows: pd.DataFrame) -> None:

@@ -52,15 +52,18 @@ def combine(beta: Reals, se: Reals) -> Combined:
     total = np.where(cohorts > 0, weight.sum(axis=-1), np.nan)
     joint = (weight * beta).sum(axis=-1) / total
     z = joint * np.sqrt(total)
-    several = cohorts > 1
-    q = np.where(several, (weight * np.square(beta - joint[..., None])).sum(axis=-1), np.nan)
-    df = np.where(several, cohorts - 1, 1)
+    q = (weight * np.square(beta - joint[..., None])).sum(axis=-1)
+    told = heterogeneity(q, cohorts)
+    return Combined(joint, 1 / np.sqrt(total), z, neg_log10_p_of_z(z), cohorts, *told)
+
+
+def heterogeneity(q: Reals, cohorts: NDArray[np.int64], k: int = 1) -> tuple[Reals, Reals, Reals]:
+    """Q of k effects, I² in per cent and -log10 p of Q; NaN where fewer than two `cohorts` take
+    part."""
+    q, df = np.where(cohorts > 1, q, np.nan), k * np.maximum(cohorts - 1, 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         i2 = np.where(q > 0, np.maximum(0.0, 100 * (q - df) / q), q)  # q itself is 0 or NaN
-    return Combined(
-        joint, 1 / np.sqrt(total), z, neg_log10_p_of_z(z), cohorts, q, i2,
-        neg_log10_p_of_chi2(q, df),
-    )  # fmt: skip
+    return q, i2, neg_log10_p_of_chi2(q, df)
 
 
 def directions(beta: Reals) -> NDArray[np.bytes_]:

@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.genotypes.contigs import CHROMOSOMES, CONTIGS
+from ecg_spark.genetics.genotypes.contigs import CHROMOSOMES, NUMBERS
 from ecg_spark.genetics.outputs.associations import BY_VARIANT
 from ecg_spark.genetics.outputs.sumstats import MISSING, MODEL, SUFFIXES
 from ecg_spark.locations import spelled_like
@@ -37,7 +37,6 @@ _RESULT = "array<struct<phenotype:string,beta:double,se:double,n:int,af:double>>
 _ROWS = f"contig string, position int, ref string, alt string, rsid string, results {_RESULT}"
 _SIDECAR = "-meta.yaml"
 
-_NUMBERS = {contig: 1 + CHROMOSOMES.index(one) for contig, one in CONTIGS.items()}
 _SSF_NUMBERS = (
     {str(number): number for number in range(1, 1 + len(CHROMOSOMES))}
     | {one: 1 + CHROMOSOMES.index(one) for one in ("X", "Y", "MT")}
@@ -222,7 +221,7 @@ def _ssf_frame(
 
 def chromosome_number(contig: Column) -> Column:
     """The number of a contig of either build (X 23, Y 24, MT 25); null of any other."""
-    return _number(contig, _NUMBERS)
+    return _number(contig, NUMBERS)
 
 
 def _number(chromosome: Column, numbers: Mapping[str, int]) -> Column:

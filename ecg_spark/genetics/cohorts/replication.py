@@ -33,7 +33,7 @@ from ecg_spark.genetics.cohorts.joint import looking_only, pass_over
 from ecg_spark.genetics.cohorts.overlap import refuse_different, refuse_shared, refuse_unlike
 from ecg_spark.genetics.cohorts.reading import Cohort
 from ecg_spark.genetics.cohorts.tables import REPLICATION
-from ecg_spark.genetics.genotypes.contigs import CHROMOSOMES, CONTIGS
+from ecg_spark.genetics.genotypes.contigs import NUMBERS
 from ecg_spark.genetics.testing.p_values import neg_log10_p_of_z
 from ecg_spark.tables import VARIANT, write_rows
 
@@ -126,9 +126,8 @@ class Found:
 def at_leads(loci: pd.DataFrame, here: Cohort, there: Cohort) -> dict[tuple[Any, ...], Found]:
     """What both cohorts say of the lead variants of `here`, by contig, position, ref and alt."""
     leads = loci[VARIANT].drop_duplicates().reset_index(drop=True)
-    numbers = {contig: 1 + CHROMOSOMES.index(one) for contig, one in CONTIGS.items()}
     places = leads.assign(
-        chromosome=leads["contig"].map(numbers).astype("int32"), lead=leads.index.astype("int32")
+        chromosome=leads["contig"].map(NUMBERS).astype("int32"), lead=leads.index.astype("int32")
     )
     spark = here.rows.sparkSession
     wanted = keyed(

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyspark.sql import functions as F
 
+from ecg_spark.genetics.cohorts.fixed_effects import heterogeneity
 from ecg_spark.genetics.cohorts.joint import Gathered, Joined
 from ecg_spark.genetics.cohorts.reading import Cohort
 from ecg_spark.genetics.outputs.tables import FEWEST_TOGETHER
@@ -123,14 +124,8 @@ def joint_test(joined: Joined, se: Reals, terms: Together) -> Joint:
     for some in np.array_split(tested, max(1, -(-len(tested) // _AT_ONCE))):
         chi2[some], q[some] = _statistics(beta[some], se[some], part[some], terms.precision)
     cohorts = part.sum(axis=1)
-    several, df = cohorts > 1, k * np.maximum(cohorts - 1, 1)
-    q = np.where(several, q, np.nan)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        i2 = np.where(q > 0, np.maximum(0.0, 100 * (q - df) / q), q)
-    return Joint(
-        chi2, neg_log10_p_of_chi2(chi2, k), k, n.sum(axis=1), af, cohorts, q, i2,
-        neg_log10_p_of_chi2(q, df),
-    )  # fmt: skip
+    told = heterogeneity(q, cohorts, k)
+    return Joint(chi2, neg_log10_p_of_chi2(chi2, k), k, n.sum(axis=1), af, cohorts, *told)
 
 
 def _statistics(

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
-from ecg_spark.genetics.findings.region import Products, products_of
+from ecg_spark.genetics.findings.region import products_of
 from ecg_spark.genetics.genotypes.contigs import chromosome_of
 from ecg_spark.genetics.genotypes.excerpt import read_excerpt
 from ecg_spark.genetics.genotypes.packed import Calls, Packed
@@ -139,13 +139,14 @@ def _rows(
     excerpt = read_excerpt(group.calls, samples.get_indexer(asked.people))
     of_patterns = products_of(excerpt, terms.patterns, terms.factors, thresholds)
     for pattern, products in zip(terms.patterns, of_patterns, strict=True):
-        chi2 = (products.z() / products.factors) ** 2
+        chi2, r = (products.z() / products.factors) ** 2, products.r()
         for gene, start, end, near in group.genes:
             own = np.flatnonzero(np.isin(products.variants, near))
             if not len(own):
                 continue
             total = chi2[own].sum(axis=0)
-            tail = np.nan_to_num(neg_log10_p_of_mixture(total, _weights(products, own)))
+            weights = np.maximum(np.linalg.eigvalsh(r[np.ix_(own, own)]), 0.0)
+            tail = np.nan_to_num(neg_log10_p_of_mixture(total, weights))
             for k, number in enumerate(pattern.places.tolist()):
                 yield {
                     "gene": gene,
@@ -157,10 +158,3 @@ def _rows(
                     "chi2": float(total[k]),
                     "neg_log10_p": float(tail[k]),
                 }
-
-
-def _weights(products: Products, own: Whole) -> NDArray[np.float64]:
-    """The eigenvalues of the correlations of some variants."""
-    scale = np.sqrt(products.length[own])
-    r = products.gram[np.ix_(own, own)] / scale / scale[:, None]
-    return np.maximum(np.linalg.eigvalsh(r), 0.0)

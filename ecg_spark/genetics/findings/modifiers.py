@@ -137,27 +137,27 @@ def rows_of_interactions(
     for place, wanted in leads:
         alone = _only(excerpt, place)
         strongest: dict[str, tuple[float, str]] = {}
-        found: dict[str, tuple[Reals, Reals, Reals, Truths]] = {}
+        found: dict[str, tuple[Pattern, Reals, Reals]] = {}
         for each in patterns:
             counts = tally(alone.pieces[0][1], each.known)
             x = centred_rows(alone, counts.mean, 0, len(each.known))[0] + counts.mean[0]
-            own = each.known & people.unrelated
             for k, number in enumerate(each.places.tolist()):
                 y, name = each.left[:, k], asked.names[number]
                 group = groups.get(number)
                 if group is not None and group in wanted:
                     moved = abs(float(x @ y)) / float(np.sqrt(y @ y))  # y sums to 0
                     strongest[group] = max(strongest.get(group, (0.0, "")), (moved, name))
-                found[name] = (y[own], x[own], each.basis[own], own)
+                found[name] = (each, y, x)
         chosen = [one for one in wanted if one in found]
         chosen += [name for _, name in strongest.values() if name]
         for name in dict.fromkeys(chosen):
-            y, x, covariates, own = found[name]
+            each, y, x = found[name]
+            own = each.known & people.unrelated
             among = People(people.is_male[own], people.age[own], people.unrelated[own])
             yield {
                 "phenotype": name,
                 **excerpt.sites.iloc[place].to_dict(),
-                **modified(y, x, covariates, among),
+                **modified(y[own], x[own], each.basis[own], among),
             }
 
 

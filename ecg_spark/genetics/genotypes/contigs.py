@@ -70,6 +70,9 @@ def contig_of(build: str, chromosome: str) -> str:
 CONTIGS = {contig_of(build, one): one for build in ("GRCh37", "GRCh38") for one in CHROMOSOMES}
 """The chromosome of every contig of a set that has been read."""
 
+NUMBERS = {contig: 1 + CHROMOSOMES.index(one) for contig, one in CONTIGS.items()}
+"""The number of the chromosome of every such contig, 23 to 25 of X, Y and MT."""
+
 
 @dataclass(frozen=True)
 class Genome:

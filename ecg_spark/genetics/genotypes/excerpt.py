@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ecg_spark.genetics.genotypes.packed import NAMES, Calls
-from ecg_spark.genetics.genotypes.parts import MAGIC, Batch, altered, part_stem
+from ecg_spark.genetics.genotypes.parts import MAGIC, Batch, altered, batch_of, part_stem
 from ecg_spark.genetics.genotypes.rows import Rows, in_order
 
 Whole = NDArray[np.int64]
@@ -76,11 +76,5 @@ def _batches(stem: str, places: Whole, n_samples: int) -> Iterator[tuple[Whole, 
             if len(content) < sizes[group] * width:
                 raise altered()
             packed = np.frombuffer(content, np.uint8).reshape(-1, width)[within]
-            chosen = rows.take(pa.array(within))
-            values = chosen.column("dosages").combine_chunks()
-            dosed = np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False))
-            dosages = np.frombuffer(b"".join(values.drop_null().to_pylist()), "<u2")
-            yield (
-                among,
-                Batch(chosen.select(NAMES), packed, dosed, dosages.reshape(len(dosed), n_samples)),
-            )
+            chosen = rows.take(pa.array(within)).select([*NAMES, "dosages"])
+            yield among, batch_of(chosen, packed, n_samples)

@@ -6,6 +6,11 @@ no ancestry, where its variants are let into the components (Price et al. 2008, 
 2005, Nat Genet 37:129). The positions on GRCh38 are those of the same genes.
 """
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ecg_spark.genetics.genotypes.packed import Packed
+
 LONG_RANGE_LD = (
     ("1", (48.22, 52.23), (47.76, 51.77)),
     ("2", (86.14, 101.14), (85.91, 100.52)),
@@ -43,3 +48,12 @@ def long_range_ld(reference_genome: str) -> list[tuple[str, float, float]]:
     """The regions on a build: chromosome, start and end in bp."""
     build = ("GRCh37", "GRCh38").index(reference_genome)
     return [(name, own[build][0] * 1e6, own[build][1] * 1e6) for name, *own in LONG_RANGE_LD]
+
+
+def outside_long_range(packed: Packed, reference_genome: str) -> NDArray[np.bool_]:
+    """Which variants of a set lie outside these regions [variants]."""
+    outside = np.ones(len(packed.sites), bool)
+    for name, start, end in long_range_ld(reference_genome):
+        within = packed.sites["position"].between(start, end).to_numpy()
+        outside &= ~(packed.on([name]) & within)
+    return outside

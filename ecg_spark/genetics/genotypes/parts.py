@@ -276,13 +276,19 @@ def read_part(
                 continue
             calls = np.frombuffer(content, np.uint8).reshape(len(sites), width)[own]
             sites = sites.filter(pa.array(own))
-            values = sites.column("dosages").combine_chunks()
-            dosed = np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False))
-            dosages = np.frombuffer(b"".join(values.drop_null().to_pylist()), "<u2")
-            sites = sites.drop_columns(["dosages"])
-            yield Batch(sites, calls, dosed, dosages.reshape(len(dosed), samples))
+            yield batch_of(sites, calls, samples)
         if bed.read(1) or checksum != part.checksum:
             raise altered()
+
+
+def batch_of(sites: pa.Table, calls: Rows, samples: int) -> Batch:
+    """The variants of some rows of a part's table, with their `dosages`, and their calls."""
+    values = sites.column("dosages").combine_chunks()
+    dosed = np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False))
+    dosages = np.frombuffer(b"".join(values.drop_null().to_pylist()), "<u2")
+    return Batch(
+        sites.drop_columns(["dosages"]), calls, dosed, dosages.reshape(len(dosed), samples)
+    )
 
 
 def part_stem(folder: str, number: int) -> str:

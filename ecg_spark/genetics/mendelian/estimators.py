@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_spark.genetics.testing.p_values import neg_log10_p_of_chi2, neg_log10_p_of_z
+from ecg_spark.genetics.testing.p_values import WITHIN, neg_log10_p_of_chi2, neg_log10_p_of_z
 
 Reals = NDArray[np.float64]
 
@@ -30,9 +30,6 @@ FEWEST = 3
 BOOTSTRAPS = 10_000
 SEED = 1
 """Of the bootstrap: the same effects give the same standard error."""
-
-WITHIN = 1.959964
-"""Standard errors on either side of an interval of 95 %."""
 
 IVW_FIXED, IVW_RANDOM = "inverse variance, fixed", "inverse variance, random"
 EGGER, MEDIAN = "Egger", "weighted median"

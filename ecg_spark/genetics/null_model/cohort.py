@@ -29,9 +29,9 @@ from ecg_spark.genetics.people.matching import (
     with_components,
 )
 from ecg_spark.study import Genotypes, Gwas
-from ecg_spark.tables import OWN, write_columns
+from ecg_spark.tables import LATENT, OWN, write_columns
 
-TOGETHER = ("vae", "pca", OWN)
+TOGETHER = (*LATENT, OWN)
 """Groups of phenotypes that are also tested together, where the same people have all of them."""
 
 

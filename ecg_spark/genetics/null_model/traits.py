@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ecg_spark.genetics.null_model.phenotypes import rank_inverse_normal
+from ecg_spark.tables import LATENT
 
 Reals = NDArray[np.float64]
 
@@ -52,9 +53,7 @@ def units_kept(groups: Mapping[str, Sequence[str]], scale: str) -> list[str]:
     """The phenotypes that are tested in their units, on a `scale` of `Gwas`: no latents."""
     if scale == "ranks":
         return []
-    return [
-        name for key, members in groups.items() if key not in ("vae", "pca") for name in members
-    ]
+    return [name for key, members in groups.items() if key not in LATENT for name in members]
 
 
 def ranked_again(

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from ecg_spark.genetics.genotypes.contigs import CHROMOSOMES, CONTIGS
+from ecg_spark.genetics.genotypes.contigs import CHROMOSOMES, NUMBERS
 from ecg_spark.genetics.outputs import bgzf
 from ecg_spark.genetics.outputs.associations import are_known, elements
 from ecg_spark.locations import make_folder
@@ -61,7 +61,6 @@ SUFFIXES = {"ssf": ".tsv.gz", "regenie": ".regenie.gz"}
 PIECE_TESTS = 1_000_000
 """About how many tests a task writes the lines of; it holds them compressed, 100 bytes each."""
 
-_NUMBERS = {contig: 1 + CHROMOSOMES.index(one) for contig, one in CONTIGS.items()}
 
 MODEL = "encoder_sha256"
 """The key of a latent's sidecar that tells of which model it is: latents of two cohorts are the
@@ -116,7 +115,7 @@ def export_sumstats(
     scratch = f"{folder}/.pieces"
     for place in (scratch, f"{folder}/regenie"):
         make_folder(place)
-    number = F.create_map(*[F.lit(one) for pair in _NUMBERS.items() for one in pair])
+    number = F.create_map(*[F.lit(one) for pair in NUMBERS.items() for one in pair])
     order = [F.col(name) for name in ("chromosome", "position", "alt", "ref")]
     pieces = (
         tests.select(

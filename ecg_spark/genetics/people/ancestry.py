@@ -18,8 +18,8 @@ from scipy.stats import chi2
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.genotypes.contigs import AUTOSOMES
-from ecg_spark.genetics.genotypes.long_range import long_range_ld
-from ecg_spark.genetics.genotypes.packed import MISSING, Packed
+from ecg_spark.genetics.genotypes.long_range import outside_long_range
+from ecg_spark.genetics.genotypes.packed import MISSING, Packed, centred
 from ecg_spark.genetics.genotypes.view import IS_SNP
 from ecg_spark.genetics.people.pruning import at_most, pruned
 from ecg_spark.ids import id_column
@@ -128,9 +128,7 @@ def _shared(
     tables = []
     for one in (reference, packed):
         suitable = one.on(AUTOSOMES) & one.sites[IS_SNP].to_numpy()
-        for name, start, end in long_range_ld(reference_genome):
-            suitable &= ~(one.on([name]) & one.sites["position"].between(start, end).to_numpy())
-        places = np.flatnonzero(suitable)
+        places = np.flatnonzero(suitable & outside_long_range(one, reference_genome))
         sites = pd.DataFrame(
             {
                 "contig": one.sites["contig"].cat.codes.to_numpy()[places],  # among all contigs
@@ -162,9 +160,8 @@ def _frequency(calls: NDArray[np.int8]) -> Reals:
 
 def _scaled(calls: NDArray[np.int8], frequency: Reals) -> NDArray[np.float32]:
     """Calls about twice the frequency, over their spread; 0 where missing."""
-    centred = calls - np.float32(2) * frequency[:, None].astype(np.float32)
     spread = np.sqrt(2 * frequency * (1 - frequency)).astype(np.float32)[:, None]
-    return np.where(calls == MISSING, np.float32(0), centred / spread)
+    return np.asarray(centred(calls, 2 * frequency) / spread)
 
 
 def _projected(

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.genotypes.contigs import AUTOSOMES
-from ecg_spark.genetics.genotypes.long_range import long_range_ld
+from ecg_spark.genetics.genotypes.long_range import outside_long_range
 from ecg_spark.genetics.genotypes.packed import Packed
 from ecg_spark.genetics.genotypes.view import IS_SNP
 from ecg_spark.genetics.people.components import (
@@ -145,7 +145,4 @@ def _candidates(
     sites = packed.sites
     maf = np.minimum(allele_frequency, 1 - allele_frequency)
     suitable = packed.on(AUTOSOMES) & (maf >= MIN_MAF) & sites[IS_SNP].to_numpy()
-    for name, start, end in long_range_ld(reference_genome):
-        within = sites["position"].between(start, end)
-        suitable &= ~(packed.on([name]) & within.to_numpy())
-    return np.flatnonzero(suitable)
+    return np.flatnonzero(suitable & outside_long_range(packed, reference_genome))

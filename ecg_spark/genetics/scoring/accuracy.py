@@ -10,6 +10,7 @@ from pyspark.sql import SparkSession
 from ecg_spark.genetics.genotypes.packed import Packed, centred
 from ecg_spark.genetics.null_model.levels import Block
 from ecg_spark.genetics.null_model.projection import basis_of
+from ecg_spark.genetics.testing.p_values import WITHIN
 from ecg_spark.session import broadcast
 
 Reals = NDArray[np.float64]
@@ -22,9 +23,6 @@ FEWEST_GROUPS = 20
 
 PEOPLE_COMPARED = 1_000
 """On either side of the pairs of people whose genomes are compared."""
-
-WITHIN = 1.959964
-"""Standard errors on either side of an interval of 95 %."""
 
 
 @dataclass(frozen=True)

@@ -156,9 +156,7 @@ def read_weights(spark: SparkSession, file: ScoringFile, build: str) -> DataFram
                 f"{what} has {found} rows that are no additive weights of single variants "
                 f"({', '.join(flags)}): such a score cannot be added up."
             )
-    names = {str(1 + place): 1 + place for place in range(22)} | {
-        one: 1 + CHROMOSOMES.index(one) for one in CHROMOSOMES[22:]
-    }
+    names = {one: number for number, one in enumerate(CHROMOSOMES, 1)}
     numbers = F.create_map(*[F.lit(one) for pair in names.items() for one in pair])
     bare = F.regexp_replace(F.upper(F.trim(F.col(chromosome))), "^CHR", "")
     frequency = (

@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from ecg_spark.genetics.genotypes.packed import NAMES, Packed
 from ecg_spark.genetics.null_model.levels import (
@@ -33,10 +34,14 @@ from ecg_spark.genetics.null_model.ridge import (
 )
 from ecg_spark.session import broadcast
 
-WEIGHTS = (
-    "contig string, position int, ref string, alt string, rsid string, af double, part int, "
-    "row int, weights array<double>"
+_ARROW = pa.schema(
+    {
+        **{"contig": pa.string(), "position": pa.int32(), "ref": pa.string(), "alt": pa.string()},
+        **{"rsid": pa.string(), "af": pa.float64(), "part": pa.int32(), "row": pa.int32()},
+        "weights": pa.list_(pa.float64()),
+    }
 )
+WEIGHTS = from_arrow_schema(_ARROW)
 """A variant of the model: its name, the frequency of alt, where it lies in the set, and the weights
 of an alternate allele [models, phenotypes], one after the other: those of each fold, then their
 mean."""
@@ -124,12 +129,3 @@ def _variant_weights(
             yield pa.RecordBatch.from_pandas(columns, _ARROW, preserve_index=False)
 
     return spark.range(0, len(blocks), 1, len(blocks)).mapInArrow(combine, WEIGHTS)
-
-
-_ARROW = pa.schema(
-    {
-        **{"contig": pa.string(), "position": pa.int32(), "ref": pa.string(), "alt": pa.string()},
-        **{"rsid": pa.string(), "af": pa.float64(), "part": pa.int32(), "row": pa.int32()},
-        "weights": pa.list_(pa.float64()),
-    }
-)

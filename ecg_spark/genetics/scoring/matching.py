@@ -20,7 +20,7 @@ from ecg_spark.errors import DataError
 from ecg_spark.genetics.cohorts.alignment import AMBIGUOUS, KEY, align, keyed
 from ecg_spark.genetics.cohorts.joint import FAR_APART
 from ecg_spark.genetics.cohorts.overlap import MOST_APART
-from ecg_spark.genetics.genotypes.contigs import CHROMOSOMES, CONTIGS
+from ecg_spark.genetics.cohorts.reading import chromosome_number
 from ecg_spark.genetics.genotypes.parts import GenotypeSet
 from ecg_spark.genetics.genotypes.site_rows import site_rows
 
@@ -95,7 +95,7 @@ def match_weights(
         )
     told = {key: counted[key] for key in ("variants", "no_weight", "not_autosomal")}
     told |= {key: round(sums[key] or 0) for key in _FLAGS}
-    told["weight_used"] = sums["weight"] / counted["weight"] if counted["weight"] else 0.0
+    told["weight_used"] = (sums["weight"] or 0.0) / counted["weight"] if counted["weight"] else 0.0
     _refuse_few(told, name)
     apart, compared = told.pop("apart"), told.pop("compared")
     if compared >= FEWEST_COMPARED and apart > MOST_APART * compared:
@@ -128,10 +128,8 @@ def _refuse_few(told: dict[str, Any], name: str) -> None:
 
 def _sites(spark: SparkSession, genotypes: GenotypeSet) -> DataFrame:
     """The autosomal variants of a set by `KEY`, with the frequency of alt."""
-    numbers = {contig: 1 + CHROMOSOMES.index(one) for contig, one in CONTIGS.items()}
-    number = F.create_map(*[F.lit(one) for pair in numbers.items() for one in pair])
     rows = site_rows(spark, genotypes, ["contig", "position", "ref", "alt", "af"])
-    rows = rows.withColumn("chromosome", number[F.col("contig")]).drop("contig")
+    rows = rows.withColumn("chromosome", chromosome_number(F.col("contig"))).drop("contig")
     names = {"complemented": "set_complemented", "effect_first": "set_first", "af": "set_af"}
     return keyed(rows.filter(F.col("chromosome") <= _AUTOSOMES)).withColumnsRenamed(names)
 

@@ -8,6 +8,9 @@ from scipy.special import betainc, betaln, gammaincc, gammaln, log_ndtr
 
 Reals = NDArray[np.float64]
 
+WITHIN = 1.959964
+"""Standard errors on either side of an interval of 95 %."""
+
 _TINY = 1e-290
 """Below this an incomplete beta function is summed as a series, of which the logarithm is taken."""
 
