@@ -83,7 +83,8 @@ def _logistic(panel: Panel, outcome: Outcome) -> Tested:
             _put(table[k], FIRTH, *(values[j] for values in vars(found).values()))
     for k in set(chosen) - set(whole):
         own = known[:, k]
-        found = firth(x[own], g[own][:, [k]], y[own], coefficients)
+        kept = np.append(0, 1 + independent_terms(x[own, 1:]))  # the intercept is the first
+        found = firth(x[own][:, kept], g[own][:, [k]], y[own], coefficients[kept])
         _put(table[k], FIRTH, *(values[0] for values in vars(found).values()))
     return Tested(name, x @ coefficients, list(table.values()))
 
@@ -105,8 +106,10 @@ def _cox(panel: Panel, outcome: Outcome, time: Reals) -> Tested:
             found = cox_estimate(risk, x[order], g[order, k], null)
         else:
             part = Risk(time[own], event[own])
-            mine = x[own][part.order]
-            found = cox_estimate(part, mine, g[own, k][part.order], fit_cox(part, mine, null.beta))
+            kept = independent_terms(x[own])
+            mine = x[own][:, kept][part.order]
+            start = fit_cox(part, mine, null.beta[kept])
+            found = cox_estimate(part, mine, g[own, k][part.order], start)
         _put(table[k], COX, *vars(found).values())
     return Tested(COX, x @ null.beta, list(table.values()))
 

@@ -1,5 +1,7 @@
 """All predictors against one disease: what is screened, what is fitted, and what cannot be told."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -52,6 +54,24 @@ def test_a_strong_effect_is_fitted_and_a_weak_one_is_one_step():
         assert row["neg_log10_p"] == pytest.approx(-np.log10(fit.pvalues[-1]), abs=0.02)
         assert row["beta"] == pytest.approx(fit.params[-1], abs=0.01)
         assert row["lower"] is None
+
+
+@pytest.mark.parametrize("time", [False, True])
+def test_a_covariate_that_is_constant_where_a_predictor_is_known_is_left_out_there(time):
+    rng = np.random.default_rng(4)
+    n = 600
+    covariates = pd.DataFrame({"age": rng.normal(size=n), "centre": np.arange(n) % 2.0})
+    values = pd.DataFrame({"scan": np.where(covariates["centre"] == 1, rng.normal(size=n), np.nan)})
+    is_case = rng.random(n) < 1 / (1 + np.exp(1 - values["scan"].fillna(0)))
+    panel = make_panel("ecg", values, {"own": ["scan"]}, covariates, None, [])
+    days = rng.exponential(size=n) if time else None
+    outcome = Outcome("incident" if time else "ever", np.arange(n), is_case.to_numpy(), "both", 0)
+    if time:
+        outcome = replace(outcome, time=days)
+    [row] = assess(panel, outcome).rows
+    assert row["test"] == (COX if time else FIRTH)
+    assert row["lower"] < row["beta"] < row["upper"]
+    assert row["n"] == n // 2
 
 
 def panel_place(panel, name):

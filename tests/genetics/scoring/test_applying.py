@@ -171,6 +171,7 @@ def _repeated(rows):
         (lambda rows: rows.assign(is_dominant="True"), None, "no additive weights"),
         (_repeated, None, "names 3 variants more than once"),
         (lambda rows: rows.assign(effect_allele="C", other_allele="A"), None, "Only [0-9]+ of the"),
+        (lambda rows: rows[rows["chr_name"] == "X"], None, "Only 0 of the"),
         (
             lambda rows: rows.assign(allelefrequency_effect=1 - rows["allelefrequency_effect"]),
             None,
