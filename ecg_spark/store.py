@@ -45,7 +45,7 @@ class Publication:
 
     step: str
     run: str
-    made_from: dict[str, Any]
+    provenance: dict[str, Any]
     published_at: str
     summary: dict[str, Any]
     folder: str
@@ -82,7 +82,7 @@ def file_stamp(path: str) -> list[Any]:
     return [path, sum(size for _, size, _ in found), fingerprint(found)]
 
 
-def write_whole(path: str, body: bytes) -> None:
+def atomic_write(path: str, body: bytes) -> None:
     """Replace a file atomically: by a rename, or by a single put on an object store."""
     fs, base = fsspec.core.url_to_fs(path)
     make_folder(path.rpartition("/")[0])
@@ -103,7 +103,7 @@ def write_whole(path: str, body: bytes) -> None:
 
 
 @contextmanager
-def whole_file(path: str) -> Iterator[IO[bytes]]:
+def atomic_file(path: str) -> Iterator[IO[bytes]]:
     """A file to write to, which replaces an earlier one of its name when it is complete.
 
     Until then its name begins with a dot, so that readers of the folder ignore it.
@@ -208,7 +208,7 @@ class Store:
         return found
 
     @contextmanager
-    def run(self, step: str, made_from: dict[str, Any]) -> Iterator["Run"]:
+    def run(self, step: str, provenance: dict[str, Any]) -> Iterator["Run"]:
         """A new run of a step, in a folder of its own; a failed one leaves nothing behind.
 
         Raises `InfrastructureError` where another process is at work on the step.
@@ -216,7 +216,7 @@ class Store:
         with self.lock(step) as require_lock:
             name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
             self._remove_unpublished(step)
-            run = Run(self, step, name, made_from, require_lock)
+            run = Run(self, step, name, provenance, require_lock)
             make_folder(run.folder)
             if not self._has_locks:
                 self._fs.pipe_file(self._runs(step, name, BEGUN), b"")
@@ -234,7 +234,7 @@ class Store:
 
     def put_copy(self, path: str, name: str) -> str:
         """Copy a file of a run to `name` in the output folder, atomically; returns its path."""
-        write_whole(f"{self.root}/{name}", self._fs.cat_file(self._fs._strip_protocol(path)))
+        atomic_write(f"{self.root}/{name}", self._fs.cat_file(self._fs._strip_protocol(path)))
         return f"{self.root}/{name}"
 
     def size_of(self, step: str, run: str) -> int:
@@ -270,7 +270,7 @@ class Store:
         content = asdict(publication)
         del content["folder"]
         body = json.dumps(content, indent=1, sort_keys=True).encode()
-        write_whole(f"{self.root}/{_pointer(publication.step)}", body)
+        atomic_write(f"{self.root}/{_pointer(publication.step)}", body)
 
     def _remove_unpublished(self, step: str) -> None:
         """Remove what killed runs left, and all but the newest published run."""
@@ -308,10 +308,10 @@ class Run:
         store: Store,
         step: str,
         name: str,
-        made_from: dict[str, Any],
+        provenance: dict[str, Any],
         require_lock: Callable[[], None],
     ) -> None:
-        self._store, self._step, self._name, self._made_from = store, step, name, made_from
+        self._store, self._step, self._name, self._provenance = store, step, name, provenance
         self._require_lock = require_lock
         self.folder = f"{store.root}/runs/{step}/{name}"
         self.is_published = False
@@ -329,7 +329,7 @@ class Run:
         publication = Publication(
             self._step,
             self._name,
-            self._made_from,
+            self._provenance,
             datetime.now(UTC).isoformat(timespec="seconds"),
             summary,
             self.folder,

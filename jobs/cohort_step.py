@@ -90,7 +90,7 @@ def run_cohorts(
     spark = session_for(step.name, given, session)
     require_connectors(spark, [*_keyed(one.folder for one in given), ("output", out)])
     cohorts = [open_cohort(spark, one.folder, one.name) for one in given]
-    made_from = {
+    provenance = {
         "settings": fingerprint(step.name, step.version, options),
         "files": fingerprint(step.files(given)),
         "inputs": {name: one.run for name, one in needs.items()}
@@ -101,7 +101,7 @@ def run_cohorts(
     def work(run: Run, _: Publication | None) -> Summary:
         return step.work(Context(given, cohorts, needs, options, store, run, spark))
 
-    return publish(store, step.published_as(step.name, given), made_from, work, force=force)
+    return publish(store, step.published_as(step.name, given), provenance, work, force=force)
 
 
 def session_for(name: str, given: Sequence[Given], session: SparkSession | None) -> SparkSession:

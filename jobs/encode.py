@@ -14,7 +14,7 @@ from jobs.average import STEP as AVERAGE
 from jobs.step import Context, Step, Summary, main
 from jobs.train import STEP as TRAIN
 from models.registry.publishing import load_encoder
-from models.registry.tracking import log_back
+from models.registry.tracking import log_downstream_metrics
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def work(context: Context) -> Summary:
         if values
         for name, value in {"mean": sum(values) / len(values), "lowest": min(values)}.items()
     }
-    log_back(trained["run_id"], trained["model_id"], metrics, study.tracking_uri)
+    log_downstream_metrics(trained["run_id"], trained["model_id"], metrics, study.tracking_uri)
     return summary | {MODEL: encoder.digest}
 
 

@@ -18,7 +18,7 @@ from jobs.genotypes import STEP as GENOTYPES
 from jobs.null_model import STEP as NULL_MODEL
 from jobs.step import Context, Step, Summary, main
 from jobs.train import STEP as TRAIN
-from models.registry.tracking import log_back
+from models.registry.tracking import log_downstream_metrics
 
 TABLES = ("genes", "published")
 OF_THE_LOCI = {"p_threshold", "clump_window_bp", "clump_r2", "colocalise", *TABLES}
@@ -64,7 +64,7 @@ def work(context: Context) -> Summary:
         for method, value in told[figure].items():
             found[f"gwas/{figure}_{method.replace(' ', '_')}"] = float(value)
     trained = inputs["train"].summary
-    log_back(trained["run_id"], trained["model_id"], found, study.tracking_uri)
+    log_downstream_metrics(trained["run_id"], trained["model_id"], found, study.tracking_uri)
     return summary
 
 

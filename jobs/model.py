@@ -46,7 +46,7 @@ def export_model(study: Study, target: str) -> Summary:
 def _of_encode(store: Store, train: Publication) -> tuple[Table, dict[str, Any]]:
     """The table of the beats that a study has encoded, and the figures of its people's factors."""
     average, encode = (store.require(name) for name in ("average", "encode"))
-    if encode.made_from["inputs"] != {"average": average.run, "train": train.run}:
+    if encode.provenance["inputs"] != {"average": average.run, "train": train.run}:
         raise UsageError(
             "The latents are not of the model and the beats that are published now: run "
             "'ecg-spark encode' first."

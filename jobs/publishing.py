@@ -18,7 +18,7 @@ Summary = dict[str, Any]
 def publish(
     store: Store,
     name: str,
-    made_from: dict[str, Any],
+    provenance: dict[str, Any],
     work: Callable[[Run, Publication | None], Summary],
     *,
     force: bool = False,
@@ -29,11 +29,11 @@ def publish(
     Returns whether the work was skipped, and what is published now.
     """
     current = store.published(name)
-    if current is not None and current.made_from == made_from and not force:
+    if current is not None and current.provenance == provenance and not force:
         return True, current
     started = time.monotonic()
     log.info("%s: started", name)
-    with store.run(name, made_from) as run, progress(name):
+    with store.run(name, provenance) as run, progress(name):
         summary = work(run, current)
         summary["seconds"] = round(time.monotonic() - started, 1)
         return False, run.publish(summary)

@@ -9,7 +9,7 @@ import pandas as pd
 from ecg_spark.genetics.cohorts.replication import replicate as seek
 from ecg_spark.genetics.cohorts.tables import REPLICATION
 from ecg_spark.genetics.outputs.tables import LOCI
-from ecg_spark.store import fingerprint, write_whole
+from ecg_spark.store import atomic_write, fingerprint
 from ecg_spark.study import load_study
 from ecg_spark.tables import read_table
 from jobs.cohort_step import HELP, CohortStep, Context, Given, run_cohorts
@@ -29,7 +29,7 @@ def work(context: Context) -> Summary:
     summary |= seek(spark, here, loci, findings.summary["thresholds"], there, run.folder)
     table = read_table(spark, REPLICATION, run.path(REPLICATION.name)).toPandas()
     text = pd.DataFrame(table).to_csv(sep="\t", index=False, na_rep="NA")
-    write_whole(run.path(f"{REPLICATION.name}.tsv"), text.encode())
+    atomic_write(run.path(f"{REPLICATION.name}.tsv"), text.encode())
     write_replication_page(run.folder, summary, ours.study.name if ours.study else here.name)
     page = f"{published_as(STEP.name, context.given)}.html"
     return summary | {"report": context.store.put_copy(run.path("report.html"), page)}

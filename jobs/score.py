@@ -47,7 +47,7 @@ def score(
     require_connectors(spark, [("--out", folder), *named])
     settings = study.absolute(given(study.genotypes), "id_map")
     id_map = settings.id_map and file_stamp(settings.id_map)
-    made_from = {
+    provenance = {
         "settings": fingerprint(STEP, VERSION, settings.pairing, fitted_here),
         "files": fingerprint(id_map, *map(file_stamp, paths)),
         "inputs": {"genotypes": genotypes.run},
@@ -57,7 +57,7 @@ def score(
         told = apply_files(spark, genotypes.folder, settings, paths, run.folder, fitted_here)
         return told | {"folder": run.folder}
 
-    return publish(Store(folder), STEP, made_from, work, force=force)
+    return publish(Store(folder), STEP, provenance, work, force=force)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

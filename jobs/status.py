@@ -48,7 +48,7 @@ def _why(
     """Why a step would be run; empty where it would be skipped."""
     if published is None:
         return "not published"
-    needs, used = needs_of(step, study), published.made_from["inputs"]
+    needs, used = needs_of(step, study), published.provenance["inputs"]
     for need in needs:
         if runs[need.name] is None:
             return f"{need.name} is to be run"
@@ -57,7 +57,7 @@ def _why(
     if used.keys() != {need.name for need in needs}:
         return _WHY["settings"]
     now = settings_of(step, study)
-    return "; ".join(text for part, text in _WHY.items() if published.made_from[part] != now[part])
+    return "; ".join(text for part, text in _WHY.items() if published.provenance[part] != now[part])
 
 
 def status_lines(study: Study) -> Iterator[str]:
@@ -78,7 +78,7 @@ def status_lines(study: Study) -> Iterator[str]:
 
 def _source(published: Publication) -> str:
     """What a publication says that it was made from, in few words."""
-    inputs = published.made_from.get("inputs", {})
+    inputs = published.provenance.get("inputs", {})
     counts = [published.summary.get(key) for key in ("n_in", "participants", "samples")]
     known = next((f"{words(value)} in" for value in counts if value is not None), "")
     return ", ".join([*inputs, known] if known else inputs) or "files"

@@ -151,18 +151,18 @@ def run_step(
 
 def _run(step: Step, study: Study, force: bool, session: SparkSession | None) -> Summary:
     store = Store(study.output_path)
-    inputs, made_from = origin(step, study, store)
+    inputs, provenance = origin(step, study, store)
 
     def work(run: Run, current: Publication | None) -> Summary:
         previous = None if force else current
-        if previous and any(previous.made_from[key] != made_from[key] for key in _OF_THE_RESULT):
+        if previous and any(previous.provenance[key] != provenance[key] for key in _OF_THE_RESULT):
             previous = None
         context = Context(study, store, run, inputs, previous, session)
         if step.uses_hail(study):
             start_hail(context.spark, store.root)
         return step.work(context)
 
-    skipped, published = publish(store, step.name, made_from, work, force=force)
+    skipped, published = publish(store, step.name, provenance, work, force=force)
     return told(step.name, skipped, published)
 
 
@@ -194,8 +194,8 @@ def present(step: Step, study: Study, store: Store) -> Publication:
     there is none.
     """
     publication = store.require(step.name)
-    needs, used = needs_of(step, study), publication.made_from["inputs"]
-    other = publication.made_from["settings"] != _settings(step, study)
+    needs, used = needs_of(step, study), publication.provenance["inputs"]
+    other = publication.provenance["settings"] != _settings(step, study)
     if other or used.keys() != {need.name for need in needs}:
         raise UsageError(
             f"The published output of '{step.name}' was made with other settings than those in "

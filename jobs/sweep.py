@@ -17,7 +17,7 @@ from jobs.step import Summary, guarded, origin, print_line, require_steps
 from jobs.train import STEP as TRAIN
 from jobs.train import check, plan_of
 from models.training.job import Plan
-from models.training.sweep import SORTED_BY, Trial, assist_sweep, sweep
+from models.training.sweep import SORTED_BY, Trial, join_sweep, sweep
 
 COLUMNS = {
     SORTED_BY: ("µV", "{:.2f}"),
@@ -70,7 +70,7 @@ def run_sweep(study: Study) -> Summary:
 
 def join(study: Study) -> None:
     """What every process but the first of a sweep under torchrun does."""
-    assist_sweep(planned(study), study.sweep)
+    join_sweep(planned(study), study.sweep)
 
 
 def table(names: Sequence[str], trials: Sequence[Trial]) -> str:

@@ -21,7 +21,7 @@ from models.distributed import choose_device
 from models.registry.carried import Carried, read_carried, require_same_beats
 from models.registry.publishing import of_registry, resolved
 from models.registry.tracking import tracked
-from models.training.job import Archive, Plan, assist
+from models.training.job import Archive, Plan, join_training
 from models.training.judging import judge_carried
 from models.training.train import train
 
@@ -168,15 +168,15 @@ def join(step: Step, arguments: list[str] | None = None) -> int:
     def act() -> None:
         study = load_study(options.study)
         store = Store(study.output_path)
-        inputs, made_from = origin(step, study, store)
+        inputs, provenance = origin(step, study, store)
         current = store.published(step.name)
-        if current is None or current.made_from != made_from or options.force:
-            assist(plan_of(study, store, inputs, "train"))
+        if current is None or current.provenance != provenance or options.force:
+            join_training(plan_of(study, store, inputs, "train"))
 
     return guarded(act)
 
 
-STEP = Step("train", (AVERAGE,), settings, work, files, version=6, check=check)
+STEP = Step("train", (AVERAGE,), settings, work, files, version=7, check=check)
 
 if __name__ == "__main__":
     first = os.environ.get("RANK", "0") == "0"

@@ -78,7 +78,7 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
-def shared(value: Any) -> Any:
+def broadcast_from_rank0(value: Any) -> Any:
     """What the first process has, for all."""
     if not dist.is_initialized():
         return value
@@ -87,7 +87,7 @@ def shared(value: Any) -> Any:
     return holder[0]
 
 
-def together(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+def data_parallel(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
     """The module with the first process's parameters and buffers, its gradients averaged."""
     if not dist.is_initialized():
         return module
@@ -100,14 +100,14 @@ def processes_of_this_machine(shard: Shard) -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", shard.world)) if shard.world > 1 else 1
 
 
-def total(values: Tensor) -> Tensor:
+def all_reduce_sum(values: Tensor) -> Tensor:
     """The sum over the processes."""
     if dist.is_initialized():
         dist.all_reduce(values)
     return values
 
 
-def largest(number: int, device: torch.device) -> int:
+def all_reduce_max(number: int, device: torch.device) -> int:
     """The largest over the processes."""
     if not dist.is_initialized():
         return number

@@ -20,8 +20,8 @@ def write(path, text):
         file.write(text)
 
 
-def publish(store, step, text, made_from=None):
-    with store.run(step, made_from or {}) as run:
+def publish(store, step, text, provenance=None):
+    with store.run(step, provenance or {}) as run:
         write(run.path("table"), text)
         return run.publish({"rows": 1})
 
@@ -44,7 +44,7 @@ def test_a_reader_sees_the_old_output_until_the_new_one_is_published(anywhere):
         assert content(store, "ingest") == "old"
         run.publish({})
     assert content(store, "ingest") == "new"
-    assert store.require("ingest").made_from == {"seed": 2}
+    assert store.require("ingest").provenance == {"seed": 2}
 
 
 def test_a_failed_run_leaves_the_old_output_and_nothing_else(anywhere):
@@ -101,7 +101,7 @@ def test_a_pointer_without_its_folder_is_no_publication(tmp_path):
     (tmp_path / "published").mkdir()
     assert store.published("ingest") is None
     (tmp_path / "published" / "ingest.json").write_text(
-        '{"step": "ingest", "run": "gone", "made_from": {}, "published_at": "", "summary": {}}'
+        '{"step": "ingest", "run": "gone", "provenance": {}, "published_at": "", "summary": {}}'
     )
     assert store.published("ingest") is None
 

@@ -68,7 +68,7 @@ def median_lambda(counts: NDArray[np.int64], df: int = 1) -> float:
     return lambda_of((half + within) * _BIN, df)
 
 
-def survey(batches: Iterable[pa.RecordBatch], group: Callable[[str], str]) -> Survey:
+def scan_associations(batches: Iterable[pa.RecordBatch], group: Callable[[str], str]) -> Survey:
     """Read associations (contig, position, ref, alt, phenotype, neg_log10_p) once.
 
     Where they have a column af, the tests of each group are also counted by the frequency of the

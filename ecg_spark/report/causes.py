@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import pyarrow.compute as pc
 
-from ecg_spark.report.evidence import FEWEST, or_dash
-from ecg_spark.report.sections import Material, Section
+from ecg_spark.report.evidence import MIN_GROUP_SIZE, or_dash
+from ecg_spark.report.sections import ReportInputs, Section
 
 SHOWN = 40
 
@@ -17,7 +17,7 @@ SHARED = 0.8
 """The probability of a shared cause from which on a pair is shown."""
 
 
-def causes(material: Material) -> Section:
+def causes(material: ReportInputs) -> Section:
     """Pairs of signals that share their cause, effects by sex and age, and genes."""
     genes = material.table("findings", "common_genes")
     tests = genes.count_rows()
@@ -36,7 +36,7 @@ def _first(rows: Iterator[list[Any]]) -> list[list[Any]]:
     return list(islice(rows, SHOWN))
 
 
-def _shared(material: Material) -> Iterator[list[Any]]:
+def _shared(material: ReportInputs) -> Iterator[list[Any]]:
     table = material.table("findings", "colocalisation")
     rows = table.to_table(filter=pc.field("h4") >= SHARED).to_pandas()
     for row in rows.sort_values("h4", ascending=False).itertuples():
@@ -50,12 +50,12 @@ def _shared(material: Material) -> Iterator[list[Any]]:
         ]
 
 
-def _modified(material: Material) -> Iterator[list[Any]]:
+def _modified(material: ReportInputs) -> Iterator[list[Any]]:
     table = material.table("findings", "interactions").to_table().to_pandas()
     both = table[["sex_neg_log10_p", "age_neg_log10_p"]].astype(float).max(axis=1)
     table = table.assign(best=both).dropna(subset=["best"])
     for row in table.sort_values("best", ascending=False).itertuples():
-        women = min(row.n_women, row.n_men) >= FEWEST
+        women = min(row.n_women, row.n_men) >= MIN_GROUP_SIZE
         yield [
             row.rsid or f"{row.contig}:{row.position}",
             row.phenotype,
@@ -67,7 +67,7 @@ def _modified(material: Material) -> Iterator[list[Any]]:
         ]
 
 
-def _genes(material: Material, tests: int) -> Iterator[list[Any]]:
+def _genes(material: ReportInputs, tests: int) -> Iterator[list[Any]]:
     table = material.table("findings", "common_genes")
     rows = table.to_table(filter=pc.field("neg_log10_p") >= _threshold(tests)).to_pandas()
     for row in rows.sort_values("neg_log10_p", ascending=False).itertuples():

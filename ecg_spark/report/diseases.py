@@ -12,8 +12,8 @@ from ecg_spark.ecg import BEAT_SAMPLES, LEADS
 from ecg_spark.report import disease_figures as pictures
 from ecg_spark.report import figures
 from ecg_spark.report.comparison import read_truth
-from ecg_spark.report.evidence import FEWEST, TRAIT_TITLES
-from ecg_spark.report.sections import Material, Section
+from ecg_spark.report.evidence import MIN_GROUP_SIZE, TRAIT_TITLES
+from ecg_spark.report.sections import ReportInputs, Section
 from ecg_spark.tables import OWN
 
 GROUPS = {
@@ -27,13 +27,13 @@ OF_THE_HEART = ("vae", "traits", OWN)
 ROWS_SHOWN, HEAT_SHOWN, FORESTS, PER_FOREST, BEATS_SHOWN, PREDICTED = 40, 40, 8, 6, 6, 16
 
 
-def section(material: Material) -> tuple[Section, dict[str, Any]]:
+def section(material: ReportInputs) -> tuple[Section, dict[str, Any]]:
     """What the study says of diseases; and its counts.
 
-    Diseases of fewer than `FEWEST` cases are in the tables and not shown.
+    Diseases of fewer than `MIN_GROUP_SIZE` cases are in the tables and not shown.
     """
     known = _table(material, "diseases").set_index(["disease", "kind"])
-    shown = known[known["why_not"].isna() & (known["cases"] >= FEWEST)]
+    shown = known[known["why_not"].isna() & (known["cases"] >= MIN_GROUP_SIZE)]
     tests = _table(material, "disease_associations")
     tests = tests.merge(shown[["name", "category"]].reset_index(), on=["disease", "kind"])
     summary = material.summary("phewas")
@@ -63,7 +63,7 @@ def section(material: Material) -> tuple[Section, dict[str, Any]]:
     return values, counts
 
 
-def _table(material: Material, name: str) -> pd.DataFrame:
+def _table(material: ReportInputs, name: str) -> pd.DataFrame:
     return material.table("phewas", name).to_table().to_pandas()
 
 
@@ -186,12 +186,12 @@ def _calibration(prediction: pd.DataFrame, found: pd.DataFrame) -> Figure | None
     return pictures.calibration(panels) if panels else None
 
 
-def _beats(material: Material, shown: pd.DataFrame) -> Figure | None:
+def _beats(material: ReportInputs, shown: pd.DataFrame) -> Figure | None:
     """Mean beats of cases and controls, and what the factors' difference makes of the beat."""
     if not material.study.ecg:
         return None
     beats = _table(material, "disease_beats")
-    beats = beats[beats["people"] >= FEWEST]
+    beats = beats[beats["people"] >= MIN_GROUP_SIZE]
     factors = _table(material, "disease_factors")
     drawn: dict[str, pictures.DiseaseBeat] = {}
     for (disease, kind), pair in beats.groupby(["disease", "kind"], sort=False):
@@ -220,7 +220,7 @@ def _signal(values: Sequence[float]) -> np.ndarray:
 
 
 def _decoded(
-    material: Material, factors: pd.DataFrame, disease: str, kind: str
+    material: ReportInputs, factors: pd.DataFrame, disease: str, kind: str
 ) -> np.ndarray | None:
     """The difference in µV that the decoder makes of the factors' differences, with its limits."""
     names = list(material.latents.columns)
@@ -234,7 +234,7 @@ def _decoded(
     return np.asarray(effect.change_uv)
 
 
-def _planted(material: Material) -> list[dict[str, Any]]:
+def _planted(material: ReportInputs) -> list[dict[str, Any]]:
     """The diseases of a simulated biobank's truth; none where it has none."""
     truth = material.study.truth
     return list(read_truth(material.study.locate(truth)).get("diseases", [])) if truth else []

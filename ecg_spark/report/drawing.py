@@ -16,7 +16,7 @@ from ecg_spark.genetics import STAGES
 from ecg_spark.report import figures, loci, papers, regional
 from ecg_spark.report.explain import Explainer
 from ecg_spark.report.page import told
-from ecg_spark.report.sections import Material
+from ecg_spark.report.sections import ReportInputs
 from ecg_spark.store import Store
 from ecg_spark.study import Study
 from ecg_spark.tables import group_of
@@ -89,7 +89,7 @@ def draw_locus(study: Study, name: str, times: float = 1.0) -> Figure:
 
 
 @mpl.rc_context(figures.STYLE)
-def _locus(material: Material, region: loci.Region, times: float) -> Figure:
+def _locus(material: ReportInputs, region: loci.Region, times: float) -> Figure:
     effects = loci.effects_at(material.table("associations", "associations"), [region])
     known = effects[region.variant]
     known = known[[group_of(phenotype) != "pca" for phenotype in known.index]]
@@ -129,6 +129,6 @@ def _alleles(
     ]
 
 
-def _material(study: Study, *steps: str) -> Material:
+def _material(study: Study, *steps: str) -> ReportInputs:
     store = Store(study.output_path)
-    return Material(study, {step: store.require(step) for step in steps})
+    return ReportInputs(study, {step: store.require(step) for step in steps})

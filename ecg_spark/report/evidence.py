@@ -3,7 +3,7 @@
 Tables are read with pyarrow, in batches or as an even sample of row groups, so that a million
 beats cost no more than some thousand. Groups are counted in people, each with one ECG or with the
 mean of theirs: five ECGs of one man are one person. Waveforms leave this module only as statistics
-over at least `FEWEST` people.
+over at least `MIN_GROUP_SIZE` people.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ecg_spark.selection import is_used
 from ecg_spark.tables import TRAIT_NAMES, VARIANT
 
-FEWEST = 20
+MIN_GROUP_SIZE = 20
 """A waveform, or a figure of a group, is shown only where it stands for at least so many people."""
 
 FEWEST_IN_BIN = 5
@@ -94,7 +94,7 @@ def beat_percentiles(signals: NDArray[np.float32]) -> NDArray[np.float64] | None
 
     None for too few.
     """
-    if len(signals) < FEWEST:
+    if len(signals) < MIN_GROUP_SIZE:
         return None
     return np.asarray(np.percentile(signals, [5, 25, 50, 75, 95], axis=0))
 
@@ -113,7 +113,7 @@ def beats_by_trait(
     groups: dict[str, list[tuple[str, NDArray[np.float64]]]] = {}
     for name in names:
         column = values[name].to_numpy(float)
-        if np.isfinite(column).sum() < 10 * FEWEST:
+        if np.isfinite(column).sum() < 10 * MIN_GROUP_SIZE:
             continue
         cuts = np.nanquantile(column, [0.1, 0.45, 0.55, 0.9])
         parts = {
@@ -124,7 +124,7 @@ def beats_by_trait(
         means = [
             (label, signals[part].mean(axis=0, dtype=np.float64))
             for label, part in parts.items()
-            if part.sum() >= FEWEST
+            if part.sum() >= MIN_GROUP_SIZE
         ]
         groups[TRAIT_TITLES[name]] = means
     return groups
@@ -149,12 +149,12 @@ def traits_by_person(traits: pd.DataFrame) -> pd.DataFrame:
 def trait_summary(traits: pd.DataFrame) -> list[dict[str, object]]:
     """For each trait: how many people have it, the median and the 5th and 95th percentile.
 
-    `traits` has a row a person; there are no percentiles of fewer than `FEWEST`.
+    `traits` has a row a person; there are no percentiles of fewer than `MIN_GROUP_SIZE`.
     """
     summary = []
     for name in TRAIT_NAMES:
         values = traits[name].dropna()
-        enough = len(values) >= FEWEST
+        enough = len(values) >= MIN_GROUP_SIZE
         low, middle, high = values.quantile([0.05, 0.5, 0.95]) if enough else [None] * 3
         summary.append(
             {
@@ -183,12 +183,12 @@ def latent_scores(latents: ds.Dataset, model: str, at_most: int = 200_000) -> pd
 def correlations(latents: pd.DataFrame, traits: pd.DataFrame) -> pd.DataFrame:
     """Spearman's correlation of every latent with every trait, over participants.
 
-    `traits` has a row a person; NaN where fewer than `FEWEST` have both.
+    `traits` has a row a person; NaN where fewer than `MIN_GROUP_SIZE` have both.
     """
     both = latents.join(traits, how="inner")
     ranks = both.rank()
     with np.errstate(invalid="ignore"):
-        table = ranks.corr(min_periods=FEWEST)
+        table = ranks.corr(min_periods=MIN_GROUP_SIZE)
     return table.loc[list(latents.columns), list(TRAIT_NAMES)]
 
 

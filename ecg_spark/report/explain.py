@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_spark.genetics.testing.p_values import WITHIN
-from ecg_spark.report.evidence import FEWEST
+from ecg_spark.report.evidence import MIN_GROUP_SIZE
 
 Array = NDArray[np.float64]
 Decode = Callable[[Array], NDArray[np.floating]]
@@ -120,14 +120,14 @@ def reconstruct(
     The beats are of n people.
 
     The groups are the beats with the shallowest and the deepest T wave in V5, a tenth each (but at
-    least `FEWEST` people), and all.
+    least `MIN_GROUP_SIZE` people), and all.
     """
-    if len(signals) < 2 * FEWEST:
+    if len(signals) < 2 * MIN_GROUP_SIZE:
         return None
     rebuilt = {name: np.asarray(rebuild(signals)) for name, rebuild in rebuilders.items()}
     t_wave = signals[:, 10, 330:450].mean(axis=1)
     order = np.argsort(t_wave)
-    size = max(FEWEST, len(order) // 10)
+    size = max(MIN_GROUP_SIZE, len(order) // 10)
     chosen = {
         "all": order,
         "flattest T, a tenth": order[:size],

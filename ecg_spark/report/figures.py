@@ -22,7 +22,7 @@ from matplotlib.ticker import LogLocator, StrMethodFormatter
 from numpy.typing import NDArray
 from scipy import stats
 
-from ecg_spark.report.evidence import FEWEST, FEWEST_IN_BIN
+from ecg_spark.report.evidence import FEWEST_IN_BIN, MIN_GROUP_SIZE
 from ecg_spark.tables import OWN
 
 # Okabe and Ito's palette, told apart with any kind of colour vision.
@@ -148,7 +148,7 @@ def histograms(columns: Mapping[str, NDArray[np.float64]], titles: Mapping[str, 
     """One histogram for each column, missing values left out, with its median marked.
 
     Values are of a person each: bins of fewer than `FEWEST_IN_BIN` are left empty, and so is the
-    histogram of fewer than `FEWEST`.
+    histogram of fewer than `MIN_GROUP_SIZE`.
     """
     across = 4
     with mpl.rc_context(STYLE):
@@ -156,7 +156,7 @@ def histograms(columns: Mapping[str, NDArray[np.float64]], titles: Mapping[str, 
         grid = figure.subplots(-(-len(columns) // across), across, squeeze=False).ravel()
         for axes, (name, values) in zip(grid, columns.items(), strict=False):
             present = values[np.isfinite(values)]
-            present = present if present.size >= FEWEST else present[:0]
+            present = present if present.size >= MIN_GROUP_SIZE else present[:0]
             low, high = np.quantile(present, [0.002, 0.998]) if present.size else (0.0, 1.0)
             counts, edges = np.histogram(present, _bins(present, low, high))
             shown = np.where(counts < FEWEST_IN_BIN, 0, counts)

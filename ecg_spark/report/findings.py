@@ -13,7 +13,7 @@ from ecg_spark.report import regional as plots
 from ecg_spark.report.associations import BINS, FLOOR
 from ecg_spark.report.comparison import Planted, acting_at
 from ecg_spark.report.overview import TITLES, overview
-from ecg_spark.report.sections import Material, Section
+from ecg_spark.report.sections import ReportInputs, Section
 from ecg_spark.tables import OWN, group_of
 
 LOCI_LISTED = 500
@@ -30,7 +30,7 @@ NAMES = {
 """The groups of phenotypes, as counted."""
 
 
-def genotypes(material: Material) -> Section:
+def genotypes(material: ReportInputs) -> Section:
     """What each filter left of samples and variants, and the people's ancestry."""
     scores = evidence.ancestry_scores(material.table("genotypes", "scores"))
     summary = material.summary("genotypes")
@@ -44,7 +44,7 @@ def genotypes(material: Material) -> Section:
     }
 
 
-def gwas(material: Material, planted: list[Planted]) -> tuple[Section, dict[str, Any]]:
+def gwas(material: ReportInputs, planted: list[Planted]) -> tuple[Section, dict[str, Any]]:
     """Manhattan and QQ plots of every group of tests, with their lambdas; and counts."""
     summary = material.gwas
     thresholds = summary["thresholds"]
@@ -89,7 +89,7 @@ def _short(group: str) -> str:
     return TITLES[group].split(":")[0]
 
 
-def _intercepts(material: Material) -> pd.Series:
+def _intercepts(material: ReportInputs) -> pd.Series:
     """The intercept of LD-score regression of each phenotype."""
     table = material.table("findings", "heritability").to_table(["phenotype", "intercept"])
     return pd.Series(table.to_pandas().set_index("phenotype")["intercept"], dtype=float)
@@ -117,7 +117,7 @@ def _covariates(names: list[str]) -> str:
     return ", ".join([*own, *([f"{components} principal components"] if components else [])])
 
 
-def found_loci(material: Material, table: pd.DataFrame, planted: list[Planted]) -> Section:
+def found_loci(material: ReportInputs, table: pd.DataFrame, planted: list[Planted]) -> Section:
     """The loci of all methods, which factors they move and what they do to the heartbeat."""
     regions = loci.merge(table)
     listed = regions[:LOCI_LISTED]
@@ -168,7 +168,7 @@ def found_loci(material: Material, table: pd.DataFrame, planted: list[Planted]) 
 
 
 def _locus_effects(
-    material: Material,
+    material: ReportInputs,
     regions: list[loci.Region],
     effects: dict[str, pd.DataFrame],
     names: list[str],

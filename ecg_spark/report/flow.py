@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ecg_spark.flow import CAME_IN, PEOPLE, RECORDINGS, SAMPLES, UNITS, VARIANTS, WENT_ON
 from ecg_spark.report import figures
-from ecg_spark.report.sections import Material, Section
+from ecg_spark.report.sections import ReportInputs, Section
 from ecg_spark.tables import FLOW
 
 STEPS = ("ingest", "average", "encode", "genotypes", "cohort", "associations")
@@ -38,7 +38,7 @@ ENDS = {
 """What those that a step hands on are called."""
 
 
-def section(material: Material) -> Section:
+def section(material: ReportInputs) -> Section:
     """The flow of recordings, people, samples and variants from files to tests."""
     tables = {
         step: material.table(step, FLOW.name).to_table().to_pandas()

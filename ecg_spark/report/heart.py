@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ecg_spark.ecg import BEAT_RATE_HZ, BEAT_SAMPLES, LEADS, R_INDEX
 from ecg_spark.report import packed
-from ecg_spark.report.evidence import FEWEST, TRAIT_TITLES
+from ecg_spark.report.evidence import MIN_GROUP_SIZE, TRAIT_TITLES
 from models.encoding.encoder import Encoder
 
 TENTHS = 10
@@ -70,7 +70,7 @@ def groups(
 
     `latents` has a row for each person; `told` are values by person, each with its title. Of a
     value that has more than `TENTHS` levels there are tenths, else a group for each level. No group
-    has fewer than `FEWEST` people.
+    has fewer than `MIN_GROUP_SIZE` people.
     """
     scaled = (latents - latents.mean()) / latents.std(ddof=0)
     found = []
@@ -85,7 +85,7 @@ def groups(
                 "sds": [round(float(x), 3) for x in scaled.loc[people].mean()],
             }
             for label, people in parts
-            if len(people) >= FEWEST
+            if len(people) >= MIN_GROUP_SIZE
         ]
         if len(members) > 1:
             found.append((title, members))

@@ -9,21 +9,21 @@ from importlib.metadata import version
 from typing import Any
 
 from ecg_spark.genetics.outputs.tables import FEWEST_TOGETHER
-from ecg_spark.report.sections import Material, Section
+from ecg_spark.report.sections import ReportInputs, Section
 
 AUTHORS = "for the authors to tell"
 
 
-def manuscript(material: Material) -> Section:
+def manuscript(material: ReportInputs) -> Section:
     """The methods of the association study as paragraphs, and the checklist's rows."""
     return {"methods_text": _methods(material), "checklist": _checklist(material), "figures": {}}
 
 
-def _methods(material: Material) -> list[str]:
+def _methods(material: ReportInputs) -> list[str]:
     return [_genotypes(material), _phenotypes(material), _tests(material), _loci(material)]
 
 
-def _genotypes(material: Material) -> str:
+def _genotypes(material: ReportInputs) -> str:
     own, told, people = material.study.genotypes, material.summary("genotypes"), material.gwas
     assert own is not None
     return (
@@ -43,7 +43,7 @@ def _genotypes(material: Material) -> str:
     )
 
 
-def _phenotypes(material: Material) -> str:
+def _phenotypes(material: ReportInputs) -> str:
     study, told = material.study, material.gwas
     counts = told["phenotypes"]
     parts = []
@@ -65,7 +65,7 @@ def _phenotypes(material: Material) -> str:
     return f"The phenotypes were {' and '.join(parts)}. {scale}"
 
 
-def _tests(material: Material) -> str:
+def _tests(material: ReportInputs) -> str:
     study, told = material.study, material.gwas
     whole = study.gwas.null_model == "whole_genome"
     kept = (
@@ -98,7 +98,7 @@ def _tests(material: Material) -> str:
     )
 
 
-def _loci(material: Material) -> str:
+def _loci(material: ReportInputs) -> str:
     gwas = material.study.gwas
     return (
         f"Significant variants within {gwas.clump_window_bp // 1000} kb of each other and with "
@@ -110,7 +110,7 @@ def _loci(material: Material) -> str:
     )
 
 
-def _checklist(material: Material) -> list[list[str]]:
+def _checklist(material: ReportInputs) -> list[list[str]]:
     """Item, what is to be reported, and where or what it is here."""
     told, own = material.gwas | material.summary("genotypes"), _genotype_settings(material)
     left_out = told["left_out"]
@@ -158,7 +158,7 @@ def _checklist(material: Material) -> list[list[str]]:
     ]  # fmt: skip
 
 
-def _ancestry(material: Material) -> str:
+def _ancestry(material: ReportInputs) -> str:
     own = _genotype_settings(material).ancestry
     if own is None:
         return AUTHORS
@@ -167,7 +167,7 @@ def _ancestry(material: Material) -> str:
     return f"inferred from a reference: {counts}{analysed}"
 
 
-def _genotype_settings(material: Material) -> Any:
+def _genotype_settings(material: ReportInputs) -> Any:
     own = material.study.genotypes
     assert own is not None
     return own

@@ -20,7 +20,7 @@ from ecg_spark.report.figures import (
     new_figure,
     styled,
 )
-from ecg_spark.report.sections import Material, Section
+from ecg_spark.report.sections import ReportInputs, Section
 
 SCATTERS = 4
 """Pairs that are drawn variant by variant, those with the smallest p."""
@@ -35,7 +35,7 @@ COLOURS = {IVW_RANDOM: BLUE, EGGER: VERMILION, MEDIAN: ORANGE}
 PAIR = ["exposure", "outcome"]
 
 
-def mendelian(material: Material) -> Section:
+def mendelian(material: ReportInputs) -> Section:
     """What each factor and trait does to each disease, and how far the variants agree."""
     told = material.summary("mr")
     nothing: Section = {"mr": None, "figures": {"mr_forest": None, "mr_variants": None}}

@@ -10,7 +10,7 @@ import pyarrow.dataset as ds
 from matplotlib.figure import Figure
 
 from ecg_spark.report import evidence, figures
-from ecg_spark.report.associations import BINS, FLOOR, median_lambda, qq_of, survey
+from ecg_spark.report.associations import BINS, FLOOR, median_lambda, qq_of, scan_associations
 from ecg_spark.report.comparison import Planted
 from ecg_spark.report.planted import marks_of
 from ecg_spark.tables import OWN, VARIANT, group_of
@@ -58,8 +58,8 @@ def overview(
     known by phenotype; the others are reckoned, on the `degrees` of freedom of each omnibus test.
     """
     columns = [*VARIANT, "phenotype", "neg_log10_p", "af"]
-    singles = survey(evidence.batches(associations, columns), group_of)
-    joint = survey(evidence.omnibus_batches(omnibus) if omnibus else [], str)
+    singles = scan_associations(evidence.batches(associations, columns), group_of)
+    joint = scan_associations(evidence.omnibus_batches(omnibus) if omnibus else [], str)
     members: dict[str, list[str]] = defaultdict(list)
     for name in sorted(singles.histograms):
         members[group_of(name)].append(name)

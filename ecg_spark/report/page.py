@@ -21,7 +21,7 @@ from ecg_spark.report.causes import causes
 from ecg_spark.report.comparison import read_planted
 from ecg_spark.report.planted import planted_against_found
 from ecg_spark.report.rendering import embedded, render, write_page
-from ecg_spark.report.sections import Material, Section
+from ecg_spark.report.sections import ReportInputs, Section
 from ecg_spark.store import Publication
 from ecg_spark.study import Study
 
@@ -37,11 +37,11 @@ def write_report(
     the page. The page is one file with its pictures inside; it holds no identifier and no one
     person's heartbeat. The pictures lie beside it, too, in the folder `figures`, each by its name.
     """
-    page, pictures, summary = build(Material(study, published))
+    page, pictures, summary = build(ReportInputs(study, published))
     return {**summary, "page_mb": write_page(page, pictures, str(out))}
 
 
-def build(material: Material) -> tuple[str, dict[str, str], dict[str, Any]]:
+def build(material: ReportInputs) -> tuple[str, dict[str, str], dict[str, Any]]:
     """The page of a study as HTML, its pictures as data URIs by name, and its counts."""
     context, summary = told(material)
     pictures = embedded(context["figures"])
@@ -49,7 +49,7 @@ def build(material: Material) -> tuple[str, dict[str, str], dict[str, Any]]:
     return page, {name: uri for name, uri in pictures.items() if uri}, summary
 
 
-def told(material: Material) -> tuple[dict[str, Any], dict[str, Any]]:
+def told(material: ReportInputs) -> tuple[dict[str, Any], dict[str, Any]]:
     """All that the page of a study says, its figures by name under `figures`; and its counts."""
     study = material.study
     parts: list[Section] = [
@@ -83,7 +83,7 @@ def told(material: Material) -> tuple[dict[str, Any], dict[str, Any]]:
     return context | _frame(material, context), summary
 
 
-def _genetics(material: Material) -> tuple[list[Section], dict[str, Any]]:
+def _genetics(material: ReportInputs) -> tuple[list[Section], dict[str, Any]]:
     """The sections of the association study, and their counts."""
     study = material.study
     planted = read_planted(study.locate(study.truth)) if study.truth else []
@@ -110,7 +110,7 @@ def _genetics(material: Material) -> tuple[list[Section], dict[str, Any]]:
     return parts, summary
 
 
-def _frame(material: Material, context: dict[str, Any]) -> dict[str, Any]:
+def _frame(material: ReportInputs, context: dict[str, Any]) -> dict[str, Any]:
     """What stands around the sections: title, banners, the figures at a glance, the settings."""
     study = material.study
     comparison = context["comparison"]

@@ -3,14 +3,14 @@
 import numpy as np
 
 from ecg_spark.report import figures
-from ecg_spark.report.sections import Material, Section
+from ecg_spark.report.sections import ReportInputs, Section
 from ecg_spark.tables import OWN, group_of
 
 SHOWN = 2.0
 """A correlation is drawn where both heritabilities are this many standard errors above zero."""
 
 
-def heritability(material: Material) -> Section:
+def heritability(material: ReportInputs) -> Section:
     """What the variants explain of each phenotype, and which share their causes."""
     table = material.table("findings", "heritability").to_table().to_pandas()
     table = table.assign(z=table["h2"] / table["h2_se"], group=table["phenotype"].map(group_of))

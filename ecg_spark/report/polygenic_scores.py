@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ecg_spark.genetics.scoring.accuracy import expected_r2
 from ecg_spark.report.figures import GROUP_COLOURS, INK, MUTED, STYLE, new_figure, styled
-from ecg_spark.report.sections import Material, Section
+from ecg_spark.report.sections import ReportInputs, Section
 from ecg_spark.tables import group_of
 
 DRAWN = 60
@@ -20,7 +20,7 @@ CERTAIN = 2.0
 """Standard errors of h² above zero, from which on theory is asked what to expect."""
 
 
-def scores(material: Material) -> Section:
+def scores(material: ReportInputs) -> Section:
     """How much of each phenotype its score tells, nobody scored by a model that saw them."""
     told = material.summary("scores")
     if not told["scored"]:
@@ -42,7 +42,9 @@ def scores(material: Material) -> Section:
     }
 
 
-def _expected(material: Material, table: pd.DataFrame, told: Mapping[str, Any]) -> Sequence[float]:
+def _expected(
+    material: ReportInputs, table: pd.DataFrame, told: Mapping[str, Any]
+) -> Sequence[float]:
     """What theory expects of each phenotype's score, NaN where h² is not surely above zero."""
     known = material.table("findings", "heritability").to_table().to_pandas()
     known = known.set_index("phenotype").reindex(table["phenotype"])

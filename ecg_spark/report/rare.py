@@ -6,8 +6,8 @@ import pyarrow.compute as pc
 from matplotlib.figure import Figure
 
 from ecg_spark.report import waveforms
-from ecg_spark.report.evidence import FEWEST, or_dash
-from ecg_spark.report.sections import Material, Section
+from ecg_spark.report.evidence import MIN_GROUP_SIZE, or_dash
+from ecg_spark.report.sections import ReportInputs, Section
 
 SHOWN = 30
 _TESTS = {"burden": "burden", "skat": "SKAT", "acat_v": "ACAT-V"}
@@ -15,12 +15,12 @@ DRAWN = 3
 _SET = ["contig", "gene", "mask", "max_maf"]
 
 
-def rare_variants(material: Material) -> Section:
+def rare_variants(material: ReportInputs) -> Section:
     """The genes with the smallest p, and the set of variants and the test that it comes from; what
     those beyond the threshold do to the beat.
 
-    Sets with fewer than `FEWEST` rare alleles are not shown: theirs is the phenotype of a few
-    people.
+    Sets with fewer than `MIN_GROUP_SIZE` rare alleles are not shown: they would show the
+    phenotype of a few people.
     """
     summary = material.summary("rare")
     genes = material.table("rare", "genes").to_table().to_pandas()
@@ -32,7 +32,7 @@ def rare_variants(material: Material) -> Section:
     shown = pa.array(genes["gene"].unique(), pa.string())
     own = sets.to_table(filter=pc.field("gene").isin(shown)).to_pandas()
     rows = genes.merge(own, on=[*_SET, "phenotype"])
-    rows = rows[rows["alleles"] >= FEWEST]
+    rows = rows[rows["alleles"] >= MIN_GROUP_SIZE]
     effects = _effects(material, rows, own, summary.get("gene_threshold"))
     return {
         "gene_rows": [_row(row) for _, row in rows.head(SHOWN).iterrows()],
@@ -45,7 +45,7 @@ def rare_variants(material: Material) -> Section:
 
 
 def _effects(
-    material: Material, rows: pd.DataFrame, sets: pd.DataFrame, threshold: float | None
+    material: ReportInputs, rows: pd.DataFrame, sets: pd.DataFrame, threshold: float | None
 ) -> Figure | None:
     """What the strongest genes beyond the threshold do to the beat, by the burden of their rare
     alleles on all latents."""

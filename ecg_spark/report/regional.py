@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from ecg_spark.report import figures
 from ecg_spark.report.comparison import OMNIBUS
 from ecg_spark.report.loci import Region
-from ecg_spark.report.sections import Material
+from ecg_spark.report.sections import ReportInputs
 from ecg_spark.tables import VARIANT
 
 SHOWN = 9
@@ -95,7 +95,7 @@ def keys(axes: Axes) -> list[Any]:
     ]
 
 
-def tests(material: Material, regions: Sequence[Region]) -> list[pd.DataFrame]:
+def tests(material: ReportInputs, regions: Sequence[Region]) -> list[pd.DataFrame]:
     """position, ref, alt and neg_log10_p of the lead's phenotype about each region's lead; `in_set`
     where a variant is in one of its credible sets."""
     sets = _sets(material, regions)
@@ -117,7 +117,7 @@ def tests(material: Material, regions: Sequence[Region]) -> list[pd.DataFrame]:
     return [found[region.variant] for region in regions]
 
 
-def _sets(material: Material, regions: Sequence[Region]) -> pd.DataFrame:
+def _sets(material: ReportInputs, regions: Sequence[Region]) -> pd.DataFrame:
     """The variants of the credible sets of the leads' phenotypes."""
     wanted = pa.array([str(one.lead["phenotype"]) for one in regions], pa.string())
     phenotypes = pc.field("phenotype").isin(wanted)
@@ -159,13 +159,13 @@ def _test_of(region: Region) -> str:
     return str(lead["method"].removesuffix(OMNIBUS) if _is_omnibus(region) else lead["phenotype"])
 
 
-def linkage(material: Material) -> Linkage:
+def linkage(material: ReportInputs) -> Linkage:
     """The linkage of lead variants with their neighbours, by lead variant."""
     table = material.table("findings", "ld").to_table().to_pandas()
     return table.groupby(["contig", "lead", "lead_ref", "lead_alt"])
 
 
-def genes(material: Material) -> pd.DataFrame:
+def genes(material: ReportInputs) -> pd.DataFrame:
     """The genes about the loci."""
     return material.table("findings", "nearby_genes").to_table().to_pandas()
 

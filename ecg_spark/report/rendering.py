@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ecg_spark.display import number
 from ecg_spark.report.figures import embed, picture_in
 from ecg_spark.results import FIGURES
-from ecg_spark.store import write_whole
+from ecg_spark.store import atomic_write
 
 ON_EVERY_PAGE = ("common.js", "tables.js")
 
@@ -76,8 +76,8 @@ def write_page(page: str, pictures: Mapping[str, str | None], out: str) -> float
         if not uri:
             continue
         kind, picture = picture_in(uri)
-        write_whole(f"{folder}/{FIGURES}/{name}.{kind}", picture)
-    write_whole(out, content)
+        atomic_write(f"{folder}/{FIGURES}/{name}.{kind}", picture)
+    atomic_write(out, content)
     return round(len(content) / 1e6, 2)
 
 

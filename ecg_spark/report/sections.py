@@ -36,7 +36,7 @@ HELD_OUT_SHOWN = 600
 
 
 @dataclass(frozen=True)
-class Material:
+class ReportInputs:
     """All that the report is made from; what several sections need is read once.
 
     `published` has the steps that the study has. What is of ECGs, or of genotypes, is there for a
@@ -98,7 +98,7 @@ class Material:
         return Explainer(self.encoder.decode, self.latents.to_numpy())
 
 
-def recordings(material: Material) -> Section:
+def recordings(material: ReportInputs) -> Section:
     """What came in, of which formats, and which flags the beats carry."""
     ingest, average = material.summary("ingest"), material.summary("average")
     return {
@@ -110,12 +110,12 @@ def recordings(material: Material) -> Section:
     }
 
 
-def _marked(flag: str, material: Material) -> str:
+def _marked(flag: str, material: ReportInputs) -> str:
     """A flag in words, and whether its recordings are left out."""
     return f"{flag} (left out)" if flag.replace(" ", "_") in material.leave_out else flag
 
 
-def beats(material: Material) -> Section:
+def beats(material: ReportInputs) -> Section:
     """The population's beat, beats by trait, and the distribution of the traits."""
     table = material.table("average", "beats")
     ids, signals = evidence.beat_sample(table, leave_out=material.leave_out)
@@ -137,7 +137,7 @@ def beats(material: Material) -> Section:
     }
 
 
-def model(material: Material) -> Section:
+def model(material: ReportInputs) -> Section:
     """Training curves, held-out figures beside PCA's, and held-out beats rebuilt.
 
     Of a model of several archives, the figures of each in place of the rebuilt beats.
@@ -166,7 +166,7 @@ def model(material: Material) -> Section:
     }
 
 
-def registry(material: Material) -> Section:
+def registry(material: ReportInputs) -> Section:
     """The models of the registry, where there is another than the study's own."""
     study, uri = material.study, material.summary("train")["model_uri"]
     name = str(uri).removeprefix(REGISTERED).rpartition("/")[0]
@@ -180,7 +180,7 @@ def registry(material: Material) -> Section:
     }
 
 
-def _rebuilt(material: Material) -> Reconstruction | None:
+def _rebuilt(material: ReportInputs) -> Reconstruction | None:
     """Held-out beats, measured and rebuilt; None where there are too few."""
     encoder = material.encoder
     signals, hashes = _held_out_beats(material)
@@ -193,7 +193,7 @@ def _rebuilt(material: Material) -> Reconstruction | None:
     )
 
 
-def factors(material: Material) -> Section:
+def factors(material: ReportInputs) -> Section:
     """What each latent does to the beat, and how much it carries, where nobody is encoded."""
     encoder = material.encoder
     names = [f"vae_{k:02d}" for k in range(encoder.n_active)]
@@ -212,7 +212,7 @@ def factors(material: Material) -> Section:
     }
 
 
-def latents(material: Material) -> Section:
+def latents(material: ReportInputs) -> Section:
     """What each latent does to the beat, and which conventional trait it follows."""
     names = list(material.latents.columns)
     agreement = material.summary("encode")["icc"]["vae"] or [None] * len(names)
@@ -228,7 +228,7 @@ def latents(material: Material) -> Section:
         if material.study.genotypes
         else [],
     }
-    if len(material.latents) < evidence.FEWEST:
+    if len(material.latents) < evidence.MIN_GROUP_SIZE:
         return {**rows, "figures": {"traversals": None, "correlations": None}}
     moved = [(name, material.explainer.traversal(k)) for k, name in enumerate(names)]
     by_person = evidence.traits_by_person(material.traits)
@@ -245,10 +245,10 @@ def latents(material: Material) -> Section:
     }
 
 
-def moved_heart(material: Material) -> Section:
+def moved_heart(material: ReportInputs) -> Section:
     """The decoder for the page, and the groups of people to start from."""
     names = [f"vae_{k:02d}" for k in range(material.encoder.n_active)]
-    if not material.study.ecg or len(material.latents) < evidence.FEWEST:
+    if not material.study.ecg or len(material.latents) < evidence.MIN_GROUP_SIZE:
         mean, sd = np.zeros(len(names)), np.ones(len(names))
         return {"heart": _heart(material, names, mean, sd, None, {}), "figures": {}}
     by_person = evidence.traits_by_person(material.traits)
@@ -261,7 +261,7 @@ def moved_heart(material: Material) -> Section:
 
 
 def _heart(
-    material: Material,
+    material: ReportInputs,
     names: list[str],
     mean: NDArray[np.float64],
     sd: NDArray[np.float64],
@@ -276,7 +276,7 @@ def _heart(
     }
 
 
-def _of_people(material: Material) -> dict[str, pd.Series]:
+def _of_people(material: ReportInputs) -> dict[str, pd.Series]:
     """Sex, and each covariate of many values, of the people analysed, by participant."""
     with fsspec.open(material.published["cohort"].path("told.parquet"), "rb") as file:
         told = pd.read_parquet(file).set_index("participant_id")
@@ -302,7 +302,7 @@ def _probe_rows(probes: Mapping[str, float]) -> list[list[Any]]:
     return rows
 
 
-def _held_out_beats(material: Material) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _held_out_beats(material: ReportInputs) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """A sample of the beats that the model was tested on, one a person, and whose they are.
 
     [n, 12, 600] in mV, and the hashes [n].

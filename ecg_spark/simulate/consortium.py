@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 from ecg_spark.simulate.biobank import simulate_biobank
 from ecg_spark.simulate.cohort import Cohort
 from ecg_spark.simulate.files import CARDIOSOFT, MUSE, WFDB
-from ecg_spark.store import write_whole
+from ecg_spark.store import atomic_write
 
 HOSPITAL = Cohort(
     name="hospital",
@@ -68,7 +68,7 @@ def simulate_consortium(
         for cohort in COHORTS
     }
     truth = json.dumps(_truth_of_both(out), indent=1)
-    write_whole(str(out / "truth.json"), truth.encode())
+    atomic_write(str(out / "truth.json"), truth.encode())
     return counts
 
 

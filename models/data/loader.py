@@ -26,7 +26,13 @@ from ecg_spark.machine import free_memory
 from ecg_spark.selection import is_used
 from models.data.petastorm_compat import Table, TableFiles, batch_reader
 from models.data.split import OWN, TEST, TRAINING, VALIDATION, Hashes, Split
-from models.distributed import Shard, largest, processes_of_this_machine, shared, total
+from models.distributed import (
+    Shard,
+    all_reduce_max,
+    all_reduce_sum,
+    broadcast_from_rank0,
+    processes_of_this_machine,
+)
 
 ALL = Shard()
 BYTES_PER_BEAT = 4 * len(INDEPENDENT_ROWS) * BEAT_SAMPLES
@@ -335,7 +341,7 @@ def open_beats(
     if room_bytes is None:
         sharing = 1 if device.type == "cuda" else processes_of_this_machine(shard)
         room_bytes = _free_bytes(device) // 3 // sharing
-    fits = shared(sum(row_groups(path)) * BYTES_PER_BEAT <= room_bytes)
+    fits = broadcast_from_rank0(sum(row_groups(path)) * BYTES_PER_BEAT <= room_bytes)
     sides = (TRAINING, VALIDATION) if split.folds == 1 else (TRAINING, VALIDATION, OWN)
     kept: list[list[Tensor]] = [[] for _ in sides]
     own, tested = [0 for _ in sides], 0
@@ -357,15 +363,15 @@ def open_beats(
             f"empty; add participants or change model.validation_share, model.folds or "
             f"beats.leave_out."
         )
-    everywhere = tested if fits else int(total(torch.tensor(tested, device=device)))
+    everywhere = tested if fits else int(all_reduce_sum(torch.tensor(tested, device=device)))
     if split.test_share and not everywhere:
         raise _nobody_to_test()
     opened: list[Beats]
     if fits:
         opened = [Resident(torch.cat(side), split.seed, shard) for side in kept]
     else:
-        n = total(torch.tensor(own, device=device)).tolist()
-        most = [largest(count, device) for count in own]
+        n = all_reduce_sum(torch.tensor(own, device=device)).tolist()
+        most = [all_reduce_max(count, device) for count in own]
         opened = [
             Streamed(path, split, side, n[side], most[side], device, shard, leave_out)
             for side in sides

@@ -12,14 +12,14 @@ from ecg_spark.ecg import BEAT_RATE_HZ, LEADS, R_INDEX
 from ecg_spark.errors import DataError
 from ecg_spark.study import Model
 from models.data.loader import Beats
-from models.distributed import total
+from models.distributed import all_reduce_sum
 from models.encoding.fold_encoder import Array, Encoding, Signals, independent_leads
 from models.network.loss import draw, gaussian_nll, kl_divergence
 from models.network.vae import VAE, twelve_leads
 
 Metrics = dict[str, float]
 
-AT_MOST = 20_000
+MAX_SAMPLE_BEATS = 20_000
 """Beats of a larger set that the components, the factors, figures and pictures are made from."""
 
 EVALUATED = 512
@@ -56,7 +56,7 @@ def evaluate(network: VAE, held_out: Beats, settings: Model) -> Metrics:
         error, r = agreement(beats, rebuilt)
         four = torch.stack([torch.ones_like(nll), nll, error, r], dim=1)
         sums += torch.cat([four, kl_divergence(mean, log_variance)], dim=1).sum(dim=0)
-    sums = total(sums).cpu()
+    sums = all_reduce_sum(sums).cpu()
     nll, error, r, *kl = (sums[1:] / sums[0]).tolist()
     return {
         "val/loss": nll + settings.kl_weight * sum(kl),

@@ -1,4 +1,4 @@
-"""Factors: the active latents of a trained VAE, turned, scaled, ordered and signed by rule."""
+"""Factors: the active latents of a trained VAE, rotated, scaled, ordered and signed by rule."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ Array = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Factors:
-    """An affine map of the VAE's latents to factors: z = turn (mean - offset).
+    """An affine map of the VAE's latents to factors: z = rotation (mean - offset).
 
-    `turn` is [k, latents], `back` [latents, k] its inverse on the active latents, `offset`
+    `rotation` is [k, latents], `inverse` [latents, k] its inverse on the active latents, `offset`
     [latents] the mean of the training beats' posterior means. Inactive latents stay at the offset.
     """
 
-    turn: Array
-    back: Array
+    rotation: Array
+    inverse: Array
     offset: Array
 
     def of_posterior(self, mean: Array, covariance: Array) -> tuple[Array, Array]:
@@ -31,12 +31,12 @@ class Factors:
 
         Its means are [n, latents], its covariances [n, latents, latents].
         """
-        variance = ((self.turn @ covariance) * self.turn).sum(axis=2)
-        return (mean - self.offset) @ self.turn.T, np.sqrt(variance)
+        variance = ((self.rotation @ covariance) * self.rotation).sum(axis=2)
+        return (mean - self.offset) @ self.rotation.T, np.sqrt(variance)
 
     def to_latents(self, z: Array) -> Array:
         """The VAE's latents [n, latents] of factors [n, k]."""
-        return (self.offset + z @ self.back.T).astype(np.float32)
+        return (self.offset + z @ self.inverse.T).astype(np.float32)
 
 
 def fit_factors(
@@ -47,7 +47,7 @@ def fit_factors(
     `mean` is [n, latents], `covariance` [n, latents, latents]. Latents whose mean KL is below
     `min_active_kl` are left out. The others are decorrelated over the training beats by the
     symmetric whitening of their means, which of all decorrelations moves each the least (Kessy et
-    al., Am Stat 2018; 72:309), turned so that each factor acts on as little of the beat as can be
+    al., Am Stat 2018; 72:309), rotated so that each factor acts on as little of the beat as can be
     (varimax), and ordered by KL. `effect` gives what one SD more of each factor does to the mean
     beat, [k, samples]; the sign of a factor is that which makes the sum of cubes of its effect
     positive, so that its largest deflection points up.
@@ -65,18 +65,20 @@ def fit_factors(
     variance, axes = np.linalg.eigh(
         np.atleast_2d(np.cov(mean[:, active].astype(float), rowvar=False))
     )
-    turn = np.zeros((len(active), mean.shape[1]))
-    turn[:, active] = axes / np.sqrt(variance) @ axes.T
-    back = np.zeros(turn.T.shape)
-    back[active] = axes * np.sqrt(variance) @ axes.T
-    loadings = effect(Factors(turn, back, offset)).T.astype(float)
-    rotation = varimax(loadings)
-    rotation *= np.where(((loadings @ rotation) ** 3).sum(axis=0) < 0, -1, 1)
-    turn, back = rotation.T @ turn, back @ rotation
-    order = np.argsort(-factor_kl(Factors(turn, back, offset), mean, covariance), kind="stable")
+    rotation = np.zeros((len(active), mean.shape[1]))
+    rotation[:, active] = axes / np.sqrt(variance) @ axes.T
+    inverse = np.zeros(rotation.T.shape)
+    inverse[active] = axes * np.sqrt(variance) @ axes.T
+    loadings = effect(Factors(rotation, inverse, offset)).T.astype(float)
+    varimax_rotation = varimax(loadings)
+    varimax_rotation *= np.where(((loadings @ varimax_rotation) ** 3).sum(axis=0) < 0, -1, 1)
+    rotation, inverse = varimax_rotation.T @ rotation, inverse @ varimax_rotation
+    order = np.argsort(
+        -factor_kl(Factors(rotation, inverse, offset), mean, covariance), kind="stable"
+    )
     factors = Factors(
-        turn[order].astype(np.float32),
-        back[:, order].astype(np.float32),
+        rotation[order].astype(np.float32),
+        inverse[:, order].astype(np.float32),
         offset.astype(np.float32),
     )
     return factors, factor_kl(factors, mean, covariance)
@@ -90,9 +92,9 @@ def varimax(loadings: Array) -> Array:
     """
     rotation, before = np.eye(loadings.shape[1]), 0.0
     for _ in range(MOST_ROTATIONS):
-        turned = loadings @ rotation
-        pull = turned**3 - turned * (turned**2).mean(axis=0)
-        left, height, right = np.linalg.svd(loadings.T @ pull)
+        rotated = loadings @ rotation
+        gradient = rotated**3 - rotated * (rotated**2).mean(axis=0)
+        left, height, right = np.linalg.svd(loadings.T @ gradient)
         rotation = left @ right
         if height.sum() <= before * (1 + 1e-9):
             break

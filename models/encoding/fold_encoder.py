@@ -24,8 +24,9 @@ from models.encoding.posterior import BATCH, posteriors
 from models.network.pca import Components
 from models.network.vae import MAX_WARP, VAE, twelve_leads
 
-FORM = 2
-"""Of a model's files. 2: people of the test are held out; before, z was one step from a guess."""
+FORM = 3
+"""Of a model's files. 3: the arrays have other names.
+2: people of the test are held out; before, z was one step from a guess."""
 WEIGHTS, CONFIG = "weights.safetensors", "model.json"
 Array = NDArray[np.float64]
 Signals = NDArray[np.float32]
@@ -125,7 +126,7 @@ class FoldEncoder:
             template = network.template.flatten().cpu().double().numpy()
             bends = network.warp.weight.cpu().double().numpy()
             start = network.warp.bias.cpu().double().numpy()
-        back, offset = factors.back.astype(float), factors.offset.astype(float)
+        back, offset = factors.inverse.astype(float), factors.offset.astype(float)
         shape = network.template.shape
         return Formula(
             (template + offset @ loadings).reshape(shape),
@@ -140,14 +141,17 @@ class FoldEncoder:
         """Beats [n, 12, 600] in mV of scores [n, k] on the principal components."""
         return decode_by(self._build()[2], z)
 
-    def turned(self, turn: Array, peer_turn: Array, kl: Array) -> "FoldEncoder":
-        """The same network with other factors, z @ turn, whose mean KL is `kl` [m].
+    def rotated(self, rotation: Array, peer_rotation: Array, kl: Array) -> "FoldEncoder":
+        """The same network with other factors, z @ rotation, whose mean KL is `kl` [m].
 
-        `turn` and `peer_turn`, of the components, are [n_active, m] with orthonormal columns.
+        `rotation` and `peer_rotation` (of the components) are [n_active, m], with orthonormal
+        columns.
         """
         network, factors, components = self._build()
-        mapped = Factors(turn.T @ factors.turn, factors.back @ turn, factors.offset)
-        peer = replace(components, turn=np.asarray(components.turn @ peer_turn, np.float32))
+        mapped = Factors(rotation.T @ factors.rotation, factors.inverse @ rotation, factors.offset)
+        peer = replace(
+            components, rotation=np.asarray(components.rotation @ peer_rotation, np.float32)
+        )
         config = self.config | {"n_active": len(kl), "kl": [round(float(x), 4) for x in kl]}
         return pack(network, mapped, peer, config, self.device)
 

@@ -67,7 +67,7 @@ def posterior(network: VAE, beats: Tensor) -> Posterior:
     n, k = z.shape
     variance = (2 * network.noise).exp()
     height = _energy(beats, network.decode(z), z, variance)
-    pull = torch.zeros_like(z)
+    negative_gradient = torch.zeros_like(z)
     precision = torch.eye(k, dtype=z.dtype, device=z.device).repeat(n, 1, 1)
     damping = torch.zeros_like(height)
     moved = torch.ones(n, dtype=torch.bool, device=z.device)
@@ -77,9 +77,11 @@ def posterior(network: VAE, beats: Tensor) -> Posterior:
             break
         at = left[moved[left]]
         if len(at):
-            pull[at], precision[at] = _slope(network, beats[at], z[at], variance)
+            negative_gradient[at], precision[at] = _slope(network, beats[at], z[at], variance)
         scale = precision[left].diagonal(dim1=1, dim2=2) * damping[left].unsqueeze(1)
-        steep = torch.linalg.solve(precision[left] + torch.diag_embed(scale), pull[left])
+        steep = torch.linalg.solve(
+            precision[left] + torch.diag_embed(scale), negative_gradient[left]
+        )
         tried = z[left] + steep
         found = _energy(beats[left], network.decode(tried), tried, variance)
         better = found < height[left]
@@ -103,9 +105,9 @@ def _slope(network: VAE, beats: Tensor, z: Tensor, variance: Tensor) -> tuple[Te
     rebuilt, slopes = network.linearised(z)
     slopes = slopes.flatten(1, 2)
     off = (beats - rebuilt).transpose(1, 2).flatten(1)
-    pull = (off.unsqueeze(1) @ slopes).squeeze(1) / variance - z
+    negative_gradient = (off.unsqueeze(1) @ slopes).squeeze(1) / variance - z
     precision = slopes.mT @ slopes / variance
-    return pull, precision + torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
+    return negative_gradient, precision + torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
 
 
 def _energy(beats: Tensor, rebuilt: Tensor, z: Tensor, variance: Tensor) -> Tensor:

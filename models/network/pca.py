@@ -13,7 +13,7 @@ Array = NDArray[np.float32]
 class Components:
     """A fitted PCA: `mean` [d], orthonormal `axes` [k, d], `sd` [k] of the scores, all in mV.
 
-    `noise_sd` is the standard deviation in mV of what the components leave, a dimension. `turn`
+    `noise_sd` is the standard deviation in mV of what the components leave, a dimension. `rotation`
     [k, m], whose columns are orthonormal, turns standardised scores to those of another fit.
     """
 
@@ -21,21 +21,21 @@ class Components:
     axes: Array
     sd: Array
     noise_sd: float
-    turn: Array
+    rotation: Array
 
     def scores(self, beats: Array) -> Array:
         """Scores in standard deviations, [n, m], of beats [n, ...] that flatten to d values."""
         around: Array = beats.reshape(len(beats), -1) - self.mean
-        return np.asarray(around @ self.axes.T / self.sd @ self.turn, np.float32)
+        return np.asarray(around @ self.axes.T / self.sd @ self.rotation, np.float32)
 
     @property
     def score_sd(self) -> Array:
         """Posterior SD of the scores under probabilistic PCA (Tipping and Bishop, 1999), [m]."""
-        return np.asarray(np.sqrt((self.noise_sd / self.sd) ** 2 @ self.turn**2), np.float32)
+        return np.asarray(np.sqrt((self.noise_sd / self.sd) ** 2 @ self.rotation**2), np.float32)
 
     def rebuild(self, scores: Array) -> Array:
         """Beats [n, d] in mV of scores [n, m]."""
-        around: Array = scores @ self.turn.T * self.sd
+        around: Array = scores @ self.rotation.T * self.sd
         return self.mean + np.asarray(around @ self.axes, np.float32)
 
 

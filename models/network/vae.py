@@ -142,15 +142,15 @@ class VAE(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """Beats [n, 8, 600] in mV of latents [n, latents]."""
-        return resample(self._unwarped(z), MAX_WARP * self._bent(z) @ self.knots)
+        return resample(self._unwarped(z), MAX_WARP * self._warp_at_knots(z) @ self.knots)
 
     def linearised(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Beats [n, 8, 600] in mV of latents [n, latents], and how each sample changes with each.
 
         The derivatives, in mV, are [n, 600, 8, latents]: a sample's voltages lie together.
         """
-        signal, bent = self._unwarped(z), self._bent(z)
-        left, part, inside = _places(MAX_WARP * bent @ self.knots)
+        signal, bent = self._unwarped(z), self._warp_at_knots(z)
+        left, part, inside = _sample_positions(MAX_WARP * bent @ self.knots)
         amplitudes = (self.amplitude.weight.T @ self.axes).unflatten(1, (N_LEADS, BEAT_SAMPLES))
         amplitudes = amplitudes.permute(2, 1, 0).contiguous()
         before, after = (
@@ -169,18 +169,18 @@ class VAE(nn.Module):
         change = (self.amplitude(z) @ self.axes).unflatten(1, (N_LEADS, BEAT_SAMPLES))
         return self.template + change
 
-    def _bent(self, z: Tensor) -> Tensor:
+    def _warp_at_knots(self, z: Tensor) -> Tensor:
         """The warp at its knots, [n, knots], as a share of the furthest."""
         return torch.tanh(self.warp(z) / 3)
 
 
 def resample(beats: Tensor, shift: Tensor) -> Tensor:
     """Beats [n, 8, 600] read at t + shift(t), linearly; `shift` [n, 600] is in samples."""
-    left, part, _ = _places(shift)
+    left, part, _ = _sample_positions(shift)
     return torch.lerp(_at(beats, left), _at(beats, left + 1), part.unsqueeze(1))
 
 
-def _places(shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _sample_positions(shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The sample before t + shift(t), the part of a sample beyond it, and whether that moves.
 
     Each is [n, 600]. Beyond the ends of the beat its first and last values are read.

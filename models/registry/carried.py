@@ -34,12 +34,12 @@ from safetensors.numpy import load, save
 
 from ecg_spark.ecg import BEAT_SAMPLES, BEAT_VERSION, LEADS
 from ecg_spark.errors import DataError, UsageError
-from ecg_spark.store import write_whole
+from ecg_spark.store import atomic_write
 from models.data.loader import beats_of_the_test
 from models.data.petastorm_compat import Table
 from models.data.split import Split
 from models.encoding.encoder import FOLDER, Encoder, read_encoder
-from models.encoding.evaluation import AT_MOST, SEGMENTS_MS, TESTED, Metrics
+from models.encoding.evaluation import MAX_SAMPLE_BEATS, SEGMENTS_MS, TESTED, Metrics
 from models.encoding.fold_encoder import Signals
 from models.network.vae import twelve_leads
 
@@ -94,7 +94,7 @@ def held_out_means(beats_path: Table, encoder: Encoder, leave_out: Sequence[str]
     """
     config = encoder.config
     split = Split(int(config["seed"]), 0.5, test_share=float(config["test_share"]))
-    beats, hashes = beats_of_the_test(beats_path, split, AT_MOST, leave_out)
+    beats, hashes = beats_of_the_test(beats_path, split, MAX_SAMPLE_BEATS, leave_out)
     signal = twelve_leads(torch.from_numpy(beats[np.unique(hashes, return_index=True)[1]])).numpy()
     first = encoder.encode(signal).z[:, 0]
     signal = signal[np.argsort(first)][: np.isfinite(first).sum()]
@@ -146,11 +146,11 @@ def write_carried(
         with zipfile.ZipFile(body, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in {**files, SUMS: sums.encode()}.items():
                 archive.writestr(name, content)
-        write_whole(target, body.getvalue())
+        atomic_write(target, body.getvalue())
     else:
         for name, content in files.items():
-            write_whole(f"{target}/{name}", content)
-        write_whole(f"{target}/{SUMS}", sums.encode())  # the last: without it there is no model
+            atomic_write(f"{target}/{name}", content)
+        atomic_write(f"{target}/{SUMS}", sums.encode())  # the last: without it there is no model
     return [*sorted(files), SUMS]
 
 

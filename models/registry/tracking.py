@@ -96,7 +96,7 @@ def tracked(tracking_uri: str, registry_uri: str | None = None) -> Iterator[None
                 os.environ[name] = former
 
 
-class Curves:
+class EpochMetricLogger:
     """The metrics of every epoch, sent to a run as they come, and later where MLflow is away.
 
     `history`, which grows, has an entry an epoch; those that the run has already are not sent.
@@ -146,7 +146,9 @@ class Curves:
             self._sent += 1
 
 
-def log_back(run_id: str, model_id: str, metrics: Mapping[str, float], tracking_uri: str) -> None:
+def log_downstream_metrics(
+    run_id: str, model_id: str, metrics: Mapping[str, float], tracking_uri: str
+) -> None:
     """Add what later steps found to a model and its run, so that models can be compared.
 
     Where MLflow does not answer, a line says so and nothing else happens: the step's own output

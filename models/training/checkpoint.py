@@ -9,7 +9,7 @@ from typing import Any
 import fsspec
 import torch
 
-from ecg_spark.store import remove_folder, write_whole
+from ecg_spark.store import atomic_write, remove_folder
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Checkpoints:
         if now or time.monotonic() - self._saved_at > SECONDS_APART:
             content = io.BytesIO()
             torch.save(asdict(state), content)
-            write_whole(self._file(state.fold), content.getvalue())
+            atomic_write(self._file(state.fold), content.getvalue())
             self._saved_at = time.monotonic()
 
     def remove(self) -> None:

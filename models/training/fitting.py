@@ -35,8 +35,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ecg_spark.errors import DataError, InfrastructureError
 from ecg_spark.study import Model
 from models.data.loader import Beats
-from models.distributed import together, total
-from models.encoding.evaluation import AT_MOST, Metrics, evaluate
+from models.distributed import all_reduce_sum, data_parallel
+from models.encoding.evaluation import MAX_SAMPLE_BEATS, Metrics, evaluate
 from models.encoding.fold_encoder import FoldEncoder
 from models.network.loss import draw, gaussian_nll, kl_divergence
 from models.network.vae import VAE
@@ -72,7 +72,7 @@ class Loss(torch.nn.Module):
         return nll, kl_divergence(mean, log_variance).sum()
 
 
-class Fitting:
+class Trainer:
     """The network while it is trained: everything that an epoch changes, and nothing else."""
 
     def __init__(
@@ -93,11 +93,11 @@ class Fitting:
         torch.manual_seed(seed)
         network = VAE(settings.latents, settings.channels)
         if start is None:
-            network.start_from(training.sample(AT_MOST))
+            network.start_from(training.sample(MAX_SAMPLE_BEATS))
         else:
             network.load_state_dict(start.network_state())
         self.network = network.to(device)
-        self.loss = together(Loss(self.network, device), device)
+        self.loss = data_parallel(Loss(self.network, device), device)
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=settings.learning_rate, fused=device.type == "cuda"
         )
@@ -183,7 +183,7 @@ class Fitting:
             every = torch.randn((size, self.settings.latents), generator=random, device=self.device)
             nll, kl = self.loss(beats, shard.own(every)[: len(beats)])
             terms = torch.stack([nll, kl, torch.full_like(kl, len(beats))])
-            n = total(terms[2].detach().clone())
+            n = all_reduce_sum(terms[2].detach().clone())
             self.optimiser.zero_grad()
             # Gradients are averaged over the processes: their sum is to be over the whole batch.
             values = n * math.prod(beats.shape[1:])
@@ -194,7 +194,7 @@ class Fitting:
             self.average.update_parameters(self.network)
             sums += terms.detach()
             self.step += 1
-        nll, kl, n = total(sums).tolist()
+        nll, kl, n = all_reduce_sum(sums).tolist()
         if not math.isfinite(nll + kl):
             raise DataError(
                 f"Training diverged in epoch {epoch} (the loss is not finite): "

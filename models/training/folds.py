@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ecg_spark.study import Model
 from models.data.loader import Beats
 from models.encoding.encoder import Encoder
-from models.encoding.evaluation import AT_MOST
+from models.encoding.evaluation import MAX_SAMPLE_BEATS
 from models.encoding.factors import Factors, fit_factors, mean_kl
 from models.encoding.fold_encoder import FORM, Array, Encoding, FoldEncoder, Signals, pack
 from models.encoding.posterior import posteriors
@@ -31,15 +31,15 @@ def finish(
     network: VAE,
     training: Beats,
     settings: Model,
-    made_from: Mapping[str, Any],
+    provenance: Mapping[str, Any],
     device: torch.device,
 ) -> FoldEncoder:
     """The encoder of a trained network: its active factors, and PCA with as many components.
 
-    `made_from` is what its configuration says besides: the seed, and which beats. The factors are
+    `provenance` is what its configuration says besides: the seed, and which beats. The factors are
     found on the device, and the encoder works there.
     """
-    beats = training.sample(AT_MOST)
+    beats = training.sample(MAX_SAMPLE_BEATS)
     parts = list(posteriors(network.to(device), torch.from_numpy(beats)))
     network.cpu()
     mean, covariance = (
@@ -58,7 +58,7 @@ def finish(
         "kl": [round(float(value), 4) for value in kl],
         "test_share": settings.test_share,
         "form": FORM,
-        **made_from,
+        **provenance,
     }
     return pack(network, factors, components, config, device.type)
 
@@ -66,7 +66,7 @@ def finish(
 @torch.inference_mode()
 def effects(network: VAE, factors: Factors) -> NDArray[np.float32]:
     """What each factor does to a beat: the change from -1/2 to 1/2 SD, [k, 8 * 600] in mV."""
-    around = np.eye(len(factors.turn), dtype=np.float32) * 0.5
+    around = np.eye(len(factors.rotation), dtype=np.float32) * 0.5
     up, down = (network.decode(torch.from_numpy(factors.to_latents(z))) for z in (around, -around))
     return np.asarray((up - down).flatten(1).numpy())
 
@@ -91,16 +91,16 @@ def align(folds: Sequence[FoldEncoder], beats: Signals) -> tuple[Encoder, Array]
     ]
     kept = min(fold.n_active for fold in folds)
     first, first_pca = encoded[0][0].z[:, :kept], encoded[0][1][:, :kept]
-    turned, match = [], np.ones((len(folds), kept))
+    rotated, match = [], np.ones((len(folds), kept))
     for number, (fold, (own, own_pca)) in enumerate(zip(folds, encoded, strict=True)):
         if number:
-            turn, peer_turn = closest(own.z, first), closest(own_pca, first_pca)
+            rotation, peer_rotation = closest(own.z, first), closest(own_pca, first_pca)
         else:
-            turn = peer_turn = np.eye(fold.n_active, kept)
-        z, z_sd = own.z @ turn, np.sqrt(own.z_sd**2 @ turn**2)
+            rotation = peer_rotation = np.eye(fold.n_active, kept)
+        z, z_sd = own.z @ rotation, np.sqrt(own.z_sd**2 @ rotation**2)
         match[number] = matched(z, first)
-        turned.append(fold.turned(turn, peer_turn, mean_kl(z, z_sd)))
-    return Encoder(turned, match[1:].mean(axis=0)), match
+        rotated.append(fold.rotated(rotation, peer_rotation, mean_kl(z, z_sd)))
+    return Encoder(rotated, match[1:].mean(axis=0)), match
 
 
 def closest(z: Array, target: Array) -> Array:

@@ -21,10 +21,10 @@ from ecg_spark.study import Model
 from models.data.loader import Beats, beats_of_the_test, count_sides, open_beats
 from models.data.petastorm_compat import Table
 from models.data.split import TEST, TRAINING, Split
-from models.distributed import Shard, choose_device, processes, shared
+from models.distributed import Shard, broadcast_from_rank0, choose_device, processes
 from models.encoding.encoder import Encoder
 from models.encoding.evaluation import (
-    AT_MOST,
+    MAX_SAMPLE_BEATS,
     TESTED,
     TESTED_PEER,
     Metrics,
@@ -34,9 +34,9 @@ from models.encoding.evaluation import (
 from models.encoding.fold_encoder import FoldEncoder, Signals
 from models.registry import publishing
 from models.registry.carried import MIN_GROUP_SIZE
-from models.registry.tracking import Curves, experiment_id, run_name, tags_of, tracked
+from models.registry.tracking import EpochMetricLogger, experiment_id, run_name, tags_of, tracked
 from models.training.checkpoint import Checkpoints, State
-from models.training.fitting import Fitting
+from models.training.fitting import Trainer
 from models.training.folds import align, finish
 
 log = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ class Plan:
         return fingerprint(settings, self.seed, self.table_version, self.leave_out, start)
 
     @property
-    def made_from(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """What the model's configuration says of the seed and of the beats that it is made for."""
         return {
             "seed": self.seed,
@@ -149,7 +149,7 @@ class Outcome:
 
 
 @contextmanager
-def fitted(plan: Plan) -> Iterator[Outcome]:
+def training_run(plan: Plan) -> Iterator[Outcome]:
     """Train what is planned, and work with it while its run of MLflow is still open.
 
     The run is nested in the active one, if there is one, and the folds' runs in it; all have the
@@ -174,7 +174,7 @@ def fitted(plan: Plan) -> Iterator[Outcome]:
                 _log_parameters(plan, device, shard)
             trained = []
             for fold in range(folds):
-                before = shared(kept.load(fold))
+                before = broadcast_from_rank0(kept.load(fold))
                 own = (
                     nullcontext(whole)
                     if folds == 1
@@ -189,18 +189,18 @@ def fitted(plan: Plan) -> Iterator[Outcome]:
                 with own as run:
                     ids = run.info.run_id, whole.info.run_id
                     trained.append(_fit_fold(plan, fold, ids, before, kept, device, shard))
-            yield _together(plan, trained, whole.info.run_id)
+            yield _combine_folds(plan, trained, whole.info.run_id)
     kept.remove()
 
 
-def assist(plan: Plan) -> None:
-    """Train along with the first of several processes, which alone calls `fitted`."""
+def join_training(plan: Plan) -> None:
+    """Train along with the first of several processes, which alone calls `training_run`."""
     device = choose_device(plan.settings.device)
     with processes(device) as shard:
         for fold in range(plan.settings.folds):
-            before = shared(None)
+            before = broadcast_from_rank0(None)
             training, validation, _ = _beats(plan, fold, device, shard)
-            fitting = Fitting(training, plan.settings, plan.seed, device, before, plan.start)
+            fitting = Trainer(training, plan.settings, plan.seed, device, before, plan.start)
             for _ in fitting.epochs(validation):
                 pass
 
@@ -223,11 +223,11 @@ def _fit_fold(
     """Train the network of one fold; its epochs' metrics go to the run `ids[0]`."""
     settings = plan.settings
     training, validation, own = _beats(plan, fold, device, shard)
-    fitting = Fitting(training, settings, plan.seed, device, before, plan.start)
+    fitting = Trainer(training, settings, plan.seed, device, before, plan.start)
     if settings.folds > 1 and before is None:
         _log_parameters(plan, device, shard)
     mlflow.MlflowClient().log_param(ids[0], "beats_training", len(training))
-    curves = Curves(ids[0], fitting.history)
+    curves = EpochMetricLogger(ids[0], fitting.history)
     kept.save(fitting.state(plan.identity, *ids, fold), now=True)
     of = f"fold {fold}, " if settings.folds > 1 else ""
     progress = Progress(settings.epochs, of, len(fitting.history))
@@ -238,12 +238,12 @@ def _fit_fold(
         progress.show(done, metrics)
     curves.finish()
     network = fitting.result()
-    encoder = finish(network, training, settings, plan.made_from, device)
-    seen, turning = (side.sample(AT_MOST // settings.folds) for side in (validation, own))
+    encoder = finish(network, training, settings, plan.provenance, device)
+    seen, turning = (side.sample(MAX_SAMPLE_BEATS // settings.folds) for side in (validation, own))
     return Fold(ids[0], encoder, fitting.history, seen, turning, len(training))
 
 
-def _together(plan: Plan, trained: list[Fold], run_id: str) -> Outcome:
+def _combine_folds(plan: Plan, trained: list[Fold], run_id: str) -> Outcome:
     """Bring the folds' factors into one order, and log the figures of each."""
     epochs = plan.settings.epochs
     beats = np.concatenate([fold.own for fold in trained])
@@ -254,7 +254,7 @@ def _together(plan: Plan, trained: list[Fold], run_id: str) -> Outcome:
         for fold, pair, agreed in zip(trained, judged, match, strict=True):
             metrics = compare([pair]) | match_metrics(agreed)
             mlflow.log_metrics(main_figures(metrics), step=epochs, run_id=fold.run_id)
-        Curves(run_id, history).finish()
+        EpochMetricLogger(run_id, history).finish()
     metrics = compare(judged) | match_metrics(match[1:] if len(match) > 1 else match)
     n_training = trained[0].n_training
     if len(trained) > 1:
@@ -273,7 +273,9 @@ def judge(plan: Plan, outcome: Outcome) -> tuple[Metrics, list[tuple[FoldEncoder
     Each is encoded by the network of their fold. Once they have been looked at, another model that
     is chosen by these figures has no such people any more.
     """
-    beats, hashes = beats_of_the_test(plan.beats_path, plan.split(0), AT_MOST, plan.leave_out)
+    beats, hashes = beats_of_the_test(
+        plan.beats_path, plan.split(0), MAX_SAMPLE_BEATS, plan.leave_out
+    )
     folds = outcome.encoder.fold_of(hashes)
     epochs, client = plan.settings.epochs, mlflow.MlflowClient()
     judged = []
@@ -305,7 +307,7 @@ def judge_archives(plan: Plan, outcome: Outcome) -> tuple[Metrics, dict[str, dic
         counts[archive.name] = {"beats_training": int(sides[TRAINING]), "beats_tested": 0}
         if sides[TEST] < MIN_GROUP_SIZE:
             continue
-        at_most = AT_MOST // len(plan.archives)
+        at_most = MAX_SAMPLE_BEATS // len(plan.archives)
         beats, hashes = beats_of_the_test(archive.beats_path, split, at_most, plan.leave_out)
         if len(np.unique(hashes)) < MIN_GROUP_SIZE:
             continue

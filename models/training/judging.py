@@ -9,13 +9,13 @@ from typing import Any
 
 import mlflow
 
-from ecg_spark.store import write_whole
+from ecg_spark.store import atomic_write
 from ecg_spark.study import REGISTERED
 from models.data.loader import beats_of_the_test, open_beats
 from models.data.split import Split
 from models.distributed import choose_device
 from models.encoding.encoder import Encoder
-from models.encoding.evaluation import AT_MOST, TESTED, TESTED_PEER, Metrics, compare
+from models.encoding.evaluation import MAX_SAMPLE_BEATS, TESTED, TESTED_PEER, Metrics, compare
 from models.encoding.fold_encoder import Array, Encoding, Signals, decode_by, encode_by
 from models.network.pca import Components, fit_components
 from models.registry import publishing
@@ -50,8 +50,8 @@ def judge_carried(
     settings, device = plan.settings, choose_device(plan.settings.device)
     split = Split(plan.seed, settings.validation_share, test_share=settings.test_share)
     training, _, _ = open_beats(plan.beats_path, split, device, leave_out=plan.leave_out)
-    beats, _ = beats_of_the_test(plan.beats_path, split, AT_MOST, plan.leave_out)
-    peer = fit_components(training.sample(AT_MOST), encoder.n_active)
+    beats, _ = beats_of_the_test(plan.beats_path, split, MAX_SAMPLE_BEATS, plan.leave_out)
+    peer = fit_components(training.sample(MAX_SAMPLE_BEATS), encoder.n_active)
     judged = [(WithPeer(encoder, peer), beats)]
     metrics = compare(judged, TESTED, TESTED_PEER)
     notes = notes_of(metrics, home.figures)
@@ -78,7 +78,7 @@ def judge_carried(
             version, model_id = publishing.register(
                 encoder, model_name, card, metrics, 0, Path(scratch)
             )
-    write_whole(f"{folder}/history.json", json.dumps([]).encode())
+    atomic_write(f"{folder}/history.json", json.dumps([]).encode())
     uri = f"{REGISTERED}{model_name}/{version}"
     log.info("train: judged and registered %s with %d latents", uri, encoder.n_active)
     result = TrainResult(

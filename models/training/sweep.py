@@ -11,10 +11,10 @@ import mlflow
 
 from ecg_spark.errors import DataError
 from ecg_spark.study import Model
-from models.distributed import choose_device, processes, shared
+from models.distributed import broadcast_from_rank0, choose_device, processes
 from models.encoding.evaluation import Metrics
 from models.registry.tracking import experiment_id, tracked
-from models.training.job import Plan, assist, fitted, main_figures
+from models.training.job import Plan, join_training, main_figures, training_run
 from models.training.train import log_pictures
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def sweep(plan: Plan, grid: Mapping[str, Sequence[Any]]) -> tuple[str, list[Tria
     again, one that was stopped goes on, one that diverges is marked as failed and
     the next is taken. Nothing is registered. All sweeps on a table share one parent.
 
-    Raises `DataError` where every combination fails, and what `fitted` raises.
+    Raises `DataError` where every combination fails, and what `training_run` raises.
     """
     trials = []
     device = choose_device(plan.settings.device)
@@ -70,13 +70,13 @@ def sweep(plan: Plan, grid: Mapping[str, Sequence[Any]]) -> tuple[str, list[Tria
     return whole.info.run_id, order
 
 
-def assist_sweep(plan: Plan, grid: Mapping[str, Sequence[Any]]) -> None:
+def join_sweep(plan: Plan, grid: Mapping[str, Sequence[Any]]) -> None:
     """Train along with the first of several processes, which alone calls `sweep`."""
     with processes(choose_device(plan.settings.device)):
         for values in combinations(grid):
-            if shared(None):  # the first process finds that it is to be trained
+            if broadcast_from_rank0(None):  # the first process finds that it is to be trained
                 with suppress(DataError):  # and says where it diverges
-                    assist(_planned(plan, values))
+                    join_training(_planned(plan, values))
 
 
 def _planned(plan: Plan, values: dict[str, Any]) -> Plan:
@@ -90,11 +90,11 @@ def _trial(own: Plan, values: dict[str, Any], said: str, where: str) -> Trial:
     """Train one combination, unless that is done."""
     done = "and attributes.status = 'FINISHED'"
     finished = _found(where, COMBINATION, own.identity, done)
-    shared(finished is None)  # for those in assist_sweep
+    broadcast_from_rank0(finished is None)  # for those in assist_sweep
     if finished is not None:
         return Trial(values, finished, _metrics(finished), trained_now=False)
     try:
-        with fitted(replace(own, tags=own.tags | {"mlflow.runName": said})) as made:
+        with training_run(replace(own, tags=own.tags | {"mlflow.runName": said})) as made:
             figures = main_figures(made.metrics)
             mlflow.log_metrics(figures, step=own.settings.epochs, run_id=made.run_id)
             log_pictures(made.encoder, made.judged)

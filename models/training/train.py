@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import mlflow
 import numpy as np
 
-from ecg_spark.store import write_whole
+from ecg_spark.store import atomic_write
 from ecg_spark.study import REGISTERED
 from models.encoding.encoder import Encoder
 from models.encoding.evaluation import Coder, Metrics, rebuild
@@ -18,7 +18,7 @@ from models.encoding.fold_encoder import Signals
 from models.registry import publishing
 from models.registry.card import model_card
 from models.registry.figures import reconstruction_figure, traversal_figure
-from models.training.job import Plan, fitted, judge, judge_archives, main_figures
+from models.training.job import Plan, judge, judge_archives, main_figures, training_run
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def train(plan: Plan, model_name: str, folder: str) -> TrainResult:
     absent, and `DataError` where the table is empty or damaged or training diverges; the run then
     is marked as failed.
     """
-    with fitted(plan) as outcome:
+    with training_run(plan) as outcome:
         tested, judged = judge(plan, outcome)
         by_archive, archives = judge_archives(plan, outcome)
         metrics = outcome.metrics | tested | by_archive
@@ -74,7 +74,7 @@ def train(plan: Plan, model_name: str, folder: str) -> TrainResult:
             version, model_id = publishing.register(
                 *(outcome.encoder, model_name, card, metrics, plan.settings.epochs, Path(scratch))
             )
-        write_whole(f"{folder}/history.json", json.dumps(outcome.history, indent=1).encode())
+        atomic_write(f"{folder}/history.json", json.dumps(outcome.history, indent=1).encode())
     uri, encoder = f"{REGISTERED}{model_name}/{version}", outcome.encoder
     log.info("train: registered %s with %d active latents", uri, encoder.n_active)
     about = len(encoder.folds), encoder.n_active, metrics, archives

@@ -32,7 +32,7 @@ from models.encoding.posterior import posteriors
 from models.network.pca import fit_components
 from models.network.vae import N_LEADS, START_OF_RESIDUAL, VAE, Residual
 from models.training import fitting
-from models.training.fitting import Fitting
+from models.training.fitting import Trainer
 from models.training.folds import effects
 
 BATCH = 64
@@ -76,7 +76,7 @@ def trained(kind, training, validation, latents, updates, seed, device):
     epochs = math.ceil(updates / beats.steps(BATCH))
     settings = Model(latents=latents, epochs=epochs, batch_size=BATCH)
     with mock.patch.object(fitting, "VAE", kind):
-        run = Fitting(beats, settings, seed, device, None)
+        run = Trainer(beats, settings, seed, device, None)
     for _ in run.epochs(held_out):
         pass
     return run.result().to(device), len(run.history), run.best_epoch

@@ -35,7 +35,7 @@ from models.encoding.factors import Factors
 from models.encoding.fold_encoder import FoldEncoder, independent_leads, pack
 from models.network.pca import fit_components
 from models.network.vae import VAE
-from models.training.fitting import Fitting
+from models.training.fitting import Trainer
 
 BATCH, GROUP, FILES = 64, 290, 4  # row groups of 8 MiB, as the step `average` writes them
 SPLIT = Split(1, 1e-12)  # nobody is held out
@@ -102,7 +102,7 @@ def on_gpu(folder, rows):
     device = torch.device("cuda")
     stream = Streamed(str(folder), SPLIT, TRAINING, rows, rows, device)
     whole = torch.cat(list(stream.once(512)))
-    fitting = Fitting(Resident(whole, 1), Model(epochs=4, batch_size=512), 1, device, None)
+    fitting = Trainer(Resident(whole, 1), Model(epochs=4, batch_size=512), 1, device, None)
     seconds = {}
     for name, beats in (
         ("warm", fitting.training),

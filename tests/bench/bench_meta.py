@@ -35,7 +35,7 @@ def write_cohort(folder: Path, number: int, variants: int, phenotypes: int) -> N
     run = folder / "runs/associations/run"
     for name in (run / "by_variant", run / "sumstats", folder / "published"):
         name.mkdir(parents=True)
-    content = {"step": "associations", "run": "run", "made_from": {}, "published_at": ""}
+    content = {"step": "associations", "run": "run", "provenance": {}, "published_at": ""}
     (folder / "published/associations.json").write_text(json.dumps(content | {"summary": {}}))
     names = [f"vae_{k:02d}" for k in range(phenotypes)]
     said = yaml.safe_dump({"genome_assembly": "GRCh38", "encoder_sha256": "0"})

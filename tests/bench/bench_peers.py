@@ -31,7 +31,7 @@ from models.encoding.evaluation import agreement
 from models.encoding.fold_encoder import independent_leads
 from models.network.pca import fit_components
 from models.network.vae import twelve_leads
-from models.training.fitting import Fitting
+from models.training.fitting import Trainer
 from models.training.folds import closest, finish, matched
 
 ACTIVE_KL = 0.05
@@ -44,7 +44,7 @@ def ours(training, validation, latents, updates, batch, seed):
     epochs = math.ceil(updates / beats.steps(batch))
     settings = Model(latents=latents, epochs=epochs, batch_size=batch)
     held_out = Resident(torch.from_numpy(validation).to(device), seed)
-    fitting = Fitting(beats, settings, seed, device, None)
+    fitting = Trainer(beats, settings, seed, device, None)
     for _ in fitting.epochs(held_out):
         pass
     encoder = finish(

@@ -52,8 +52,8 @@ def publish_beats(study: Study, table: pa.Table) -> None:
     """Publish the steps `ingest` and `average` of a study, with these beats."""
     store = Store(study.output_path)
     for step in (INGEST, AVERAGE):
-        _, made_from = origin(step, study, store)
-        with store.run(step.name, made_from) as run:
+        _, provenance = origin(step, study, store)
+        with store.run(step.name, provenance) as run:
             if step is AVERAGE:
                 write_table(table, Path(run.path("beats")))
             run.publish({"n_out": len(table)})

@@ -116,7 +116,7 @@ def write_output(
     run = folder / "runs/associations/run"
     write_results(run, table, build, model)
     (folder / "published").mkdir()
-    content = {"step": "associations", "run": "run", "made_from": {}, "published_at": ""}
+    content = {"step": "associations", "run": "run", "provenance": {}, "published_at": ""}
     (folder / "published/associations.json").write_text(json.dumps(content | {"summary": {}}))
     return folder
 
@@ -167,8 +167,8 @@ def publish_study(
     study = load_study(path)
     store = Store(study.output_path)
     for step in steps_named(["genotypes", "gwas"]):
-        _, made_from = origin(step, study, store)
-        with store.run(step.name, made_from) as run:
+        _, provenance = origin(step, study, store)
+        with store.run(step.name, provenance) as run:
             if step.name == "associations":
                 write_results(Path(run.folder), table)
             if step.name == "findings":

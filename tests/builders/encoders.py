@@ -12,8 +12,8 @@ from models.network.vae import VAE
 def untrained_encoder(beats: np.ndarray, latents: int) -> Encoder:
     """Two networks, of other beats [n, 12, 600] each, with as many active latents."""
     independent, folds = independent_leads(beats), []
-    turn = np.eye(latents, dtype=np.float32)
-    factors = Factors(turn, turn, np.zeros(latents, np.float32))
+    rotation = np.eye(latents, dtype=np.float32)
+    factors = Factors(rotation, rotation, np.zeros(latents, np.float32))
     config = {"latents": latents, "channels": 4, "n_active": latents, "kl": [1.0] * latents}
     config |= {"seed": 1, "test_share": 0.1, "form": FORM}
     for start in (0, 10):

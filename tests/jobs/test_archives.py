@@ -129,7 +129,7 @@ def test_archives_that_cannot_be_used_are_refused_by_name(archives, tmp_path, ca
     older = publish_archive(tmp_path / "older", "older", heart_table(3, 10))
     pointer = older.parent / "out" / "published" / "average.json"
     content = json.loads(pointer.read_text())
-    content["made_from"]["settings"] = "of another version of the beat"
+    content["provenance"]["settings"] = "of another version of the beat"
     pointer.write_text(json.dumps(content))
     again = publish_archive(tmp_path / "again", "south", heart_table(4, 10))
     for other, why in (

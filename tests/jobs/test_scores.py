@@ -10,7 +10,7 @@ from ecg_spark.genetics.gwas import VARIANTS
 from ecg_spark.genetics.null_model.cohort import save_cohort
 from ecg_spark.genetics.outputs.tables import HERITABILITY, RELATIVES
 from ecg_spark.report.polygenic_scores import scores
-from ecg_spark.report.sections import Material
+from ecg_spark.report.sections import ReportInputs
 from ecg_spark.store import Store
 from ecg_spark.study import load_study
 from ecg_spark.tables import write_rows
@@ -96,7 +96,7 @@ def _told_in_the_report(study, published):
         known |= {"h2_se": 0.1, "intercept": 1.0, "intercept_se": 0.1}
         write_rows([known], HERITABILITY, run.path("heritability"))
         found = run.publish({})
-    section = scores(Material(study, {"scores": published, "findings": found}))
+    section = scores(ReportInputs(study, {"scores": published, "findings": found}))
     row = section["score_rows"][0]
     assert row[:2] == ["height", ANALYSED]
     assert row[4] != "–"

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from ecg_spark.report import associations, evidence, explain, loci
-from ecg_spark.report.associations import contig_order, survey
+from ecg_spark.report.associations import contig_order, scan_associations
 from ecg_spark.tables import group_of
 
 
@@ -43,7 +43,7 @@ def p_values():
 
 @pytest.mark.parametrize("rows", [333, 50_000])
 def test_scan_counts_all_tests_and_keeps_the_best_of_each_variant(p_values, rows):
-    seen = survey(association_batches(p_values, rows), group_of)
+    seen = scan_associations(association_batches(p_values, rows), group_of)
     assert seen.tests("vae_00") == 20_000
     assert seen.tests("qt_ms") == 19_999  # one had no p-value
     assert seen.extents == {"chr2": 9_999_001, "chr10": 19_999_001}
@@ -55,7 +55,7 @@ def test_scan_counts_all_tests_and_keeps_the_best_of_each_variant(p_values, rows
 
 
 def test_lambda_agrees_with_the_median_chi_squared(p_values):
-    seen = survey(association_batches(p_values, 4096), group_of)
+    seen = scan_associations(association_batches(p_values, 4096), group_of)
     for name in ("vae_00", "vae_01"):
         for df in (1, 20):
             exact = np.median(stats.chi2.isf(10 ** -p_values[name], df)) / stats.chi2.ppf(0.5, df)
@@ -76,7 +76,7 @@ def test_tests_are_counted_by_the_frequency_of_the_minor_allele():
             "af": af,
         }
     )
-    found = survey(table.to_batches(), group_of).by_frequency
+    found = scan_associations(table.to_batches(), group_of).by_frequency
     counts = {
         group: {name: int(one.sum()) for name, one in own.items()} for group, own in found.items()
     }
@@ -87,7 +87,7 @@ def test_tests_are_counted_by_the_frequency_of_the_minor_allele():
 
 
 def test_the_qq_curve_passes_through_the_ordered_p_values(p_values):
-    curve = survey(association_batches(p_values, 4096), group_of).qq("vae_01")
+    curve = scan_associations(association_batches(p_values, 4096), group_of).qq("vae_01")
     observed = np.sort(p_values["vae_01"])
     expected = -np.log10((np.arange(20_000, 0, -1) - 0.5) / 20_000)
     at = np.interp(curve[0], expected, observed)
@@ -97,7 +97,7 @@ def test_the_qq_curve_passes_through_the_ordered_p_values(p_values):
 
 
 def test_p_value_below_the_smallest_float_is_plotted_at_its_log():
-    seen = survey(
+    seen = scan_associations(
         association_batches({"vae_00": np.array([0.1, 0.5, 900.0, np.inf])}, 10), group_of
     )
     assert seen.tests("vae_00") == 4

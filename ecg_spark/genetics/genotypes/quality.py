@@ -65,7 +65,7 @@ that reaches `min_maf` among these has at least this part of it among all."""
 
 
 @dataclass(frozen=True)
-class Left:
+class RemainingCounts:
     """How many samples and variants were left after a filter, and why the others were not."""
 
     filter: str
@@ -85,7 +85,7 @@ class Checked:
 
     genotypes: GenotypeSet
     by_sample: pd.DataFrame
-    left: list[Left]
+    left: list[RemainingCounts]
     flow: list[Row]
 
 
@@ -121,10 +121,12 @@ def quality_control(
     least = min(LENIENT, settings.min_variant_call_rate)
     table, n_on_y = _by_sample(spark, raw, least)
     n_variants = raw.variants
-    left = [Left("as imported", len(table), n_variants)]
+    left = [RemainingCounts("as imported", len(table), n_variants)]
     if n_on_y:
         n_variants -= n_on_y
-        left.append(Left("not on chromosome Y", len(table), n_variants, "on chromosome Y"))
+        left.append(
+            RemainingCounts("not on chromosome Y", len(table), n_variants, "on chromosome Y")
+        )
     _require(left, settings)
     good = table
     if among is not None:
@@ -134,7 +136,7 @@ def quality_control(
         listed.append((chosen[0], f"not of {chosen[0]}", _membership(set(chosen[1]), True)))
     for name, reason, keep in [*listed, *_sample_filters(settings)]:
         good = good[keep(good)]
-        left.append(Left(name, len(good), n_variants, reason))
+        left.append(RemainingCounts(name, len(good), n_variants, reason))
         _require(left, settings)
     found, counted = _write(
         spark, raw, raw.samples.get_indexer(good.index), settings, folder, joins
@@ -144,7 +146,7 @@ def quality_control(
         for key in ("filters", "flow")
     )
     for name, count in filters.items():
-        left.append(Left(name, left[-1].samples, count))
+        left.append(RemainingCounts(name, left[-1].samples, count))
     _require(left, settings)
     left_out = dict(imported.left_out)
     before = [one for one in left if one.reason == "on chromosome Y"]
@@ -296,7 +298,7 @@ def _chromosomes(sites: pa.Table) -> NDArray[np.object_]:
     return np.array([CONTIGS[name] for name in sites.column("contig").to_pylist()], object)
 
 
-def _samples_of(left: list[Left]) -> tuple[int, dict[str, int], int]:
+def _samples_of(left: list[RemainingCounts]) -> tuple[int, dict[str, int], int]:
     """How many samples came in, were left out by reason, and went on."""
     out: dict[str, int] = {}
     for before, after in pairwise(left):
@@ -337,7 +339,7 @@ def _sample_filters(settings: Genotypes) -> list[Filter]:
     ]
 
 
-def _require(left: list[Left], settings: Genotypes) -> None:
+def _require(left: list[RemainingCounts], settings: Genotypes) -> None:
     for one in left:
         if not one.samples or not one.variants:
             what = "sample" if not one.samples else "variant"

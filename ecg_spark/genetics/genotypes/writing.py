@@ -17,7 +17,7 @@ from ecg_spark.genetics.genotypes.parts import MAGIC, Batch, GenotypeSet, Part, 
 from ecg_spark.genetics.genotypes.rows import Rows, are_calls, calls_of, in_order, pack
 from ecg_spark.locations import make_folder
 from ecg_spark.session import partition_number
-from ecg_spark.store import whole_file
+from ecg_spark.store import atomic_file
 
 WRITTEN = "number int, variants int, checksum long, told string"
 """What a task tells of a part: see `Part`, and what it counted, as JSON."""
@@ -81,9 +81,9 @@ def write_part(folder: str, batches: Iterable[Batch], first: int = 0) -> Part:
         return Part(number, 0, 0)
     variants, checksum = 0, zlib.crc32(MAGIC)
     with (
-        whole_file(f"{stem}.bed") as bed,
-        whole_file(f"{stem}.bim") as bim,
-        whole_file(f"{stem}.parquet") as table,
+        atomic_file(f"{stem}.bed") as bed,
+        atomic_file(f"{stem}.bim") as bim,
+        atomic_file(f"{stem}.parquet") as table,
     ):
         bed.write(MAGIC)
         schema = _with_dosages(start).schema

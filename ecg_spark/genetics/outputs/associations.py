@@ -18,7 +18,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.outputs.tables import FEWEST_TOGETHER, OMNIBUS
 from ecg_spark.session import partition_number
-from ecg_spark.store import whole_file
+from ecg_spark.store import atomic_file
 from ecg_spark.tables import ASSOCIATIONS, VARIANT, VARIANT_COLUMNS, Table
 
 BY_VARIANT = "by_variant"
@@ -64,7 +64,7 @@ def part_files(folder: str, name: str) -> Iterator[Callable[[Mapping[str, pa.Tab
         def write(tables: Mapping[str, pa.Table]) -> None:
             for table_name, table in tables.items():
                 if table_name not in writers:
-                    file = files.enter_context(whole_file(f"{folder}/{table_name}/{name}"))
+                    file = files.enter_context(atomic_file(f"{folder}/{table_name}/{name}"))
                     writer = pq.ParquetWriter(file, table.schema, compression="zstd")
                     writers[table_name] = files.enter_context(writer)
                 writers[table_name].write_table(table)

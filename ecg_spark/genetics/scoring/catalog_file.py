@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.genotypes.contigs import CHROMOSOMES, CONTIGS
-from ecg_spark.store import whole_file
+from ecg_spark.store import atomic_file
 
 FIRST_LINE = (
     "###PGS CATALOG SCORING FILE - see https://www.pgscatalog.org/downloads/#dl_ftp_scoring for "
@@ -89,7 +89,7 @@ def write_scoring_file(
         f"#{RUN}={run}",
     ]
     text = "\n".join(header) + "\n" + rows.to_csv(sep="\t", index=False)
-    with whole_file(f"{folder}/{phenotype}{SUFFIX}") as file:
+    with atomic_file(f"{folder}/{phenotype}{SUFFIX}") as file:
         file.write(gzip.compress(text.encode(), mtime=0))
 
 

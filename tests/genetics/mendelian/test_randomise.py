@@ -13,7 +13,7 @@ from ecg_spark.genetics.null_model.cohort import save_cohort
 from ecg_spark.genetics.outputs.tables import OMNIBUS
 from ecg_spark.genetics.testing.p_values import neg_log10_p_of_z
 from ecg_spark.report.mendelian import mendelian
-from ecg_spark.report.sections import Material
+from ecg_spark.report.sections import ReportInputs
 from ecg_spark.store import Publication
 from ecg_spark.study import Study
 from ecg_spark.tables import ASSOCIATIONS, write_rows
@@ -121,7 +121,7 @@ def test_a_planted_effect_is_found_and_what_cannot_be_used_is_told(study, spark,
         assert (row["estimate"], row["se"]) == pytest.approx((one.estimate, one.se))
     assert used["estimate_without"].between(0.3, 0.5).all()
     published = Publication("mr", "out", {}, "", told, f"{tmp_path}/out")
-    section = mendelian(Material(_study(folder, folder), {"mr": published}))
+    section = mendelian(ReportInputs(_study(folder, folder), {"mr": published}))
     assert [row[1] for row in section["mr_rows"]] == [
         "inverse variance, random", "Egger", "weighted median",
     ]  # fmt: skip

@@ -32,7 +32,7 @@ from models.data.petastorm_compat import OPEN_FILES
 from models.data.split import OWN, TRAINING, VALIDATION, Split, fold_of, of_the_test
 from models.distributed import Shard
 from models.training.checkpoint import Checkpoints
-from models.training.fitting import Fitting
+from models.training.fitting import Trainer
 
 CPU = torch.device("cpu")
 SPLIT = Split(seed=5, share=0.3)
@@ -207,7 +207,7 @@ def test_two_processes_train_what_one_does_and_go_on_for_it(
     sides = open_beats(path, Split(5, 0.3), CPU, room_bytes=room_bytes)
 
     def train(before):
-        one = Fitting(
+        one = Trainer(
             sides[0], Model(latents=3, channels=4, epochs=2, batch_size=16), 5, CPU, before
         )
         for metrics in one.epochs(sides[1]):
@@ -245,7 +245,7 @@ def test_few_files_of_a_reader_are_open_at_a_time(tmp_path):
 def test_a_batch_that_processes_cannot_share_is_refused(table):
     training, _, _ = open_beats(str(table), SPLIT, CPU, Shard(0, 3))
     with pytest.raises(DataError, match="cannot be divided among the 3 training processes"):
-        Fitting(training, Model(latents=3, batch_size=2), 5, CPU, None)
+        Trainer(training, Model(latents=3, batch_size=2), 5, CPU, None)
 
 
 def test_what_fails_while_reading_ahead_is_raised_where_the_batch_was_to_come(table):

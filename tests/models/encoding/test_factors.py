@@ -29,7 +29,7 @@ def posteriors(n=4000):
 
 def effect(factors):
     """What each factor does to the beat of a decoder that undoes the mixing."""
-    return factors.back[[0, 2, 3]].T @ np.linalg.inv(MIXED) @ WAVES
+    return factors.inverse[[0, 2, 3]].T @ np.linalg.inv(MIXED) @ WAVES
 
 
 def test_factors_are_decorrelated_ordered_and_signed():
@@ -43,7 +43,7 @@ def test_factors_are_decorrelated_ordered_and_signed():
     np.testing.assert_allclose(latents[:, [0, 2, 3]], mean[:, [0, 2, 3]], atol=1e-4)
     assert ((effect(factors) ** 3).sum(axis=1) > 0).all()
     draws = np.random.default_rng(1).multivariate_normal(mean[0], covariance[0], 50_000)
-    spread = ((draws - factors.offset) @ factors.turn.T).std(axis=0)
+    spread = ((draws - factors.offset) @ factors.rotation.T).std(axis=0)
     np.testing.assert_allclose(spread, z_sd[0], rtol=0.02)
 
 

@@ -77,7 +77,7 @@ def published(beats, tmp_path_factory, mlflow_store):
 
 def test_models_are_found_by_name_and_sorted_by_fit_and_by_discovery(published):
     _, uri, run_id, version, model_id = published
-    tracking.log_back(run_id, model_id, {"gwas/loci_vae": 13.0}, uri)
+    tracking.log_downstream_metrics(run_id, model_id, {"gwas/loci_vae": 13.0}, uri)
     client = mlflow.MlflowClient(uri)
     run = client.get_run(run_id)
     assert run.data.tags["ecg_spark.study"] == "a/study: 50 %"
@@ -134,7 +134,7 @@ def test_runs_and_models_may_be_kept_apart(published, beats, mlflow_store, tmp_p
         where = tracking.experiment_id("test", runs)
         with mlflow.start_run(experiment_id=where, run_name="apart") as run:
             version, model_id = publishing.register(encoder, name, "the card", METRICS, 4, tmp_path)
-    tracking.log_back(run.info.run_id, model_id, {"gwas/loci_vae": 13.0}, runs)
+    tracking.log_downstream_metrics(run.info.run_id, model_id, {"gwas/loci_vae": 13.0}, runs)
     assert not mlflow.MlflowClient(runs, runs).search_registered_models()
     assert not mlflow.MlflowClient(models, models).search_runs([where])
     client = mlflow.MlflowClient(runs, models)

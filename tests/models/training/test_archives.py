@@ -12,7 +12,7 @@ from models.data.split import Split
 from models.encoding.fold_encoder import independent_leads
 from models.registry.publishing import load_encoder, read_history
 from models.training.checkpoint import Checkpoints
-from models.training.fitting import Fitting
+from models.training.fitting import Trainer
 from models.training.job import Archive, Plan
 from models.training.train import train
 from tests.builders.archives import heart_table, write_table
@@ -69,7 +69,7 @@ def test_archives_that_are_streamed_train_to_the_losses_of_one_table(tables):
     losses = []
     for path in (tables[1], tuple(tables[2].values())):
         training, held_out, _ = open_beats(path, split, cpu, room_bytes=0)
-        fitting = Fitting(training, SETTINGS, SEED, cpu, None)
+        fitting = Trainer(training, SETTINGS, SEED, cpu, None)
         losses.append([metrics["val/loss"] for metrics in fitting.epochs(held_out)])
     np.testing.assert_allclose(losses[1], losses[0], rtol=0.02)
 

@@ -8,7 +8,7 @@ from ecg_spark.study import Model
 from models.data.loader import Resident
 from models.encoding.evaluation import evaluate
 from models.network.vae import VAE
-from models.training.fitting import Fitting, compiled
+from models.training.fitting import Trainer, compiled
 
 CPU = torch.device("cpu")
 
@@ -17,7 +17,7 @@ def fitting(beats, **settings):
     """A fitting of 48 beats, and twelve to be held out."""
     training, held_out = (Resident(torch.from_numpy(part), 1) for part in np.split(beats, [48]))
     chosen = Model(**{"latents": 3, "channels": 4, "epochs": 3, "batch_size": 16} | settings)
-    return Fitting(training, chosen, 1, CPU, None), held_out
+    return Trainer(training, chosen, 1, CPU, None), held_out
 
 
 def test_training_on_a_cpu_repeats_bit_for_bit(beats):

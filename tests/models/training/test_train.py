@@ -434,7 +434,7 @@ def test_metrics_are_sent_after_the_mlflow_server_returns(trained, monkeypatch, 
     result, _, uri = trained
     with tracking.tracked(uri):
         history: list[dict[str, float]] = []
-        curves = tracking.Curves(result.run_id, history)
+        curves = tracking.EpochMetricLogger(result.run_id, history)
         history.append({"epoch": 1, "late": 1.0})
         mlflow.set_tracking_uri("http://127.0.0.1:9")
         curves.send()
@@ -451,7 +451,7 @@ def test_end_of_training_waits_for_the_mlflow_server(trained, monkeypatch, caplo
     monkeypatch.setattr(tracking.time, "sleep", lambda seconds: mlflow.set_tracking_uri(uri))
     with tracking.tracked(uri):
         mlflow.set_tracking_uri("http://127.0.0.1:9")
-        curves = tracking.Curves(result.run_id, history := [])
+        curves = tracking.EpochMetricLogger(result.run_id, history := [])
         history.append({"epoch": 3, "last": 3.0})
         curves.finish()
         assert "waiting for it" in caplog.text
