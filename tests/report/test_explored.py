@@ -113,12 +113,12 @@ def test_the_decoder_in_the_page_is_the_network(page, planted):
     assert 1000 * np.abs(found - expected).max() < 1
 
 
-def test_the_decoder_of_several_turned_folds_is_their_mean(page):
+def test_the_decoder_of_several_rotated_folds_is_their_mean(page):
     rng = np.random.default_rng(7)
     beats = rng.normal(0, 0.3, (60, 12, 600)).astype(np.float32).cumsum(axis=2) / 8
     plain = untrained_encoder(beats, 5)
     turns = [np.linalg.qr(rng.normal(size=(5, 5)))[0][:, :4] for _ in plain.folds]
-    folds = [f.turned(t, t, np.ones(4)) for f, t in zip(plain.folds, turns, strict=True)]
+    folds = [f.rotated(t, t, np.ones(4)) for f, t in zip(plain.folds, turns, strict=True)]
     encoder = type(plain)(folds, [1.0] * 4)
     mean, sd = rng.normal(size=4), rng.uniform(0.5, 2, 4)
     page.run(f"window.other = ecgSpark.decoder({json.dumps(heart.decoder(encoder, mean, sd))})")

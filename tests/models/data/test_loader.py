@@ -159,9 +159,9 @@ from pathlib import Path
 import torch
 from ecg_spark.study import Model
 from models.training.checkpoint import Checkpoints
-from models.training.fitting import Fitting
+from models.training.fitting import Trainer
 from models.data.loader import open_beats
-from models.distributed import processes, shared, total
+from models.distributed import all_reduce_sum, broadcast_from_rank0, processes
 from models.data.split import Split
 
 settings = Model(latents=3, channels=4, epochs=2, batch_size=16)
@@ -170,18 +170,18 @@ room, folder, *tables = sys.argv[1:]
 path = tables[0] if len(tables) == 1 else tuple(tables)
 with processes(cpu) as shard:
     training, held_out, _ = open_beats(path, Split(5, 0.3), cpu, shard, int(room))
-    fitting = Fitting(training, settings, 5, cpu, None)
+    trainer = Trainer(training, settings, 5, cpu, None)
     losses = []
-    for metrics in fitting.epochs(held_out):
+    for metrics in trainer.epochs(held_out):
         losses.append(metrics["val/loss"])
         if shard.rank == 0 and len(losses) == 1:
-            Checkpoints(folder).save(fitting.state("", "", "", 0), now=True)
-    weights = torch.cat([value.flatten() for value in fitting.result().state_dict().values()])
-    mean = total(weights.clone()) / shard.world
+            Checkpoints(folder).save(trainer.state("", "", "", 0), now=True)
+    weights = torch.cat([value.flatten() for value in trainer.result().state_dict().values()])
+    mean = all_reduce_sum(weights.clone()) / shard.world
     assert shard.world == 2
     assert torch.equal(mean, weights), "the processes' weights differ"
     alone = Checkpoints(folder + "/alone").load(0) if shard.rank == 0 else None
-    resumed = Fitting(training, settings, 5, cpu, shared(alone))
+    resumed = Trainer(training, settings, 5, cpu, broadcast_from_rank0(alone))
     losses += [metrics["val/loss"] for metrics in resumed.epochs(held_out)]
     Path(folder, f"{shard.rank}.json").write_text(json.dumps(losses))
 """
