@@ -28,12 +28,18 @@ _LEAST_NOISE_MV = 0.003
 
 
 def average_beat(recording: Recording, limits: Limits | None = None) -> Beat:
-    """Return the average beat of a recording's sinus beats, see `sinus_beats`.
+    """Return the average beat of a recording's sinus beats (see `sinus_beats`).
 
     The eight independent leads are averaged at 500 Hz; III, aVR, aVL and aVF follow from I and II.
-    Beats of another shape, premature or much noisier than the others are left out. `limits` are
-    the thresholds of the flags. Raises `RecordingError`: too_few_beats below `MIN_BEATS`,
-    arm_electrodes_swapped.
+    Beats that have another shape, are premature or are much noisier than the others are left out.
+
+    Args:
+        recording: at least some seconds long; all leads without missing samples.
+        limits: the thresholds of the quality flags; None takes the defaults.
+
+    Raises:
+        RecordingError: `too_few_beats` if fewer than `MIN_BEATS` beats are found or are of one
+            shape; `arm_electrodes_swapped`.
     """
     limits = limits or Limits()
     signals = resample(_eight(recording), recording.sampling_rate_hz, BEAT_RATE_HZ)
@@ -98,7 +104,7 @@ def _eight(recording: Recording) -> Floats:
 
 
 def _smoothed(mean: Floats) -> tuple[NDArray[np.float64], int]:
-    """Return the mean beat low-passed at 130 Hz within QRS and 45 Hz elsewhere, and QRS's onset.
+    """Return the mean beat, low-passed at 130 Hz within QRS and 45 Hz elsewhere, and QRS's onset.
 
     P, ST and T contain nothing above 40 Hz. The two filters are cross-faded over 20 ms on both
     sides of QRS.
@@ -113,8 +119,11 @@ def _smoothed(mean: Floats) -> tuple[NDArray[np.float64], int]:
 
 
 def _p_agreement(windows: Floats, start: int, onset: int) -> float:
-    """Return how well the P wave repeats: the correlation over all leads of the time before QRS
-    between the odd and the even beats; 1 if beats are too few or too fast to tell."""
+    """Return how well the P wave repeats: the correlation of the means of odd and even beats.
+
+    It is taken over all leads and the time before QRS; 1 if there are too few beats or the rate is
+    too fast to tell.
+    """
     first = max(start, onset - int(0.26 * BEAT_RATE_HZ))
     last = onset - int(0.010 * BEAT_RATE_HZ)
     if len(windows) < 4 or last - first < int(0.060 * BEAT_RATE_HZ):

@@ -1,4 +1,4 @@
-"""On- and offsets of P, QRS and T on an average beat, over all leads together."""
+"""On- and offsets of P, QRS and T in an average beat, from all leads together."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,10 +45,14 @@ _T_CAP, _T_CAPMIN = 1.6, 12
 
 
 def qrs_onset(eight: NDArray[np.floating]) -> int:
-    """Return the sample where the QRS complex begins in a beat [leads, 600] with R at `R_INDEX`.
+    """Return the sample where the QRS complex begins.
 
-    Searching back from the R peak, it is the first place where all leads are quiet: their slope is
-    below a small fraction of the largest in the QRS for 8 ms. `R_INDEX` may be on a late deep S.
+    Searching back from R, it is the first place where all leads are quiet: their slope stays below
+    a small fraction of the largest slope in the QRS for 8 ms. R may lie on a late deep S wave; the
+    search then reaches further back.
+
+    Args:
+        eight: a beat, [leads, 600], with R at `R_INDEX`.
     """
     slope = _slope(eight)
     near, far = (slope[R_INDEX - at : R_INDEX] for at in (_MIN_QRS * 2, _MAX_QRS_BEFORE))
@@ -57,7 +61,11 @@ def qrs_onset(eight: NDArray[np.floating]) -> int:
 
 
 def qrs_bounds(eight: NDArray[np.floating]) -> tuple[float, float]:
-    """Return on- and offset of QRS in a beat [leads, 600], found as `qrs_onset` is."""
+    """Return on- and offset of QRS in samples with fraction, found as `qrs_onset` is.
+
+    Args:
+        eight: a beat, [leads, 600], with R at `R_INDEX`.
+    """
     slope = _slope(eight)
     return _quiet(slope, -1, _MAX_QRS_BEFORE), _quiet(slope, +1, _MAX_QRS_AFTER)
 
@@ -68,12 +76,14 @@ def find_fiducials(
     noise_mv: float,
     p_agreement: float,
 ) -> Fiducials:
-    """Return the fiducials of a beat [8, 600] in mV, R at `R_INDEX`.
+    """Return the on- and offsets of the waves of a beat.
 
-    P and T lie within `reach`, the samples before and after R that belong to no other beat.
-    `noise_mv` is the beat's standard error: a P wave must exceed four times that and `MIN_P_MV`.
-    There is no P wave if it does not repeat between beats (`p_agreement`, see `Beat`), or in atrial
-    flutter.
+    Args:
+        eight: the beat in the eight independent leads, [8, 600] in mV, with R at `R_INDEX`.
+        reach: how many samples before and after R belong to no other beat; P and T lie within.
+        noise_mv: the beat's standard error: a P wave must exceed four times that and `MIN_P_MV`.
+        p_agreement: how well the P wave repeats between beats (see `Beat`); below `MIN_P_AGREEMENT`
+            there is no P wave, nor is there one in atrial flutter.
     """
     signals = np.asarray(eight, dtype=np.float64)
     onset, offset = qrs_bounds(signals)
@@ -86,20 +96,28 @@ def find_fiducials(
 
 
 def own_samples(reach: tuple[float, float]) -> tuple[int, int]:
-    """Return the first and last sample of a beat that belong to it, by its `reach` about R."""
+    """Return the first and last sample of a beat that belong to it and to no other.
+
+    Args:
+        reach: how many samples before and after R belong to the beat.
+
+    Example:
+        >>> own_samples((200.0, 300.0))
+        (48, 548)
+    """
     return max(R_INDEX - int(reach[0]), 0), min(R_INDEX + int(reach[1]), BEAT_SAMPLES - 1)
 
 
 def conducted(at: Fiducials) -> bool:
-    """Say whether a beat was conducted from the atria: its QRS is narrow, or a P wave precedes it.
+    """Return whether a beat was conducted from the atria: it has a narrow QRS or a P wave.
 
-    From 120 ms on a beat may be ventricular or of a bundle branch block; the latter has a P wave.
+    A wide beat is ventricular or has a bundle branch block; the latter has a P wave.
     """
     return is_narrow(at) or at.p_onset is not None
 
 
 def is_narrow(at: Fiducials) -> bool:
-    """Say whether a QRS complex is narrower than `WIDE_QRS_MS`."""
+    """Return whether a QRS complex is shorter than `WIDE_QRS_MS`."""
     return at.qrs_offset - at.qrs_onset < WIDE_QRS_MS * BEAT_RATE_HZ / 1000.0
 
 

@@ -25,10 +25,16 @@ _LEADS = 3
 
 
 def remove_pacing_spikes(signals: Floats) -> tuple[Floats, int]:
-    """Return `signals` [leads, n] in mV at 500 Hz without pacing spikes, and how many there were.
+    """Remove pacing spikes and count them.
 
-    A straight line bridges 4 ms before to 12 ms after each spike. With fewer than `MIN_SPIKES` the
-    signals are returned as they are.
+    A straight line replaces the signals from 4 ms before to 12 ms after each spike. With fewer than
+    `MIN_SPIKES` the signals are returned as they are.
+
+    Args:
+        signals: [leads, n] in mV at 500 Hz, before any filter.
+
+    Returns:
+        The signals without spikes, and the number of spikes.
     """
     sharp = np.abs(signals[:, 1:-1] - 0.5 * (signals[:, :-2] + signals[:, 2:]))
     if (np.count_nonzero(sharp > LONE_SPIKE_MV, axis=0) < _LEADS).all():

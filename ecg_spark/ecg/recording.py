@@ -1,4 +1,4 @@
-"""The Recording: one resting ECG with its twelve leads, whatever file it came from."""
+"""One resting ECG with its twelve leads, whatever file it came from."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -29,7 +29,7 @@ LIMB_LEADS = {
 
 
 class Reason(StrEnum):
-    """Why a recording is set aside instead of read or averaged."""
+    """Why a recording is quarantined instead of being read or averaged."""
 
     NOT_AN_ECG = "not_an_ecg"  # nothing marks it as one: counted, not quarantined
     UNKNOWN_FORMAT = "unknown_format"
@@ -54,7 +54,7 @@ class Reason(StrEnum):
 
 
 class Note(StrEnum):
-    """Faults of a recording that was read nevertheless."""
+    """Faults of a recording that could be read all the same."""
 
     MEDIAN_BEAT_DROPPED = "median_beat_dropped"
     PART_DROPPED = "part_dropped"
@@ -69,9 +69,11 @@ class Note(StrEnum):
 
 
 class RecordingError(ValueError):
-    """A recording that cannot be used: `reason` is for counting, `detail` for a person.
+    """A recording that cannot be used.
 
-    `detail` never holds text from the file's patient section.
+    Args:
+        reason: the kind of problem, which is counted.
+        detail: a sentence for a person; it never holds text from the file's patient section.
     """
 
     def __init__(self, reason: Reason, detail: str) -> None:
@@ -85,16 +87,24 @@ class RecordingError(ValueError):
 
 @dataclass(frozen=True)
 class Recording:
-    """A resting ECG as stored by the device.
+    """A resting ECG as the device stored it.
 
-    `samples` is int16 of shape [12, n] in the order of `LEADS`, in units of
-    `microvolts_per_unit`; the same scale holds for all leads. `participant_id` is None where the
-    file names nobody. `vendor` keeps the device's own measurements (`heart_rate_bpm`, `pr_ms`,
-    `p_ms`, `qrs_ms`, `qt_ms`, `qtc_ms`, axes in degrees) as given, absent where absent.
-    `vendor_median` is the device's median beat in the same units, [12, m] at
-    `vendor_median_rate_hz`; both None where the file has none. Onsets and offsets in `vendor`
-    (`p_onset_ms`, `p_offset_ms`, `qrs_onset_ms`, `qrs_offset_ms`, `t_offset_ms`) count from its
-    first sample. `notes` say what was wrong with the file but cost no sample.
+    Attributes:
+        samples: [12, n] in the order of `LEADS`, in units of `microvolts_per_unit`.
+        microvolts_per_unit: the scale, the same for all leads.
+        sampling_rate_hz: the sampling rate of `samples`.
+        source_format: the name of the file format.
+        participant_id: None if the file names nobody.
+        acquired_at: when it was recorded; None if unknown.
+        device: what the file calls the device; None if unknown.
+        vendor: the device's own measurements (`heart_rate_bpm`, `pr_ms`, `p_ms`, `qrs_ms`, `qt_ms`,
+            `qtc_ms`, axes in degrees) as given; those that the file lacks are absent. Onsets and
+            offsets (`p_onset_ms`, `p_offset_ms`, `qrs_onset_ms`, `qrs_offset_ms`, `t_offset_ms`)
+            count from the first sample of `vendor_median`.
+        vendor_median: the device's median beat, [12, m] in the units of `samples`; None if the file
+            has none.
+        vendor_median_rate_hz: the sampling rate of `vendor_median`, None without one.
+        notes: faults of the file that cost no sample.
     """
 
     samples: NDArray[np.int16]
@@ -111,5 +121,5 @@ class Recording:
 
     @property
     def signal_mv(self) -> NDArray[np.float64]:
-        """The signal in mV, shape [12, n]."""
+        """Return the signal in mV, [12, n]."""
         return self.samples.astype(np.float64) * (self.microvolts_per_unit / 1000.0)

@@ -46,12 +46,19 @@ _PAUSE, _EARLY, _SHADOW, _MOST = 4.0, 5.0, 4.5, 6.0
 
 
 def detect_r_peaks(signal_mv: NDArray[np.floating], sampling_rate_hz: float) -> NDArray[np.int64]:
-    """Return the samples of the R peaks in `signal_mv` [leads, samples], ascending.
+    """Return the positions of the R peaks.
 
     Beats are found in all leads together, whatever their order. A peak is then placed on the first
     lead, as annotators do, at the centre of the QRS complex's power, or on all leads if the first
-    is lost in noise. Empty if there is no beat. The unit of amplitude does not matter; missing
-    samples are not allowed.
+    is lost in noise.
+
+    Args:
+        signal_mv: [leads, n]. The unit of amplitude does not matter; missing samples are not
+            allowed.
+        sampling_rate_hz: its sampling rate.
+
+    Returns:
+        Samples in ascending order; empty if there is no beat or less than a second of signal.
     """
     signals = np.atleast_2d(np.asarray(signal_mv, dtype=np.float64))
     if signals.shape[1] < int(sampling_rate_hz):
@@ -60,7 +67,7 @@ def detect_r_peaks(signal_mv: NDArray[np.floating], sampling_rate_hz: float) -> 
 
 
 def find_r_peaks(whole: Spectrum) -> NDArray[np.int64]:
-    """Return the R peaks as `detect_r_peaks` does, of signals whose transform is at hand."""
+    """Return the R peaks as `detect_r_peaks` does, of signals whose transform is known already."""
     band, rate, start = whole.band_at(*QRS_BAND_HZ, _WORK_HZ)
     beating = np.ptp(band, axis=1) > 1e-9 * max(float(np.ptp(band)), 1e-12)
     if not beating.any():
@@ -142,10 +149,10 @@ def _likeness(
     height: NDArray[np.float64],
     rate: float,
 ) -> NDArray[np.float64]:
-    """Return how alike every candidate is to the clear beats around it, 0 to 1.
+    """Return how similar every candidate is to the clear beats around it, 0 to 1.
 
-    The second largest of its correlations, over all leads and a small lag, with six clear beats on
-    both sides: one beat of the same shape may be chance, or noise that repeats itself.
+    It is the second largest of its correlations, over all leads and a small lag, with six clear
+    beats on both sides: one beat of the same shape may be chance, or noise that repeats itself.
     """
     clear = np.flatnonzero(height > _CLEAR)
     if clear.size < 4:
@@ -168,9 +175,10 @@ def _likeness(
 def _choose(
     time: NDArray[np.float64], height: NDArray[np.float64], likeness: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """Return which candidates, at `time` in s, are beats: the chain of most evidence, twice.
+    """Return which candidates, at `time` in s, are beats: the chain with the most evidence.
 
-    The second time it is known what else stands out around a candidate.
+    The chain is found twice, because after the first time it is known what else stands out around a
+    candidate.
     """
     chosen = np.flatnonzero(height > _CLEAR)
     chosen = chosen[np.diff(time[chosen], prepend=-1.0) > 0.25]
@@ -218,7 +226,7 @@ def _best_chain(
     usual: NDArray[np.float64],
     regular: NDArray[np.float64],
 ) -> NDArray[np.int64]:
-    """Return the candidates of the chain whose evidence less its costs is largest."""
+    """Return the chain of candidates whose evidence minus its costs is largest."""
 
     def pause(gap: float, interval: float) -> float:
         missed = gap / (MISSED_INTERVAL * interval)
