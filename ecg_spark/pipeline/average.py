@@ -1,4 +1,4 @@
-"""Average: every recording becomes one beat and its conventional traits."""
+"""The step average: each recording becomes one beat and its conventional traits."""
 
 import hashlib
 import secrets
@@ -83,14 +83,22 @@ def average(
     settings: Beats | None = None,
     key: bytes | None = None,
 ) -> dict[str, Any]:
-    """Write the tables `beats`, `traits`, `quarantine` and `flow` of a recordings table.
+    """Write the tables `beats`, `traits`, `quarantine` and `flow` of a table of recordings.
 
-    `target(name)` is the folder to write a table to; `settings` say whose beat is used and when a
-    recording is flagged. `key` is the study's secret, which keys the column participant_hash;
-    without one a random key is used and not kept. Returns the counts; n_in = n_out + n_quarantined
-    always holds.
+    Args:
+        spark: the session.
+        recordings: the table `recordings`.
+        target: returns the folder to write a table to, by the table's name.
+        settings: whose beat is used and when a recording is flagged; None takes the defaults.
+        key: the study's secret, which keys the column participant_hash; without one a random key is
+            used and not kept.
 
-    Raises `DataError` if no recording can be averaged.
+    Returns:
+        The counts of the summary; n_in = n_out + n_quarantined always holds.
+
+    Raises:
+        DataError: no recording can be averaged.
+        AssertionError: the counts do not add up.
     """
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", RECORDINGS_PER_BATCH)
     staged = target("_staged")
@@ -207,7 +215,7 @@ def _average_row(row: dict[str, Any], source: Source, limits: Limits, key: bytes
 
 
 def participant_hash(participant_id: str, key: bytes) -> int:
-    """63 bits of a participant id's keyed hash (BLAKE2): equal for the same person only.
+    """Return 63 bits of the keyed hash (BLAKE2) of a participant id: one number per person.
 
     Ids have few digits: without a secret key, trying all of them would reveal whose hash it is.
     """

@@ -1,4 +1,4 @@
-"""Compares the factors of a carried model here with those where the model was trained."""
+"""Compares the factors of an imported model in this study with those where it was trained."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,10 +15,13 @@ MAX_TRAIT_R_CHANGE = 0.3
 
 
 def compare_with_home(here: Mapping[str, Any], home: Mapping[str, Any]) -> list[str]:
-    """Notes on a carried model's factors where they exceed the limits of this module.
+    """Return notes on an imported model's factors where they exceed the limits of this module.
 
-    `here` is the summary of encode (`factors`, `icc`, `trait_r`), `home` the same from where the
-    model was trained. What is missing on either side is not compared.
+    What is missing on either side is not compared.
+
+    Args:
+        here: the summary of the step encode (`factors`, `icc`, `trait_r`).
+        home: the same from the study in which the model was trained.
     """
     notes = []
     if home.get("factors"):

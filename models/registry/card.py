@@ -1,7 +1,7 @@
 """The model card: what a registered model is, what it was trained on, how good it is, its limits.
 
-After Mitchell et al., Model Cards for Model Reporting, FAT* 2019. It is the description of the
-model's version in MLflow; it speaks of counts and figures, never of a person.
+It follows Mitchell et al., Model Cards for Model Reporting, FAT* 2019. It is the description of the
+model's version in MLflow, and contains counts and metrics, never anything about a person.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,9 +19,15 @@ def model_card(
     leave_out: Sequence[str] = (),
     archives: Mapping[str, Mapping[str, int]] | None = None,
 ) -> str:
-    """The card as Markdown, from the model's configuration and its held-out figures.
+    """Return the card as Markdown, from the model's configuration and its held-out metrics.
 
-    `archives` are the beats of each archive, where there are several, as `judge_archives` counts.
+    Args:
+        encoder: the model.
+        metrics: as `compare` and `judge_archives` return them.
+        beats_training: how many beats it was trained on.
+        beats_tested: how many held-out beats the metrics are of.
+        leave_out: flags whose recordings were not used.
+        archives: if there are several, the beats of each, as `judge_archives` counts them.
     """
 
     def shown(whose: str, key: str, form: str) -> str:
@@ -85,7 +91,15 @@ model, also of the same study, are other factors. Not a medical device: no diagn
 def travelled_card(
     encoder: Encoder, metrics: Metrics, home: Home, beats_tested: int, notes: Sequence[str]
 ) -> str:
-    """The card of a model that was trained in another study, as Markdown."""
+    """Return the card of a model that was trained in another study, as Markdown.
+
+    Args:
+        encoder: the model.
+        metrics: on this study's beats, as `compare` returns them.
+        home: the metrics where it was trained.
+        beats_tested: how many beats of this study the metrics are of.
+        notes: what else must be said, one clause each.
+    """
     table = _table([(TESTED, metrics), (TESTED_PEER, metrics), (TESTED, home.figures)])
     told = "".join(f"- **{note[0].upper()}{note[1:]}.**\n" for note in notes)
     return f"""\
@@ -112,7 +126,7 @@ device: no diagnosis may rest on it.
 
 
 def _archive_table(archives: Mapping[str, Mapping[str, int]], metrics: Metrics) -> str:
-    """What each archive gave, and the errors on its held-out people, as Markdown."""
+    """Return what each archive contributed, and the errors on its held-out people, as Markdown."""
     rows = []
     for name, beats in archives.items():
         errors = (metrics.get(archive_error(name, whose)) for whose in (TESTED, TESTED_PEER))
@@ -130,7 +144,7 @@ them is not known, and such a person may be on both sides.
 
 
 def _table(columns: Sequence[tuple[str, Mapping[str, float]]]) -> str:
-    """Rows of a Markdown table: reconstruction in columns, each by where its figures are."""
+    """Return the rows of a Markdown table of reconstruction errors, a column per set of metrics."""
     rows = [
         ("mean absolute error, µV", "mae_uv", "{:.1f}"),
         *(

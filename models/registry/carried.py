@@ -1,16 +1,16 @@
 """A model that is carried to another study: one folder or .zip, read without MLflow.
 
-    SHA256SUMS                     of every other file, as `sha256sum -c` takes it
-    about.json                     what the model is of, and its figures where it was trained
+    SHA256SUMS                     the checksum of every other file, for `sha256sum -c`
+    about.json                     what the model is, and its metrics where it was trained
     card.md                        the model card
-    check.safetensors              mean beats, and the factors that they must get
+    check.safetensors              mean beats, and the factors that the model must give them
     encoder/                       the model, as `Encoder.save` writes it
 
-Nothing in it is unpickled, and nothing in it is of one person: figures are counts, means and
-correlations over a study, a mean beat is of at least 20 people or of the decoder. What the networks
-themselves hold of the training (their weights, the mean beat and the axes of the components) is in
-`encoder/`. Whoever gives the files is not trusted: they are of known names and bounded sizes, and
-each must have its checksum.
+Nothing in it is unpickled, and nothing in it is about one person: metrics are counts, means and
+correlations over a study; a mean beat is of at least 20 people, or of the decoder. What the
+networks themselves contain of the training (their weights, the mean beat and the axes of the
+components) is in `encoder/`. The files are not trusted: they must have known names and bounded
+sizes, and each must match its checksum.
 """
 
 import hashlib
@@ -62,12 +62,16 @@ PyTorch or processor gives some 1e-5."""
 
 @dataclass(frozen=True)
 class Home:
-    """What a model was worth where it was trained.
+    """How good a model was in the study in which it was trained.
 
-    `figures` are its held-out ones, `test/...` and `test_pca/...`. The rest, of the people there,
-    is None where they were not encoded: `factors` has the `mean` and `sd` of each factor and the
-    share `outside` three SD, `icc` the agreement of two ECGs by factor, `trait_r` the correlation
-    of each factor with each trait.
+    Attributes:
+        study: the name of that study.
+        digest: `Encoder.digest`.
+        figures: its held-out metrics, `test/...` and `test_pca/...`.
+        factors: `mean` and `sd` of each factor over the people there, and the share `outside` three
+            SD; None, as the following, if they were not encoded.
+        icc: the agreement of two ECGs of a person, by factor.
+        trait_r: the correlation of each factor with each trait.
     """
 
     study: str
@@ -80,17 +84,28 @@ class Home:
 
 @dataclass(frozen=True)
 class Carried:
-    """A model that was trained elsewhere, and what it was worth there."""
+    """A model that was trained elsewhere, and how good it was there."""
 
     encoder: Encoder
     home: Home
 
 
 def held_out_means(beats_path: Table, encoder: Encoder, leave_out: Sequence[str]) -> Signals:
-    """Mean beats [m, 12, 600] in mV of people on whom nothing of the model stands, for its check.
+    """Return mean beats of people on whom nothing about the model depends, for its check.
 
-    One beat a person, in the order of the first factor, in at most five groups of at least 20
-    people; none where there are fewer.
+    One beat per person is used. They are ordered by the first factor and divided into at most five
+    groups of at least 20 people.
+
+    Args:
+        beats_path: the table of beats.
+        encoder: the model.
+        leave_out: beats with one of these flags are not used.
+
+    Returns:
+        [m, 12, 600] in mV; m is 0 if there are fewer than 20 people.
+
+    Raises:
+        DataError: nobody was held out.
     """
     config = encoder.config
     split = Split(int(config["seed"]), 0.5, test_share=float(config["test_share"]))
@@ -107,11 +122,18 @@ def held_out_means(beats_path: Table, encoder: Encoder, leave_out: Sequence[str]
 def write_carried(
     encoder: Encoder, home: Mapping[str, Any], card: str, means: Signals, target: str
 ) -> list[str]:
-    """Write a model into a new folder, or a .zip where `target` ends so; the names of its files.
+    """Write a model into a new folder or .zip, and return the names of its files.
 
-    `home` are the fields of `Home`, but for the digest. `means` [m, 12, 600] in mV, each of at
-    least 20 people, become the check, with the decoder's own mean beat. Raises `UsageError` where
-    the target exists.
+    Args:
+        encoder: the model.
+        home: the fields of `Home`, except the digest.
+        card: the model card.
+        means: mean beats [m, 12, 600] in mV, each of at least 20 people. With the decoder's own
+            mean beat they become the check.
+        target: the path or URI of a folder, or of a .zip if it ends so.
+
+    Raises:
+        UsageError: the target exists.
     """
     fs, base = fsspec.core.url_to_fs(target)
     if fs.exists(base):
@@ -155,10 +177,15 @@ def write_carried(
 
 
 def read_carried(source: str, device: str = "cpu") -> Carried:
-    """The model in a folder or .zip that `write_carried` wrote, to work on 'cpu', 'cuda' or 'auto'.
+    """Return the model in a folder or .zip that `write_carried` wrote.
 
-    Raises `DataError` where it is not there, was altered or damaged, is of other leads or another
-    version of the average beat, or gives other factors here than where it was trained.
+    Args:
+        source: the path or URI.
+        device: where it will work: `cpu`, `cuda` or `auto`.
+
+    Raises:
+        DataError: it does not exist, is damaged or altered, is for other leads or another version
+            of the average beat, or gives other factors here than where it was trained.
     """
     try:
         files = _checked(*_opened(source))
@@ -188,9 +215,14 @@ def read_carried(source: str, device: str = "cpu") -> Carried:
 
 
 def require_same_beats(encoder: Encoder, beat_source: str | None = None) -> None:
-    """Raise `DataError` where a model was trained on beats that are averaged in another way.
+    """Check that a model was trained on beats that are averaged as this study's are.
 
-    `beat_source`, where given, is the study's own beats.source.
+    Args:
+        encoder: the model.
+        beat_source: the study's beats.source; None does not check it.
+
+    Raises:
+        DataError: it was not.
     """
     config = encoder.config
     made = config.get("beat_version")
@@ -237,7 +269,7 @@ Reader = Callable[[str, int], bytes]
 
 
 def _opened(source: str) -> tuple[list[str], Reader]:
-    """The names in a folder or archive, and what reads one of them up to a size."""
+    """Return the names in a folder or archive, and a function that reads one up to a size."""
     fs, base = fsspec.core.url_to_fs(source)
     if not fs.exists(base):
         raise DataError("The model (model.source) is not there: correct its path.")
@@ -249,7 +281,7 @@ def _opened(source: str) -> tuple[list[str], Reader]:
 
 
 def _checked(names: list[str], read: Reader) -> dict[str, bytes]:
-    """The content of every file, by name, each with its checksum."""
+    """Return the content of every file by name, after comparing it with its checksum."""
     if SUMS not in names:
         raise _damaged(f"{SUMS} is missing")
     lines = read(SUMS, 1 << 20).decode().splitlines()

@@ -1,4 +1,4 @@
-"""Training, from the beats table to a registered model."""
+"""Training, from the table of beats to a registered model."""
 
 import json
 import logging
@@ -30,12 +30,19 @@ TRAVERSED = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training run gives: where it is tracked, the registered version, held-out figures.
+    """The registered model that a training results in.
 
-    `metrics` are those of the model as registered, beside PCA with as many components: `test/` and
-    `test_pca/` of people whom nothing was chosen by, `val/` and `pca/` of those by whom the epoch
-    was. `archives` are the beats of each archive, where there are several, as `judge_archives`
-    counts them.
+    Attributes:
+        run_id: its run in MLflow.
+        model_id: MLflow's id of the model.
+        model_uri: the address of the version, such as 'models:/ecg-vae/3'.
+        version: the number of the version.
+        folds: how many networks it has.
+        n_latents: how many active latents.
+        metrics: those of the model as registered, beside PCA with as many components: `test/` and
+            `test_pca/` on people on whom no choice depended, `val/` and `pca/` on those by whom the
+            epoch was chosen.
+        archives: if there are several, the beats of each, as `judge_archives` counts them.
     """
 
     run_id: str
@@ -49,16 +56,21 @@ class TrainResult:
 
 
 def train(plan: Plan, model_name: str, folder: str) -> TrainResult:
-    """Train the VAE on a beats table, log the run and register the model.
+    """Train the VAE on a table of beats, log the run and register the model.
 
-    `history.json`, a list with an entry an epoch, is written into `folder` (a path or URI) and
-    logged. The registered version gets the alias `candidate`, and `champion` where there is none.
-    Called again with the same plan after it was stopped, training goes on as if it had not. While
-    MLflow is away the metrics are kept and sent later.
+    If it was interrupted, calling it again with the same plan gives the model that it would have
+    given otherwise. While MLflow is away the metrics are kept and sent later. The registered
+    version gets the alias `candidate`, and `champion` if no other version has it.
 
-    Raises `InfrastructureError` where MLflow does not answer or the GPU asked for or its memory is
-    absent, and `DataError` where the table is empty or damaged or training diverges; the run then
-    is marked as failed.
+    Args:
+        plan: what is trained on what.
+        model_name: the name under which the model is registered.
+        folder: the path or URI where `history.json` is written, a list with one entry per epoch.
+
+    Raises:
+        DataError: the table is empty or damaged, or training diverges; the run is marked as failed.
+        InfrastructureError: MLflow does not answer, or the GPU that the study asks for or its
+            memory is missing.
     """
     with training_run(plan) as outcome:
         tested, judged = judge(plan, outcome)
@@ -82,9 +94,14 @@ def train(plan: Plan, model_name: str, folder: str) -> TrainResult:
 
 
 def log_pictures(encoder: Encoder, judged: Sequence[tuple[Coder, Signals]]) -> None:
-    """Send MLflow a traversal of each active latent, and held-out beats rebuilt.
+    """Log figures to MLflow: a traversal of each active latent, and held-out beats reconstructed.
 
-    Of held-out beats only means are shown: of the thirds rebuilt best, middling and worst.
+    Of held-out beats only means are shown: of the thirds that are reconstructed best, middling and
+    worst.
+
+    Args:
+        encoder: the model.
+        judged: each network with its beats, [n, 8, 600] in mV.
     """
     for latent in range(encoder.n_active):
         beats = encoder.traverse(latent, np.array(TRAVERSED))
