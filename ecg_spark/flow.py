@@ -62,6 +62,10 @@ def flow_rows(
 def merged(rows: Iterable[Row], others: Iterable[Row]) -> list[Row]:
     """Return the rows of steps, with the counts of further rows of the same steps and units added.
 
+    Args:
+        rows: rows as `flow_rows` returns them, of any steps and units.
+        others: rows whose counts are added; those of another step or unit are appended.
+
     Raises:
         AssertionError: the sums do not add up.
     """

@@ -26,7 +26,12 @@ def left_out_for(leave_out: Sequence[str]) -> Column:
 
 
 def used_rows(rows: DataFrame, leave_out: Sequence[str]) -> DataFrame:
-    """Return the rows of a table with a column `flags` that have none of `leave_out`."""
+    """Return the rows of a table with a column `flags` that have none of the given flags.
+
+    Args:
+        rows: the table `beats` or `traits`.
+        leave_out: the flags that exclude a recording.
+    """
     return rows.where(left_out_for(leave_out).isNull())
 
 

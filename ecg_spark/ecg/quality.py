@@ -121,6 +121,10 @@ def assess(found: Findings, limits: Limits) -> tuple[tuple[str, ...], float]:
     The score is the fraction of detected beats that were averaged, times limit / size for each
     disturbance above its limit. A recording without any scores 1.
 
+    Args:
+        found: what averaging found out about the recording.
+        limits: the thresholds of the flags.
+
     Returns:
         The flags, in the order of `FLAGS`, and the score, 0 to 1.
     """

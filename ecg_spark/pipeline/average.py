@@ -218,6 +218,10 @@ def participant_hash(participant_id: str, key: bytes) -> int:
     """Return 63 bits of the keyed hash (BLAKE2) of a participant id: one number per person.
 
     Ids have few digits: without a secret key, trying all of them would reveal whose hash it is.
+
+    Args:
+        participant_id: in normal form.
+        key: the study's secret, at most 64 bytes.
     """
     digest = hashlib.blake2b(participant_id.encode(), digest_size=8, key=key).digest()
     return int.from_bytes(digest, "big") >> 1

@@ -6,6 +6,13 @@ from pyspark.sql import DataFrame
 def check_counts(step: str, n_in: int, n_out: int, n_quarantined: int, n_not_ecg: int = 0) -> None:
     """Check that every recording that came in went out, was quarantined or was not an ECG.
 
+    Args:
+        step: the step's name, for the message.
+        n_in: how many recordings or files came in.
+        n_out: how many went out.
+        n_quarantined: how many were quarantined.
+        n_not_ecg: how many files were not an ECG.
+
     Raises:
         AssertionError: the counts do not add up.
     """

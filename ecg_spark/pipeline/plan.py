@@ -51,7 +51,15 @@ def write_plan(sources: list[Source], parts: list[int], path: str) -> None:
 
 
 def plan_rows(path: str, part: int) -> list[dict[str, Any]]:
-    """Return the sources of one part of the plan, which one task reads."""
+    """Return the sources of one part of the plan, which one task reads.
+
+    Args:
+        path: the path or URI of the plan.
+        part: the number of the part, from 0.
+
+    Returns:
+        One mapping per source, with its `path`, `files`, `owners` (JSON), `slice` and `slices`.
+    """
     with fsspec.open(path, "rb") as file:
         rows: list[dict[str, Any]] = pq.ParquetFile(file).read_row_group(part).to_pylist()
     return rows

@@ -23,10 +23,18 @@ _DECIMALS: list[str] = []
 
 @dataclass(frozen=True)
 class Visit:
-    """One recording to be written: the eight independent leads in mV and what the device knows.
+    """One recording to be written, and what the device knows about it.
 
-    `measured` holds the device's own `heart_rate_bpm`, `pr_ms`, `p_ms`, `qrs_ms`, `qt_ms`,
-    `qtc_ms`, `axis_deg` and so on in whole numbers; what is absent becomes an empty field.
+    Attributes:
+        name: of its files, without suffix.
+        signal_mv: the eight independent leads, [8, samples] in mV.
+        sampling_rate_hz: the rate.
+        participant_id: the participant.
+        acquired_at: when it was recorded.
+        age: in years.
+        sex: 1 for male, 0 for female.
+        measured: the device's own `heart_rate_bpm`, `pr_ms`, `p_ms`, `qrs_ms`, `qt_ms`, `qtc_ms`,
+            `axis_deg` and so on, as whole numbers; a missing one becomes an empty field.
     """
 
     name: str
@@ -41,10 +49,14 @@ class Visit:
 
 @dataclass(frozen=True)
 class FileFormat:
-    """A file format: its name as `Recording.source_format`, its unit, and its writer.
+    """A file format.
 
-    `write` takes the visit, the stored leads [k, samples] in whole units (12 leads, or the 8
-    independent ones where the format stores those), and the unit to claim in the file.
+    Attributes:
+        name: as `Recording.source_format`.
+        microvolts_per_unit: its unit.
+        stores_derived: whether it stores twelve leads rather than the eight independent ones.
+        write: takes the visit, the stored leads [k, samples] in whole units, and the unit to be
+            stated in the file; returns the files.
     """
 
     name: str
@@ -53,7 +65,7 @@ class FileFormat:
     write: Callable[[Visit, NDArray[np.int16], float], Files]
 
     def samples(self, signal_mv: NDArray[np.float64]) -> NDArray[np.int16]:
-        """The stored leads of a signal [8, samples] in mV: rounded, the derived ones from those."""
+        """Return the stored leads of a signal [8, samples] in mV, derived from rounded ones."""
         units = np.rint(signal_mv * (1000 / self.microvolts_per_unit))
         units = np.clip(units, _INT16.min // 2, _INT16.max // 2).astype(np.int32)
         if self.stores_derived:
@@ -90,7 +102,13 @@ def _xml(name: str, value: object = "", **attributes: str) -> str:
 
 
 def write_cardiosoft(visit: Visit, samples: NDArray[np.int16], microvolts_per_unit: float) -> Files:
-    """GE CardioSoft XML as in UK Biobank's field 20205, without its FullDisclosure part."""
+    """Return GE CardioSoft XML as in UK Biobank's field 20205, without its FullDisclosure part.
+
+    Args:
+        visit: the recording.
+        samples: twelve leads, [12, samples].
+        microvolts_per_unit: the unit to be stated in the file.
+    """
     when, measured = visit.acquired_at, visit.measured
     rows = [
         '<?xml version="1.0" encoding="ISO-8859-1" ?>',
@@ -163,7 +181,13 @@ _CARDIOSOFT_MEASUREMENTS = (
 
 
 def write_muse(visit: Visit, samples: NDArray[np.int16], microvolts_per_unit: float) -> Files:
-    """GE MUSE XML: eight leads, base64 of little-endian int16, each with its CRC-32."""
+    """Return GE MUSE XML: eight leads, base64 of little-endian int16, each with its CRC-32.
+
+    Args:
+        visit: the recording.
+        samples: eight leads, [8, samples].
+        microvolts_per_unit: the unit to be stated in the file.
+    """
     when, measured = visit.acquired_at, visit.measured
     unit_name = "MICROVOLTS"
     if microvolts_per_unit >= 1000:
@@ -232,7 +256,13 @@ _MUSE_MEASUREMENTS = (
 
 
 def write_wfdb(visit: Visit, samples: NDArray[np.int16], microvolts_per_unit: float) -> Files:
-    """A WFDB header and its signals in format 16; the header names no participant."""
+    """Return a WFDB header and its signals in format 16; the header names no participant.
+
+    Args:
+        visit: the recording.
+        samples: twelve leads, [12, samples].
+        microvolts_per_unit: the unit to be stated in the header.
+    """
     when = visit.acquired_at
     header = [
         f"{visit.name} {len(samples)} {visit.sampling_rate_hz} {samples.shape[1]} "

@@ -22,12 +22,22 @@ OF_TRAINING = {"beats", "model", "sweep"}
 
 
 def key_of(location: tuple[int | str, ...]) -> str:
-    """The key of a problem, as the study file spells it."""
+    """Return the key of a problem, as the study file spells it.
+
+    Example:
+        >>> key_of(("gwas", "rare", "max_maf", 0))
+        'gwas.rare.max_maf.0'
+    """
     return ".".join(str(part) for part in location)
 
 
 def problem_of(item: dict[str, Any], whole: type[Section]) -> str:
-    """A problem in words, as pydantic gives it of a section and those in it."""
+    """Return a problem in words.
+
+    Args:
+        item: the problem as pydantic's `ValidationError.errors` describes it.
+        whole: the section in which its location begins.
+    """
     match item["type"]:
         case "missing":
             return "is missing"
@@ -43,7 +53,7 @@ def problem_of(item: dict[str, Any], whole: type[Section]) -> str:
 
 
 def _section(annotation: Any) -> Any:
-    """The section class in an annotation such as `Manifest | None`."""
+    """Return the section class in an annotation such as `Manifest | None`."""
     for candidate in (annotation, *getattr(annotation, "__args__", ())):
         if isinstance(candidate, type) and issubclass(candidate, Section):
             return candidate
@@ -51,7 +61,7 @@ def _section(annotation: Any) -> Any:
 
 
 def contradictions(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What sections that are there and sections that are not say against each other, by key."""
+    """Yield, by key, what is wrong with which sections are there and which are not."""
     there = {key for key, value in content.items() if value is not None}
     if "archives" in there:
         for key in ("ecg", "participants", "genotypes", "phenotypes", "phewas"):

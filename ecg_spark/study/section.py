@@ -24,7 +24,12 @@ class Section(BaseModel):
 
 
 def listed(value: Any) -> Any:
-    """A list of one where a single value stands, and numbers (a chromosome's) as text."""
+    """Return a single value as a list of one, and numbers (of chromosomes) as text.
+
+    Example:
+        >>> listed(6), listed(["X", 6])
+        (('6',), ('X', '6'))
+    """
     values = value if isinstance(value, list | tuple) else [value]
     return tuple(str(one) if isinstance(one, int) else one for one in values)
 
@@ -33,6 +38,6 @@ AnySection = TypeVar("AnySection", bound=Section)
 
 
 def given(section: AnySection | None) -> AnySection:
-    """A section that the study has, for it has the step that asks for it."""
+    """Return a section that the study must have, because it has the step that asks for it."""
     assert section is not None
     return section

@@ -44,7 +44,15 @@ class Spark(Section):
 
 
 def require_name(model_name: str, registry_uri: str) -> None:
-    """Raise `UsageError` where a registry of MLflow does not take a model of this name."""
+    """Check that a registry of MLflow accepts a model of this name.
+
+    Args:
+        model_name: the name of the registered model.
+        registry_uri: where MLflow keeps models.
+
+    Raises:
+        UsageError: Unity Catalog needs a name of three parts, which this is not.
+    """
     if _UNITY_CATALOG.match(registry_uri) and not _THREE_PARTS.fullmatch(model_name):
         raise UsageError(
             f"The model's name {model_name} has not the three parts by which Unity Catalog "

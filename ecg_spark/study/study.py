@@ -97,17 +97,22 @@ class Study(Section):
         return table(self.name, ("", ""), said.items()) + folded("settings by default", others)
 
     def locate(self, path: str) -> str:
-        """A path of the study file as an absolute path, or as a URI, which it may be already."""
+        """Return a path of the study file as an absolute path; a URI as it is."""
         return resolve(self._folder, path)
 
     def inputs(self) -> Iterator[tuple[str, str]]:
-        """Every location that the study reads, by its key, as `locate` gives it."""
+        """Yield every location that the study reads, by its key, as `locate` returns it."""
         for key, path in _locations(self):
             if key != "output":
                 yield key, self.locate(path)
 
     def absolute(self, section: AnySection, *keys: str) -> AnySection:
-        """A section with the paths under `keys`, where given, as absolute paths."""
+        """Return a section with absolute paths.
+
+        Args:
+            section: a section of the study.
+            keys: its fields with paths; those that are not set stay so.
+        """
         given = {key: getattr(section, key) for key in keys}
         return section.model_copy(
             update={key: self.locate(path) for key, path in given.items() if path}
@@ -115,20 +120,21 @@ class Study(Section):
 
     @property
     def model_source(self) -> str | None:
-        """Where the model lies that is taken or trained on; as it is where MLflow has it."""
+        """The model that is used or trained further: MLflow's address, or as `locate` gives it."""
         source = self.model.source
         return source if source is None or source.startswith(REGISTERED) else self.locate(source)
 
     @property
     def output_path(self) -> str:
-        """The absolute output folder or its URI."""
+        """The output folder as an absolute path or a URI."""
         return self.locate(self.output)
 
     @property
     def tracking_uri(self) -> str:
-        """Where MLflow keeps runs: see `Mlflow.tracking_uri`.
+        """The address where MLflow keeps runs: see `Mlflow.tracking_uri`.
 
-        Raises `UsageError` where nothing says it and the output folder cannot hold a database.
+        Raises:
+            UsageError: nothing says it, and the output folder cannot hold a database.
         """
         uri = self.mlflow.tracking_uri or os.environ.get(TRACKING_ADDRESS)
         if uri:
@@ -142,9 +148,10 @@ class Study(Section):
 
     @property
     def registry_uri(self) -> str | None:
-        """Where MLflow keeps registered models: see `Mlflow.registry_uri`; None: where it tracks.
+        """The address where MLflow keeps registered models; None: where it keeps runs.
 
-        Raises `UsageError` where the model's name is none that this registry takes.
+        Raises:
+            UsageError: this registry does not accept the model's name.
         """
         uri = self.mlflow.registry_uri or os.environ.get(REGISTRY_ADDRESS)
         if uri:
@@ -153,7 +160,7 @@ class Study(Section):
 
 
 def _flat(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The settings of nested sections, each by its whole key."""
+    """Yield the settings of nested sections, each by its full key."""
     for key, value in content.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
@@ -162,7 +169,7 @@ def _flat(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def _locations(section: Section, above: str = "") -> Iterator[tuple[str, str]]:
-    """The locations in a section and those in it, with their keys."""
+    """Yield the locations in a section and those in it, with their keys."""
     for name, annotation in get_type_hints(type(section), include_extras=True).items():
         value = getattr(section, name, None)
         if isinstance(value, Section):

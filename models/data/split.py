@@ -64,12 +64,22 @@ def of_the_test(hashes: Hashes, seed: int, share: float) -> NDArray[np.bool_]:
     """Return for each row whether its participant is held out for the test.
 
     It depends on hash, seed and share alone.
+
+    Args:
+        hashes: the participants' hashes, [n].
+        seed: the study's seed.
+        share: the share of people held out.
     """
     return uniform(hashes, seed + _OF_THE_TEST) < share
 
 
 def fold_of(hashes: Hashes, seed: int, folds: int) -> NDArray[np.int64]:
     """Return the fold of each row's participant, 0 to folds - 1; it depends on hash and seed alone.
+
+    Args:
+        hashes: the participants' hashes, [n].
+        seed: the study's seed.
+        folds: how many folds there are.
 
     Example:
         >>> fold_of(np.arange(6), seed=1, folds=3).tolist()
@@ -79,7 +89,12 @@ def fold_of(hashes: Hashes, seed: int, folds: int) -> NDArray[np.int64]:
 
 
 def uniform(hashes: Hashes, seed: int) -> NDArray[np.floating[Any]]:
-    """Return a number in [0, 1) for each hash, by splitmix64 (Steele et al., OOPSLA 2014)."""
+    """Return a number in [0, 1) for each hash, by splitmix64 (Steele et al., OOPSLA 2014).
+
+    Args:
+        hashes: any int64 numbers, [n].
+        seed: gives other numbers for the same hashes.
+    """
     with np.errstate(over="ignore"):
         x = hashes.astype(np.int64).view(np.uint64) + np.uint64(seed) * _GOLDEN
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

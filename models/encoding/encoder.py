@@ -108,11 +108,21 @@ class Encoder:
         return self._encoding(FoldEncoder.encode_pca, signal, hashes)
 
     def decode(self, z: NDArray[np.floating[Any]], hashes: Hashes | None = None) -> Signals:
-        """Return the beats [n, 12, 600] in mV that active latents [n, k] describe."""
+        """Return the beats [n, 12, 600] in mV that active latents describe.
+
+        Args:
+            z: active latents, [n, k].
+            hashes: as in `encode`.
+        """
         return self._beats(FoldEncoder.decode, z, hashes)
 
     def decode_pca(self, z: NDArray[np.floating[Any]], hashes: Hashes | None = None) -> Signals:
-        """Return the beats [n, 12, 600] in mV of scores [n, k] on the principal components."""
+        """Return the beats [n, 12, 600] in mV that scores on the principal components describe.
+
+        Args:
+            z: scores in standard deviations, [n, k].
+            hashes: as in `encode`.
+        """
         return self._beats(FoldEncoder.decode_pca, z, hashes)
 
     def traverse(self, latent: int, sds: NDArray[np.floating[Any]]) -> Signals:

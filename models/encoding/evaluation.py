@@ -160,10 +160,14 @@ def archive_error(archive: str, whose: str) -> str:
 
 
 def largest_by_chance(k: int, n: int) -> float:
-    """Return the median of the largest absolute correlation among k independent columns of n rows.
+    """Return the median of the largest absolute correlation among independent columns.
 
     A correlation of independent normal columns has SD 1 / sqrt(n - 1); k (k - 1) / 2 of them are
     all below x with probability one half.
+
+    Args:
+        k: how many columns there are.
+        n: how many rows.
 
     Example:
         >>> round(largest_by_chance(20, 1000), 3), largest_by_chance(1, 1000)

@@ -197,7 +197,12 @@ def experiment_id(name: str, tracking_uri: str) -> str:
 
 
 def run_name(study: str, latents: int) -> str:
-    """Return the name of a run and its model: study, latents, date, without forbidden signs."""
+    """Return the name of a run and its model: study, latents, date, without forbidden signs.
+
+    Args:
+        study: the name of the study.
+        latents: how many latents the model has.
+    """
     return f"{_FORBIDDEN.sub(' ', study)}, {latents} latents, {datetime.now(UTC):%Y-%m-%d %H %M}"
 
 

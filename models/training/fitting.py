@@ -259,7 +259,12 @@ def compiled(function: Callable[..., Any], device: torch.device) -> Callable[...
 
 
 def kl_weight(settings: Model, progress: float) -> float:
-    """Return the weight of the KL term when a fraction `progress` of the steps is done."""
+    """Return the weight of the KL term during training: it rises linearly and then stays.
+
+    Args:
+        settings: its `kl_weight` is the final weight.
+        progress: the fraction of all steps that is done.
+    """
     return settings.kl_weight * min(progress / WARMED_UP, 1.0)
 
 

@@ -73,7 +73,12 @@ def finish(
 
 @torch.inference_mode()
 def effects(network: VAE, factors: Factors) -> NDArray[np.float32]:
-    """Return the change of a beat as each factor goes from -1/2 to 1/2 SD, [k, 8 * 600] in mV."""
+    """Return the change of a beat as each factor goes from -1/2 to 1/2 SD, [k, 8 * 600] in mV.
+
+    Args:
+        network: the trained network, on the CPU.
+        factors: the map from its latents to factors.
+    """
     around = np.eye(len(factors.rotation), dtype=np.float32) * 0.5
     up, down = (network.decode(torch.from_numpy(factors.to_latents(z))) for z in (around, -around))
     return np.asarray((up - down).flatten(1).numpy())
@@ -135,7 +140,17 @@ def closest(z: Array, target: Array) -> Array:
 
 
 def matched(z: Array, target: Array) -> Array:
-    """Return the absolute correlation of each column of z [n, m] with that of `target` [n, m]."""
+    """Return the absolute correlation of each column with the same column of a target, [m].
+
+    Args:
+        z: [n, m].
+        target: [n, m].
+
+    Example:
+        >>> z = np.array([[1.0, 2.0], [2.0, 1.0], [3.0, 4.0]])
+        >>> matched(z, -z).round(6).tolist()
+        [1.0, 1.0]
+    """
     z, target = z - z.mean(axis=0), target - target.mean(axis=0)
     lengths = np.linalg.norm(z, axis=0) * np.linalg.norm(target, axis=0)
     return np.asarray(np.abs((z * target).sum(axis=0) / lengths))

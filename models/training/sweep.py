@@ -92,7 +92,12 @@ def sweep(plan: Plan, grid: Mapping[str, Sequence[Any]]) -> tuple[str, list[Tria
 
 
 def join_sweep(plan: Plan, grid: Mapping[str, Sequence[Any]]) -> None:
-    """Train along with the first of several processes, which alone calls `sweep`."""
+    """Train along with the first of several processes, which alone calls `sweep`.
+
+    Args:
+        plan: as in `sweep`.
+        grid: as in `sweep`.
+    """
     with processes(choose_device(plan.settings.device)):
         for values in combinations(grid):
             if broadcast_from_rank0(None):  # the first process finds that it is to be trained

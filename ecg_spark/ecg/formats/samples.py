@@ -153,9 +153,13 @@ def _texts(value: Any) -> tuple[str, ...]:
 def lead_order(said: Said, samples: Samples) -> tuple[str, ...]:
     """Return the leads in the order of their axis, as the file or the study says.
 
+    Args:
+        said: what the file says about its samples.
+        samples: what the study says about them.
+
     Raises:
-        RecordingError: `malformed` if file and study differ; `not_described` if neither says what
-            rate, unit or order are.
+        RecordingError: `malformed` if file and study differ, or a lead is not named exactly once;
+            `not_described` if neither says what rate, unit or order are.
     """
     _check_told(
         sampling_rate_hz=said.sampling_rate_hz or samples.sampling_rate_hz,

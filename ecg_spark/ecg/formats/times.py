@@ -83,8 +83,20 @@ def moment_of(
 ) -> datetime | None:
     """Return the moment of numbers that a file gives one by one; only the seconds may be missing.
 
+    Args:
+        year: all four digits.
+        month: 1 to 12.
+        day: 1 to 31.
+        hour: 0 to 23.
+        minute: 0 to 59.
+        second: fractions are cut off; None is 0.
+
     Returns:
         None if another number is missing, or there is no such moment.
+
+    Example:
+        >>> str(moment_of(2020, 1, 31, 10, 11, None)), moment_of(2020, 2, 31, 10, 11, None)
+        ('2020-01-31 10:11:00', None)
     """
     given = (year, month, day, hour, minute, 0.0 if second is None else second)
     if any(part is None or not 0 <= part < 10_000 for part in given):

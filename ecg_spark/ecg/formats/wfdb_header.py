@@ -162,6 +162,10 @@ def named_files(data: bytes, load: Load) -> list[str]:
     Those are its signal files, whatever their suffix; or the headers of its segments and the files
     that these name, as far as `load` returns them.
 
+    Args:
+        data: the content of the header.
+        load: returns the content of a file in the record's folder, or None.
+
     Raises:
         RecordingError: `unsafe` for a name that is more than the name of a file in the record's own
             folder; `malformed` if a line cannot be read.
