@@ -2,17 +2,16 @@
 
     study = ecg_spark.load_study("study.yaml")
     found = ecg_spark.run(study)               # or steps=["ingest", "average"], spark=spark
-    found["findings"].tables["loci"].show()    # a Spark DataFrame
-    found["report"].figures["effects"]         # a figure, which a notebook displays
-    combined = ecg_spark.meta([study, "other/sumstats"], out="meta")
-    combined.tables["loci"].show()
+    found["findings"].tables["loci"].show()    # a Spark frame
+    found["report"].figures["effects"]         # a picture, which a notebook shows
+    whole = ecg_spark.meta([study, "other/sumstats"], out="meta")
+    whole.tables["loci"].show()
 
-These functions do in Python and notebooks what the commands do in a terminal. `load_study` and
-`simulate_study` return a study, `run` runs its steps, `sweep` trains several models to choose from,
-`score` computes polygenic scores from files of weights, `replicate` looks up its loci in another
-cohort, and `meta` combines the results of several cohorts. `read_recording`, `average_beat` and
-`load_encoder` work on single recordings. Each name is imported when it is first used, so that
-`import ecg_spark` takes no time.
+What the commands do, from Python and notebooks: `load_study` or `simulate_study` give a study,
+`run` its steps, `sweep` models to choose from, `score` polygenic scores by files of weights;
+`replicate` seeks its loci in another cohort, `meta` combines the results of several.
+`read_recording`, `average_beat` and `load_encoder` are for single recordings. Each name is imported
+when it is first used, so that `import ecg_spark` costs nothing.
 """
 
 from importlib import import_module

@@ -224,15 +224,9 @@ def read_rows(path: str, what: str) -> tuple[Rows, str]:
 
 @dataclass(frozen=True)
 class Head:
-    """How a table is laid out, known without reading its rows.
-
-    Attributes:
-        names: the names of its columns.
-        delimiter: of a text table, as `read_rows` returns it.
-        line: of a text table, the line that holds the names.
-        pieces: of Parquet, each file with the number of a row group in it.
-        columns: of Parquet, the names of the columns as they are in the files.
-    """
+    """How a table is laid out: the names of its columns, and of text the `delimiter` (as
+    `read_rows` gives it) and the `line` that holds the names; of Parquet the `pieces`, files and
+    the number of a row group, and what the columns are called there."""
 
     names: list[str]
     delimiter: str = ""

@@ -1,4 +1,4 @@
-"""One resting ECG with its twelve leads, whatever file it came from."""
+"""The Recording: one resting ECG with its twelve leads, whatever file it came from."""
 
 from dataclasses import dataclass, field
 from datetime import datetime

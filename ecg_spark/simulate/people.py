@@ -39,20 +39,10 @@ class Planted:
 
 @dataclass(frozen=True)
 class People:
-    """The 128 participants of a chunk, one array of shape [128] for each attribute.
+    """The 128 participants of a chunk: one array of shape [128] each, `scores` [128, parameters].
 
-    Attributes:
-        index: the number of the participant in the cohort.
-        age: in years.
-        sex: 1 for male, 0 for female.
-        bmi: in kg/m².
-        population: 0 or 1.
-        scores: [128, parameters].
-        dosages: true ALT counts at planted variants, [128, planted].
-        fibrillation: whether they have atrial fibrillation.
-        parameters: what the columns of `scores` are: parameters of hearts, or changes of recorded
-            ones.
-        cohort: the cohort they belong to.
+    `sex` is 1 in men and 0 in women; `dosages` [128, planted] are true ALT counts. `parameters` are
+    what the scores are of: the hearts, or what is changed of recorded ones.
     """
 
     index: NDArray[np.int64]
@@ -136,18 +126,11 @@ def people_of_chunk(
     parameters: tuple[Parameter, ...] = PARAMETERS,
     cohort: Cohort = BIOBANK,
 ) -> People:
-    """Return the participants of a chunk, from their covariates to the scores of their hearts.
+    """The participants of a chunk, from their covariates to the scores of their hearts.
 
-    A score is the sum of planted variants, age, sex, BMI, ancestry and chance, which brings the
-    variance to 1; the cohort's shift is added. For `CHANGES` there is no chance: there the recorded
-    hearts themselves differ.
-
-    Args:
-        genome: the variants.
-        planted: those that act.
-        chunk: the number of the chunk, from 0.
-        parameters: what the scores are of.
-        cohort: ages and shifts.
+    A score is the sum of planted variants, age, sex, BMI, ancestry and chance, which makes up
+    what is missing to a variance of 1; the cohort's shift is added. Of `CHANGES` it has no part of
+    chance: there the recorded hearts differ as they do.
     """
     rng = stream(genome.seed, Stream.PEOPLE, chunk)
     population = families(genome.seed, chunk, genome.population_shares).participant_population

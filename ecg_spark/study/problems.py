@@ -53,7 +53,7 @@ def problem_of(item: dict[str, Any], whole: type[Section]) -> str:
 
 
 def _section(annotation: Any) -> Any:
-    """Return the section class in an annotation such as `Manifest | None`."""
+    """The section class in an annotation such as `Manifest | None`."""
     for candidate in (annotation, *getattr(annotation, "__args__", ())):
         if isinstance(candidate, type) and issubclass(candidate, Section):
             return candidate

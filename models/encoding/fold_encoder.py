@@ -204,7 +204,7 @@ def encode_by(components: Components, signal: Signals) -> Encoding:
 
 
 def decode_by(components: Components, z: NDArray[np.floating[Any]]) -> Signals:
-    """Return the beats [n, 12, 600] in mV that scores [n, k] on principal components describe."""
+    """Beats [n, 12, 600] in mV of scores [n, k] on components."""
     flat = torch.from_numpy(components.rebuild(np.asarray(z, np.float32)))
     return twelve_leads(flat.reshape(len(flat), len(INDEPENDENT_ROWS), -1)).numpy()
 

@@ -63,15 +63,7 @@ def log_history(history: list[dict[str, float]]) -> None:
 
 
 def read_history(run_id: str, tracking_uri: str) -> list[dict[str, float]]:
-    """Return the metrics of every epoch of a run.
-
-    Args:
-        run_id: the run of a training.
-        tracking_uri: where MLflow keeps runs.
-
-    Raises:
-        InfrastructureError: MLflow does not answer or does not have them.
-    """
+    """The metrics of every epoch of a run; raises `InfrastructureError` where MLflow fails."""
     with tracked(tracking_uri):
         return list(json.loads(mlflow.artifacts.load_text(f"runs:/{run_id}/{HISTORY}")))
 
