@@ -23,7 +23,7 @@ MOST_LEVELS = 200
 
 _TRUE, _FALSE = {"true", "t", "yes", "y"}, {"false", "f", "no", "n"}
 _UNFIT = re.compile(r"[^\w.+-]+")
-"""What a term's name may not hold: other programs read it as a column of a text table."""
+"""Characters that a term's name may not have: other programs read it as a column's name."""
 
 
 def covariate_terms(

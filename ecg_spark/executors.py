@@ -40,7 +40,7 @@ def ask_executors(session: SparkSession) -> None:
     wanted = tuple(here)
 
     def found_there(_: Iterable[int]) -> Iterator[dict[str, str]]:
-        # It may use nothing of this module, which the executor may lack, too.
+        # It must not use this module's globals: the executor may lack the module, too.
         from importlib.metadata import PackageNotFoundError, version
 
         answer = {}

@@ -29,11 +29,11 @@ from ecg_spark.locations import make_folder
 log = logging.getLogger(__name__)
 
 RENEWED_SECONDS, FORGOTTEN_SECONDS = 30.0, 300.0
-"""How often a lease is renewed, and after what silence its owner counts as dead. Clocks may differ
-by some minutes; with more, the store itself rejects their signatures."""
+"""How often a lease is renewed, and how long after the last renewal its owner counts as dead.
+Clocks may differ by some minutes; if by more, the store itself rejects signed requests."""
 
 SETTLED_SECONDS = 3.0
-"""How long to wait after taking over a lease: if two did, the one that wrote last has it."""
+"""How long to wait after taking over a lease: if two processes did, the last to write has it."""
 
 
 @contextmanager

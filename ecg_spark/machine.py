@@ -5,7 +5,7 @@ from pathlib import Path
 import psutil
 
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-"""Where Linux says how much memory a container may use."""
+"""Where Linux tells how much memory a container may use (cgroup v2, v1)."""
 
 
 def memory() -> int:

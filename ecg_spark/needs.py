@@ -20,7 +20,7 @@ from ecg_spark.machine import memory
 log = logging.getLogger(__name__)
 
 PROCESS_BYTES = 250e6
-"""A Python process with NumPy, pandas and Arrow."""
+"""The memory of a Python process with NumPy, pandas and Arrow imported."""
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ class NumberReader:
             self.notes.append(
                 f"{int(hit.sum())} values of {name} are codes for a missing value ({listed})"
             )
-        return values.where(~hit & (values != "."), None)  # a dot: SAS and plink write it so
+        return values.where(~hit & (values != "."), None)  # SAS and PLINK write a dot if missing
 
     def numbers(self, values: pd.Series) -> pd.Series | None:
         """Return a column as floats, NaN where it has no number; None if most of it is other text.

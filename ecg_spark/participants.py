@@ -26,7 +26,7 @@ _MEN = {"1", "m", "male", "man", "men", "true"}
 _WOMEN = {"0", "2", "f", "female", "woman", "women", "w", "false"}
 _CODES_TOLD = 6
 _UNFIT = re.compile(r"[^\w.+-]+")
-"""What a phenotype's name may not hold: it names files and columns of text tables."""
+"""Characters that a phenotype's name may not have: it names files and columns of text tables."""
 
 _TAKEN = re.compile(
     rf"(vae|pca)(_\d+)?|traits|{OWN}|{'|'.join(TRAIT_NAMES)}|s|fid|iid", re.IGNORECASE
@@ -94,14 +94,14 @@ def read_sex(settings: Participants, path: str, notes: list[str] | None = None) 
     unknown = frame.loc[sex.isna(), settings.sex].dropna()
     if len(unknown) and notes is not None:
         counts = unknown.value_counts()
-        # So many are not codes: they might be names or dates of birth of another column.
+        # So many different values are not codes: they might be names or dates of birth.
         listed = (
             ", ".join(f"{code}: {count}" for code, count in counts.items())
             if len(counts) <= _CODES_TOLD
             else f"{len(counts)} different ones"
         )
         note = (
-            f"{len(unknown)} values of the column {settings.sex} are no known sex "
+            f"{len(unknown)} values of the column {settings.sex} are not a known sex "
             f"({listed}): these people are not checked against the X chromosome"
         )
         log.warning("participants: %s", note)
@@ -217,7 +217,7 @@ def read_last_days(
     required(frame, TABLE, [until], "phewas.until")
     times = _times(frame[until])
     if strange := int((times.isna() & frame[until].notna()).sum()):
-        notes.append(f"{strange} values of {until} are no dates and count as missing")
+        notes.append(f"{strange} values of {until} are not dates and count as missing")
     if times.isna().all():
         raise DataError(
             f"The column {until} of the {TABLE} holds no date such as 2023-10-31: correct it or "

@@ -65,11 +65,11 @@ def time_left(finished: float, total: float, seconds: float) -> str:
 
     Example:
         >>> time_left(25, 100, 60.0)
-        ', some 3 min left'
+        ', about 3 min left'
     """
     if not 0 < finished < total:
         return ""
     left = seconds * (total - finished) / finished
     if left >= 5400:
-        return f", some {left / 3600:.1f} h left"
-    return f", some {left / 60:.0f} min left" if left >= 90 else f", some {left:.0f} s left"
+        return f", about {left / 3600:.1f} h left"
+    return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"

@@ -183,7 +183,7 @@ def _require(key: str, place: str, look: Callable[[str], None]) -> None:
         if isinstance(error, FileNotFoundError) or status == 404:
             what: str | None = "does not exist: make it, or correct its name"
         elif isinstance(error, PermissionError) or status == 403:
-            what = "denies access to the credentials in use: take others, or change its permissions"
+            what = "denies access to the credentials in use: use others, or change its permissions"
         else:
             what = trouble(error)
         if what is None:

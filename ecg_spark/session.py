@@ -49,7 +49,7 @@ SQL_SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.adaptive.enabled": "true",
 }
-"""Settings that a running session accepts as well."""
+"""Settings that a session also accepts while it is running."""
 
 SETTINGS = HAIL_SETTINGS | {"spark.kryoserializer.buffer.max": "512m"} | SQL_SETTINGS
 LOCAL_SETTINGS = {

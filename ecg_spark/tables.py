@@ -145,10 +145,10 @@ OTHER_TRAIT_NAMES = (
 """Traits for comparison with other studies: measured, not tested."""
 
 OWN = "own"
-"""The group of a study's own phenotypes, as vae and pca are groups of latents."""
+"""The group of the phenotypes that a study brings."""
 
 LATENT = ("vae", "pca")
-"""The groups of a model's latents, and of its peer's."""
+"""The groups of latents: those of the model, and the scores of the PCA beside it."""
 
 
 def group_of(phenotype: str) -> str:
@@ -193,10 +193,10 @@ LATENTS = Table(
     ("participant_id", "model"),
     schema(
         participant_id=TEXT,
-        model=TEXT,  # "vae", or "pca": the peer with as many components
-        fold=WHOLE,  # whose network encoded them, not trained on them
+        model=TEXT,  # "vae", or "pca": the PCA with as many components
+        fold=WHOLE,  # the fold whose network encoded them: it was not trained on them
         z=ArrayType(REAL, False),
-        z_sd=(ArrayType(REAL, False), None),  # null with too few people with several ECGs
+        z_sd=(ArrayType(REAL, False), None),  # null if too few people have several ECGs
         n_ecgs=WHOLE,
     ),
 )
@@ -208,7 +208,7 @@ FLOW = Table(
         place=WHOLE,  # the order of a step's rows for a reader, from 0
         step=TEXT,  # ingest, average, encode, genotypes, cohort, associations
         unit=TEXT,  # what is counted: see flow.UNITS
-        reason=TEXT,  # why the step left out n of them, or flow.CAME_IN, flow.WENT_ON
+        reason=TEXT,  # why the step left n of them out; or flow.CAME_IN, flow.WENT_ON
         n=LongType(),
     ),
 )

@@ -214,11 +214,11 @@ def read_rows(path: str, what: str) -> tuple[Rows, str]:
     try:
         rows = list(_split(text, delimiter))
         if '"' in text and any("\n" in cell for row in rows for cell in row):
-            deque(_split(text, delimiter, strict=True), maxlen=0)  # it is no cell's text
+            deque(_split(text, delimiter, strict=True), maxlen=0)  # raises if a quote is not closed
     except csv.Error:
         if delimiter != "\t":
             raise _unreadable(what, "a quote is not closed, or a cell too long") from None
-        rows = list(_split(text, delimiter, csv.QUOTE_NONE))  # a quote in a free text
+        rows = list(_split(text, delimiter, csv.QUOTE_NONE))  # a quotation mark in free text
     return rows, delimiter
 
 
@@ -254,7 +254,7 @@ def read_head(path: str, what: str) -> Head:
     except (OSError, EOFError, ValueError, pa.ArrowException) as error:
         raise _failed(what, error) from None
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content:
-        raise _unreadable(what, "it is no UTF-8 text")
+        raise _unreadable(what, "it is not UTF-8 text")
     whole = content[: content.rfind(b"\n") + 1] if content.count(b"\n") > 1 else content
     text = whole.decode("utf-8", errors="replace").removeprefix("\ufeff")
     delimiter = _delimiter(text)
@@ -312,10 +312,10 @@ def _decoded(content: bytes, what: str) -> str:
         text = content.decode(encoding or "utf-8")
     except UnicodeDecodeError:
         if encoding is not None:
-            raise _unreadable(what, "it is no text") from None
+            raise _unreadable(what, "it is not text") from None
         text = content.decode("cp1252", errors="replace")  # Windows, in the West
     if "\0" in text:
-        raise _unreadable(what, "it is no text")
+        raise _unreadable(what, "it is not text")
     return text
 
 

@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ecg_spark.errors import InfrastructureError
 
 PATIENCE = timedelta(minutes=10)
+"""How long a process waits for the others before it fails."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def processes(device: torch.device) -> Iterator[Shard]:
         return
     outermost = not dist.is_initialized()
     if outermost:
-        if device.type == "cuda":  # before NCCL starts, which else takes the first GPU for all
+        if device.type == "cuda":  # before NCCL starts: otherwise all processes use the first GPU
             torch.cuda.set_device(device)
         dist.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",

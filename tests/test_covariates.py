@@ -210,7 +210,7 @@ def test_codes_that_are_no_known_sex_are_told_with_their_counts(tmp_path, codes,
     found = read_sex(Participants(path="x"), str(path), notes)
     assert found.tolist() == pytest.approx(expected, nan_ok=True)
     assert bool(notes) == bool(told)
-    assert all("no known sex" in note and told in note for note in notes)
+    assert all("not a known sex" in note and told in note for note in notes)
 
 
 def test_a_sex_column_that_the_study_names_must_be_there(tmp_path):

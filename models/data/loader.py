@@ -37,11 +37,11 @@ from models.distributed import (
 ALL = Shard()
 BYTES_PER_BEAT = 4 * len(INDEPENDENT_ROWS) * BEAT_SAMPLES
 READERS, READ_AHEAD = 2, 8
-"""Readers of an epoch, and row groups (of 8 MiB) that each decodes before they are asked for."""
+"""Readers of an epoch, and how many row groups (of 8 MiB) each decodes in advance."""
 BATCHES_AHEAD = 8
-"""Batches that are mixed and copied to where a GPU takes them before they are asked for."""
+"""Batches that are shuffled and copied to pinned memory in advance."""
 SHUFFLE_BEATS = 16_384
-"""Beats that are held and mixed at a time where the training set is streamed."""
+"""The size of the buffer in which a streamed training set is shuffled."""
 
 Signals = NDArray[np.float32]
 Wanted = Callable[[Hashes], NDArray[np.bool_]]
@@ -104,7 +104,7 @@ def read_epoch(
     with _in_turn(path, columns, seed, shard, min(READERS, len(groups))) as batches:
         for batch in batches:
             signal, hashes = np.asarray(batch.signal, np.float32), batch.participant_hash
-            # A sum is finite where all its terms are, and costs a tenth of looking at each.
+            # A sum is finite if all its terms are, and takes a tenth of the time of testing each.
             if signal.shape[1] != len(LEADS) * BEAT_SAMPLES or not np.isfinite(signal.sum()):
                 raise DataError(
                     f"The beats table {_shown(path)} holds a signal that is not {len(LEADS)} x "
@@ -147,7 +147,7 @@ def _in_turn(
                     columns,
                     seed=seed,
                     shuffle_row_groups=True,
-                    shuffle_rows=False,  # they are when the leads are picked, in one copy
+                    shuffle_rows=False,  # `read_epoch` does it, in the copy that picks the leads
                     workers_count=1,
                     results_queue_size=READ_AHEAD,
                     num_epochs=1,
@@ -338,7 +338,7 @@ def ahead(values: Generator[Tensor]) -> Iterator[Iterator[Tensor]]:
                     if over.is_set():
                         return
             put(None)
-        except BaseException as error:  # raised where the value would have been
+        except BaseException as error:  # raised in place of the value, in `given`
             put(error)
 
     def given() -> Iterator[Tensor]:

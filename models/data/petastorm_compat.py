@@ -27,7 +27,7 @@ OPEN_FILES = 8
 """Parquet files that a reader keeps open."""
 
 Table = str | tuple[str, ...]
-"""The folder of a table, a path or URI, or those of several that are read as one."""
+"""The path or URI of a table's folder, or those of several that are read as one."""
 
 
 def _module(name: str, **content: Any) -> None:
@@ -151,7 +151,7 @@ def _as_numpy(column: pa.ChunkedArray, name: str) -> NDArray[Any] | pa.ListArray
 
 for _user in (_reader, _worker, _metadata):
     vars(_user)["pq"] = SimpleNamespace(ParquetDataset=_Dataset, ParquetDatasetPiece=_Piece)
-vars(_worker)["ParquetFile"] = lambda file: file  # it opens what a piece has open already
+vars(_worker)["ParquetFile"] = lambda file: file  # the piece has opened it
 _worker.ArrowReaderWorker.new_results_queue_reader = staticmethod(_Flat)
 
 

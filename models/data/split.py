@@ -19,7 +19,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 TRAINING, VALIDATION, OWN, TEST = 0, 1, 2, 3
 
 _OF_THE_TEST = 2**32
-"""Added to the seed, so that who is tested on says nothing about fold and validation."""
+"""Added to the seed, so that being held out for the test does not depend on fold and validation."""
 
 
 @dataclass(frozen=True)

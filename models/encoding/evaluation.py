@@ -20,15 +20,15 @@ from models.network.vae import VAE, twelve_leads
 Metrics = dict[str, float]
 
 MAX_SAMPLE_BEATS = 20_000
-"""Beats of a larger set that the components, the factors, figures and pictures are made from."""
+"""The most beats from which components, factors, metrics and figures are computed."""
 
 EVALUATED = 512
-"""Beats that are evaluated at a time, by all processes together."""
+"""How many beats are evaluated at a time, by all processes together."""
 
 VALIDATED, PEER = "val", "pca"
-"""What the names of figures on validation people begin with, of the model and of its PCA peer."""
+"""What the names of metrics on validation people begin with: of the model, and of the PCA."""
 TESTED, TESTED_PEER = "test", "test_pca"
-"""The same of the figures that are published, on people whom nothing was chosen by."""
+"""The same for the published metrics, on people on whom no choice depended."""
 
 SEGMENTS_MS = {"p": (-280, -60), "qrs": (-60, 60), "st_t": (60, 460)}
 """Parts of a beat in ms from R, for people at rest."""
@@ -211,7 +211,7 @@ def rebuild(
             rebuilt["peer"].append(encoder.decode_pca(encoder.encode_pca(signal).z))
     if not latents:
         raise DataError(
-            "The model finds factors of no held-out beat: lower model.learning_rate, or look for "
+            "The model finds factors for no held-out beat: lower model.learning_rate, or look for "
             "extreme beats in the beats table."
         )
     together = {name: np.concatenate(parts) for name, parts in rebuilt.items()}

@@ -25,8 +25,8 @@ from models.network.pca import Components
 from models.network.vae import MAX_WARP, VAE, twelve_leads
 
 FORM = 3
-"""Of a model's files. 3: the arrays have other names.
-2: people of the test are held out; before, z was one step from a guess."""
+"""The version of the form of a model's files. 3: the arrays have other names. 2: people are held
+out for the test, and z is the mode; before, it was one step from a guess."""
 WEIGHTS, CONFIG = "weights.safetensors", "model.json"
 Array = NDArray[np.float64]
 Signals = NDArray[np.float32]
@@ -248,8 +248,8 @@ def read_fold(folder: Path, device: str) -> FoldEncoder:
         form = config.get("form", 1)
         if form != FORM:
             raise DataError(
-                f"The model is of form {form}, this ecg-spark reads form {FORM}: train it "
-                f"again, or load it with the version that made it."
+                f"The model's files have form {form}, and this ecg-spark reads form {FORM}: train "
+                f"it again, or load it with the version that made it."
             )
         weights = (folder / WEIGHTS).read_bytes()
         FoldEncoder(weights, config)._build()

@@ -17,11 +17,12 @@ from torch import Tensor
 from models.network.vae import VAE
 
 TOLERANCE = 2e-5
-"""A beat is done where its next step moves no latent by more; a latent's prior has SD 1."""
+"""A beat is done if its next step moves no latent by more; a latent's prior has SD 1."""
 MOST_STEPS = 1_000
-"""Steps, tried ones included, after which a beat is given up: its mode is then NaN."""
+"""Steps, refused ones included, after which a beat is given up: its mode is then NaN."""
 FIRST_DAMPING, MORE, LESS = 0.1, 4.0, 0.25
-"""Damping, in shares of the curvature: at the first refusal, and how it changes after each step."""
+"""Damping as a fraction of the curvature: at the first refused step, and the factors by which it
+grows after a refused step and shrinks after an accepted one."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class Posterior:
 
 
 BATCH, GPU_BATCH = 64, 1024
-"""Beats that are encoded at a time: 64 beats' derivatives by 20 latents take 49 MB. A GPU's cores
-are busy with no fewer than a thousand."""
+"""Beats that are encoded at a time. The derivatives of 64 beats with respect to 20 latents take
+49 MB. Fewer than a thousand beats do not keep the cores of a GPU busy."""
 
 
 def posteriors(network: VAE, beats: Tensor) -> Iterator[Posterior]:

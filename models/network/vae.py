@@ -15,17 +15,17 @@ N_LEADS = len(INDEPENDENT_LEADS)
 SCORES = 80
 """Principal components whose scores the encoder sees and whose axes span the amplitudes."""
 SMALLEST_SCORE_MV = 0.05
-"""Added to the SD of a score, so that components which hold only noise are not blown up."""
+"""Added to the SD of a score, so that components with noise alone are not magnified."""
 
 SMALLEST_SD_MV = 1e-3
-"""A component with less spread is one of too few beats; its score is not blown up either."""
+"""A component with less spread comes from too few beats; its score is not magnified either."""
 
 HIDDEN = 256
 WARP_KNOTS = 28
 MAX_WARP = 30.0
 """The furthest that a sample may be moved along the beat, in samples of 2 ms."""
 START_OF_RESIDUAL = 0.1
-"""The curved parts' last layers start this much smaller than usual: training starts at PCA."""
+"""Factor on the initial weights of the last nonlinear layers: training starts close to PCA."""
 
 
 def twelve_leads(independent: Tensor) -> Tensor:

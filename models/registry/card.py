@@ -46,9 +46,9 @@ def model_card(
         f"It holds {len(encoder.folds)} networks, each trained on all people but those of its fold "
         f"(by a hash of the participant and the seed; relatives may be in different folds). A "
         f"participant is encoded by the network that was not trained on them. Factors of the other "
-        f"networks are turned to those of the first: mean absolute correlation "
-        f"{metrics['folds/mean_abs_r']:.3f}. **A person on whom none was trained**, which is how "
-        f"the model answers when loaded from MLflow, gets the mean over all networks.\n\n"
+        f"networks are rotated to match those of the first: mean absolute correlation "
+        f"{metrics['folds/mean_abs_r']:.3f}. **A person on whom no network was trained** gets the "
+        f"mean over all networks; loaded from MLflow, the model treats everybody so.\n\n"
         if len(encoder.folds) > 1
         else ""
     )
@@ -65,15 +65,15 @@ A variational autoencoder of average heartbeats: 12 leads x 600 samples at 500 H
 fixed sample. It gives {encoder.n_active} latent factors, uncorrelated over the training beats, in
 units of their standard deviation; factors are ordered by their KL divergence, and their sign is
 such that the largest deflection that they cause points up. A beat's factors are the mode of their
-posterior under the decoder, found from where the encoder guesses it. How far two ECGs of a person
-fall apart is measured on the study's people, in its table of latents.
+posterior under the decoder; the search starts at the encoder's guess. How much two ECGs of a person
+differ is measured on the study's people, in its table of latents.
 
 ## What it was trained on
 
 {beats_training} average beats (table version `{encoder.config["table_version"]}`); people, not
-ECGs, were held out: {beats_tested} beats of people by whom neither an epoch nor settings nor the
-factors were chosen give the figures below. Relatives may be on both sides: kinship is not known
-when the beats are trained on. Seed {encoder.config["seed"]}. {left_out}
+ECGs, were held out. The figures below are of {beats_tested} beats of people on whom no choice
+depended, neither of an epoch, of settings nor of the factors. Relatives may be on both sides:
+kinship is not known when a model is trained. Seed {encoder.config["seed"]}. {left_out}
 
 {by_archive}{networks}## How good it is, on held-out people
 
@@ -83,8 +83,9 @@ when the beats are trained on. Seed {encoder.config["seed"]}. {left_out}
 
 {independence}## What it is for, and what not
 
-Phenotypes for association studies of resting ECGs made as the training's were. Factors of another
-model, also of the same study, are other factors. Not a medical device: no diagnosis may rest on it.
+Phenotypes for association studies of resting ECGs recorded as those of the training were. Factors
+of another model, even of the same study, are different factors. Not a medical device: no diagnosis
+may be based on it.
 """
 
 
@@ -106,12 +107,12 @@ def travelled_card(
 ## What it is
 
 A variational autoencoder of average heartbeats with {encoder.n_active} latent factors, trained in
-the study `{home.study}` and taken as it is (SHA-256 of its weights: `{encoder.digest}`). Nobody of
-this study was trained on. Its factors are those of `{home.study}`: loci can be compared.
+the study `{home.study}` and used unchanged (SHA-256 of its weights: `{encoder.digest}`). It was
+trained on nobody of this study. Its factors are those of `{home.study}`: loci can be compared.
 
 ## How good it is here, and where it was trained
 
-On {beats_tested} beats of this study; the PCA is fitted here, on other people of it.
+On {beats_tested} beats of this study; the PCA was fitted to other people of this study.
 
 | | this model, here | PCA fitted here | this model, where it was trained |
 | --- | --- | --- | --- |
@@ -120,8 +121,8 @@ On {beats_tested} beats of this study; the PCA is fitted here, on other people o
 {told}
 ## What it is for, and what not
 
-Phenotypes for association studies of resting ECGs, as those of `{home.study}`. Not a medical
-device: no diagnosis may rest on it.
+Phenotypes for association studies of resting ECGs recorded as those of `{home.study}` were. Not a
+medical device: no diagnosis may be based on it.
 """
 
 
@@ -134,8 +135,8 @@ def _archive_table(archives: Mapping[str, Mapping[str, int]], metrics: Metrics) 
         cells = [name, beats["beats_training"], beats["beats_tested"], *shown]
         rows.append(f"| {' | '.join(map(str, cells))} |\n")
     return f"""\
-The beats are of several archives. Each tells its own people apart: whether a person is in two of
-them is not known, and such a person may be on both sides.
+The beats are of several archives. People are told apart within an archive only: whether a person is
+in two archives is not known, and such a person may be on both sides.
 
 | archive | beats trained on | tested on | mean absolute error, µV | PCA's |
 | --- | --- | --- | --- | --- |

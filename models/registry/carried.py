@@ -46,7 +46,7 @@ from models.network.vae import twelve_leads
 FORM = 1
 ABOUT, CARD, CHECK, SUMS = "about.json", "card.md", "check.safetensors", "SHA256SUMS"
 MIN_GROUP_SIZE = 20
-"""People whose beats a mean that leaves the study is of."""
+"""The fewest people whose mean beat may leave the study."""
 CHECK_GROUPS = 5
 
 _NAMES = re.compile(
@@ -56,8 +56,8 @@ _SHOWN = [f"{TESTED}/{key}" for key in ("pearson_r", "mae_uv")]
 _SHOWN += [f"{TESTED}/mae_uv/part_{part}" for part in SEGMENTS_MS]
 _MAX_BYTES = {".safetensors": 1 << 30, ".json": 1 << 24, ".md": 1 << 20}
 _MAX_DIFFERENCE = 0.01
-"""Of a check's factors from those where the model was trained, in standard deviations: another
-PyTorch or processor gives some 1e-5."""
+"""How far, in standard deviations, factors of the check may differ from those where the model was
+trained: another version of PyTorch or another processor changes them by about 1e-5."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def write_carried(
     else:
         for name, content in files.items():
             atomic_write(f"{target}/{name}", content)
-        atomic_write(f"{target}/{SUMS}", sums.encode())  # the last: without it there is no model
+        atomic_write(f"{target}/{SUMS}", sums.encode())  # last: it makes the model complete
     return [*sorted(files), SUMS]
 
 
@@ -272,7 +272,7 @@ def _opened(source: str) -> tuple[list[str], Reader]:
     """Return the names in a folder or archive, and a function that reads one up to a size."""
     fs, base = fsspec.core.url_to_fs(source)
     if not fs.exists(base):
-        raise DataError("The model (model.source) is not there: correct its path.")
+        raise DataError("The model (model.source) does not exist: correct its path.")
     if not fs.isdir(base):
         archive = zipfile.ZipFile(fs.open(base, "rb"))
         return archive.namelist(), lambda name, most: _bounded(archive.open(name), most, name)
@@ -291,7 +291,7 @@ def _checked(names: list[str], read: Reader) -> dict[str, bytes]:
     files = {}
     for name, digest in sums.items():
         if not _NAMES.fullmatch(name):
-            raise _damaged("a file that is none of a model")
+            raise _damaged("a file that does not belong to a model")
         files[name] = read(name, _MAX_BYTES[Path(name).suffix])
         if _sha256(files[name]) != digest:
             raise _damaged(f"the checksum of {Path(name).name}")

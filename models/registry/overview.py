@@ -14,7 +14,7 @@ from models.registry.publishing import REGISTERED
 from models.registry.tracking import tracked, without_user
 
 MOST = 100
-"""Versions that are looked at, the newest."""
+"""How many versions are read at most, the newest first."""
 
 
 @dataclass(frozen=True)

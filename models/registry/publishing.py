@@ -28,14 +28,14 @@ from models.registry.tracking import tracked
 
 HISTORY, FIGURES = "history.json", "figures.json"
 NEEDED = ("torch", "numpy", "scipy", "safetensors", "mlflow", "pydicom", "h5py")
-"""What the registered model imports: its requirements, at the versions that trained it."""
+"""The packages that the registered model imports; it requires the versions that trained it."""
 
 _NO_STEP = 10**9
 """MLflow gives a model every metric that its run logs later at the model's own step: this is one
 that the measurements of the machine, which count from 0, do not reach."""
 
 BEATS = Schema([TensorSpec(np.dtype(np.float32), (-1, len(LEADS), BEAT_SAMPLES))])
-"""What a model is trained on and takes: average beats in mV."""
+"""The input of a model: average beats in mV."""
 
 
 def log_table(path: str, table_version: str, name: str = "beats") -> None:

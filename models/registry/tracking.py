@@ -25,13 +25,13 @@ from ecg_spark.study import REGISTRY_ADDRESS, TRACKING_ADDRESS
 log = logging.getLogger(__name__)
 
 ERRORS = (MlflowException, requests.RequestException, SQLAlchemyError)
-"""What MLflow raises where it is away or fails."""
+"""What MLflow raises if it does not answer or fails."""
 PAUSE_SECONDS = 60.0
-"""How long a training goes on before it tries again a server that was away."""
+"""How long training continues before it tries a server again that did not answer."""
 WAIT_SECONDS = 120.0
-"""How long a training that is over waits for a server that is away."""
+"""How long a training that is finished waits for a server that does not answer."""
 _PASSING = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED")
-"""Codes of MLflow's errors that another try may not meet; no connection is the first of them."""
+"""Codes of MLflow's errors after which a retry may succeed; the first is that of no connection."""
 PROBE_SECONDS = 5
 """How long a tracking server is given to answer at all."""
 
@@ -41,11 +41,11 @@ _BOUNDS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # its own default waits for minutes
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_RUN_CONTEXT": '{"mlflow.source.name": "ecg-spark"}',  # else the path of the program
+    "MLFLOW_RUN_CONTEXT": '{"mlflow.source.name": "ecg-spark"}',  # else the program's path
 }
 _SQLITE = "sqlite:///"
 _OPENS_ON_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
-"""What MLflow's own pages set where a user says that an experiment is of models."""
+"""What MLflow's web pages set if a user says that an experiment trains models."""
 _PATHS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -55,7 +55,7 @@ _PATHS = (
 )
 """Tables of MLflow's store, and their columns with paths of artifacts."""
 _FORBIDDEN = re.compile(r"[/:.%\"']")
-"""Signs that the name of a logged model must not have."""
+"""Characters that the name of a logged model must not have."""
 
 
 @contextmanager

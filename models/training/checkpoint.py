@@ -14,7 +14,7 @@ from ecg_spark.store import atomic_write, remove_folder
 log = logging.getLogger(__name__)
 
 SECONDS_APART = 20.0
-"""Epochs of a small study take a second: they are not all kept."""
+"""The shortest time between two saves: epochs of a small study take a second."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ class Checkpoints:
         try:
             return State(**torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
         except Exception as error:  # whatever a damaged file makes of the reader
-            log.warning("train: the checkpoint cannot be read (%s): from the start", type(error))
+            kind = type(error).__name__
+            log.warning("train: the checkpoint cannot be read (%s); training starts anew", kind)
             return None
 
     def save(self, state: State, *, now: bool = False) -> None:

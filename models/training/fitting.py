@@ -44,11 +44,11 @@ from models.network.vae import VAE
 from models.training.checkpoint import State
 
 WARMED_UP = 0.3
-"""The share of the steps over which the KL weight rises."""
+"""The fraction of the steps over which the KL weight rises to its full value."""
 MAX_GRADIENT = 0.02
-"""Norm to which the gradient of the loss (nats a sample of the beat) is clipped."""
+"""Norm to which the gradient of the loss (in nats per sample of the beat) is clipped."""
 AVERAGED = 0.01
-"""The share of the steps over whose weights the mean goes: a longer one lags in short trainings."""
+"""The fraction of the steps whose weights are averaged: a larger one lags in short trainings."""
 
 
 class Loss(torch.nn.Module):
@@ -128,7 +128,7 @@ class Trainer:
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimiser,
             settings.learning_rate,
-            total_steps=max(self.steps, 20),  # its rise must have two steps or more
+            total_steps=max(self.steps, 20),  # the warm-up (pct_start) needs two steps or more
             pct_start=0.1,
         )
         self.best = copy.deepcopy(self.averaged.state_dict())
@@ -139,7 +139,7 @@ class Trainer:
                 part.load_state_dict(before.parts[name])
             self.best = before.parts["best"]
             self.history = list(before.history)
-            # As many steps of these processes: another number of them may make another number.
+            # Counted in steps of the present processes: their number may have changed since.
             self.step = self.schedule.last_epoch = len(self.history) * steps
 
     def _parts(self) -> dict[str, Any]:
@@ -205,8 +205,9 @@ class Trainer:
     def _train(self, epoch: int) -> Metrics:
         """One epoch. Raises `DataError` where the loss is not finite."""
         shard, size = self.training.shard, self.settings.batch_size
-        # Seeded anew, so that an epoch's noise is the same whether or not training was stopped;
-        # and every process draws that of the whole batch, so that their number changes nothing.
+        # Seeded for each epoch, so that its noise is the same whether or not training was
+        # interrupted; every process draws the noise of the whole batch, so that the number of
+        # processes changes nothing.
         mixed = np.random.SeedSequence([self.seed, epoch])
         random = torch.Generator(self.device).manual_seed(int(mixed.generate_state(1)[0]))
         sums = torch.zeros(3, device=self.device)
@@ -217,7 +218,7 @@ class Trainer:
             terms = torch.stack([nll, kl, torch.full_like(kl, len(beats))])
             n = all_reduce_sum(terms[2].detach().clone())
             self.optimiser.zero_grad()
-            # Gradients are averaged over the processes: their sum is to be over the whole batch.
+            # DDP averages gradients over the processes; times world / n it is the batch's mean.
             values = n * math.prod(beats.shape[1:])
             ((terms[0] + weight * terms[1]) * shard.world / values).backward()
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), MAX_GRADIENT)
@@ -283,11 +284,11 @@ def enough_memory() -> Iterator[None]:
                 raise
             raise InfrastructureError(
                 f"The GPU failed while training ({str(error).splitlines()[0]}): look at "
-                f"nvidia-smi, then run the same command again, which goes on after the last epoch "
-                f"kept."
+                f"nvidia-smi, then run the same command again, which resumes after the last saved "
+                f"epoch."
             ) from error
         raise InfrastructureError(
-            "Memory does not suffice for training: lower model.batch_size or model.channels."
+            "There is not enough memory for training: lower model.batch_size or model.channels."
         ) from error
 
 

@@ -62,7 +62,7 @@ class Plan:
     """What is trained on what, where it is tracked, and the folder of its checkpoints."""
 
     beats: str | tuple[Archive, ...]
-    """The folder of the beats table, or the archives whose tables are read as one."""
+    """The folder of the table of beats, or the archives whose tables are read as one."""
     settings: Model
     seed: int
     table_version: str
@@ -71,16 +71,16 @@ class Plan:
     checkpoints: str
     tags: dict[str, str] = field(default_factory=dict)
     leave_out: tuple[str, ...] = ()
-    """Flags whose recordings are not trained or judged on."""
+    """Recordings with one of these flags are used neither for training nor for judging."""
     study: str = "study"
     archive: str = ""
-    """What recordings the beats are of: formats with their numbers."""
+    """What recordings the beats are of: formats and how many of each."""
     registry_uri: str | None = None
-    """Where the model is registered; None: where it is tracked."""
+    """Where the model is registered; None: where runs are tracked."""
     beat_source: str = "computed"
-    """Whose averages the beats are, as the study's beats.source says."""
+    """The study's beats.source: computed averages, or the device's own median beats."""
     start: FoldEncoder | None = None
-    """The network that is trained on, in place of one that starts as a PCA."""
+    """A network to be trained further; None starts as a PCA."""
 
     @property
     def archives(self) -> tuple[Archive, ...]:
@@ -175,7 +175,7 @@ def training_run(plan: Plan) -> Iterator[Outcome]:
 
     Raises:
         DataError: the table is empty or damaged, or training diverges.
-        InfrastructureError: MLflow does not answer, or the GPU or its memory does not suffice.
+        InfrastructureError: MLflow does not answer, the GPU fails, or there is not enough memory.
     """
     device, folds = choose_device(plan.settings.device), plan.settings.folds
     kept = Checkpoints(plan.checkpoints)
@@ -433,7 +433,7 @@ def _continued(kept: Checkpoints, identity: str) -> str | None:
     client, state = mlflow.MlflowClient(), kept.load(0)
     if state is not None and _is_known(client, state.whole_run_id):
         if state.identity == identity:
-            log.info("train: goes on after epoch %d", state.epoch)
+            log.info("train: resumes after epoch %d", state.epoch)
             return state.whole_run_id
         client.set_terminated(state.whole_run_id, "KILLED")
         for fold in itertools.count():

@@ -28,9 +28,9 @@ from models.training.train import TrainResult, log_pictures
 log = logging.getLogger(__name__)
 
 MAX_ERROR_RATIO = 1.5
-"""Of the reconstruction's error here to that at home: above it a model is out of its place."""
+"""Ratio of the reconstruction error here to that at home above which the model does not fit."""
 AT_HOME = "home"
-"""What the names of the figures of the model's own study begin with."""
+"""What the names of the metrics from the model's own study begin with."""
 
 
 def judge_carried(
@@ -110,13 +110,14 @@ def notes_of(metrics: Metrics, home: Metrics) -> list[str]:
     notes = []
     if here > MAX_ERROR_RATIO * there:
         notes.append(
-            f"the carried model rebuilds beats here to {here:.1f} µV and where it was trained to "
-            f"{there:.1f} µV, which is more than {MAX_ERROR_RATIO} times: look whether the ECGs "
-            f"are of another kind, or set model.fine_tune"
+            f"the carried model reconstructs beats with an error of {here:.1f} µV here and "
+            f"{there:.1f} µV where it was trained, more than {MAX_ERROR_RATIO} times as much: "
+            f"check whether the ECGs are of another kind, or set model.fine_tune"
         )
     if here > pca:
         notes.append(
-            f"a PCA fitted here rebuilds beats to {pca:.1f} µV, the carried model to {here:.1f} µV"
+            f"a PCA fitted here reconstructs beats with an error of {pca:.1f} µV, the carried "
+            f"model with {here:.1f} µV"
         )
     return notes
 

@@ -20,7 +20,7 @@ from models.training.train import log_pictures
 log = logging.getLogger(__name__)
 
 SWEEP, COMBINATION = "ecg_spark.sweep", "ecg_spark.combination"
-"""Tags by which the parent and the finished combinations are found again."""
+"""Tags by which the parent run and the finished combinations are found again."""
 SORTED_BY = "val/mae_uv"
 
 
@@ -68,7 +68,7 @@ def sweep(plan: Plan, grid: Mapping[str, Sequence[Any]]) -> tuple[str, list[Tria
 
     Raises:
         DataError: every combination fails.
-        InfrastructureError: MLflow does not answer, or the GPU or its memory does not suffice.
+        InfrastructureError: MLflow does not answer, the GPU fails, or there is not enough memory.
     """
     trials = []
     device = choose_device(plan.settings.device)
@@ -116,7 +116,7 @@ def _trial(own: Plan, values: dict[str, Any], said: str, where: str) -> Trial:
     """Train one combination, unless that has been done."""
     done = "and attributes.status = 'FINISHED'"
     finished = _found(where, COMBINATION, own.identity, done)
-    broadcast_from_rank0(finished is None)  # for those in assist_sweep
+    broadcast_from_rank0(finished is None)  # for the processes in join_sweep
     if finished is not None:
         return Trial(values, finished, _metrics(finished), trained_now=False)
     try:

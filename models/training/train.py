@@ -23,7 +23,7 @@ from models.training.job import Plan, judge, judge_archives, main_figures, train
 log = logging.getLogger(__name__)
 
 FEWEST_IN_PICTURE = 20
-"""A picture of a measured beat is a mean of at least so many."""
+"""A measured beat is shown only as a mean of at least so many."""
 SHOWN = 2_000
 TRAVERSED = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 

@@ -235,7 +235,7 @@ def test_unknown_sexes_are_told_and_the_study_s_own_component_stays(
     table.to_csv(tmp_path / "people.csv", index=False)
     covariates = ("age", "is_man", "pc_1")
     summary = _tested(spark, field, prepared, tmp_path, tmp_path / "people.csv", *covariates)
-    assert any("no known sex (U: 5, 7: 2)" in note for note in summary["notes"])
+    assert any("not a known sex (U: 5, 7: 2)" in note for note in summary["notes"])
     assert summary["analysed"] == 190
     assert summary["covariates"] == ["age", "is_man", "pc_1", "genotype_pc_1", "genotype_pc_2"]
 
