@@ -39,9 +39,9 @@ def test_nothing_is_said_while_spark_runs_nothing(spark, caplog, monkeypatch):
     [
         (0, 10, 60.0, ""),
         (10, 10, 60.0, ""),
-        (5, 10, 60.0, ", some 60 s left"),
-        (1, 11, 60.0, ", some 10 min left"),
-        (1, 241, 60.0, ", some 4.0 h left"),
+        (5, 10, 60.0, ", about 60 s left"),
+        (1, 11, 60.0, ", about 10 min left"),
+        (1, 241, 60.0, ", about 4.0 h left"),
     ],
 )
 def test_time_left_is_that_of_the_parts_to_come_at_the_speed_so_far(finished, total, seconds, left):

@@ -14,9 +14,13 @@ from ecg_spark.ecg.beat import BEAT_RATE_HZ
 from ecg_spark.ecg.filtering import Floats, Spectrum
 
 WANDER_HZ = 0.7
+"""Cut-off of the wander (half amplitude); breathing at rest, 12 to 20 per minute, lies below it."""
+
 MAINS_HZ = (50.0, 60.0)
-_MAINS_WIDTH_HZ = 0.4
-_NONE = 1e-3
+"""Both mains frequencies are removed with two harmonics: files do not say where they were made."""
+
+_MAINS_WIDTH_HZ = 0.4  # standard deviation of the gain around each harmonic
+_NONE = 1e-3  # frequencies with less gain add nothing to the size of the mains
 
 
 def without_mains(whole: Spectrum) -> Floats:

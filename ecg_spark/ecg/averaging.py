@@ -18,13 +18,13 @@ from ecg_spark.ecg.rpeaks import find_r_peaks
 from ecg_spark.ecg.sinus import MIN_BEATS, Beats, sinus_beats
 from ecg_spark.ecg.windows import cut, detrended, median, r_position
 
-_SMOOTH_HZ = 130.0
+_SMOOTH_HZ = 130.0  # cut-offs of the finished beat within QRS and beside it: see `_smoothed`
 _SMOOTH_BESIDE_HZ = 45.0
-_LEVEL = int(0.024 * BEAT_RATE_HZ)
-_FADE = int(0.040 * BEAT_RATE_HZ)
-_BRIDGE = int(0.050 * BEAT_RATE_HZ)
-_OUTLIER = 3.0
-_LEAST_NOISE_MV = 0.003
+_LEVEL = int(0.024 * BEAT_RATE_HZ)  # the time before QRS whose mean is the beat's zero
+_FADE = int(0.040 * BEAT_RATE_HZ)  # over which a beat fades to zero where its neighbours begin
+_BRIDGE = int(0.050 * BEAT_RATE_HZ)  # on both sides of a beat without a model: gives its level
+_OUTLIER = 3.0  # standard deviations: samples beyond are clipped, noisier beats lose their weight
+_LEAST_NOISE_MV = 0.003  # keeps a beat or lead without noise from getting all of the weight
 
 
 def average_beat(recording: Recording, limits: Limits | None = None) -> Beat:
@@ -43,6 +43,7 @@ def average_beat(recording: Recording, limits: Limits | None = None) -> Beat:
     """
     limits = limits or Limits()
     signals = resample(_eight(recording), recording.sampling_rate_hz, BEAT_RATE_HZ)
+    # Before the filters, which would smear spikes over the beat.
     signals, n_spikes = remove_pacing_spikes(signals)
     signals = signals - signals.mean(axis=1, keepdims=True)
     whole = Spectrum.of(signals, BEAT_RATE_HZ)
@@ -54,6 +55,8 @@ def average_beat(recording: Recording, limits: Limits | None = None) -> Beat:
         raise RecordingError(
             Reason.TOO_FEW_BEATS, f"{beats.used.sum()} of {peaks.size} beats are of one shape"
         )
+    # Two passes, because wander and mains are estimated from what remains without the beats: the
+    # first mean beat, of roughly cleaned signals, is subtracted; the second is the result.
     mains_removed = without_mains(whole)
     clean = mains_removed - _spline_through(mains_removed, beats)
     windows = beats.windows(clean)

@@ -20,13 +20,13 @@ WIDE_QRS_MS = 120.0
 FLUTTER_MS = (150.0, 250.0)
 """Periods of atrial flutter: 240 to 400 waves per minute."""
 
-_SAME_WAVE, _SAME_SIZE = 0.93, 1.45
+_SAME_WAVE, _SAME_SIZE = 0.93, 1.45  # correlation and ratio of sizes of two flutter waves
 _V1 = INDEPENDENT_LEADS.index("V1")
-_QUIET, _STEEP = 0.05, 0.4
+_QUIET, _STEEP = 0.05, 0.4  # fractions of QRS's steepest slope: below it is over, above it is not
 _QUIET_SAMPLES = int(0.008 * BEAT_RATE_HZ)
-_MIN_QRS = int(0.030 * BEAT_RATE_HZ)
-_MAX_QRS_BEFORE = int(0.110 * BEAT_RATE_HZ)
-_MAX_QRS_BEFORE_S = int(0.160 * BEAT_RATE_HZ)
+_MIN_QRS = int(0.030 * BEAT_RATE_HZ)  # half of it on each side of R is QRS in any case
+_MAX_QRS_BEFORE = int(0.110 * BEAT_RATE_HZ)  # how far from R its ends are sought
+_MAX_QRS_BEFORE_S = int(0.160 * BEAT_RATE_HZ)  # the same where `R_INDEX` is on a late S wave
 _MAX_QRS_AFTER = int(0.150 * BEAT_RATE_HZ)
 _SHORTEST_P, _LONGEST_P, _LEAST_P_ROOM = (
     int(ms * BEAT_RATE_HZ / 1000.0) for ms in (40.0, 220.0, 90.0)
@@ -35,12 +35,17 @@ _SHORTEST_P, _LONGEST_P, _LEAST_P_ROOM = (
 _P_HALF, _P_MARGIN, _P_FLANK, _P_LOBES = (
     int(ms * BEAT_RATE_HZ / 1000.0) for ms in (44.0, 22.0, 170.0, 70.0)
 )
-# Knees lie a little inside of a wave; its end is shallower than its beginning.
+# Knees lie a little inside of a wave, whose end is shallower than its beginning: P is sought from
+# so many samples before them to so many after, and ends below this fraction of its height.
 _P_BEFORE, _P_AFTER, _P_LEVEL = 8, 15, 0.17
-_TP, _TP_STEEP = 20, 90.0
+_TP, _TP_STEEP = 20, 90.0  # samples of TP; continued if it would change by P's height in so many
 _AFTER_QRS = int(0.040 * BEAT_RATE_HZ)
+# As fractions of the curvature at P's top: what P must rise and fall; how curved another hump must
+# be to be looked at, and to belong to P (of the largest); how deep the dip between T and P must be.
 _P_RISE, _P_SECOND, _P_BESIDE, _P_APART = 0.35, 0.5, 0.75, 0.4
-_T_TAIL, _T_SIGMA = 0.13, 5.0
+_T_TAIL, _T_SIGMA = 0.13, 5.0  # of the steepest slope, at which T ends; smoothing in samples
+# T ends after its steepest fall by at most so many times what separates that from the peak, which
+# counts as 12 samples or more.
 _T_CAP, _T_CAPMIN = 1.6, 12
 
 

@@ -12,7 +12,7 @@ from scipy import fft, signal
 _ORDER = 4
 """Order of the band edges: as a fourth-order Butterworth filter run forwards and backwards."""
 
-_PAD_S = 2.0
+_PAD_S = 2.0  # seconds of reflected signal that are added at each end
 
 Floats = NDArray[np.floating[Any]]
 

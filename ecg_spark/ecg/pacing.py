@@ -19,9 +19,9 @@ peak with its complex around it reaches 6.6 times at most (280 recordings of LUD
 MIN_SPIKES = 3
 """Fewer spikes in a recording are electrode artefacts."""
 
-_BEFORE, _AFTER = 2, 6
+_BEFORE, _AFTER = 2, 6  # samples that are bridged before and after a spike
 _AWAY = tuple(int(ms * BEAT_RATE_HZ / 1000.0) for ms in (8.0, 24.0))
-_LEADS = 3
+_LEADS = 3  # leads that must be sharp at once
 
 
 def remove_pacing_spikes(signals: Floats) -> tuple[Floats, int]:

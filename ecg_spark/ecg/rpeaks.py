@@ -30,15 +30,18 @@ T_WAVE_S, P_WAVE_S = 0.4, 0.3
 MISSED_INTERVAL, PREMATURE_INTERVAL = 1.5, 0.85
 """Fractions of the usual interval above which a beat is missing, and below which it is early."""
 
-_WORK_HZ = 125.0
-_ENVELOPE_S = 0.06
-_CHUNK_S = 1.5
-_BLOCK_S = 0.25
-_QRS_REACH_S, _LAG_S = 0.08, 0.024
+_WORK_HZ = 125.0  # resolves a band up to 30 Hz with a quarter of the samples at 500 Hz
+_ENVELOPE_S = 0.06  # width of each of the two averages that make the envelope
+_CHUNK_S = 1.5  # holds a beat at 40 per minute: its largest value is the height of a QRS
+_BLOCK_S = 0.25  # blocks whose smallest values show what a lead carries between beats
+_QRS_REACH_S, _LAG_S = 0.08, 0.024  # what is compared around a candidate, and moved by how much
+# Placing a peak: band, reach, and the fraction of its even share of the weight below which the
+# first lead is lost in noise.
 _PLACE_BAND_HZ, _PLACE_REACH_S, _LOST = (3.0, 30.0), 0.07, 0.1
-_CLEAR = 0.4
-_NEIGHBOURS = 6
-_LOOK_BACK = 16
+_CLEAR = 0.4  # of the usual height: a candidate above it is a clear beat
+_NEIGHBOURS = 6  # clear beats on each side with which a candidate is compared
+_LOOK_BACK = 16  # candidates that may lie between two beats of the chain
+# Weights of the evidence: see the module's docstring for how they were fitted.
 _BIAS, _HEIGHT, _LIKENESS, _CLUTTER = 0.8, 3.3, 7.0, 8.0
 _LOW, _LOW_HEIGHT, _ALONE, _ALONE_SLOPE = 3.0, 0.35, 0.9, 1.0
 _CLUTTERED, _LEAST_SUSPECT = 0.3, 0.4

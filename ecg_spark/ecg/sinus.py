@@ -29,8 +29,8 @@ _QRS_BEFORE_R_S = 0.10
 PREMATURE = 0.8
 """A beat that comes earlier than this fraction of the usual interval is ectopic."""
 
-_SHAPE_HZ, _SHAPE_STEP = (1.0, 40.0), 2
-_CLASS_HZ = (0.5, 40.0)
+_SHAPE_HZ, _SHAPE_STEP = (1.0, 40.0), 2  # band of the comparison, at every second sample
+_CLASS_HZ = (0.5, 40.0)  # band of the mean beats in which waves are sought
 _COUPLED = 0.07  # median change of intervals of one kind, as a part of them
 _STEADY = 0.08  # spread of intervals of one kind, as a part of them; fibrillation has above 0.15
 _MIN_KIND, _GAP = 2, 0.1  # intervals that make a kind, and the logarithm of the gap between two

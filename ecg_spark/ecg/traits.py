@@ -10,7 +10,7 @@ from ecg_spark.ecg.recording import LEADS
 
 _MS = 1000.0 / BEAT_RATE_HZ
 _SMALLEST_R_MV = 0.02  # below it the complex is QS, whose depth is S
-_ST_AFTER_J = int(0.060 * BEAT_RATE_HZ)
+_ST_AFTER_J = int(0.060 * BEAT_RATE_HZ)  # where the level of ST is read, after the end of QRS
 _ONE, _AVL, _AVF = (LEADS.index(lead) for lead in ("I", "aVL", "aVF"))
 _V1, _V3, _V5, _V6 = (LEADS.index(lead) for lead in ("V1", "V3", "V5", "V6"))
 

@@ -12,13 +12,13 @@ SAME_SHAPE = 0.85
 """Correlation of two QRS complexes over all leads from which they are of one shape. Ventricular
 beats stay below 0.7, beats of one origin above 0.95 unless noise is as large as the QRS."""
 
-_QRS_REACH_S, _LAG_REACH_S = 0.080, 0.030
-_R_REACH = int(0.070 * BEAT_RATE_HZ)
-_EARLIER = (int(0.130 * BEAT_RATE_HZ), int(0.055 * BEAT_RATE_HZ))
+_QRS_REACH_S, _LAG_REACH_S = 0.080, 0.030  # what is compared around R, and moved by how much
+_R_REACH = int(0.070 * BEAT_RATE_HZ)  # around the centre of power of a QRS complex
+_EARLIER = (int(0.130 * BEAT_RATE_HZ), int(0.055 * BEAT_RATE_HZ))  # where a first deflection is
 _LARGE = 0.4
 _SMOOTH = 0.006 * BEAT_RATE_HZ
-_TAPS = 12
-_MAX_COMPARED = 40
+_TAPS = 12  # samples that an interpolated one is made of
+_MAX_COMPARED = 40  # beats with which every beat is compared: a five-minute recording has 400
 
 
 def cut(signals: Floats, positions: NDArray[np.float64], before: int, length: int) -> Floats:

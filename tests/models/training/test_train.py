@@ -170,7 +170,7 @@ def test_a_model_of_an_older_form_is_refused_in_one_sentence(trained, tmp_path):
     told = json.loads(config.read_text())
     del told["form"]
     config.write_text(json.dumps(told))
-    with pytest.raises(DataError, match=r"is of form 1.*train it again"):
+    with pytest.raises(DataError, match=r"have form 1.*train it again"):
         read_encoder(tmp_path)
 
 
