@@ -16,7 +16,7 @@ from ecg_spark.study import Study, load_study
 from jobs.step import Summary, guarded, origin, print_line, require_steps
 from jobs.train import STEP as TRAIN
 from jobs.train import check, plan_of
-from models.training.job import Plan
+from models.training.plan import Plan
 from models.training.sweep import SORTED_BY, Trial, join_sweep, sweep
 
 COLUMNS = {

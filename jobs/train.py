@@ -21,8 +21,9 @@ from models.distributed import choose_device
 from models.registry.carried import Carried, read_carried, require_same_beats
 from models.registry.publishing import of_registry, resolved
 from models.registry.tracking import tracked
-from models.training.job import Archive, Plan, join_training
+from models.training.job import join_training
 from models.training.judging import judge_carried
+from models.training.plan import Archive, Plan
 from models.training.train import train
 
 OF_THE_JUDGEMENT = {"validation_share", "test_share"}

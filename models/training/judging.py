@@ -22,7 +22,8 @@ from models.registry import publishing
 from models.registry.card import travelled_card
 from models.registry.carried import Carried
 from models.registry.tracking import experiment_id, run_name, tags_of, tracked
-from models.training.job import Plan, log_tables, main_figures
+from models.training.job import log_tables, main_figures
+from models.training.plan import Plan
 from models.training.train import TrainResult, log_pictures
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ from ecg_spark.study import Model
 from models.distributed import broadcast_from_rank0, choose_device, processes
 from models.encoding.evaluation import Metrics
 from models.registry.tracking import experiment_id, tracked
-from models.training.job import Plan, join_training, main_figures, training_run
+from models.training.job import join_training, main_figures, training_run
+from models.training.plan import Plan
 from models.training.train import log_pictures
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,8 @@ from models.encoding.fold_encoder import Signals
 from models.registry import publishing
 from models.registry.card import model_card
 from models.registry.figures import reconstruction_figure, traversal_figure
-from models.training.job import Plan, judge, judge_archives, main_figures, training_run
+from models.training.job import judge, judge_archives, main_figures, training_run
+from models.training.plan import Plan
 
 log = logging.getLogger(__name__)
 

@@ -19,16 +19,9 @@ from s3fs import S3FileSystem
 from ecg_spark.ecg.recording import INDEPENDENT_LEADS, LEADS
 from ecg_spark.errors import DataError
 from ecg_spark.study import Model
-from models.data.loader import (
-    READERS,
-    Streamed,
-    ahead,
-    beats_of_the_test,
-    open_beats,
-    read_epoch,
-    row_groups,
-)
+from models.data.loader import Streamed, ahead, beats_of_the_test, open_beats
 from models.data.petastorm_compat import OPEN_FILES
+from models.data.reading import READERS, read_epoch, row_groups
 from models.data.split import OWN, TRAINING, VALIDATION, Split, fold_of, of_the_test
 from models.distributed import Shard
 from models.training.checkpoint import Checkpoints
@@ -103,7 +96,9 @@ def test_the_order_follows_from_the_seed(table):
 
 
 def test_epoch_with_a_missing_row_is_an_error(table, monkeypatch):
-    monkeypatch.setattr("models.data.loader.row_groups", lambda path, shard: [*row_groups(path), 1])
+    monkeypatch.setattr(
+        "models.data.reading.row_groups", lambda path, shard: [*row_groups(path), 1]
+    )
     with pytest.raises(DataError, match="230 rows of 231"):
         list(read_epoch(str(table), 1))
 

@@ -13,7 +13,7 @@ from models.encoding.fold_encoder import independent_leads
 from models.registry.publishing import load_encoder, read_history
 from models.training.checkpoint import Checkpoints
 from models.training.fitting import Trainer
-from models.training.job import Archive, Plan
+from models.training.plan import Archive, Plan
 from models.training.train import train
 from tests.builders.archives import heart_table, write_table
 

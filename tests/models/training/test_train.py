@@ -25,7 +25,7 @@ from models.encoding.fold_encoder import independent_leads
 from models.registry import tracking
 from models.registry.publishing import load_encoder, read_history
 from models.training.fitting import enough_memory, kl_weight
-from models.training.job import Plan
+from models.training.plan import Plan
 from models.training.train import train
 
 N = 160
@@ -250,7 +250,7 @@ def test_the_kl_weight_rises_and_then_stays():
 KILLED = """
 import os, signal, sys
 from models.training import checkpoint
-from models.training.job import Plan
+from models.training.plan import Plan
 from models.training.train import train
 from ecg_spark.study import Model
 
