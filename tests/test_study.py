@@ -87,7 +87,7 @@ def test_an_unknown_flag_is_refused_with_the_known_ones(tmp_path):
 
 
 @given(st.lists(st.sampled_from(FLAGS)))
-def test_the_order_of_the_flags_is_no_setting(names):
+def test_the_order_of_flags_in_the_study_file_does_not_matter(names):
     beats = Study.model_validate(MINIMAL | {"beats": {"leave_out": names}}).beats
     again = Study.model_validate(MINIMAL | {"beats": {"leave_out": names[::-1] * 2}}).beats
     assert beats == again

@@ -185,7 +185,7 @@ with processes(cpu) as shard:
 @pytest.mark.parametrize(
     ("room_bytes", "tables"), [(10**9, ["."]), (0, ["."]), (0, ["part-0", "part-1"])]
 )
-def test_two_processes_train_what_one_does_and_go_on_for_it(
+def test_two_processes_train_as_one_does_and_resume_its_training(
     table, tmp_path, torchrun, room_bytes, tables
 ):
     """From memory to rounding; from a stream the batches are others, as the row groups are.
@@ -243,7 +243,7 @@ def test_a_batch_that_processes_cannot_share_is_refused(table):
         Trainer(training, Model(latents=3, batch_size=2), 5, CPU, None)
 
 
-def test_what_fails_while_reading_ahead_is_raised_where_the_batch_was_to_come(table):
+def test_an_error_while_reading_ahead_is_raised_in_place_of_the_batch(table):
     def values():
         yield torch.zeros(1)
         raise DataError("the table changed")

@@ -113,7 +113,7 @@ class Stopped(Exception):
     """As if the process had been killed."""
 
 
-def test_stopped_training_goes_on_to_the_same_losses(
+def test_interrupted_training_resumes_with_the_same_losses(
     tables, pooled, tmp_path, mlflow_store, monkeypatch
 ):
     uri, saved = mlflow_store(tmp_path / "store"), Checkpoints.save

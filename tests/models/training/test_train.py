@@ -174,7 +174,7 @@ def test_a_model_of_an_older_form_is_refused_in_one_sentence(trained, tmp_path):
         read_encoder(tmp_path)
 
 
-def test_people_of_the_test_decide_nothing(folded, beats, table, tmp_path, mlflow_store):
+def test_nothing_depends_on_the_people_of_the_test(folded, beats, table, tmp_path, mlflow_store):
     """Other beats of theirs: the same networks and factors, and other published figures."""
     result, _, uri = folded
     columns = pq.read_table(table)
@@ -217,7 +217,7 @@ def test_a_failed_run_is_marked_failed(table, tmp_path, mlflow_store):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_server_that_does_not_answer_is_said_in_seconds(table, tmp_path):
+def test_a_server_that_does_not_answer_is_reported_within_seconds(table, tmp_path):
     with socket.socket() as listening:  # accepts, and never says a word
         listening.bind(("127.0.0.1", 0))
         listening.listen()
