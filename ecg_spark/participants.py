@@ -159,14 +159,14 @@ def read_phenotypes(settings: Phenotypes, path: str, notes: list[str]) -> pd.Dat
 
 
 def _named(wanted: str, present: Sequence[str]) -> list[str]:
-    """The columns that a name or pattern stands for; if there are none, the name itself."""
+    """Return the columns that a name or pattern stands for; if there are none, the name itself."""
     pattern = re.compile(".*".join(map(re.escape, wanted.split("*"))))
     found = [name for name in present if pattern.fullmatch(name)]
     return found if wanted not in present and found else [wanted]
 
 
 def _not_varied(values: pd.Series) -> str:
-    """Why values cannot be a phenotype; empty if they can."""
+    """Return why values cannot be a phenotype; empty if they can."""
     known = values.dropna()
     if known.empty:
         return "holds no number"
@@ -227,7 +227,7 @@ def read_last_days(
 
 
 def _times(texts: pd.Series) -> pd.Series:
-    """Times of ISO 8601, or with the year first (`2020/3/4`); missing where there is none."""
+    """Return times in ISO 8601 or with the year first (`2020/3/4`); other texts are missing."""
     iso = texts.astype(object).str.replace(
         _YEAR_FIRST, lambda found: f"{found[1]}-{found[2]:0>2}-{found[3]:0>2}", regex=True
     )

@@ -96,7 +96,10 @@ def required(frame: pd.DataFrame, what: str, columns: Iterable[str], key: str) -
     """Check that a table has the columns that the study file names.
 
     Args:
-        key: the setting in the study file that names them, for the message.
+        frame: the table.
+        what: how messages name it.
+        columns: the names that it must have.
+        key: the setting in the study file that gives the names.
 
     Raises:
         DataError: a column is missing. The message lists the columns there are, unless the first

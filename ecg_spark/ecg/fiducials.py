@@ -185,7 +185,7 @@ def _t_wave(
 def _flutters(
     v1: NDArray[np.float64], onset: float, offset: float, reach: tuple[float, float]
 ) -> bool:
-    """Say whether what precedes QRS in V1 is one of a train of equal waves.
+    """Return whether the wave before QRS in V1 is one of a train of equal waves.
 
     Atrial flutter is clearest in V1. A second wave precedes the first, or, if every second wave is
     conducted, follows it by half an interval, after QRS.
@@ -298,7 +298,7 @@ def _bend(rows: NDArray[np.float64], at: NDArray[np.int64], half: int) -> NDArra
 def _rises_and_falls(
     hump: NDArray[np.float64], bent: NDArray[np.float64], most: int, peak: int
 ) -> bool:
-    """Say whether a wave is a hump of its own, neither the top of T nor the slope after it.
+    """Return whether a wave is a hump of its own, neither the top of T nor the slope after it.
 
     On the slope of a T wave P need not rise, but there is a dip between the two.
     """

@@ -108,8 +108,8 @@ def average(
     averaged.write.option("parquet.block.size", ROW_GROUP_BYTES).parquet(staged)
     averaged = spark.read.schema(_AVERAGED).parquet(staged)
     good = averaged.where(F.col("reason").isNull())
-    # Shuffled, so that neighbours in a row group are strangers: whole row groups are read at a time
-    # in training. By hash, because a global `sort` would read every beat once more.
+    # Shuffled by hash, because training reads whole row groups: the beats of one should be of
+    # different people. A global `sort` would read every beat once more.
     beats = good.select(BEATS.schema.names).repartition("participant_hash")
     beats = beats.sortWithinPartitions("participant_hash", "ecg_id")
     traits = good.select(TRAITS.schema.names)
@@ -148,7 +148,7 @@ def average(
 
 
 def _came_in(averaged: DataFrame) -> tuple[int, int, int]:
-    """How many recordings and people there are, and how many of these people have a beat."""
+    """Return how many recordings and people there are, and how many of the people have a beat."""
     has_beat = F.max(F.col("reason").isNull().cast("int")).alias("has_beat")
     persons = averaged.groupBy("participant_id").agg(F.count("*").alias("recordings"), has_beat)
     row = persons.agg(F.sum("recordings"), F.count("*"), F.sum("has_beat")).first()
@@ -191,7 +191,7 @@ def _average_row(row: dict[str, Any], source: Source, limits: Limits, key: bytes
         traits = measure_traits(beat)
     except RecordingError as error:
         return kept | {"reason": error.reason.value, "detail": error.detail}
-    except Exception as error:  # a defect may cost one recording, not the job
+    except Exception as error:  # a defect costs one recording and not the job
         return kept | {
             "reason": Reason.MALFORMED.value,
             "detail": f"averaging failed with {type(error).__name__}",

@@ -35,7 +35,7 @@ BEATS_PER_BATCH = 256
 
 ALL_FLAGGED = "flagged in every recording"
 NO_FACTORS = "no factors found"
-"""The search for the factors of a beat did not end: see models/encoding/posterior.py."""
+"""The reason for beats whose search for factors did not end: see models/encoding/posterior.py."""
 
 _ENCODED = StructType(
     [

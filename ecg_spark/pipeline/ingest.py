@@ -59,7 +59,7 @@ from ecg_spark.tables import (
 log = logging.getLogger(__name__)
 
 PART_BYTES = 128 << 20
-"""Bytes that one task reads: not too many tasks for a million files, enough for all cores."""
+"""Bytes that one task reads at most: few enough tasks for a million files, enough for all cores."""
 
 OPEN_BYTES = 64 << 10
 """The cost of opening a file, in bytes, so that a task does not get thousands of tiny files."""
@@ -70,10 +70,10 @@ HEADERS_A_PART = 2000
 PLAN = "plan.parquet"
 
 BARE = (hdf5.SUFFIXES, (".csv", ".tsv", ".txt"), (".parquet",))
-"""Endings of the names of files of bare samples, by format."""
+"""Endings of files of bare samples, by format."""
 
 PEEKED = 5
-"""Files of each of these formats that are checked before work: is their content described?"""
+"""How many files of each of these formats are checked, before any work, for a description."""
 
 
 def listing_digest(path: str | None, manifest: pd.DataFrame | None = None, folder: str = "") -> str:

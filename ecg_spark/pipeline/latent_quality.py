@@ -20,7 +20,7 @@ MIN_PEOPLE = 50
 """The fewest people with both values for which a probe is reported."""
 
 OUTSIDE_SD = 3.0
-"""In SD of the training data: nearly all of it lies within this distance from 0."""
+"""A distance from 0, in SD of the training data, within which nearly all of these lie."""
 
 MIN_REPEATED = 20
 """The fewest people with several ECGs for which their agreement is reported."""

@@ -317,7 +317,7 @@ def _row(path: str, contents: dict[str, bytes], samples: Samples) -> Row:
         )
     except RecordingError as error:
         return _refused(path, error, b"".join(contents.values()))
-    except Exception as error:  # a reader's defect may cost one file, not the job
+    except Exception as error:  # a defect of a reader costs one file and not the job
         failed = RecordingError(Reason.MALFORMED, f"the reader failed with {type(error).__name__}")
         return _refused(path, failed, b"".join(contents.values()))
     return _accepted(path, recording)

@@ -200,7 +200,7 @@ def _has(
             shares += one.variance_explained
     liability = liability + np.sqrt(1 - shares) * rng.standard_normal(len(people.age))
     has = liability > -ndtri(disease.prevalence)
-    wrong = rng.random(len(has)) < _OTHER_SEX  # what registers hold of the other sex, too
+    wrong = rng.random(len(has)) < _OTHER_SEX  # registers also hold diagnoses of the other sex
     if disease.only:
         has &= (people.sex == (disease.only == "men")) | wrong
     return np.asarray(has)

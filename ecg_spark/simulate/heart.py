@@ -36,7 +36,10 @@ class Parameter:
         unit: the unit of the value.
         seen_by_interval: whether a conventional interval or rate measures it.
         description: what it is.
-        median: see above; so are spread, log and floor.
+        median: the value of a score of 0, less `floor`.
+        spread: the change of the value, or of its logarithm, by a score of 1.
+        log: whether the value is log-normal.
+        floor: the lowest value of a log-normal one.
         age: the effect of one standard deviation of age on the score.
         sex: the effect of being male.
         bmi: the effect of one standard deviation of BMI.

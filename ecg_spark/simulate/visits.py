@@ -174,7 +174,7 @@ def _record(
     if defect is Defect.NOT_XML:
         file_format = cohort.formats[0]
     day = session_heart(rng, heart)
-    # Swapped arms are told by an upside-down P wave, so that one is recorded in sinus rhythm.
+    # Swapped arms are recognised by an inverted P wave, so that one is recorded in sinus rhythm.
     fibrillation = bool(people.fibrillation[row]) and defect is not Defect.SWAPPED_ARMS
     rhythm = draw_rhythm(rng, float(day["heart_rate"][0]), fibrillation, cohort.ectopy)
     signal = strip_mv(rng, day, rhythm)

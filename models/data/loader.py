@@ -193,7 +193,10 @@ Beats = Resident | Streamed
 
 @contextmanager
 def ahead(values: Generator[Tensor]) -> Iterator[Iterator[Tensor]]:
-    """Let a thread compute the next values of a generator while earlier ones are being used."""
+    """Let a thread compute the next values of a generator while earlier ones are being used.
+
+    An error of the generator is raised in place of the value.
+    """
     drawn: Queue[Tensor | BaseException | None] = Queue(BATCHES_AHEAD)
     over = Event()
 

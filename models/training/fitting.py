@@ -153,7 +153,10 @@ class Trainer:
         """Return the state from which another process can resume.
 
         Args:
-            identity: see `State`, as the other arguments.
+            identity: what is trained on what.
+            run_id: the fold's own run in MLflow.
+            whole_run_id: the run of the model.
+            fold: the number of the fold.
         """
         parts = {name: part.state_dict() for name, part in self._parts().items()}
         parts["best"] = self.best

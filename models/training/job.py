@@ -229,10 +229,10 @@ def judge(plan: Plan, outcome: Outcome) -> tuple[Metrics, list[tuple[FoldEncoder
     for number, (own, run_id) in enumerate(
         zip(outcome.encoder.folds, outcome.fold_run_ids, strict=True)
     ):
-        theirs = beats[folds == number]
-        client.log_param(run_id, "beats_tested", len(theirs))
-        if len(theirs):
-            judged.append((own, theirs))
+        of_fold = beats[folds == number]
+        client.log_param(run_id, "beats_tested", len(of_fold))
+        if len(of_fold):
+            judged.append((own, of_fold))
             if len(outcome.fold_run_ids) > 1:
                 metrics = compare(judged[-1:], TESTED, TESTED_PEER)
                 mlflow.log_metrics(main_figures(metrics), step=epochs, run_id=run_id)

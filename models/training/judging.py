@@ -84,8 +84,8 @@ def judge_carried(
         card = travelled_card(encoder, metrics, home, len(beats), notes)
         mlflow.set_tag("mlflow.note.content", card)
         mlflow.log_dict(metrics, publishing.FIGURES)
-        theirs = {f"{AT_HOME}_{name}": value for name, value in home.figures.items()}
-        metrics = main_figures(metrics | theirs)
+        at_home = {f"{AT_HOME}_{name}": value for name, value in home.figures.items()}
+        metrics = main_figures(metrics | at_home)
         with TemporaryDirectory() as scratch:
             version, model_id = publishing.register(
                 encoder, model_name, card, metrics, 0, Path(scratch)

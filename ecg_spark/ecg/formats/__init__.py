@@ -179,7 +179,7 @@ def _unzipped(load: Callable[[str], bytes | None], name: str) -> bytes | None:
 
 
 def _read_beside(folder: Path, name: str) -> bytes | None:
-    """Return the content of `name` in `folder`, None where there is no such file."""
+    """Return the content of `name` in `folder`; None if there is no such file."""
     path = folder / name
     if path.is_symlink() and path.resolve().parent != folder.resolve():
         raise RecordingError(Reason.UNSAFE, "a signal file is a link out of its folder")

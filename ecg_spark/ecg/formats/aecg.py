@@ -124,7 +124,7 @@ def _head(value: ET.Element | None, series_start_s: float | None) -> float | Non
 
 
 def _start(series: ET.Element, is_only: bool) -> float | None:
-    """Return when a series begins, zero where there is no other and it does not say."""
+    """Return when a series begins; zero if it does not say and is the only one."""
     low = series.find("effectiveTime/low")
     given = None if low is None else _seconds(low.get("value", ""))
     return 0.0 if given is None and is_only else given

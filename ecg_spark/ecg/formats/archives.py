@@ -251,7 +251,7 @@ def _zip_members(file: BinaryIO) -> Iterator[tuple[str, bytes | RecordingError]]
 
 
 def _is_hidden(member: str) -> bool:
-    """Say whether a member was added by the system: `._x.xml` of macOS, `.DS_Store`."""
+    """Return whether a member was added by the system: `._x.xml` of macOS, `.DS_Store`."""
     return PurePosixPath(member).name.startswith(".") or member.startswith("__MACOSX/")
 
 

@@ -298,7 +298,7 @@ def _measurement(annotation: pydicom.Dataset) -> tuple[str, float] | None:
     if value is None:
         if given is None or not str(given).strip():
             return None
-        raise RecordingError(Reason.MALFORMED, "a measurement is no number")
+        raise RecordingError(Reason.MALFORMED, "a measurement is not a number")
     # An interval of 0 was not measured.
     return (name, value) if value or name.endswith("_deg") else None
 

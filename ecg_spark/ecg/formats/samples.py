@@ -121,7 +121,7 @@ def said_by(attributes: Mapping[str, Any]) -> Said:
             sizes = {microvolts_of(text) for text in _texts(value)}
             unit = sizes.pop() if len(sizes) == 1 else None
             if unit is None:
-                raise RecordingError(Reason.MALFORMED, "its attribute for the unit is no voltage")
+                raise RecordingError(Reason.MALFORMED, "its unit attribute is not a voltage")
         elif key in _LEADS:
             leads = _texts(value)
     return Said(rate, unit, leads)

@@ -124,7 +124,7 @@ def _decoded(data: bytes) -> tuple[str, bool]:
     wide = _wide_codec(head)
     if wide is not None:
         width = 4 if wide.startswith("utf-32") else 2
-        body = data[: len(data) // width * width]  # a NUL or Ctrl-Z of one byte is no character
+        body = data[: len(data) // width * width]  # a lone NUL or Ctrl-Z is cut off
         return body.decode(wide, "replace"), _strict(body, wide) is None
     if _is_ebcdic(head):
         return _ebcdic(data.lstrip(_EBCDIC_JUNK))
