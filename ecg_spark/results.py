@@ -64,7 +64,7 @@ class Tables(_ByName[DataFrame]):
 
     Args:
         folder: the path or URI of the run.
-        session: returns the session that reads them; called at the first access only.
+        session: returns the session that reads them; called when a table is accessed.
     """
 
     def __init__(self, folder: str, session: Callable[[], SparkSession]) -> None:

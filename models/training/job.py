@@ -90,7 +90,7 @@ def training_run(plan: Plan) -> Iterator[Outcome]:
 
     The run is nested in the active one, if there is one, and the folds' runs are nested in it; all
     have the same metrics. Its state is saved after epochs. If it is interrupted, the same plan
-    resumes it in the same runs; the state is removed when the block has ended. A run that fails is
+    resumes it in the same runs; the state is removed once all is done. A run that fails is
     marked as failed.
 
     Raises:
