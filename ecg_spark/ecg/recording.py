@@ -1,11 +1,17 @@
-"""The Recording: one resting ECG with its twelve leads, whatever file it came from."""
+"""The Recording: one resting ECG with its twelve leads, whatever file it came from.
+
+Also how the limb leads follow from each other, which is written here and nowhere else.
+"""
 
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+Floating = TypeVar("Floating", bound=np.floating[Any])
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 """The order of the twelve leads in every array of ecg-spark."""
@@ -26,6 +32,42 @@ LIMB_LEADS = {
     "aVF": (-0.5, 1.0),
 }
 """The limb leads as sums of I and II (Einthoven, Goldberger)."""
+
+_DERIVED = np.array([LIMB_LEADS[lead] for lead in LEADS if lead not in INDEPENDENT_LEADS])
+"""III, aVR, aVL and aVF, in the order of `LEADS`, which has them after I and II: [4, 2]."""
+
+
+def derive_leads(independent: NDArray[Floating]) -> NDArray[Floating]:
+    """Return all twelve leads, given the eight independent ones.
+
+    Args:
+        independent: [..., 8, samples] in the order of `INDEPENDENT_LEADS`, in any unit.
+
+    Returns:
+        [..., 12, samples] in the order of `LEADS`, in the same unit. Where I or II is NaN the
+        derived leads are NaN, too.
+
+    Example:
+        >>> eight = np.zeros((8, 1))
+        >>> eight[:2, 0] = 1.0, 3.0
+        >>> dict(zip(LEADS, derive_leads(eight)[:6, 0].tolist(), strict=False))
+        {'I': 1.0, 'II': 3.0, 'III': 2.0, 'aVR': -2.0, 'aVL': -0.5, 'aVF': 2.5}
+    """
+    # Never a type of whole numbers, in which the halves of the augmented leads would be lost.
+    weights = _DERIVED.astype(np.result_type(independent, np.float32))
+    limb, chest = independent[..., :2, :], independent[..., 2:, :]
+    return np.concatenate([limb, weights @ limb, chest], axis=-2)
+
+
+def limb_weights(lead: str, first: str, second: str) -> NDArray[np.float64]:
+    """Return the weights [2] with which two limb leads sum to a third, all by their names.
+
+    Example:
+        >>> limb_weights("III", "I", "aVF")
+        array([-0.5,  1. ])
+    """
+    pair = np.array([LIMB_LEADS[first], LIMB_LEADS[second]])
+    return np.array(LIMB_LEADS[lead]) @ np.linalg.inv(pair)
 
 
 class Reason(StrEnum):

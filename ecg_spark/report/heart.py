@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ecg_spark.ecg import BEAT_RATE_HZ, BEAT_SAMPLES, LEADS, R_INDEX
+from ecg_spark.ecg.recording import LIMB_LEADS
 from ecg_spark.report import packed
 from ecg_spark.report.evidence import MIN_GROUP_SIZE, TRAIT_TITLES
 from models.encoding.encoder import Encoder
@@ -43,6 +44,7 @@ def decoder(encoder: Encoder, mean: NDArray[np.float64], sd: NDArray[np.float64]
         "rate_hz": BEAT_RATE_HZ,
         "r_index": R_INDEX,
         "leads": list(LEADS),
+        "limb_leads": list(LIMB_LEADS.values()),
     }
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_spark.ecg.recording import INDEPENDENT_LEADS, LEADS
+from ecg_spark.ecg.recording import INDEPENDENT_LEADS, LEADS, derive_leads
 
 NO_VALUE = -32768
 """The sample that says "no value" in MUSE and WFDB; CardioSoft's text has NaN there."""
@@ -67,23 +67,10 @@ class FileFormat:
     def samples(self, signal_mv: NDArray[np.float64]) -> NDArray[np.int16]:
         """Return the stored leads of a signal [8, samples] in mV, derived from rounded ones."""
         units = np.rint(signal_mv * (1000 / self.microvolts_per_unit))
-        units = np.clip(units, _INT16.min // 2, _INT16.max // 2).astype(np.int32)
+        units = np.clip(units, _INT16.min // 2, _INT16.max // 2)
         if self.stores_derived:
-            units = _with_derived(units)
+            units = np.floor(derive_leads(units))  # halves are rounded down, as GE does
         return units.astype(np.int16)
-
-
-def _with_derived(units: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Twelve leads of whole units in the order of LEADS; halves are rounded down, as GE does."""
-    one, two = units[0], units[1]
-    leads = dict(zip(INDEPENDENT_LEADS, units, strict=True))
-    leads |= {
-        "III": two - one,
-        "aVR": -(one + two) >> 1,
-        "aVL": (2 * one - two) >> 1,
-        "aVF": (2 * two - one) >> 1,
-    }
-    return np.stack([leads[lead] for lead in LEADS])
 
 
 def _joined(samples: NDArray[np.int16]) -> str:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from ecg_spark.ecg.beat import BEAT_RATE_HZ, BEAT_SAMPLES, R_INDEX
-from ecg_spark.ecg.recording import INDEPENDENT_LEADS, LEADS
+from ecg_spark.ecg.recording import INDEPENDENT_LEADS, derive_leads
 
 Hearts = Mapping[str, NDArray[np.float64]]
 """Parameters of n hearts in their units: one array of shape [n] for each name in PARAMETERS."""
@@ -203,24 +203,11 @@ def dipole_mv(
     )
 
 
-def to_twelve_leads(independent: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Twelve leads in the order of LEADS, [..., 12, samples], from the eight independent ones."""
-    lead_i, lead_ii = independent[..., 0, :], independent[..., 1, :]
-    derived = {
-        "III": lead_ii - lead_i,
-        "aVR": -(lead_i + lead_ii) / 2,
-        "aVL": lead_i - lead_ii / 2,
-        "aVF": lead_ii - lead_i / 2,
-    }
-    measured = {lead: independent[..., k, :] for k, lead in enumerate(INDEPENDENT_LEADS)}
-    return np.stack([(measured | derived)[lead] for lead in LEADS], axis=-2)
-
-
 def beat_mv(hearts: Hearts) -> NDArray[np.float32]:
     """Return a noise-free beat of each heart, float32 [n, 12, 600] in mV at 500 Hz, R at 248."""
     t_ms = (np.arange(BEAT_SAMPLES) - R_INDEX) * 1000 / BEAT_RATE_HZ
     dipole = dipole_mv(hearts, t_ms, qt_ms(hearts, 60_000 / hearts["heart_rate"]))
-    return to_twelve_leads(PROJECTION @ dipole).astype(np.float32)
+    return derive_leads(PROJECTION @ dipole).astype(np.float32)
 
 
 def _bell(

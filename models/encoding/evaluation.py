@@ -8,14 +8,14 @@ import torch
 from scipy.stats import norm
 from torch import Tensor
 
-from ecg_spark.ecg import BEAT_RATE_HZ, LEADS, R_INDEX
+from ecg_spark.ecg import BEAT_RATE_HZ, LEADS, R_INDEX, derive_leads
 from ecg_spark.errors import DataError
 from ecg_spark.study import Model
 from models.data.loader import Beats
 from models.distributed import all_reduce_sum
 from models.encoding.fold_encoder import Array, Encoding, Signals, independent_leads
 from models.network.loss import draw, gaussian_nll, kl_divergence
-from models.network.vae import VAE, twelve_leads
+from models.network.vae import VAE
 
 Metrics = dict[str, float]
 
@@ -200,7 +200,7 @@ def rebuild(
     measured: list[Signals] = []
     rebuilt: dict[str, list[Signals]] = {"model": [], "peer": []}
     for encoder, beats in judged:
-        signal = twelve_leads(torch.from_numpy(beats)).numpy()
+        signal = derive_leads(beats)
         z = encoder.encode(signal).z
         found = np.isfinite(z).all(axis=1)
         z, signal = z[found], signal[found]

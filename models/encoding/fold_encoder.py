@@ -16,13 +16,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from torch import Tensor
 
-from ecg_spark.ecg import INDEPENDENT_ROWS, LEADS
+from ecg_spark.ecg import INDEPENDENT_ROWS, LEADS, derive_leads
 from ecg_spark.errors import DataError
 from models.distributed import choose_device
 from models.encoding.factors import Factors
 from models.encoding.posterior import BATCH, posteriors
 from models.network.pca import Components
-from models.network.vae import MAX_WARP, VAE, twelve_leads
+from models.network.vae import MAX_WARP, VAE
 
 FORM = 3
 """The version of the form of a model's files. 3: the arrays have other names. 2: people are held
@@ -123,7 +123,7 @@ class FoldEncoder:
         latents = torch.from_numpy(factors.to_latents(np.asarray(z, np.float32)))
         with torch.inference_mode():
             parts = latents.to(network.noise.device).split(BATCH)
-            return torch.cat([twelve_leads(network.decode(rows)).cpu() for rows in parts]).numpy()
+            return derive_leads(torch.cat([network.decode(rows).cpu() for rows in parts]).numpy())
 
     def formula(self) -> "Formula":
         """Return the decoder written out as arrays, for readers without PyTorch."""
@@ -205,8 +205,8 @@ def encode_by(components: Components, signal: Signals) -> Encoding:
 
 def decode_by(components: Components, z: NDArray[np.floating[Any]]) -> Signals:
     """Beats [n, 12, 600] in mV of scores [n, k] on components."""
-    flat = torch.from_numpy(components.rebuild(np.asarray(z, np.float32)))
-    return twelve_leads(flat.reshape(len(flat), len(INDEPENDENT_ROWS), -1)).numpy()
+    flat = components.rebuild(np.asarray(z, np.float32))
+    return derive_leads(flat.reshape(len(flat), len(INDEPENDENT_ROWS), -1))
 
 
 def pack(

@@ -28,16 +28,6 @@ START_OF_RESIDUAL = 0.1
 """Factor on the initial weights of the last nonlinear layers: training starts close to PCA."""
 
 
-def twelve_leads(independent: Tensor) -> Tensor:
-    """All twelve leads [n, 12, 600] in the order of LEADS from the eight independent [n, 8, 600].
-
-    III = II - I, aVR = -(I + II)/2, aVL = I - II/2, aVF = II - I/2.
-    """
-    one, two = independent[:, 0], independent[:, 1]
-    limb = torch.stack([one, two, two - one, -(one + two) / 2, one - two / 2, two - one / 2], dim=1)
-    return torch.cat([limb, independent[:, 2:]], dim=1)
-
-
 class Residual(nn.Module):
     """Two convolutions added to an identity; before training it is the identity."""
 

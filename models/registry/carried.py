@@ -27,12 +27,11 @@ from typing import Any
 
 import fsspec
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from ecg_spark.ecg import BEAT_SAMPLES, BEAT_VERSION, LEADS
+from ecg_spark.ecg import BEAT_SAMPLES, BEAT_VERSION, LEADS, derive_leads
 from ecg_spark.errors import DataError, UsageError
 from ecg_spark.store import atomic_write
 from models.data.loader import beats_of_the_test
@@ -41,7 +40,6 @@ from models.data.split import Split
 from models.encoding.encoder import FOLDER, Encoder, read_encoder
 from models.encoding.evaluation import MAX_SAMPLE_BEATS, SEGMENTS_MS, TESTED, Metrics
 from models.encoding.fold_encoder import Signals
-from models.network.vae import twelve_leads
 
 FORM = 1
 ABOUT, CARD, CHECK, SUMS = "about.json", "card.md", "check.safetensors", "SHA256SUMS"
@@ -110,7 +108,7 @@ def held_out_means(beats_path: Table, encoder: Encoder, leave_out: Sequence[str]
     config = encoder.config
     split = Split(int(config["seed"]), 0.5, test_share=float(config["test_share"]))
     beats, hashes = beats_of_the_test(beats_path, split, MAX_SAMPLE_BEATS, leave_out)
-    signal = twelve_leads(torch.from_numpy(beats[np.unique(hashes, return_index=True)[1]])).numpy()
+    signal = derive_leads(beats[np.unique(hashes, return_index=True)[1]])
     first = encoder.encode(signal).z[:, 0]
     signal = signal[np.argsort(first)][: np.isfinite(first).sum()]
     groups = min(CHECK_GROUPS, len(signal) // MIN_GROUP_SIZE)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ecg_spark.ecg import derive_leads
 from ecg_spark.study import Model
 from models.data.loader import Beats
 from models.encoding.encoder import Encoder
@@ -25,7 +26,7 @@ from models.encoding.factors import Factors, fit_factors, mean_kl
 from models.encoding.fold_encoder import FORM, Array, Encoding, FoldEncoder, Signals, pack
 from models.encoding.posterior import posteriors
 from models.network.pca import fit_components
-from models.network.vae import VAE, twelve_leads
+from models.network.vae import VAE
 
 
 def finish(
@@ -100,7 +101,7 @@ def align(folds: Sequence[FoldEncoder], beats: Signals) -> tuple[Encoder, Array]
     if len(folds) == 1:
         match = np.ones((1, folds[0].n_active))
         return Encoder(folds, match[0]), match
-    signal = twelve_leads(torch.from_numpy(beats)).numpy()
+    signal = derive_leads(beats)
     encodings = [fold.encode(signal) for fold in folds]
     found = np.all([np.isfinite(own.z).all(axis=1) for own in encodings], axis=0)
     signal = signal[found]

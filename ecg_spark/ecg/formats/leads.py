@@ -19,6 +19,7 @@ from ecg_spark.ecg.recording import (
     Reason,
     Recording,
     RecordingError,
+    limb_weights,
 )
 
 MIN_RATE_HZ, MAX_RATE_HZ = 100.0, 1000.0
@@ -323,9 +324,8 @@ def _twelve(stored: Mapping[str, StoredLead], unit: float) -> NDArray[np.int16]:
     absent = [name for name in LIMB_LEADS if name not in scaled]
     if absent:
         first, second = [name for name in LIMB_LEADS if name in scaled][:2]
-        solve = np.linalg.inv(np.array([LIMB_LEADS[first], LIMB_LEADS[second]]))
         for name in absent:
-            one, two = np.array(LIMB_LEADS[name]) @ solve
+            one, two = limb_weights(name, first, second)
             scaled[name] = np.rint(one * scaled[first] + two * scaled[second])
     return np.stack([scaled[lead].astype(np.int16) for lead in LEADS])
 

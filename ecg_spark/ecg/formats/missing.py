@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_spark.ecg.recording import LIMB_LEADS, Note, Reason, RecordingError
+from ecg_spark.ecg.recording import LIMB_LEADS, Note, Reason, RecordingError, limb_weights
 
 if TYPE_CHECKING:
     from ecg_spark.ecg.formats.leads import StoredLead
@@ -91,8 +91,7 @@ def _derive(name: str, leads: Mapping[str, "StoredLead"], samples: Floats, hole:
             known = ~(_mask(one) | _mask(two))
             if not (hole & known).any():
                 continue
-            pair = np.array([LIMB_LEADS[first], LIMB_LEADS[second]])
-            weights = np.array(LIMB_LEADS[name]) @ np.linalg.inv(pair)
+            weights = limb_weights(name, first, second)
             microvolts = (
                 weights[0] * one.samples * one.microvolts_per_unit
                 + weights[1] * two.samples * two.microvolts_per_unit

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecg_spark.ecg import BEAT_VERSION
+from ecg_spark.ecg import BEAT_VERSION, derive_leads
 from ecg_spark.errors import DataError, UsageError
 from models.encoding.encoder import Encoder
 from models.encoding.fold_encoder import FoldEncoder
-from models.network.vae import twelve_leads
 from models.registry.carried import (
     ABOUT,
     CHECK,
@@ -32,9 +31,7 @@ HOME = {"study": "home", "figures": FIGURES, "icc": [0.9, 0.8]}
 
 @pytest.fixture
 def signal(beats):
-    import torch
-
-    return twelve_leads(torch.from_numpy(beats)).numpy()
+    return derive_leads(beats)
 
 
 @pytest.fixture
