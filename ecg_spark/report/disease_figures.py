@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ecg_spark.ecg import LEADS
+from ecg_spark.ecg_paper import TIME_MS, WINDOW_MS
 from ecg_spark.report.figures import (
     BLUE,
     FAINT,
@@ -28,7 +29,7 @@ from ecg_spark.report.figures import (
     shortened,
     styled,
 )
-from ecg_spark.report.waveforms import TELLING_LEADS, TIME_MS, WINDOW_MS
+from ecg_spark.report.waveforms import TELLING_LEADS
 
 Signal = NDArray[np.float64]
 

@@ -9,11 +9,15 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ecg_spark import ecg_paper
 from ecg_spark.errors import UsageError
 from ecg_spark.genetics import STAGES
-from ecg_spark.report import figures, loci, papers, regional
+from ecg_spark.genetics.testing.p_values import WITHIN
+from ecg_spark.report import figures, loci, regional
 from ecg_spark.report.explain import Explainer
 from ecg_spark.report.page import told
 from ecg_spark.report.sections import ReportInputs
@@ -23,6 +27,8 @@ from ecg_spark.tables import group_of
 
 _ECG = ("ingest", "average", "train", "encode")
 _GENETICS = ("genotypes", *STAGES, "scores", "mr")
+_STRONG_Z = 5.45
+"""|z| of p = 5e-8."""
 
 
 def draw_report(study: Study) -> dict[str, Figure]:
@@ -38,6 +44,7 @@ def draw_report(study: Study) -> dict[str, Figure]:
     return {name: figure for name, figure in context["figures"].items() if figure}
 
 
+@mpl.rc_context(figures.STYLE)
 def draw_heart(
     study: Study, factors: Mapping[str, float], beside: Mapping[str, float] | None = None
 ) -> Figure:
@@ -64,7 +71,9 @@ def draw_heart(
         for label, heart in hearts.items()
     }
     colours = {"heart B": figures.VERMILION, "heart A": figures.INK}
-    return papers.hearts([papers.Curve(who, beats[who], one) for who, one in colours.items()])
+    return ecg_paper.draw_beats(
+        [ecg_paper.Curve(who, beats[who], one) for who, one in colours.items()]
+    )
 
 
 def draw_locus(study: Study, name: str, times: float = 1.0) -> Figure:
@@ -94,7 +103,7 @@ def _locus(material: ReportInputs, region: loci.Region, times: float) -> Figure:
     known = effects[region.variant]
     known = known[[group_of(phenotype) != "pca" for phenotype in known.index]]
     names = list(material.latents.columns) if material.study.ecg else []
-    width, height = papers.size()
+    width, height = ecg_paper.size()
     heights = [max(3.2, 0.13 * len(known)), *([height + 0.4] if names else [])]
     figure = figures.new_figure(sum(heights), width)
     rows = figure.add_gridspec(len(heights), 1, height_ratios=heights)
@@ -107,16 +116,35 @@ def _locus(material: ReportInputs, region: loci.Region, times: float) -> Figure:
     linked, genes = regional.linkage(material), regional.genes(material)
     regional.draw(above, below, region, test, linked, genes, threshold)
     above.legend(handles=regional.keys(above), fontsize=6, loc="upper right")
-    papers.forest(figure.add_subplot(upper[1]), known)
+    _forest(figure.add_subplot(upper[1]), known)
     if names:
         axes = figure.add_subplot(rows[1])
-        papers.twelve_leads(axes, _alleles(material.explainer, region, known, names, times))
+        ecg_paper.draw_leads(axes, _alleles(material.explainer, region, known, names, times))
     return figure
+
+
+def _forest(axes: Axes, effects: pd.DataFrame) -> None:
+    """β with its 95 % interval on each phenotype; `effects` has beta and se by phenotype.
+
+    Those with p < 5e-8 are in colour.
+    """
+    known = effects.dropna()
+    places = -np.arange(len(known))
+    strong = (known["beta"] / known["se"]).abs() >= _STRONG_Z
+    colours = np.where(strong, figures.BLUE, figures.MUTED)
+    axes.axvline(0, color=figures.FAINT, lw=0.8)
+    half = WITHIN * known["se"]
+    axes.hlines(places, known["beta"] - half, known["beta"] + half, color=colours, lw=1.2)
+    axes.scatter(known["beta"], places, color=colours, s=14, zorder=3)
+    axes.set_yticks(places, [figures.shortened(name) for name in known.index], fontsize=6.5)
+    axes.set_ylim(places.min(initial=0) - 0.7, 0.7)
+    axes.tick_params(axis="y", length=0)
+    figures.styled(axes, "", "β per effect allele, SD")
 
 
 def _alleles(
     explainer: Explainer, region: loci.Region, known: Any, names: list[str], times: float
-) -> list[papers.Curve]:
+) -> list[ecg_paper.Curve]:
     effect = known.reindex(names)
     beats, half = explainer.genotypes(
         effect["beta"].to_numpy(), effect["se"].to_numpy(), float(region.lead["af"]), times
@@ -124,7 +152,7 @@ def _alleles(
     larger = "" if times == 1 else f", effect × {times:g}"
     colours = (figures.BLUE, figures.MUTED, figures.VERMILION)
     return [
-        papers.Curve(f"{count} alleles{larger}", beats[count], colour, half[count])
+        ecg_paper.Curve(f"{count} alleles{larger}", beats[count], colour, half[count])
         for count, colour in enumerate(colours)
     ]
 

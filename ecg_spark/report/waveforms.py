@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ecg_spark.ecg import BEAT_RATE_HZ, BEAT_SAMPLES, LEADS, R_INDEX
+from ecg_spark.ecg import LEADS
+from ecg_spark.ecg_paper import CLINICAL_LAYOUT, TIME_MS, WINDOW_MS
 from ecg_spark.report.figures import (
     BLUE,
     FAINT,
@@ -26,13 +27,6 @@ from ecg_spark.report.figures import (
 
 Signal = NDArray[np.float64]
 
-TIME_MS = (np.arange(BEAT_SAMPLES) - R_INDEX) * 1000 / BEAT_RATE_HZ
-WINDOW_MS = (-320.0, 520.0)  # where P begins and T ends in nearly everyone
-CLINICAL_LAYOUT = (
-    ("I", "aVR", "V1", "V4"),
-    ("II", "aVL", "V2", "V5"),
-    ("III", "aVF", "V3", "V6"),
-)
 TELLING_LEADS = ("I", "II", "V1", "V3", "V5")
 
 

@@ -9,7 +9,10 @@ from tempfile import TemporaryDirectory
 
 import mlflow
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
 
+from ecg_spark.ecg_paper import Curve, draw_beats
 from ecg_spark.store import atomic_write
 from ecg_spark.study import REGISTERED
 from models.encoding.encoder import Encoder
@@ -17,7 +20,6 @@ from models.encoding.evaluation import Coder, Metrics, rebuild
 from models.encoding.fold_encoder import Signals
 from models.registry import publishing
 from models.registry.card import model_card
-from models.registry.figures import reconstruction_figure, traversal_figure
 from models.training.job import judge, judge_archives, main_figures, training_run
 from models.training.plan import Plan
 
@@ -27,6 +29,7 @@ FEWEST_IN_PICTURE = 20
 """A measured beat is shown only as a mean of at least so many."""
 SHOWN = 2_000
 TRAVERSED = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
+_REBUILT = (("measured", "0.7", 3.5), ("PCA", "#E69F00", 1.1), ("VAE", "#0072B2", 1.1))
 
 
 @dataclass(frozen=True)
@@ -104,9 +107,14 @@ def log_pictures(encoder: Encoder, judged: Sequence[tuple[Coder, Signals]]) -> N
         encoder: the model.
         judged: each network with its beats, [n, 8, 600] in mV.
     """
+    shades = np.linspace(0, 1, len(TRAVERSED))
     for latent in range(encoder.n_active):
         beats = encoder.traverse(latent, np.array(TRAVERSED))
-        figure = traversal_figure(f"Latent {latent:02d}", TRAVERSED, beats)
+        curves = [
+            Curve(f"{step:+g} SD" if step else "mean", beat, to_hex(colormaps["coolwarm"](shade)))
+            for step, beat, shade in zip(TRAVERSED, beats, shades, strict=True)
+        ]
+        figure = draw_beats(curves, f"Latent {latent:02d}")
         mlflow.log_figure(figure, f"traversals/latent_{latent:02d}.png")
     some = [(own, beats[: SHOWN // len(judged)]) for own, beats in judged]
     signal, _, rebuilt = rebuild(some)
@@ -115,6 +123,10 @@ def log_pictures(encoder: Encoder, judged: Sequence[tuple[Coder, Signals]]) -> N
     for name, rows in zip(names, np.array_split(by_error, len(names)), strict=True):
         if len(rows) >= FEWEST_IN_PICTURE:
             title = f"Held-out beats, those rebuilt {name}" if len(names) > 1 else "Held-out beats"
-            means = (beats[rows].mean(axis=0) for beats in (signal, *rebuilt.values()))
-            figure = reconstruction_figure(f"{title}, mean of {len(rows)}", *means)
+            sources = (signal, rebuilt["peer"], rebuilt["model"])
+            curves = [
+                Curve(label, beats[rows].mean(axis=0), colour, line_width=width)
+                for (label, colour, width), beats in zip(_REBUILT, sources, strict=True)
+            ]
+            figure = draw_beats(curves, f"{title}, mean of {len(rows)}")
             mlflow.log_figure(figure, f"reconstructions/{name}.png")

@@ -1,26 +1,35 @@
-"""Pictures for a paper, of what the page lets a reader move: a heart, and a locus in full.
+"""Average beats drawn as on ECG paper, 25 mm/s and 10 mm/mV: for reports, papers and MLflow.
 
-Leads are drawn as on ECG paper: 25 mm/s and 10 mm/mV, twice as large.
+Beats are [12, 600] in mV at 500 Hz in the order of `LEADS`, R at `R_INDEX`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
+from numpy.typing import NDArray
 
-from ecg_spark.ecg import BEAT_RATE_HZ, LEADS, R_INDEX
-from ecg_spark.genetics.testing.p_values import WITHIN
-from ecg_spark.report import figures
-from ecg_spark.report.waveforms import CLINICAL_LAYOUT, TIME_MS, WINDOW_MS, Signal
+from ecg_spark.ecg import BEAT_RATE_HZ, BEAT_SAMPLES, LEADS, R_INDEX
+
+TIME_MS = (np.arange(BEAT_SAMPLES) - R_INDEX) * 1000 / BEAT_RATE_HZ
+"""The time of each sample of a beat from R."""
+
+WINDOW_MS = (-320.0, 520.0)
+"""The part of a beat that is drawn, from R: P begins and T ends in it in nearly everyone."""
+
+CLINICAL_LAYOUT = (
+    ("I", "aVR", "V1", "V4"),
+    ("II", "aVL", "V2", "V5"),
+    ("III", "aVF", "V3", "V6"),
+)
+"""Where the leads lie on a printed ECG, row by row."""
 
 _WIDTH_MM, _HEIGHT_MM, _ZERO_MM = 22, 25, 15
 _MM_PER_MS, _MM_PER_MV = 0.025, 10
-_INCH_MM = 25.4 / 2
+_MM_PER_INCH = 25.4 / 2  # twice as large as on paper
 _PAPER = "#e79a9a"
 _SHOWN = slice(
     R_INDEX + round(WINDOW_MS[0] * BEAT_RATE_HZ / 1000),
@@ -33,27 +42,32 @@ class Curve:
     """A beat [12, 600] in mV, with half the width of its 95 % band where it has one."""
 
     label: str
-    beat: Signal
+    beat: NDArray[np.floating]
     colour: str
-    half_band: Signal | None = None
+    half_band: NDArray[np.floating] | None = None
+    line_width: float = 1.1
 
 
 def size() -> tuple[float, float]:
     """Width and height in inches of twelve leads."""
-    return (4 * _WIDTH_MM + 1) / _INCH_MM, 3 * _HEIGHT_MM / _INCH_MM
+    return (4 * _WIDTH_MM + 1) / _MM_PER_INCH, 3 * _HEIGHT_MM / _MM_PER_INCH
 
 
-@mpl.rc_context(figures.STYLE)
-def hearts(curves: Sequence[Curve]) -> Figure:
-    """Beats over each other on ECG paper."""
+def draw_beats(curves: Sequence[Curve], title: str = "") -> Figure:
+    """A figure of beats over each other on ECG paper."""
     width, height = size()
-    figure = figures.new_figure(height + 0.5, width)
-    twelve_leads(figure.subplots(), curves)
+    height += 0.8 if title else 0.5
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    draw_leads(figure.subplots(), curves)
+    figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=10)
     return figure
 
 
-def twelve_leads(axes: Axes, curves: Sequence[Curve]) -> None:
-    """Draw beats over each other into axes whose unit is a millimetre of paper."""
+def draw_leads(axes: Axes, curves: Sequence[Curve]) -> None:
+    """Draw beats over each other into axes whose unit is a millimetre of paper.
+
+    All leads share the axes, because twelve of their own take five times as long to draw.
+    """
     width, height = 4 * _WIDTH_MM + 1, 3 * _HEIGHT_MM
     axes.set_xlim(0, width)
     axes.set_ylim(-height, 0)
@@ -74,7 +88,8 @@ def twelve_leads(axes: Axes, curves: Sequence[Curve]) -> None:
             for curve in curves:
                 y = zero + _MM_PER_MV * curve.beat[k, _SHOWN]
                 first = lead == CLINICAL_LAYOUT[0][0]
-                axes.plot(x + left, y, color=curve.colour, lw=1.1, label=curve.label * first)
+                axes.plot(x + left, y, color=curve.colour, lw=curve.line_width,
+                          label=curve.label * first)  # fmt: skip
                 if curve.half_band is not None:
                     half = _MM_PER_MV * curve.half_band[k, _SHOWN]
                     axes.fill_between(x + left, y - half, y + half, color=curve.colour, alpha=0.25,
@@ -82,27 +97,7 @@ def twelve_leads(axes: Axes, curves: Sequence[Curve]) -> None:
             axes.text(left + 0.8, zero + _ZERO_MM - 2.6, lead, weight="bold")
     axes.text(width - 0.5, 1 - height, "25 mm/s, 10 mm/mV", ha="right", fontsize=7.5)
     handles, labels = axes.get_legend_handles_labels()
-    axes.legend(handles, labels, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(curves))
-
-
-_STRONG_Z = 5.45
-"""|z| of p = 5e-8."""
-
-
-def forest(axes: Axes, effects: pd.DataFrame) -> None:
-    """β with its 95 % interval on each phenotype; `effects` has beta and se by phenotype.
-
-    Those with p < 5e-8 are in colour.
-    """
-    known = effects.dropna()
-    places = -np.arange(len(known))
-    strong = (known["beta"] / known["se"]).abs() >= _STRONG_Z
-    colours = np.where(strong, figures.BLUE, figures.MUTED)
-    axes.axvline(0, color=figures.FAINT, lw=0.8)
-    half = WITHIN * known["se"]
-    axes.hlines(places, known["beta"] - half, known["beta"] + half, color=colours, lw=1.2)
-    axes.scatter(known["beta"], places, color=colours, s=14, zorder=3)
-    axes.set_yticks(places, [figures.shortened(name) for name in known.index], fontsize=6.5)
-    axes.set_ylim(places.min(initial=0) - 0.7, 0.7)
-    axes.tick_params(axis="y", length=0)
-    figures.styled(axes, "", "β per effect allele, SD")
+    axes.legend(
+        handles, labels, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(curves), fontsize=8,
+        frameon=False, handlelength=1.4, columnspacing=1.2,
+    )  # fmt: skip
