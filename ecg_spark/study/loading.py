@@ -1,7 +1,6 @@
 """Reads a study file, and refuses it with every problem at once."""
 
 import os
-from importlib.resources import files
 from pathlib import Path
 
 import yaml
@@ -51,11 +50,6 @@ def load_study(path: str | Path) -> Study:
         )
     study._folder = place.rpartition("/")[0] or "/"
     return study
-
-
-def study_template() -> str:
-    """The commented study file that `ecg-spark init` writes."""
-    return files("ecg_spark.study").joinpath("template.yaml").read_text(encoding="utf-8")
 
 
 def _text(path: str | Path) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ecg_spark.study.section import Section
+from ecg_spark.study.section import Section, section_in
 
 STANDS_ON = {
     "beats": ("ecg",),
@@ -42,22 +42,16 @@ def problem_of(item: dict[str, Any], whole: type[Section]) -> str:
         case "missing":
             return "is missing"
         case "extra_forbidden":
-            section: Any = whole
+            section = whole
             for part in item["loc"][:-1]:
-                section = _section(section.model_fields[part].annotation)
+                inner = section_in(section.model_fields[part].annotation)
+                assert inner is not None
+                section = inner
             return f"is not a key; known here are {', '.join(section.model_fields)}"
         case _:
             message = item["msg"].removeprefix("Value error, ")
             message = message[0].lower() + message[1:]
             return f"{message.replace('input should', 'should')} (found {item['input']!r})"
-
-
-def _section(annotation: Any) -> Any:
-    """The section class in an annotation such as `Manifest | None`."""
-    for candidate in (annotation, *getattr(annotation, "__args__", ())):
-        if isinstance(candidate, type) and issubclass(candidate, Section):
-            return candidate
-    raise TypeError(f"no section in {annotation}")
 
 
 def contradictions(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -4,7 +4,7 @@ Apart from the sections, so that a task which is sent one imports no more than i
 of ECG files take seconds.
 """
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -14,13 +14,22 @@ Code = int | float | str
 """A value of a table that stands for a missing one."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Location = Annotated[str, Field(min_length=1, description="a path or URI"), AfterValidator(spelled)]
+Location = Annotated[str, Field(min_length=1), AfterValidator(spelled)]
+"""A path or URI."""
 
 
 class Section(BaseModel):
     """A part of the study file: unknown keys are refused, so that a typo cannot pass."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def section_in(annotation: Any) -> type[Section] | None:
+    """The section in an annotation such as `Manifest | None`; None where it has none."""
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, Section):
+            return candidate
+    return None
 
 
 def listed(value: Any) -> Any:

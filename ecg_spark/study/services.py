@@ -25,22 +25,28 @@ class Mlflow(Section):
 
     tracking_uri: str | None = Field(
         None,
-        description="null: that of the environment (MLFLOW_TRACKING_URI), else an SQLite file in "
-        "the output folder",
+        description="the server; null: MLFLOW_TRACKING_URI of the environment, else an SQLite "
+        "file in the output folder",
     )
     registry_uri: str | None = Field(
         None,
-        description="of registered models; null: that of the environment (MLFLOW_REGISTRY_URI), "
-        "else where runs are tracked",
+        description="of registered models, where they are elsewhere; null: MLFLOW_REGISTRY_URI "
+        "of the environment, else where runs are tracked",
     )
-    experiment: str = "ecg-spark"
-    model_name: str = "ecg-vae"
+    experiment: str = Field("ecg-spark", description="the experiment that holds the runs")
+    model_name: str = Field(
+        "ecg-vae",
+        description="the registered model; in Unity Catalog (databricks-uc) catalog.schema.name",
+    )
 
 
 class Spark(Section):
     """Memory of a local session; under spark-submit the cluster's own settings hold."""
 
-    driver_memory: Annotated[str, Field(pattern=r"^\d+[gm]$")] = "4g"
+    driver_memory: Annotated[str, Field(pattern=r"^\d+[gm]$")] = Field(
+        "4g",
+        description="of a local session; under spark-submit the cluster's settings hold",
+    )
 
 
 def require_name(model_name: str, registry_uri: str) -> None:

@@ -36,27 +36,57 @@ class Study(Section):
     `archives` it trains a model on the beats of other studies, and that is all.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]*$")]
-    output: Location = Field(description="the folder that receives every table and the report")
-    seed: Annotated[int, Field(ge=1)] = 1
-    ecg: Ecg | None = None
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]*$")] = Field(
+        description="stands in the report and in MLflow", examples=["my-study"]
+    )
+    output: Location = Field(
+        description="receives every table, the MLflow store, report.html, and the secret by which "
+        "participants are told apart and split (secret.key)",
+        examples=["out"],
+    )
+    seed: Annotated[int, Field(ge=1)] = Field(
+        1, description="of the data split, the training and a random pairing"
+    )
+    ecg: Ecg | None = Field(None, description="the raw ECG files, and whose they are")
     archives: Annotated[tuple[Location, ...], Field(min_length=1)] = Field(
-        (), description="study files whose published beats a model is trained on together"
+        (),
+        description="in place of ecg and all that follows but beats, model and sweep: the studies "
+        "on whose published beats one model is trained",
+        examples=[["mimic/study.yaml", "code15/study.yaml"]],
     )
-    participants: Participants | None = None
-    genotypes: Genotypes | None = None
-    phenotypes: Phenotypes | None = None
-    phewas: Phewas | None = None
-    beats: Beats = Beats()
-    model: Model = Model()
+    participants: Participants | None = Field(
+        None, description="a CSV, TSV or Parquet table, one row per participant"
+    )
+    genotypes: Genotypes | None = Field(
+        None, description="what is tested, in whom, and the quality control of both"
+    )
+    phenotypes: Phenotypes | None = Field(
+        None,
+        description="the study's own, such as embeddings or imaging traits: tested beside the "
+        "latents, in those who have them, or alone where there is no ecg",
+    )
+    phewas: Phewas | None = Field(
+        None,
+        description="diseases: every latent, trait and lead variant is tested against each of them",
+    )
+    beats: Beats = Field(
+        Beats(), description="which average beats are used, and what they are warned of"
+    )
+    model: Model = Field(Model(), description="the variational autoencoder and its training")
     sweep: dict[str, list[Any]] = Field(
-        {}, description="settings of the model, each with values to try: ecg-spark sweep"
+        {},
+        description="any settings of the model, each with values to try: 'ecg-spark sweep' trains "
+        "every combination, to choose from",
+        examples=[{"latents": [16, 20, 32], "kl_weight": [0.5, 1.0]}],
     )
-    gwas: Gwas = Gwas()
-    mlflow: Mlflow = Mlflow()
-    spark: Spark = Spark()
+    gwas: Gwas = Field(Gwas(), description="the association study: null model, tests and loci")
+    mlflow: Mlflow = Field(Mlflow(), description="where training runs and models are kept")
+    spark: Spark = Field(Spark(), description="the session in which steps work")
     truth: Location | None = Field(
-        None, description="truth.json of a simulated biobank: the report compares with it"
+        None,
+        description="what was planted in a simulated biobank: the report compares it with what "
+        "was found",
+        examples=["truth.json"],
     )
 
     _folder: str = PrivateAttr(default_factory=os.getcwd)
