@@ -18,7 +18,7 @@ from ecg_spark.diseases.logistic import Flags, Reals
 from ecg_spark.diseases.panels import Panel
 from ecg_spark.diseases.phecode_map import BOTH, MEN, WOMEN
 
-EVER, PREVALENT, INCIDENT = KINDS = ("ever", "prevalent", "incident")
+EVER, PREVALENT, INCIDENT = "ever", "prevalent", "incident"
 
 FEWEST_OF_ONE_SEX = 20
 """So many cases, all of one sex, of a disease of both by the map: only that sex is looked at."""

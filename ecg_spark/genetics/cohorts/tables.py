@@ -2,7 +2,7 @@
 
 from pyspark.sql.types import ArrayType, BooleanType, StructField, StructType
 
-from ecg_spark.genetics.outputs.tables import OMNIBUS
+from ecg_spark.genetics.outputs.tables import LOCUS_COLUMNS, OMNIBUS
 from ecg_spark.tables import ASSOCIATIONS, REAL, TEXT, VARIANT, VARIANT_COLUMNS, WHOLE, Table
 from ecg_spark.tables import schema as columns
 
@@ -62,15 +62,7 @@ META_LOCI = Table(
     "loci",
     ("method", *VARIANT),
     columns(
-        method=TEXT,  # vae, vae omnibus, pca, …, traits, own
-        **VARIANT_COLUMNS,  # of the lead variant
-        start=WHOLE,  # of the variants in it, bp, inclusive
-        end=WHOLE,
-        phenotype=TEXT,
-        beta=(REAL, None),  # null for an omnibus test
-        se=(REAL, None),
-        neg_log10_p=REAL,
-        n=WHOLE,
+        **LOCUS_COLUMNS,
         af=(REAL, None),
         cohorts=WHOLE,
         direction=(TEXT, None),  # null for an omnibus test

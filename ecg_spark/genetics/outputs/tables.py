@@ -1,5 +1,7 @@
 """What the genetic steps publish besides the associations: the tables and their schemas."""
 
+from typing import Any
+
 from pyspark.sql.types import ArrayType, BooleanType, DataType
 
 from ecg_spark.tables import (
@@ -77,19 +79,24 @@ OMNIBUS = Table(
 )
 """A variant against all latents of a model together."""
 
+LOCUS_COLUMNS: dict[str, Any] = dict(
+    method=TEXT,  # vae, vae omnibus, pca, …, traits, own
+    **VARIANT_COLUMNS,  # of the lead variant
+    start=WHOLE,  # of the variants in it, bp, inclusive
+    end=WHOLE,
+    phenotype=TEXT,
+    beta=(REAL, None),  # null for an omnibus test
+    se=(REAL, None),
+    neg_log10_p=REAL,
+    n=WHOLE,
+)
+"""What every table of loci begins with."""
+
 LOCI = Table(
     "loci",
     ("method", *VARIANT),
     schema(
-        method=TEXT,  # vae, vae omnibus, pca, …, traits, own
-        **VARIANT_COLUMNS,  # of the lead variant
-        start=WHOLE,  # of the variants in it, bp, inclusive
-        end=WHOLE,
-        phenotype=TEXT,
-        beta=(REAL, None),  # null for an omnibus test
-        se=(REAL, None),
-        neg_log10_p=REAL,
-        n=WHOLE,
+        **LOCUS_COLUMNS,
         af=REAL,
         phenotypes=ArrayType(TEXT, False),
         n_variants=WHOLE,
