@@ -62,12 +62,6 @@ def log_history(history: list[dict[str, float]]) -> None:
     mlflow.log_text(json.dumps(history, indent=1), HISTORY)
 
 
-def read_history(run_id: str, tracking_uri: str) -> list[dict[str, float]]:
-    """The metrics of every epoch of a run; raises `InfrastructureError` where MLflow fails."""
-    with tracked(tracking_uri):
-        return list(json.loads(mlflow.artifacts.load_text(f"runs:/{run_id}/{HISTORY}")))
-
-
 def requirements() -> list[str]:
     """Return the packages that are needed to load the registered model, as pip takes them.
 

@@ -130,15 +130,6 @@ def fit(r: Reals, z: Reals, total: float, n: float, effects: int = EFFECTS) -> F
     return Fit(strongest, pip, elbo[1:], abs(elbo[-1] - elbo[-2]) < _TOLERANCE, sigma2)
 
 
-def log_bf_alone(z: Reals, n: float) -> Reals:
-    """The log Bayes factor of each variant [p] to act alone on phenotypes, from z [p, K].
-
-    The prior variance is estimated as that of an effect of `fit`.
-    """
-    chi2, k = (z**2).sum(axis=1), z.shape[1]
-    return _log_bf(chi2, k, _prior_variance(chi2, k, n, _FIRST_VARIANCE) * n)
-
-
 def _log_bf(chi2: Reals, k: int, w: float) -> Reals:
     return np.asarray(-k / 2 * np.log1p(w) + chi2 / 2 * w / (1 + w))
 

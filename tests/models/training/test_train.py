@@ -23,10 +23,11 @@ from models.data.split import fold_of
 from models.encoding.encoder import read_encoder
 from models.encoding.fold_encoder import independent_leads
 from models.registry import tracking
-from models.registry.publishing import load_encoder, read_history
+from models.registry.publishing import load_encoder
 from models.training.fitting import enough_memory, kl_weight
 from models.training.plan import Plan
 from models.training.train import train
+from tests.builders.histories import read_history
 
 N = 160
 SETTINGS = Model(latents=6, channels=4, epochs=4, batch_size=16, kl_weight=0.5)
