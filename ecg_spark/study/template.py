@@ -53,7 +53,7 @@ def _setting(key: str, name: str, field: FieldInfo, before: str) -> Iterator[str
         before += "# "
     section = section_in(field.annotation)
     value = None if section else _value(field)
-    block = isinstance(value, dict)
+    block: dict[str, Any] = value if isinstance(value, dict) else {}
     yield from _described(
         f"{before}{name}:" + ("" if section or block else f" {_spelled(value)}"),
         _text(key, field),
@@ -62,8 +62,7 @@ def _setting(key: str, name: str, field: FieldInfo, before: str) -> Iterator[str
     if section:
         for inner, inner_field in section.model_fields.items():
             yield from _setting(f"{key}.{inner}", inner, inner_field, before + "  ")
-    elif block:
-        yield from (f"{before}  {inner}: {_spelled(own)}" for inner, own in value.items())
+    yield from (f"{before}  {inner}: {_spelled(own)}" for inner, own in block.items())
 
 
 def _is_optional_section(field: FieldInfo) -> bool:
