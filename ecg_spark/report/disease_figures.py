@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ecg_spark.ecg import LEADS
-from ecg_spark.ecg_paper import TIME_MS, WINDOW_MS
+from ecg_spark.ecg_paper import TIME_MS
 from ecg_spark.report.figures import (
     BLUE,
     FAINT,
@@ -29,7 +29,7 @@ from ecg_spark.report.figures import (
     shortened,
     styled,
 )
-from ecg_spark.report.waveforms import TELLING_LEADS
+from ecg_spark.report.waveforms import TELLING_LEADS, paired_rows
 
 Signal = NDArray[np.float64]
 
@@ -205,41 +205,21 @@ class DiseaseBeat:
 def disease_beats(beats: Sequence[DiseaseBeat]) -> Figure:
     """Of each disease a row of mean beats and, beneath it, one of differences in µV."""
     with mpl.rc_context(STYLE):
-        figure = new_figure(2.6 * len(beats) + 0.4)
-        grid = figure.subplots(
-            2 * len(beats), len(TELLING_LEADS), sharex="col", sharey="row", squeeze=False,
-            height_ratios=[1.4, 1] * len(beats),
-        )  # fmt: skip
-        for k, one in enumerate(beats):
-            upper, lower = grid[2 * k], grid[2 * k + 1]
-            for column, lead in enumerate(TELLING_LEADS):
+        figure, pairs = paired_rows([one.title for one in beats], "µV")
+        for (upper, lower), one in zip(pairs, beats, strict=True):
+            for lead, above, below in zip(TELLING_LEADS, upper, lower, strict=True):
                 i = LEADS.index(lead)
-                axes = upper[column]
-                axes.plot(TIME_MS, one.controls[0][i], color=MUTED, lw=1.3, label="controls")
-                axes.plot(TIME_MS, one.cases[0][i], color=VERMILION, lw=1.1, label="cases")
-                styled(axes, lead)
-                axes = lower[column]
+                above.plot(TIME_MS, one.controls[0][i], color=MUTED, lw=1.3, label="controls")
+                above.plot(TIME_MS, one.cases[0][i], color=VERMILION, lw=1.1, label="cases")
                 change = 1000 * (one.cases[0][i] - one.controls[0][i])
                 error = 1960 * np.hypot(one.cases[1][i], one.controls[1][i])
-                axes.axhline(0, color=FAINT, lw=0.8)
-                axes.fill_between(TIME_MS, change - error, change + error, color=VERMILION,
-                                  alpha=0.22, lw=0)  # fmt: skip
-                axes.plot(TIME_MS, change, color=VERMILION, lw=1, label="measured")
+                below.fill_between(TIME_MS, change - error, change + error, color=VERMILION,
+                                   alpha=0.22, lw=0)  # fmt: skip
+                below.plot(TIME_MS, change, color=VERMILION, lw=1, label="measured")
                 if one.decoded_uv is not None:
                     middle, low, high = one.decoded_uv[:, i]
-                    axes.fill_between(TIME_MS, low, high, color=BLUE, alpha=0.22, lw=0)
-                    axes.plot(TIME_MS, middle, color=BLUE, lw=1, label="by the factors")
-                for each in (upper[column], lower[column]):
-                    each.set_xlim(*WINDOW_MS)
-                    each.set_xticks([-200, 0, 200, 400])
-            upper[0].set_title(f" \n{TELLING_LEADS[0]}")
-            upper[0].text(
-                0, 1.2, one.title, transform=upper[0].transAxes, weight="bold", va="bottom"
-            ).set_in_layout(False)
-            upper[0].set_ylabel("mV")
-            lower[0].set_ylabel("µV")
+                    below.fill_between(TIME_MS, low, high, color=BLUE, alpha=0.22, lw=0)
+                    below.plot(TIME_MS, middle, color=BLUE, lw=1, label="by the factors")
             upper[2].legend(fontsize=7, loc="upper right", handlelength=1.2)
             lower[2].legend(fontsize=7, loc="upper right", handlelength=1.2)
-        for axes in grid[-1]:
-            axes.set_xlabel("ms from R")
     return figure

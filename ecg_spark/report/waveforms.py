@@ -26,6 +26,8 @@ from ecg_spark.report.figures import (
 )
 
 Signal = NDArray[np.float64]
+Row = NDArray[np.object_]
+"""The panels of a row."""
 
 TELLING_LEADS = ("I", "II", "V1", "V3", "V5")
 
@@ -133,40 +135,51 @@ def locus_effects(
     has a row of beats and, beneath it, a row of differences.
     """
     with mpl.rc_context(STYLE):
-        figure = new_figure(2.55 * len(named) + 0.4)
-        grid = figure.subplots(
-            2 * len(named),
-            len(TELLING_LEADS),
-            sharex="col",
-            sharey="row",
-            squeeze=False,
-            height_ratios=[1.5, 1] * len(named),
-        )
-        for k, (label, more, less, change, alleles) in enumerate(named):
-            beats, changes = grid[2 * k], grid[2 * k + 1]
-            for column, lead in enumerate(TELLING_LEADS):
+        figure, pairs = paired_rows([label for label, *_ in named], "µV per\nallele")
+        for (beats, changes), (_, more, less, change, alleles) in zip(pairs, named, strict=True):
+            for lead, above, below in zip(TELLING_LEADS, beats, changes, strict=True):
                 i = LEADS.index(lead)
-                axes = beats[column]
-                axes.plot(TIME_MS, mean_beat[i], color=FAINT, lw=2.6, label="mean beat")
-                axes.plot(TIME_MS, less[i], color=BLUE, lw=1.1, label=f"−{alleles:g} alleles")
-                axes.plot(TIME_MS, more[i], color=VERMILION, lw=1.1, label=f"+{alleles:g} alleles")
-                _beat_axes(axes, lead)
-                axes = changes[column]
-                axes.axhline(0, color=FAINT, lw=0.8)
-                axes.fill_between(TIME_MS, change[1, i], change[2, i], color=MUTED, alpha=0.3, lw=0)
-                axes.plot(TIME_MS, change[0, i], color=INK, lw=1.1)
-                _beat_axes(axes, "")
-            beats[0].set_title(f" \n{TELLING_LEADS[0]}")
-            # The label reaches over the next panels and must not widen its own.
-            beats[0].text(
-                0, 1.2, label, transform=beats[0].transAxes, weight="bold", va="bottom"
-            ).set_in_layout(False)
-            beats[0].set_ylabel("mV")
-            changes[0].set_ylabel("µV per\nallele")
+                above.plot(TIME_MS, mean_beat[i], color=FAINT, lw=2.6, label="mean beat")
+                above.plot(TIME_MS, less[i], color=BLUE, lw=1.1, label=f"−{alleles:g} alleles")
+                above.plot(TIME_MS, more[i], color=VERMILION, lw=1.1, label=f"+{alleles:g} alleles")
+                below.fill_between(
+                    TIME_MS, change[1, i], change[2, i], color=MUTED, alpha=0.3, lw=0
+                )
+                below.plot(TIME_MS, change[0, i], color=INK, lw=1.1)
             beats[2].legend(fontsize=7, loc="upper right", handlelength=1.2)
-        for axes in grid[-1]:
-            axes.set_xlabel("ms from R")
     return figure
+
+
+def paired_rows(titles: Sequence[str], unit: str) -> tuple[Figure, list[tuple[Row, Row]]]:
+    """A figure with two rows of empty panels for each title, one panel for each telling lead.
+
+    The upper row is for beats in mV, the lower one for their differences in `unit`.
+    """
+    figure = new_figure(2.55 * len(titles) + 0.4)
+    grid = figure.subplots(
+        2 * len(titles),
+        len(TELLING_LEADS),
+        sharex="col",
+        sharey="row",
+        squeeze=False,
+        height_ratios=[1.5, 1] * len(titles),
+    )
+    pairs = list(zip(grid[::2], grid[1::2], strict=True))
+    for title, (beats, changes) in zip(titles, pairs, strict=True):
+        for lead, above, below in zip(TELLING_LEADS, beats, changes, strict=True):
+            _beat_axes(above, lead)
+            _beat_axes(below, "")
+            below.axhline(0, color=FAINT, lw=0.8)
+        beats[0].set_title(f" \n{TELLING_LEADS[0]}")
+        # The title reaches over the next panels and must not widen its own.
+        beats[0].text(
+            0, 1.2, title, transform=beats[0].transAxes, weight="bold", va="bottom"
+        ).set_in_layout(False)
+        beats[0].set_ylabel("mV")
+        changes[0].set_ylabel(unit)
+    for axes in grid[-1]:
+        axes.set_xlabel("ms from R")
+    return figure, pairs
 
 
 def _beat_axes(axes: Axes, title: str) -> None:
