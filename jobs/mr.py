@@ -18,17 +18,17 @@ OF_THE_LEADS = {"p_threshold", "clump_window_bp", "clump_r2"}
 
 
 def settings(study: Study) -> Any:
-    """Whether it is wanted, and the thresholds of the loci."""
+    """Whether the step is wanted, and the thresholds of the loci."""
     return study.gwas.mr and study.gwas.model_dump(include=OF_THE_LEADS)
 
 
 def files(study: Study) -> Any:
-    """The summary statistics of the diseases."""
+    """The stamp of the summary statistics of the diseases."""
     return study.gwas.mr and file_stamp(study.locate(study.gwas.mr.outcomes))
 
 
 def work(context: Context) -> Summary:
-    """Publish the estimates, none where the study names no outcomes."""
+    """Publish the estimates; nothing if the study names no outcomes."""
     study, inputs = context.study, context.inputs
     if study.gwas.mr is None:
         return {"pairs": 0, "notes": []}
@@ -46,7 +46,11 @@ def work(context: Context) -> Summary:
 
 
 def check(study: Study) -> None:
-    """Raise `DataError` where the outcomes cannot be read or lie on another build."""
+    """Check the outcomes before the step runs.
+
+    Raises:
+        DataError: if they cannot be read or lie on another build.
+    """
     if study.gwas.mr is None:
         return
     build = cohort_build(study.locate(study.gwas.mr.outcomes), OUTCOMES)

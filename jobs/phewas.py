@@ -34,7 +34,7 @@ from jobs.step import Context, Step, Summary, main
 
 
 def settings(study: Study) -> Any:
-    """The section, and who the participants are, whom the other steps need not have looked at."""
+    """The section phewas, and who the participants are, which no earlier step may have read."""
     if study.phewas is None:
         return None
     own = [study.phenotypes.model_dump()] if study.phenotypes else []
@@ -48,7 +48,9 @@ def settings(study: Study) -> Any:
 
 
 def files(study: Study) -> Any:
-    """The diagnoses, the maps, the participant table and that of own phenotypes."""
+    """The stamps of the diagnoses, the code maps, the participant table and the study's own
+    phenotypes.
+    """
     own = study.phewas
     if own is None:
         return None
@@ -58,9 +60,9 @@ def files(study: Study) -> Any:
 
 
 def work(context: Context) -> Summary:
-    """Publish tests of all diseases, what tells them, and what they do to the beat.
+    """Publish the tests of all diseases, what predicts them, and how they change the beat.
 
-    Nothing where the study has no diagnoses.
+    Nothing is tested if the study has no diagnoses.
     """
     if context.study.phewas is None:
         return {"diseases": 0, "tests": 0, "notes": []}
@@ -105,7 +107,7 @@ def work(context: Context) -> Summary:
 def _members(
     context: Context, told: Told, is_male: pd.Series | None
 ) -> tuple[Members, Members | None]:
-    """Those with an ECG or own phenotypes, and, where there are lead variants, those genotyped."""
+    """Those with an ECG or own phenotypes and, if there are lead variants, those genotyped."""
     study, spark, inputs = context.study, context.spark, context.inputs
     people = given(study.participants)
     covariates = read_participants(people, study.locate(people.path), [])
@@ -126,7 +128,11 @@ def _members(
 
 
 def check(study: Study) -> None:
-    """Raise `DataError` where the diagnoses, a map or the end of records cannot be used."""
+    """Check the diagnoses, the code maps and the end of the records before the step runs.
+
+    Raises:
+        DataError: if one of them cannot be used.
+    """
     own = study.phewas
     if own is None:
         return

@@ -22,24 +22,28 @@ from jobs.train import STEP as TRAIN
 
 
 def settings(study: Study) -> Any:
-    """The study's name, and where the planted truth is, if it is known."""
+    """The study's name, and where the planted truth is, if there is one."""
     return [study.name, study.truth]
 
 
 def files(study: Study) -> Any:
-    """The planted truth."""
+    """The stamp of the planted truth."""
     return study.truth and file_stamp(study.locate(study.truth))
 
 
 def work(context: Context) -> Summary:
-    """Write report.html and its figures into the run, a copy of it into the output folder."""
+    """Write report.html and its figures, with a copy of the page in the output folder."""
     page = context.run.path("report.html")
     summary = write_report(context.study, context.inputs, page)
     return summary | {"report": context.store.put_copy(page, "report.html")}
 
 
 def check(study: Study) -> None:
-    """Raise `DataError` where the planted truth is not there or is none."""
+    """Check the planted truth before the step runs.
+
+    Raises:
+        DataError: if it does not exist or cannot be used.
+    """
     if study.truth:
         read_planted(study.locate(study.truth))
 

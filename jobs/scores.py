@@ -15,7 +15,7 @@ def settings(study: Study) -> Any:
 
 
 def work(context: Context) -> Summary:
-    """Publish scores, weights and what the scores tell, none where the study wants none."""
+    """Publish scores, weights and the accuracy of the scores; nothing if the study wants none."""
     study, inputs = context.study, context.inputs
     if not study.gwas.scores:
         return {"scored": 0, "notes": []}
