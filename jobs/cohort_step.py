@@ -149,8 +149,7 @@ def _keyed(locations: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def _given(place: Place, number: int) -> Given:
-    """A cohort with its number, from 1, and the name of its study or the last part of its
-    path.
+    """A cohort with its number, from 1, and the name of its study or the last part of its path.
 
     Raises `UsageError` if its study file has mistakes, or its study has not published results for
     its present file.

@@ -29,8 +29,7 @@ def score(
     force: bool = False,
     session: SparkSession | None = None,
 ) -> tuple[bool, Publication]:
-    """Score everybody genotyped in a study by scoring files, and publish the scores in a
-    folder.
+    """Score everybody genotyped in a study by scoring files, and publish the scores in a folder.
 
     Nothing is computed if the folder already has the scores of the same files and genotypes.
 

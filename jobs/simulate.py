@@ -51,8 +51,7 @@ gwas:
 def simulate(
     out: Path, participants: int, variants: int, seed: int, hearts: Path | None = None
 ) -> Summary:
-    """Write a simulated biobank and its study file into `out`; one that is already there
-    stays.
+    """Write a simulated biobank and its study file into `out`; one that is already there stays.
 
     Args:
         hearts: a folder of recordings that serve as the participants' hearts; None to simulate

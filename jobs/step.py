@@ -84,8 +84,8 @@ class Context:
 
 @dataclass(frozen=True)
 class Step:
-    """A step of the pipeline, skipped if it is published from the same settings, files and
-    earlier steps.
+    """A step of the pipeline, skipped if it is published from the same settings, files and earlier
+    steps.
 
     Attributes:
         needs: the earlier steps that it reads.
@@ -201,8 +201,8 @@ def _settings(step: Step, study: Study) -> str:
 
 
 def present(step: Step, study: Study, store: Store) -> Publication:
-    """What a step has published, if that is up to date with the study and with the steps
-    before it.
+    """What a step has published, if that is up to date with the study and with the steps before
+    it.
 
     The files that the step read are not checked: they may have been archived since.
 
@@ -345,8 +345,8 @@ def as_known(error: Exception) -> EcgSparkError:
 
 
 def _defect(error: Exception) -> str:
-    """A message that says where in ecg-spark an unexpected error arose, without the error's
-    own text.
+    """A message that says where in ecg-spark an unexpected error arose, without the error's own
+    text.
 
     The errors of Spark and Hail contain paths and rows of tables.
     """

@@ -30,8 +30,8 @@ OF_THE_JUDGEMENT = {"validation_share", "test_share"}
 
 
 def settings(study: Study) -> Any:
-    """What decides the model: its settings, its name in the registry, the seed, and what is
-    left out.
+    """What decides the model: its settings, its name in the registry, the seed, and what is left
+    out.
 
     The device and the addresses of MLflow are not among these: a change of them is no reason to
     train again.

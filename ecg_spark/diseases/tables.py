@@ -33,7 +33,7 @@ DISEASES = Table(
         why_not=(TEXT, None),  # why it was not tested; null where it was
     ),
 )
-"""A disease in some people, and how many of them have it; one row per way of looking at it."""
+"""A disease in the people of a panel, with its numbers of cases and controls, one row per kind."""
 
 DISEASE_ASSOCIATIONS = Table(
     "disease_associations",
@@ -54,7 +54,7 @@ DISEASE_ASSOCIATIONS = Table(
         n=WHOLE,
     ),
 )
-"""A predictor against a disease; nothing is there of what could not be tested."""
+"""The test of a predictor against a disease; there is no row where it could not be tested."""
 
 PREDICTION = Table(
     "prediction",
@@ -65,7 +65,7 @@ PREDICTION = Table(
         model=TEXT,  # covariates, and what is added to them: see `diseases.prediction.MODELS`
         cases=WHOLE,
         n=WHOLE,
-        concordance=REAL,  # AUC, of incident disease Harrell's C; in people not fitted to
+        concordance=REAL,  # AUC, or Harrell's C for incident disease; out of fold
         se=REAL,
         gain=(REAL, None),  # over the model that it extends
         gain_se=(REAL, None),
@@ -75,7 +75,7 @@ PREDICTION = Table(
         observed=ArrayType(REAL, False),
     ),
 )
-"""How well a disease is told from covariates, intervals, factors and components."""
+"""How well a disease is predicted by covariates, intervals, factors and components."""
 
 DISEASE_BEATS = Table(
     "disease_beats",
@@ -89,7 +89,8 @@ DISEASE_BEATS = Table(
         se=ArrayType(FloatType(), False),
     ),
 )
-"""The mean beat of those who have a disease and of controls like them, of 20 people and more."""
+"""The mean beat of people with a disease and of matched controls, for groups of at least 20 people.
+"""
 
 DISEASE_FACTORS = Table(
     "disease_factors",
@@ -102,4 +103,4 @@ DISEASE_FACTORS = Table(
         se=REAL,
     ),
 )
-"""How the factors of those who have a disease differ from those of controls like them."""
+"""How the factors of people with a disease differ from those of matched controls."""

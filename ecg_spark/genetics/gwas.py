@@ -1,10 +1,10 @@
 """The association study, stage by stage: each writes into a folder what the next ones read.
 
-prepare_cohort        who is analysed, their phenotypes and covariates
-prepare_null_model    what whole-genome regression predicts of the phenotypes
-associate_variants    every variant against every phenotype
-associate_genes       rare variants, gene by gene (genes.py)
-describe_findings     loci, their signals and LD, heritability, genetic correlation
+    prepare_cohort        who is analysed, their phenotypes and covariates
+    prepare_null_model    what whole-genome regression predicts of the phenotypes
+    associate_variants    every variant against every phenotype
+    associate_genes       rare variants, gene by gene (genes.py)
+    describe_findings     loci, their signals and LD, heritability, genetic correlation
 
 Each stage is a step of the pipeline and returns its summary. It runs again only if something that
 it depends on has changed: another clumping threshold or gene table repeats no association test.
@@ -202,8 +202,8 @@ def _candidates(genotypes: str) -> GenotypeSet:
 def offsets_of(
     spark: SparkSession, genotypes: str, cohort: Cohort, null_model: str, settings: Gwas
 ) -> Offsets:
-    """The predictions of the null model and the pairs of relatives; neither if the null model is
-    `none`.
+    """The predictions of the null model and the pairs of relatives; neither if the null model
+    is `none`.
     """
     if settings.null_model == "none":
         return Offsets(None, None)

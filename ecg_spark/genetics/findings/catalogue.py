@@ -108,8 +108,8 @@ def write_loci(
     sites: DataFrame,
     folder: str,
 ) -> tuple[dict[str, int], list[str]]:
-    """Find the loci of every method, and write the tables loci and nearby_genes and those of
-    the regions around the loci (see `regions`).
+    """Find the loci of every method, and write the tables loci and nearby_genes and those of the
+    regions around the loci (see `regions`).
 
     A method is a key of `tests.thresholds`: a group of phenotypes, or the omnibus test of a group.
 

@@ -65,8 +65,7 @@ def posteriors(first: Reals, second: Reals) -> Reals:
 
 
 def log_bf_of_published(beta: Reals, se: Reals, af: Reals, n: Reals) -> Reals:
-    """The log Bayes factor of each variant to be the only cause, from published statistics,
-    [p].
+    """The log Bayes factor of each variant to be the only cause, from published statistics, [p].
 
     Wakefield's approximation (2009, Genet Epidemiol 33:79) for a trait scaled to variance 1. The
     variance of the trait follows from 2 n f (1 - f) = var(y) / se², fitted over the variants.

@@ -1,5 +1,4 @@
-"""The description of the regions around the loci, one task per region, which reads its
-genotypes.
+"""The description of the regions around the loci, one task per region, which reads its genotypes.
 
 Tasks write their parts of the tables themselves; neither genotypes nor LD ever reach the driver. A
 task holds the genotypes as they are stored, 2 bytes per dosage or 2 bits per call, and 24 bytes

@@ -1,11 +1,10 @@
-"""LD-score regression: heritability, its intercept, and genetic correlation from test
-statistics.
+"""LD-score regression: heritability, its intercept, and genetic correlation from test statistics.
 
 The chi-squared of a variant grows with the variation that it tags if the trait is polygenic, but
 does not if the statistics are inflated by population structure (Bulik-Sullivan et al. 2015, Nat
 Genet 47:291; genetic correlation: Nat Genet 47:1236):
 
-E χ²ⱼ = N h² lⱼ / M + a,      E z₁ⱼ z₂ⱼ = √(N₁N₂) ρ lⱼ / M + b
+    E χ²ⱼ = N h² lⱼ / M + a,      E z₁ⱼ z₂ⱼ = √(N₁N₂) ρ lⱼ / M + b
 
 with the LD score lⱼ, M variants and the genetic covariance ρ. A few large loci are not a polygenic
 background, and a single one outweighs thousands of variants. Variants with a chi-squared above
@@ -131,8 +130,7 @@ def heritability(
 
 @dataclass(frozen=True)
 class Univariate:
-    """The regression of one phenotype's z² on LD scores, as the regressions of its pairs need
-    it.
+    """The regression of one phenotype's z² on LD scores, as the regressions of its pairs need it.
 
     Attributes:
         n: the number of people.

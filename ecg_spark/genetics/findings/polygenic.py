@@ -1,5 +1,4 @@
-"""What all variants show together: LD scores, heritability and genetic correlation of
-phenotypes.
+"""What all variants show together: LD scores, heritability and genetic correlation of phenotypes.
 
 The major histocompatibility complex is left out, since its LD reaches beyond any window. z and n
 of every phenotype are columns of a scratch table. One task per phenotype, and then one task per

@@ -51,8 +51,8 @@ def cut_to_regions(
     regions: Sequence[Region],
     folder: str,
 ) -> None:
-    """Write what published statistics say about the variants in regions, one part of a folder
-    per region.
+    """Write what published statistics say about the variants in regions, one part of a folder per
+    region.
 
     A variant gets the study's names of its alleles, whichever allele and strand the published
     statistics use; they are null if the study has not tested it.

@@ -1,5 +1,4 @@
-"""The cross-products of a region's variants and phenotypes, from which everything else
-follows.
+"""The cross-products of a region's variants and phenotypes, from which everything else follows.
 
 The genotypes are those that were tested (dosages where they are not hard calls), in the people who
 have the phenotype. Covariates and LOCO predictions are removed as in the tests.
@@ -133,8 +132,8 @@ def products_of(
 
 
 def centred_rows(excerpt: Excerpt, mean: Reals, start: int, stop: int) -> Reals:
-    """Genotypes minus each variant's mean, for the people from `start` to `stop`; missing ones
-    are 0.
+    """Genotypes minus each variant's mean, for the people from `start` to `stop`; missing ones are
+    0.
 
     Args:
         mean: of each variant.

@@ -1,5 +1,4 @@
-"""The sum of single effects (SuSiE): which variants of a region cause a signal, and how
-certainly.
+"""The sum of single effects (SuSiE): which variants of a region cause a signal, and how certainly.
 
 The model of Wang et al. (2020, J R Stat Soc B 82:1273) on sufficient statistics: a phenotype is
 the sum of a few effects, each of exactly one variant, and noise. Iterative Bayesian stepwise
@@ -10,7 +9,7 @@ Phenotypes that are fitted jointly are uncorrelated and of variance 1. An effect
 one variant on all K of them, b ~ N(0, V I). For a variant j with x'x = m, and χ²ⱼ the sum of the K
 squared z-scores of the residual of the other effects,
 
-log BFⱼ = -K/2 log(1 + w) + χ²ⱼ/2 w / (1 + w),    w = V m / σ²,
+    log BFⱼ = -K/2 log(1 + w) + χ²ⱼ/2 w / (1 + w),    w = V m / σ²,
 
 so that the evidence for a variant depends only on its omnibus χ², however the phenotypes were
 decorrelated. The prior variance V of each effect is estimated, shared by the phenotypes: with one

@@ -50,8 +50,7 @@ REASONS = (UNKNOWN_CONTIG, UNKNOWN_POSITION, NO_ALTERNATE, SEVERAL_ALTERNATES, B
 
 
 def chromosome_of(name: str) -> str | None:
-    """The chromosome (1 to 22, X, Y, MT) that a file calls `name`, or None if it is none of
-    these.
+    """The chromosome (1 to 22, X, Y, MT) that a file calls `name`, or None if it is none of these.
 
     Understood are names with or without chr, in upper or lower case, with leading zeros, and
     PLINK's numbers. The pseudo-autosomal regions (XY, PAR1, PAR2) count as X.

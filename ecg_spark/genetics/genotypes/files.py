@@ -1,5 +1,5 @@
-"""The files of a genotype set, and checks of their first bytes before hours are spent on reading
-them.
+"""The files of a genotype set, and checks of their first bytes before hours are spent on
+reading them.
 """
 
 import gzip
@@ -195,7 +195,9 @@ def _head(file: str, kind: str) -> bytes:
 
 
 def head_lines(path: str) -> Iterator[str]:
-    """The header lines of a VCF, down to the line with the samples, and the first row below it."""
+    """The header lines of a VCF, down to the line with the samples, and the first row below
+    it.
+    """
     with fsspec.open(path, "rb") as raw:
         stream = gzip.GzipFile(fileobj=raw) if path.endswith("gz") else raw
         for line in io.TextIOWrapper(stream, "utf-8", "replace", newline="\n"):

@@ -70,7 +70,9 @@ class Calls:
         return calls[:, : self.n_samples] if samples is None else calls[:, samples]
 
     def packed(self, variants: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Read the packed bytes of some variants, [variants, ceil(samples / 4)] (see `decode`)."""
+        """Read the packed bytes of some variants, [variants, ceil(samples / 4)] (see
+        `decode`).
+        """
         rows = np.empty((len(variants), -(-self.n_samples // 4)), np.uint8)
         part, places = self.located(variants)
         cuts = np.flatnonzero(np.diff(part, prepend=-1, append=-1))

@@ -65,8 +65,8 @@ class Part:
     checksum: int
 
     def mask(self, bits: bytes) -> NDArray[np.bool_]:
-        """Unpack a bit mask (`numpy.packbits`) of the part's variants; variants after its end are
-        False.
+        """Unpack a bit mask (`numpy.packbits`) of the part's variants; variants after its end
+        are False.
         """
         # Padded here, because `np.unpackbits(..., count=)` invents bits for an empty input.
         known = np.unpackbits(np.frombuffer(bits, np.uint8))[: self.variants]
@@ -110,8 +110,8 @@ class Batch:
         )
 
     def kinds(self) -> Iterator[tuple[NDArray[np.int64], Rows]]:
-        """The variants with calls only, then those with dosages: their places in the batch, and
-        their rows.
+        """The variants with calls only, then those with dosages: their places in the batch,
+        and their rows.
         """
         called = np.setdiff1d(np.arange(len(self.calls)), self.dosed)
         if len(called):
@@ -220,8 +220,8 @@ class GenotypeSet:
         function: Callable[[Iterator[Batch]], NDArray[np.float64]],
         columns: list[str],
     ) -> NDArray[np.float64]:
-        """Add up, over all parts, an array of numbers that a function computes from the batches
-        of one part.
+        """Add up, over all parts, an array of numbers that a function computes from the batches of
+        one part.
 
         The arrays are added in the tasks (`treeReduce`), so the driver only ever holds a few of
         them.
@@ -348,8 +348,8 @@ def read_part(
 
 
 def batch_of(sites: pa.Table, calls: Rows, samples: int) -> Batch:
-    """Assemble a batch from rows of a part's table, with their column `dosages`, and their packed
-    calls.
+    """Assemble a batch from rows of a part's table, with their column `dosages`, and their
+    packed calls.
     """
     values = sites.column("dosages").combine_chunks()
     dosed = np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False))

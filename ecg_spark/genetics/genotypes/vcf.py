@@ -236,8 +236,8 @@ def _dose(
     k: hl.Int32Expression,
     a: hl.Int32Expression,
 ) -> hl.StructExpression:
-    """The dosage of alternate allele `a` in a call of a site with `k` alleles, and the faults of
-    the call (see `split`).
+    """The dosage of alternate allele `a` in a call of a site with `k` alleles, and the faults
+    of the call (see `split`).
     """
     if "n_alt" in entry:
         known = hl.float64(entry.n_alt)

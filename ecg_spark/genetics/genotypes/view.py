@@ -1,4 +1,6 @@
-"""A genotype set in parts as a packed set, for computations on the hard calls of some variants."""
+"""A genotype set in parts as a packed set, for computations on the hard calls of some
+variants.
+"""
 
 from collections.abc import Sequence
 from functools import partial

@@ -1,5 +1,4 @@
-"""Estimators of the causal effect of an exposure on an outcome from a few independent
-variants.
+"""Estimators of the causal effect of an exposure on an outcome from a few independent variants.
 
 Each variant has an effect on the exposure and one on the outcome, estimated in different people.
 Their ratio estimates the effect of the exposure if the variant affects the outcome only through

@@ -1,1 +1,3 @@
-"""What explains a phenotype before any variant is tested: covariates and the rest of the genome."""
+"""What explains a phenotype before any variant is tested: covariates and the rest of the
+genome.
+"""

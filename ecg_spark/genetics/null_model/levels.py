@@ -73,8 +73,8 @@ class Predictors:
         return found
 
     def of_part(self, phenotype: int, part: int) -> Floats:
-        """Read the predictors of one phenotype for one part of the people, [q, people], block by
-        block.
+        """Read the predictors of one phenotype for one part of the people, [q, people], block
+        by block.
         """
         size = 4 * len(SHRINKAGES)
         start, stop = (int(self.parts.bounds[one]) for one in (part, part + 1))
@@ -182,8 +182,8 @@ def fit_predictors_with_sums(made: Predictors, phenotype: int, y: Floats) -> tup
 
 
 def _products(made: Predictors, phenotype: int, y: Floats) -> tuple[Floats, NDArray[np.float64]]:
-    """The cross-products of the predictors of a phenotype within each fold [folds, q, q], and the
-    sum of squares of the phenotype in each fold [folds].
+    """The cross-products of the predictors of a phenotype within each fold [folds, q, q], and
+    the sum of squares of the phenotype in each fold [folds].
     """
     q, folds = made.blocks * len(SHRINKAGES), made.folds
     grams, totals = np.zeros((folds, q, q), np.float32), np.zeros(folds)
@@ -195,8 +195,8 @@ def _products(made: Predictors, phenotype: int, y: Floats) -> tuple[Floats, NDAr
 
 
 def blocks_of(variants: NDArray[np.int64], contigs: NDArray[np.object_], size: int) -> list[Block]:
-    """Divide variants into blocks of at most `size` neighbouring variants of one contig, of
-    nearly equal size.
+    """Divide variants into blocks of at most `size` neighbouring variants of one contig, of nearly
+    equal size.
 
     Args:
         variants: places in the set, sorted.

@@ -283,8 +283,8 @@ def _lines_of(path: str) -> tuple[list[str], Lines]:
 
 
 def _columns_of(header: Sequence[str], samples: pd.Index) -> NDArray[np.int64]:
-    """The columns of the samples in a header of names such as FID_IID, where both may contain a
-    `_`.
+    """The columns of the samples in a header of names such as FID_IID, where both may contain
+    a `_`.
     """
     known = set(samples)
     place: dict[str, int] = {}

@@ -33,8 +33,8 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Parts:
-    """A division of the people into consecutive parts: part i is `bounds[i]` to `bounds[i + 1]`,
-    and belongs to fold `fold[i]`.
+    """A division of the people into consecutive parts: part i is `bounds[i]` to `bounds[i +
+    1]`, and belongs to fold `fold[i]`.
     """
 
     bounds: NDArray[np.int64]
@@ -50,15 +50,15 @@ class Parts:
 
 
 def parts_of(people: int, folds: int = FOLDS, size: int = PART) -> Parts:
-    """Divide people into `folds` consecutive folds of nearly equal size, and these into parts of
-    at most `size`.
+    """Divide people into `folds` consecutive folds of nearly equal size, and these into parts
+    of at most `size`.
     """
     return parts_between(np.linspace(0, people, folds + 1).astype(int).tolist(), size)
 
 
 def parts_between(ends: Sequence[int], size: int = PART) -> Parts:
-    """Divide people into consecutive folds between the given ends, and these into parts of at
-    most `size`.
+    """Divide people into consecutive folds between the given ends, and these into parts of at most
+    `size`.
 
     Args:
         ends: the first person of each fold, and the end of the last fold.
@@ -123,8 +123,8 @@ def block_predictors(
     parts: Parts,
     penalties: NDArray[np.float64],
 ) -> BlockPredictors:
-    """Level 0 for one block: ridge regressions that predict the people of each fold from the
-    other folds.
+    """Level 0 for one block: ridge regressions that predict the people of each fold from the other
+    folds.
 
     Genotypes are residuals on the basis, scaled to variance 1; missing calls count as the mean.
     Besides the result, memory holds the packed calls of the block (a quarter of a byte each) and
@@ -181,8 +181,8 @@ _ALTERNATE = np.where(BY_BYTE == MISSING, 0, BY_BYTE).sum(axis=1).astype(np.uint
 
 
 def _tables(by_part: list[NDArray[np.uint8]]) -> Floats:
-    """A lookup table [m, 256, 4] of the four centred genotypes in each value of a byte, for each
-    variant.
+    """A lookup table [m, 256, 4] of the four centred genotypes in each value of a byte, for
+    each variant.
     """
     called, alternate = (
         sum(one[rows].sum(axis=1, dtype=np.int64) for rows in by_part)
@@ -193,8 +193,8 @@ def _tables(by_part: list[NDArray[np.uint8]]) -> Floats:
 
 
 def _inverse_spread(grams: Floats, on_basis: Floats, df: int) -> Floats:
-    """One over the standard deviation of each variant after covariates, [m]; 0 where it does not
-    vary.
+    """One over the standard deviation of each variant after covariates, [m]; 0 where it does
+    not vary.
     """
     square = np.einsum("fii->i", grams, dtype=float)
     left = np.maximum(square - (on_basis.astype(float) ** 2).sum(axis=1), 0)
@@ -206,8 +206,8 @@ def _inverse_spread(grams: Floats, on_basis: Floats, df: int) -> Floats:
 def _take_off(
     grams: Floats, crosses: Floats, on_basis: Floats, basis: Floats, y: Floats, parts: Parts
 ) -> None:
-    """Turn products of genotypes x within folds into products of their residuals, x - (all x'Q)
-    Q', in place.
+    """Turn products of genotypes x within folds into products of their residuals, x - (all
+    x'Q) Q', in place.
     """
     whole = on_basis.sum(axis=0)
     for fold, (gram, cross, own_basis) in enumerate(zip(grams, crosses, on_basis, strict=True)):
@@ -222,8 +222,8 @@ def _take_off(
 def _ridges(
     grams: Floats, crosses: Floats, penalties: NDArray[np.float64]
 ) -> tuple[Floats, NDArray[np.float64]]:
-    """The weights [folds, m, p, penalties] of each fold, learned from the others, and `shares`,
-    unscaled.
+    """The weights [folds, m, p, penalties] of each fold, learned from the others, and
+    `shares`, unscaled.
     """
     folds, m, p = crosses.shape
     weights = np.empty((folds, m, p, len(penalties)), np.float32)

@@ -55,8 +55,8 @@ def conventional(
 
 
 def units_kept(groups: Mapping[str, Sequence[str]], scale: str) -> list[str]:
-    """The phenotypes that are tested in their own units, for a `scale` of `Gwas`. Latents never
-    are.
+    """The phenotypes that are tested in their own units, for a `scale` of `Gwas`. Latents
+    never are.
     """
     if scale == "ranks":
         return []

@@ -1,5 +1,4 @@
-"""Block-compressed gzip files (BGZF) with a tabix index, of which a region can be read by
-itself.
+"""Block-compressed gzip files (BGZF) with a tabix index, of which a region can be read by itself.
 
 BGZF: section 4.1 of https://samtools.github.io/hts-specs/SAMv1.pdf. Tabix:
 https://samtools.github.io/hts-specs/tabix.pdf. Many machines can write the pieces of a file in

@@ -1,5 +1,4 @@
-"""The ancestry of each sample, inferred from a reference of people whose populations are
-known.
+"""The ancestry of each sample, inferred from a reference of people whose populations are known.
 
 The principal components are those of the reference (such as the 1000 Genomes Project), and the
 samples are projected onto them. Each population is modelled as a normal distribution on the

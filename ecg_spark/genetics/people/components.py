@@ -203,8 +203,8 @@ def squared_loadings(
     unrelated: NDArray[np.bool_],
     scores: Reals,
 ) -> Reals:
-    """The squared correlation of each variant with each component among the unrelated,
-    [variants, k].
+    """The squared correlation of each variant with each component among the unrelated, [variants,
+    k].
 
     Args:
         variants: places in the packed set.

@@ -110,13 +110,12 @@ def king_robust(
 
 
 def _at_most(left: NDArray[np.int8], right: NDArray[np.int8]) -> NDArray[np.float32]:
-    """An upper bound on the KING-robust kinship of samples `left` with samples `right`, [a,
-    b].
+    """An upper bound on the KING-robust kinship of samples `left` with samples `right`, [a, b].
 
     With g = -1, 0 and 1 for no, one and two alternate alleles (0 also where missing), and of n
     variants h heterozygous and m missing ones per sample, two samples i and j have
 
-    both heterozygous - 2 opposite homozygous <= g_i g_j' + h_i + h_j + m_i + m_j - n,
+        both heterozygous - 2 opposite homozygous <= g_i g_j' + h_i + h_j + m_i + m_j - n,
 
     with equality if no call is missing. Of the heterozygous calls of i, j has at least h_i - m_j.
     """

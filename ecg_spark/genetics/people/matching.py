@@ -145,8 +145,8 @@ def with_components(
 
 
 def read_id_map(path: str) -> dict[str, str]:
-    """The participant of each sample, from a table with columns sample_id and participant_id;
-    all ids in normal form.
+    """The participant of each sample, from a table with columns sample_id and participant_id; all
+    ids in normal form.
 
     Raises:
         DataError: if the table cannot be read, lacks a column or names a sample twice.

@@ -30,8 +30,7 @@ def apply_files(
     folder: str,
     fitted_here: str | None,
 ) -> dict[str, Any]:
-    """Score everybody in a study's checked genotypes by scoring files in the PGS Catalog's
-    format.
+    """Score everybody in a study's checked genotypes by scoring files in the PGS Catalog's format.
 
     A score is named by the pgs_id of its file. Writes the tables applied_scores and applied_files.
 

@@ -1,5 +1,4 @@
-"""The variants of a scoring file, found in a genotype set whichever way it names their
-alleles.
+"""The variants of a scoring file, found in a genotype set whichever way it names their alleles.
 
 The rules are those of `cohorts.alignment`: a variant is its position and its two alleles, on
 either strand. For A/T and C/G the strand is decided by the allele frequency in the file and in the

@@ -115,8 +115,8 @@ class Gene:
 
 @dataclass(frozen=True)
 class _Columns:
-    """Products of columns x of allele counts: x'R [c, k], and x'x after covariates, either all of
-    it [c, c] or its diagonal [c].
+    """Products of columns x of allele counts: x'R [c, k], and x'x after covariates, either all
+    of it [c, c] or its diagonal [c].
     """
 
     xy: Reals
@@ -235,8 +235,8 @@ def _tested(gene: Gene, chosen: Flags) -> tuple[csc_array, Reals, Reals]:
 
 
 def _beside(columns: csc_array, gene: Gene, whole: bool) -> _Columns:
-    """The products of columns [n, c] with the phenotypes and, after covariates, with each other:
-    all of these if `whole`, else their diagonal.
+    """The products of columns [n, c] with the phenotypes and, after covariates, with each
+    other: all of these if `whole`, else their diagonal.
     """
     pattern, n = gene.pattern, int(gene.pattern.known.sum())
     total, xq = columns.sum(axis=0), columns.T @ pattern.basis

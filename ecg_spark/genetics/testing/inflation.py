@@ -60,8 +60,8 @@ def joint_inflation(omnibus: DataFrame) -> tuple[dict[str, float], dict[str, int
 
 
 def lambda_of(median: float, df: int = 1) -> float:
-    """Lambda from the median of -log10 p: the chi-squared value of that p-value over the median
-    of chi-squared.
+    """Lambda from the median of -log10 p: the chi-squared value of that p-value over the median of
+    chi-squared.
 
     Example:
         >>> round(lambda_of(-np.log10(0.5)), 6), round(lambda_of(-np.log10(0.4)), 3)

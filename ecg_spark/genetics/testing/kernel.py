@@ -8,7 +8,7 @@ phenotypes. One matrix product with the phenotypes and an orthonormal basis of t
 each pattern gives all tests. With x centred among the people of a pattern, y the residuals of a
 phenotype after covariates, and Q the basis of the covariates, both 0 for other people,
 
-β = x'y / s,    s = x'x - |Q'x|²,    se² = (y'y - β² s) / (s df),    t = β / se.
+    β = x'y / s,    s = x'x - |Q'x|²,    se² = (y'y - β² s) / (s df),    t = β / se.
 
 A missing genotype counts as the mean over the people of the pattern. Where that mean differs from
 the first pattern's, the difference is added for the missing genotypes only, which are few.

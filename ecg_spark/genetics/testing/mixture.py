@@ -1,7 +1,7 @@
 """The tail probability of a weighted sum of chi-squared variables, the distribution of SKAT's
 statistic.
 
-P(Σ λᵢ χ²ᵢ > q) = 1 / 2πi ∫ exp(K(s) - s q) / s ds,    K(s) = -½ Σ hᵢ log(1 - 2 λᵢ s)
+    P(Σ λᵢ χ²ᵢ > q) = 1 / 2πi ∫ exp(K(s) - s q) / s ds,    K(s) = -½ Σ hᵢ log(1 - 2 λᵢ s)
 
 along any line from below to above the real axis between 0 and the first branch point 1 / 2λ₁ (Rice
 1980, Biometrika 67:219; hᵢ are the degrees of freedom); left of 0 the integral is smaller by 1.

@@ -2,7 +2,7 @@
 
 With r the partial correlations of x with the phenotypes and R their residual correlation,
 
-R² = r' R⁻¹ r,    F = (R² / k) / ((1 - R²) / (n - c - k)),    r = t / √(n - c - 1 + t²)
+    R² = r' R⁻¹ r,    F = (R² / k) / ((1 - R²) / (n - c - k)),    r = t / √(n - c - 1 + t²)
 
 for n samples and c covariates including the intercept. (n - c) R² is the chi-squared statistic of
 the decorrelated z-scores; F is also exact for few samples. Among relatives the tests have

@@ -1,5 +1,5 @@
-"""P-values of t, F, z and chi-squared as -log10 p, computed in log space so that none underflows
-to 0.
+"""P-values of t, F, z and chi-squared as -log10 p, computed in log space so that none
+underflows to 0.
 """
 
 import math

@@ -117,8 +117,8 @@ class Question:
         return np.isfinite(self.y[:, own[0]])
 
     def judging(self, known: NDArray[np.bool_], contig: str) -> NDArray[np.bool_]:
-        """By which of the `known` people a variant of a contig is judged: by all of them if the
-        judges among them are fewer than `FEWEST_JUDGES`.
+        """By which of the `known` people a variant of a contig is judged: by all of them if
+        the judges among them are fewer than `FEWEST_JUDGES`.
         """
         if self.judges is None:
             return known
