@@ -39,7 +39,12 @@ _SHOWN = slice(
 
 @dataclass(frozen=True)
 class Curve:
-    """A beat [12, 600] in mV, with half the width of its 95 % band where it has one."""
+    """A beat to draw.
+
+    Attributes:
+        beat: [12, 600] in mV.
+        half_band: half the width of its 95 % band, [12, 600] in mV; None to draw no band.
+    """
 
     label: str
     beat: NDArray[np.floating]

@@ -1,4 +1,4 @@
-"""Figures of diseases: all tests by category, effects with their limits, prediction, beats.
+"""Figures of diseases: all tests by category, effects with their intervals, prediction, beats.
 
 Every function takes numbers and returns a Matplotlib figure, in the style of `figures`.
 """
@@ -46,10 +46,13 @@ _MODELS = {
 
 
 def phewas(panels: Sequence[tuple[str, pd.DataFrame]], fdr: float, bonferroni: float) -> Figure:
-    """Every disease by category, the best test of each predictor group above the other.
+    """Manhattan-like plots of all diseases by category, one panel per group of predictors.
 
-    A panel is (title, points) with the columns disease, name, category, neg_log10_p and beta.
-    `fdr` is the -log10 p that the false discovery rate asks for, infinite where none passes.
+    Args:
+        panels: title and points, with columns disease, name, category, neg_log10_p and beta.
+        fdr: the -log10 p at which the false discovery rate is controlled; infinite if no test
+            passes.
+        bonferroni: the -log10 p of the Bonferroni threshold.
     """
     everything = pd.concat([points for _, points in panels])
     order = everything[["category", "disease"]].drop_duplicates()
@@ -93,7 +96,7 @@ def phewas(panels: Sequence[tuple[str, pd.DataFrame]], fdr: float, bonferroni: f
 def _label(
     axes: mpl.axes.Axes, points: pd.DataFrame, place: pd.Series, fdr: float, width: int
 ) -> None:
-    """Name the strongest diseases of a panel, towards its middle."""
+    """Name the most significant diseases of a panel, with the text towards its middle."""
     named = points[points["neg_log10_p"] >= fdr].sort_values("neg_log10_p", ascending=False)
     for row in named.drop_duplicates("disease").head(_LABELLED).itertuples():
         x = float(place[row.disease])
@@ -106,7 +109,13 @@ def _label(
 
 @dataclass(frozen=True)
 class Effects:
-    """The effects of predictors on a disease: a row each with label, beta, lower and upper."""
+    """The effects of predictors on one disease.
+
+    Attributes:
+        title: of the panel.
+        ratio: "odds ratio" or "hazard ratio".
+        rows: label, beta, lower and upper, on the log scale.
+    """
 
     title: str
     ratio: str  # "odds ratio" or "hazard ratio"
@@ -114,7 +123,9 @@ class Effects:
 
 
 def forest(panels: Sequence[Effects]) -> Figure:
-    """Odds and hazard ratios with their 95 % profile likelihood intervals, a panel a disease."""
+    """Odds and hazard ratios with their 95 % profile likelihood intervals, one panel per
+    disease.
+    """
     across = 2
     down = -(-len(panels) // across)
     most = max(len(panel.rows) for panel in panels)
@@ -145,7 +156,11 @@ def forest(panels: Sequence[Effects]) -> Figure:
 
 
 def predicted(rows: pd.DataFrame) -> Figure:
-    """AUC and C of each model by disease: columns label, model, concordance, se."""
+    """The AUC or C of each model by disease.
+
+    Args:
+        rows: label, model, concordance and se.
+    """
     labels = list(dict.fromkeys(rows["label"]))
     models = [name for name in _MODELS if name in set(rows["model"])]
     with mpl.rc_context(STYLE):
@@ -169,9 +184,10 @@ def predicted(rows: pd.DataFrame) -> Figure:
 
 
 def calibration(panels: Sequence[tuple[str, Mapping[str, tuple[Signal, Signal]]]]) -> Figure:
-    """Observed against expected cases by tenths of the predicted risk, a panel a disease.
+    """Observed against expected cases by tenths of the predicted risk, one panel per disease.
 
-    A panel is (title, {model: (expected [10], observed [10])}).
+    Args:
+        panels: title, and for each model the expected [10] and observed [10] cases.
     """
     across = 4
     down = -(-len(panels) // across)
@@ -192,8 +208,14 @@ def calibration(panels: Sequence[tuple[str, Mapping[str, tuple[Signal, Signal]]]
 
 @dataclass(frozen=True)
 class DiseaseBeat:
-    """Mean beats [12, 600] in mV of cases and controls with their standard errors; and what the
-    model makes of the factors' difference, in µV with its limits [3, 12, 600], where there is one.
+    """The beats to draw for one disease.
+
+    Attributes:
+        title: of the row.
+        cases: mean beat of the cases and its standard error, both [12, 600] in mV.
+        controls: the same of the controls.
+        decoded_uv: what the decoder makes of the factors' difference, with its limits, [3, 12,
+            600] in µV; None without a model.
     """
 
     title: str
@@ -203,7 +225,7 @@ class DiseaseBeat:
 
 
 def disease_beats(beats: Sequence[DiseaseBeat]) -> Figure:
-    """Of each disease a row of mean beats and, beneath it, one of differences in µV."""
+    """For each disease a row of mean beats and, beneath it, a row of differences in µV."""
     with mpl.rc_context(STYLE):
         figure, pairs = paired_rows([one.title for one in beats], "µV")
         for (upper, lower), one in zip(pairs, beats, strict=True):

@@ -1,7 +1,7 @@
-"""The report's pictures from Python, as Matplotlib figures: `figure.savefig` writes them as files.
+"""The report's figures from Python, as Matplotlib figures; `figure.savefig` writes them to files.
 
-Lines and letters of a PDF stay lines and letters; of a Manhattan plot, the many points below the
-threshold are pixels.
+In a PDF, lines and text stay vector graphics; the many points of a Manhattan plot below the
+threshold are rasterised.
 """
 
 from collections.abc import Mapping
@@ -32,9 +32,10 @@ _STRONG_Z = 5.45
 
 
 def draw_report(study: Study) -> dict[str, Figure]:
-    """Every picture of a study's report by its name, as `figures/` beside the page has them.
+    """Every figure of a study's report by name, as in the folder `figures` beside the page.
 
-    Raises `UsageError` where a step of the study is not published.
+    Raises:
+        UsageError: if a step of the study is not published.
     """
     steps: tuple[str, ...] = _ECG if study.ecg else ("train",) if study.archives else ()
     steps += _GENETICS if study.genotypes else ()
@@ -48,13 +49,16 @@ def draw_report(study: Study) -> dict[str, Figure]:
 def draw_heart(
     study: Study, factors: Mapping[str, float], beside: Mapping[str, float] | None = None
 ) -> Figure:
-    """The beat of factors on ECG paper, over that of `beside`, by default of the mean heart.
+    """Draw the beat of given factors on ECG paper, over that of another heart.
 
-    Both name factors (`vae_03`) with values in standard deviations of the participants from their
-    mean; a factor that is not named is at its mean.
+    Args:
+        factors: values of factors (`vae_03`), in standard deviations of the participants from
+            their mean; a factor that is not named is at its mean.
+        beside: the factors of the other heart; None for the mean heart.
 
-    Raises `UsageError` for a factor that the model does not have, and where the study has not
-    published its model and its latents.
+    Raises:
+        UsageError: for a factor that the model does not have, or if the study has not published
+            its model and its latents.
     """
     material = _material(study, "train", "encode")
     names = list(material.latents.columns)
@@ -77,14 +81,16 @@ def draw_heart(
 
 
 def draw_locus(study: Study, name: str, times: float = 1.0) -> Figure:
-    """A locus in full: its region with linkage and genes, its effects on all phenotypes, and the
-    beats of 0, 1 and 2 effect alleles, the effect `times` as large as it is.
+    """Draw a locus in full: its region with LD and genes, its effects on all phenotypes, and the
+    beats with 0, 1 and 2 effect alleles.
 
-    `name` is the rsid of its lead variant, contig:position:ref:alt, or its nearest gene; of several
-    loci it is the strongest.
+    Args:
+        name: the rsid of its lead variant, contig:position:ref:alt, or its nearest gene. If
+            several loci match, the most significant is drawn.
+        times: by how much to exaggerate the effect on the beat.
 
-    Raises `UsageError` where no locus has that name, and where the study has not published its
-    loci.
+    Raises:
+        UsageError: if no locus has that name, or the study has not published its loci.
     """
     own = ("train", "encode") if study.ecg else ()
     material = _material(study, *own, *_GENETICS)

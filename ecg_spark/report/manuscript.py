@@ -1,7 +1,7 @@
-"""What a paper on the study says of its methods, and the items that STREGA asks it to report.
+"""The methods of the study as text for a paper, and the items that STREGA asks to report.
 
 STREGA: Strengthening the Reporting of Genetic Association studies (Little et al. 2009, PLoS Med
-6:e22). Numbers are those of this run; what only the authors know is left to them, and said so.
+6:e22). Numbers are those of this run; what only the authors know is marked as theirs to fill in.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ AUTHORS = "for the authors to tell"
 
 
 def manuscript(material: ReportInputs) -> Section:
-    """The methods of the association study as paragraphs, and the checklist's rows."""
+    """The methods of the association study as paragraphs, and the rows of the checklist."""
     return {"methods_text": _methods(material), "checklist": _checklist(material), "figures": {}}
 
 
@@ -111,7 +111,7 @@ def _loci(material: ReportInputs) -> str:
 
 
 def _checklist(material: ReportInputs) -> list[list[str]]:
-    """Item, what is to be reported, and where or what it is here."""
+    """The rows of the checklist: item, what is to be reported, and what or where it is here."""
     told, own = material.gwas | material.summary("genotypes"), _genotype_settings(material)
     left_out = told["left_out"]
     relatives = (

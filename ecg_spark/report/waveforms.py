@@ -1,6 +1,8 @@
-"""Figures of heartbeats: of the population, of groups of people, of the model. Never of one person.
+"""Figures of heartbeats: of the population, of groups of people, of the model. Never of one
+person.
 
-Signals are in mV, [12, 600] at 500 Hz in the order of LEADS, R at `R_INDEX`; time is in ms from R.
+Signals are in mV, [12, 600] at 500 Hz in the order of LEADS, with R at `R_INDEX`; time is in ms
+from R.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +35,11 @@ TELLING_LEADS = ("I", "II", "V1", "V3", "V5")
 
 
 def population_beat(percentiles: Signal) -> Figure:
-    """The 5th, 25th, 50th, 75th and 95th percentile of every sample over people, [5, 12, 600]."""
+    """The beat of a population by percentiles of every sample.
+
+    Args:
+        percentiles: 5th, 25th, 50th, 75th and 95th, [5, 12, 600] in mV.
+    """
     low, lower, middle, upper, high = percentiles
     with mpl.rc_context(STYLE):
         figure = new_figure(5.4)
@@ -52,7 +58,11 @@ def population_beat(percentiles: Signal) -> Figure:
 
 
 def beats_by_trait(groups: Mapping[str, Sequence[tuple[str, Signal]]]) -> Figure:
-    """Mean beats of the people with low, middle and high values: {trait: [(label, [12, 600])]}."""
+    """Mean beats of the people with low, middle and high values of each trait.
+
+    Args:
+        groups: for each trait, labels and mean beats [12, 600] in mV.
+    """
     colours = (BLUE, MUTED, VERMILION)
     leads = ("II", "V1", "V5")
     with mpl.rc_context(STYLE):
@@ -74,10 +84,12 @@ def reconstruction(
     groups: Sequence[tuple[str, Signal, Mapping[str, Signal]]],
     errors_uv: Mapping[str, Signal],
 ) -> Figure:
-    """Held-out beats against what the models make of them.
+    """Held-out beats beside their reconstructions by each model.
 
-    `groups` are (label, mean measured beat, {model: mean reconstructed beat}); `errors_uv` is the
-    mean absolute error in µV of every sample over held-out beats, {model: [12, 600]}.
+    Args:
+        groups: label, mean measured beat, and mean reconstructed beat by model, in mV.
+        errors_uv: the mean absolute error of every sample over held-out beats by model, [12, 600]
+            in µV.
     """
     colours = {"VAE": BLUE, "PCA": ORANGE}
     leads = ("II", "V1", "V5")
@@ -104,7 +116,11 @@ def reconstruction(
 
 
 def traversals(named: Sequence[tuple[str, Signal]]) -> Figure:
-    """What each latent does to the beat: (label, decoded beats [steps, 12, 600]), low to high."""
+    """The effect of each latent on the beat.
+
+    Args:
+        named: label and decoded beats [steps, 12, 600] in mV, from low to high.
+    """
     with mpl.rc_context(STYLE):
         figure = new_figure(0.95 * len(named) + 0.5)
         grid = figure.subplots(
@@ -128,11 +144,12 @@ def locus_effects(
     named: Sequence[tuple[str, Signal, Signal, Signal, float]],
     mean_beat: Signal,
 ) -> Figure:
-    """What each locus does to the heartbeat.
+    """The effect of each locus on the beat: a row of beats and, beneath it, a row of differences.
 
-    An entry is (label, beat with more of the effect allele, beat with less, difference per allele
-    in µV with its lower and upper 95 % limit [3, 12, 600], how many alleles are drawn). Each locus
-    has a row of beats and, beneath it, a row of differences.
+    Args:
+        named: label, beat with more effect alleles, beat with fewer, difference per allele in µV
+            with its lower and upper 95 % limit [3, 12, 600], and how many alleles are drawn.
+        mean_beat: [12, 600] in mV.
     """
     with mpl.rc_context(STYLE):
         figure, pairs = paired_rows([label for label, *_ in named], "µV per\nallele")
