@@ -120,7 +120,7 @@ def require_steps(names: Iterable[str], study: Study) -> None:
     for name in names:
         if section := _lacking(name, study):
             raise UsageError(
-                f"The study has no step '{name}', for there is no section {section} in its file: "
+                f"The study has no step '{name}', since its file has no section {section}: "
                 f"add it, or run one of {', '.join(steps_of(study))}."
             )
 

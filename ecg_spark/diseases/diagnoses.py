@@ -223,8 +223,8 @@ def _counted(rows: DataFrame, told: Told) -> bool:
         )
     if counts["either"] and not counts["day_first"] and not counts["month_first"]:
         raise DataError(
-            f"Of the dates in the {TABLE} it cannot be told whether the day or the month comes "
-            f"first: write them as 2009-12-31."
+            f"The dates in the {TABLE} do not show whether the day or the month comes first: "
+            f"write them as 2009-12-31."
         )
     told.counts["diagnoses"] = counts["rows"]
     for key, words in (("nobody", "name nobody"), ("no_code", "have no code")):
@@ -234,8 +234,8 @@ def _counted(rows: DataFrame, told: Told) -> bool:
     if counts["readable"] and without:
         told.notes.append(
             f"{without} rows of the table of diagnoses have no date that can be read, or one "
-            f"before {EARLIEST.year} or after today: they tell that somebody has a disease, not "
-            f"since when"
+            f"before {EARLIEST.year} or after today: they show that somebody has a disease, but "
+            f"not since when"
         )
     if counts["dated"] and not counts["readable"]:
         raise DataError(

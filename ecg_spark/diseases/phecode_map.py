@@ -213,7 +213,7 @@ def _read(
     if wrong := sum(text is not None for text in spelled) - sum(
         one is not None for one in phecodes
     ):
-        raise DataError(f"The {MAP} has {wrong} phecodes that are none: correct them.")
+        raise DataError(f"The {MAP} has {wrong} entries that are not phecodes: correct them.")
     facts: dict[str, Iterable[str | None] | None] = {
         "name": names,
         "category": table.column(*_CATEGORY),
@@ -245,7 +245,7 @@ def _coded(table: _Table, phecodes: Sequence[str | None]) -> Iterator[tuple[str,
         spelled = table.column(*_VOCABULARY)
         if spelled is None:
             raise DataError(
-                f"The {MAP} has codes and no column that says of which vocabulary they are: name "
+                f"The {MAP} has codes but no column that names their vocabulary: name "
                 f"the column of codes ICD10 or ICD9, or add vocabulary_id."
             )
         vocabularies = (vocabulary_of(text or "") for text in spelled)
@@ -261,7 +261,7 @@ def _sexes(table: _Table) -> list[str] | None:
         words = [_SEXES.get((text or "").lower(), "") for text in spelled]
         if wrong := words.count(""):
             raise DataError(
-                f"The {MAP} has {wrong} sexes that are none of Male, Female and Both: correct them."
+                f"The {MAP} has {wrong} sexes other than Male, Female and Both: correct them."
             )
         return words
     men, women = table.column("maleonly"), table.column("femaleonly")

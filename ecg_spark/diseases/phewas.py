@@ -321,18 +321,18 @@ def _summary(
     of_one_sex = len({one["disease"] for one in answers if one["other_sex"]})
     if others := sum(int(one["other_sex"]) for one in answers):
         notes.append(
-            f"{others} times somebody has a disease of the other sex ({of_one_sex} diseases): they "
-            f"are neither cases nor controls"
+            f"{others} diagnoses are of a disease of the other sex ({of_one_sex} diseases): these "
+            f"people are neither cases nor controls"
         )
     if firths := sum(row["null_model"] == "firth" for row in tested):
         notes.append(
-            f"in {firths} of {len(tested)} outcomes a covariate tells cases from controls: their "
-            f"null model is Firth's"
+            f"in {firths} of {len(tested)} outcomes a covariate separates cases from controls: "
+            f"their null model is Firth's regression"
         )
     if lost := sum(int(one["no_effect"]) for one in answers):
         notes.append(
-            f"{lost} effects have no estimate, for nobody who has the predictor falls ill, or all: "
-            f"their tests are score tests"
+            f"{lost} effects have no estimate, because nobody or everybody with the predictor "
+            f"falls ill: their tests are score tests"
         )
     few = Counter(row["why_not"] for row in described if row["why_not"])
     few_diseases = {row["disease"] for row in described} - {row["disease"] for row in tested}

@@ -264,8 +264,8 @@ def associate_variants(
     joint = together(cohort.tested, cohort.groups, settings.scale)
     notes, parts = list(listed), 0
     notes += [
-        f"the phenotypes of the group {key} are not tested together: not everybody who has one of "
-        f"them has all, or they are in their units"
+        f"the phenotypes of the group {key} are not tested together: some people have only part "
+        f"of them, or they are not rank-transformed"
         for key in TOGETHER
         if key in cohort.groups and key not in joint
     ]

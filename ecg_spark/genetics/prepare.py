@@ -106,8 +106,8 @@ def prepare_genotypes(
         model = with_samples(spark, model, samples, f"{folder}/model")
         save(model)
         notes.append(
-            f"structure, relatives and the whole-genome model stand on the {model.variants} "
-            f"variants of genotypes.model that pass"
+            f"principal components, relatives and the whole-genome model use the "
+            f"{model.variants} variants of genotypes.model that pass quality control"
         )
     stands_on = packed_view(candidates if model is None else model, *asked)
     found = structure(
@@ -124,7 +124,7 @@ def prepare_genotypes(
         x_f = x_inbreeding(spark, model, genome)
     notes += found.notes
     if x_f is None:
-        notes.append("chromosome X holds too few variants to check anybody's sex")
+        notes.append("chromosome X has too few variants to check anybody's sex")
     by_sample = checked.by_sample.loc[samples]
     beyond = beyond_components(
         by_sample["heterozygosity"].to_numpy(float), found.scores, found.unrelated
@@ -197,7 +197,7 @@ def _ancestry(
     unknown = int(ancestry.isna().sum())
     notes = [
         f"ancestry was inferred from {inferred.variants} variants that the reference shares; "
-        f"{unknown} of {len(ancestry)} samples are of none of its populations for certain"
+        f"{unknown} of {len(ancestry)} samples could not be assigned to one of its populations"
     ]
     return ancestry, notes
 

@@ -135,7 +135,7 @@ def test_every_disease_is_counted_and_says_why_it_was_not_tested(published):
     assert summary["diagnoses"] == 9
     said = " ".join(summary["notes"])
     assert "a note" in said
-    assert "somebody has a disease of the other sex (1 diseases)" in said
+    assert "diagnoses are of a disease of the other sex (1 diseases)" in said
     assert "1 diseases have too few cases" in said
 
 

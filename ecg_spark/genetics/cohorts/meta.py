@@ -226,7 +226,7 @@ def _loci(tests: DataFrame, method: str, threshold: float) -> list[dict[str, Any
     if len(hits) > MOST_HITS:
         raise DataError(
             f"More than {MOST_HITS:,} results of the group {method} pass its threshold: a cohort "
-            f"is inflated; --genomic-control tells its lambda."
+            f"is inflated; --genomic-control reports its lambda."
         )
     found = find_loci(hits, _all_linked, WINDOW_BP, 0.0)
     more = ["cohorts", "direction", "i2_percent", "het_neg_log10_p"]

@@ -63,15 +63,15 @@ def refuse_different(cohorts: Sequence[Cohort]) -> None:
             model = cohort.models[name]
             if model is None:
                 raise DataError(
-                    f"{cohort.name} does not say of which model its latents are: run "
+                    f"{cohort.name} does not say which model its latents come from: run "
                     f"'ecg-spark run' on that study again, or give its traits alone, a folder of "
                     f"GWAS-SSF files."
                 )
             whose, digest = known.setdefault(name[:3], (cohort.name, model))
             if digest != model:
                 raise DataError(
-                    f"The latents of {whose} and of {cohort.name} are of two models and have only "
-                    f"their names in common: encode both by one model, or give the traits alone, "
+                    f"The latents of {whose} and of {cohort.name} come from two models and share "
+                    f"only their names: encode both by one model, or give the traits alone, "
                     f"folders of GWAS-SSF files."
                 )
 
@@ -90,8 +90,8 @@ def refuse_unlike(cohorts: Sequence[Cohort], gathered: Gathered) -> None:
     if apart.any():
         worst = _most_often(names, i[apart], j[apart])
         raise DataError(
-            f"Hardly a variant of {worst} has the place and the alleles that it has elsewhere: "
-            f"they lie on another build than its sidecars say, or its alleles have other names; "
+            f"Hardly any variant of {worst} has the same position and alleles as elsewhere: its "
+            f"files lie on another build than its sidecars say, or name alleles differently; "
             f"correct them."
         )
     share = gathered.apart[i, j] / np.maximum(both[i, j], 1)
@@ -99,9 +99,9 @@ def refuse_unlike(cohorts: Sequence[Cohort], gathered: Gathered) -> None:
     if unlike.any():
         worst = _most_often(names, i[unlike], j[unlike])
         raise DataError(
-            f"At {share[unlike].max():.0%} of the variants the frequency in {worst} is not that "
-            f"elsewhere (by more than {FAR_APART}): its effect allele and its frequency are of two "
-            f"alleles; correct its columns."
+            f"At {share[unlike].max():.0%} of the variants the frequency in {worst} differs by "
+            f"more than {FAR_APART} from that elsewhere: its effect allele and its frequency "
+            f"refer to different alleles; correct its columns."
         )
 
 

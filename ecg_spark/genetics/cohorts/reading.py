@@ -182,7 +182,7 @@ def _ssf_rows(
             )
         if "n" not in columns and sizes[phenotype] is None:
             raise DataError(
-                f"{phenotype}{SUFFIXES['ssf']} of {name} does not say of how many people it is: "
+                f"{phenotype}{SUFFIXES['ssf']} of {name} does not say how many people it has: "
                 f"write samples, with their sample_size, into its sidecar."
             )
         alike[columns].append(path)

@@ -105,7 +105,7 @@ def groups_together(
                 f"({FEWEST_NULL * k} are needed in each cohort)"
             )
         elif (values[:, 0] < _SINGULAR * values[:, -1]).any():
-            not_tested[key] = "in one cohort some of them say what others say already"
+            not_tested[key] = "in one cohort some of them follow from others"
         else:
             found[key] = Together(columns, np.asarray(np.linalg.inv(correlations), float))
     return found, not_tested

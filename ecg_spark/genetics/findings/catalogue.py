@@ -181,8 +181,8 @@ def write_loci(
     write_rows(nearby, NEARBY_GENES, f"{folder}/{NEARBY_GENES.name}")
     left_out = sum(len(region.loci) for region in regions if not region.is_whole)
     notes = [
-        f"{left_out} loci are not fine-mapped: more than {MOST_VARIANTS:,} variants lie about "
-        f"them, as where linkage reaches far"
+        f"{left_out} loci are not fine-mapped: more than {MOST_VARIANTS:,} variants lie around "
+        f"them, as in regions of long-range linkage"
     ]
     counts = {method: sum(one["method"] == method for one in loci) for method in hits}
     return counts, notes if left_out else []

@@ -92,8 +92,8 @@ def dosages(block: bytes, compression: int, samples: int) -> NDArray[np.float64]
     people, alleles, _, most = struct.unpack("<IHBB", body[:8])
     if people != samples or alleles != 2 or most > 2:
         raise DataError(
-            "A BGEN holds a variant of other samples than its header says, or of people with more "
-            "than two alleles: write it again with plink2 --export bgen-1.2."
+            "A BGEN has a variant with another number of samples than its header says, or with "
+            "people who have more than two alleles: write it again with plink2 --export bgen-1.2."
         )
     flags = np.frombuffer(body, np.uint8, people, 8)
     ploidy, missing = flags & 0x3F, flags >= 0x80

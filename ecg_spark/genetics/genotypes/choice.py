@@ -111,7 +111,7 @@ def intervals(regions: Sequence[str], reference_genome: str) -> list[Interval]:
         chromosome = chromosome_of(name)
         if parts is None or chromosome is None or "PAR" in name or name in ("25", "XY", "CHRXY"):
             raise DataError(
-                f"The region {region} of genotypes.regions is none: write a chromosome "
+                f"{region} under genotypes.regions is not a region: write a chromosome "
                 f"({CHROMOSOMES[0]} to {CHROMOSOMES[-1]}), or chromosome:start-end in bp, as in "
                 f"6:25000000-34000000."
             )
@@ -123,8 +123,8 @@ def intervals(regions: Sequence[str], reference_genome: str) -> list[Interval]:
         start = max(start, 1)
         if not start <= stop or start > end:
             raise DataError(
-                f"The region {region} of genotypes.regions holds nothing: its start must not be "
-                f"behind its end or behind that of the chromosome, which has {end:,} bp on "
+                f"The region {region} of genotypes.regions is empty: its start must not be after "
+                f"its end or beyond the end of the chromosome, which has {end:,} bp on "
                 f"{reference_genome}."
             )
         found.append(Interval(known.contigs[chromosome], start, min(stop, end)))

@@ -61,7 +61,7 @@ def _sites(file: Iterable[str], names: tuple[str, ...], what: str) -> Iterator[S
         position = _whole(row.get("POS", ""))
         if len(fields) < len(columns) or position is None:
             raise DataError(
-                f"Line {number} of a {what} of genotypes.path is no variant (it has "
+                f"Line {number} of a {what} of genotypes.path is not a variant (it has "
                 f"{len(fields)} columns, of which the position "
                 f"{'is' if position is not None else 'is not'} a whole number): correct it."
             )

@@ -35,13 +35,14 @@ _SLACK = 0.01
 """Tolerance for the rounding of a dosage or of a genotype probability."""
 
 FAULTS = {
-    "n_unequal": "have not one value for each alternate allele, so that it cannot be known whose "
-    "dosage it is: write DS with Number=A, or one alternate allele a line (bcftools norm -m -)",
+    "n_unequal": "do not have one value for each alternate allele, so that it is unknown which "
+    "allele they count: write DS with Number=A, or one alternate allele per line (bcftools norm -m "
+    "-)",
     "n_wild": "have dosages below 0 or above the number of alleles, or probabilities that do not "
     "add up to 1: correct them",
     "n_unclear": "have a DS on X outside the pseudo-autosomal regions without GT, HDS or GP, so "
-    "that it cannot be known whether it counts to 1 or to 2: write GT beside it",
-    "n_beyond": "have a GT of an allele that the variant has not: correct GT or ALT",
+    "that it is unknown whether it counts to 1 or to 2: write GT beside it",
+    "n_beyond": "have a GT with an allele that the variant does not have: correct GT or ALT",
 }
 """For each count of faulty calls, what is wrong with them and what to do."""
 

@@ -161,7 +161,7 @@ def gather(
         flow.both("close relative of another", "no close relative kept", len(terms))
     notes = [*brought.told, *found_notes]
     if brought.is_male is None:
-        notes.append("no column of the participant table tells the sex: it was not checked")
+        notes.append("no column of the participant table gives the sex: it was not checked")
     values = phenotypes.loc[people[terms.index]].set_axis(terms.index)
     values, told = conventional(values[names], brought.groups)
     in_units = units_kept(brought.groups, gwas.scale)

@@ -188,7 +188,7 @@ def take_loco(path: str, phenotypes: pd.DataFrame, covariates: pd.DataFrame) -> 
     names = list(map(str, phenotypes.columns))
     if lacking := [name for name in names if name not in listed]:
         raise DataError(
-            f"The list of predictions has no file of {len(lacking)} of {len(names)} phenotypes, "
+            f"The list of predictions has no file for {len(lacking)} of {len(names)} phenotypes, "
             f"{', '.join(lacking[:5])} among them: run regenie's step 1 on those of this study."
         )
     files = tuple(listed[name] for name in names)
@@ -196,7 +196,7 @@ def take_loco(path: str, phenotypes: pd.DataFrame, covariates: pd.DataFrame) -> 
     header = found[0][0]
     if any(other != header for other, _ in found):
         raise DataError(
-            "The files of predictions have not the same people: take those of one run of regenie."
+            "The files of predictions have different people: take those of one run of regenie."
         )
     columns = _columns_of(header, phenotypes.index)
     basis = basis_of(covariates.to_numpy(float)).astype(np.float32)
@@ -250,7 +250,7 @@ def prediction_files(path: str) -> dict[str, str]:
             "The list of predictions does not exist: correct gwas.predictions."
         ) from None
     if not rows or any(len(row) != 2 for row in rows):
-        raise DataError("The list of predictions has not a phenotype and a file in every line.")
+        raise DataError("The list of predictions must have a phenotype and a file on every line.")
     folder = path.rpartition("/")[0]
     listed = {}
     for name, own in rows:

@@ -49,7 +49,7 @@ def conventional(
         found[name] = given_rate(found[name].to_numpy(float), found[RATE].to_numpy(float))
     if adjusted:
         notes.append(
-            f"{' and '.join(adjusted)} are tested as what heart rate and its square leave of them"
+            f"{' and '.join(adjusted)} are tested as their residuals on heart rate and its square"
         )
     return found, notes
 

@@ -73,9 +73,8 @@ class Offsets:
         if not self.loco or not names:
             return []
         return [
-            f"the genome predicts nothing of {len(names)} of {len(self.loco.phenotypes)} "
-            f"phenotypes, from which "
-            f"nothing is taken off: {', '.join(names)}"
+            f"the genome does not predict {len(names)} of {len(self.loco.phenotypes)} phenotypes, "
+            f"which are tested without an offset: {', '.join(names)}"
         ]
 
 
@@ -135,7 +134,7 @@ def predict_by_genome(
     parts = parts_of(len(phenotypes))
     contigs = packed.sites["contig"].iloc[variants].to_numpy()
     if not {CONTIGS.get(contig, contig) for contig in set(contigs)} <= set(AUTOSOMES):
-        raise ValueError("the model stands on autosomes")
+        raise ValueError("the model takes autosomal variants only")
     if not len(variants):
         raise DataError(
             "No common autosomal variant is left for whole-genome regression: set gwas.null_model "

@@ -89,7 +89,7 @@ def refuse_repeated(tests: DataFrame) -> None:
     repeated = F.count(F.lit(1)) - F.count_distinct(F.struct(*VARIANT))
     if repeated := tests.agg(repeated).collect()[0][0]:
         raise DataError(
-            f"{repeated} variants are twice among those tested: give each in one of "
+            f"{repeated} variants are among those tested twice: give each in one of "
             f"genotypes.path and genotypes.separate."
         )
 

@@ -355,7 +355,7 @@ def _metadata(
     elif context.engine == "hail":
         software += f" by Hail {version('hail')} linear_regression_rows"
     if context.whole_genome:
-        software += " of what whole-genome ridge regression without the chromosome leaves"
+        software += " after whole-genome ridge regression without the chromosome"
     ancestry: dict[str, object] = {}
     if context.ancestry:
         ancestry = {

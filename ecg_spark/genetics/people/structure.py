@@ -138,7 +138,7 @@ def regional(sites: pd.DataFrame, loadings: NDArray[np.float64]) -> list[str]:
         if share[most] >= LARGE_PART and share[most] >= LARGE_RATIO * share_of_variants[most]:
             contig, start = sites["contig"].iloc[first[most]], window[first[most]] * WINDOW_BP / 1e6
             notes.append(
-                f"principal component {k} may be linkage rather than ancestry: "
+                f"principal component {k} may reflect linkage rather than ancestry: "
                 f"{share[most]:.0%} of its squared loadings are those of {contig}:{start:.0f} to "
                 f"{start + WINDOW_BP / 1e6:.0f} Mb, where {share_of_variants[most]:.1%} of the "
                 f"variants are"

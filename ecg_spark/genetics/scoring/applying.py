@@ -81,7 +81,7 @@ def apply_files(
     notes = [f"{one['score']}: {_sentence(one)}" for one in told if one["used"] < one["variants"]]
     if seen:
         notes.append(
-            f"{', '.join(seen)} was fitted to the people analysed in this study: of them, take the "
+            f"{', '.join(seen)} was fitted to the people analysed in this study: for them, use the "
             f"cross-fitted table polygenic_scores of the step scores"
         )
     return {

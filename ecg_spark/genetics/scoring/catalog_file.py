@@ -173,7 +173,7 @@ def read_weights(spark: SparkSession, file: ScoringFile, build: str) -> DataFram
         is_set = F.greatest(F.lit(False), *[F.lower(F.col(name)) == "true" for name in flags])
         if found := text.filter(is_set).count():
             raise DataError(
-                f"{what} has {found} rows that are no additive weights of single variants "
+                f"{what} has {found} rows that are not additive weights of single variants "
                 f"({', '.join(flags)}): such a score cannot be added up."
             )
     names = {one: number for number, one in enumerate(CHROMOSOMES, 1)}

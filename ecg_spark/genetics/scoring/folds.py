@@ -64,7 +64,7 @@ def family_folds(families: NDArray[np.int64], folds: int, seed: int) -> NDArray[
     if counts.min() == 0 or counts.max() > LARGEST * len(families) / folds:
         raise DataError(
             f"The {len(families)} people analysed are {len(sizes)} families, the largest of "
-            f"{sizes.max()} people: they cannot be parted into {folds} folds without relatives in "
+            f"{sizes.max()} people: they cannot be divided into {folds} folds without relatives in "
             f"two of them; raise genotypes.max_kinship, so that closer relatives alone make a "
             f"family, or take gwas.scores out of the study file."
         )

@@ -254,6 +254,6 @@ def _notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if not names:
         return []
     return [
-        f"the scores of {len(names)} of {len(rows)} phenotypes do not surely tell anything of "
-        f"them: {', '.join(names)}"
+        f"the scores of {len(names)} of {len(rows)} phenotypes may not predict them (their "
+        f"interval of R² is not above 0): {', '.join(names)}"
     ]

@@ -140,7 +140,7 @@ def test_groups_that_cannot_be_groups_together_are_told_with_a_reason():
     double[0, 1] = double[1, 0] = 1.0
     terms, apart = groups_together(groups, names, gathered_of([np.eye(5), double], 1000))
     assert list(terms) == ["vae"]
-    assert "say what others say" in apart["pca"]
+    assert "follow from others" in apart["pca"]
     terms, apart = groups_together(groups, names, gathered_of([np.eye(5)] * 2, 2 * FEWEST_NULL))
     assert list(terms) == ["pca"]
     assert "from 200 variants (300 are needed" in apart["vae"]

@@ -168,7 +168,7 @@ def _repeated(rows):
         (lambda rows: rows.drop(columns="effect_weight"), None, "has no column effect_weight"),
         (lambda rows: rows.drop(columns="other_allele"), None, "has no column other_allele"),
         (lambda rows: rows.drop(columns="chr_position"), None, "ids alone tell no place"),
-        (lambda rows: rows.assign(is_dominant="True"), None, "no additive weights"),
+        (lambda rows: rows.assign(is_dominant="True"), None, "not additive weights"),
         (_repeated, None, "names 3 variants more than once"),
         (lambda rows: rows.assign(effect_allele="C", other_allele="A"), None, "Only [0-9]+ of the"),
         (lambda rows: rows[rows["chr_name"] == "X"], None, "Only 0 of the"),

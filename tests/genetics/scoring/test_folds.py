@@ -36,7 +36,7 @@ def test_a_chain_of_relatives_is_a_family():
 
 
 def test_people_who_are_all_related_cannot_be_parted():
-    with pytest.raises(DataError, match="cannot be parted into 5 folds"):
+    with pytest.raises(DataError, match="cannot be divided into 5 folds"):
         family_folds(np.r_[np.zeros(50, int), np.arange(1, 20)], 5, 1)
 
 
