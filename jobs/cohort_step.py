@@ -76,7 +76,7 @@ class CohortStep:
 
     name: str
     work: Callable[[Context], Summary]
-    version: int = 1  # raise it when the same cohorts give another result
+    version: int = 1  # to be raised when a change of the code gives another result
     needs: Sequence[str] = ()
     files: Callable[[Sequence[Given]], Any] = lambda given: None
     check: Callable[[Sequence[Given]], None] = lambda given: None  # before anything is read

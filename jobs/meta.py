@@ -1,4 +1,4 @@
-"""spark-submit jobs/meta.py STUDY STUDY ... --out DIR: the results of several cohorts combined."""
+"""spark-submit jobs/meta.py STUDY STUDY ... --out DIR: combine the results of several cohorts."""
 
 import argparse
 import os

@@ -1,4 +1,6 @@
-"""spark-submit jobs/mr.py --study study.yaml: what factors and traits do to diseases."""
+"""spark-submit jobs/mr.py --study study.yaml: estimate the effects of factors and traits on
+diseases (Mendelian randomisation).
+"""
 
 import sys
 from typing import Any

@@ -1,4 +1,6 @@
-"""spark-submit jobs/phewas.py --study study.yaml: diseases against factors, traits and variants."""
+"""spark-submit jobs/phewas.py --study study.yaml: test diseases against factors, traits and
+variants.
+"""
 
 import sys
 from typing import Any

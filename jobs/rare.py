@@ -1,5 +1,5 @@
-"""spark-submit jobs/rare.py --study study.yaml: test rare variants gene by gene, if the
-study names a table of them.
+"""spark-submit jobs/rare.py --study study.yaml: test rare variants gene by gene, if the study
+names a gene table.
 """
 
 import sys

@@ -1,4 +1,6 @@
-"""spark-submit jobs/replicate.py --study study.yaml --in OTHER: its loci in another cohort."""
+"""spark-submit jobs/replicate.py --study study.yaml --in OTHER: look up the study's loci in
+another cohort.
+"""
 
 import argparse
 import sys

@@ -1,5 +1,5 @@
-"""spark-submit jobs/report.py --study study.yaml: write everything that is published into one
-HTML page.
+"""spark-submit jobs/report.py --study study.yaml: write all published results into one HTML
+page.
 """
 
 import sys

@@ -1,4 +1,6 @@
-"""spark-submit jobs/score.py --study study.yaml --weights FILE ... --out DIR: scores by files."""
+"""spark-submit jobs/score.py --study study.yaml --weights FILE ... --out DIR: score everybody
+by scoring files.
+"""
 
 import argparse
 import os

@@ -1,4 +1,6 @@
-"""spark-submit jobs/scores.py --study study.yaml: polygenic scores for everybody genotyped."""
+"""spark-submit jobs/scores.py --study study.yaml: fit polygenic scores and score everybody
+genotyped.
+"""
 
 import sys
 from typing import Any

@@ -1,4 +1,4 @@
-"""spark-submit jobs/simulate.py --participants N --variants M --out DIR: simulated cohorts."""
+"""spark-submit jobs/simulate.py --participants N --variants M --out DIR: simulate cohorts."""
 
 import argparse
 import sys

@@ -100,8 +100,8 @@ class Step:
     settings: Callable[[Study], Any]
     work: Callable[[Context], Summary]
     files: Callable[[Study], Any] = lambda study: None
-    version: int = 1  # raise it when the same settings give another result
-    check: Callable[[Study], None] = lambda study: None  # what must be there before hours are spent
+    version: int = 1  # to be raised when a change of the code gives another result
+    check: Callable[[Study], None] = lambda study: None  # before hours are spent
     uses_hail: Callable[[Study], bool] = lambda study: False
 
 

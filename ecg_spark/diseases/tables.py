@@ -1,4 +1,4 @@
-"""What the study of diseases publishes: the tables and their schemas."""
+"""The tables that the study of diseases publishes, and their schemas."""
 
 from pyspark.sql.types import ArrayType, FloatType
 
@@ -11,7 +11,7 @@ OCCURRENCES = Table(
         participant_id=TEXT,
         disease=TEXT,
         first=(WHOLE, None),  # days since 1970-01-01; null where no date is known
-        times=WHOLE,  # days with the diagnosis; of a table without dates, its rows
+        times=WHOLE,  # on how many days; without dates, the number of rows
     ),
 )
 """Who has which disease: a phecode with those above it, or three characters of ICD-10."""
@@ -25,7 +25,7 @@ DISEASES = Table(
         people=TEXT,  # ecg: those with an ECG; genotypes: everybody genotyped
         name=TEXT,
         category=TEXT,
-        sex=TEXT,  # both, men or women: who is looked at
+        sex=TEXT,  # both, men or women: who is studied
         cases=WHOLE,
         controls=WHOLE,
         left_out=WHOLE,  # neither: other sex, excluded range, too few codes, date not known
@@ -43,7 +43,7 @@ DISEASE_ASSOCIATIONS = Table(
         kind=TEXT,
         predictor=TEXT,  # a factor, trait, own phenotype, score, or contig:position:ref:alt
         group=TEXT,  # vae, traits, own, variants or scores
-        beta=(REAL, None),  # log odds or log hazard ratio by one SD, of a variant by one allele
+        beta=(REAL, None),  # log odds or hazard ratio per SD; for a variant per allele
         se=(REAL, None),
         lower=(REAL, None),  # 95 % profile likelihood interval, where p of the score test < 0.1
         upper=(REAL, None),
@@ -69,7 +69,7 @@ PREDICTION = Table(
         se=REAL,
         gain=(REAL, None),  # over the model that it extends
         gain_se=(REAL, None),
-        slope=REAL,  # of the outcome on the linear predictor: 1 where that is calibrated
+        slope=REAL,  # of the outcome on the linear predictor; 1 if that is calibrated
         slope_se=REAL,
         expected=ArrayType(REAL, False),  # cases by tenths of the predicted risk
         observed=ArrayType(REAL, False),
@@ -99,7 +99,7 @@ DISEASE_FACTORS = Table(
         disease=TEXT,
         kind=TEXT,
         factor=TEXT,
-        difference=REAL,  # of cases from such controls, in SD
+        difference=REAL,  # cases minus matched controls, in SD
         se=REAL,
     ),
 )

@@ -136,7 +136,7 @@ def align(
     n = len(ambiguous)
 
     def mostly(says: Truths) -> Truths:
-        """What most results of each variant say."""
+        """Whether the condition holds for most results of each variant."""
         return np.bincount(variant, np.where(says, 1, -1) * results, n) > 0
 
     strand, effect = mostly(complemented), mostly(effect_first)
@@ -146,7 +146,7 @@ def align(
     cell = variant * cohorts + cohort
 
     def seen(rows: Truths) -> Truths:
-        """The cells [variants, cohorts] of some rows."""
+        """The cells [variants, cohorts] in which some of the rows lie."""
         return np.bincount(cell[rows], minlength=n * cohorts).reshape(n, cohorts) > 0
 
     present = seen(np.ones(len(variant), bool))

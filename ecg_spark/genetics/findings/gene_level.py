@@ -48,8 +48,13 @@ once."""
 
 @dataclass(frozen=True)
 class _Group:
-    """Neighbouring genes: `calls` of the variants of all, and of each gene its name, place and the
-    places of its variants among them."""
+    """Neighbouring genes whose genotypes are read together.
+
+    Attributes:
+        calls: where the genotypes of all their variants are.
+        genes: for each gene its name, start, end, and the places of its variants among those of
+            `calls`.
+    """
 
     of_set: int
     contig: str

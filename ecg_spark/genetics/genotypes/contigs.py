@@ -80,7 +80,7 @@ CONTIGS = {contig_of(build, one): one for build in ("GRCh37", "GRCh38") for one 
 """The chromosome of every contig of a set that has been read."""
 
 NUMBERS = {contig: 1 + CHROMOSOMES.index(one) for contig, one in CONTIGS.items()}
-"""The number of the chromosome of every such contig, 23 to 25 of X, Y and MT."""
+"""The number of the chromosome of every such contig; X, Y and MT are 23 to 25."""
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def _import(
     in_blocks = all(side_by_side(is_bgzf, packed))
     options = {
         "header_file": header,
-        # Plain gzip cannot be split: Hail reads such a file in one piece, and must be told to.
+        # Plain gzip cannot be split: Hail reads such a file in one piece, but only if forced to.
         "force": not in_blocks,
         "force_bgz": in_blocks and len(packed) == len(files),
         "min_partitions": min_partitions,
@@ -198,7 +198,7 @@ def split(
         table = table.annotate(entries=order.map(lambda place: table.entries[place]))
 
     def of_alternate(a: hl.Int32Expression) -> hl.StructExpression:
-        """The row of an alternate allele; what is wrong with a site is counted in its first."""
+        """The row of an alternate allele; faults of the whole site are counted in the first row."""
         own = [table.alleles[0], table.alleles[a]]
         shorter = hl.min_rep(table.locus, own)
         is_split = (hl.len(table.alleles) > 2) & (own[0] != own[1])

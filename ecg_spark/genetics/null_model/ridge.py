@@ -298,7 +298,7 @@ def level_one(
     gram = grams.sum(axis=0)
 
     def product(i: int, unknown: tuple[int, ...]) -> NDArray[np.float64]:
-        """Of the phenotype in fold i with the predictors, from what other folds are not unknown."""
+        """The product of phenotype and predictors in fold i, as learned without `unknown` folds."""
         from_others = [j for j in range(folds) if j != i and j not in unknown]
         return np.asarray(shares[i, from_others].sum(axis=0) * (folds - 1) / len(from_others))
 

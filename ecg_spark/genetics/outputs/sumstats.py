@@ -112,8 +112,8 @@ def export_sumstats(
 
     Args:
         tests: rows of `results.TESTS`; alt is the effect allele.
-        variants: how many variants they have, and `phenotypes` how many phenotypes, to size the
-            tasks.
+        variants: the number of variants, by which the work is divided into tasks.
+        phenotypes: the number of phenotypes, likewise.
 
     Returns:
         The names of the GWAS-SSF files.

@@ -58,7 +58,7 @@ APPLIED_SCORES = Table(
         scores=MapType(TEXT, REAL, False),  # by file: Σ weight x alleles, as plink2's _SUM columns
     ),
 )
-"""A genotyped sample, scored by the weights of files."""
+"""A genotyped sample with its scores by scoring files."""
 
 APPLIED_FILES = Table(
     "applied_files",
@@ -79,4 +79,4 @@ APPLIED_FILES = Table(
         no_weight=WHOLE,  # no number, or no place or allele
     ),
 )
-"""What became of the variants of a file of weights."""
+"""How the variants of a scoring file were used."""

@@ -16,9 +16,9 @@ def inflation(associations: DataFrame) -> tuple[dict[str, float], dict[str, floa
     """Two measures of inflation of each phenotype, in one pass over its tests.
 
     Returns:
-        Lambda, the median chi-squared over its expectation (genomic control); and the mean
-        chi-squared, (beta / se)². Both are 1 in the absence of associations. The rank of the
-        median is exact to one in `RANKS` tests, which is 0.0005 of lambda.
+        By phenotype, lambda, the median chi-squared over its expectation (genomic control); and by
+        phenotype, the mean chi-squared, (beta / se)². Both are 1 in the absence of associations.
+        The rank of the median is exact to one in `RANKS` tests, which is 0.0005 of lambda.
     """
     square = F.when(F.col("se") > 0, F.pow(F.col("beta") / F.col("se"), 2))
     rows = (

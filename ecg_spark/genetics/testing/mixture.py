@@ -75,7 +75,7 @@ def _tails(q: Reals, weights: Reals, freedom: float, df: float) -> Reals:
         a = np.concatenate([weights - share, -share], axis=1)
         h, beyond = np.r_[np.full(m, freedom), df - m * freedom], np.zeros(k)
     top = a.max(axis=1)
-    found = np.full(k, np.inf)  # q beyond what the residuals can hold
+    found = np.full(k, np.inf)  # stays where q is larger than the residuals allow
     found[q <= 0] = 0.0
     inside = (top > 1e-12) & (q > 0)
     if inside.any():
