@@ -81,7 +81,7 @@ OMNIBUS = Table(
 LOCUS_COLUMNS: dict[str, Any] = dict(
     method=TEXT,  # vae, vae omnibus, pca, …, traits, own
     **VARIANT_COLUMNS,  # of the lead variant
-    start=WHOLE,  # of the variants in it, bp, inclusive
+    start=WHOLE,  # of its significant variants, bp, inclusive
     end=WHOLE,
     phenotype=TEXT,
     beta=(REAL, None),  # null for an omnibus test
