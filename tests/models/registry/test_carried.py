@@ -165,7 +165,7 @@ def test_export_never_writes_into_what_is_there(encoder, signal, folder):
 
 
 def test_no_such_model_is_one_sentence(tmp_path):
-    with pytest.raises(DataError, match="is not there"):
+    with pytest.raises(DataError, match="does not exist"):
         read_carried(str(tmp_path / "nothing"))
     (tmp_path / "text.zip").write_text("no archive")
     with pytest.raises(DataError, match="damaged or altered"):
