@@ -48,6 +48,7 @@ SQL_SETTINGS = {
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.adaptive.enabled": "true",
+    "spark.sql.ansi.enabled": "false",  # a text that is no number or date is null, not an error
 }
 """Settings that a session also accepts while it is running."""
 
