@@ -99,7 +99,7 @@ def test_the_day_comes_first_where_one_date_says_so(read):
     assert american == found
 
 
-def test_dates_that_stand_for_none_are_none(read):
+def test_dates_that_stand_for_unknown_ones_are_ignored(read):
     found, dates, _ = read(
         text(
             [

@@ -48,7 +48,7 @@ def gathered_of(correlations, variants):
 
 @given(seed=st.integers(0, 2**32 - 1), k=st.integers(2, 6), c=st.integers(1, 4))
 @settings(max_examples=60, deadline=None)
-def test_it_is_generalised_least_squares_written_out(seed, k, c):
+def test_the_joint_test_agrees_with_generalised_least_squares(seed, k, c):
     rng = np.random.default_rng(seed)
     correlations = np.array([correlation_of(rng, k) for _ in range(c)])
     beta, se = rng.normal(0, 0.1, (3, k, c)), rng.uniform(0.01, 0.2, (3, k, c))
@@ -85,7 +85,7 @@ def test_it_is_generalised_least_squares_written_out(seed, k, c):
             assert np.isnan(found.q[i])
 
 
-def test_of_one_cohort_it_is_the_omnibus_test_of_a_study():
+def test_the_joint_test_of_one_cohort_is_the_omnibus_test_of_a_study():
     rng = np.random.default_rng(1)
     correlation = correlation_of(rng, 4)
     z = rng.normal(0, 2, (5, 4, 1))

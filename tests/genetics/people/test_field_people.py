@@ -85,7 +85,7 @@ def test_covariates_give_what_plink2_gives(field, table, folder, covariates, opt
         assert any("centre is a category of 3 levels; the reference is" in note for note in notes)
 
 
-def test_a_lone_minus_9_is_told(field):
+def test_a_single_minus_9_is_noted(field):
     notes = []
     _terms(field, "10-covariates/lone_minus9.csv", "age", "sex", "bmi", notes=notes)
     assert any("bmi holds -9 1 time," in note for note in notes)

@@ -120,7 +120,7 @@ def test_the_unrelated_set_is_independent_and_maximal(found):
         assert any(kept[other] for other in partners)
 
 
-def test_a_component_of_one_stretch_of_the_genome_is_told():
+def test_a_component_of_one_stretch_of_the_genome_is_noted():
     rng = np.random.default_rng(4)
     sites = pd.DataFrame(
         {

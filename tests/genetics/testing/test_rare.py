@@ -185,7 +185,7 @@ def test_one_variant_is_its_own_test_in_every_way():
     assert np.isnan(found.beta[4])
 
 
-def test_relatives_widen_every_test():
+def test_relatives_make_every_gene_test_less_significant():
     rng = np.random.default_rng(6)
     minor = rng.binomial(2, 0.03, (500, 6)).astype(float)
     y = rng.normal(size=(500, 1)) + minor[:, :1]
