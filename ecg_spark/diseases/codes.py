@@ -116,7 +116,12 @@ def icd_shorter(code: str) -> list[str]:
 
 
 def icd10_disease(code: str) -> str | None:
-    """The first three characters of an ICD-10 code without dots; None if it is not ICD-10."""
+    """The first three characters of an ICD-10 code without dots; None if it is not ICD-10.
+
+    Example:
+        >>> icd10_disease("I489"), icd10_disease("427")
+        ('I48', None)
+    """
     return code[:3] if _ICD10.match(code) else None
 
 
@@ -158,6 +163,11 @@ def phecode_ranges(text: str) -> list[tuple[str | None, float, float]]:
 
 
 def split_phecode(phecode: str) -> tuple[str | None, float]:
-    """The letters of a phecode in normal form (None if it has none), and its number."""
+    """The letters of a phecode in normal form (None if it has none), and its number.
+
+    Example:
+        >>> split_phecode("CV_416.21"), split_phecode("427.2")
+        (('CV', 416.21), (None, 427.2))
+    """
     letters, _, number = phecode.rpartition("_")
     return letters or None, float(number)

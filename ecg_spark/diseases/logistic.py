@@ -140,5 +140,9 @@ def usable(own: Reals, left: Reals) -> Reals:
     Args:
         own: the information without covariates, [k].
         left: the information that remains, [k].
+
+    Example:
+        >>> usable(np.array([1.0, 1.0]), np.array([0.5, 1e-9])).tolist()
+        [0.5, nan]
     """
     return np.where(left > EXPLAINED * own, left, np.nan)

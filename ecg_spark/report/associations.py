@@ -75,7 +75,12 @@ def qq_of(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def median_lambda(counts: NDArray[np.int64], df: int = 1) -> float:
-    """Lambda of the tests of a histogram, each with `df` degrees of freedom."""
+    """Lambda of the tests of a histogram, each with `df` degrees of freedom.
+
+    Example:
+        >>> round(median_lambda(np.bincount([60] * 100)), 1)
+        1.0
+    """
     half = np.searchsorted(np.cumsum(counts), counts.sum() / 2)
     before = np.cumsum(counts)[half] - counts[half]
     within = (counts.sum() / 2 - before) / counts[half]

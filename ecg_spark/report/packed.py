@@ -37,7 +37,12 @@ def rounded(values: ArrayLike) -> dict[str, Any]:
 
 
 def whole(values: ArrayLike) -> dict[str, Any]:
-    """Integers as int16 if they are small enough, else as int32."""
+    """Integers as int16 if they are small enough, else as int32.
+
+    Example:
+        >>> whole([1, 2])["shape"], "int32" in whole([100_000])
+        ((1, 2), True)
+    """
     array = np.asarray(values, "<i4")
     if np.abs(array).max(initial=0) <= _LARGEST:
         return {"shape": (1, array.size), "step": [1], "int16": _text(array.astype("<i2"))}

@@ -145,7 +145,12 @@ def pass_over(
 
 
 def contigs(build: str, chromosomes: Whole) -> list[str]:
-    """The names of chromosomes on a build, by their numbers."""
+    """The names of chromosomes on a build, by their numbers.
+
+    Example:
+        >>> contigs("GRCh38", np.array([1, 23]))
+        ['chr1', 'chrX']
+    """
     names = [contig_of(build, one) for one in CHROMOSOMES]
     return [names[number - 1] for number in chromosomes.tolist()]
 

@@ -287,6 +287,10 @@ def direction(z: Reals, correlation: Reals) -> Reals:
     Args:
         z: [k].
         correlation: R, [k, k].
+
+    Example:
+        >>> direction(np.array([3.0, 1.0]), np.eye(2)).tolist()
+        [3.0, 1.0]
     """
     values, vectors = np.linalg.eigh(correlation)
     held = values > _SINGULAR * values.max()

@@ -101,7 +101,13 @@ def genes_within(genes: pd.DataFrame, contig: str, start: int, end: int) -> pd.D
 
 
 def is_published(known: pd.DataFrame, contig: str, start: int, end: int, window_bp: int) -> bool:
-    """Whether a published position lies within `window_bp` of a locus."""
+    """Whether a published position lies within `window_bp` of a locus.
+
+    Example:
+        >>> known = pd.DataFrame({"contig": ["3"], "position": [38_600_000]})
+        >>> is_published(known, "chr3", 38_700_000, 38_800_000, 500_000)
+        True
+    """
     own = known.loc[known["contig"] == chromosome_of(contig), "position"]
     return bool(own.between(start - window_bp, end + window_bp).any())
 

@@ -103,6 +103,12 @@ def merge(variants: pd.DataFrame, clumps: NDArray[np.int64], window_bp: int) -> 
 
 
 def significant_variants(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """The distinct variants of several methods' hits, sorted by contig, position and alleles."""
+    """The distinct variants of several methods' hits, sorted by contig, position and alleles.
+
+    Example:
+        >>> one = pd.DataFrame({"contig": ["2"], "position": [7], "ref": ["A"], "alt": ["G"]})
+        >>> len(significant_variants([one, one]))
+        1
+    """
     variants = pd.concat([frame[VARIANT] for frame in frames]).drop_duplicates()
     return variants.sort_values(VARIANT).reset_index(drop=True)

@@ -74,6 +74,11 @@ def are_polygenic(chi2: Reals, n: float, places: Places) -> Bools:
         n: the number of people.
         places: positions in bp [m] that increase over the contigs, with more than the window
             between two contigs.
+
+    Example:
+        >>> places = np.array([100, 500_000, 5_000_000])
+        >>> are_polygenic(np.array([1.0, 200.0, 3.0]), 31_000, places).tolist()
+        [False, False, True]
     """
     loci = places[chi2 > large(n)]
     if not len(loci):

@@ -120,6 +120,10 @@ class Genome:
     def recoding(self, names: set[str]) -> dict[str, str]:
         """The contig names of a file that differ from this genome's, each with this genome's
         name.
+
+        Example:
+            >>> genome("GRCh38").recoding({"1", "chr2", "23"}) == {"1": "chr1", "23": "chrX"}
+            True
         """
         found = {name: chromosome_of(name) for name in names}
         known = {name: self.contigs[one] for name, one in found.items() if one is not None}

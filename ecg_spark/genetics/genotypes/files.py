@@ -95,7 +95,12 @@ def genotype_files(path: str) -> list[str]:
 
 
 def stem_of(file: str) -> str:
-    """A path without the extension of the file."""
+    """A path without the extension of the file.
+
+    Example:
+        >>> stem_of("s3://bucket/chr1.bed")
+        's3://bucket/chr1'
+    """
     return file.rpartition(".")[0]
 
 
@@ -111,6 +116,10 @@ def file_of(number: int, count: int) -> str:
     Args:
         number: the place, from 1.
         count: how many files there are.
+
+    Example:
+        >>> file_of(2, 22)
+        'File 2 of the 22 of genotypes.path (in the order of their names)'
     """
     if count == 1:
         return "The file of genotypes.path"

@@ -46,7 +46,12 @@ are linked to it, wide enough for both builds."""
 
 
 def long_range_ld(reference_genome: str) -> list[tuple[str, float, float]]:
-    """The regions on a build: chromosome, start and end in bp."""
+    """The regions on a build: chromosome, start and end in bp.
+
+    Example:
+        >>> long_range_ld("GRCh38")[0]
+        ('1', 47760000.0, 51770000.0)
+    """
     build = ("GRCh37", "GRCh38").index(reference_genome)
     return [(name, own[build][0] * 1e6, own[build][1] * 1e6) for name, *own in LONG_RANGE_LD]
 

@@ -236,6 +236,10 @@ def centred(
     Args:
         calls: [variants, samples], `MISSING` where unknown.
         mean: the mean of each variant [variants]; None for the mean over these samples.
+
+    Example:
+        >>> centred(np.array([[0, 2, MISSING]], np.int8)).tolist()
+        [[-1.0, 1.0, 0.0]]
     """
     known = calls != MISSING
     if mean is None:

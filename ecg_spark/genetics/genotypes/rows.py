@@ -69,13 +69,23 @@ def calls_of(dosages: Rows) -> NDArray[np.int8]:
 
 
 def are_calls(dosages: Rows) -> NDArray[np.bool_]:
-    """For each variant, whether all of its dosages are whole numbers of alleles or missing."""
+    """For each variant, whether all of its dosages are whole numbers of alleles or missing.
+
+    Example:
+        >>> are_calls(encode(np.array([[0.0, 2.0], [0.0, 1.5]]))).tolist()
+        [True, False]
+    """
     return np.asarray(((dosages % SCALE == 0) | (dosages == NO_DOSAGE)).all(axis=1))
 
 
 def pack(calls: NDArray[np.int8]) -> PackedCalls:
     """Pack calls [variants, samples] at two bits each; the last byte is filled with missing
     calls.
+
+    Example:
+        >>> calls = np.array([[0, 1, 2, 3, 0]], np.int8)
+        >>> as_calls(pack(calls), 5).tolist()
+        [[0, 1, 2, 3, 0]]
     """
     bits = np.full((len(calls), -(-calls.shape[1] // 4) * 4), _MISSING_BITS, np.uint8)
     bits[:, : calls.shape[1]] = _BITS[calls]
@@ -101,6 +111,11 @@ def in_order(rows: Rows, samples: NDArray[np.integer[Any]]) -> Rows:
 
     Args:
         samples: the place of each wanted sample among the present ones; -1 for a missing genotype.
+
+    Example:
+        >>> rows = pack(np.array([[0, 1, 2]], np.int8))
+        >>> as_calls(in_order(rows, np.array([2, -1])), 2).tolist()
+        [[2, 3]]
     """
     at = np.maximum(samples, 0)
     if rows.dtype == np.uint16:

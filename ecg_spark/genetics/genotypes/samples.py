@@ -85,6 +85,10 @@ def places_in(
 
     Raises:
         DataError: if the two do not have the same samples, or a name is not allowed.
+
+    Example:
+        >>> places_in(["a", "b"], ["b", "a"], 2, 2).tolist()
+        [1, 0]
     """
     require_names(found, number, count)
     if names == found:

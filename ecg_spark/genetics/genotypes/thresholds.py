@@ -210,6 +210,11 @@ def imputation_quality(counts: Tally) -> Reals:
 
     NaN for a variant that does not vary. This is MaCH's r², as plink2 reports it (`--freq
     cols=+machr2`).
+
+    Example:
+        >>> counts = of_calls(np.array([25, 10]), np.array([50, 0]), np.array([25, 0]), 100)
+        >>> imputation_quality(counts).tolist()
+        [1.0, nan]
     """
     af = counts.af
     variance = counts.square / np.maximum(counts.known, 1) - 4 * af**2

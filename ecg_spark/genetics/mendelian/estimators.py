@@ -55,6 +55,10 @@ class Effects:
     def mean_f(self) -> float:
         """The mean F statistic on the exposure, (effect / standard error)²; below 10,
         instruments are weak.
+
+        Example:
+            >>> Effects(np.array([0.1]), np.array([0.02]), np.zeros(1), np.ones(1)).mean_f
+            25.0
         """
         return float(np.mean((self.exposure / self.exposure_se) ** 2))
 

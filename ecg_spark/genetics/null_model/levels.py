@@ -201,6 +201,11 @@ def blocks_of(variants: NDArray[np.int64], contigs: NDArray[np.object_], size: i
     Args:
         variants: places in the set, sorted.
         contigs: the contig of each.
+
+    Example:
+        >>> blocks = blocks_of(np.arange(5), np.array(["1", "1", "1", "2", "2"], object), 2)
+        >>> [(contig, places.tolist()) for contig, places in blocks]
+        [('1', [0, 1]), ('1', [2]), ('2', [3, 4])]
     """
     blocks = []
     for contig in dict.fromkeys(contigs):

@@ -52,6 +52,10 @@ class Parts:
 def parts_of(people: int, folds: int = FOLDS, size: int = PART) -> Parts:
     """Divide people into `folds` consecutive folds of nearly equal size, and these into parts
     of at most `size`.
+
+    Example:
+        >>> list(parts_of(4, folds=2, size=1))[:3]
+        [(0, slice(0, 1, None)), (0, slice(1, 2, None)), (1, slice(2, 3, None))]
     """
     return parts_between(np.linspace(0, people, folds + 1).astype(int).tolist(), size)
 

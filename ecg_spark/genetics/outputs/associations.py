@@ -124,7 +124,12 @@ def elements(batch: pa.RecordBatch, column: str) -> tuple[dict[str, pa.Array], N
 
 
 def are_known(values: pa.Array) -> NDArray[np.bool_]:
-    """Which values are not null."""
+    """Which values are not null.
+
+    Example:
+        >>> are_known(pa.array([1.5, None])).tolist()
+        [True, False]
+    """
     return np.asarray(values.is_valid().to_numpy(zero_copy_only=False), bool)
 
 

@@ -21,7 +21,12 @@ LD_SAMPLES = 2_000
 
 
 def at_most(variants: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
-    """The variants, or a random choice of `most` of them, in their order."""
+    """The variants, or a random choice of `most` of them, in their order.
+
+    Example:
+        >>> at_most(np.array([3, 5, 8]), 3, seed=1).tolist()
+        [3, 5, 8]
+    """
     if len(variants) <= most:
         return variants
     return np.sort(np.random.default_rng(seed).choice(variants, most, replace=False))

@@ -45,6 +45,11 @@ def family_folds(families: NDArray[np.int64], folds: int, seed: int) -> NDArray[
 
     Raises:
         DataError: if a fold would be empty, or hold more than `LARGEST` times its even share.
+
+    Example:
+        >>> fold = family_folds(np.array([0, 0, 1, 2, 3]), 2, seed=1)
+        >>> bool(fold[0] == fold[1]), sorted(np.bincount(fold).tolist())
+        (True, [2, 3])
     """
     sizes = np.bincount(families)
     rng = np.random.default_rng(seed)
