@@ -178,7 +178,7 @@ def predicted(rows: pd.DataFrame) -> Figure:
         axes.set_yticks(range(len(labels)), [shortened(label, 46) for label in labels], fontsize=8)
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()
-        styled(axes, "", "area under the ROC curve; of incident disease Harrell's C")
+        styled(axes, "", "area under the ROC curve, or Harrell's C for incident disease")
         axes.legend(fontsize=7.5, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 

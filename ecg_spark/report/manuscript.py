@@ -11,7 +11,7 @@ from typing import Any
 from ecg_spark.genetics.outputs.tables import FEWEST_TOGETHER
 from ecg_spark.report.sections import ReportInputs, Section
 
-AUTHORS = "for the authors to tell"
+AUTHORS = "for the authors to fill in"
 
 
 def manuscript(material: ReportInputs) -> Section:
@@ -28,7 +28,8 @@ def _genotypes(material: ReportInputs) -> str:
     assert own is not None
     return (
         f"Genotypes of {_n(told['samples'])} samples ({told['reference_genome']}) passed a call "
-        f"rate of {own.min_sample_call_rate:g} over variants that most samples have. Kinship was "
+        f"rate of {own.min_sample_call_rate:g} over variants that were called in most samples. "
+        f"Kinship was "
         f"estimated by KING-robust, and {told['components']} principal components were computed "
         f"on unrelated samples and projected onto the others, from "
         f"{_n(told['structure_variants'])} independent common variants outside regions of "
@@ -52,7 +53,7 @@ def _phenotypes(material: ReportInputs) -> str:
             f"{counts.get('vae', 0)} latent factors of the average heartbeat (variational "
             f"autoencoder), as many principal components of it and {counts.get('traits', 0)} "
             f"conventional traits, of which the frontal axis was taken as the angle from its mean "
-            f"direction, and QT and QTc as what heart rate and its square leave of them"
+            f"direction, and QT and QTc as their residuals on heart rate and its square"
         )
     if study.phenotypes:
         parts.append(f"{counts.get('own', 0)} phenotypes of the study's own")

@@ -73,12 +73,12 @@ def explained(table: pd.DataFrame) -> Figure:
         axes.scatter(r2, y, c=colours, s=16, zorder=3)
         axes.scatter(
             100 * table["expected"].to_numpy(float), y, marker="|", s=70, color=INK, zorder=4,
-            label="expected of its heritability",
+            label="expected from its heritability",
         )  # fmt: skip
         axes.axvline(0, color=MUTED, lw=0.7)
         axes.set_yticks(y, table["phenotype"], fontsize=7.5)
         axes.set_ylim(len(table) - 0.4, -0.6)
-        styled(axes, "", "R² beside the covariates (%), with 95 % interval", "")
+        styled(axes, "", "R² after covariates (%), with 95 % interval", "")
         if table["expected"].notna().any():
             axes.legend(loc="lower right", fontsize=8)
     return figure

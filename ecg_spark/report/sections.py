@@ -360,7 +360,7 @@ def _metric_rows(metrics: Mapping[str, float], is_carried: bool) -> list[list[An
     independence = {
         "test/mean_abs_r": "mean |r| between two latents",
         "test/max_abs_r": "largest |r| between two latents",
-        "test/max_abs_r_by_chance": "the same by chance in so few people, were all zero",
+        "test/max_abs_r_by_chance": "the same by chance in this many people, if all were zero",
     }
     for key, title in independence.items():
         if key in metrics:
