@@ -133,7 +133,7 @@ def test_variants_of_few_rarer_alleles_or_unknown_frequency_are_not_tested():
     assert found.af[2] == pytest.approx(0.3)
 
 
-def test_groups_that_cannot_be_groups_together_are_told_with_a_reason():
+def test_groups_that_cannot_be_tested_jointly_are_reported_with_a_reason():
     names = ["pca_00", "pca_01", "vae_00", "vae_01", "vae_02"]
     groups = {"pca": names[:2], "vae": names[2:]}
     double = np.eye(5)

@@ -227,7 +227,7 @@ def test_excluded_people_stay_out_and_the_count_says_so(prepared):
     assert filters[name] == 190
 
 
-def test_unknown_sexes_are_told_and_the_study_s_own_component_stays(
+def test_unknown_sexes_are_noted_and_the_study_s_own_component_stays(
     spark, field, prepared, tmp_path
 ):
     own = pd.read_csv(field / "10-covariates/categories.csv", dtype=str)

@@ -194,7 +194,7 @@ def test_a_file_that_would_give_other_scores_is_refused(
     assert str(tmp_path) not in str(error.value)
 
 
-def test_what_is_no_file_of_weights_is_refused(tmp_path, genotypes, spark):
+def test_a_file_that_is_not_a_scoring_file_is_refused(tmp_path, genotypes, spark):
     with pytest.raises(DataError, match="does not exist"):
         open_scoring_file(f"{tmp_path}/none.txt.gz", 1)
     (tmp_path / "bytes.txt.gz").write_bytes(b"\x00\xff\xfe")

@@ -199,7 +199,7 @@ def test_relatives_make_every_gene_test_less_significant():
         assert getattr(wider, test) < getattr(alone, test)
 
 
-def test_one_variant_that_makes_a_gene_is_told():
+def test_a_gene_driven_by_one_variant_is_recognised():
     rng = np.random.default_rng(7)
     minor = rng.binomial(2, 0.02, (800, 8)).astype(float)
     y = rng.normal(size=(800, 1)) + 1.5 * minor[:, :1]
