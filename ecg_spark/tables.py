@@ -148,7 +148,7 @@ OWN = "own"
 """The group of the phenotypes that a study brings."""
 
 LATENT = ("vae", "pca")
-"""The groups of latents: those of the model, and the scores of the PCA beside it."""
+"""The groups of a model's latents, and of its peer's."""
 
 
 def group_of(phenotype: str) -> str:
