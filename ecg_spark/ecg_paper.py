@@ -42,8 +42,11 @@ class Curve:
     """A beat to draw.
 
     Attributes:
+        label: its name in the legend.
         beat: [12, 600] in mV.
+        colour: as Matplotlib takes it.
         half_band: half the width of its 95 % band, [12, 600] in mV; None to draw no band.
+        line_width: in points.
     """
 
     label: str
@@ -54,12 +57,17 @@ class Curve:
 
 
 def size() -> tuple[float, float]:
-    """Width and height in inches of twelve leads."""
+    """Return width and height in inches of twelve leads."""
     return (4 * _WIDTH_MM + 1) / _MM_PER_INCH, 3 * _HEIGHT_MM / _MM_PER_INCH
 
 
 def draw_beats(curves: Sequence[Curve], title: str = "") -> Figure:
-    """A figure of beats over each other on ECG paper."""
+    """Return a figure with beats drawn over each other on ECG paper.
+
+    Args:
+        curves: the beats; later ones lie above earlier ones.
+        title: above the beats; empty for none.
+    """
     width, height = size()
     height += 0.8 if title else 0.5
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
@@ -71,7 +79,11 @@ def draw_beats(curves: Sequence[Curve], title: str = "") -> Figure:
 def draw_leads(axes: Axes, curves: Sequence[Curve]) -> None:
     """Draw beats over each other into axes whose unit is a millimetre of paper.
 
-    All leads share the axes, because twelve of their own take five times as long to draw.
+    All leads share the axes, because twelve separate ones take five times as long to draw.
+
+    Args:
+        axes: empty axes.
+        curves: the beats; later ones lie above earlier ones.
     """
     width, height = 4 * _WIDTH_MM + 1, 3 * _HEIGHT_MM
     axes.set_xlim(0, width)

@@ -1,4 +1,4 @@
-"""The study file that `ecg-spark init` writes, made of the settings' own descriptions."""
+"""The study file that `ecg-spark init` writes, generated from the descriptions of the settings."""
 
 import re
 import textwrap
@@ -35,7 +35,7 @@ _WIDTH = 100
 
 
 def study_template() -> str:
-    """The study file with every setting, its default or an example, and what it means."""
+    """Return a study file with every setting, its default or an example, and what it means."""
     text = textwrap.indent(_HEAD, "# ") + "\n"
     was_short = False
     for name, field in Study.model_fields.items():
@@ -48,7 +48,7 @@ def study_template() -> str:
 
 
 def _setting(key: str, name: str, field: FieldInfo, before: str) -> Iterator[str]:
-    """The lines of the setting `key`; `before` is what stands in front of its name."""
+    """Yield the lines of the setting `key`; `before` is what precedes its name."""
     if key not in _NEEDED and (not before.lstrip() or _is_optional_section(field)):
         before += "# "
     section = section_in(field.annotation)
@@ -80,14 +80,14 @@ def _text(key: str, field: FieldInfo) -> str:
 
 
 def _spelled(value: Any) -> str:
-    """A value on one line of YAML."""
+    """Return a value on one line of YAML."""
     style = "'" if isinstance(value, str) and not re.fullmatch(r"[\w ./:-]+", value) else None
     line = yaml.safe_dump(value, default_style=style, default_flow_style=True, width=float("inf"))
     return line.removesuffix("\n").removesuffix("\n...")
 
 
 def _described(setting: str, told: str, margin: str) -> Iterator[str]:
-    """A setting with its description beside it, or below it where the setting is long."""
+    """Yield a setting with its description beside it, or below it if the setting is long."""
     lines = textwrap.wrap(told, _WIDTH - _COMMENTS_FROM - 2, break_on_hyphens=False)
     if len(setting) < _COMMENTS_FROM and lines:
         yield f"{setting:{_COMMENTS_FROM}}# {lines.pop(0)}"

@@ -204,7 +204,12 @@ def encode_by(components: Components, signal: Signals) -> Encoding:
 
 
 def decode_by(components: Components, z: NDArray[np.floating[Any]]) -> Signals:
-    """Beats [n, 12, 600] in mV of scores [n, k] on components."""
+    """Return the beats [n, 12, 600] in mV that scores on principal components describe.
+
+    Args:
+        components: the PCA.
+        z: scores in standard deviations, [n, k].
+    """
     flat = components.rebuild(np.asarray(z, np.float32))
     return derive_leads(flat.reshape(len(flat), len(INDEPENDENT_ROWS), -1))
 
