@@ -8,7 +8,7 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import chdtri, ndtri  # scipy.stats takes a second, which tasks would pay
+from scipy.special import betaincinv, ndtri  # scipy.stats takes a second, which tasks would pay
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.null_model.projection import residuals
@@ -45,8 +45,10 @@ def jointly_normal(values: NDArray[np.float64]) -> NDArray[np.float64]:
     One odd heartbeat lies far out in many latents at once. Each alone is made normal by its ranks;
     the sum of squares over all is not, and a few carriers of that kind make a test of all together
     far smaller than it should be. Here each person's distance, in units of the spread in every
-    direction, is moved to its quantile of the chi distribution, and the values to their normal
-    scores, in turn. As they are where people are too few to tell the spread.
+    direction, is moved to its quantile among n normal deviates, whose own spread these units are,
+    and the values to their normal scores, in turn: d² / (n - 1) is then of the beta distribution
+    with k / 2 and (n - 1 - k) / 2 (Gnanadesikan & Kettenring 1972, Biometrics 28:81), which has no
+    tail beyond what n people can show. As they are where people are too few to tell the spread.
     """
     n, k = values.shape
     scores = np.apply_along_axis(rank_inverse_normal, 0, values)
@@ -58,7 +60,8 @@ def jointly_normal(values: NDArray[np.float64]) -> NDArray[np.float64]:
         white = centred @ directions[:, held] / root
         distance = np.linalg.norm(white, axis=1)
         share = (pd.Series(distance).rank().to_numpy() - 0.5) / n
-        wanted = np.sqrt(chdtri(held.sum(), 1 - share))
+        rank = int(held.sum())
+        wanted = np.sqrt((n - 1) * betaincinv(rank / 2, (n - 1 - rank) / 2, share))
         white *= (wanted / np.maximum(distance, 1e-12))[:, None]
         scores = np.apply_along_axis(rank_inverse_normal, 0, white * root @ directions[:, held].T)
     return scores
