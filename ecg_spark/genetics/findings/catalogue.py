@@ -193,25 +193,30 @@ def _signals_of(
 
 
 def hits_of(tests: Tests, method: str, threshold: float) -> pd.DataFrame:
-    """The tests of a method that pass its threshold.
-
-    Raises `DataError` where they are more than `MOST_HITS`, which the driver would have to hold.
-    """
+    """The tests of a method that pass its threshold; raises what `passing` raises."""
     if method in tests.groups:
         rows = tests.associations.filter(F.col("phenotype").isin(list(tests.groups[method])))
     else:
         rows = (
-            tests.omnibus.filter(F.col("model") == method.removesuffix(" omnibus"))
+            tests.omnibus.filter(F.col("model") == method.removesuffix(OMNIBUS))
             .withColumn("phenotype", F.lit(method))
             .withColumn("beta", F.lit(None).cast("double"))
             .withColumn("se", F.lit(None).cast("double"))
             .select(tests.associations.columns)
         )
-    hits = rows.filter(F.col("neg_log10_p") >= threshold).limit(MOST_HITS + 1).toPandas()
+    return passing(rows, threshold, f"the method {method}")
+
+
+def passing(tests: DataFrame, threshold: float, of: str) -> pd.DataFrame:
+    """The rows of some tests, which messages say are `of` something, with at least this -log10 p.
+
+    Raises `DataError` where they are more than `MOST_HITS`, which the driver would have to hold.
+    """
+    hits = tests.filter(F.col("neg_log10_p") >= threshold).limit(MOST_HITS + 1).toPandas()
     if len(hits) > MOST_HITS:
         raise DataError(
-            f"More than {MOST_HITS:,} tests of the method {method} pass its threshold: they are "
-            f"inflated. Look at its lambda in the summary of associations; more components, or "
+            f"More than {MOST_HITS:,} tests of {of} pass their threshold: they are inflated. Look "
+            f"at their lambda in the summary of associations; more components, or "
             f"gwas.null_model: whole_genome, may be missing."
         )
     return hits

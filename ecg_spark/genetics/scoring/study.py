@@ -22,6 +22,7 @@ from ecg_spark.genetics.gwas import VARIANTS
 from ecg_spark.genetics.null_model.cohort import Cohort, load_cohort
 from ecg_spark.genetics.null_model.levels import blocks_of
 from ecg_spark.genetics.null_model.ridge import FOLDS
+from ecg_spark.genetics.null_model.traits import units_kept
 from ecg_spark.genetics.null_model.whole_genome import BLOCK_VARIANTS, MAX_VARIANTS, thinned
 from ecg_spark.genetics.outputs.tables import RELATIVES
 from ecg_spark.genetics.people.matching import owners_of
@@ -52,6 +53,7 @@ def score_study(
     genotypes: str,
     cohort_folder: str,
     settings: Genotypes,
+    scale: str,
     folder: str,
     seed: int,
 ) -> dict[str, Any]:
@@ -64,7 +66,8 @@ def score_study(
 
     Writes the tables polygenic_scores, polygenic_weights and score_accuracy, and weights/, a file
     of the PGS Catalog's format for each phenotype, which names the last part of `folder` as its
-    run. Raises `DataError` where no variant is left or the people are too few families.
+    run. `scale`: that of the cohort (see `Gwas`). Raises `DataError` where no variant is left or
+    the people are too few families.
     """
     cohort = load_cohort(cohort_folder)
     names = [name for key, own in cohort.groups.items() if key != PEER for name in own]
@@ -101,7 +104,7 @@ def score_study(
     remove_folder(fitted.scratch)
     weights = spark.read.schema(WEIGHTS).parquet(place)
     build = settings.reference_genome
-    _write_weights(weights, names, build, folder)
+    _write_weights(weights, names, units_kept(cohort.groups, scale), build, folder)
     log.info("scores: %d variants for %d phenotypes", len(variants), len(names))
 
     models = np.full(genotyped, FOLDS)
@@ -176,7 +179,9 @@ def _people(
     )
 
 
-def _write_weights(weights: DataFrame, names: Sequence[str], build: str, folder: str) -> None:
+def _write_weights(
+    weights: DataFrame, names: Sequence[str], in_units: Sequence[str], build: str, folder: str
+) -> None:
     """Write the table of weights, and a file for each phenotype."""
     count = len(names)
     by_phenotype = F.explode(
@@ -202,14 +207,14 @@ def _write_weights(weights: DataFrame, names: Sequence[str], build: str, folder:
     files = f"{folder}/{WEIGHTS_FOLDER}"
     make_folder(files)
     written.groupBy("phenotype").applyInPandas(
-        partial(_write_file, files, build, run_of(folder)), "phenotype string"
+        partial(_write_file, files, in_units, build, run_of(folder)), "phenotype string"
     ).collect()
 
 
 def _write_file(
-    folder: str, build: str, run: str, key: tuple[str], table: pd.DataFrame
+    folder: str, in_units: Sequence[str], build: str, run: str, key: tuple[str], table: pd.DataFrame
 ) -> pd.DataFrame:
-    write_scoring_file(folder, key[0], table, build, run)
+    write_scoring_file(folder, key[0], key[0] in in_units, table, build, run)
     return pd.DataFrame({"phenotype": [key[0]]})
 
 

@@ -279,7 +279,7 @@ def _contig(build: str, name: str) -> str:
 
 
 def _raw_pieces(path: str, rows: int) -> Iterator[pd.DataFrame]:
-    """The table of genes as text, in the columns that it has."""
+    """The table of genes as text, in those of its columns that have a name."""
     head = read_head(path, _TABLE)
     names, delimiter, width = head.names, head.delimiter, len(head.line.split())
     has_names = "gene" in names
@@ -310,6 +310,7 @@ def _raw_pieces(path: str, rows: int) -> Iterator[pd.DataFrame]:
 
 
 def _known(piece: pd.DataFrame) -> pd.DataFrame:
+    piece = piece.loc[:, [name != "" for name in piece]]
     return piece.astype("string").replace(list(_MISSING), pd.NA)
 
 
