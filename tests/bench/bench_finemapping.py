@@ -26,7 +26,7 @@ from scipy.special import ndtr, ndtri
 
 from ecg_spark.genetics.findings.finemapping import signals_of
 from ecg_spark.genetics.findings.region import products_of
-from ecg_spark.genetics.genotypes.excerpt import Excerpt
+from ecg_spark.genetics.genotypes.excerpt import excerpt_of
 from ecg_spark.genetics.genotypes.packed import read_packed
 from ecg_spark.genetics.genotypes.rows import encode
 from ecg_spark.genetics.testing.results import question, terms_on
@@ -98,7 +98,7 @@ def planted(rng, true, imputed, phenotypes):
     asked = question(table, terms, together, None, None, None, None)
     on = terms_on(asked, "1")
     sites = pd.DataFrame({"position": np.arange(VARIANTS), "ref": "A", "alt": "C"})
-    excerpt = Excerpt(sites, ((np.arange(VARIANTS), encode(imputed)),))
+    excerpt = excerpt_of(sites, ((np.arange(VARIANTS), encode(imputed)),))
     # In mosaics an excess of heterozygotes among a few hundred is one among thousands.
     thresholds = Genotypes(path="x.bed", min_hwe_p=0)
     (products,) = products_of(excerpt, on.patterns, on.factors, thresholds)

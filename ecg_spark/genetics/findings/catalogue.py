@@ -154,13 +154,24 @@ def write_loci(
         ]
         nearby = pd.concat(stretches).drop_duplicates().to_dict("records")
     write_rows(nearby, NEARBY_GENES, f"{folder}/{NEARBY_GENES.name}")
-    left_out = sum(len(region.loci) for region in regions if not region.is_whole)
-    notes = [
-        f"{left_out} loci are not fine-mapped: more than {MOST_VARIANTS:,} variants lie about "
-        f"them, as where linkage reaches far"
-    ]
     counts = {method: sum(one["method"] == method for one in loci) for method in hits}
-    return counts, notes if left_out else []
+    return counts, _notes(regions, signals)
+
+
+def _notes(regions: Sequence[Region], signals: pd.DataFrame) -> list[str]:
+    """What fine-mapping could not do."""
+    notes = []
+    if left_out := sum(len(region.loci) for region in regions if not region.is_whole):
+        notes.append(
+            f"{left_out} loci are not fine-mapped: more than {MOST_VARIANTS:,} variants lie about "
+            f"them, as where linkage reaches far"
+        )
+    if unsure := int((~signals["has_converged"].astype(bool)).sum()):
+        notes.append(
+            f"{unsure} of {len(signals)} signals are provisional: their fit did not converge "
+            f"(has_converged in the table signals)"
+        )
+    return notes
 
 
 def _signals_of(

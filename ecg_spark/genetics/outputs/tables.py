@@ -128,6 +128,7 @@ SIGNALS = Table(
         n_variants=WHOLE,  # in the 95 % credible set
         min_r2=REAL,  # between two variants of the set
         log10_bf=REAL,  # of the signal against none
+        has_converged=BooleanType(),  # the fit of the phenotype; else its signals are provisional
         beta=(REAL, None),  # beside the other signals; null for an omnibus test
         se=(REAL, None),
         neg_log10_p=(REAL, None),  # the same; null where the variants follow from each other
