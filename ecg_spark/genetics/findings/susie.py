@@ -127,7 +127,8 @@ def fit(r: Reals, z: Reals, total: float, n: float, effects: int = EFFECTS) -> F
         if found.min_abs_r >= MIN_ABS_R:
             sets.setdefault(tuple(np.sort(found.variants).tolist()), found)
     strongest = sorted(sets.values(), key=lambda found: -found.log_bf_of_set)
-    return Fit(strongest, pip, elbo[1:], abs(elbo[-1] - elbo[-2]) < _TOLERANCE, sigma2)
+    has_converged = bool(abs(elbo[-1] - elbo[-2]) < _TOLERANCE)
+    return Fit(strongest, pip, elbo[1:], has_converged, sigma2)
 
 
 def log_bf_alone(z: Reals, n: float) -> Reals:
