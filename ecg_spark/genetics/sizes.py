@@ -74,8 +74,5 @@ def of_findings(people: int, phenotypes: int, candidates: int) -> Needs:
     return Needs(
         64e6 + 10.0 * min(candidates, MAX_VARIANTS) * phenotypes,
         PROCESS_BYTES + SITE * candidates + 3 * 8 * people * phenotypes,
-        PROCESS_BYTES
-        + 8 * BATCH_BYTES
-        + 36.0 * region**2
-        + 3 * 8 * people * phenotypes,
+        PROCESS_BYTES + 8 * BATCH_BYTES + 36.0 * region**2 + 3 * 8 * people * phenotypes,
     )

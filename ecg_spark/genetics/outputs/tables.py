@@ -68,14 +68,15 @@ OMNIBUS = Table(
     schema(
         **VARIANT_COLUMNS,
         model=TEXT,
-        chi2=(REAL, None),
-        df=WHOLE,
-        neg_log10_p=(REAL, None),
+        chi2=(REAL, None),  # (n - c) R², of many people chi-squared; see `testing.omnibus`
+        df=WHOLE,  # how many independent phenotypes there are
+        neg_log10_p=(REAL, None),  # of F, exact for few people too: not that of chi2
         n=WHOLE,
         af=REAL,
     ),
 )
-"""A variant against all latents of a model together."""
+"""A variant against all latents of a model together. Lambda and quantiles are of `neg_log10_p`, as
+chi-squared of `df` degrees of freedom with the same p."""
 
 LOCI = Table(
     "loci",

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecg_spark.genetics.findings import region
-from ecg_spark.genetics.findings.finemapping import signals_of
+from ecg_spark.genetics.findings import region, susie
+from ecg_spark.genetics.findings.finemapping import rows_of_signals, signals_of
 from ecg_spark.genetics.findings.region import products_of
 from ecg_spark.genetics.genotypes.excerpt import excerpt_of
 from ecg_spark.genetics.genotypes.rows import decode, encode, pack
@@ -133,6 +133,25 @@ def test_a_masked_signal_is_found_though_no_test_of_it_alone_passes():
                 joint = least_squares(y, calls[1].astype(float), calls[:1].T.astype(float))
                 assert (one.beta, one.se) == pytest.approx(joint[:2], rel=1e-4)
     assert found >= 9
+
+
+def test_a_fit_that_does_not_converge_is_told(monkeypatch):
+    rng = np.random.default_rng(3)
+    calls = rng.binomial(2, 0.3, (12, 900)).astype(np.int8)
+    y = 0.3 * calls[2] - 0.3 * calls[8] + rng.normal(size=900)
+    sites = pd.DataFrame({"contig": "1", "position": np.arange(12), "ref": "A", "alt": "C"})
+    excerpt = excerpt_of(sites, [(np.arange(12), pack(calls))])
+    table, terms = pd.DataFrame({"qt_ms": y}), pd.DataFrame(index=range(900))
+    on = terms_on(question(table, terms, {}, None, None, None, None), "1")
+    (products,) = products_of(excerpt, on.patterns, on.factors, ANY)
+    told = []
+    for rounds in (100, 2):
+        monkeypatch.setattr(susie, "_ROUNDS", rounds)
+        signals = list(signals_of(products, ["qt_ms"], ["qt_ms"], {}))
+        rows = rows_of_signals(signals, sites, [([], [])] * 12, (1, 12))
+        assert {row["position"] for row in rows} == {2, 8}
+        told.append({row["has_converged"] for row in rows})
+    assert told == [{True}, {False}]
 
 
 def test_relatives_who_are_alike_make_a_signal_less_certain():
