@@ -86,33 +86,26 @@ def ld_regression(seeds, n, m, loci):
 
 
 def inflation(rng, scores, alleles, tests):
-    """How often p < P, over P, at variants in Hardy-Weinberg equilibrium with so many alleles: of
-    the omnibus test, and of all single tests."""
+    """How often p < P, over P, at variants in Hardy-Weinberg equilibrium with some `alleles` on
+    average: of the omnibus test, and of all single tests."""
     n, k = scores.shape
     left = scores - scores.mean(axis=0)
     left /= np.linalg.norm(left, axis=0)
     correlation = left.T @ left
     weights, df = together(correlation, correlation, LEAST_VARIANCE), n - 2
-    both = left.astype(np.float32)
-    own = 2 * n // alleles  # variants that a shuffled set of chromosomes makes
-    size = max(1, 4_000_000 // (own * alleles * k))
-    passed, done = np.zeros((2, len(P))), 0
+    both, rare = left.astype(np.float32), round(65_536 * alleles / (2 * n))
+    size, done, passed = 4_000_000 // n, 0, np.zeros((2, len(P)))
     limits = t_distribution.isf(P / 2, df)
     while done < tests:
-        order = rng.permuted(np.tile(np.arange(2 * n), (size, 1)), axis=1)
-        of = np.empty_like(order)  # in which variant each chromosome has the allele
-        np.put_along_axis(of, order, np.arange(2 * n) // alleles, axis=1)
-        twice = of[:, ::2] == of[:, 1::2]
-        homozygous = np.stack([(twice & (of[:, ::2] == j)).sum(axis=1) for j in range(own)], 1)
-        carriers = order[:, : own * alleles].reshape(size, own, alleles) // 2
-        xy = both[carriers].sum(axis=2, dtype=np.float64).reshape(-1, k)
-        xx = alleles + 2 * homozygous.reshape(-1, 1) - alleles**2 / n
-        r = xy / np.sqrt(xx)
+        chosen = rng.integers(0, 65_536, (2, size, n), np.uint16) < rare
+        x = np.add(*chosen, dtype=np.float32)
+        xx = np.einsum("ij,ij->i", x, x) - x.sum(axis=1) ** 2 / n
+        r = (x @ both).astype(float) / np.sqrt(xx)[:, None]
         t = r * np.sqrt(df / (1 - r**2))
         log_p = omnibus(t, weights, df)[1]
         passed[0] += (log_p[:, None] > -np.log10(P)).sum(axis=0)
         passed[1] += [(np.abs(t) > limit).sum() / k for limit in limits]
-        done += len(t)
+        done += size
     return dict(zip(("omnibus", "singly"), (passed / done / P).round(3).tolist(), strict=True))
 
 
@@ -148,7 +141,7 @@ def main():
         table = pd.read_parquet(options.latents).query("model == 'vae'")
         values = np.array(table["z"].tolist())
     else:
-        values = rng.normal(size=(5_000, 20)) * np.exp(0.35 * rng.normal(size=(5_000, 1)))
+        values = rng.normal(size=(2_000, 20)) * np.exp(0.35 * rng.normal(size=(2_000, 1)))
     kinds = {
         "one by one": np.apply_along_axis(rank_inverse_normal, 0, values),
         "together": jointly_normal(values),
