@@ -89,7 +89,7 @@ STEP = Step(
     settings,
     work,
     files,
-    version=2,
+    version=3,
     check=check,
 )
 
