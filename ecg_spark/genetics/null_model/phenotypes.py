@@ -44,20 +44,22 @@ def jointly_normal(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
     One odd heartbeat lies far out in many latents at once. Each alone is made normal by its ranks;
     the sum of squares over all is not, and a few carriers of that kind make a test of all together
-    far smaller than it should be. Here each person's distance, in units of the spread in every
-    direction, is moved to its quantile among n normal deviates, whose own spread these units are,
-    and the values to their normal scores, in turn: d² / (n - 1) is then of the beta distribution
-    with k / 2 and (n - 1 - k) / 2 (Gnanadesikan & Kettenring 1972, Biometrics 28:81), which has no
-    tail beyond what n people can show. As they are where people are too few to tell the spread.
+    far smaller than it should be. Here, in units of the spread in every direction, nobody is left
+    farther out in a principal direction than the largest of n normal scores, each person's distance
+    is moved to its quantile among n normal deviates, and the values to their normal scores, in
+    turn. With the spread of the n themselves d² / (n - 1) is of the beta distribution with k / 2 and
+    (n - 1 - k) / 2 (Gnanadesikan & Kettenring 1972, Biometrics 28:81). As they are where people are
+    too few to tell the spread.
     """
     n, k = values.shape
     scores = np.apply_along_axis(rank_inverse_normal, 0, values)
+    farthest = ndtri((n - 0.375) / (n + 0.25))
     for _ in range(JOINT_ROUNDS if n > FEWEST_JOINT * k else 0):
         centred = scores - scores.mean(axis=0)
         spread, directions = np.linalg.eigh(centred.T @ centred / n)
         held = spread > 1e-8 * spread.max()
         root = np.sqrt(spread[held])
-        white = centred @ directions[:, held] / root
+        white = np.clip(centred @ directions[:, held] / root, -farthest, farthest)
         distance = np.linalg.norm(white, axis=1)
         share = (pd.Series(distance).rank().to_numpy() - 0.5) / n
         rank = int(held.sum())
