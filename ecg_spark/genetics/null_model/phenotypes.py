@@ -47,7 +47,7 @@ def jointly_normal(values: NDArray[np.float64]) -> NDArray[np.float64]:
     far smaller than it should be. Here, in units of the spread in every direction, nobody is left
     farther out in a principal direction than the largest of n normal scores, each person's distance
     is moved to its quantile among n normal deviates, and the values to their normal scores, in
-    turn. With the spread of the n themselves d² / (n - 1) is of the beta distribution with k / 2 and
+    turn. By the spread of the n themselves d² / (n - 1) is of the beta distribution with k / 2 and
     (n - 1 - k) / 2 (Gnanadesikan & Kettenring 1972, Biometrics 28:81). As they are where people are
     too few to tell the spread.
     """
