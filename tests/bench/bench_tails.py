@@ -1,7 +1,7 @@
 """How often tests without an effect pass at their tails, and LD-score regression on planted truth.
 
     python tests/bench/bench_tails.py [--seeds 20] [--people 2000] [--variants 20000]
-        [--tests 200000] [--alleles 40 100 300] [--ptbxl | --latents LATENTS]
+        [--tests 200000] [--alleles 40 100 300] [--ptbxl FOLDER | --latents LATENTS]
 
 Prints lines of JSON:
 
@@ -13,8 +13,8 @@ means over the seeds, and how many of them lie within two standard errors of the
 
 inflation: at variants without effect, how often p < 1e-2 ... 1e-5, over that, of the omnibus and of
 the single tests of normal scores one by one, of phenotypes made normal together, and of as many
-normal deviates. The phenotypes are 20 principal components of the beats of PTB-XL's people
-(`--ptbxl`), those of a table `--latents` (of the run of `encode`), else heavy-tailed deviates.
+normal deviates. The phenotypes are 20 principal components of the beats of the people of PTB-XL
+whose recordings are in a folder, those of a table `--latents` (of the run of `encode`), else heavy-tailed deviates.
 """
 
 import argparse
@@ -109,9 +109,9 @@ def inflation(rng, scores, alleles, tests):
     return dict(zip(("omnibus", "singly"), (passed / done / P).round(3).tolist(), strict=True))
 
 
-def beats():
+def beats(folder):
     """Twenty principal components of the average beats of PTB-XL's people."""
-    values = ptbxl().reshape(-1, 8 * 600).astype(float)
+    values = ptbxl(folder).reshape(-1, 8 * 600).astype(float)
     values -= values.mean(axis=0)
     return np.linalg.svd(values, full_matrices=False)[0][:, :20]
 
@@ -125,7 +125,7 @@ def main():
     parser.add_argument("--tests", type=int, default=200_000)
     parser.add_argument("--alleles", type=int, nargs="+", default=[40, 100, 300])
     parser.add_argument("--latents")
-    parser.add_argument("--ptbxl", action="store_true")
+    parser.add_argument("--ptbxl")
     options = parser.parse_args()
     alike = np.full((20, 20), 0.8) + 0.2 * np.eye(20)
     tests, effective = effective_tests(alike, [range(20)], 5e-8)
@@ -136,7 +136,7 @@ def main():
         print(json.dumps({"loci": loci, "seeds": options.seeds} | found), flush=True)
     rng = np.random.default_rng(1)
     if options.ptbxl:
-        values = beats()
+        values = beats(options.ptbxl)
     elif options.latents:
         table = pd.read_parquet(options.latents).query("model == 'vae'")
         values = np.array(table["z"].tolist())
