@@ -14,7 +14,8 @@ means over the seeds, and how many of them lie within two standard errors of the
 inflation: at variants without effect, how often p < 1e-2 ... 1e-5, over that, of the omnibus and of
 the single tests of normal scores one by one, of phenotypes made normal together, and of as many
 normal deviates. The phenotypes are 20 principal components of the beats of the people of PTB-XL
-whose recordings are in a folder, those of a table `--latents` (of the run of `encode`), else heavy-tailed deviates.
+whose recordings are in a folder, those of a table `--latents` (of the run of `encode`), else
+heavy-tailed deviates.
 """
 
 import argparse
