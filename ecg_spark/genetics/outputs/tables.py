@@ -60,8 +60,8 @@ FEWEST_TOGETHER = 100
 """Minor alleles in the people tested, below which phenotypes are not tested together. Of 20
 components of the beats of 180 people of PTB-XL, made normal together (`phenotypes.jointly_normal`),
 p < 1e-5 came 0.96 times as often as it should at variants without an effect with so many alleles
-(14 million tests, to within 0.08; `tests/bench/bench_tails.py`), and 8 times as often with 40 where
-each was made normal by itself."""
+(14 million tests, to within 0.08; `tests/bench/bench_tails.py`), and 4.5 times as often with 40
+where each was made normal by itself."""
 
 OMNIBUS = Table(
     "omnibus",
