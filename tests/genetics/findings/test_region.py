@@ -145,7 +145,7 @@ def test_a_fit_that_does_not_converge_is_told(monkeypatch):
     on = terms_on(question(table, terms, {}, None, None, None, None), "1")
     (products,) = products_of(excerpt, on.patterns, on.factors, ANY)
     told = []
-    for rounds in (100, 2):
+    for rounds in (500, 2):
         monkeypatch.setattr(susie, "_ROUNDS", rounds)
         signals = list(signals_of(products, ["qt_ms"], ["qt_ms"], {}))
         rows = rows_of_signals(signals, sites, [([], [])] * 12, (1, 12))
