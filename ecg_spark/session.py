@@ -172,6 +172,12 @@ def partition_number() -> int:
     return context.partitionId() if context else 0
 
 
+def scratch_folder() -> str:
+    """Where a task keeps what it has no memory for: the first of the folders that Spark has for
+    that, which it names to its tasks; outside a task the machine's temporary folder."""
+    return os.environ.get("SPARK_LOCAL_DIRS", tempfile.gettempdir()).split(",")[0]
+
+
 def start_hail(spark: SparkSession, folder: str | None = None) -> Any:
     """Start Hail in the session and return the `hail` module; a second call only returns it.
 

@@ -227,9 +227,9 @@ def read_rows(path: str, what: str) -> tuple[Rows, str]:
 
 @dataclass(frozen=True)
 class Head:
-    """How a table is laid out: the names of its columns, and of text the `delimiter` (as
-    `read_rows` gives it) and the `line` that holds the names; of Parquet the `pieces`, files and
-    the number of a row group, and what the columns are called there."""
+    """How a table is laid out: the names of its columns, empty where one has none, and of text the
+    `delimiter` (as `read_rows` gives it) and the `line` that holds the names; of Parquet the
+    `pieces`, files and the number of a row group, and what the columns are called there."""
 
     names: list[str]
     delimiter: str = ""
@@ -282,7 +282,8 @@ def _parquet_head(path: str, found: list[str], what: str) -> Head:
 
 
 def _unique(head: Head, what: str) -> Head:
-    if len(set(head.names)) < len(head.names):
+    named = [name for name in head.names if name]
+    if len(set(named)) < len(named):
         raise DataError(f"The {what} has two columns of the same name: rename one of them.")
     return head
 

@@ -128,7 +128,7 @@ def _own_phenotypes(study: Study, told: list[str]) -> pd.DataFrame:
     return read_phenotypes(own, study.locate(own.path), told) if own else pd.DataFrame()
 
 
-STEP = Step("cohort", (AVERAGE, ENCODE, GENOTYPES), settings, work, files, version=3, check=check)
+STEP = Step("cohort", (AVERAGE, ENCODE, GENOTYPES), settings, work, files, version=4, check=check)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

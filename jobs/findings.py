@@ -95,7 +95,7 @@ STEP = Step(
     settings,
     work,
     files,
-    version=2,
+    version=3,
     check=check,
 )
 

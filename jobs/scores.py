@@ -12,8 +12,8 @@ from jobs.step import Context, Step, Summary, main
 
 
 def settings(study: Study) -> Any:
-    """Whether scores are wanted, and the seed of the folds."""
-    return [study.gwas.scores, study.seed]
+    """Whether scores are wanted, the scale of the phenotypes, and the seed of the folds."""
+    return [study.gwas.scores, study.gwas.scale, study.seed]
 
 
 def work(context: Context) -> Summary:
@@ -28,6 +28,7 @@ def work(context: Context) -> Summary:
         inputs["genotypes"].folder,
         inputs["cohort"].folder,
         study.absolute(given(study.genotypes), "id_map"),
+        study.gwas.scale,
         context.run.folder,
         study.seed,
     )

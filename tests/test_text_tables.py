@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecg_spark.errors import DataError
-from ecg_spark.text_tables import read_text_table
+from ecg_spark.text_tables import read_head, read_text_table
 
 WHAT = "participant table (participants.path)"
 CELL = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs"]), max_size=8).map(
@@ -130,3 +130,14 @@ def test_a_table_that_cannot_be_certain_is_refused(tmp_path, content, says):
 def test_letters_of_the_west_are_read_as_windows_writes_them(tmp_path):
     (tmp_path / "t").write_bytes("eid;stadt\n1;Köln\n".encode("cp1252"))
     assert read_text_table(str(tmp_path / "t"), WHAT)["stadt"].tolist() == ["Köln"]
+
+
+def test_columns_without_a_name_are_none_however_a_table_is_read(tmp_path):
+    path = tmp_path / "codes.csv"
+    path.write_text("participant_id,code,date,,\nP1,I48,2001-02-03,,\nP2,I49,,x,\n")
+    whole = read_text_table(str(path), WHAT)
+    assert [name for name in read_head(str(path), WHAT).names if name] == list(whole.columns)
+    path.write_text("participant_id,code,code,,\nP1,I48,I49,,\n")
+    for read in (read_head, read_text_table):
+        with pytest.raises(DataError, match="name"):
+            read(str(path), WHAT)

@@ -82,18 +82,12 @@ def of_associations(
 
 
 def of_findings(people: int, phenotypes: int, candidates: int) -> Needs:
-    """What finding and describing the loci needs in bytes.
-
-    The driver holds what is known of the candidate variants. Heritability needs the z-scores of
-    the common ones, and one task needs the genotypes of a region with the correlations of its
-    variants.
-    """
+    """Loci and what the variants say together: what is known of the candidates, z of the common
+    ones among them while heritability is computed, and in a task the products of a region's
+    variants, whose genotypes wait on the disk of the task."""
     region = min(candidates, MOST_VARIANTS)
     return Needs(
         64e6 + 10.0 * min(candidates, MAX_VARIANTS) * phenotypes,
         PROCESS_BYTES + SITE * candidates + 3 * 8 * people * phenotypes,
-        PROCESS_BYTES
-        + 8 * BATCH_BYTES
-        + region * (2.0 * people + 32.0 * region)
-        + 3 * 8 * people * phenotypes,
+        PROCESS_BYTES + 8 * BATCH_BYTES + 36.0 * region**2 + 3 * 8 * people * phenotypes,
     )

@@ -1,6 +1,11 @@
 """Fine-mapping on planted truth: coverage of 95 % credible sets, their size, power.
 
     python tests/bench/bench_finemapping.py [--loci 200] [--people 5000] [--plink STEM]
+    python tests/bench/bench_finemapping.py --size 3000 [--people 31000] [--phenotypes 10]
+
+The second prints what one region of so many imputed variants takes: processor time of its products
+and of its signals, of phenotypes one by one and all together, which three variants move; and the
+memory and the file of the task. The first:
 
 Each locus is a region of 400 variants of a genome as `ecg-spark simulate` makes it, one every 500
 bp, or of the calls of STEM in mosaics of its people, pieces of 100 variants. In it one to three
@@ -15,6 +20,8 @@ found where a set holds it. Prints a line of JSON for each way and bin.
 
 import argparse
 import json
+import os
+import resource
 import sys
 import time
 from collections import defaultdict
@@ -26,9 +33,10 @@ from scipy.special import ndtr, ndtri
 
 from ecg_spark.genetics.findings.finemapping import signals_of
 from ecg_spark.genetics.findings.region import products_of
-from ecg_spark.genetics.genotypes.excerpt import Excerpt
+from ecg_spark.genetics.genotypes.excerpt import excerpt_of
 from ecg_spark.genetics.genotypes.packed import read_packed
-from ecg_spark.genetics.genotypes.rows import encode
+from ecg_spark.genetics.genotypes.parts import batch_variants
+from ecg_spark.genetics.genotypes.rows import decode, encode
 from ecg_spark.genetics.testing.results import question, terms_on
 from ecg_spark.simulate.genome import make_genome
 from ecg_spark.study import Genotypes
@@ -98,7 +106,7 @@ def planted(rng, true, imputed, phenotypes):
     asked = question(table, terms, together, None, None, None, None)
     on = terms_on(asked, "1")
     sites = pd.DataFrame({"position": np.arange(VARIANTS), "ref": "A", "alt": "C"})
-    excerpt = Excerpt(sites, ((np.arange(VARIANTS), encode(imputed)),))
+    excerpt = excerpt_of(sites, ((np.arange(VARIANTS), encode(imputed)),))
     # In mosaics an excess of heterozygotes among a few hundred is one among thousands.
     thresholds = Genotypes(path="x.bed", min_hwe_p=0)
     (products,) = products_of(excerpt, on.patterns, on.factors, thresholds)
@@ -118,12 +126,66 @@ def planted(rng, true, imputed, phenotypes):
     }
 
 
+def imputed_region(rng, variants, people):
+    """Dosages of linked variants, a batch at a time."""
+    latent, held, places = rng.standard_normal(2 * people, np.float32), [], []
+    rho = np.float32(np.exp(-SPACING_BP / LINKAGE_BP))
+    for j in range(variants):
+        step = rng.standard_normal(2 * people, np.float32)
+        latent = rho * latent + np.sqrt(1 - rho**2) * step
+        threshold = ndtri(rng.uniform(0.02, 0.5))
+        haplotypes = ndtr((threshold - latent) / np.float32(0.3))
+        held.append(haplotypes.reshape(people, 2).sum(axis=1))
+        places.append(j)
+        if len(places) == batch_variants(people) or j == variants - 1:
+            yield np.array(places), encode(np.array(held, float))
+            held, places = [], []
+
+
+def size(options):
+    """What one region takes."""
+    n, p, k = options.people, options.size, options.phenotypes
+    rng = np.random.default_rng(1)
+    sites = pd.DataFrame({"position": np.arange(p), "ref": "A", "alt": "C"})
+    excerpt = excerpt_of(sites, imputed_region(rng, p, n))
+    acting = np.linspace(0, p - 1, 5).astype(int)[1:-1]
+    x = np.concatenate([decode(excerpt.variant(one)) for one in acting]).T
+    x = (x - x.mean(axis=0)) / x.std(axis=0)
+    names = [f"vae_{j:02d}" for j in range(k)]
+    values = np.sqrt(0.003) * x @ rng.choice([-1, 1], (3, k)) + rng.standard_normal((n, k))
+    table, terms = pd.DataFrame(values, columns=names), pd.DataFrame(rng.standard_normal((n, 15)))
+    on = terms_on(question(table, terms, {"vae": names}, None, None, None, None), "1")
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    thresholds = Genotypes(path="x.bed", min_hwe_p=0, min_info=0)
+    (products,) = products_of(excerpt, on.patterns, on.factors, thresholds)
+    line = {"people": n, "variants": len(products.variants), "phenotypes": k}
+    line["products_s"] = round(time.process_time() - start, 1)
+    groups = {"vae": (np.arange(k), on.weights["vae"])}
+    found = []
+    for way, own, wanted in (("one_by_one", names, names), ("together", [], ["vae omnibus"])):
+        start = time.process_time()
+        found += signals_of(products, own, wanted, groups)
+        line[f"{way}_s"] = round(time.process_time() - start, 1)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    line["signals"] = len(found)
+    line["converged"] = sum(one.has_converged for one in found)
+    line |= {"memory_before_gb": round(before / 1e6, 2), "memory_gb": round(after / 1e6, 2)}
+    line["file_gb"] = round(os.fstat(excerpt._file.fileno()).st_size / 1e9, 2)
+    print(json.dumps(line), flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--loci", type=int, default=200)
-    parser.add_argument("--people", type=int, default=5_000)
+    parser.add_argument("--people", type=int)
     parser.add_argument("--plink")
+    parser.add_argument("--size", type=int)
+    parser.add_argument("--phenotypes", type=int, default=10)
     options = parser.parse_args()
+    options.people = options.people or (31_000 if options.size else 5_000)
+    if options.size:
+        size(options)
+        return
     rng = np.random.default_rng(1)
     packed = read_packed(options.plink) if options.plink else None
     sets, acting, seconds = defaultdict(list), defaultdict(list), defaultdict(list)

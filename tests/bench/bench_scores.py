@@ -13,13 +13,16 @@ models of each score, as a study's are.
 import argparse
 import json
 import shutil
+import sys
 import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ecg_spark.genetics.genotypes.packed import read_packed
+from ecg_spark.genetics.genotypes.parts import open_set
 from ecg_spark.genetics.null_model.projection import basis_of
 from ecg_spark.genetics.null_model.ridge import (
     SHRINKAGES,
@@ -32,9 +35,12 @@ from ecg_spark.genetics.null_model.ridge import (
 from ecg_spark.genetics.scoring.accuracy import expected_r2
 from ecg_spark.genetics.scoring.adding_up import add_up
 from ecg_spark.session import spark_session
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.bench.large_sets import Layout, write_checked
+from tests.bench.usage import cpu_seconds
 from tests.builders.genetics_data import people as drawn
 from tests.builders.genetics_data import write_plink
-from tests.builders.genotype_parts import write_set
 
 H2, EACH, BLOCK, TWENTY = 0.3, 4, 200, 20
 
@@ -99,19 +105,21 @@ def size(options):
     rng = np.random.default_rng(1)
     folder = tempfile.mkdtemp(prefix="bench-scores-")
     spark = spark_session("bench", driver_memory="4g", progress=False)
-    calls = rng.integers(0, 4, (m, n), np.int8)
-    genotypes = write_set(f"{folder}/set", calls, range(n), part_variants=2_000)
-    del calls
-    rows = pd.DataFrame({"part": np.arange(m) // 2_000, "row": np.arange(m) % 2_000})
+    write_checked(spark, folder, n, Layout(m, 22))
+    genotypes = open_set(f"{folder}/variants")
+    rows = pd.concat(
+        pd.DataFrame({"part": one.number, "row": range(one.variants)}) for one in genotypes.parts
+    )
     rows["weights"] = list(rng.normal(size=(m, 6 * scores)))
     place = f"{folder}/weights.parquet"
     rows.astype({"part": "int32", "row": "int32"}).to_parquet(place)
-    started = time.monotonic()
+    started, used = time.monotonic(), cpu_seconds()
     sums = add_up(spark, genotypes, spark.read.parquet(place), rng.integers(0, 6, n), scores)
     counted = sums.centred.map(lambda own: own[1].size).sum()
-    seconds = time.monotonic() - started
-    line = {"people": n, "variants": m, "scores": scores, "seconds": round(seconds, 1)}
-    print(json.dumps(line | {"sums": counted}))
+    line = {"people": n, "variants": m, "scores": scores, "sums": counted}
+    line["seconds"] = round(time.monotonic() - started, 1)
+    line["cpu_seconds"] = round(cpu_seconds() - used, 1)
+    print(json.dumps(line))
     shutil.rmtree(folder)
     spark.stop()
 

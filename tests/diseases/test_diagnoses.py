@@ -78,6 +78,7 @@ def test_occurrences_are_of_people_in_the_study_with_first_day_and_days(read):
             }),
             "d.parquet", {},
         ),
+        (text([(*row, "", "") for row in ROWS], header="participant_id,code,date,,"), "d.csv", {}),
         (text([(*row, "10") for row in ROWS], header="participant_id,code,date,icd_version"),
          "d.csv", {"vocabulary": "icd_version"}),
     ],

@@ -179,13 +179,24 @@ def write_loci(
         ]
         nearby = pd.concat(stretches).drop_duplicates().to_dict("records")
     write_rows(nearby, NEARBY_GENES, f"{folder}/{NEARBY_GENES.name}")
-    left_out = sum(len(region.loci) for region in regions if not region.is_whole)
-    notes = [
-        f"{left_out} loci are not fine-mapped: more than {MOST_VARIANTS:,} variants lie around "
-        f"them, as in regions of long-range linkage"
-    ]
     counts = {method: sum(one["method"] == method for one in loci) for method in hits}
-    return counts, notes if left_out else []
+    return counts, _notes(regions, signals)
+
+
+def _notes(regions: Sequence[Region], signals: pd.DataFrame) -> list[str]:
+    """What fine-mapping could not do."""
+    notes = []
+    if left_out := sum(len(region.loci) for region in regions if not region.is_whole):
+        notes.append(
+            f"{left_out} loci are not fine-mapped: more than {MOST_VARIANTS:,} variants lie about "
+            f"them, as where linkage reaches far"
+        )
+    if unsure := int((~signals["has_converged"].astype(bool)).sum()):
+        notes.append(
+            f"{unsure} of {len(signals)} signals are provisional: their fit did not converge "
+            f"(has_converged in the table signals)"
+        )
+    return notes
 
 
 def _signals_of(
@@ -221,26 +232,30 @@ def _signals_of(
 
 
 def hits_of(tests: Tests, method: str, threshold: float) -> pd.DataFrame:
-    """The tests of a method that pass its threshold.
-
-    Raises:
-        DataError: if there are more than `MOST_HITS`, since the driver would have to hold them.
-    """
+    """The tests of a method that pass its threshold; raises what `passing` raises."""
     if method in tests.groups:
         rows = tests.associations.filter(F.col("phenotype").isin(list(tests.groups[method])))
     else:
         rows = (
-            tests.omnibus.filter(F.col("model") == method.removesuffix(" omnibus"))
+            tests.omnibus.filter(F.col("model") == method.removesuffix(OMNIBUS))
             .withColumn("phenotype", F.lit(method))
             .withColumn("beta", F.lit(None).cast("double"))
             .withColumn("se", F.lit(None).cast("double"))
             .select(tests.associations.columns)
         )
-    hits = rows.filter(F.col("neg_log10_p") >= threshold).limit(MOST_HITS + 1).toPandas()
+    return passing(rows, threshold, f"the method {method}")
+
+
+def passing(tests: DataFrame, threshold: float, of: str) -> pd.DataFrame:
+    """The rows of some tests, which messages say are `of` something, with at least this -log10 p.
+
+    Raises `DataError` where they are more than `MOST_HITS`, which the driver would have to hold.
+    """
+    hits = tests.filter(F.col("neg_log10_p") >= threshold).limit(MOST_HITS + 1).toPandas()
     if len(hits) > MOST_HITS:
         raise DataError(
-            f"More than {MOST_HITS:,} tests of the method {method} pass its threshold: they are "
-            f"inflated. Look at its lambda in the summary of associations; more components, or "
+            f"More than {MOST_HITS:,} tests of {of} pass their threshold: they are inflated. Look "
+            f"at their lambda in the summary of associations; more components, or "
             f"gwas.null_model: whole_genome, may be missing."
         )
     return hits

@@ -1,8 +1,8 @@
-"""The description of the regions around the loci, one task per region, which reads its genotypes.
+"""What is told of the regions about the loci: a task each, which reads its genotypes.
 
-Tasks write their parts of the tables themselves; neither genotypes nor LD ever reach the driver. A
-task holds the genotypes as they are stored, 2 bytes per dosage or 2 bits per call, and 24 bytes
-per pair of variants: for `MOST_VARIANTS` and 31,000 people 0.25 GB and 0.4 GB.
+A task writes its part of the tables itself: neither genotypes nor linkage are ever on the driver.
+It holds 32 bytes for each pair of variants, 0.5 GB of `MOST_VARIANTS`, however many the people are:
+the genotypes wait in a file (see `excerpt`), 2 bytes a dosage or 2 bits a call.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -47,7 +47,8 @@ Whole = NDArray[np.int64]
 TABLES = (SIGNALS, CREDIBLE_SETS, COLOCALISATION, INTERACTIONS, LD)
 
 _FOUND = [
-    "phenotype", "signal", "position", "n_variants", "probability", "genes", "consequences",
+    "phenotype", "signal", "position", "n_variants", "probability", "has_converged", "genes",
+    "consequences",
 ]  # fmt: skip
 
 
@@ -149,16 +150,17 @@ def _described(region: Region, known: Known) -> dict[str, list[dict[str, Any]]]:
     signals: list[Signal] = []
     linked: dict[Lead, list[dict[str, Any]]] = {}
     of_patterns = products_of(excerpt, terms.patterns, terms.factors, known.thresholds)
+    place_of = dict(zip(region.leads, _places_of(list(region.leads), sites), strict=True))
     af = np.full(len(sites), np.nan)
     for number, own in enumerate(of_patterns):
         af[own.variants] = own.af
         for lead in region.leads:
-            if lead not in linked and (found := _linkage(lead, own, sites)):
+            if lead not in linked and (found := _linkage(lead, place_of[lead], own, sites)):
                 linked[lead] = found
         if region.is_whole:
             names = [asked.names[k] for k in terms.patterns[number].places]
             signals += signals_of(own, names, region.wanted, _together(asked, terms, number))
-    leads = [(_place_of(lead, sites), names) for lead, names in region.leads.items()]
+    leads = [(place_of[lead], names) for lead, names in region.leads.items()]
     people = people_of(known.modifiers, asked.people)
     stretch = (region.start, region.end)
     about = known.lies_in(sites)
@@ -186,19 +188,23 @@ def _together(asked: Question, terms: Terms, number: int) -> dict[str, tuple[Who
     }
 
 
-def _place_of(lead: Lead, sites: pd.DataFrame) -> int:
-    """The place of a lead variant in an excerpt."""
-    own = (sites[["position", "ref", "alt"]] == list(lead)).all(axis=1)
-    return int(np.flatnonzero(own)[0])
+def _places_of(leads: Sequence[Lead], sites: pd.DataFrame) -> list[int]:
+    """The places of lead variants in an excerpt."""
+    index = pd.MultiIndex.from_frame(sites[VARIANT[1:]])
+    wanted = pd.MultiIndex.from_tuples(leads, names=VARIANT[1:])
+    return [int(one) for one in index.get_indexer(wanted)]
 
 
-def _linkage(lead: Lead, products: Products, sites: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of the table ld of a lead variant; none if it was not tested in these people."""
+def _linkage(
+    lead: Lead, place: int, products: Products, sites: pd.DataFrame
+) -> list[dict[str, Any]]:
+    """The rows of the table ld of a lead variant at a place; none where it was not tested in these
+    people."""
     own, position = sites.iloc[products.variants], lead[0]
-    here = products.variants == _place_of(lead, sites)
-    if not here.any():
+    here = np.flatnonzero(products.variants == place)
+    if not len(here):
         return []
-    one = int(np.flatnonzero(here)[0])
+    one = int(here[0])
     r = products.gram[one] / np.sqrt(products.length[one] * products.length)
     near = np.flatnonzero(np.abs(own["position"].to_numpy() - position) <= FLANK_BP)
     names = dict(zip(("lead", "lead_ref", "lead_alt"), lead, strict=True))

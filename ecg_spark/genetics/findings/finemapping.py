@@ -34,22 +34,14 @@ OMNIBUS = " omnibus"
 
 @dataclass(frozen=True)
 class Signal:
-    """A signal of one phenotype, or of a group tested jointly.
+    """A signal of a phenotype, or of a group together.
 
-    Attributes:
-        number: of the signal among those of the phenotype in the region, from 1, the strongest
-            first.
-        places: the places of the region's variants in the excerpt, [p].
-        found: the credible set; its variants are numbers within `places`.
-        pip: the posterior inclusion probability of each variant over all signals of the phenotype,
-            [p].
-        beta: the effect of the most probable variant, in a regression with those of the other
-            signals; NaN for a group.
-        se: its standard error; NaN for a group.
-        neg_log10_p: -log10 p in that regression; NaN if the variants are collinear.
-        alone: beta, se and -log10 p of each variant by itself, [3, p]; for a group only -log10 p,
-            the others NaN.
-        af: allele frequencies, [p].
+    `places` [p]: where in the excerpt the variants of the region are; `found`: its credible set,
+    whose numbers are places among these; `pip` [p]: of all signals of the phenotype;
+    `has_converged`: whether their fit did, else they are provisional; `beta`, `se`: of its
+    likeliest variant beside those of the other signals, NaN for a group, `neg_log10_p` the same,
+    NaN where the variants follow from each other; `alone`: beta, se and -log10 p of each of the
+    variants by itself [3, p], of a group -log10 p alone; `af` [p].
     """
 
     phenotype: str
@@ -57,6 +49,7 @@ class Signal:
     places: Whole
     found: CredibleSet
     pip: Reals
+    has_converged: bool
     beta: float
     se: float
     neg_log10_p: float
@@ -86,43 +79,70 @@ def signals_of(
     """
     if not len(products.variants):
         return
-    beta, se, t = products.alone()
+    r, z, tests = products.r(), products.z(), products.alone()
+    yield from _of_phenotypes(products, r, z, tests, names, wanted)
+    minor = 2 * products.people * np.minimum(products.af, 1 - products.af)
+    enough = np.flatnonzero(minor >= FEWEST_TOGETHER)
+    for key, (columns, weights) in together.items():
+        if f"{key}{OMNIBUS}" in wanted and len(enough):
+            yield from _of_group(products, r, z, tests[2], enough, f"{key}{OMNIBUS}",
+                                 columns, weights)  # fmt: skip
+
+
+def _of_phenotypes(
+    products: Products,
+    r: Reals,
+    z: Reals,
+    tests: tuple[Reals, Reals, Reals],
+    names: Sequence[str],
+    wanted: Sequence[str],
+) -> Iterator[Signal]:
+    beta, se, t = tests
     log_p = neg_log10_p_of_t(t, products.df)
-    r, z, m = products.r(), products.z(), products.n - 1
-    every = np.arange(len(products.variants))
     for k, name in enumerate(names):
         if name not in wanted and log_p[:, k].max() < SUGGESTIVE:
             continue
-        found = fit(r, z[:, [k]] / products.factors[k], m, products.n)
+        found = fit(r, z[:, [k]] / products.factors[k], products.n - 1, products.n)
+        if not found.sets:
+            continue
         tops = [int(one.variants[0]) for one in found.sets]
-        own_beta, own_se, own_t, df = products.together(tops) if tops else (beta, se, t, 0)
+        own_beta, own_se, own_t, df = products.together(tops)
         alone = np.stack([beta[:, k], se[:, k], log_p[:, k]])
         for i, one in enumerate(found.sets):
             p = float(neg_log10_p_of_t(own_t[i, k], df))
             yield Signal(
-                name, i + 1, products.variants, one, found.pip, own_beta[i, k], own_se[i, k], p,
-                alone, products.af,
+                name, i + 1, products.variants, one, found.pip, found.has_converged,
+                own_beta[i, k], own_se[i, k], p, alone, products.af,
             )  # fmt: skip
-    people = products.people
-    minor = 2 * people * np.minimum(products.af, 1 - products.af)
-    enough = every[minor >= FEWEST_TOGETHER]
-    for key, (columns, weights) in together.items():
-        if f"{key}{OMNIBUS}" not in wanted or not len(enough):
-            continue
-        rank = len(weights.related)
-        joint = z[np.ix_(enough, columns)] @ weights.related.T
-        found = fit(r[np.ix_(enough, enough)], joint, m * rank, products.n)
-        tops = [int(enough[one.variants[0]]) for one in found.sets]
-        wider = products.factors[columns]  # the omnibus test takes t as among independent people
-        p_alone = omnibus(t[np.ix_(enough, columns)] * wider, weights, products.df)[1]
-        unknown = np.full(len(enough), np.nan)
-        _, _, own_t, df = products.together(tops) if tops else (beta, se, t, 0)
-        for i, one in enumerate(found.sets):
-            p = float(omnibus(own_t[[i]][:, columns] * wider, weights, df)[1][0])
-            yield Signal(
-                f"{key}{OMNIBUS}", i + 1, products.variants[enough], one, found.pip, np.nan, np.nan,
-                p, np.stack([unknown, unknown, p_alone]), products.af[enough],
-            )  # fmt: skip
+
+
+def _of_group(
+    products: Products,
+    r: Reals,
+    z: Reals,
+    t: Reals,
+    enough: Whole,
+    name: str,
+    columns: Whole,
+    weights: Together,
+) -> Iterator[Signal]:
+    """The signals of a group together, among the variants at the places `enough`."""
+    joint = z[np.ix_(enough, columns)] @ weights.related.T
+    total = (products.n - 1) * len(weights.related)
+    found = fit(r[np.ix_(enough, enough)], joint, total, products.n)
+    if not found.sets:
+        return
+    wider = products.factors[columns]  # tests together are judged as among independent people
+    p_alone = omnibus(t[np.ix_(enough, columns)] * wider, weights, products.df)[1]
+    unknown = np.full(len(enough), np.nan)
+    tops = [int(enough[one.variants[0]]) for one in found.sets]
+    _, _, own_t, df = products.together(tops)
+    p_beside = omnibus(own_t[:, columns] * wider, weights, df)[1]
+    for i, one in enumerate(found.sets):
+        yield Signal(
+            name, i + 1, products.variants[enough], one, found.pip, found.has_converged, np.nan,
+            np.nan, float(p_beside[i]), np.stack([unknown, unknown, p_alone]), products.af[enough],
+        )  # fmt: skip
 
 
 About = Sequence[tuple[list[str], list[str]]]
@@ -152,6 +172,7 @@ def rows_of_signals(
                 "n_variants": len(one.found.variants),
                 "min_r2": one.found.min_abs_r**2,
                 "log10_bf": one.found.log_bf_of_set / np.log(10),
+                "has_converged": one.has_converged,
                 "beta": one.beta,
                 "se": one.se,
                 "neg_log10_p": one.neg_log10_p,

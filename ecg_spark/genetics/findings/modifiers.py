@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ecg_spark.genetics.findings.finemapping import OMNIBUS
-from ecg_spark.genetics.findings.region import centred_rows
+from ecg_spark.genetics.findings.region import centred
 from ecg_spark.genetics.genotypes.excerpt import Excerpt
 from ecg_spark.genetics.genotypes.thresholds import tally
 from ecg_spark.genetics.null_model.cohort import Cohort
@@ -155,12 +155,12 @@ def rows_of_interactions(
     """
     groups = {key: f"{group}{OMNIBUS}" for group, own in asked.together.items() for key in own}
     for place, wanted in leads:
-        alone = _only(excerpt, place)
+        rows = excerpt.variant(place)
         strongest: dict[str, tuple[float, str]] = {}
         found: dict[str, tuple[Pattern, Reals, Reals]] = {}
         for each in patterns:
-            counts = tally(alone.pieces[0][1], each.known)
-            x = centred_rows(alone, counts.mean, 0, len(each.known))[0] + counts.mean[0]
+            mean = tally(rows, each.known).mean
+            x = centred(rows, mean, len(each.known))[0] + mean[0]
             for k, number in enumerate(each.places.tolist()):
                 y, name = each.left[:, k], asked.names[number]
                 group = groups.get(number)
@@ -192,15 +192,6 @@ def people_of(modifiers: pd.DataFrame, samples: pd.Index) -> People:
     return People(
         own["is_male"].to_numpy(float), own["age"].to_numpy(float), own["unrelated"].to_numpy(bool)
     )
-
-
-def _only(excerpt: Excerpt, place: int) -> Excerpt:
-    """The excerpt with only the variant at one place."""
-    for places, rows in excerpt.pieces:
-        here = np.flatnonzero(places == place)
-        if len(here):
-            return Excerpt(excerpt.sites.iloc[[place]], ((np.zeros(1, np.int64), rows[here]),))
-    raise IndexError(place)
 
 
 def _enough(x: Reals) -> bool:

@@ -63,7 +63,9 @@ class Products:
     def r(self) -> Reals:
         """The correlation matrix of the variants, [p, p]."""
         scale = np.sqrt(self.length)
-        return np.asarray(self.gram / scale / scale[:, None])
+        found = self.gram / scale
+        found /= scale[:, None]
+        return np.asarray(found)
 
     def z(self) -> Reals:
         """The products of variants and phenotypes, both of variance 1, over √(n - 1), [p, k];
@@ -119,7 +121,7 @@ def products_of(
     m = len(excerpt.sites)
     mean, af = np.zeros((2, len(patterns), m))
     passes = np.zeros((len(patterns), m), bool)
-    for places, rows in excerpt.pieces:
+    for places, rows in excerpt.rows():
         groups = [each.known for each in patterns] + [each.judges for each in patterns]
         counted = tallies(rows, groups)
         both = zip(counted[: len(patterns)], counted[len(patterns) :], strict=True)
@@ -131,28 +133,11 @@ def products_of(
         yield _products(excerpt, each, own, mean[one], af[one], np.flatnonzero(passes[one]))
 
 
-def centred_rows(excerpt: Excerpt, mean: Reals, start: int, stop: int) -> Reals:
-    """Genotypes minus each variant's mean, for the people from `start` to `stop`; missing ones are
-    0.
-
-    Args:
-        mean: of each variant.
-        start: a multiple of four.
-
-    Returns:
-        [variants, stop - start].
-    """
-    x = np.empty((len(excerpt.sites), stop - start))
-    for places, rows in excerpt.pieces:
-        own = _people(rows, start, stop)
-        wide = np.empty((len(places), own.shape[1] * (4 if own.dtype == np.uint8 else 1)))
-        fill_about(mean[places], own, wide)
-        x[places] = wide[:, : stop - start]
-    return x
-
-
-def _people(rows: Rows, start: int, stop: int) -> Rows:
-    return rows[:, start // 4 : -(-stop // 4)] if rows.dtype == np.uint8 else rows[:, start:stop]
+def centred(rows: Rows, mean: Reals, people: int) -> Reals:
+    """Genotypes [variants, people] less the mean of each variant, missing ones 0."""
+    wide = np.empty((len(rows), rows.shape[1] * (4 if rows.dtype == np.uint8 else 1)))
+    fill_about(mean, rows, wide)
+    return wide[:, :people]
 
 
 def _products(
@@ -164,7 +149,9 @@ def _products(
     step = max(4, CHUNK_BYTES // (8 * max(p, 1)) // 4 * 4)
     for start in range(0, people, step):
         stop = min(start + step, people)
-        x = centred_rows(excerpt, mean, start, stop)
+        x = np.empty((p, stop - start))
+        for places, rows in excerpt.people(start, stop):
+            x[places] = centred(rows, mean[places], stop - start)
         x[:, ~each.known[start:stop]] = 0
         xc += x @ columns[start:stop]
         length += np.einsum("ij,ij->i", x, x)

@@ -36,7 +36,9 @@ MIN_ABS_R = 0.5
 """The purity filter: a set with two variants of smaller |r| is uninformative and dropped."""
 
 _TOLERANCE = 1e-3
-_ROUNDS = 100
+_ROUNDS = 500
+"""Of 500,000 people and signals of chi-squared 1,500 a hundred, susieR's default, end with effects
+that are about to vanish, as sets that hold nothing; 109 to 124 were enough."""
 _FIRST_VARIANCE = 0.2
 _LEAST_VARIANCE = 1e-9
 _LOG_VARIANCE = (-30.0, 15.0)
@@ -84,16 +86,11 @@ class Fit:
 def fit(r: Reals, z: Reals, total: float, n: float, effects: int = EFFECTS) -> Fit:
     """Fit the sum of single effects to the sufficient statistics of a region.
 
-    The prior variance of each effect and the residual variance are estimated. Rounds end when the
-    evidence lower bound changes by less than 0.001, or after 100.
-
-    Args:
-        r: the correlation matrix of the variants, [p, p].
-        z: products of each variant with each phenotype, both of variance 1 after covariates, over
-            √(n - 1), [p, K].
-        total: the sum of squares of all phenotypes after covariates.
-        n: the number of people.
-        effects: the most signals to look for.
+    `r` [p, p]: the correlations of the variants; `z` [p, K]: the products of each variant, scaled
+    to variance 1, with each phenotype, over √(n - 1); `total`: the sum of squares of all
+    phenotypes; both without what covariates explain; `n`: the people. The prior variance of each
+    effect and the residual variance are estimated. Rounds end where the evidence lower bound
+    changes by less than 0.001, after `_ROUNDS` at the latest.
     """
     p, k = z.shape
     m = n - 1
@@ -138,7 +135,8 @@ def fit(r: Reals, z: Reals, total: float, n: float, effects: int = EFFECTS) -> F
         if found.min_abs_r >= MIN_ABS_R:
             sets.setdefault(tuple(np.sort(found.variants).tolist()), found)
     strongest = sorted(sets.values(), key=lambda found: -found.log_bf_of_set)
-    return Fit(strongest, pip, elbo[1:], abs(elbo[-1] - elbo[-2]) < _TOLERANCE, sigma2)
+    has_converged = bool(abs(elbo[-1] - elbo[-2]) < _TOLERANCE)
+    return Fit(strongest, pip, elbo[1:], has_converged, sigma2)
 
 
 def _log_bf(chi2: Reals, k: int, w: float) -> Reals:

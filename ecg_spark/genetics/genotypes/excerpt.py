@@ -1,10 +1,15 @@
-"""The genotypes of the variants of one region, as they were tested.
+"""The genotypes of some neighbouring variants, as they were tested: what a region is computed from.
 
-Only the row groups that hold one of these variants are read from each part.
+Of each part only the row groups that hold one of the variants are read, once. The genotypes of a
+region fill a task's memory where people are many (4 GB of 4,000 variants and 500,000 people), so
+that they wait in a file of the task for what is asked of them: some variants, or some people.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from tempfile import TemporaryFile
+from typing import IO
 
 import fsspec
 import numpy as np
@@ -16,22 +21,74 @@ from numpy.typing import NDArray
 from ecg_spark.genetics.genotypes.packed import NAMES, Calls
 from ecg_spark.genetics.genotypes.parts import MAGIC, Batch, altered, batch_of, part_stem
 from ecg_spark.genetics.genotypes.rows import Rows, in_order
+from ecg_spark.session import scratch_folder
 
 Whole = NDArray[np.int64]
+Pieces = Iterator[tuple[Whole, Rows]]
+"""Places among the variants of an excerpt, and their rows (see `rows`), a piece at a time."""
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Where in the file the rows of some variants are: from a byte on, so many and so wide."""
+
+    places: Whole
+    at: int
+    width: int
+    kind: np.dtype[np.unsignedinteger]
 
 
 @dataclass(frozen=True)
 class Excerpt:
-    """Some variants with the genotypes of some people.
+    """Variants, and the genotypes that some people have of them.
 
-    Attributes:
-        sites: the columns `NAMES`, one row per variant.
-        pieces: pairs of the places of variants in `sites` and their genotype rows (see `rows`).
-            Calls and dosages are kept apart, in the bytes in which they were written.
+    `sites`: `NAMES` [variants]. The genotypes are in a file without a name, in as few bytes as they
+    were written in, which goes when the excerpt does.
     """
 
     sites: pd.DataFrame
-    pieces: tuple[tuple[Whole, Rows], ...]
+    _file: IO[bytes]
+    _pieces: tuple[_Piece, ...]
+
+    def rows(self) -> Pieces:
+        """The genotypes of all people."""
+        for one in self._pieces:
+            yield one.places, self._read(one, 0, len(one.places), 0, one.width)
+
+    def people(self, start: int, stop: int) -> Pieces:
+        """The genotypes of the people from `start`, a multiple of four, up to `stop`."""
+        for one in self._pieces:
+            first, last = (start, stop) if one.kind == np.uint16 else (start // 4, -(-stop // 4))
+            yield one.places, self._read(one, 0, len(one.places), first, last)
+
+    def variant(self, place: int) -> Rows:
+        """The genotypes [1, people] of the variant at a place."""
+        for one in self._pieces:
+            for row in np.flatnonzero(one.places == place).tolist():
+                return self._read(one, row, row + 1, 0, one.width)
+        raise IndexError(place)
+
+    def _read(self, piece: _Piece, top: int, bottom: int, first: int, last: int) -> Rows:
+        found = np.empty((bottom - top, last - first), piece.kind)
+        each = found.reshape(1, -1) if last - first == piece.width else found
+        for number, row in enumerate(each):
+            place = (top + number) * piece.width + first
+            got = os.preadv(self._file.fileno(), [row], piece.at + place * found.itemsize)
+            if got < row.nbytes:
+                raise OSError("the file of an excerpt is shorter than what was written")
+        return found
+
+
+def excerpt_of(sites: pd.DataFrame, pieces: Iterable[tuple[Whole, Rows]]) -> Excerpt:
+    """Variants with their genotypes, which are written as they come."""
+    file = TemporaryFile(dir=scratch_folder())  # noqa: SIM115  # the excerpt's
+    found: list[_Piece] = []
+    at = 0
+    for places, rows in pieces:
+        found.append(_Piece(places, at, rows.shape[1], rows.dtype))
+        at += file.write(np.ascontiguousarray(rows).data)
+    file.flush()
+    return Excerpt(sites, file, tuple(found))
 
 
 def read_excerpt(calls: Calls, samples: Whole) -> Excerpt:
@@ -43,21 +100,25 @@ def read_excerpt(calls: Calls, samples: Whole) -> Excerpt:
     Raises:
         DataError: if a part has been altered since it was written.
     """
-    part, places = calls.located(np.arange(len(calls.at) if calls.at is not None else 0))
-    pieces: list[tuple[Whole, Rows]] = []
     sites: list[pa.Table] = []
     order: list[Whole] = []
-    for number in np.unique(part).tolist():
-        own = np.flatnonzero(part == number)
-        stem = part_stem(calls.path, calls.parts[number][0])
-        for among, batch in _batches(stem, places[own], calls.n_samples):
-            here = own[among]
-            order.append(here)
-            sites.append(batch.sites)
-            pieces += [(here[k], in_order(rows, samples)) for k, rows in batch.kinds()]
+
+    def pieces() -> Pieces:
+        part, places = calls.located(np.arange(len(calls.at) if calls.at is not None else 0))
+        for number in np.unique(part).tolist():
+            own = np.flatnonzero(part == number)
+            stem = part_stem(calls.path, calls.parts[number][0])
+            for among, batch in _batches(stem, places[own], calls.n_samples):
+                here = own[among]
+                order.append(here)
+                sites.append(batch.sites)
+                for k, rows in batch.kinds():
+                    yield here[k], in_order(rows, samples)
+
+    excerpt = excerpt_of(pd.DataFrame(), pieces())
     named = pa.concat_tables(sites).to_pandas()
     back = np.argsort(np.concatenate(order))
-    return Excerpt(named.iloc[back].reset_index(drop=True), tuple(pieces))
+    return replace(excerpt, sites=named.iloc[back].reset_index(drop=True))
 
 
 def _batches(stem: str, places: Whole, n_samples: int) -> Iterator[tuple[Whole, Batch]]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from ecg_spark.genetics.cohorts.overlap import refuse_different
 from ecg_spark.genetics.cohorts.reading import Cohort
@@ -18,7 +19,7 @@ from ecg_spark.genetics.cohorts.replication import (
     Found,
     at_leads,
 )
-from ecg_spark.genetics.findings.catalogue import Tests, correlations_of, hits_of
+from ecg_spark.genetics.findings.catalogue import correlations_of, passing
 from ecg_spark.genetics.findings.clumping import find_loci, significant_variants
 from ecg_spark.genetics.genotypes.parts import open_set
 from ecg_spark.genetics.genotypes.view import packed_view
@@ -26,7 +27,6 @@ from ecg_spark.genetics.gwas import VARIANTS
 from ecg_spark.genetics.mendelian.estimators import FEWEST, Effects, estimates, leave_one_out
 from ecg_spark.genetics.mendelian.tables import MR_ESTIMATES, MR_VARIANTS
 from ecg_spark.genetics.null_model.cohort import load_cohort
-from ecg_spark.genetics.outputs.tables import OMNIBUS
 from ecg_spark.study import Gwas
 from ecg_spark.tables import ASSOCIATIONS, VARIANT, read_table, write_rows
 
@@ -120,13 +120,9 @@ def _leads(
     settings: Gwas,
 ) -> pd.DataFrame:
     """The lead variants of the loci of each phenotype by itself, with its effect there."""
-    published = Tests(
-        read_table(spark, ASSOCIATIONS, f"{tests}/{ASSOCIATIONS.name}"),
-        read_table(spark, OMNIBUS, f"{tests}/{OMNIBUS.name}"),
-        {"of all factors and traits": names},
-        {},
-    )
-    hits = hits_of(published, "of all factors and traits", -np.log10(settings.p_threshold))
+    rows = read_table(spark, ASSOCIATIONS, f"{tests}/{ASSOCIATIONS.name}")
+    own = rows.filter(F.col("phenotype").isin(list(names)))
+    hits = passing(own, -np.log10(settings.p_threshold), "the factors and traits")
     packed = packed_view(open_set(f"{genotypes}/{VARIANTS}").where("is_candidate"))
     correlations = correlations_of(packed, significant_variants([hits]), packed.places(samples))
     loci = [

@@ -8,7 +8,7 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import chdtri, ndtri  # scipy.stats takes a second, which tasks would pay
+from scipy.special import betaincinv, ndtri  # scipy.stats takes a second, which tasks would pay
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.null_model.projection import residuals
@@ -47,32 +47,31 @@ def rank_inverse_normal(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def jointly_normal(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Normal scores of several phenotypes whose joint distances from the mean are also normal.
+    """Normal scores [n, k] of phenotypes, complete, whose distance from the mean is that of k
+    independent normal deviates, too.
 
-    One unusual heartbeat is an outlier in many latents at once. Ranks make each latent normal, but
-    not the sum of squares over all, so a few such carriers would make the p-value of a joint test
-    far too small. Here each person's Mahalanobis distance is moved to its quantile of the chi
-    distribution with k degrees of freedom, and each phenotype to its normal scores, in
-    alternation.
-
-    Args:
-        values: [n, k], without missing values.
-
-    Returns:
-        The scores [n, k]. If there are too few people to estimate the covariance, each phenotype
-        is only rank-transformed.
+    One odd heartbeat lies far out in many latents at once. Each alone is made normal by its ranks;
+    the sum of squares over all is not, and a few carriers of that kind make a test of all together
+    far smaller than it should be. Here, in units of the spread in every direction, nobody is left
+    farther out in a principal direction than the largest of n normal scores, each person's distance
+    is moved to its quantile among n normal deviates, and the values to their normal scores, in
+    turn. By the spread of the n themselves d² / (n - 1) is of the beta distribution with k / 2 and
+    (n - 1 - k) / 2 (Gnanadesikan & Kettenring 1972, Biometrics 28:81). As they are where people are
+    too few to tell the spread.
     """
     n, k = values.shape
     scores = np.apply_along_axis(rank_inverse_normal, 0, values)
+    farthest = ndtri((n - 0.375) / (n + 0.25))
     for _ in range(JOINT_ROUNDS if n > FEWEST_JOINT * k else 0):
         centred = scores - scores.mean(axis=0)
         spread, directions = np.linalg.eigh(centred.T @ centred / n)
         held = spread > 1e-8 * spread.max()
         root = np.sqrt(spread[held])
-        white = centred @ directions[:, held] / root
+        white = np.clip(centred @ directions[:, held] / root, -farthest, farthest)
         distance = np.linalg.norm(white, axis=1)
         share = (pd.Series(distance).rank().to_numpy() - 0.5) / n
-        wanted = np.sqrt(chdtri(held.sum(), 1 - share))
+        rank = int(held.sum())
+        wanted = np.sqrt((n - 1) * betaincinv(rank / 2, (n - 1 - rank) / 2, share))
         white *= (wanted / np.maximum(distance, 1e-12))[:, None]
         scores = np.apply_along_axis(rank_inverse_normal, 0, white * root @ directions[:, held].T)
     return scores

@@ -27,6 +27,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from ecg_spark.genetics.genotypes.contigs import CHROMOSOMES, NUMBERS
+from ecg_spark.genetics.null_model.traits import described
 from ecg_spark.genetics.outputs import bgzf
 from ecg_spark.genetics.outputs.associations import are_known, elements
 from ecg_spark.locations import make_folder
@@ -65,8 +66,6 @@ PIECE_TESTS = 1_000_000
 MODEL = "encoder_sha256"
 """The sidecar key that identifies the model of a latent: latents of two cohorts are the same only
 if it is equal. The standard has no key for this."""
-
-NORMAL_SCORES = "rank-inverse-normal transformed"
 
 META = "meta"
 """In place of an engine: the results of several cohorts combined."""
@@ -365,9 +364,7 @@ def _metadata(
     content = {
         "author_notes": context.notes,
         "date_metadata_last_modified": datetime.now(UTC).date(),
-        "trait_description": [
-            f"{phenotype}, {'in its units' if phenotype in context.in_units else NORMAL_SCORES}"
-        ],
+        "trait_description": [described(phenotype, phenotype in context.in_units)],
         "genome_assembly": context.genome_assembly,
         "coordinate_system": "1-based",
         "samples": [{"sample_size": size, "case_control_study": False} | ancestry],

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -16,7 +17,7 @@ from ecg_spark.genetics.gwas import VARIANTS
 from ecg_spark.genetics.people.matching import owners_of
 from ecg_spark.genetics.scoring.adding_up import add_up, score_rows
 from ecg_spark.genetics.scoring.catalog_file import RUN, open_scoring_file, read_weights
-from ecg_spark.genetics.scoring.matching import match_weights
+from ecg_spark.genetics.scoring.matching import match_weights, places_of
 from ecg_spark.genetics.scoring.tables import APPLIED_FILES, APPLIED_SCORES
 from ecg_spark.study import Genotypes
 from ecg_spark.tables import write_rows, write_table
@@ -54,9 +55,9 @@ def apply_files(
         )
     whole = open_set(f"{genotypes}/{VARIANTS}")
     read = [read_weights(spark, file, settings.reference_genome) for file in files]
-    found = [
-        match_weights(spark, whole, rows, file.name) for rows, file in zip(read, files, strict=True)
-    ]
+    places = places_of(spark, whole).persist(StorageLevel.MEMORY_AND_DISK)
+    found = [match_weights(places, rows, file.name) for rows, file in zip(read, files, strict=True)]
+    places.unpersist()
     rows = _side_by_side([one.rows for one in found])
     sums = add_up(spark, whole, rows, np.zeros(len(whole.samples), np.int64), len(files))
     constants = sums.means[0] + [one.constant for one in found]

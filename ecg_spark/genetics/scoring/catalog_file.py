@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.genotypes.contigs import CHROMOSOMES, CONTIGS
+from ecg_spark.genetics.null_model.traits import described
 from ecg_spark.store import atomic_file
 
 FIRST_LINE = (
@@ -65,15 +66,10 @@ class ScoringFile:
 
 
 def write_scoring_file(
-    folder: str, phenotype: str, table: pd.DataFrame, build: str, run: str
+    folder: str, phenotype: str, in_units: bool, table: pd.DataFrame, build: str, run: str
 ) -> None:
-    """Write the weights of one phenotype as `folder`/<phenotype>.txt.gz.
-
-    Args:
-        table: rows of `POLYGENIC_WEIGHTS` of the phenotype.
-        build: GRCh37 or GRCh38.
-        run: the name of the run that fitted them.
-    """
+    """Write `folder`/<phenotype>.txt.gz from rows of `POLYGENIC_WEIGHTS` of one phenotype, which
+    was fitted in its units or as normal scores."""
     chromosome = table["contig"].map(CONTIGS)
     place = [chromosome.map(CHROMOSOMES.index), table["position"]]
     order = pd.DataFrame(dict(enumerate(place))).sort_values([0, 1], kind="stable").index
@@ -89,7 +85,7 @@ def write_scoring_file(
         "##POLYGENIC SCORE (PGS) INFORMATION",
         f"#pgs_id={phenotype}",
         f"#pgs_name={phenotype}",
-        f"#trait_reported={phenotype}, rank-inverse-normal transformed",
+        f"#trait_reported={described(phenotype, in_units)}",
         "#trait_mapped=NR",
         "#trait_efo=NR",
         f"#genome_build={build}",

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pyspark import StorageLevel
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from ecg_spark.errors import DataError
@@ -58,18 +58,22 @@ class Matched:
     kept: DataFrame
 
 
-def match_weights(
-    spark: SparkSession, genotypes: GenotypeSet, weights: DataFrame, name: str
-) -> Matched:
-    """Find the variants of a scoring file in a set on the same build.
+def places_of(spark: SparkSession, genotypes: GenotypeSet) -> DataFrame:
+    """The autosomal variants of a set by `KEY`, with the frequency of alt, and in how many `places`
+    each is."""
+    rows = site_rows(spark, genotypes, ["contig", "position", "ref", "alt", "af"])
+    rows = rows.withColumn("chromosome", chromosome_number(F.col("contig"))).drop("contig")
+    names = {"complemented": "set_complemented", "effect_first": "set_first", "af": "set_af"}
+    own = keyed(rows.filter(F.col("chromosome") <= _AUTOSOMES)).withColumnsRenamed(names)
+    return own.withColumn("places", _alike())
 
-    Args:
-        weights: the rows of the file, from `catalog_file.read_weights`.
-        name: what messages call the file.
 
-    Raises:
-        DataError: if the file names a variant twice, if fewer than `LEAST_USED` of its variants
-            can be used, or if its frequencies look like those of the other alleles.
+def match_weights(places: DataFrame, weights: DataFrame, name: str) -> Matched:
+    """Find the rows of a file (see `catalog_file.read_weights`) among the `places_of` a set on the
+    same build.
+
+    `name` is what messages call the file. Raises `DataError` where it names a variant twice, where
+    fewer than `LEAST_USED` of its variants are used, or frequencies are those of other alleles.
     """
     usable = F.col("weight").isNotNull()
     for column in ("chromosome", "position", "ref", "alt"):
@@ -82,10 +86,9 @@ def match_weights(
     ).first()
     assert counted is not None
     own = keyed(weights.filter(usable & (F.col("chromosome") <= _AUTOSOMES)))
-    alike = F.count(F.lit(1)).over(Window.partitionBy(*KEY))
     found = (
-        own.withColumn("copies", alike)
-        .join(_sites(spark, genotypes).withColumn("places", alike), list(KEY), "left")
+        own.withColumn("copies", _alike())
+        .join(places, list(KEY), "left")
         .mapInPandas(_aligned, _FOUND)
         .persist(StorageLevel.MEMORY_AND_DISK)
     )
@@ -136,12 +139,9 @@ def _refuse_few(told: dict[str, Any], name: str) -> None:
     )
 
 
-def _sites(spark: SparkSession, genotypes: GenotypeSet) -> DataFrame:
-    """The autosomal variants of a set by `KEY`, with the frequency of alt."""
-    rows = site_rows(spark, genotypes, ["contig", "position", "ref", "alt", "af"])
-    rows = rows.withColumn("chromosome", chromosome_number(F.col("contig"))).drop("contig")
-    names = {"complemented": "set_complemented", "effect_first": "set_first", "af": "set_af"}
-    return keyed(rows.filter(F.col("chromosome") <= _AUTOSOMES)).withColumnsRenamed(names)
+def _alike() -> Column:
+    """How many rows are of the same variant."""
+    return F.count(F.lit(1)).over(Window.partitionBy(*KEY))
 
 
 def _aligned(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:

@@ -22,6 +22,7 @@ from ecg_spark.genetics.gwas import VARIANTS
 from ecg_spark.genetics.null_model.cohort import Cohort, load_cohort
 from ecg_spark.genetics.null_model.levels import blocks_of
 from ecg_spark.genetics.null_model.ridge import FOLDS
+from ecg_spark.genetics.null_model.traits import units_kept
 from ecg_spark.genetics.null_model.whole_genome import BLOCK_VARIANTS, MAX_VARIANTS, thinned
 from ecg_spark.genetics.outputs.tables import RELATIVES
 from ecg_spark.genetics.people.matching import owners_of
@@ -52,29 +53,21 @@ def score_study(
     genotypes: str,
     cohort_folder: str,
     settings: Genotypes,
+    scale: str,
     folder: str,
     seed: int,
 ) -> dict[str, Any]:
     """Fit a polygenic score of every factor and trait, and score everybody genotyped.
 
-    The people analysed are divided into folds of whole families (as the relatives found by the
-    step genotypes link them), and each fold is scored by the model fitted to the others. Everybody
-    else in the checked set is scored by the mean of the models. Variants are those of whole-genome
-    regression, without the A/T and C/G variants whose strand another cohort could not resolve.
+    The people analysed are parted into folds of whole families (relatives as the step genotypes
+    knows them), each scored by the model of the others; everybody else in the checked set by the
+    mean of the models. Variants are those of whole-genome regression, without those A/T and C/G
+    whose strand no other cohort could tell.
 
-    Writes the tables polygenic_scores, polygenic_weights and score_accuracy, and a scoring file in
-    the PGS Catalog's format for each phenotype under weights/.
-
-    Args:
-        genotypes: the folder that `prepare_genotypes` wrote.
-        cohort_folder: the folder that `prepare_cohort` wrote.
-        folder: where everything is written. The last part of its path is the name of the run,
-            which the scoring files repeat.
-        seed: for the folds and the choice of variants.
-
-    Raises:
-        DataError: if there is no phenotype to score, no variant is left, the people cannot be
-            divided into folds, or the machine lacks the memory or disk that the step needs.
+    Writes the tables polygenic_scores, polygenic_weights and score_accuracy, and weights/, a file
+    of the PGS Catalog's format for each phenotype, which names the last part of `folder` as its
+    run. `scale`: that of the cohort (see `Gwas`). Raises `DataError` where no variant is left or
+    the people are too few families.
     """
     cohort = load_cohort(cohort_folder)
     names = [name for key, own in cohort.groups.items() if key != PEER for name in own]
@@ -111,7 +104,7 @@ def score_study(
     remove_folder(fitted.scratch)
     weights = spark.read.schema(WEIGHTS).parquet(place)
     build = settings.reference_genome
-    _write_weights(weights, names, build, folder)
+    _write_weights(weights, names, units_kept(cohort.groups, scale), build, folder)
     log.info("scores: %d variants for %d phenotypes", len(variants), len(names))
 
     models = np.full(genotyped, FOLDS)
@@ -187,7 +180,9 @@ def _people(
     )
 
 
-def _write_weights(weights: DataFrame, names: Sequence[str], build: str, folder: str) -> None:
+def _write_weights(
+    weights: DataFrame, names: Sequence[str], in_units: Sequence[str], build: str, folder: str
+) -> None:
     """Write the table of weights, and a scoring file for each phenotype."""
     count = len(names)
     by_phenotype = F.explode(
@@ -213,14 +208,14 @@ def _write_weights(weights: DataFrame, names: Sequence[str], build: str, folder:
     files = f"{folder}/{WEIGHTS_FOLDER}"
     make_folder(files)
     written.groupBy("phenotype").applyInPandas(
-        partial(_write_file, files, build, run_of(folder)), "phenotype string"
+        partial(_write_file, files, in_units, build, run_of(folder)), "phenotype string"
     ).collect()
 
 
 def _write_file(
-    folder: str, build: str, run: str, key: tuple[str], table: pd.DataFrame
+    folder: str, in_units: Sequence[str], build: str, run: str, key: tuple[str], table: pd.DataFrame
 ) -> pd.DataFrame:
-    write_scoring_file(folder, key[0], table, build, run)
+    write_scoring_file(folder, key[0], key[0] in in_units, table, build, run)
     return pd.DataFrame({"phenotype": [key[0]]})
 
 

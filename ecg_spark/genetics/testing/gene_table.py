@@ -306,7 +306,7 @@ def _contig(build: str, name: str) -> str:
 
 
 def _raw_pieces(path: str, rows: int) -> Iterator[pd.DataFrame]:
-    """The gene table as text, in the columns that the file has."""
+    """The table of genes as text, in those of its columns that have a name."""
     head = read_head(path, _TABLE)
     names, delimiter, width = head.names, head.delimiter, len(head.line.split())
     has_names = "gene" in names
@@ -337,6 +337,7 @@ def _raw_pieces(path: str, rows: int) -> Iterator[pd.DataFrame]:
 
 
 def _known(piece: pd.DataFrame) -> pd.DataFrame:
+    piece = piece.loc[:, [name != "" for name in piece]]
     return piece.astype("string").replace(list(_MISSING), pd.NA)
 
 

@@ -1,13 +1,16 @@
-"""The omnibus test: whether a variant affects any phenotype of a group, in NumPy.
+"""Whether a variant moves any of a group of phenotypes, in NumPy.
 
-With r the partial correlations of x with the phenotypes and R their residual correlation,
+With r the partial correlations of x with them and R their residual correlation,
 
     R² = r' R⁻¹ r,    F = (R² / k) / ((1 - R²) / (n - c - k)),    r = t / √(n - c - 1 + t²)
 
-for n samples and c covariates including the intercept. (n - c) R² is the chi-squared statistic of
-the decorrelated z-scores; F is also exact for few samples. Among relatives the tests have
-covariance C instead of R, and r' C⁻¹ r replaces R² in the numerator of F: for a single phenotype
-this is the square of its own test.
+for n samples and c covariates with the intercept: Wilks' test of one variant. For normal phenotypes
+F is exact, however few the samples and whatever the genotypes. (n - c) R² is chi-squared of k
+degrees of freedom for many samples alone: of 180 with k = 20 it is far too seldom large, and no p
+is taken from it. What other chromosomes predict is taken off the phenotypes beforehand and costs no
+degree of freedom, as in REGENIE: the variant does not know of it. Among relatives the tests covary
+by C in place of R, and r' C⁻¹ r takes the place of the R² that is divided, with the same degrees of
+freedom: for one phenotype this is the square of its own test.
 """
 
 from dataclasses import dataclass

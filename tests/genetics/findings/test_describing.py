@@ -106,7 +106,7 @@ def test_an_excerpt_holds_the_dosages_of_the_set(world):
     chosen = np.array([0, 49, 50, 51, 60, 117, 155])
     excerpt = read_excerpt(packed.calls.only(chosen), people)
     held = np.empty((len(chosen), 3))
-    for places, rows in excerpt.pieces:
+    for places, rows in excerpt.rows():
         held[places] = decode(as_dosages(rows, 3))
     assert held == pytest.approx(values[np.ix_(chosen, people)], abs=1e-4, nan_ok=True)
     assert excerpt.sites["position"].tolist() == (1_000_000 + 4_000 * chosen).tolist()

@@ -14,7 +14,7 @@ from ecg_spark.genetics.findings.modifiers import (
     robust,
     rows_of_interactions,
 )
-from ecg_spark.genetics.genotypes.excerpt import Excerpt
+from ecg_spark.genetics.genotypes.excerpt import excerpt_of
 from ecg_spark.genetics.genotypes.rows import pack
 from ecg_spark.genetics.testing.results import question, terms_on
 
@@ -102,7 +102,7 @@ def test_rows_are_of_the_phenotypes_with_a_locus_among_unrelated_people():
     covariates, together = pd.DataFrame(rng.normal(size=(n, 1))), {"vae": ["vae_00", "vae_01"]}
     asked = question(table, covariates, together, None, None, None, None)
     sites = pd.DataFrame({"contig": "1", "position": [1, 2], "ref": "A", "alt": "C", "rsid": None})
-    excerpt = Excerpt(sites, ((np.arange(2), pack(calls)),))
+    excerpt = excerpt_of(sites, ((np.arange(2), pack(calls)),))
     people = People(rng.integers(0, 2, n).astype(float), rng.uniform(40, 70, n), np.arange(n) >= 50)
     leads = [(1, ("vae omnibus", "qt_ms")), (0, ("vae_00",))]
     rows = list(rows_of_interactions(excerpt, terms_on(asked, "1").patterns, asked, leads, people))

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecg_spark.genetics.findings import region
-from ecg_spark.genetics.findings.finemapping import signals_of
+from ecg_spark.genetics.findings import region, susie
+from ecg_spark.genetics.findings.finemapping import rows_of_signals, signals_of
 from ecg_spark.genetics.findings.region import products_of
-from ecg_spark.genetics.genotypes.excerpt import Excerpt
+from ecg_spark.genetics.genotypes.excerpt import excerpt_of
 from ecg_spark.genetics.genotypes.rows import decode, encode, pack
 from ecg_spark.genetics.testing.results import question, terms_on
 from ecg_spark.study import Genotypes
@@ -29,7 +29,7 @@ def _excerpt(rng, people, calls, dosages):
     sites = pd.DataFrame({"position": np.arange(len(held)), "ref": "A", "alt": "C"})
     order = rng.permutation(len(held))
     pieces = [(order[:calls], pack(called)), (order[calls:], dosed)]
-    return Excerpt(sites, tuple(one for one in pieces if len(one[0]))), held[np.argsort(order)]
+    return excerpt_of(sites, tuple(one for one in pieces if len(one[0]))), held[np.argsort(order)]
 
 
 def _asked(rng, held, relatives=None):
@@ -80,7 +80,7 @@ def test_variants_that_fail_the_thresholds_or_do_not_vary_are_no_candidates():
     calls = np.zeros((3, 200), np.int8)
     calls[0, :50], calls[1, :1] = 1, 1
     sites = pd.DataFrame({"position": [1, 2, 3], "ref": "A", "alt": "C"})
-    excerpt = Excerpt(sites, ((np.arange(3), pack(calls)),))
+    excerpt = excerpt_of(sites, ((np.arange(3), pack(calls)),))
     rng = np.random.default_rng(1)
     _, _, terms = _asked(rng, calls)
     strict = Genotypes(path="x.bed", min_hwe_p=0)
@@ -93,7 +93,7 @@ def test_variants_that_follow_from_each_other_have_no_joint_effects():
     calls = np.random.default_rng(1).binomial(2, 0.3, (2, 200)).astype(np.int8)
     calls[1] = calls[0]
     sites = pd.DataFrame({"position": [1, 2], "ref": "A", "alt": "C"})
-    excerpt = Excerpt(sites, ((np.arange(2), pack(calls)),))
+    excerpt = excerpt_of(sites, ((np.arange(2), pack(calls)),))
     _, _, terms = _asked(np.random.default_rng(2), calls)
     first, _ = products_of(excerpt, terms.patterns, terms.factors, ANY)
     assert np.isnan(first.together([0, 1])[0]).all()
@@ -111,7 +111,7 @@ def test_a_masked_signal_is_found_though_no_test_of_it_alone_passes():
             [first.sum(axis=0), second.sum(axis=0), *rng.binomial(2, 0.3, (20, people))]
         )
         sites = pd.DataFrame({"position": np.arange(22), "ref": "A", "alt": "C"})
-        excerpt = Excerpt(sites, ((np.arange(22), pack(calls.astype(np.int8))),))
+        excerpt = excerpt_of(sites, ((np.arange(22), pack(calls.astype(np.int8))),))
         y = 0.4 * calls[0] - 0.24 * calls[1] + rng.normal(size=people)
         asked = question(
             pd.DataFrame({"qt_ms": y}),
@@ -135,6 +135,25 @@ def test_a_masked_signal_is_found_though_no_test_of_it_alone_passes():
     assert found >= 9
 
 
+def test_a_fit_that_does_not_converge_is_told(monkeypatch):
+    rng = np.random.default_rng(3)
+    calls = rng.binomial(2, 0.3, (12, 900)).astype(np.int8)
+    y = 0.3 * calls[2] - 0.3 * calls[8] + rng.normal(size=900)
+    sites = pd.DataFrame({"contig": "1", "position": np.arange(12), "ref": "A", "alt": "C"})
+    excerpt = excerpt_of(sites, [(np.arange(12), pack(calls))])
+    table, terms = pd.DataFrame({"qt_ms": y}), pd.DataFrame(index=range(900))
+    on = terms_on(question(table, terms, {}, None, None, None, None), "1")
+    (products,) = products_of(excerpt, on.patterns, on.factors, ANY)
+    told = []
+    for rounds in (500, 2):
+        monkeypatch.setattr(susie, "_ROUNDS", rounds)
+        signals = list(signals_of(products, ["qt_ms"], ["qt_ms"], {}))
+        rows = rows_of_signals(signals, sites, [([], [])] * 12, (1, 12))
+        assert {row["position"] for row in rows} == {2, 8}
+        told.append({row["has_converged"] for row in rows})
+    assert told == [{True}, {False}]
+
+
 def test_relatives_who_are_alike_make_a_signal_less_certain():
     rng = np.random.default_rng(1)
     n = 2_000
@@ -142,7 +161,7 @@ def test_relatives_who_are_alike_make_a_signal_less_certain():
     y = 0.12 * calls[0] + np.tile(rng.normal(size=n // 2), 2) + 0.3 * rng.normal(size=n)
     twins = pd.DataFrame({"s1": np.arange(n // 2), "s2": np.arange(n // 2, n), "kinship": 0.5})
     sites = pd.DataFrame({"position": [1, 2], "ref": "A", "alt": "C"})
-    excerpt = Excerpt(sites, ((np.arange(2), pack(calls)),))
+    excerpt = excerpt_of(sites, ((np.arange(2), pack(calls)),))
     told = []
     for relatives in (None, twins):
         asked = question(

@@ -120,3 +120,20 @@ def test_variants_that_are_the_same_share_a_signal():
     (one,) = fit(*_statistics(x, 0.5 * x[:, [2]] + rng.normal(size=(500, 1)))).sets
     assert sorted(one.variants.tolist()) == [2, 7]
     assert one.alpha[2] == pytest.approx(one.alpha[7])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_strong_signals_of_many_people_converge_to_what_acts(seed):
+    """In 500,000 people effects that hold nothing take more than a hundred rounds to vanish."""
+    rng = np.random.default_rng(seed)
+    n, p, acting = 500_000, 300, [74, 149, 224]
+    places = np.arange(p)
+    r = np.exp(-1 / 240) ** np.abs(places[:, None] - places)
+    effects = np.zeros(p)
+    effects[acting] = np.sqrt(0.003) * rng.choice([-1, 1], 3)
+    z = np.sqrt(n) * r @ effects + np.linalg.cholesky(r) @ rng.normal(size=p)
+    found = fit(r, z[:, None], n - 1.0, n)
+    assert found.has_converged
+    strongest = found.sets[:3]
+    assert all(len(one.variants) <= 3 for one in strongest)
+    assert {v for one in strongest for v in one.variants.tolist()} >= set(acting)

@@ -168,6 +168,25 @@ def test_the_distances_of_people_are_those_of_normal_deviates():
     assert np.corrcoef(jointly_normal(normal).ravel(), normal.ravel())[0, 1] > 0.997
 
 
+def test_few_people_are_no_farther_out_than_as_many_normal_deviates():
+    """The fourth moments of 180 people: over all directions, and of the principal ones."""
+    rng = np.random.default_rng(9)
+    n, k = 180, 20
+    values = heavy(rng, n, k)
+    values[:, 0] = values[:, 1] + 0.05 * rng.standard_t(2, n)  # what two nearly share has outliers
+    moments = {}
+    for name, scores in (
+        ("alone", np.apply_along_axis(rank_inverse_normal, 0, values)),
+        ("together", jointly_normal(values)),
+    ):
+        people = np.linalg.svd(scores - scores.mean(axis=0), full_matrices=False)[0] * np.sqrt(n)
+        moments[name] = ((people**2).sum(axis=1) ** 2).mean(), (people**4).mean(axis=0).max()
+    expected = k * (k + 2) * (n - 1) / (n + 1)
+    assert moments["together"][0] == pytest.approx(expected, rel=0.02)
+    assert moments["alone"][0] > 1.1 * expected
+    assert moments["together"][1] < 5 < moments["alone"][1]
+
+
 def test_a_sum_over_few_carriers_is_chi_squared_at_its_tail():
     rng = np.random.default_rng(7)
     n, k, carriers, variants, p = 3_000, 12, 60, 200_000, 1e-3

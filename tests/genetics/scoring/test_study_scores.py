@@ -69,7 +69,7 @@ def study(spark, tmp_path_factory):
     )  # fmt: skip
     save_cohort(cohort, str(folder / "cohort"))
     told = score_study(
-        spark, f"{folder}/genotypes", f"{folder}/cohort", SETTINGS, f"{folder}/run", 1
+        spark, f"{folder}/genotypes", f"{folder}/cohort", SETTINGS, "original", f"{folder}/run", 1
     )
     table = pd.read_parquet(folder / "run/polygenic_scores").set_index("s").loc[ids]
     return folder, told, table, (calls, ids, sites, pairs, traits, age)
@@ -158,6 +158,7 @@ def _catalog_file(folder, name, tmp_path):
     assert {key: said[key] for key in ("format_version", "genome_build", "pgs_name")} == {
         "format_version": "2.0", "genome_build": "GRCh38", "pgs_name": name,
     }  # fmt: skip
+    assert said["trait_reported"] == f"{name}, in its units"
     rows = [one for one in lines if not one.startswith("#")]
     assert int(said["variants_number"]) == len(rows) - 1
     assert rows[0].split("\t")[:6] == [

@@ -373,7 +373,8 @@ def test_a_gene_table_may_name_alleles_otherwise(spark, tmp_path):
         ("1", at[4], "G", "T", "X", 5), ("1", 999_999_999, "G", "A", "X", 6),
         ("no contig", 5, "G", "A", "X", 7),
     ]  # fmt: skip
-    rare = Rare(genes=str(_table(tmp_path, rows, "\tweight")))
+    unnamed = [(*row, "", "") for row in rows]
+    rare = Rare(genes=str(_table(tmp_path, unnamed, "\tweight\t\t")))
     found, notes = _members(spark, genotypes, rare, tmp_path / "copied")
     table = found.toPandas().sort_values("position")
     assert table[VARIANT].to_numpy().tolist() == [["1", place, "G", "A"] for place in at[:4]]
