@@ -7,8 +7,8 @@ populations have grown (Keinan and Clark, Science 2012; 336:740). About half of 
 holds are then singletons, however large the sample is. The more a variant does to the protein, the
 rarer it stays.
 
-Of a planted gene every pLoF and missense allele moves one parameter of the heart: all in one
-direction, pLoF four times as far as missense, or each variant in its own direction. Synonymous
+Of a planted gene pLoF and missense alleles move one parameter of the heart: all in one direction,
+pLoF four times as far as missense, or all as far, each variant up, down or not at all. Synonymous
 variants do nothing.
 """
 
@@ -34,7 +34,7 @@ _KINDS = {LOF: (20, 0.002), MISSENSE: (40, 0.005), SYNONYMOUS: (20, 0.01)}
 _LOWEST_FREQUENCY = 2e-5
 _GENE_BP = 60_000
 _MOST_MISSING = 0.01
-_ONE_WAY, _BOTH_WAYS = (1.2, 2.0), (0.8, 1.3)  # standard deviations of the score
+_EFFECT = (1.2, 2.0)  # standard deviations of the score, of a pLoF allele
 _MISSENSE_PART = 0.25
 _BOTH_WAYS_EVERY = 3
 
@@ -98,7 +98,7 @@ class ActingGenes:
         """What each gene adds to the score of a chunk's participants, mean 0, [128, planted]."""
         each = [
             one.beta @ true_dosages(self.exome, one.gene, chunk)
-            - self.exome.population_shares @ _means(self.exome, one.gene, one.beta)
+            - np.array(self.exome.population_shares) @ _means(self.exome, one.gene, one.beta)
             for one in self.planted
         ]
         return np.stack(each, axis=1)
@@ -173,14 +173,12 @@ def plant_genes(exome: Exome, parameters: tuple[Parameter, ...] = PARAMETERS) ->
     for number, (gene, parameter) in enumerate(zip(chosen, parameters, strict=True)):
         consequence = exome.consequence[exome.block(gene)]
         one_way = number % _BOTH_WAYS_EVERY > 0
-        size = float(rng.uniform(*(_ONE_WAY if one_way else _BOTH_WAYS)))
-        signs = rng.choice([-1, 1], consequence.size)
+        size = float(rng.uniform(*_EFFECT))
         if one_way:
-            size *= int(signs[0])
-            effects = {LOF: size, MISSENSE: _MISSENSE_PART * size}
-            signs = np.ones(consequence.size)
+            size *= int(rng.choice([-1, 1]))
+            effects, signs = {LOF: size, MISSENSE: _MISSENSE_PART * size}, np.ones(len(consequence))
         else:
-            effects = {LOF: size, MISSENSE: size}
+            effects, signs = {LOF: size, MISSENSE: size}, rng.integers(-1, 2, len(consequence))
         beta = signs * np.array([effects.get(kind, 0.0) for kind in consequence])
         share = _variance(exome, gene, beta)
         planted.append(PlantedGene(gene, parameter.name, one_way, effects, beta, share))

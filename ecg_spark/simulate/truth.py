@@ -27,7 +27,8 @@ _TRUTH_NOTES = {
     "variance_explained": "part of the score's variance in the population, by construction of beta",
     "variance_explained_measured": "squared correlation with the score over these participants",
     "genes": "beta is the change of the score by one rare allele, by what it does to the protein; "
-    "of a gene of both directions its size, negative for the variants listed as lowering",
+    "of a gene of both directions that of the variants listed as raising, and its negative that of "
+    "those listed as lowering, while the others do nothing",
     "value": "floor + median * exp(spread * score) if log, else median + spread * score",
 }
 _NOTES_OF_RECORDED = {
@@ -145,7 +146,10 @@ def truth_of(
 def _describe_gene(exome: Exome, one: PlantedGene) -> dict[str, object]:
     """A planted gene as the truth file says it."""
     span = exome.block(one.gene)
-    variants = range(span.start, span.stop)
+    signed = {
+        sign: [exome.name(span.start + v) for v in np.flatnonzero(np.sign(one.beta) == sign)]
+        for sign in (1, -1)
+    }
     return {
         "gene": exome.genes[one.gene],
         "contig": exome.contig_name(span.start),
@@ -155,9 +159,8 @@ def _describe_gene(exome: Exome, one: PlantedGene) -> dict[str, object]:
         "class": parameter_class(one.parameter),
         "directions": "one" if one.one_way else "both",
         "beta": dict(one.effects),
-        "lowering": []
-        if one.one_way
-        else [exome.name(v) for v, beta in zip(variants, one.beta, strict=True) if beta < 0],
+        "raising": [] if one.one_way else signed[1],
+        "lowering": [] if one.one_way else signed[-1],
         "variance_explained": one.variance_explained,
     }
 

@@ -231,11 +231,12 @@ def test_the_truth_says_which_genes_act_and_how(biobank):
         added = np.zeros(PARTICIPANTS)
         for (name, gene, kind), row in zip(told, dosages, strict=True):
             if gene == one["gene"]:
-                sign = -1 if name in one["lowering"] else 1
+                sign = (name in one["raising"]) - (name in one["lowering"])
+                sign = 1 if one["directions"] == "one" else sign
                 added += sign * one["beta"].get(kind, 0.0) * np.clip(row, 0, None)
                 assert one["start"] <= int(name.split(":")[1]) <= one["end"]
                 assert name.split(":")[0] == one["contig"]
-        assert (one["directions"] == "both") == bool(one["lowering"])
+        assert (one["directions"] == "both") == bool(one["lowering"]) == bool(one["raising"])
         measured = np.corrcoef(added, scores[f"{one['parameter']}_score"])[0, 1] ** 2
         assert measured == pytest.approx(one["variance_explained_measured"], abs=0.03)
 

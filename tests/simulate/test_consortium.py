@@ -76,7 +76,7 @@ def test_biobanks_have_the_same_variants_and_effects_at_other_frequencies(consor
     genes = zip(truth(one)["planted_genes"], truth(two)["planted_genes"], both["planted_genes"],
                 strict=True)  # fmt: skip
     for here, there, mean in genes:
-        for key in ("gene", "contig", "start", "end", "parameter", "beta", "lowering"):
+        for key in ("gene", "contig", "start", "end", "parameter", "beta", "raising", "lowering"):
             assert here[key] == there[key] == mean[key]
         shares = [own["variance_explained"] for own in (here, there)]
         assert mean["variance_explained"] == pytest.approx(np.mean(shares))
