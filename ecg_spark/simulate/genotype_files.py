@@ -25,7 +25,7 @@ def bed_rows(dosages: NDArray[np.int8]) -> bytes:
     m, n = dosages.shape
     codes = np.zeros((m, -(-n // 4) * 4), dtype=np.uint8)
     codes[:, :n] = _BED_CODES[dosages]
-    quads = codes.reshape(m, -1, 4)
+    quads = codes.reshape(m, codes.shape[1] // 4, 4)
     packed = quads[..., 0] | quads[..., 1] << 2 | quads[..., 2] << 4 | quads[..., 3] << 6
     return packed.tobytes()
 
