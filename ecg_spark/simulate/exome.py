@@ -120,43 +120,48 @@ def _variance(exome: Exome, gene: int, beta: NDArray[np.float64]) -> float:
 def make_exome(genome: Genome) -> Exome:
     """Place the genes on chr1 to chr22, with variants where the genome has none."""
     rng = stream(genome.seed, Stream.EXOME)
-    genes, contigs, positions, consequences, frequencies = [], [], [], [], []
-    kinds = np.repeat([*_KINDS], [count for count, _ in _KINDS.values()])
+    each = []
     for contig, length in enumerate(AUTOSOMES_GRCH38):
         taken = genome.position[genome.contig == contig]
-        slot = length * CENTRAL_PART / GENES_PER_CONTIG
+        first, slot = length * (1 - CENTRAL_PART) / 2, length * CENTRAL_PART / GENES_PER_CONTIG
         for number in range(GENES_PER_CONTIG):
-            start = int(length * (1 - CENTRAL_PART) / 2 + slot * (number + rng.uniform(0.1, 0.9)))
-            chosen = start + rng.choice(_GENE_BP, 2 * kinds.size, replace=False)
-            population = np.repeat([0, 1], kinds.size)
-            own = np.tile(kinds, 2)
-            highest = np.array([_KINDS[kind][1] for kind in own])
-            drawn = np.zeros((2, own.size))
-            drawn[population, np.arange(own.size)] = _rare(rng, highest)
-            order = np.argsort(chosen)
-            order = order[~np.isin(chosen[order], taken)]
-            genes.append(f"SIM{len(genes) + 1}")
-            contigs.append(np.full(order.size, contig, np.int16))
-            positions.append(chosen[order])
-            consequences.append(own[order])
-            frequencies.append(drawn[:, order])
-    position = np.concatenate(positions)
+            start = int(first + slot * (number + rng.uniform(0.1, 0.9)))
+            each.append(_variants(rng, start, taken))
+    positions, consequences, frequencies = zip(*each, strict=True)
+    sizes = [len(one) for one in positions]
+    m = sum(sizes)
     bases = np.array(list("ACGT"))
-    ref = rng.integers(0, 4, position.size)
+    ref = rng.integers(0, 4, m)
     return Exome(
         seed=genome.seed,
-        contig=np.concatenate(contigs),
-        position=position,
+        contig=np.repeat(np.arange(len(sizes)) // GENES_PER_CONTIG, sizes).astype(np.int16),
+        position=np.concatenate(positions),
         ref=bases[ref],
-        alt=bases[(ref + rng.integers(1, 4, position.size)) % 4],
-        block_start=np.cumsum([0, *map(len, positions)]),
+        alt=bases[(ref + rng.integers(1, 4, m)) % 4],
+        block_start=np.cumsum([0, *sizes]),
         frequency=np.concatenate(frequencies, axis=1),
-        missing=_MOST_MISSING * rng.random(position.size) ** 2,
-        lost_heterozygotes=np.zeros(position.size),
+        missing=_MOST_MISSING * rng.random(m) ** 2,
+        lost_heterozygotes=np.zeros(m),
         population_shares=genome.population_shares,
         consequence=np.concatenate(consequences),
-        genes=tuple(genes),
+        genes=tuple(f"SIM{number + 1}" for number in range(len(sizes))),
     )
+
+
+def _variants(
+    rng: np.random.Generator, start: int, taken: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.str_], NDArray[np.float64]]:
+    """The variants of a gene: position and consequence [m], frequency [2, m]; none at a position
+    that is taken."""
+    kinds = np.repeat([*_KINDS], [count for count, _ in _KINDS.values()])
+    own = np.tile(kinds, 2)  # as many in each population
+    highest = np.array([_KINDS[kind][1] for kind in own])
+    frequency = np.zeros((2, own.size))
+    frequency[np.repeat([0, 1], kinds.size), np.arange(own.size)] = _rare(rng, highest)
+    position = start + rng.choice(_GENE_BP, own.size, replace=False)
+    order = np.argsort(position)
+    order = order[~np.isin(position[order], taken)]
+    return position[order], own[order], frequency[:, order]
 
 
 def _rare(rng: np.random.Generator, highest: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -176,10 +181,11 @@ def plant_genes(exome: Exome, parameters: tuple[Parameter, ...] = PARAMETERS) ->
         size = float(rng.uniform(*_EFFECT))
         if one_way:
             size *= int(rng.choice([-1, 1]))
-            effects, signs = {LOF: size, MISSENSE: _MISSENSE_PART * size}, np.ones(len(consequence))
+            effects, signs = {LOF: size, MISSENSE: _MISSENSE_PART * size}, [1]
         else:
-            effects, signs = {LOF: size, MISSENSE: size}, rng.integers(-1, 2, len(consequence))
-        beta = signs * np.array([effects.get(kind, 0.0) for kind in consequence])
+            effects, signs = {LOF: size, MISSENSE: size}, [-1, 0, 1]
+        sign = rng.choice(signs, len(consequence))
+        beta = sign * np.array([effects.get(kind, 0.0) for kind in consequence])
         share = _variance(exome, gene, beta)
         planted.append(PlantedGene(gene, parameter.name, one_way, effects, beta, share))
     return ActingGenes(exome, tuple(planted))

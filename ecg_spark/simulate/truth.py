@@ -71,7 +71,7 @@ def sums_of(people: People, planted: list[Planted], genes: ActingGenes, n: int) 
     """
     names = [p.name for p in people.parameters]
     g = np.concatenate([people.dosages, people.rare], axis=1)[:n]
-    acting = [one.parameter for one in (*planted, *genes.planted)]
+    acting = [one.parameter for one in planted] + [one.parameter for one in genes.planted]
     z = people.scores[:n][:, [names.index(parameter) for parameter in acting]]
     return np.stack([np.ones_like(g), g, z, g * g, z * z, g * z]).sum(axis=1).T
 
