@@ -3,9 +3,9 @@ of the genes do to the heart.
 
 A rare variant is young, so each is of one of the two populations. Its frequency f is drawn from a
 density that falls as f^-1.5, more steeply than the 1 / f of a population of constant size: human
-populations have grown (Keinan and Clark, Science 2012; 336:740). About half of those that a sample
-holds are then singletons, however large the sample is. The more a variant does to the protein, the
-rarer it stays.
+populations have grown (Keinan and Clark, Science 2012; 336:740). Of the variants seen in 500 people
+seven in ten are then singletons, of those seen in 4,000 half. The more a variant does to the
+protein, the rarer it stays.
 
 Of a planted gene pLoF and missense alleles move one parameter of the heart: all in one direction,
 pLoF four times as far as missense, or all as far, each variant up, down or not at all. Synonymous
