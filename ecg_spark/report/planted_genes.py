@@ -109,7 +109,7 @@ def compare_genes(
 ) -> GeneComparison:
     """Match planted genes with those beyond the threshold (columns gene, phenotype)."""
     by = [name if name.endswith(OMNIBUS) else group_of(name) for name in beyond["phenotype"]]
-    genes = {name: set(own) for name, own in beyond.groupby(by)["gene"]}
+    genes = {name: set(own) for name, own in beyond.assign(method=by).groupby("method")["gene"]}
     names = {one.gene for one in planted}
     matched = [
         replace(one, found=tuple(name for name in methods if one.gene in genes.get(name, ())))

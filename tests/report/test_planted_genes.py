@@ -43,6 +43,11 @@ def test_a_gene_beyond_the_threshold_that_was_not_planted_is_false_once():
     }
 
 
+def test_one_row_beyond_the_threshold_finds_one_gene():
+    found = compare(("G1", "vae_00"))
+    assert (found.found, found.found_by("vae")) == (1, 1)
+
+
 def test_nothing_beyond_the_threshold_finds_nothing():
     found = compare()
     assert (found.found, found.false_in_all) == (0, 0)
