@@ -27,7 +27,7 @@ participants:
   covariates: [age, sex, bmi]
 
 genotypes:
-  path: genotypes.bed
+  path: "*.bed"  # genotypes.bed, and the rare variants of exome.bed
 
 truth: truth.json
 """
@@ -47,6 +47,14 @@ gwas:
   engine: blocks
 """
 
+GWAS = """
+gwas:
+"""
+
+RARE = """\
+  rare: {{genes: exome.annotations, sets: exome.sets, masks: exome.masks}}
+"""
+
 
 def simulate(
     out: Path, participants: int, variants: int, seed: int, hearts: Path | None = None
@@ -64,7 +72,7 @@ def simulate(
     summary = simulate_biobank(
         spark, out, participants=participants, variants=variants, seed=seed, hearts=hearts
     )
-    content = RECORDINGS + PEOPLE + ("" if hearts else DISEASES)
+    content = RECORDINGS + PEOPLE + ("" if hearts else DISEASES) + GWAS + RARE
     study = _write_study(out, "biobank", f"simulated-{seed}", seed, content)
     return {"step": "simulate", **summary, "study": study}
 
@@ -82,7 +90,7 @@ def simulate_cohorts(out: Path, participants: int, variants: int, seed: int) -> 
     for name, summary in cohorts.items():
         is_biobank = (out / name / "genotypes.bed").exists()
         kind = "biobank" if is_biobank else "archive"
-        content = RECORDINGS + (PEOPLE + CARRIED if is_biobank else "")
+        content = RECORDINGS + (PEOPLE + CARRIED + RARE if is_biobank else "")
         summary["study"] = _write_study(out / name, kind, f"simulated-{name}-{seed}", seed, content)
     return {"step": "simulate", "cohorts": cohorts}
 

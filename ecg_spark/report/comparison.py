@@ -142,9 +142,9 @@ def read_truth(path: str) -> dict[str, Any]:
             f"The truth {path} does not exist: correct truth in the study file."
         ) from None
     except ValueError:
-        raise _no_truth(path) from None
+        raise no_truth(path) from None
     if not isinstance(truth, dict):
-        raise _no_truth(path)
+        raise no_truth(path)
     return truth
 
 
@@ -166,10 +166,11 @@ def read_planted(path: str) -> list[Planted]:
             for one in read_truth(path)["planted"]
         ]
     except (ValueError, KeyError, TypeError):
-        raise _no_truth(path) from None
+        raise no_truth(path) from None
 
 
-def _no_truth(path: str) -> DataError:
+def no_truth(path: str) -> DataError:
+    """What is said of a file that is no truth."""
     return DataError(
         f"The truth {path} is not one that 'ecg-spark simulate' writes: "
         f"simulate the biobank again, or set truth to null in the study file."

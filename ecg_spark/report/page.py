@@ -20,6 +20,7 @@ from ecg_spark.report import (
 from ecg_spark.report.causes import causes
 from ecg_spark.report.comparison import read_planted
 from ecg_spark.report.planted import planted_against_found
+from ecg_spark.report.planted_genes import genes_against_found
 from ecg_spark.report.rendering import embedded, render, write_page
 from ecg_spark.report.sections import ReportInputs, Section
 from ecg_spark.store import Publication
@@ -111,7 +112,8 @@ def _genetics(material: ReportInputs) -> tuple[list[Section], dict[str, Any]]:
     summary |= {"regions": found["regions"], "regions_by": dict(found["union"][:-1])}
     summary |= {"loci": {name: int((table["method"] == name).sum()) for name in material.methods}}
     if planted:
-        compared, counts = planted_against_found(planted, table, material.methods)
+        genes = genes_against_found(material)
+        compared, counts = planted_against_found(planted, table, material.methods, genes)
         parts.append(compared)
         summary |= counts
     return parts, summary

@@ -15,6 +15,7 @@ from ecg_spark.report.comparison import (
     Planted,
     compare,
 )
+from ecg_spark.report.planted_genes import GeneComparison
 from ecg_spark.tables import OWN
 
 _NAMES = {
@@ -34,15 +35,15 @@ def marks_of(planted: Sequence[Planted]) -> pd.DataFrame:
 
 
 def planted_against_found(
-    planted: Sequence[Planted], loci: pd.DataFrame, methods: Sequence[str]
+    planted: Sequence[Planted],
+    loci: pd.DataFrame,
+    methods: Sequence[str],
+    genes: GeneComparison | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Compare what was planted with the loci.
+    """The comparison of what was planted with loci, as a section of a page; and its counts.
 
-    Args:
-        loci: as in `comparison.compare`, like `methods`.
-
-    Returns:
-        The section of the page, and its counts for the summary.
+    `loci` and `methods`: see `comparison.compare`. `genes` is that of genes by their rare variants,
+    if they were tested.
     """
     comparison = compare(planted, loci, methods)
     sets: dict[str, tuple[str, ...]] = {method: (method,) for method in comparison.methods}
@@ -63,9 +64,10 @@ def planted_against_found(
         "false_bp": FALSE_BP,
         "planted_sentence": _sentence(comparison),
         "method_rows": rows,
+        "planted_genes": genes,
         "figures": {"shares": figures.found_shares(_shares(comparison))},
     }
-    return section, comparison.summary()
+    return section, comparison.summary() | (genes.summary() if genes else {})
 
 
 def _shares(comparison: Comparison) -> dict[str, dict[str, tuple[int, int]]]:

@@ -5,6 +5,10 @@
     OUT/participants.csv            participant_id, age (years), sex (1 male, 0 female), bmi (kg/m²)
     OUT/genotypes.bed .bim .fam     PLINK 1, A1 = ALT, GRCh38 with contigs chr1 to chr22
     OUT/genotypes.bgen .sample      the same as 8-bit BGEN 1.2; a cohort may lack genotypes
+    OUT/exome.bed .bim .fam         the rare variants of genes that somebody carries
+    OUT/exome.annotations .sets     what each of them does to which gene, those of each gene, and
+        .masks                      what is tested together: REGENIE's --anno-file, --set-list and
+                                    --mask-def
     OUT/diagnoses.csv               participant_id, code (ICD-10), date; of drawn hearts
     OUT/phecodes.csv                a map of those codes to phecodes, as PheWAS publishes its own
     OUT/truth_parameters.parquet/   participant_id, population, each parameter and its score
@@ -40,6 +44,14 @@ from ecg_spark.simulate.diseases import (
     map_rows,
     plant_diseases,
 )
+from ecg_spark.simulate.exome import (
+    MASKS,
+    Exome,
+    annotation_rows,
+    make_exome,
+    plant_genes,
+    set_row,
+)
 from ecg_spark.simulate.genome import Genome, make_genome
 from ecg_spark.simulate.genotype_files import (
     BED_MAGIC,
@@ -72,8 +84,10 @@ _TABLES = {
 }
 _SAMPLES = {
     "genotypes.fam": b"",
+    "exome.fam": b"",
     "genotypes.sample": b"ID_1 ID_2 missing\n0 0 0\n",
 }
+_EXOME = {"exome.bed": BED_MAGIC, "exome.bim": b"", "exome.annotations": b"", "exome.sets": b""}
 _HEARTS = "hearts"
 
 
@@ -109,11 +123,15 @@ def simulate_biobank(
         return summary_of(json.loads((out / "truth.json").read_text(encoding="utf-8")))
     reference = make_genome(seed, variants)
     genome = reference.in_people(cohort.people_seed(seed), cohort.population_shares)
-    planted = plant(reference, PARAMETERS if hearts is None else CHANGES)
-    planted = planted_in(genome, reference, planted)
+    parameters = PARAMETERS if hearts is None else CHANGES
+    planted = planted_in(genome, reference, plant(reference, parameters))
+    genes = plant_genes(make_exome(reference), parameters)
+    genes = genes.in_people(genome.seed, genome.population_shares)
     of_diseases = plant_diseases(reference, planted)
     defects = choose_defects(genome.seed, participants) if hearts is None else {}
-    biobank = Biobank(out, genome, planted, of_diseases, defects, participants, hearts, cohort)
+    biobank = Biobank(
+        out, genome, planted, genes, of_diseases, defects, participants, hearts, cohort
+    )
     if hearts is not None:
         _choose_hearts(spark, biobank, files, owners)
 
@@ -123,6 +141,9 @@ def simulate_biobank(
     def genotype_task(task: int) -> dict[str, Any]:
         return _write_blocks(out, genome, task, participants)
 
+    def gene_task(task: int) -> dict[str, Any]:
+        return _write_genes(out, genes.exome, task, participants)
+
     chunks = _run_tasks(spark, n_chunks(participants), people_task)
     tables = _TABLES | (_SAMPLES if cohort.has_genotypes else {})
     if biobank.has_diseases:
@@ -130,14 +151,21 @@ def simulate_biobank(
         _write(out / MAP, map_rows().encode())
     for name, header in tables.items():
         _join(out, name, header, n_chunks(participants))
+    rare_variants = 0
     if cohort.has_genotypes:
         n_genotype_tasks = -(-genome.n_blocks // _BLOCKS_PER_TASK)
         _run_tasks(spark, n_genotype_tasks, genotype_task)
         heads = {"bed": BED_MAGIC, "bim": b"", "bgen": bgen_header(variants, participants)}
         for suffix, head in heads.items():
             _join(out, f"genotypes.{suffix}", head, n_genotype_tasks)
+        n_gene_tasks = -(-genes.exome.n_blocks // _BLOCKS_PER_TASK)
+        written = _run_tasks(spark, n_gene_tasks, gene_task)
+        for name, head in _EXOME.items():
+            _join(out, name, head, n_gene_tasks)
+        _write(out / "exome.masks", MASKS.encode())
+        rare_variants = sum(one["variants"] for one in written)
     shutil.rmtree(out / _PARTS)
-    truth = truth_of(biobank, settings, chunks)
+    truth = truth_of(biobank, settings, chunks, rare_variants)
     _write(out / "truth.json", json.dumps(truth, indent=1).encode())
     return summary_of(truth)
 
@@ -226,17 +254,38 @@ def _write_blocks(out: Path, genome: Genome, task: int, participants: int) -> di
     for block in range(first, min(first + _BLOCKS_PER_TASK, genome.n_blocks)):
         dosages, span = block_dosages(genome, block, participants), genome.block(block)
         parts["bed"].append(bed_rows(dosages))
-        parts["bim"].append(bim_rows(genome, span).encode())
-        parts["bgen"].append(bgen_rows(genome, span, dosages))
+        variants = range(span.start, span.stop)
+        parts["bim"].append(bim_rows(genome, variants).encode())
+        parts["bgen"].append(bgen_rows(genome, variants, dosages))
     for suffix, rows in parts.items():
         _write(_part(out, f"genotypes.{suffix}", task), b"".join(rows))
     return {}
 
 
+def _write_genes(out: Path, exome: Exome, task: int, participants: int) -> dict[str, Any]:
+    """Write the rare variants of some genes that are seen in the participants; how many."""
+    first, count = task * _BLOCKS_PER_TASK, 0
+    parts: dict[str, list[bytes]] = {name: [] for name in _EXOME}
+    for gene in range(first, min(first + _BLOCKS_PER_TASK, exome.n_blocks)):
+        dosages = block_dosages(exome, gene, participants)
+        seen = np.flatnonzero((dosages > 0).any(axis=1))
+        variants = exome.block(gene).start + seen
+        parts["exome.bed"].append(bed_rows(dosages[seen]))
+        parts["exome.bim"].append(bim_rows(exome, variants).encode())
+        parts["exome.annotations"].append(annotation_rows(exome, variants, gene).encode())
+        parts["exome.sets"].append(set_row(exome, variants, gene).encode())
+        count += len(seen)
+    for name, rows in parts.items():
+        _write(_part(out, name, task), b"".join(rows))
+    return {"variants": count}
+
+
 def _write_chunk(biobank: Biobank, chunk: int) -> dict[str, Any]:
     """Write everything of a chunk's participants; returns what the truth file counts."""
     out, genome, participants = biobank.out, biobank.genome, biobank.participants
-    people = people_of_chunk(genome, biobank.planted, chunk, biobank.parameters, biobank.cohort)
+    people = people_of_chunk(
+        genome, biobank.planted, chunk, biobank.parameters, biobank.cohort, biobank.genes
+    )
     n = min(CHUNK, participants - chunk * CHUNK)
     ids = [participant_id(genome.seed, int(index)) for index in people.index[:n]]
     hearts: list[list[str]] = []
@@ -250,7 +299,8 @@ def _write_chunk(biobank: Biobank, chunk: int) -> dict[str, Any]:
     for k, name in enumerate(ids):
         sex = int(people.sex[k])
         rows["participants.csv"].append(f"{name},{people.age[k]},{sex},{people.bmi[k]:.1f}\n")
-        rows["genotypes.fam"].append(f"{name}\t{name}\t0\t0\t{2 - sex}\t-9\n")
+        for fam in ("genotypes.fam", "exome.fam"):
+            rows[fam].append(f"{name}\t{name}\t0\t0\t{2 - sex}\t-9\n")
         rows["genotypes.sample"].append(f"{name} {name} 0\n")
         if biobank.hearts is None:
             defect = biobank.defects.get(int(people.index[k]))
@@ -289,7 +339,7 @@ def _write_chunk(biobank: Biobank, chunk: int) -> dict[str, Any]:
         "population": np.bincount(people.population[:n], minlength=2).tolist(),
         "poor_samples": int(poor_samples(genome.seed, chunk)[:n].sum()),
         "cases": cases,
-        "sums": sums_of(people, biobank.planted, n).tolist(),
+        "sums": sums_of(people, biobank.planted, biobank.genes, n).tolist(),
     }
 
 

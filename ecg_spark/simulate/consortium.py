@@ -44,8 +44,11 @@ FIRST = Cohort(name="first", formats=(CARDIOSOFT,))
 SECOND = Cohort(name="second", number=1, population_shares=(0.35, 0.65), formats=(CARDIOSOFT,))
 COHORTS = (HOSPITAL, FIRST, SECOND)
 
-_AVERAGED = ("effect_allele_frequency", "variance_explained")
-_OF_EACH = (*_AVERAGED, "variance_explained_measured")
+_AVERAGED = {
+    "planted": ("effect_allele_frequency", "variance_explained"),
+    "planted_genes": ("variance_explained",),
+}
+"""Lists of the truth, and what each cohort has of its own in them, beside the measured variance."""
 
 
 def simulate_consortium(
@@ -85,19 +88,27 @@ def simulate_consortium(
 
 
 def _truth_of_both(out: Path) -> dict[str, Any]:
-    """The planted variants with the means over the biobanks, and each biobank's own figures."""
+    """What was planted, with the means over the biobanks, and each biobank's own figures."""
     names = [cohort.name for cohort in COHORTS if cohort.has_genotypes]
     truths = [json.loads((out / name / "truth.json").read_text("utf-8")) for name in names]
-    planted = []
-    for alike in zip(*(truth["planted"] for truth in truths), strict=True):
-        of_each = [{key: one.pop(key) for key in _OF_EACH} for one in alike]
-        means = {key: sum(own[key] for own in of_each) / len(of_each) for key in _AVERAGED}
-        planted.append(alike[0] | means | {"cohorts": dict(zip(names, of_each, strict=True))})
-    notes = truths[0]["notes"] | {"means": f"over the biobanks, of {' and '.join(_AVERAGED)}"}
+    notes = truths[0]["notes"] | {"means": "over the biobanks, of what each has of its own"}
     same = ("participants", "variants", "seed", "reference_genome", "parameters")
     return {
         "cohorts": names,
         **{key: truths[0][key] for key in same},
         "notes": notes,
-        "planted": planted,
+        **{key: _of_each(key, names, [truth[key] for truth in truths]) for key in _AVERAGED},
     }
+
+
+def _of_each(
+    key: str, names: list[str], of_cohorts: list[list[dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """What was planted in all cohorts, with the figures of each and their means."""
+    both = []
+    own_keys = (*_AVERAGED[key], "variance_explained_measured")
+    for alike in zip(*of_cohorts, strict=True):
+        of_each = [{name: one.pop(name) for name in own_keys} for one in alike]
+        means = {name: sum(own[name] for own in of_each) / len(of_each) for name in _AVERAGED[key]}
+        both.append(alike[0] | means | {"cohorts": dict(zip(names, of_each, strict=True))})
+    return both

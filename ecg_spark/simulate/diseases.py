@@ -234,7 +234,7 @@ def describe_diseases(
     for one in DISEASES:
         own = variants.get(one.phecode)
         variant = None if own is None else {
-            "rsid": genome.rsid(own.variant),
+            "rsid": genome.name(own.variant),
             "contig": genome.contig_name(own.variant),
             "position": int(genome.position[own.variant]),
             "beta": own.beta,

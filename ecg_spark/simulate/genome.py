@@ -1,11 +1,13 @@
-"""The variants of the simulated genome: where they are, how frequent, how linked, how well typed.
+"""The common variants of the simulated genome: where, how frequent, how linked, how well typed.
 
 Everything here follows from the seed and the number of variants alone, so that each task can
 make it again instead of receiving it.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +22,13 @@ AUTOSOMES_GRCH38 = (
 
 POPULATION_SHARES = (0.85, 0.15)
 FST = 0.07
+CENTRAL_PART = 0.9
+"""Of a chromosome: nothing is placed at the telomeres."""
 
 _BLOCK_VARIANTS = 50
 _MIN_BLOCKS = 64
 _SPACING_BP = 3_000
 _LINKAGE_BP = 120_000  # distance over which the correlation of haplotypes falls by a factor e
-_CENTRAL_PART = 0.9  # of a chromosome: nothing is placed at the telomeres
 
 
 class Stream(IntEnum):
@@ -43,6 +46,10 @@ class Stream(IntEnum):
     NOISE = 10
     HEARTS = 11
     DISEASES = 12
+    EXOME = 13
+    PLANTED_GENES = 14
+    EXOME_FOUNDERS = 15
+    EXOME_TYPING = 16
 
 
 def stream(seed: int, purpose: Stream, *index: int) -> np.random.Generator:
@@ -50,17 +57,20 @@ def stream(seed: int, purpose: Stream, *index: int) -> np.random.Generator:
     return np.random.default_rng([seed, int(purpose), *index])
 
 
-@dataclass(frozen=True)
-class Genome:
-    """M variants in B blocks of linkage, in order of position.
+@dataclass(frozen=True, kw_only=True)
+class Sites(ABC):
+    """M variants in B blocks, in order of position, and the people who carry them.
 
     `contig` is 0 to 21, `position` in bp from 1; `ref` and `alt` are bases; `block_start` [B + 1]
-    bounds the blocks; `frequency` [2, M] of ALT in each population; `linkage` [M] the correlation
-    of the latent Gaussian with the variant before, 0 at the start of a block. `missing` and
+    bounds the blocks; `frequency` [2, M] of ALT in each population. `missing` and
     `lost_heterozygotes` [M] are the shares of calls that are missing, and of heterozygotes that
     are called homozygous. From `seed` follow the people who carry the variants, of whom
-    `population_shares` are the parts that are of each population.
+    `population_shares` are the parts that are of each population. `founders` and `typing` are the
+    streams of what people carry and of how it is called.
     """
+
+    founders: ClassVar[Stream]
+    typing: ClassVar[Stream]
 
     seed: int
     contig: NDArray[np.int16]
@@ -69,12 +79,21 @@ class Genome:
     alt: NDArray[np.str_]
     block_start: NDArray[np.int64]
     frequency: NDArray[np.float64]
-    linkage: NDArray[np.float64]
     missing: NDArray[np.float64]
     lost_heterozygotes: NDArray[np.float64]
     population_shares: tuple[float, float] = POPULATION_SHARES
 
-    def in_people(self, seed: int, population_shares: tuple[float, float]) -> "Genome":
+    @abstractmethod
+    def name(self, variant: int) -> str:
+        """What a .bim calls a variant."""
+
+    @abstractmethod
+    def haplotypes(
+        self, rng: np.random.Generator, block: int, population: NDArray[np.int64]
+    ) -> NDArray[np.int8]:
+        """Draw the ALT alleles of a block on haplotypes of such populations [h], [m, h]."""
+
+    def in_people(self, seed: int, population_shares: tuple[float, float]) -> Self:
         """The same variants in other people, and in other parts of the two populations."""
         return replace(self, seed=seed, population_shares=population_shares)
 
@@ -85,20 +104,43 @@ class Genome:
 
     @property
     def n_blocks(self) -> int:
-        """Number of blocks of linkage."""
+        """Number of blocks."""
         return self.block_start.size - 1
 
     def contig_name(self, variant: int) -> str:
         """The contig as GRCh38 names it, such as `chr1`."""
         return f"chr{self.contig[variant] + 1}"
 
-    def rsid(self, variant: int) -> str:
-        """A name in the form of dbSNP's, above every number that dbSNP has given out."""
-        return f"rs{99_000_000_001 + variant}"
+    def place(self, variant: int) -> str:
+        """A variant by its place and alleles, such as `chr1:1200000:A:G`."""
+        where = f"{self.contig_name(variant)}:{self.position[variant]}"
+        return f"{where}:{self.ref[variant]}:{self.alt[variant]}"
 
     def mean_frequency(self, variant: int) -> float:
         """ALT frequency over both populations."""
         return float(np.dot(self.population_shares, self.frequency[:, variant]))
+
+    def block(self, index: int) -> slice:
+        """The variants of one block."""
+        return slice(int(self.block_start[index]), int(self.block_start[index + 1]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Genome(Sites):
+    """Variants in blocks of linkage.
+
+    `linkage` [M] is the correlation of the latent Gaussian with the variant before, 0 at the start
+    of a block.
+    """
+
+    founders: ClassVar[Stream] = Stream.FOUNDERS
+    typing: ClassVar[Stream] = Stream.TYPING
+
+    linkage: NDArray[np.float64]
+
+    def name(self, variant: int) -> str:
+        """A name in the form of dbSNP's, above every number that dbSNP has given out."""
+        return f"rs{99_000_000_001 + variant}"
 
     def dosage_variance(self, variant: int) -> float:
         """Variance of the ALT count over both populations: within them plus between them."""
@@ -106,9 +148,14 @@ class Genome:
         within = share @ (2 * p * (1 - p))
         return float(within + share @ (2 * p - 2 * self.mean_frequency(variant)) ** 2)
 
-    def block(self, index: int) -> slice:
-        """The variants of one block."""
-        return slice(int(self.block_start[index]), int(self.block_start[index + 1]))
+    def haplotypes(
+        self, rng: np.random.Generator, block: int, population: NDArray[np.int64]
+    ) -> NDArray[np.int8]:
+        """Draw the ALT alleles of a block on haplotypes of such populations [h], [m, h]."""
+        factor = self.block_factor(block)
+        latent = factor @ rng.standard_normal((len(factor), len(population)), dtype=np.float32)
+        threshold = self.block_thresholds(block)[population].T
+        return (latent < threshold).astype(np.int8)
 
     def block_factor(self, index: int) -> NDArray[np.float32]:
         """Cholesky factor [m, m] of a block's latent correlations, those of an AR(1) process."""
@@ -148,9 +195,17 @@ def make_genome(seed: int, variants: int) -> Genome:
     missing = np.where(rng.random(variants) < 0.01, 0.10, 0.01 * rng.random(variants) ** 2)
     lost = np.where(rng.random(variants) < 0.005, 0.5, 0.0)
     return Genome(
-        seed, contig[block].astype(np.int16), position, bases[ref], bases[alt], starts,
-        _frequencies(rng, variants), linkage, missing, lost,
-    )  # fmt: skip
+        seed=seed,
+        contig=contig[block].astype(np.int16),
+        position=position,
+        ref=bases[ref],
+        alt=bases[alt],
+        block_start=starts,
+        frequency=_frequencies(rng, variants),
+        missing=missing,
+        lost_heterozygotes=lost,
+        linkage=linkage,
+    )
 
 
 def _place_blocks(
@@ -162,8 +217,8 @@ def _place_blocks(
     bounds = np.rint(edge * n_blocks).astype(int)
     contigs, starts, rooms = [], [], []
     for k, count in enumerate(np.diff(bounds)):
-        slot = length[k] * _CENTRAL_PART / max(count, 1)
-        first = length[k] * (1 - _CENTRAL_PART) / 2 + slot * np.arange(count)
+        slot = length[k] * CENTRAL_PART / max(count, 1)
+        first = length[k] * (1 - CENTRAL_PART) / 2 + slot * np.arange(count)
         contigs.append(np.full(count, k))
         starts.append((first + slot * rng.uniform(0, 0.15, count)).astype(np.int64))
         rooms.append(np.full(count, slot * 0.4))

@@ -6,11 +6,12 @@ eight bits, unphased: https://www.chg.ox.ac.uk/~gav/bgen_format/spec/v1.2.html (
 
 import struct
 import zlib
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_spark.simulate.genome import Genome
+from ecg_spark.simulate.genome import Sites
 
 BED_MAGIC = b"\x6c\x1b\x01"
 _BED_CODES = np.array([3, 2, 0, 1], dtype=np.uint8)  # ALT count 0, 1, 2, missing
@@ -24,17 +25,17 @@ def bed_rows(dosages: NDArray[np.int8]) -> bytes:
     m, n = dosages.shape
     codes = np.zeros((m, -(-n // 4) * 4), dtype=np.uint8)
     codes[:, :n] = _BED_CODES[dosages]
-    quads = codes.reshape(m, -1, 4)
+    quads = codes.reshape(m, codes.shape[1] // 4, 4)
     packed = quads[..., 0] | quads[..., 1] << 2 | quads[..., 2] << 4 | quads[..., 3] << 6
     return packed.tobytes()
 
 
-def bim_rows(genome: Genome, variants: slice) -> str:
+def bim_rows(sites: Sites, variants: Iterable[int]) -> str:
     """The rows of a .bim file for some variants."""
     return "".join(
-        f"{genome.contig_name(v)}\t{genome.rsid(v)}\t0\t{genome.position[v]}"
-        f"\t{genome.alt[v]}\t{genome.ref[v]}\n"
-        for v in range(variants.start, variants.stop)
+        f"{sites.contig_name(v)}\t{sites.name(v)}\t0\t{sites.position[v]}"
+        f"\t{sites.alt[v]}\t{sites.ref[v]}\n"
+        for v in variants
     )
 
 
@@ -43,21 +44,20 @@ def bgen_header(variants: int, participants: int) -> bytes:
     return struct.pack("<IIII4sI", 20, 20, variants, participants, b"bgen", _BGEN_FLAGS)
 
 
-def bgen_rows(genome: Genome, variants: slice, dosages: NDArray[np.int8]) -> bytes:
+def bgen_rows(sites: Sites, variants: Iterable[int], dosages: NDArray[np.int8]) -> bytes:
     """The variant blocks of a .bgen file for ALT counts [m, n], -1 where missing."""
     n = dosages.shape[1]
     head = struct.pack("<IHBB", n, 2, 2, 2)
     rows = []
-    for v, row in zip(range(variants.start, variants.stop), dosages, strict=True):
+    for v, row in zip(variants, dosages, strict=True):
         body = head + _BGEN_PLOIDY[row].tobytes() + b"\x00\x08" + _BGEN_PROBABILITIES[row].tobytes()
         packed = zlib.compress(body, 1)
-        contig, rsid = genome.contig_name(v), genome.rsid(v)
-        ref, alt = str(genome.ref[v]), str(genome.alt[v])
+        ref, alt = str(sites.ref[v]), str(sites.alt[v])
         rows += [
-            _text(f"{contig}:{genome.position[v]}:{ref}:{alt}"),
-            _text(rsid),
-            _text(contig),
-            struct.pack("<IH", genome.position[v], 2),
+            _text(sites.place(v)),
+            _text(sites.name(v)),
+            _text(sites.contig_name(v)),
+            struct.pack("<IH", sites.position[v], 2),
             struct.pack("<I", len(ref)) + ref.encode(),
             struct.pack("<I", len(alt)) + alt.encode(),
             struct.pack("<II", len(packed) + 4, len(body)),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ecg_spark.simulate.genome import (
     AUTOSOMES_GRCH38,
     POPULATION_SHARES,
-    Genome,
+    Sites,
     Stream,
     stream,
 )
@@ -82,22 +82,18 @@ def families(
     return Families(population, own, children, parents, siblings, related)
 
 
-def true_dosages(genome: Genome, block: int, chunk: int) -> NDArray[np.int8]:
+def true_dosages(sites: Sites, block: int, chunk: int) -> NDArray[np.int8]:
     """ALT counts of a chunk's participants in a block, without typing errors, [m, 128]."""
-    family = families(genome.seed, chunk, genome.population_shares)
-    rng = stream(genome.seed, Stream.FOUNDERS, block, chunk)
-    factor = genome.block_factor(block)
-    latent = factor @ rng.standard_normal(
-        (factor.shape[0], 2 * family.population.size), dtype=np.float32
-    )
-    threshold = genome.block_thresholds(block)[np.repeat(family.population, 2)].T
-    haplotypes = (latent < threshold).astype(np.int8).reshape(factor.shape[0], -1, 2)
+    family = families(sites.seed, chunk, sites.population_shares)
+    rng = stream(sites.seed, sites.founders, block, chunk)
+    span = sites.block(block)
+    haplotypes = sites.haplotypes(rng, block, np.repeat(family.population, 2))
+    haplotypes = haplotypes.reshape(len(haplotypes), -1, 2)
     out = haplotypes.sum(axis=2, dtype=np.int8)[:, family.own]
     if family.children.size:
-        span = genome.block(block)
-        which = _transmitted(genome, chunk, int(genome.contig[span.start]), family.children.size)
-        phase = which(genome.position[span])
-        rows = np.arange(factor.shape[0])[:, None]
+        which = _transmitted(sites, chunk, int(sites.contig[span.start]), family.children.size)
+        phase = which(sites.position[span])
+        rows = np.arange(len(haplotypes))[:, None]
         out[:, family.children] = sum(
             haplotypes[rows, family.parents[:, parent], phase[:, :, parent]] for parent in (0, 1)
         )
@@ -105,13 +101,13 @@ def true_dosages(genome: Genome, block: int, chunk: int) -> NDArray[np.int8]:
 
 
 def _transmitted(
-    genome: Genome, chunk: int, contig: int, n_children: int
+    sites: Sites, chunk: int, contig: int, n_children: int
 ) -> Callable[[NDArray[np.int64]], NDArray[np.int64]]:
     """A function of positions [m]: which of a parent's two haplotypes each child has, [m, C, 2].
 
     Crossovers fall on a chromosome as a Poisson process of one a Morgan, without interference.
     """
-    rng = stream(genome.seed, Stream.MEIOSIS, chunk, contig)
+    rng = stream(sites.seed, Stream.MEIOSIS, chunk, contig)
     length = AUTOSOMES_GRCH38[contig]
     first = rng.integers(0, 2, (n_children, 2))
     crossovers = [
@@ -126,13 +122,13 @@ def _transmitted(
     return phase
 
 
-def called_dosages(genome: Genome, block: int, chunk: int) -> NDArray[np.int8]:
+def called_dosages(sites: Sites, block: int, chunk: int) -> NDArray[np.int8]:
     """ALT counts as a laboratory calls them, [m, 128]: some missing (-1), few called wrong."""
-    dosages = true_dosages(genome, block, chunk)
-    span = genome.block(block)
-    rng = stream(genome.seed, Stream.TYPING, block, chunk)
-    missing = genome.missing[span, None] + _POOR_SAMPLE_MISSING * poor_samples(genome.seed, chunk)
-    lost = genome.lost_heterozygotes[span]
+    dosages = true_dosages(sites, block, chunk)
+    span = sites.block(block)
+    rng = stream(sites.seed, sites.typing, block, chunk)
+    missing = sites.missing[span, None] + _POOR_SAMPLE_MISSING * poor_samples(sites.seed, chunk)
+    lost = sites.lost_heterozygotes[span]
     for variant in np.flatnonzero(lost):
         fails = (dosages[variant] == 1) & (rng.random(CHUNK) < lost[variant])
         dosages[variant, fails] = 2 * rng.integers(0, 2, np.count_nonzero(fails), dtype=np.int8)
@@ -151,7 +147,7 @@ def n_chunks(participants: int) -> int:
     return -(-participants // CHUNK)
 
 
-def block_dosages(genome: Genome, block: int, participants: int) -> NDArray[np.int8]:
+def block_dosages(sites: Sites, block: int, participants: int) -> NDArray[np.int8]:
     """Called ALT counts of all participants in a block, [m, participants], -1 where missing."""
-    parts = [called_dosages(genome, block, chunk) for chunk in range(n_chunks(participants))]
+    parts = [called_dosages(sites, block, chunk) for chunk in range(n_chunks(participants))]
     return np.concatenate(parts, axis=1)[:, :participants]

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_spark.simulate.cohort import AGE_MEAN, AGE_SD, BIOBANK, Cohort
+from ecg_spark.simulate.exome import ActingGenes
 from ecg_spark.simulate.genome import Genome, Stream, stream
 from ecg_spark.simulate.genotypes import CHUNK, families, true_dosages
 from ecg_spark.simulate.heart import PARAMETERS, Hearts, Parameter, hearts_from_scores
@@ -41,8 +42,9 @@ class Planted:
 class People:
     """The 128 participants of a chunk: one array of shape [128] each, `scores` [128, parameters].
 
-    `sex` is 1 in men and 0 in women; `dosages` [128, planted] are true ALT counts. `parameters` are
-    what the scores are of: the hearts, or what is changed of recorded ones.
+    `sex` is 1 in men and 0 in women; `dosages` [128, planted] are true ALT counts, `rare`
+    [128, planted genes] what the rare variants of each gene add to its score. `parameters` are what
+    the scores are of: the hearts, or what is changed of recorded ones.
     """
 
     index: NDArray[np.int64]
@@ -52,6 +54,7 @@ class People:
     population: NDArray[np.int64]
     scores: NDArray[np.float64]
     dosages: NDArray[np.int8]
+    rare: NDArray[np.float64]
     fibrillation: NDArray[np.bool_]
     parameters: tuple[Parameter, ...]
     cohort: Cohort
@@ -125,12 +128,14 @@ def people_of_chunk(
     chunk: int,
     parameters: tuple[Parameter, ...] = PARAMETERS,
     cohort: Cohort = BIOBANK,
+    genes: ActingGenes | None = None,
 ) -> People:
     """The participants of a chunk, from their covariates to the scores of their hearts.
 
-    A score is the sum of planted variants, age, sex, BMI, ancestry and chance, which makes up
-    what is missing to a variance of 1; the cohort's shift is added. Of `CHANGES` it has no part of
-    chance: there the recorded hearts differ as they do.
+    A score is the sum of planted variants, rare variants of genes, age, sex, BMI, ancestry and
+    chance, which makes up what is missing to a variance of 1; the cohort's shift is added. Of
+    `CHANGES` it has no part of chance: there the recorded hearts differ as they do. Without `genes`
+    no rare variant acts.
     """
     rng = stream(genome.seed, Stream.PEOPLE, chunk)
     population = families(genome.seed, chunk, genome.population_shares).participant_population
@@ -143,6 +148,8 @@ def people_of_chunk(
         chance[:] = 0
     fibrillation = rng.random(CHUNK) < 0.012 * np.exp((age - AGE_MEAN) / 8) * (1 + 0.4 * sex)
     dosages = planted_dosages(genome, planted, chunk)
+    planted_genes = genes.planted if genes else ()
+    rare = genes.of_chunk(chunk) if genes else np.empty((CHUNK, 0))
     age_score = (age - AGE_MEAN) / AGE_SD
     second = genome.population_shares[1]
     covariates = np.stack([age_score, sex - 0.5, bmi_score, population - second])
@@ -151,12 +158,16 @@ def people_of_chunk(
     for k, parameter in enumerate(parameters):
         effects = np.array([parameter.age, parameter.sex, parameter.bmi, parameter.ancestry])
         acting = [j for j, one in enumerate(planted) if one.parameter == parameter.name]
-        genes = sum(
+        inherited = sum(
             planted[j].beta * (dosages[:, j] - 2 * genome.mean_frequency(planted[j].variant))
             for j in acting
         )
         explained = sum(planted[j].variance_explained for j in acting) + effects**2 @ spread
-        scores[:, k] = effects @ covariates + genes + np.sqrt(1 - explained) * chance[:, k]
+        for j, gene in enumerate(planted_genes):
+            if gene.parameter == parameter.name:
+                inherited = inherited + rare[:, j]
+                explained += gene.variance_explained
+        scores[:, k] = effects @ covariates + inherited + np.sqrt(1 - explained) * chance[:, k]
         scores[:, k] += cohort.shifts.get(parameter.name, 0.0)
     return People(
         index=chunk * CHUNK + np.arange(CHUNK),
@@ -166,6 +177,7 @@ def people_of_chunk(
         population=population,
         scores=scores,
         dosages=dosages,
+        rare=rare,
         fibrillation=fibrillation,
         parameters=parameters,
         cohort=cohort,
@@ -201,7 +213,7 @@ def participant_id(seed: int, index: int) -> str:
 def describe_planted(genome: Genome, one: Planted) -> dict[str, object]:
     """Return a planted variant as the truth file describes it."""
     return {
-        "rsid": genome.rsid(one.variant),
+        "rsid": genome.name(one.variant),
         "contig": genome.contig_name(one.variant),
         "position": int(genome.position[one.variant]),
         "ref": str(genome.ref[one.variant]),

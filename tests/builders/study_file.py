@@ -27,7 +27,10 @@ def of_biobank(biobank: Path, components: int) -> dict[str, Any]:
     content["ecg"]["path"] = str(biobank / "ecg")
     content["ecg"]["manifest"]["path"] = str(biobank / "manifest.csv")
     content["participants"]["path"] = str(biobank / "participants.csv")
-    content["genotypes"] |= {"path": str(biobank / "genotypes.bed"), "components": components}
+    content["genotypes"] |= {"path": str(biobank / "*.bed"), "components": components}
+    content["gwas"]["rare"] = {
+        key: str(biobank / name) for key, name in content["gwas"]["rare"].items()
+    }
     for key, name in (("path", "diagnoses.csv"), ("map", "phecodes.csv")):
         content["phewas"][key] = str(biobank / name)
     content["phewas"]["min_cases"] = 10

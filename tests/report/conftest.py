@@ -72,7 +72,12 @@ def reports(tmp_path_factory, mlflow_store):
          "parameters": {"qrs_duration": 0.5} if trait else {}}
         for code, (name, _, trait) in DISEASES.items()
     ]  # fmt: skip
-    truth = {"planted": bank.planted, "diseases": diseases}
+    genes = [
+        {"gene": gene, "parameter": "t_axis", "class": "morphology", "directions": directions,
+         "variance_explained": share}
+        for gene, directions, share in (("MYH6", "both", 0.02), ("KCNQ1", "one", 0.031))
+    ]  # fmt: skip
+    truth = {"planted": bank.planted, "planted_genes": genes, "diseases": diseases}
     (folder / "truth.json").write_text(json.dumps(truth))
     publish(study, bank)
     register_again(study)

@@ -224,6 +224,19 @@ def test_report_finds_planted_variants_at_their_positions(planted):
     assert "Simulated biobank" in planted.text
 
 
+def test_report_counts_the_planted_genes_that_it_finds(planted, null):
+    """One gene is beyond the threshold, by a latent; the other was planted and not tested."""
+    counts = {key: value for key, value in planted.summary.items() if "genes" in key}
+    assert (counts["planted_genes"], counts["found_genes"], counts["false_genes"]) == (2, 1, 0)
+    assert counts["found_genes_by_method"]["vae"] == 1
+    assert sum(counts["found_genes_by_method"].values()) == 1
+    shown = planted.table("parameter moved").set_index("gene")
+    assert list(shown.index) == ["KCNQ1", "MYH6"]
+    assert list(shown["vae"]) == ["–", "found"]
+    assert list(shown["variance explained"]) == ["3.1 %", "2.0 %"]
+    assert "planted_genes" not in null.summary
+
+
 def test_random_pairing_says_that_the_truth_is_null(planted, null):
     assert "The truth is null" in null.text
     assert "The truth is null" not in planted.text

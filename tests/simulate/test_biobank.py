@@ -11,6 +11,7 @@ import pytest
 from ecg_spark.ecg import INDEPENDENT_LEADS, LEADS, RecordingError, read_recording
 from ecg_spark.errors import UsageError
 from ecg_spark.simulate import simulate_biobank
+from ecg_spark.simulate.exome import make_exome, plant_genes
 from ecg_spark.simulate.files import FORMATS
 from ecg_spark.simulate.genome import make_genome
 from ecg_spark.simulate.genotypes import CHUNK, block_dosages
@@ -36,9 +37,10 @@ def recorded():
     """Every recording of the biobank, made again in this process."""
     genome = make_genome(SEED, VARIANTS)
     planted, defects = plant(genome), choose_defects(SEED, PARTICIPANTS)
+    genes = plant_genes(make_exome(genome))
     found = {}
     for chunk in (0, 1):
-        people = people_of_chunk(genome, planted, chunk)
+        people = people_of_chunk(genome, planted, chunk, genes=genes)
         for row in range(min(CHUNK, PARTICIPANTS - chunk * CHUNK)):
             defect = defects.get(chunk * CHUNK + row)
             found |= {one.uri: one for one in recordings_of(SEED, people, row, defect)}
@@ -54,8 +56,8 @@ def truth(out):
     return json.loads((out / "truth.json").read_text(encoding="utf-8"))
 
 
-def dosages_of_bed(out, n):
-    content = (out / "genotypes.bed").read_bytes()
+def dosages_of_bed(out, n, name="genotypes"):
+    content = (out / f"{name}.bed").read_bytes()
     assert content[:3] == b"\x6c\x1b\x01"
     packed = np.frombuffer(content, np.uint8, offset=3).reshape(-1, -(-n // 4))
     codes = (packed[:, :, None] >> np.array([0, 2, 4, 6])) & 3
@@ -157,6 +159,7 @@ def test_tables_name_every_recording_and_participant(biobank, recorded):
     fam = [line.split("\t")[1] for line in (out / "genotypes.fam").read_text().splitlines()]
     sample = [line.split()[0] for line in (out / "genotypes.sample").read_text().splitlines()[2:]]
     parameters = pq.read_table(out / "truth_parameters.parquet")
+    assert (out / "exome.fam").read_bytes() == (out / "genotypes.fam").read_bytes()
     assert ids == fam == sample == parameters["participant_id"].to_pylist()
 
 
@@ -192,6 +195,52 @@ def test_plink_and_bgen_hold_the_same_genotypes(biobank, hail):
         assert names == [row["participant_id"] for row in rows(out / "participants.csv")]
 
 
+def test_the_exome_holds_the_variants_seen_and_its_files_name_them(biobank):
+    out, summary = biobank
+    exome = make_exome(make_genome(SEED, VARIANTS))
+    called = [block_dosages(exome, gene, PARTICIPANTS) for gene in range(exome.n_blocks)]
+    seen = [np.flatnonzero((own > 0).any(axis=1)) for own in called]
+    expected = np.concatenate([own[rows] for own, rows in zip(called, seen, strict=True)])
+    dosages = dosages_of_bed(out, PARTICIPANTS, "exome")
+    assert np.array_equal(dosages, expected)
+    assert len(dosages) == summary["rare_variants"] > 300
+    bim = [line.split("\t") for line in (out / "exome.bim").read_text().splitlines()]
+    names = [row[1] for row in bim]
+    assert [f"{row[0]}:{row[3]}:{row[5]}:{row[4]}" for row in bim] == names
+    told = [line.split(" ") for line in (out / "exome.annotations").read_text().splitlines()]
+    assert [row[0] for row in told] == names
+    variants = np.concatenate([exome.block(gene).start + rows for gene, rows in enumerate(seen)])
+    assert [row[2] for row in told] == exome.consequence[variants].tolist()
+    sets = [line.split(" ") for line in (out / "exome.sets").read_text().splitlines()]
+    of_gene = {row[0]: row[3].split(",") for row in sets}
+    assert of_gene == {
+        gene: [row[0] for row in told if row[1] == gene] for gene in {row[1] for row in told}
+    }
+    masks = dict(line.split(" ") for line in (out / "exome.masks").read_text().splitlines())
+    assert masks == {"pLoF": "pLoF", "pLoF_missense": "pLoF,missense"}
+
+
+def test_the_truth_says_which_genes_act_and_how(biobank):
+    out, summary = biobank
+    content = truth(out)
+    assert summary["planted_genes"] == len(content["planted_genes"]) == len(PARAMETERS)
+    dosages = dosages_of_bed(out, PARTICIPANTS, "exome").astype(float)
+    told = [line.split(" ") for line in (out / "exome.annotations").read_text().splitlines()]
+    scores = pq.read_table(out / "truth_parameters.parquet").to_pandas()
+    for one in content["planted_genes"]:
+        added = np.zeros(PARTICIPANTS)
+        for (name, gene, kind), row in zip(told, dosages, strict=True):
+            if gene == one["gene"]:
+                sign = (name in one["raising"]) - (name in one["lowering"])
+                sign = 1 if one["directions"] == "one" else sign
+                added += sign * one["beta"].get(kind, 0.0) * np.clip(row, 0, None)
+                assert one["start"] <= int(name.split(":")[1]) <= one["end"]
+                assert name.split(":")[0] == one["contig"]
+        assert (one["directions"] == "both") == bool(one["lowering"]) == bool(one["raising"])
+        measured = np.corrcoef(added, scores[f"{one['parameter']}_score"])[0, 1] ** 2
+        assert measured == pytest.approx(one["variance_explained_measured"], abs=0.03)
+
+
 def test_the_truth_says_what_was_planted(biobank):
     out, summary = biobank
     content = truth(out)
@@ -219,6 +268,9 @@ def test_a_larger_biobank_begins_with_the_smaller_one(spark, biobank, tmp_path):
     small = tmp_path / "small"
     simulate_biobank(spark, small, participants=20, variants=VARIANTS, seed=SEED)
     assert np.array_equal(dosages_of_bed(small, 20), dosages_of_bed(out, PARTICIPANTS)[:, :20])
+    seen = dosages_of_bed(out, PARTICIPANTS, "exome")[:, :20]
+    seen = seen[(seen > 0).any(axis=1)]
+    assert np.array_equal(dosages_of_bed(small, 20, "exome"), seen)
     assert rows(small / "participants.csv") == rows(out / "participants.csv")[:20]
     changed = {item["uri"] for folder in (small, out) for item in truth(folder)["corrupt"]}
     sources = {

@@ -73,6 +73,14 @@ def test_biobanks_have_the_same_variants_and_effects_at_other_frequencies(consor
             assert mean["cohorts"]["second"][key] == there[key]
         differences.append(here["effect_allele_frequency"] - there["effect_allele_frequency"])
     assert np.std(differences) > 0.02
+    genes = zip(truth(one)["planted_genes"], truth(two)["planted_genes"], both["planted_genes"],
+                strict=True)  # fmt: skip
+    for here, there, mean in genes:
+        for key in ("gene", "contig", "start", "end", "parameter", "beta", "raising", "lowering"):
+            assert here[key] == there[key] == mean[key]
+        shares = [own["variance_explained"] for own in (here, there)]
+        assert mean["variance_explained"] == pytest.approx(np.mean(shares))
+        assert shares[0] != shares[1]
     assert truth(one)["populations"]["shares"] != truth(two)["populations"]["shares"]
 
 
@@ -113,7 +121,7 @@ def test_nobody_is_in_two_cohorts(consortium, people):
 
 def test_the_hospital_has_recordings_of_other_devices_and_no_genotypes(consortium):
     hospital = consortium / "hospital"
-    assert not list(hospital.glob("genotypes.*"))
+    assert not [*hospital.glob("genotypes.*"), *hospital.glob("exome.*")]
     assert set(truth(hospital)["counts"]["by_format"]) == {"muse", "wfdb"}
     for name in ("first", "second"):
         assert set(truth(consortium / name)["counts"]["by_format"]) == {"cardiosoft"}
@@ -128,6 +136,7 @@ def test_the_biobanks_take_the_model_of_the_hospital(consortium):
         assert study.model_source == str(consortium / "model")
         assert study.gwas.engine_used == "blocks"
         assert study.genotypes is not None
+        assert study.gwas.rare is not None
     assert studies[0].name != studies[1].name
 
 
