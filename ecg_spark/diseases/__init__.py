@@ -8,5 +8,5 @@ way through it:
     outcomes                         who is a case of a disease, and who a control
     logistic, firth, cox             the tests, in NumPy
     testing, prediction, beats       one disease: its tests, what tells it, what it does to the beat
-    phewas                           all diseases, distributed
+    phewas, results                  all diseases, distributed, and what is published of them
 """

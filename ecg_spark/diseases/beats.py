@@ -4,9 +4,9 @@ The expected risk is what the covariates say, age among them: controls are match
 once, as on a propensity score (Rosenbaum and Rubin 1983, Biometrika 70:41).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,8 @@ from ecg_spark.diseases.panels import Panel
 from ecg_spark.ecg import BEAT_SAMPLES, LEADS
 from ecg_spark.selection import used_rows
 from ecg_spark.session import broadcast
+
+Name = TypeVar("Name", bound=Hashable)
 
 FEWEST = 20
 """People without whom there is no mean beat: it would show whose it is."""
@@ -119,8 +121,8 @@ def mean_beats(
     beats: DataFrame,
     leave_out: Sequence[str],
     places: pd.DataFrame,
-    groups: Mapping[str, list[int]],
-) -> dict[str, tuple[int, Reals, Reals]]:
+    groups: Mapping[Name, Sequence[int] | NDArray[np.integer]],
+) -> dict[Name, tuple[int, Reals, Reals]]:
     """People, mean beat and its standard error [7200] of each group of places in the panel.
 
     `beats`: the table; `places`: participant_id and place of everybody in the panel. Of several

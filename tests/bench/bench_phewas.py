@@ -31,13 +31,8 @@ from ecg_spark.diseases.diagnoses import Told
 from ecg_spark.diseases.outcomes import INCIDENT, PREVALENT, Outcome
 from ecg_spark.diseases.panels import GENOTYPES, Panel, Predictor, make_panel
 from ecg_spark.diseases.phecode_map import read_maps
-from ecg_spark.diseases.phewas import (
-    FDR,
-    Settings,
-    answer_of,
-    associate_diseases,
-    false_discovery_rate,
-)
+from ecg_spark.diseases.phewas import Settings, answer_of, associate_diseases
+from ecg_spark.diseases.results import FDR, false_discovery_rate
 from ecg_spark.diseases.testing import assess
 from ecg_spark.session import spark_session
 from ecg_spark.simulate.diseases import (

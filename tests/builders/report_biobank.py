@@ -15,7 +15,8 @@ from scipy import stats
 from ecg_spark.diseases.diagnoses import Told
 from ecg_spark.diseases.panels import make_panel
 from ecg_spark.diseases.phecode_map import Disease, Diseases
-from ecg_spark.diseases.phewas import Settings, answer_of, published_tables
+from ecg_spark.diseases.phewas import Settings, answer_of
+from ecg_spark.diseases.results import published_tables
 from ecg_spark.diseases.tables import DISEASE_BEATS
 from ecg_spark.flow import PEOPLE, RECORDINGS, SAMPLES, VARIANTS, flow_rows
 from ecg_spark.genetics.outputs.tables import (
