@@ -234,8 +234,8 @@ def test_each_panel_has_its_own_cases_and_controls(two_panels):
     assert known.loc[("ecg", "426")].tolist() == [70, 20, 0, "too few controls"]
     assert summary["diseases"] == 5
     assert summary["notes"] == [
-        "not tested among the people with an ECG, for too few cases: 2 of 4 diseases",
-        "not tested among the people with an ECG, for too few controls: 1 of 4 diseases",
+        "not tested among the people with an ECG, for too few cases: 1 of 3 diseases",
+        "not tested among the people with an ECG, for too few controls: 1 of 3 diseases",
     ]
 
 

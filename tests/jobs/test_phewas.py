@@ -75,7 +75,8 @@ def biobank(spark, tmp_path_factory):
     })  # fmt: skip
     told.loc[3:4, "age"] = np.nan
     told.to_csv(folder / "people.csv", index=False)
-    (folder / "hearts.csv").write_text("participant_id,own\n")
+    for name in ("hearts.csv", "set.bed", "set.bim", "set.fam"):
+        (folder / name).touch()  # read by the steps that are not run here
     study = load_study(write_study(folder, {
         "name": "scored", "output": "out", "seed": 1,
         "participants": {"path": "people.csv", "covariates": ["age", "sex", "population"]},
@@ -179,11 +180,13 @@ def dated(spark, tmp_path_factory):
     names = [f"p{k:03d}" for k in range(n)]
     ends = [DAY + timedelta(days=200 if k % 2 else 900) for k in range(n)]
     rows = [f"{name},{50 + k % 20},{ends[k]}" for k, name in enumerate(names)]
+    (folder / "ecg").mkdir()
+    (folder / "ecg" / "one.xml").touch()  # read by steps that are not run here
     (folder / "people.csv").write_text("\n".join(["participant_id,age,left", *rows]))
     lines = [f"{name},I48,{DAY + timedelta(days=500)}" for name in names[:80]]
     (folder / "diagnoses.csv").write_text("\n".join(["participant_id,code,date", *lines]))
     content = {
-        "name": "dated", "ecg": {"path": "ecg"},
+        "name": "dated", "ecg": {"path": str(folder / "ecg")},
         "participants": {"path": "people.csv", "covariates": ["age"]},
     }  # fmt: skip
     shared = [
