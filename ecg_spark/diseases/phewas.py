@@ -186,8 +186,9 @@ def answer_of(
         sex,
     )
     answer: dict[str, Any] = {
-        "disease": disease, "diseases": [], "associations": [], "prediction": [], "compared": {},
-        "other_sex": max(one.other_sex for one in looked_at), "no_effect": 0,
+        "disease": disease, "people": panel.people, "diseases": [], "associations": [],
+        "prediction": [], "compared": {}, "no_effect": 0,
+        "other_sex": max(one.other_sex for one in looked_at),
     }  # fmt: skip
     for outcome in looked_at:
         row = _row(disease, panel, outcome)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import false_discovery_control
 
 from ecg_spark.diseases.diagnoses import Told
-from ecg_spark.diseases.panels import ECG, Panel
+from ecg_spark.diseases.panels import ECG, GENOTYPES, Panel
 from ecg_spark.diseases.phecode_map import BOTH, Diseases
 from ecg_spark.diseases.tables import (
     DISEASE_ASSOCIATIONS,
@@ -23,6 +23,9 @@ FDR = 0.05
 
 TOO_FEW = "too few cases"
 TOO_FEW_CONTROLS = "too few controls"
+
+WHOSE = {ECG: "with an ECG or own phenotypes", GENOTYPES: "genotyped"}
+"""The people of each panel in words."""
 
 
 def published_tables(
@@ -73,12 +76,8 @@ def _summary(
 ) -> dict[str, Any]:
     tested = [row for row in described if row["why_not"] is None]
     notes = list(told.notes)
-    of_one_sex = len({one["disease"] for one in answers if one["other_sex"]})
-    if others := sum(int(one["other_sex"]) for one in answers):
-        notes.append(
-            f"{others} times somebody has a disease of the other sex ({of_one_sex} diseases): they "
-            f"are neither cases nor controls"
-        )
+    for people in panels:
+        notes += _left_out(people, [one for one in answers if one["people"] == people])
     if firths := sum(row["null_model"] == "firth" for row in tested):
         notes.append(
             f"in {firths} of {len(tested)} outcomes a covariate tells cases from controls: their "
@@ -90,8 +89,6 @@ def _summary(
             f"their tests are score tests"
         )
     few = Counter(row["why_not"] for row in described if row["why_not"])
-    for people in panels:
-        notes += _not_tested(people, [row for row in described if row["people"] == people])
     if not tested:
         notes.append(
             "no disease has enough cases and controls to be tested: lower phewas.min_cases"
@@ -115,17 +112,20 @@ def _summary(
     }
 
 
-def _not_tested(people: str, described: Sequence[Mapping[str, Any]]) -> list[str]:
-    """How many diseases of a panel are not tested in any way, and what they lack."""
-    tested = {row["disease"] for row in described if row["why_not"] is None}
-    lacking: dict[str, set[str]] = {}
-    for row in described:
-        if row["disease"] not in tested:
-            lacking.setdefault(row["disease"], set()).add(row["why_not"])
-    counts = Counter(TOO_FEW if TOO_FEW in why else TOO_FEW_CONTROLS for why in lacking.values())
-    whose = "with an ECG" if people == ECG else "genotyped"
-    return [
-        f"not tested among the people {whose}, for {why}: {n} of {len(tested | lacking.keys())} "
-        f"diseases"
+def _left_out(people: str, answers: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Notes on the answers of one panel: people of the other sex, and diseases that are not tested
+    in any way, with what they lack."""
+    notes = []
+    if of_other_sex := [one["other_sex"] for one in answers if one["other_sex"]]:
+        notes.append(
+            f"{sum(of_other_sex)} times somebody {WHOSE[people]} has a disease of the other sex "
+            f"({len(of_other_sex)} diseases): they are neither cases nor controls"
+        )
+    lacking = [{row["why_not"] for row in one["diseases"]} for one in answers]
+    counts = Counter(
+        TOO_FEW if TOO_FEW in why else TOO_FEW_CONTROLS for why in lacking if None not in why
+    )
+    return notes + [
+        f"not tested among the people {WHOSE[people]}, for {why}: {n} of {len(answers)} diseases"
         for why, n in sorted(counts.items())
     ]

@@ -74,11 +74,11 @@ def _logistic(panel: Panel, outcome: Outcome) -> Tested:
     places = panel.tested
     score, variance = score_tests(x, g[:, places], y, probability)
     table = _one_step(panel, places, score, variance, outcome, known)
-    for own, places in _by_people(known, _chosen(table, outcome.cases)):
+    for own, alike in _by_people(known, _chosen(table, outcome.cases)):
         kept = np.append(0, 1 + independent_terms(x[own, 1:]))  # the intercept is the first
         mine = x[own][:, kept]
-        for start in range(0, len(places), TOGETHER):
-            some = places[start : start + TOGETHER]
+        for start in range(0, len(alike), TOGETHER):
+            some = alike[start : start + TOGETHER]
             found = firth(mine, g[np.ix_(own, some)], y[own], coefficients[kept])
             for j, k in enumerate(some):
                 _put(table[k], FIRTH, *(values[j] for values in vars(found).values()))

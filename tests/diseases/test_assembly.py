@@ -164,7 +164,7 @@ def checked(tmp_path):
 def some_of_them(people):
     """A cohort of some samples, each paired with a participant of another number."""
     samples = pd.Index(people)
-    one = pd.DataFrame({"vae_00": range(len(people))}, samples, float)
+    one = pd.DataFrame({"vae_00": np.arange(len(people), dtype=float)}, samples)
     owners = pd.Series([f"p{k}" for k in range(len(people))], samples)
     return cohort_of(owners, one, one, pd.Series(True, samples), {"vae": ["vae_00"]})
 

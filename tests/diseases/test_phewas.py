@@ -132,8 +132,8 @@ def test_every_disease_is_counted_and_says_why_it_was_not_tested(published):
     assert summary["diagnoses"] == 9
     said = " ".join(summary["notes"])
     assert "a note" in said
-    assert "somebody has a disease of the other sex (1 diseases)" in said
-    assert "not tested among the people with an ECG, for too few cases: 1 of 5 diseases" in said
+    assert "own phenotypes has a disease of the other sex (1 diseases)" in said
+    assert "with an ECG or own phenotypes, for too few cases: 1 of 5 diseases" in said
 
 
 def test_prediction_and_factors_are_of_the_diseases_that_have_enough_cases(published):
@@ -234,8 +234,8 @@ def test_each_panel_has_its_own_cases_and_controls(two_panels):
     assert known.loc[("ecg", "426")].tolist() == [70, 20, 0, "too few controls"]
     assert summary["diseases"] == 5
     assert summary["notes"] == [
-        "not tested among the people with an ECG, for too few cases: 1 of 3 diseases",
-        "not tested among the people with an ECG, for too few controls: 1 of 3 diseases",
+        f"not tested among the people with an ECG or own phenotypes, for {why}: 1 of 3 diseases"
+        for why in ("too few cases", "too few controls")
     ]
 
 
