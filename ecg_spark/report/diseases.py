@@ -79,7 +79,7 @@ def _predictor(one: Any) -> str:
 
 
 def _way(one: Any) -> str:
-    return str(one.kind) if one.people == ECG else f"{one.kind}, of all genotyped"
+    return str(one.kind) if one.people == ECG else f"{one.kind}, genotyped"
 
 
 def _row(one: Any) -> list[Any]:

@@ -267,7 +267,7 @@ def test_diseases_are_shown_with_what_goes_with_them_and_what_was_planted(plante
     ratio, low, high = map(float, re.findall(r"[\d.]+", qrs["ratio (95 %)"]))
     assert 1 < low < ratio < high
     score = found[found["predictor"] == "score of QRS"]
-    assert score.iloc[:, 1].tolist() == ["ever, of all genotyped"]
+    assert score.iloc[:, 1].tolist() == ["ever, genotyped"]
     compared = planted.table("caused by", "parameters of the heart").set_index("caused by")
     assert "QRS" in compared.loc["heart", "found by"]
     assert compared.loc["heart", "scores"] == "QRS"
