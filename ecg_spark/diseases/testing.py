@@ -79,7 +79,7 @@ def _logistic(panel: Panel, outcome: Outcome) -> Tested:
         mine = x[own][:, kept]
         for start in range(0, len(alike), TOGETHER):
             some = alike[start : start + TOGETHER]
-            found = firth(mine, g[np.ix_(own, some)], y[own], coefficients[kept])
+            found = firth(mine, g[:, some][own], y[own], coefficients[kept])
             for j, k in enumerate(some):
                 _put(table[k], FIRTH, *(values[j] for values in vars(found).values()))
     return Tested(name, x @ coefficients, list(table.values()))
