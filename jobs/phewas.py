@@ -1,6 +1,4 @@
-"""spark-submit jobs/phewas.py --study study.yaml: test diseases against factors, traits and
-variants.
-"""
+"""spark-submit jobs/phewas.py --study study.yaml: diseases against factors, traits and genes."""
 
 import sys
 from typing import Any
@@ -9,19 +7,22 @@ import pandas as pd
 
 from ecg_spark.diseases.assembly import (
     Members,
+    calls_of,
     ecg_days,
+    genotyped_people,
     lead_variants,
     of_cohort,
     of_genotypes,
     of_phenotypes,
     panel_of_ecgs,
     panel_of_genotypes,
+    scores_of,
 )
 from ecg_spark.diseases.diagnoses import Told, read_diagnoses, require_columns, write_occurrences
-from ecg_spark.diseases.panels import ECG, GENOTYPES
+from ecg_spark.diseases.panels import ECG, GENOTYPES, SCORES, VARIANTS
 from ecg_spark.diseases.phecode_map import read_maps
 from ecg_spark.diseases.phewas import Settings, associate_diseases
-from ecg_spark.genetics.null_model.cohort import load_cohort
+from ecg_spark.genetics.null_model.cohort import Cohort, load_cohort
 from ecg_spark.participants import read_last_days, read_participants, read_sex
 from ecg_spark.store import file_stamp
 from ecg_spark.study import Study, given
@@ -32,6 +33,7 @@ from jobs.cohort import phenotypes_of
 from jobs.encode import STEP as ENCODE
 from jobs.findings import STEP as FINDINGS
 from jobs.genotypes import STEP as GENOTYPES_STEP
+from jobs.scores import STEP as SCORES_STEP
 from jobs.step import Context, Step, Summary, main
 
 
@@ -109,24 +111,39 @@ def work(context: Context) -> Summary:
 def _members(
     context: Context, told: Told, is_male: pd.Series | None
 ) -> tuple[Members, Members | None]:
-    """Those with an ECG or own phenotypes and, if there are lead variants, those genotyped."""
-    study, spark, inputs = context.study, context.spark, context.inputs
+    """Those with an ECG or own phenotypes, and, where there is what to test, those genotyped."""
+    study, inputs = context.study, context.inputs
     people = given(study.participants)
     covariates = read_participants(people, study.locate(people.path), [])
     if study.genotypes is not None:
         cohort = load_cohort(inputs["cohort"].folder)
-        genes = of_genotypes(
-            spark,
-            inputs["genotypes"].folder,
-            lead_variants(spark, inputs["findings"].folder),
-            study.absolute(study.genotypes, "id_map"),
-            covariates,
-            is_male,
-            cohort,
-        )
-        return of_cohort(cohort), genes
+        return of_cohort(cohort), _genes(context, told, covariates, is_male, cohort)
     phenotypes, groups, terms = phenotypes_of(context, covariates, told.notes)
     return of_phenotypes(phenotypes, groups, terms, told.notes), None
+
+
+def _genes(
+    context: Context,
+    told: Told,
+    covariates: pd.DataFrame,
+    is_male: pd.Series | None,
+    cohort: Cohort,
+) -> Members | None:
+    """Those genotyped, with lead variants and scores; None where the study has neither."""
+    study, spark, inputs = context.study, context.spark, context.inputs
+    checked = inputs["genotypes"].folder
+    leads = lead_variants(spark, inputs["findings"].folder)
+    if leads.empty and not study.gwas.scores:
+        return None
+    settings = study.absolute(given(study.genotypes), "id_map")
+    genotyped = genotyped_people(spark, checked, settings, covariates, is_male, cohort, told.notes)
+    samples = genotyped.terms.index
+    groups = {}
+    if not leads.empty:
+        groups[VARIANTS] = calls_of(checked, leads, samples)
+    if study.gwas.scores:
+        groups[SCORES] = scores_of(spark, inputs["scores"].folder, samples)
+    return of_genotypes(genotyped, groups)
 
 
 def check(study: Study) -> None:
@@ -147,10 +164,11 @@ def check(study: Study) -> None:
 
 STEP = Step(
     "phewas",
-    (AVERAGE, ENCODE, GENOTYPES_STEP, COHORT, FINDINGS),
+    (AVERAGE, ENCODE, GENOTYPES_STEP, COHORT, FINDINGS, SCORES_STEP),
     settings,
     work,
     files,
+    version=2,
     check=check,
 )
 

@@ -10,20 +10,22 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ecg_spark.diseases.diagnoses import Dates
-from ecg_spark.diseases.panels import ECG, GENOTYPES, Panel, make_panel
+from ecg_spark.diseases.panels import ECG, GENOTYPES, VARIANTS, Panel, make_panel
 from ecg_spark.genetics.genotypes.packed import MISSING
 from ecg_spark.genetics.genotypes.parts import open_set
 from ecg_spark.genetics.genotypes.view import packed_view
 from ecg_spark.genetics.null_model.cohort import Cohort
 from ecg_spark.genetics.null_model.phenotypes import usable_covariates, usable_phenotypes
-from ecg_spark.genetics.outputs.tables import LOCI, SCORES
+from ecg_spark.genetics.outputs.tables import LOCI
+from ecg_spark.genetics.outputs.tables import SCORES as CHECKED
 from ecg_spark.genetics.people.matching import by_normal_id, contradicts, owners_of, with_components
+from ecg_spark.genetics.scoring.tables import POLYGENIC_SCORES, SCORE_ACCURACY
 from ecg_spark.selection import used_rows
 from ecg_spark.study import Genotypes
 from ecg_spark.tables import VARIANT, read_table
 
-VARIANTS = "variants"
-"""The group of lead variants."""
+OUTSIDE = -1
+"""In place of a fold: people who are not analysed, whom all models score together."""
 
 LEADS_APART_BP = 500_000
 """Of lead variants closer to each other than this, only the most significant counts."""
@@ -82,53 +84,104 @@ def of_phenotypes(
     return Members(tested, {key: names for key, names in kept.items() if names}, terms)
 
 
-def of_genotypes(
+@dataclass(frozen=True)
+class Genotyped:
+    """Those of the checked genotype set who are tested: by sample the participant and the
+    covariates, complete."""
+
+    people: pd.Series
+    terms: pd.DataFrame
+
+
+def genotyped_people(
     spark: SparkSession,
     folder: str,
-    leads: pd.DataFrame,
     settings: Genotypes,
     covariates: pd.DataFrame,
     is_male: pd.Series | None,
     cohort: Cohort,
-) -> Members | None:
-    """Everybody genotyped who is unrelated and has every covariate, with the lead variants as
-    predictors.
+    notes: list[str],
+) -> Genotyped:
+    """Everybody genotyped who has every covariate, with an ECG or without one.
 
-    Args:
-        folder: the checked genotypes.
-        leads: from `lead_variants`.
-        covariates: by participant.
-        is_male: by participant; None if unknown.
-        cohort: gives the people if samples and participants are paired at random.
+    As in the association study nobody is a close relative of another, has a heterozygosity far from
+    what the components predict, or an X chromosome that contradicts the sex. With a random pairing
+    they are those of the cohort: nobody else has a participant. `folder`: the checked genotypes.
 
-    Returns:
-        The predictors are 0, 1 or 2 alternate alleles; NaN where a call is missing. A variant that
-        does not vary is left out. None if there are no lead variants.
+    Covariates are those of the participant table for all, age too: nobody needs an ECG, on whose
+    day it could be told. Who lacks one is counted in `notes`. Raises `DataError` where nobody has
+    all of them.
     """
-    if leads.empty:
-        return None
-    scores = pd.DataFrame(read_table(spark, SCORES, f"{folder}/{SCORES.name}").toPandas())
-    scores = scores.set_index("s")
-    scores = scores[scores["unrelated"]]
+    checked = pd.DataFrame(read_table(spark, CHECKED, f"{folder}/{CHECKED.name}").toPandas())
+    checked = checked.set_index("s")
+    far = checked["heterozygosity_sd"].abs() > settings.max_heterozygosity_sd
+    checked = checked[checked["unrelated"] & ~far]
     if settings.pairing == "id":
-        owners = pd.Series(owners_of(scores.index, settings.id_map), dtype=object)
+        owners = pd.Series(owners_of(checked.index, settings.id_map), dtype=object)
         owners = owners[owners.isin(covariates.index)]
-        if is_male is not None and scores["x_f"].notna().any():
+        if is_male is not None and checked["x_f"].notna().any():
             sex = by_normal_id(is_male).reindex(owners.to_numpy()).set_axis(owners.index)
-            owners = owners[~contradicts(scores.loc[owners.index, "x_f"], sex)]
+            owners = owners[~contradicts(checked.loc[owners.index, "x_f"], sex)]
     else:
-        owners = cohort.people
-    terms, _ = usable_covariates(with_components(scores, by_normal_id(covariates), owners))
+        owners = cohort.people[cohort.people.index.isin(checked.index)]
+    terms, _ = usable_covariates(with_components(checked, by_normal_id(covariates), owners))
+    if lacking := len(owners) - len(terms):
+        notes.append(
+            f"{lacking} of {len(owners)} genotyped people lack a covariate: they are in no test of "
+            f"variants and scores"
+        )
+    return Genotyped(owners[terms.index], terms)
+
+
+def of_genotypes(genotyped: Genotyped, groups: Mapping[str, pd.DataFrame]) -> Members | None:
+    """The people genotyped, with their predictors of each group by sample; None without any.
+
+    What does not vary among them is left out.
+    """
+    people = genotyped.people.to_numpy()
+    varied = {key: values.loc[:, values.std() > 0] for key, values in groups.items()}
+    kept = {key: values for key, values in varied.items() if len(values.columns)}
+    if not kept:
+        return None
+    predictors = pd.concat(kept.values(), axis=1).set_axis(people)
+    names = {key: list(values.columns) for key, values in kept.items()}
+    return Members(predictors, names, genotyped.terms.set_axis(people))
+
+
+def calls_of(folder: str, variants: pd.DataFrame, samples: pd.Index) -> pd.DataFrame:
+    """The calls of variants (contig, position, ref, alt) by sample, NaN where one is missing.
+
+    `folder`: the checked genotypes.
+    """
     packed = packed_view(open_set(f"{folder}/{VARIANTS}").where("is_candidate"))
-    rows = packed.rows(leads)
-    calls = packed.calls.read(rows, packed.places(list(terms.index))).T.astype(float)
+    rows = packed.rows(variants)
+    calls = packed.calls.read(rows, packed.places(list(samples))).T.astype(float)
     calls[calls == MISSING] = np.nan
-    names = packed.named(rows)[VARIANT].astype(str).agg(":".join, axis=1).tolist()
-    varied = np.nanstd(calls, axis=0) > 0
-    people = owners[terms.index].to_numpy()
-    kept = [name for name, one in zip(names, varied, strict=True) if one]
-    values = pd.DataFrame(calls[:, varied], people, kept)
-    return Members(values, {VARIANTS: kept}, terms.set_axis(people))
+    names = packed.named(rows)[VARIANT].astype(str).agg(":".join, axis=1)
+    return pd.DataFrame(calls, samples, list(names))
+
+
+def scores_of(spark: SparkSession, folder: str, samples: pd.Index) -> pd.DataFrame:
+    """The polygenic scores of each phenotype by sample, in standard deviations.
+
+    `folder`: what the step scores has published. Nobody is scored by a model that knows their
+    phenotype. Who has a close relative among those analysed has no score here (NaN): the model
+    knows the relative's phenotype, and families share more than genes.
+
+    Their mean and spread are those of the people whom one model scores: models differ in both, and
+    people with an ECG, whom the models of the folds score, may be healthier than everybody else.
+    """
+    accuracy = read_table(spark, SCORE_ACCURACY, f"{folder}/{SCORE_ACCURACY.name}")
+    names = [row["phenotype"] for row in accuracy.select("phenotype").collect()]
+    table = read_table(spark, POLYGENIC_SCORES, f"{folder}/{POLYGENIC_SCORES.name}")
+    own = [F.col("scores")[name].alias(f"score_{k}") for k, name in enumerate(names)]
+    found: pd.DataFrame = table.select("s", "fold", "relative_analysed", *own).toPandas()
+    found = found.set_index("s").reindex(samples)
+    alone = found["relative_analysed"].eq(False)
+    values = found.drop(columns=["fold", "relative_analysed"]).set_axis(names, axis=1)
+    by_model = values[alone].groupby(found.loc[alone, "fold"].fillna(OUTSIDE))
+    scaled = (values[alone] - by_model.transform("mean")) / by_model.transform("std")
+    return scaled.replace([np.inf, -np.inf], np.nan).reindex(samples)
 
 
 def lead_variants(spark: SparkSession, findings: str) -> pd.DataFrame:

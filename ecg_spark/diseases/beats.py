@@ -4,9 +4,9 @@ The expected risk is what the covariates predict, age among them. Controls are t
 covariates at once, as on a propensity score (Rosenbaum & Rubin 1983, Biometrika 70:41).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,8 @@ from ecg_spark.diseases.panels import Panel
 from ecg_spark.ecg import BEAT_SAMPLES, LEADS
 from ecg_spark.selection import used_rows
 from ecg_spark.session import broadcast
+
+Name = TypeVar("Name", bound=Hashable)
 
 FEWEST = 20
 """With fewer people there is no mean beat, since it could reveal a single person's."""
@@ -138,8 +140,8 @@ def mean_beats(
     beats: DataFrame,
     leave_out: Sequence[str],
     places: pd.DataFrame,
-    groups: Mapping[str, list[int]],
-) -> dict[str, tuple[int, Reals, Reals]]:
+    groups: Mapping[Name, Sequence[int] | NDArray[np.integer]],
+) -> dict[Name, tuple[int, Reals, Reals]]:
     """The mean beat of each group of people.
 
     If a person has several ECGs, the best one counts. Groups of fewer than `FEWEST` people are

@@ -1,9 +1,10 @@
-"""Panels: who is tested by which predictors, as sent to every task.
+"""Who is tested by which predictors: what every task is sent.
 
-There are two panels. That of ECGs has the factors, traits and own phenotypes of the people who
-have an ECG (or own phenotypes), and the days of their ECGs. That of genotypes has lead variants
-and scores of everybody genotyped: genes have no date, and a biobank has many more genotypes than
-ECGs.
+There are two panels. That of ECGs has the factors, traits and own phenotypes of those who have an
+ECG (or own phenotypes), and the days of their ECGs. That of genotypes has lead variants and scores,
+of everybody genotyped: genes have no day, and a biobank has many more genotypes than ECGs. There is
+no day that would part prevalent from incident disease either, so that people who have the disease
+at any time are cases, and their age is that of the participant table.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 from ecg_spark.diseases.logistic import Flags, Reals
 
 ECG, GENOTYPES = "ecg", "genotypes"
+
+VARIANTS, SCORES = "variants", "scores"
+"""The groups of lead variants and of polygenic scores."""
 
 
 @dataclass(frozen=True)

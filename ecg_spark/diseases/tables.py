@@ -37,12 +37,13 @@ DISEASES = Table(
 
 DISEASE_ASSOCIATIONS = Table(
     "disease_associations",
-    ("disease", "kind", "predictor"),
+    ("disease", "kind", "people", "predictor"),
     schema(
         disease=TEXT,
         kind=TEXT,
-        predictor=TEXT,  # a factor, trait, own phenotype, score, or contig:position:ref:alt
-        group=TEXT,  # vae, traits, own, variants or scores
+        people=TEXT,  # as in `diseases`: factors in those with an ECG, their scores in all
+        predictor=TEXT,  # a factor, trait or own phenotype, or contig:position:ref:alt
+        group=TEXT,  # vae, traits, own, variants, or scores: the predictor's polygenic score
         beta=(REAL, None),  # log odds or hazard ratio per SD; for a variant per allele
         se=(REAL, None),
         lower=(REAL, None),  # 95 % profile likelihood interval, where p of the score test < 0.1

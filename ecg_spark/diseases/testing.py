@@ -86,18 +86,14 @@ def _logistic(panel: Panel, outcome: Outcome) -> Tested:
     places = panel.tested
     score, variance = score_tests(x, g[:, places], y, probability)
     table = _one_step(panel, places, score, variance, outcome, known)
-    chosen = _chosen(table, outcome.cases)
-    whole = [k for k in chosen if known[:, k].all()]
-    for start in range(0, len(whole), TOGETHER):
-        some = whole[start : start + TOGETHER]
-        found = firth(x, g[:, some], y, coefficients)
-        for j, k in enumerate(some):
-            _put(table[k], FIRTH, *(values[j] for values in vars(found).values()))
-    for k in set(chosen) - set(whole):
-        own = known[:, k]
+    for own, alike in _by_people(known, _chosen(table, outcome.cases)):
         kept = np.append(0, 1 + independent_terms(x[own, 1:]))  # the intercept is the first
-        found = firth(x[own][:, kept], g[own][:, [k]], y[own], coefficients[kept])
-        _put(table[k], FIRTH, *(values[0] for values in vars(found).values()))
+        mine = x[own][:, kept]
+        for start in range(0, len(alike), TOGETHER):
+            some = alike[start : start + TOGETHER]
+            found = firth(mine, g[:, some][own], y[own], coefficients[kept])
+            for j, k in enumerate(some):
+                _put(table[k], FIRTH, *(values[j] for values in vars(found).values()))
     return Tested(name, x @ coefficients, list(table.values()))
 
 
@@ -157,6 +153,14 @@ def _one_step(
             "n": int(own.sum()),
         }
     return found
+
+
+def _by_people(known: Flags, places: list[int]) -> list[tuple[Flags, list[int]]]:
+    """Predictors at some places by the people of whom they are known: these, and the places."""
+    found: dict[bytes, list[int]] = {}
+    for k in places:
+        found.setdefault(known[:, k].tobytes(), []).append(k)
+    return [(known[:, some[0]], some) for some in found.values()]
 
 
 def _chosen(table: dict[int, dict[str, Any]], cases: int) -> list[int]:

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ecg_spark.diseases.phewas import FDR
+from ecg_spark.diseases.panels import ECG, SCORES, VARIANTS
+from ecg_spark.diseases.results import FDR
 from ecg_spark.ecg import BEAT_SAMPLES, LEADS
 from ecg_spark.report import disease_figures as pictures
 from ecg_spark.report import figures
@@ -20,10 +21,11 @@ GROUPS = {
     "vae": "VAE latents",
     "traits": "conventional traits",
     OWN: "the study's own phenotypes",
-    "scores": "polygenic scores",
-    "variants": "lead variants",
+    SCORES: "polygenic scores",
+    VARIANTS: "lead variants",
 }
 OF_THE_HEART = ("vae", "traits", OWN)
+KEY = ["disease", "kind", "people"]
 ROWS_SHOWN, HEAT_SHOWN, FORESTS, PER_FOREST, BEATS_SHOWN, PREDICTED = 40, 40, 8, 6, 6, 16
 
 
@@ -32,16 +34,17 @@ def section(material: ReportInputs) -> tuple[Section, dict[str, Any]]:
 
     Diseases with fewer than `MIN_GROUP_SIZE` cases are in the tables but not shown.
     """
-    known = _table(material, "diseases").set_index(["disease", "kind"])
+    known = _table(material, "diseases").set_index(KEY)
     shown = known[known["why_not"].isna() & (known["cases"] >= MIN_GROUP_SIZE)]
     tests = _table(material, "disease_associations")
-    tests = tests.merge(shown[["name", "category"]].reset_index(), on=["disease", "kind"])
+    tests = tests.merge(shown[["name", "category"]].reset_index(), on=KEY)
+    of_ecgs = shown.xs(ECG, level="people")
     summary = material.summary("phewas")
     planted = _planted(material)
     compared = _compared(planted, tests) if planted else None
     found = tests[tests["q"] < FDR].sort_values("neg_log10_p", ascending=False)
     prediction = _table(material, "prediction")
-    prediction = prediction.merge(shown[["name"]].reset_index(), on=["disease", "kind"])
+    prediction = prediction.merge(of_ecgs[["name"]].reset_index(), on=["disease", "kind"])
     values: Section = {
         "phewas": summary,
         "phewas_rows": [_row(one) for one in found.head(ROWS_SHOWN).itertuples()],
@@ -54,7 +57,7 @@ def section(material: ReportInputs) -> tuple[Section, dict[str, Any]]:
             "forest": _forests(tests, found),
             "prediction": _prediction(prediction, found),
             "calibration": _calibration(prediction, found),
-            "disease_beats": _beats(material, shown),
+            "disease_beats": _beats(material, of_ecgs),
         },
     }
     counts = {"diseases_tested": summary["diseases"], "disease_hits": summary["significant_fdr"]}
@@ -71,6 +74,14 @@ def _label(name: str) -> str:
     return TRAIT_TITLES.get(name, name).split(" (")[0]
 
 
+def _predictor(one: Any) -> str:
+    return f"score of {_label(one.predictor)}" if one.group == SCORES else _label(one.predictor)
+
+
+def _way(one: Any) -> str:
+    return str(one.kind) if one.people == ECG else f"{one.kind}, genotyped"
+
+
 def _row(one: Any) -> list[Any]:
     effect = "–"
     if pd.notna(one.beta):
@@ -79,8 +90,8 @@ def _row(one: Any) -> list[Any]:
             effect += f" ({np.exp(one.lower):.2f}–{np.exp(one.upper):.2f})"
     return [
         f"{one.name} ({one.disease})" if one.name != one.disease else one.disease,
-        one.kind,
-        _label(one.predictor),
+        _way(one),
+        _predictor(one),
         effect,
         f"{one.neg_log10_p:.1f}",
         f"{one.q:.1e}",
@@ -127,15 +138,15 @@ def _heat(tests: pd.DataFrame, found: pd.DataFrame) -> Figure | None:
 def _forests(tests: pd.DataFrame, found: pd.DataFrame) -> Figure | None:
     """The most significant effects on each of the most significant diseases."""
     panels = []
-    for key in found.drop_duplicates(["disease", "kind"]).head(FORESTS).itertuples():
-        own = found[(found["disease"] == key.disease) & (found["kind"] == key.kind)]
+    for key in found.drop_duplicates(KEY).head(FORESTS).itertuples():
+        own = found[(found[KEY] == [key.disease, key.kind, key.people]).all(axis=1)]
         own = own.dropna(subset=["beta", "lower", "upper"]).head(PER_FOREST)
         if own.empty:
             continue
-        rows = own.assign(label=own["predictor"].map(_label))
+        rows = own.assign(label=[_predictor(one) for one in own.itertuples()])
         panels.append(
             pictures.Effects(
-                f"{key.name}, {key.kind} ({key.cases} cases)",
+                f"{key.name}, {_way(key)} ({key.cases} cases)",
                 "hazard ratio" if key.kind == "incident" else "odds ratio",
                 rows,
             )
@@ -145,7 +156,8 @@ def _forests(tests: pd.DataFrame, found: pd.DataFrame) -> Figure | None:
 
 def _surest(prediction: pd.DataFrame, found: pd.DataFrame, most: int) -> list[tuple[str, str]]:
     """The diseases that are predicted, the most significant first."""
-    strength = found.groupby(["disease", "kind"])["neg_log10_p"].max().to_dict()
+    of_ecgs = found[found["people"] == ECG]
+    strength = of_ecgs.groupby(["disease", "kind"])["neg_log10_p"].max().to_dict()
     keys = list(dict.fromkeys(zip(prediction["disease"], prediction["kind"], strict=True)))
     return sorted(keys, key=lambda key: (-strength.get(key, 0.0), key))[:most]
 
@@ -263,6 +275,7 @@ def _compared(planted: Sequence[Mapping[str, Any]], tests: pd.DataFrame) -> dict
         rows.append(
             [f"{one['name']} ({one['phecode']})", one["caused_by"], acting, int(one["cases"]),
              ", ".join(said[:4]) or "–",
-             ", ".join(dict.fromkeys(hits.loc[hits["group"] == "variants", "predictor"])) or "–"]
+             ", ".join(map(_label, hits.loc[hits["group"] == SCORES, "predictor"].head(4))) or "–",
+             ", ".join(dict.fromkeys(hits.loc[hits["group"] == VARIANTS, "predictor"])) or "–"]
         )  # fmt: skip
     return {"rows": rows, **counts}

@@ -1,14 +1,15 @@
 """Diseases: errors of the first kind, planted diseases found, and how long many tests take.
 
     python tests/bench/bench_phewas.py type1 [repeats]      # 50 cases of 5,000 people
-    python tests/bench/bench_phewas.py planted [people]     # simulated people, three seeds
+    python tests/bench/bench_phewas.py planted [people seeds]   # simulated people
     python tests/bench/bench_phewas.py speed [people diseases predictors]
     python tests/bench/bench_phewas.py                      # all three at small sizes
 
 `type1`: predictors that do nothing (normal, skewed, of carriers of alleles of 1, 5 and 20 %),
 covariates that act: the share of p below 0.05, 0.01, 1e-3 and 1e-4 of what should be. `planted`:
 the diseases of the simulated biobank on 2,000 people's own scores of the heart, measured with an
-error as large as half of their spread. `speed`: associations of one panel in Spark, on as many
+error as large as half of their spread; at the end the share of small p of what should be, of the
+diseases that the heart does not cause. `speed`: associations of one panel in Spark, on as many
 cores as MASTER says, and the same tests one by one by statsmodels, reckoned from some of them.
 """
 
@@ -31,13 +32,8 @@ from ecg_spark.diseases.diagnoses import Told
 from ecg_spark.diseases.outcomes import INCIDENT, PREVALENT, Outcome
 from ecg_spark.diseases.panels import GENOTYPES, Panel, Predictor, make_panel
 from ecg_spark.diseases.phecode_map import read_maps
-from ecg_spark.diseases.phewas import (
-    FDR,
-    Settings,
-    answer_of,
-    associate_diseases,
-    false_discovery_rate,
-)
+from ecg_spark.diseases.phewas import Settings, answer_of, associate_diseases
+from ecg_spark.diseases.results import FDR, false_discovery_rate
 from ecg_spark.diseases.testing import assess
 from ecg_spark.session import spark_session
 from ecg_spark.simulate.diseases import (
@@ -102,11 +98,12 @@ def type1(repeats: int = 400, n: int = 5000, cases: int = 50, each: int = 25) ->
                                              strict=True)))  # fmt: skip
 
 
-def planted(people: int = 2000, seeds: tuple[int, ...] = (1, 2, 3)) -> None:
+def planted(people: int = 2000, seeds: int = 3) -> None:
     """Diseases of the simulated biobank that the heart's scores find, and false ones."""
 
     phecodes = {normal_code(code, "icd10"): one for one in DISEASES for code in one.codes}
-    for seed in seeds:
+    all_hits, all_false, of_nothing = 0, 0, []
+    for seed in range(1, seeds + 1):
         genome = make_genome(seed, 20_000)
         variants = plant(genome)
         own = plant_diseases(genome, variants)
@@ -149,10 +146,20 @@ def planted(people: int = 2000, seeds: tuple[int, ...] = (1, 2, 3)) -> None:
         causes = {one.phecode: one.cause for one in DISEASES}
         by_heart = {row["disease"] for row in hits if causes[row["disease"]] == "heart"}
         false = [row for row in hits if causes[row["disease"]] != "heart"]
+        of_nothing += [row["neg_log10_p"] for row in found if row["cause"] != "heart"]
+        all_hits, all_false = all_hits + len(hits), all_false + len(false)
         told(seed=seed, tests=len(found), planted=sum(c == "heart" for c in causes.values()),
              found=len(by_heart), hits=len(hits), false=len(false),
              false_tests=[(row["disease"], row["kind"], row["predictor"],
                            round(row["neg_log10_p"], 1)) for row in false])  # fmt: skip
+    shares = {level: (np.array(of_nothing) > -np.log10(level)).mean() / level for level in LEVELS}
+    told(
+        seeds=seeds,
+        hits=all_hits,
+        false=all_false,
+        tests_of_nothing=len(of_nothing),
+        observed_over_expected={str(level): round(share, 2) for level, share in shares.items()},
+    )
 
 
 def made_up_panel(n: int, predictors: int, covariates: int = 14) -> Panel:
@@ -214,5 +221,5 @@ if __name__ == "__main__":
         {"type1": type1, "planted": planted, "speed": speed}[wanted[0]](*numbers)
     else:
         type1(20)
-        planted(800, (1,))
+        planted(800, 1)
         speed(3000, 20, 20)

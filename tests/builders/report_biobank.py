@@ -15,7 +15,8 @@ from scipy import stats
 from ecg_spark.diseases.diagnoses import Told
 from ecg_spark.diseases.panels import make_panel
 from ecg_spark.diseases.phecode_map import Disease, Diseases
-from ecg_spark.diseases.phewas import Settings, answer_of, published_tables
+from ecg_spark.diseases.phewas import Settings, answer_of
+from ecg_spark.diseases.results import published_tables
 from ecg_spark.diseases.tables import DISEASE_BEATS
 from ecg_spark.flow import PEOPLE, RECORDINGS, SAMPLES, VARIANTS, flow_rows
 from ecg_spark.genetics.outputs.tables import (
@@ -176,6 +177,11 @@ def publish_diseases(store: Store, bank: Biobank, scores: dict[str, np.ndarray])
     groups["traits"] = list(GWAS_TRAITS)
     covariates = pd.DataFrame({"age": rng.normal(size=len(bank.ids))}, bank.ids)
     panel = make_panel("ecg", values, groups, covariates, None, ["pca"])
+    by_genes = values[list(GWAS_TRAITS)] + rng.normal(size=(len(bank.ids), len(GWAS_TRAITS)))
+    panels = {
+        "ecg": panel,
+        "genotypes": make_panel("genotypes", by_genes, {"scores": by_genes}, covariates, None),
+    }
     known = Diseases({}, {code: Disease(code, name, category)
                           for code, (name, category, _) in DISEASES.items()})  # fmt: skip
     answers, beats = [], []
@@ -185,6 +191,7 @@ def publish_diseases(store: Store, bank: Biobank, scores: dict[str, np.ndarray])
         frame = pd.DataFrame({"place": ill, "first": np.nan, "times": 1, "is_own": True})
         answer = answer_of(code, frame, panel, "both", Settings(50, 1, 1))
         answers.append(answer)
+        answers.append(answer_of(code, frame, panels["genotypes"], "both", Settings(50, 1, 1)))
         for side in ("cases", "controls") if trait else ():
             signal = bank.signals[answer["compared"]["ever"][side]].reshape(-1, 7200)
             beats.append({
@@ -194,7 +201,7 @@ def publish_diseases(store: Store, bank: Biobank, scores: dict[str, np.ndarray])
             })  # fmt: skip
     summary: dict[str, Any]
     with store.run("phewas", {}) as run:
-        tables, summary = published_tables({"ecg": panel}, known, answers, Told({}, ["a note"]))
+        tables, summary = published_tables(panels, known, answers, Told({}, ["a note"]))
         for table, rows in (*tables, (DISEASE_BEATS, beats)):
             write_rows(rows, table, run.path(table.name))
         run.publish(summary)

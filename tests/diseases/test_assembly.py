@@ -7,19 +7,24 @@ import pandas as pd
 import pytest
 
 from ecg_spark.diseases.assembly import (
+    Genotyped,
     Members,
     ecg_days,
+    genotyped_people,
     last_days,
     lead_variants,
     of_cohort,
+    of_genotypes,
     of_phenotypes,
     panel_of_ecgs,
+    scores_of,
 )
 from ecg_spark.diseases.diagnoses import Dates
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.outputs.tables import LOCI
+from ecg_spark.genetics.outputs.tables import LOCI, SCORES
+from ecg_spark.genetics.scoring.tables import POLYGENIC_SCORES, SCORE_ACCURACY
 from ecg_spark.participants import read_last_days
-from ecg_spark.study import Participants
+from ecg_spark.study import Genotypes, Participants
 from ecg_spark.tables import BEATS, write_rows
 from tests.builders.genetics_data import cohort_of
 
@@ -140,3 +145,81 @@ def test_the_end_of_records_is_a_day_or_a_column(tmp_path):
         read_last_days(settings, str(path), "death", [])
     with pytest.raises(DataError, match="holds no date"):
         read_last_days(settings, str(path), "age", [])
+
+
+@pytest.fixture
+def checked(tmp_path):
+    """The table of genotyped samples s0 to s7: s1 is a relative, s2 an odd sample, of s3 the X
+    chromosome is a woman's."""
+    rows = [
+        {"s": f"s{k}", "call_rate": 1.0, "heterozygosity_sd": 7.0 if k == 2 else 0.1 * k,
+         "unrelated": k != 1, "ancestry": None, "pc": [float(k)], "x_f": 0.0 if k == 3 else 1.0,
+         "sets": [0]}
+        for k in range(8)
+    ]  # fmt: skip
+    write_rows(rows, SCORES, f"{tmp_path}/scores")
+    return str(tmp_path)
+
+
+def some_of_them(people):
+    """A cohort of some samples, each paired with a participant of another number."""
+    samples = pd.Index(people)
+    one = pd.DataFrame({"vae_00": np.arange(len(people), dtype=float)}, samples)
+    owners = pd.Series([f"p{k}" for k in range(len(people))], samples)
+    return cohort_of(owners, one, one, pd.Series(True, samples), {"vae": ["vae_00"]})
+
+
+def test_the_genotyped_are_chosen_as_in_the_association_study(spark, checked):
+    ages = [50.0, 51, 52, 53, np.nan, 55, 57]
+    covariates = pd.DataFrame({"age": ages}, [f"s{k}" for k in (0, 1, 2, 3, 4, 5, 7)])
+    men = pd.Series(1.0, covariates.index)
+    notes = []
+    found = genotyped_people(
+        spark, checked, Genotypes(path="g.bed"), covariates, men, some_of_them(["s0"]), notes
+    )
+    assert found.people.to_dict() == {"s0": "s0", "s5": "s5", "s7": "s7"}
+    assert list(found.terms.index) == ["s0", "s5", "s7"]
+    assert notes == [
+        "1 of 4 genotyped people lack a covariate: they are in no test of variants and scores"
+    ]
+
+
+def test_of_a_random_pairing_nobody_else_has_a_participant(spark, checked):
+    covariates = pd.DataFrame({"age": [60.0, 61, 62]}, ["p0", "p1", "p2"])
+    found = genotyped_people(
+        spark, checked, Genotypes(path="g.bed", pairing="random"), covariates, None,
+        some_of_them(["s1", "s5", "s6"]), [],
+    )  # fmt: skip
+    assert found.people.to_dict() == {"s5": "p1", "s6": "p2"}
+
+
+def test_scores_are_scaled_among_those_whom_one_model_scores(spark, tmp_path):
+    """Models of which each says more or less than the others; one person has a relative there."""
+    rng = np.random.default_rng(2)
+    folds = [0] * 30 + [1] * 40 + [None] * 50
+    samples = pd.Index([f"s{k}" for k in range(120)])
+    shift = {0: 5.0, 1: -2.0, None: 0.5}
+    rows = [
+        {"s": s, "participant_id": s, "fold": fold, "relative_analysed": k == 119,
+         "scores": {"vae_00": shift[fold] * (1 + rng.normal()), "pr_ms": 3.0}}
+        for k, (s, fold) in enumerate(zip(samples, folds, strict=True))
+    ]  # fmt: skip
+    write_rows(rows, POLYGENIC_SCORES, f"{tmp_path}/polygenic_scores")
+    said = {"n": 70, "n_fitted": 35, "r": 0.1, "r2": 0.01, "r2_low": None, "r2_high": None}
+    said |= {"slope": 1.0, "r2_covariates": 0.0}
+    accuracy = [{"phenotype": name, **said} for name in ("vae_00", "pr_ms")]
+    write_rows(accuracy, SCORE_ACCURACY, f"{tmp_path}/score_accuracy")
+    wanted = samples[::-1]
+    found = scores_of(spark, str(tmp_path), wanted)
+    assert list(found.index) == list(wanted)
+    own = found["vae_00"].reindex(samples).to_numpy()
+    known = np.array([one["scores"]["vae_00"] for one in rows])
+    assert np.isnan(own[119])
+    for part in (slice(0, 30), slice(30, 70), slice(70, 119)):
+        assert own[part].mean() == pytest.approx(0, abs=1e-12)
+        assert own[part].std(ddof=1) == pytest.approx(1)
+        assert np.corrcoef(own[part], known[part])[0, 1] == pytest.approx(1)
+    genotyped = Genotyped(pd.Series(wanted, wanted), pd.DataFrame({"age": 1.0}, wanted))
+    members = of_genotypes(genotyped, {"scores": found})
+    assert members.groups == {"scores": ["vae_00"]}  # the other one is the same for all
+    assert of_genotypes(genotyped, {"scores": found[["pr_ms"]]}) is None

@@ -13,7 +13,7 @@ from statsmodels.stats.multitest import multipletests
 from ecg_spark.diseases.firth import firth
 from ecg_spark.diseases.outcomes import Outcome
 from ecg_spark.diseases.panels import fill, make_panel
-from ecg_spark.diseases.phewas import false_discovery_rate
+from ecg_spark.diseases.results import false_discovery_rate
 from ecg_spark.diseases.testing import COX, FIRTH, SCORE, assess, independent_terms
 
 

@@ -279,12 +279,17 @@ def test_diseases_are_shown_with_what_goes_with_them_and_what_was_planted(plante
     qrs = found[found["predictor"] == "QRS"].iloc[0]
     ratio, low, high = map(float, re.findall(r"[\d.]+", qrs["ratio (95 %)"]))
     assert 1 < low < ratio < high
+    score = found[found["predictor"] == "score of QRS"]
+    assert score.iloc[:, 1].tolist() == ["ever, genotyped"]
     compared = planted.table("caused by", "parameters of the heart").set_index("caused by")
     assert "QRS" in compared.loc["heart", "found by"]
-    assert compared.loc["neither", "found by"] == "–"
+    assert compared.loc["heart", "scores"] == "QRS"
+    assert compared.loc["neither", ["found by", "scores"]].tolist() == ["–", "–"]
     assert summary["found_heart"] == summary["planted_heart"] == 1
     assert summary["false_heart"] == 0
-    assert planted.table("model", "AUC or C", "gain")["cases"].eq(110).all()
+    predicted = planted.table("model", "AUC or C", "gain")
+    assert predicted["cases"].eq(110).all()
+    assert not predicted[["disease", "model"]].duplicated().any()
     drawn = {"phewas", "disease_heat", "forest", "prediction", "calibration", "disease_beats"}
     assert drawn <= set(Figures(str(planted.path.parent)))
     assert not drawn & set(Figures(str(null.path.parent)))
