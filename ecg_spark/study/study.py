@@ -67,8 +67,8 @@ class Study(Section):
     )
     phewas: Phewas | None = Field(
         None,
-        description="diseases: every latent, trait, score and lead variant is tested against each of "
-        "them",
+        description="diseases: every latent, trait, score and lead variant is tested against each "
+        "of them",
     )
     beats: Beats = Field(
         Beats(), description="which average beats are used, and what they are warned of"

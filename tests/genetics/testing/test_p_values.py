@@ -12,19 +12,13 @@ from ecg_spark.genetics.testing.p_values import (
     neg_log10_p_of_t,
     neg_log10_p_of_z,
 )
-
-
-def _exact(f, df1, df2):
-    with mpmath.workdps(60):
-        x = mpmath.mpf(df2) / (mpmath.mpf(df2) + mpmath.mpf(df1) * mpmath.mpf(f))
-        tail = mpmath.betainc(mpmath.mpf(df2) / 2, mpmath.mpf(df1) / 2, 0, x, regularized=True)
-        return float(-mpmath.log10(tail))
+from tests.builders.exact import tail_of_f
 
 
 @settings(max_examples=40)
 @given(st.floats(1e-3, 300), st.integers(1, 40), st.sampled_from([3, 40, 900]))
 def test_the_tail_of_f_agrees_with_mpmath_where_it_underflows_too(f, df1, df2):
-    expected = _exact(f, df1, df2)
+    expected = tail_of_f(f, df1, df2)
     assert float(neg_log10_p_of_f(f, df1, df2)) == pytest.approx(expected, rel=1e-8, abs=1e-12)
 
 
@@ -32,13 +26,13 @@ def test_the_tail_of_f_agrees_with_mpmath_where_it_underflows_too(f, df1, df2):
     ("f", "df1", "df2"), [(200.0, 20, 1_500), (0.5, 20, 350), (1e-3, 3, 50), (1.2e3, 2, 31_000)]
 )
 def test_the_tail_of_f_of_many_people_does_not_underflow(f, df1, df2):
-    expected = _exact(f, df1, df2)
+    expected = tail_of_f(f, df1, df2)
     assert float(neg_log10_p_of_f(f, df1, df2)) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize(("t", "df"), [(60.0, 1_500), (0.0, 100), (3.0, 8), (-38.0, 30_000)])
 def test_the_tails_of_t_of_many_people_do_not_underflow(t, df):
-    expected = _exact(t * t, 1, df)
+    expected = tail_of_f(t * t, 1, df)
     assert float(neg_log10_p_of_t(t, df)) == pytest.approx(expected, rel=1e-9, abs=1e-12)
     assert expected > 400 or t != 60.0
 
@@ -46,7 +40,7 @@ def test_the_tails_of_t_of_many_people_do_not_underflow(t, df):
 @pytest.mark.parametrize("t", [0.0, 0.3, -2.0, 5.5, 37.0, 60.0, -150.0])
 @pytest.mark.parametrize("df", [2, 25, 3_100])
 def test_the_tails_of_t_agree_with_mpmath(t, df):
-    expected = _exact(t * t, 1, df)
+    expected = tail_of_f(t * t, 1, df)
     assert float(neg_log10_p_of_t(t, df)) == pytest.approx(expected, rel=1e-8, abs=1e-12)
 
 
