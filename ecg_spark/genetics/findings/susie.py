@@ -38,7 +38,8 @@ MIN_ABS_R = 0.5
 _TOLERANCE = 1e-3
 _ROUNDS = 500
 """Of 500,000 people and signals of chi-squared 1,500 a hundred, susieR's default, end with effects
-that are about to vanish, as sets that hold nothing; 109 to 124 were enough."""
+that are about to vanish, as sets that hold nothing; 109 to 124 were enough in three simulations,
+and 500 not in others (see infra/benchmarks.md): then it is told."""
 _FIRST_VARIANCE = 0.2
 _LEAST_VARIANCE = 1e-9
 _LOG_VARIANCE = (-30.0, 15.0)
