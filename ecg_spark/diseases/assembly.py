@@ -20,7 +20,7 @@ from ecg_spark.genetics.outputs.tables import LOCI, SCORES
 from ecg_spark.genetics.people.matching import by_normal_id, contradicts, owners_of, with_components
 from ecg_spark.selection import used_rows
 from ecg_spark.study import Genotypes
-from ecg_spark.tables import VARIANT, read_table
+from ecg_spark.tables import PEER, VARIANT, read_table
 
 VARIANTS = "variants"
 """The group of lead variants."""
@@ -28,7 +28,7 @@ VARIANTS = "variants"
 LEADS_APART_BP = 500_000
 """Of lead variants that lie nearer to each other the one with the smallest p counts."""
 
-PREDICTING = ("pca",)
+PREDICTING = (PEER,)
 """Groups that are not tested: they are held beside the factors in what they predict."""
 
 

@@ -8,11 +8,11 @@ import numpy as np
 
 from ecg_spark.report import evidence, figures
 from ecg_spark.report.associations import FLOOR
-from ecg_spark.report.comparison import METHODS, OMNIBUS, Planted
+from ecg_spark.report.comparison import METHODS, Planted
 from ecg_spark.report.overview import overview
 from ecg_spark.report.planted import planted_against_found
 from ecg_spark.report.rendering import embedded, render, write_page
-from ecg_spark.tables import VARIANT
+from ecg_spark.tables import TOGETHER, VARIANT
 
 SHOWN = 200
 """Loci of a page; all are in the table."""
@@ -27,7 +27,7 @@ def write_meta_page(
     summary.
     """
     thresholds = summary["thresholds"]
-    has_omnibus = any(name.endswith(OMNIBUS) for name in thresholds)
+    has_omnibus = any(name.endswith(TOGETHER) for name in thresholds)
     seen = overview(
         evidence.dataset(f"{folder}/associations"),
         evidence.dataset(f"{folder}/omnibus") if has_omnibus else None,

@@ -19,7 +19,7 @@ from ecg_spark.report.page import told
 from ecg_spark.report.sections import ReportInputs
 from ecg_spark.store import Store
 from ecg_spark.study import Study
-from ecg_spark.tables import group_of
+from ecg_spark.tables import PEER, group_of
 
 _ECG = ("ingest", "average", "train", "encode")
 _GENETICS = ("genotypes", *STAGES, "scores", "mr")
@@ -92,7 +92,7 @@ def draw_locus(study: Study, name: str, times: float = 1.0) -> Figure:
 def _locus(material: ReportInputs, region: loci.Region, times: float) -> Figure:
     effects = loci.effects_at(material.table("associations", "associations"), [region])
     known = effects[region.variant]
-    known = known[[group_of(phenotype) != "pca" for phenotype in known.index]]
+    known = known[[group_of(phenotype) != PEER for phenotype in known.index]]
     names = list(material.latents.columns) if material.study.ecg else []
     width, height = papers.size()
     heights = [max(3.2, 0.13 * len(known)), *([height + 0.4] if names else [])]

@@ -17,7 +17,7 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from ecg_spark.selection import is_used
-from ecg_spark.tables import TRAIT_NAMES, VARIANT
+from ecg_spark.tables import TOGETHER, TRAIT_NAMES, VARIANT
 
 MIN_GROUP_SIZE = 20
 """A waveform, or a figure of a group, is shown only where it stands for at least so many people."""
@@ -214,7 +214,7 @@ def ancestry_scores(table: ds.Dataset, at_most: int = 100_000) -> NDArray[np.flo
 def omnibus_batches(table: ds.Dataset) -> Iterator[pa.RecordBatch]:
     """The omnibus tests as associations whose phenotype is `vae omnibus`, `pca omnibus`, …"""
     for batch in batches(table, [*VARIANT, "model", "neg_log10_p", "af"]):
-        names = pc.binary_join_element_wise(batch["model"], "omnibus", " ")
+        names = pc.binary_join_element_wise(batch["model"], TOGETHER, "")
         yield batch.drop_columns(["model"]).append_column("phenotype", names)
 
 

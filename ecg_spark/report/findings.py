@@ -14,7 +14,7 @@ from ecg_spark.report.associations import BINS, FLOOR
 from ecg_spark.report.comparison import Planted, acting_at
 from ecg_spark.report.overview import TITLES, overview
 from ecg_spark.report.sections import ReportInputs, Section
-from ecg_spark.tables import OWN, group_of
+from ecg_spark.tables import OWN, PEER, group_of
 
 LOCI_LISTED = 500
 LOCI_SHOWN = 60
@@ -23,7 +23,7 @@ EFFECTS_SHOWN = 6
 
 NAMES = {
     "vae": "VAE latents",
-    "pca": "principal components of the beat",
+    PEER: "principal components of the beat",
     "traits": "conventional traits",
     OWN: "phenotypes of the study's own",
 }

@@ -15,12 +15,12 @@ import pyarrow.dataset as ds
 
 from ecg_spark.display import in_a_row
 from ecg_spark.report.associations import contig_order
-from ecg_spark.report.comparison import METHODS, OMNIBUS
-from ecg_spark.tables import OWN, VARIANT
+from ecg_spark.report.comparison import METHODS
+from ecg_spark.tables import OWN, PEER, TOGETHER, VARIANT
 
 MERGE_BP = 500_000
 
-FOUND_BY = {"vae": "latents", "traits": "traits", OWN: "own phenotypes", "pca": "components"}
+FOUND_BY = {"vae": "latents", "traits": "traits", OWN: "own phenotypes", PEER: "components"}
 """What finds a locus, by the group of its phenotype."""
 
 
@@ -43,7 +43,7 @@ class Region:
     @property
     def found_by(self) -> tuple[str, ...]:
         """What has found it, in words: latents, traits, …, each with its omnibus test."""
-        groups = (method.removesuffix(OMNIBUS) for method in self.methods)
+        groups = (method.removesuffix(TOGETHER) for method in self.methods)
         return tuple(dict.fromkeys(FOUND_BY[group] for group in groups))
 
     @property
@@ -140,7 +140,7 @@ def union(regions: Sequence[Region]) -> list[tuple[str, int]]:
 
     The components are the latents' peer: theirs are counted where nothing else found them.
     """
-    peer = FOUND_BY["pca"]
+    peer = FOUND_BY[PEER]
     found = Counter(
         tuple(name for name in region.found_by if name != peer) or (peer,) for region in regions
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from ecg_spark.genetics.outputs.tables import FEWEST_TOGETHER
 from ecg_spark.report.sections import ReportInputs, Section
+from ecg_spark.tables import TOGETHER
 
 AUTHORS = "for the authors to tell"
 
@@ -79,7 +80,7 @@ def _tests(material: ReportInputs) -> str:
         if whole
         else ""
     )
-    together = any(name.endswith(" omnibus") for name in told["thresholds"])
+    together = any(name.endswith(TOGETHER) for name in told["thresholds"])
     omnibus = (
         f" Groups of phenotypes were also tested together, at variants with {FEWEST_TOGETHER} "
         f"minor alleles or more, by the F test of all regressions at once."

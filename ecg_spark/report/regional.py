@@ -16,10 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ecg_spark.report import figures
-from ecg_spark.report.comparison import OMNIBUS
 from ecg_spark.report.loci import Region
 from ecg_spark.report.sections import ReportInputs
-from ecg_spark.tables import VARIANT
+from ecg_spark.tables import TOGETHER, VARIANT
 
 SHOWN = 9
 FLANK_BP = 250_000
@@ -150,13 +149,13 @@ def _rows_about(
 
 
 def _is_omnibus(region: Region) -> bool:
-    return str(region.lead["method"]).endswith(OMNIBUS)
+    return str(region.lead["method"]).endswith(TOGETHER)
 
 
 def _test_of(region: Region) -> str:
     """The phenotype of a region's lead, or the model whose latents were tested together."""
     lead = region.lead
-    return str(lead["method"].removesuffix(OMNIBUS) if _is_omnibus(region) else lead["phenotype"])
+    return str(lead["method"].removesuffix(TOGETHER) if _is_omnibus(region) else lead["phenotype"])
 
 
 def linkage(material: ReportInputs) -> Linkage:

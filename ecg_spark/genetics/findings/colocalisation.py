@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from ecg_spark.genetics.findings.finemapping import Signal
+from ecg_spark.tables import PEER
 
 Reals = NDArray[np.float64]
 
@@ -32,9 +33,6 @@ whether they share it."""
 
 SD_PRIOR = 0.15
 """The prior standard deviation of an effect on a trait of variance 1 (Giambartolomei)."""
-
-PEER = "pca"
-"""The group of phenotypes that is there for comparison alone."""
 
 
 Evidence = tuple[Reals, Reals, NDArray[np.int64]]

@@ -18,15 +18,13 @@ from ecg_spark.genetics.findings.susie import CredibleSet, fit
 from ecg_spark.genetics.outputs.tables import FEWEST_TOGETHER
 from ecg_spark.genetics.testing.omnibus import Together, omnibus
 from ecg_spark.genetics.testing.p_values import neg_log10_p_of_t
+from ecg_spark.tables import TOGETHER
 
 Reals = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
 SUGGESTIVE = 5.0
 """-log10 p of a phenotype's best test in a region, from which on its signals are looked for."""
-
-OMNIBUS = " omnibus"
-"""What the name of a group's omnibus test ends with."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def signals_of(
     minor = 2 * people * np.minimum(products.af, 1 - products.af)
     enough = every[minor >= FEWEST_TOGETHER]
     for key, (columns, weights) in together.items():
-        if f"{key}{OMNIBUS}" not in wanted or not len(enough):
+        if f"{key}{TOGETHER}" not in wanted or not len(enough):
             continue
         rank = len(weights.related)
         joint = z[np.ix_(enough, columns)] @ weights.related.T
@@ -105,8 +103,8 @@ def signals_of(
         for i, one in enumerate(found.sets):
             p = float(omnibus(own_t[[i]][:, columns] * wider, weights, df)[1][0])
             yield Signal(
-                f"{key}{OMNIBUS}", i + 1, products.variants[enough], one, found.pip, np.nan, np.nan,
-                p, np.stack([unknown, unknown, p_alone]), products.af[enough],
+                f"{key}{TOGETHER}", i + 1, products.variants[enough], one, found.pip, np.nan,
+                np.nan, p, np.stack([unknown, unknown, p_alone]), products.af[enough],
             )  # fmt: skip
 
 

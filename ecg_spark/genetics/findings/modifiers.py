@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ecg_spark.genetics.findings.finemapping import OMNIBUS
 from ecg_spark.genetics.findings.region import centred_rows
 from ecg_spark.genetics.genotypes.excerpt import Excerpt
 from ecg_spark.genetics.genotypes.thresholds import tally
@@ -133,7 +132,7 @@ def rows_of_interactions(
 
     `people`: those of the patterns.
     """
-    groups = {key: f"{group}{OMNIBUS}" for group, own in asked.together.items() for key in own}
+    groups = {key: f"{group}{TOGETHER}" for group, own in asked.together.items() for key in own}
     for place, wanted in leads:
         alone = _only(excerpt, place)
         strongest: dict[str, tuple[float, str]] = {}
