@@ -24,6 +24,7 @@ from ecg_spark.genetics.null_model.cohort import Cohort
 from ecg_spark.genetics.testing.kernel import Pattern
 from ecg_spark.genetics.testing.p_values import neg_log10_p_of_t
 from ecg_spark.genetics.testing.results import Question
+from ecg_spark.tables import TOGETHER
 
 Reals = NDArray[np.float64]
 Truths = NDArray[np.bool_]
