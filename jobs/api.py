@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 from ecg_spark.display import Progress
 from ecg_spark.locations import resolve
 from ecg_spark.results import Figures, Result, Results, Tables
+from ecg_spark.steps import steps_of
 from ecg_spark.store import Store
 from ecg_spark.study import Study, load_study
 from jobs import meta as meta_job
@@ -19,7 +20,7 @@ from jobs.cohort_step import CohortStep, Place, run_cohorts, session_for
 from jobs.publishing import Summary, told
 from jobs.score import score as score_by_files
 from jobs.simulate import simulate
-from jobs.step import as_known, run_steps, session_of, steps_named, steps_of
+from jobs.step import NOT_ASKED_FOR, as_known, run_steps, session_of, steps_named
 
 
 def simulate_study(folder: str | Path, participants: int, variants: int, seed: int = 1) -> Study:
@@ -42,8 +43,9 @@ def run(
     """Run steps of a study, as the commands do, and return what each has published.
 
     `steps` are names of steps, or `gwas` for the five of the association study, by default all that
-    the study has; they are run in the order of the line, whatever the order of the names. One that
-    is published already for the same inputs and settings is skipped, unless `force` redoes it.
+    the study asks for; they are run in the order of the line, whatever the order of the names. One
+    that is published already for the same inputs and settings is skipped, unless `force` redoes it;
+    one that the study does not ask for is skipped in any case and has no result.
     `spark` is the session to work in, by default the active one or a new one of this machine. A
     notebook shows how far it is.
 
@@ -57,6 +59,8 @@ def run(
         with Progress(step.name for step in chosen) as progress:
             for summary in run_steps(chosen, study, force=force, session=spark):
                 progress.done(summary)
+                if summary.get("skipped") == NOT_ASKED_FOR:
+                    continue
                 folder = store.require(summary["step"]).folder
                 found = _result(summary, folder, lambda: session_of(study, spark))
                 results[found.step] = found

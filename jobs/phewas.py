@@ -35,11 +35,9 @@ from jobs.step import Context, Step, Summary, main
 
 def settings(study: Study) -> Any:
     """The section, and who the participants are, whom the other steps need not have looked at."""
-    if study.phewas is None:
-        return None
     own = [study.phenotypes.model_dump()] if study.phenotypes else []
     return [
-        study.phewas.model_dump(),
+        given(study.phewas).model_dump(),
         given(study.participants).model_dump(),
         study.beats.leave_out,
         study.seed,
@@ -49,21 +47,14 @@ def settings(study: Study) -> Any:
 
 def files(study: Study) -> Any:
     """The diagnoses, the maps, the participant table and that of own phenotypes."""
-    own = study.phewas
-    if own is None:
-        return None
+    own = given(study.phewas)
     paths = [own.path, *own.map, given(study.participants).path]
     paths += [study.phenotypes.path] if study.phenotypes else []
     return [file_stamp(study.locate(path)) for path in paths]
 
 
 def work(context: Context) -> Summary:
-    """Publish tests of all diseases, what tells them, and what they do to the beat.
-
-    Nothing where the study has no diagnoses.
-    """
-    if context.study.phewas is None:
-        return {"diseases": 0, "tests": 0, "notes": []}
+    """Publish tests of all diseases, what tells them, and what they do to the beat."""
     study, spark, inputs, folder = context.study, context.spark, context.inputs, context.run.folder
     own, people = given(study.phewas), given(study.participants)
     told = Told()
@@ -127,10 +118,7 @@ def _members(
 
 def check(study: Study) -> None:
     """Raise `DataError` where the diagnoses, a map or the end of records cannot be used."""
-    own = study.phewas
-    if own is None:
-        return
-    people = given(study.participants)
+    own, people = given(study.phewas), given(study.participants)
     require_columns(own, study.locate(own.path))
     read_maps([study.locate(path) for path in own.map])
     if own.until:

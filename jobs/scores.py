@@ -3,6 +3,7 @@
 import sys
 from typing import Any
 
+from ecg_spark.genetics.scoring.study import score_study
 from ecg_spark.study import Study, given
 from jobs.cohort import STEP as COHORT
 from jobs.genotypes import STEP as GENOTYPES
@@ -10,17 +11,13 @@ from jobs.step import Context, Step, Summary, main
 
 
 def settings(study: Study) -> Any:
-    """Whether scores are wanted, and the seed of the folds."""
-    return [study.gwas.scores, study.seed]
+    """The seed of the folds."""
+    return study.seed
 
 
 def work(context: Context) -> Summary:
-    """Publish scores, weights and what the scores tell, none where the study wants none."""
+    """Publish scores, weights and what the scores tell."""
     study, inputs = context.study, context.inputs
-    if not study.gwas.scores:
-        return {"scored": 0, "notes": []}
-    from ecg_spark.genetics.scoring.study import score_study
-
     return score_study(
         context.spark,
         inputs["genotypes"].folder,

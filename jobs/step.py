@@ -22,6 +22,7 @@ from ecg_spark.errors import EcgSparkError, InfrastructureError, UsageError
 from ecg_spark.genetics import STAGES
 from ecg_spark.reach import require_connectors, require_reachable, trouble
 from ecg_spark.session import prepared, require_hail, spark_session, start_hail
+from ecg_spark.steps import STEPS, is_asked_for, lacking, steps_of
 from ecg_spark.store import Publication, Run, Store, fingerprint
 from ecg_spark.study import Study, load_study
 from jobs.publishing import Summary as Summary
@@ -29,22 +30,10 @@ from jobs.publishing import publish, told
 
 log = logging.getLogger(__name__)
 
-STEPS = (
-    "ingest", "average", "train", "encode", "genotypes", *STAGES,
-    "scores", "mr", "phewas", "report",
-)  # fmt: skip
-"""The steps in the order in which they are run."""
-
 GROUPS = {"gwas": STAGES}
 """Steps that have a name together."""
 
-SECTIONS = {
-    **dict.fromkeys(("ingest", "average", "encode"), ("ecg",)),
-    "train": ("ecg", "archives"),
-    **dict.fromkeys(("genotypes", *STAGES, "scores", "mr"), ("genotypes",)),
-    "phewas": ("phewas", "genotypes"),
-}
-"""Sections of the study file: without any of its own a study does not have a step."""
+NOT_ASKED_FOR = "the study does not ask for it"
 
 _OF_THE_RESULT = ("settings", "inputs")
 """Of what a step is made from: its files may have changed in part."""
@@ -97,32 +86,19 @@ class Step:
     uses_hail: Callable[[Study], bool] = lambda study: False
 
 
-def steps_of(study: Study) -> list[str]:
-    """The names of the steps that a study has, in the order in which they are run."""
-    return [name for name in STEPS if _lacking(name, study) is None]
-
-
 def needs_of(step: Step, study: Study) -> list[Step]:
-    """The steps that a step needs, of those that the study has."""
-    return [need for need in step.needs if _lacking(need.name, study) is None]
+    """The steps that a step needs, of those that the study asks for."""
+    return [need for need in step.needs if is_asked_for(need.name, study)]
 
 
 def require_steps(names: Iterable[str], study: Study) -> None:
-    """Raise `UsageError` where the study does not have one of the steps."""
+    """Raise `UsageError` where the study cannot have one of the steps."""
     for name in names:
-        if section := _lacking(name, study):
+        if section := lacking(name, study):
             raise UsageError(
                 f"The study has no step '{name}', for there is no section {section} in its file: "
                 f"add it, or run one of {', '.join(steps_of(study))}."
             )
-
-
-def _lacking(name: str, study: Study) -> str | None:
-    """The section for want of which a study does not have a step, None where it has the step."""
-    sections = SECTIONS.get(name)
-    if sections is None or any(getattr(study, section) for section in sections):
-        return None
-    return " or ".join(sections)
 
 
 def session_of(study: Study, given: SparkSession | None) -> SparkSession:
@@ -137,8 +113,9 @@ def run_step(
 ) -> Summary:
     """Run a step and publish its output, or skip it where that is published already.
 
-    It works in `session`, by default in the active one or a new one. Raises `UsageError` where a
-    step that it needs is not published, or was made from other settings than the study's.
+    One that the study does not ask for is skipped, too. It works in `session`, by default in the
+    active one or a new one. Raises `UsageError` where a step that it needs is not published, or was
+    made from other settings than the study's.
     """
     try:
         return _run(step, study, force, session)
@@ -151,6 +128,9 @@ def run_step(
 
 def _run(step: Step, study: Study, force: bool, session: SparkSession | None) -> Summary:
     store = Store(study.output_path)
+    require_steps([step.name], study)
+    if not is_asked_for(step.name, study):
+        return {"step": step.name, "skipped": NOT_ASKED_FOR}
     inputs, provenance = origin(step, study, store)
 
     def work(run: Run, current: Publication | None) -> Summary:
@@ -245,12 +225,13 @@ def run_steps(
 
     What a step needs from the user is looked at before the first one starts, unless the step is
     published: files may have been archived since. So is Hail, where there is a session already.
-    Stores must answer in any case. Raises `UsageError` where the study does not have a step.
+    Stores must answer in any case. Raises `UsageError` where the study cannot have a step.
     """
     require_steps((step.name for step in steps), study)
     require_reachable(study.inputs(), study.output_path)
     store = Store(study.output_path)
-    due = [step for step in steps if store.published(step.name) is None]
+    asked = [step for step in steps if is_asked_for(step.name, study)]
+    due = [step for step in asked if store.published(step.name) is None]
     for step in due:
         step.check(study)
     found = session or SparkSession.getActiveSession()

@@ -98,9 +98,9 @@ def _genetics(material: ReportInputs) -> tuple[list[Section], dict[str, Any]]:
         causes(material),
         rare.rare_variants(material),
         manuscript.manuscript(material),
-        polygenic_scores.scores(material),
-        mendelian.mendelian(material),
     ]
+    parts += [polygenic_scores.scores(material)] if study.gwas.scores else []
+    parts += [mendelian.mendelian(material)] if study.gwas.mr else []
     summary |= {"regions": found["regions"], "regions_by": dict(found["union"][:-1])}
     summary |= {"loci": {name: int((table["method"] == name).sum()) for name in material.methods}}
     if planted:

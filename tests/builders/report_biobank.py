@@ -34,6 +34,7 @@ from ecg_spark.genetics.outputs.tables import (
     SCORES,
 )
 from ecg_spark.simulate.heart import PARAMETERS, beat_mv, hearts_from_scores, qt_ms
+from ecg_spark.steps import steps_of
 from ecg_spark.store import Publication, Run, Store
 from ecg_spark.study import Study
 from ecg_spark.tables import (
@@ -47,7 +48,6 @@ from ecg_spark.tables import (
     Table,
     write_rows,
 )
-from jobs.step import steps_of
 from models.registry.publishing import load_encoder
 from models.training.job import Plan
 from models.training.train import train
@@ -433,10 +433,6 @@ def publish_genetics(
         })  # fmt: skip
         counted = {"gene_threshold": 4.5, "tests_of_a_gene": 9.5, "significant_genes": 1}
         run.publish({"genes": 2, "notes": [], **counted})
-    told = {"scores": {"scored": 0}, "mr": {"pairs": 0}, "phewas": {"diseases": 0, "tests": 0}}
-    for step, counts in told.items():
-        with store.run(step, {}) as run:
-            run.publish(counts | {"notes": []})
     with store.run("null_model", {}) as run:
         run.publish({"null_model": "none", "predicted_by_genome": {}, "notes": []})
     with store.run("cohort", {}) as run:
