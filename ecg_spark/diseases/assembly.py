@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ecg_spark.diseases.diagnoses import Dates
-from ecg_spark.diseases.panels import ECG, GENOTYPES, Panel, make_panel
+from ecg_spark.diseases.panels import ECG, GENOTYPES, VARIANTS, Panel, make_panel
 from ecg_spark.genetics.genotypes.packed import MISSING
 from ecg_spark.genetics.genotypes.parts import open_set
 from ecg_spark.genetics.genotypes.view import packed_view
@@ -21,9 +21,6 @@ from ecg_spark.genetics.people.matching import by_normal_id, contradicts, owners
 from ecg_spark.selection import used_rows
 from ecg_spark.study import Genotypes
 from ecg_spark.tables import PEER, VARIANT, read_table
-
-VARIANTS = "variants"
-"""The group of lead variants."""
 
 LEADS_APART_BP = 500_000
 """Of lead variants that lie nearer to each other the one with the smallest p counts."""

@@ -16,6 +16,9 @@ from ecg_spark.diseases.logistic import Flags, Reals
 
 ECG, GENOTYPES = "ecg", "genotypes"
 
+VARIANTS = "variants"
+"""The group of lead variants."""
+
 
 @dataclass(frozen=True)
 class Predictor:

@@ -1,18 +1,22 @@
 """The report's section on diseases: tests, effects, prediction, beats, and what was planted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from matplotlib.figure import Figure
 
+from ecg_spark.diseases.panels import ECG, GENOTYPES, VARIANTS
 from ecg_spark.diseases.phewas import FDR
 from ecg_spark.ecg import BEAT_SAMPLES, LEADS
 from ecg_spark.report import disease_figures as pictures
 from ecg_spark.report import figures
 from ecg_spark.report.comparison import read_truth
 from ecg_spark.report.evidence import MIN_GROUP_SIZE, TRAIT_TITLES
+from ecg_spark.report.loci import Placed
 from ecg_spark.report.sections import ReportInputs, Section
 from ecg_spark.tables import OWN
 
@@ -21,8 +25,11 @@ GROUPS = {
     "traits": "conventional traits",
     OWN: "the study's own phenotypes",
     "scores": "polygenic scores",
-    "variants": "lead variants",
+    VARIANTS: "lead variants",
 }
+HEADS = (
+    "disease", "kind", "predictor", "ratio (95 %)", "−log₁₀ p", "q", "cases", "n", "test",
+)  # fmt: skip
 OF_THE_HEART = ("vae", "traits", OWN)
 ROWS_SHOWN, HEAT_SHOWN, FORESTS, PER_FOREST, BEATS_SHOWN, PREDICTED = 40, 40, 8, 6, 6, 16
 
@@ -32,10 +39,9 @@ def section(material: ReportInputs) -> tuple[Section, dict[str, Any]]:
 
     Diseases of fewer than `MIN_GROUP_SIZE` cases are in the tables and not shown.
     """
-    known = _table(material, "diseases").set_index(["disease", "kind"])
-    shown = known[known["why_not"].isna() & (known["cases"] >= MIN_GROUP_SIZE)]
-    tests = _table(material, "disease_associations")
-    tests = tests.merge(shown[["name", "category"]].reset_index(), on=["disease", "kind"])
+    described = _described(material)
+    shown = described[described.index.get_level_values("people") == ECG].droplevel("people")
+    tests = _named(material.table("phewas", "disease_associations").to_table(), described)
     summary = material.summary("phewas")
     planted = _planted(material)
     compared = _compared(planted, tests) if planted else None
@@ -44,6 +50,7 @@ def section(material: ReportInputs) -> tuple[Section, dict[str, Any]]:
     prediction = prediction.merge(shown[["name"]].reset_index(), on=["disease", "kind"])
     values: Section = {
         "phewas": summary,
+        "phewas_heads": HEADS,
         "phewas_rows": [_row(one) for one in found.head(ROWS_SHOWN).itertuples()],
         "phewas_left": max(len(found) - ROWS_SHOWN, 0),
         "prediction_rows": _prediction_rows(prediction, found),
@@ -61,6 +68,33 @@ def section(material: ReportInputs) -> tuple[Section, dict[str, Any]]:
     if compared:
         counts |= {key: compared[key] for key in ("found_heart", "planted_heart", "false_heart")}
     return values, counts
+
+
+def of_variants(material: ReportInputs, most: int) -> Iterator[Placed]:
+    """The tests of lead variants, of each at most so many, the strongest first."""
+    if not material.study.phewas:
+        return
+    table = material.table("phewas", "disease_associations")
+    tests = _named(table.to_table(filter=pc.field("group") == VARIANTS), _described(material))
+    tests = tests.sort_values("neg_log10_p", ascending=False, kind="stable")
+    for one in tests.groupby("predictor", sort=False).head(most).itertuples():
+        contig, position, *_ = str(one.predictor).split(":")
+        yield Placed(contig, int(position), _row(one))
+
+
+def _described(material: ReportInputs) -> pd.DataFrame:
+    """The name and category of the diseases that are shown, by disease, kind and people."""
+    known = _table(material, "diseases").set_index(["disease", "kind", "people"])
+    return known[known["why_not"].isna() & (known["cases"] >= MIN_GROUP_SIZE)]
+
+
+def _named(tests: pa.Table, described: pd.DataFrame) -> pd.DataFrame:
+    """Tests of the diseases that are shown, with their names; each of the people it is of."""
+    found = tests.to_pandas()
+    of_genes = found["group"].isin([VARIANTS, "scores"])
+    found["people"] = np.where(of_genes, GENOTYPES, ECG)
+    names = described[["name", "category"]].reset_index()
+    return found.merge(names, on=["disease", "kind", "people"])
 
 
 def _table(material: ReportInputs, name: str) -> pd.DataFrame:
@@ -257,6 +291,6 @@ def _compared(planted: Sequence[Mapping[str, Any]], tests: pd.DataFrame) -> dict
         rows.append(
             [f"{one['name']} ({one['phecode']})", one["caused_by"], acting, int(one["cases"]),
              ", ".join(said[:4]) or "–",
-             ", ".join(dict.fromkeys(hits.loc[hits["group"] == "variants", "predictor"])) or "–"]
+             ", ".join(dict.fromkeys(hits.loc[hits["group"] == VARIANTS, "predictor"])) or "–"]
         )  # fmt: skip
     return {"rows": rows, **counts}

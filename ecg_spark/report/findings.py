@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ecg_spark.display import in_a_row
-from ecg_spark.report import evidence, figures, genome, loci, waveforms
+from ecg_spark.report import evidence, figures, genome, loci, locus, waveforms
 from ecg_spark.report import regional as plots
 from ecg_spark.report.associations import BINS, FLOOR
 from ecg_spark.report.comparison import Planted, acting_at
@@ -137,7 +137,14 @@ def found_loci(material: ReportInputs, table: pd.DataFrame, planted: list[Plante
     regional = plots.regional(listed, tests, linked, near, thresholds)
     return {
         "locus_details": genome.details(
-            listed, tests, linked, near, effects, [*names, *drawn], thresholds
+            listed,
+            tests,
+            linked,
+            near,
+            effects,
+            [*names, *drawn],
+            thresholds,
+            locus.known(material, listed, tests),
         ),
         "regions": len(regions),
         "loci": [{**region.row(), "acting": acting[region.variant]} for region in listed],

@@ -7,7 +7,7 @@ Loci of any method that lie within `MERGE_BP` of each other are one region of th
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow.compute as pc
@@ -22,6 +22,14 @@ MERGE_BP = 500_000
 
 FOUND_BY = {"vae": "latents", "traits": "traits", OWN: "own phenotypes", PEER: "components"}
 """What finds a locus, by the group of its phenotype."""
+
+
+class Placed(NamedTuple):
+    """A row as a table shows it, and the contig and position that it is of."""
+
+    contig: str
+    position: int
+    row: list[Any]
 
 
 @dataclass(frozen=True)
@@ -181,5 +189,5 @@ def z_scores(
 
 
 def read_loci(table: ds.Dataset) -> pd.DataFrame:
-    """The published loci, a row a method and locus."""
+    """The published loci, one row per method and locus."""
     return table.to_table().to_pandas()

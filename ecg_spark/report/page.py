@@ -1,11 +1,12 @@
 """The report: one HTML page for a researcher, opened without a server and without a network."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ecg_spark.report import (
+    cohorts,
     diseases,
     findings,
     flow,
@@ -29,15 +30,18 @@ SCRIPTS = ("decoder.js", "paper.js", "heart.js", "locus.js", "genome.js", "allel
 
 
 def write_report(
-    study: Study, published: Mapping[str, Publication], out: str | Path
+    study: Study,
+    published: Mapping[str, Publication],
+    out: str | Path,
+    replications: Sequence[Publication] = (),
 ) -> dict[str, Any]:
     """Write the report of a study to the file `out` and return its counts for the JSON line.
 
-    `published` is what each step of the study has published; what a study does not have is not on
-    the page. The page is one file with its pictures inside; it holds no identifier and no one
+    `published` is what each step of the study has published, `replications` what is known of its
+    loci in other cohorts; what a study does not have is not on the page. The page is one file with its pictures inside; it holds no identifier and no one
     person's heartbeat. The pictures lie beside it, too, in the folder `figures`, each by its name.
     """
-    page, pictures, summary = build(ReportInputs(study, published))
+    page, pictures, summary = build(ReportInputs(study, published, replications))
     return {**summary, "page_mb": write_page(page, pictures, str(out))}
 
 
@@ -96,6 +100,7 @@ def _genetics(material: ReportInputs) -> tuple[list[Section], dict[str, Any]]:
         polygenic.heritability(material),
         found,
         causes(material),
+        cohorts.replications(material),
         rare.rare_variants(material),
         manuscript.manuscript(material),
     ]

@@ -95,8 +95,8 @@ def keys(axes: Axes) -> list[Any]:
 
 
 def tests(material: ReportInputs, regions: Sequence[Region]) -> list[pd.DataFrame]:
-    """position, ref, alt and neg_log10_p of the lead's phenotype about each region's lead; `in_set`
-    where a variant is in one of its credible sets."""
+    """position, ref, alt, rsid and neg_log10_p of the lead's phenotype about each region's lead;
+    `in_set` where a variant is in one of its credible sets."""
     sets = _sets(material, regions)
     wanted: dict[tuple[str, str], list[Region]] = defaultdict(list)
     for region in regions:
@@ -142,10 +142,10 @@ def _rows_about(
     column = "model" if name == "omnibus" else "phenotype"
     own = pc.field(column).isin(sorted({_test_of(region) for region in regions}))
     rows = table.to_table(
-        columns=[*VARIANT[1:], column, "neg_log10_p"],
+        columns=[*VARIANT[1:], "rsid", column, "neg_log10_p"],
         filter=(pc.field("contig") == contig) & own & reduce(operator.or_, near),
     )
-    return rows.to_pandas().dropna().rename(columns={column: "test"})
+    return rows.to_pandas().dropna(subset="neg_log10_p").rename(columns={column: "test"})
 
 
 def _is_omnibus(region: Region) -> bool:

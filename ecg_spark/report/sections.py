@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -39,12 +39,14 @@ HELD_OUT_SHOWN = 600
 class ReportInputs:
     """All that the report is made from; what several sections need is read once.
 
-    `published` has the steps that the study has. What is of ECGs, or of genotypes, is there for a
-    study with those.
+    `published` has the steps that the study asks for. What is of ECGs, or of genotypes, is there
+    for a study with those. `replications`: of its loci in other cohorts, as 'replicate' publishes
+    them.
     """
 
     study: Study
     published: Mapping[str, Publication]
+    replications: Sequence[Publication] = ()
 
     @cached_property
     def encoder(self) -> Encoder:
