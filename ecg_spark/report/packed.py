@@ -31,7 +31,7 @@ def rounded(values: ArrayLike) -> dict[str, Any]:
 def whole(values: ArrayLike) -> dict[str, Any]:
     """Whole numbers, as int16 in steps of one where they are small enough, else as int32."""
     array = np.asarray(values, "<i4")
-    if np.abs(array).max(initial=0) <= _LARGEST:
+    if array.min(initial=0) >= -_LARGEST and array.max(initial=0) <= _LARGEST:
         return {"shape": (1, array.size), "step": [1], "int16": _text(array.astype("<i2"))}
     return {"shape": array.shape, "int32": _text(array)}
 

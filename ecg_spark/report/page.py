@@ -10,6 +10,7 @@ from ecg_spark.report import (
     diseases,
     findings,
     flow,
+    heart,
     loci,
     manuscript,
     mendelian,
@@ -26,7 +27,7 @@ from ecg_spark.report.sections import ReportInputs, Section
 from ecg_spark.store import Publication
 from ecg_spark.study import Study
 
-SCRIPTS = ("decoder.js", "paper.js", "heart.js", "locus.js", "genome.js", "alleles.js")
+SCRIPTS = ("decoder.js", "paper.js", "heart.js", "locus.js", "genome.js", "alleles.js", "beside.js")
 
 
 def write_report(
@@ -38,8 +39,9 @@ def write_report(
     """Write the report of a study to the file `out` and return its counts for the JSON line.
 
     `published` is what each step of the study has published, `replications` what is known of its
-    loci in other cohorts; what a study does not have is not on the page. The page is one file with its pictures inside; it holds no identifier and no one
-    person's heartbeat. The pictures lie beside it, too, in the folder `figures`, each by its name.
+    loci in other cohorts; what a study does not have is not on the page. The page is one file with
+    its pictures inside; it holds no identifier and no one person's heartbeat. The pictures lie
+    beside it, too, in the folder `figures`, each by its name.
     """
     page, pictures, summary = build(ReportInputs(study, published, replications))
     return {**summary, "page_mb": write_page(page, pictures, str(out))}
@@ -72,7 +74,7 @@ def told(material: ReportInputs) -> tuple[dict[str, Any], dict[str, Any]]:
             sections.latents(material),
         ]
     if study.ecg or study.archives:
-        parts += [sections.registry(material), sections.moved_heart(material)]
+        parts += [sections.registry(material), heart.moved_heart(material)]
     summary: dict[str, Any] = {}
     if study.genotypes:
         found, summary = _genetics(material)
