@@ -113,7 +113,7 @@ class Effects:
 
 
 def forest(panels: Sequence[Effects]) -> Figure:
-    """Odds and hazard ratios with their 95 % profile likelihood intervals, a panel a disease."""
+    """Odds and hazard ratios with their 95 % profile likelihood intervals, one panel per disease."""
     across = 2
     down = -(-len(panels) // across)
     most = max(len(panel.rows) for panel in panels)
@@ -168,7 +168,7 @@ def predicted(rows: pd.DataFrame) -> Figure:
 
 
 def calibration(panels: Sequence[tuple[str, Mapping[str, tuple[Signal, Signal]]]]) -> Figure:
-    """Observed against expected cases by tenths of the predicted risk, a panel a disease.
+    """Observed against expected cases by tenths of the predicted risk, one panel per disease.
 
     A panel is (title, {model: (expected [10], observed [10])}).
     """

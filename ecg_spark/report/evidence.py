@@ -71,7 +71,7 @@ def used_rows(
 def beat_sample(
     beats: ds.Dataset, at_most: int = 3000, leave_out: Sequence[str] = ()
 ) -> tuple[list[str], NDArray[np.float32]]:
-    """An even sample of average beats, one a person: ECG ids and signals [n, 12, 600] in mV."""
+    """An even sample of average beats, one per person: ECG ids and signals [n, 12, 600] in mV."""
     table = used_rows(beats, ["ecg_id", "participant_hash", "signal"], at_most, leave_out)
     table = one_a_person(table)
     return table["ecg_id"].to_pylist(), signals_of(table)
@@ -90,7 +90,7 @@ def signals_of(beats: pa.Table) -> NDArray[np.float32]:
 
 
 def beat_percentiles(signals: NDArray[np.float32]) -> NDArray[np.float64] | None:
-    """The 5th to 95th percentile of every sample over beats, one a person, [5, 12, 600].
+    """The 5th to 95th percentile of every sample over beats, one per person, [5, 12, 600].
 
     None for too few.
     """
@@ -149,7 +149,7 @@ def traits_by_person(traits: pd.DataFrame) -> pd.DataFrame:
 def trait_summary(traits: pd.DataFrame) -> list[dict[str, object]]:
     """For each trait: how many people have it, the median and the 5th and 95th percentile.
 
-    `traits` has a row a person; there are no percentiles of fewer than `MIN_GROUP_SIZE`.
+    `traits` has one row per person; there are no percentiles of fewer than `MIN_GROUP_SIZE`.
     """
     summary = []
     for name in TRAIT_NAMES:
@@ -183,7 +183,7 @@ def latent_scores(latents: ds.Dataset, model: str, at_most: int = 200_000) -> pd
 def correlations(latents: pd.DataFrame, traits: pd.DataFrame) -> pd.DataFrame:
     """Spearman's correlation of every latent with every trait, over participants.
 
-    `traits` has a row a person; NaN where fewer than `MIN_GROUP_SIZE` have both.
+    `traits` has one row per person; NaN where fewer than `MIN_GROUP_SIZE` have both.
     """
     both = latents.join(traits, how="inner")
     ranks = both.rank()

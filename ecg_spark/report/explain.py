@@ -1,4 +1,4 @@
-"""What the model says in millivolts: its latents' traversals, and what a locus does to the beat.
+"""Latents and loci in millivolts: traversals, and what a locus does to the beat.
 
 Latents are those of the table `latents`, in its order. A GWAS tests them after a
 rank-inverse-normal transformation, so that a beta of 1 is one standard deviation of the latent
@@ -104,7 +104,7 @@ class Explainer:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Measured against rebuilt beats of people whom the model has not seen."""
+    """Measured and reconstructed beats of held-out people."""
 
     n: int
     groups: list[tuple[str, Array, dict[str, Array]]]
@@ -115,7 +115,7 @@ def reconstruct(
     signals: NDArray[np.float32],
     rebuilders: dict[str, Callable[[NDArray[np.float32]], NDArray[np.floating]]],
 ) -> Reconstruction | None:
-    """Rebuild held-out beats [n, 12, 600] with each model; None where they are too few to show.
+    """Reconstruct held-out beats [n, 12, 600] with each model; None if they are too few to show.
 
     The beats are of n people.
 

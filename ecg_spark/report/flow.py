@@ -35,7 +35,7 @@ ENDS = {
     ("cohort", SAMPLES): "analysed in the GWAS",
     ("associations", VARIANTS): "tested in the GWAS",
 }
-"""What those that a step hands on are called."""
+"""What those that a step passes on are called."""
 
 
 def section(material: ReportInputs) -> Section:
@@ -85,7 +85,7 @@ def _label(row: Any) -> str:
 
 
 def picture(rows: pd.DataFrame) -> Figure:
-    """A bar a row, a panel a unit: what is there, and what each reason takes off its end."""
+    """One bar per row, one panel per unit: what is there, and what each reason takes off its end."""
     units = [unit for unit in UNITS if (rows["unit"] == unit).any()]
     sizes = [int((rows["unit"] == unit).sum()) for unit in units]
     with rc_context(figures.STYLE):

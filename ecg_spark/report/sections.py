@@ -156,7 +156,7 @@ def model(material: ReportInputs) -> Section:
         "home_notes": [*train.get("notes", []), *encode.get("notes", [])],
         "reconstruction_caption": rebuilt
         and f"Mean of the beats of {rebuilt.n} held-out people, and of the tenth with the flattest "
-        f"and the tallest T wave in V5, measured and rebuilt by the VAE and by PCA with as many "
+        f"and the tallest T wave in V5, measured and reconstructed by the VAE and by PCA with as many "
         f"components. Bottom: mean absolute error at each instant.",
         "figures": {
             "training": history and figures.training_curves(history),
@@ -256,7 +256,7 @@ def _probe_rows(probes: Mapping[str, float]) -> list[list[Any]]:
 
 
 def _held_out_beats(material: ReportInputs) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """A sample of the beats that the model was tested on, one a person, and whose they are.
+    """A sample of the beats that the model was tested on, one per person, and whose they are.
 
     [n, 12, 600] in mV, and the hashes [n].
     """
