@@ -16,7 +16,6 @@ from ecg_spark.report.overview import overview
 from ecg_spark.report.planted import planted_against_found
 from ecg_spark.report.rendering import embedded, render, write_page
 from ecg_spark.report.sections import ReportInputs, Section
-from ecg_spark.store import Publication
 from ecg_spark.tables import TOGETHER, VARIANT
 
 SHOWN = 200
@@ -120,7 +119,7 @@ def write_meta_page(
 
 def replications(material: ReportInputs) -> Section:
     """How many of a study's loci replicate in each other cohort where they were sought."""
-    current = _current(material)
+    current = material.replicated
     return {
         "replication_heads": ["cohort", "method", *COUNTED.values()],
         "replication_rows": [
@@ -136,19 +135,13 @@ def replications(material: ReportInputs) -> Section:
 
 def replicated(material: ReportInputs) -> Iterator[Placed]:
     """The loci in other cohorts, the surest here first."""
-    for one in _current(material):
+    for one in material.replicated:
         table = evidence.dataset(one.path(REPLICATION.name)).to_table().to_pandas()
         for row in table.sort_values("neg_log10_p", ascending=False).itertuples():
             there = [getattr(row, key) for key in THERE]
             told = [one.summary["in"], _name(row), row.phenotype, row.outcome]
             told += [None if pd.isna(value) else value for value in there]
             yield Placed(row.contig, row.position, told)
-
-
-def _current(material: ReportInputs) -> list[Publication]:
-    """The replications that sought the loci which the study has now."""
-    run = material.published["findings"].run
-    return [one for one in material.replications if one.provenance["inputs"]["findings"] == run]
 
 
 def write_replication_page(folder: str, summary: Mapping[str, Any], study: str) -> float:

@@ -113,7 +113,7 @@ class Effects:
 
 
 def forest(panels: Sequence[Effects]) -> Figure:
-    """Odds and hazard ratios with their 95 % profile likelihood intervals, one panel per disease."""
+    """Odds and hazard ratios with 95 % profile likelihood intervals, one panel per disease."""
     across = 2
     down = -(-len(panels) // across)
     most = max(len(panel.rows) for panel in panels)

@@ -85,7 +85,7 @@ def _label(row: Any) -> str:
 
 
 def picture(rows: pd.DataFrame) -> Figure:
-    """One bar per row, one panel per unit: what is there, and what each reason takes off its end."""
+    """One bar per row, one panel per unit: what is there, and what each reason leaves out."""
     units = [unit for unit in UNITS if (rows["unit"] == unit).any()]
     sizes = [int((rows["unit"] == unit).sum()) for unit in units]
     with rc_context(figures.STYLE):

@@ -153,10 +153,15 @@ def _checklist(material: ReportInputs) -> list[list[str]]:
          f"{_counts(left_out.get('variants', {}))}"],
         ["16", "Results with effects and confidence", "β, standard error and −log₁₀ p of every "
          "test, as GWAS-SSF and in REGENIE's columns"],
-        ["17", "Replication", AUTHORS],
+        ["17", "Replication", _replication(material)],
         ["18–21", "Discussion, limits, generalisability", AUTHORS],
         ["22", "Funding, availability of data", AUTHORS],
     ]  # fmt: skip
+
+
+def _replication(material: ReportInputs) -> str:
+    sought = [str(one.summary["in"]) for one in material.replicated]
+    return f"loci sought in {', '.join(sought)}: see Loci" if sought else AUTHORS
 
 
 def _ancestry(material: ReportInputs) -> str:

@@ -72,6 +72,12 @@ class ReportInputs:
         notes = [note for one in told for note in one.get("notes", [])]
         return {key: value for one in told for key, value in one.items()} | {"notes": notes}
 
+    @cached_property
+    def replicated(self) -> list[Publication]:
+        """The replications of the loci that the study has now."""
+        run = self.published["findings"].run
+        return [one for one in self.replications if one.provenance["inputs"]["findings"] == run]
+
     @property
     def methods(self) -> list[str]:
         """The methods by which the study looks for loci."""
@@ -156,8 +162,8 @@ def model(material: ReportInputs) -> Section:
         "home_notes": [*train.get("notes", []), *encode.get("notes", [])],
         "reconstruction_caption": rebuilt
         and f"Mean of the beats of {rebuilt.n} held-out people, and of the tenth with the flattest "
-        f"and the tallest T wave in V5, measured and reconstructed by the VAE and by PCA with as many "
-        f"components. Bottom: mean absolute error at each instant.",
+        f"and the tallest T wave in V5, measured and reconstructed by the VAE and by PCA with as "
+        f"many components. Bottom: mean absolute error at each instant.",
         "figures": {
             "training": history and figures.training_curves(history),
             "reconstruction": rebuilt

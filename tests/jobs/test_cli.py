@@ -9,6 +9,7 @@ from ecg_spark.errors import DataError, InfrastructureError, UsageError
 from ecg_spark.steps import STEPS, steps_of
 from ecg_spark.store import Store, file_stamp
 from ecg_spark.study import Gwas, Study, load_study
+from jobs import report
 from jobs.api import run
 from jobs.cli import main
 from jobs.step import GROUPS, NOT_ASKED_FOR, Step, description_of, guarded, run_step
@@ -241,6 +242,15 @@ def test_what_a_study_does_not_ask_for_is_skipped_and_not_needed(study, capsys):
     assert run_step(scores, asking)["scored"] == 1
     assert run_step(report, asking)["from"] == ["scores"]
     assert dict(run(study, ["scores", "mr", "phewas"])) == {}
+
+
+def test_a_replication_is_a_reason_to_make_the_report_again(study):
+    before = report.files(study)
+    with Store(study.output_path).run("replicate-0a1b2c3d", {}) as run_of_it:
+        run_of_it.publish({})
+    after = report.files(study)
+    assert after != before
+    assert report.files(study) == after
 
 
 def test_what_a_study_no_longer_has_is_a_reason_to_run_again(study):
