@@ -46,9 +46,9 @@
       locus.drawMarks();
     }
     const rows = locus.sets.map((set, i) => [
-      set.phenotype.replaceAll("_", " "), set.signal, set.n, set.log10_bf, buttons[i], membersOf(locus, set),
+      set.phenotype.replaceAll("_", " "), buttons[i], membersOf(locus, set), set.n, set.signal, set.log10_bf,
     ]);
-    const table = ecgSpark.tableOf(["phenotype", "signal", "variants", "log₁₀ BF", "in the region", "the likeliest"],
+    const table = ecgSpark.tableOf(["phenotype", "in the region", "the likeliest", "variants", "signal", "log₁₀ BF"],
       rows, `Credible sets of ${locus.name}`);
     show();
     const left = locus.sets_left ? ` ${locus.sets_left} weaker sets are in the table signals.` : "";

@@ -151,7 +151,7 @@ def found_loci(material: ReportInputs, table: pd.DataFrame, planted: list[Plante
         "loci_left_out": len(regions) - len(listed),
         "union": loci.union(regions),
         "loci_sentence": f"{len(regions)} regions hold at least one locus: "
-        + ", ".join(f"{counts.get(method, 0)} loci by {method}" for method in material.methods)
+        + ", ".join(_counted(counts.get(method, 0), method) for method in material.methods)
         + ".",
         "heat_caption": "z-score (β / SE) of each locus's lead variant on every "
         + in_a_row(
@@ -172,6 +172,10 @@ def found_loci(material: ReportInputs, table: pd.DataFrame, planted: list[Plante
             "effects": names and _locus_effects(material, shown, effects, names, acting),
         },
     }
+
+
+def _counted(loci_found: int, method: str) -> str:
+    return f"{loci_found} {'locus' if loci_found == 1 else 'loci'} by {method}"
 
 
 def _locus_effects(

@@ -64,7 +64,7 @@ ecgSpark.loci = (() => {
         .map(([number]) => locus.variants[number])
         .filter(([distance, , , , height]) => height !== null && Math.abs(distance) <= told.flank_bp)
         .map(([distance, , , , height]) => element("circle", { class: `ring ring-${k % RINGS}`,
-          cx: x(distance), cy: y(height), r: 5.5 + 2 * (k % RINGS) }))));
+          cx: x(distance), cy: y(height), r: (distance ? 5.5 : 9) + 2 * (k % RINGS) }))));
     locus.drawMarks();
     if (locus.sought !== null) {
       made.append(element("path", { class: "sought", d: `M${x(locus.sought)} ${top}V${bottom}` }));

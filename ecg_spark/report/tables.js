@@ -119,7 +119,8 @@
   /** A table with its tools: `rows` of texts, numbers, elements, and null where a value is missing. */
   ecgSpark.tableOf = (heads, rows, label) => {
     const table = ecgSpark.make("table");
-    const isNumber = heads.map((_, k) => rows.some((row) => typeof row[k] === "number"));
+    const isNumber = heads.map((_, k) => rows.every((row) =>
+      row[k] === null || typeof row[k] === "number" || /^(–$|[+−-]?\d)/.test(row[k])));
     const head = table.createTHead().insertRow();
     heads.forEach((textContent, k) => {
       head.append(ecgSpark.make("th", { scope: "col", textContent, className: isNumber[k] ? "n" : "" }));
