@@ -123,6 +123,8 @@ def _credible_sets(
     of any of them: how far from the lead, alleles, rsid, consequence, and their height in the plot.
     """
     signals = _signals(material, regions)
+    counts = signals["locus"].value_counts()
+    signals = signals.groupby("locus").head(SETS_SHOWN)
     members = material.table("findings", "credible_sets").to_table(
         columns=[*SIGNAL, *VARIANT[1:], "rsid", "probability", "pip", "consequences"]
     )
@@ -133,10 +135,10 @@ def _credible_sets(
     entries = []
     for number, (region, test) in enumerate(zip(regions, tests, strict=True)):
         own = by_locus.get(number, signals[:0])
-        shown = own.head(SETS_SHOWN)
-        keys = shown[SIGNAL].itertuples(index=False, name=None)
+        keys = own[SIGNAL].itertuples(index=False, name=None)
         parts = [by_set[key].head(MEMBERS_SHOWN) for key in keys]
-        entries.append(_entry(region, test, shown, parts) | {"sets_left": len(own) - len(shown)})
+        left = int(counts.get(number, 0)) - len(own)
+        entries.append(_entry(region, test, own, parts) | {"sets_left": left})
     return entries
 
 
@@ -160,8 +162,8 @@ def _signals(material: ReportInputs, regions: Sequence[Region]) -> pd.DataFrame:
 def _entry(
     region: Region, test: pd.DataFrame, signals: pd.DataFrame, parts: Sequence[pd.DataFrame]
 ) -> dict[str, Any]:
-    heights = test.set_index(VARIANT[1:])["neg_log10_p"]
-    heights = heights[~heights.index.duplicated()]
+    names = test[VARIANT[1:]].itertuples(index=False, name=None)
+    heights = dict(zip(names, test["neg_log10_p"], strict=True))
     numbers: dict[tuple[int, str, str], int] = {}
     variants: list[list[Any]] = []
     sets = []
