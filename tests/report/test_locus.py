@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecg_spark.diseases.phewas import FDR
 from ecg_spark.report import evidence, genome, heart
 from ecg_spark.report.evidence import MIN_GROUP_SIZE
 from ecg_spark.report.loci import MERGE_BP, Region
@@ -182,3 +183,13 @@ def test_rs_numbers_go_through_32_bits(numbers):
     names = pd.Series([*(f"rs{n}" for n in numbers), *others], dtype=object)
     found = genome._rs_numbers(names).view(np.uint32)
     assert found.tolist() == [*numbers, *[0] * len(others)]
+
+
+def test_a_disease_that_is_looked_at_in_two_sets_of_people_is_told_once_of_each(planted):
+    """Of diagnoses without dates, those with an ECG and those genotyped have the same kind."""
+    known = pd.read_parquet(planted.store.require("phewas").path("diseases"))
+    assert known.groupby(["disease", "kind"]).size().eq(2).all()
+    shown = planted.table("predictor", "ratio (95 %)")
+    assert not shown.duplicated(["disease", "predictor"]).any()
+    tests = pd.read_parquet(planted.store.require("phewas").path("disease_associations"))
+    assert len(shown) == min((tests["q"] < FDR).sum(), 40)
