@@ -72,6 +72,7 @@ def test_the_pages_of_several_cohorts_have_such_tables_too(empty_page, tmp_path)
            0.9, 0.8]  # fmt: skip
     loci_rows = [[f"rs{k}", *row[1:3], k / 7, *row[4:]] for k in range(12)]
     context = {"title": "t", "made_on": "today", "tiles": [], "method_rows": [], "left_out": 0,
+               "method_heads": [],
                "figures": {"compared": None}}  # fmt: skip
     path = tmp_path / "replication.html"
     path.write_text(render("replication.html", context | {"loci_rows": loci_rows}), "utf-8")
@@ -109,7 +110,7 @@ def test_the_decoder_of_several_turned_folds_is_their_mean(page):
     beats = rng.normal(0, 0.3, (60, 12, 600)).astype(np.float32).cumsum(axis=2) / 8
     plain = untrained_encoder(beats, 5)
     turns = [np.linalg.qr(rng.normal(size=(5, 5)))[0][:, :4] for _ in plain.folds]
-    folds = [f.turned(t, t, np.ones(4)) for f, t in zip(plain.folds, turns, strict=True)]
+    folds = [f.rotated(t, t, np.ones(4)) for f, t in zip(plain.folds, turns, strict=True)]
     encoder = type(plain)(folds, [1.0] * 4)
     mean, sd = rng.normal(size=4), rng.uniform(0.5, 2, 4)
     page.run(f"window.other = ecgSpark.decoder({json.dumps(heart.decoder(encoder, mean, sd))})")
