@@ -150,7 +150,8 @@ def found_loci(material: ReportInputs, table: pd.DataFrame, planted: list[Plante
         "loci": [{**region.row(), "acting": acting[region.variant]} for region in listed],
         "loci_left_out": len(regions) - len(listed),
         "union": loci.union(regions),
-        "loci_sentence": f"{len(regions)} regions hold at least one locus: "
+        "loci_sentence": f"{len(regions)} region{'s hold' if len(regions) != 1 else ' holds'} at "
+        "least one locus: "
         + ", ".join(_counted(counts.get(method, 0), method) for method in material.methods)
         + ".",
         "heat_caption": "z-score (β / SE) of each locus's lead variant on every "

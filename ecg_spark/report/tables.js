@@ -112,7 +112,8 @@
 
   /** A number as the page's own tables show it. */
   function shown(value) {
-    const text = Number.isInteger(value) ? value.toLocaleString("en") : `${Number(value.toPrecision(3))}`;
+    const isWhole = Number.isInteger(value) || Math.abs(value) >= 1000;
+    const text = isWhole ? Math.round(value).toLocaleString("en") : value.toPrecision(3);
     return text.replace("-", "−");
   }
 
