@@ -120,7 +120,7 @@ ecgSpark.loci = (() => {
       const scale = (column - label - 16) / 2 / most;
       const x = (value) => middle + value * scale;
       const strong = Math.abs(one.beta / one.se) > 5.45 ? " strong" : "";
-      const name = ecgSpark.shortened(one.phenotype, 16);
+      const name = ecgSpark.shortened(one.phenotype, 15);
       made.append(
         element("path", { class: "axis", d: `M${middle} ${y - 9}V${y + 8}` }),
         element("g", { class: `effect${strong}` },
