@@ -1,7 +1,7 @@
 """From the columns of a participant table to the terms of a regression.
 
 A column of numbers is a term, yes and no become 1 and 0, and a text or a declared category becomes
-an indicator for each level but one.
+one indicator for each level except the reference.
 """
 
 import itertools
@@ -23,22 +23,28 @@ MOST_LEVELS = 200
 
 _TRUE, _FALSE = {"true", "t", "yes", "y"}, {"false", "f", "no", "n"}
 _UNFIT = re.compile(r"[^\w.+-]+")
-"""What a term's name may not hold: other programs read it as a column of a text table."""
+"""Characters that a term's name may not have: other programs read it as a column's name."""
 
 
 def covariate_terms(
     columns: pd.DataFrame, settings: Participants, what: str
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The terms of `settings.covariates` as floats, NaN where missing, and notes for the report.
+    """Return the terms of `settings.covariates` as numbers, and notes for the report.
 
-    `columns`: the text columns that the terms need, by participant, None where missing. A term is a
-    column, its square (`age^2`) or a product (`age:sex`). Squares and products are of centred
-    columns: otherwise a square would be almost collinear with its column. `what` names the table in
-    messages.
+    A term is a column, its square (`age^2`) or a product (`age:sex`). Squares and products are
+    taken of centred columns: otherwise a square would be almost collinear with its column.
 
-    Raises `DataError`, naming the column, if one has no value, mixes decimal points and commas, has
-    commas that may separate thousands, is a text with too many values, or is a category to be
-    squared; and if two terms have the same name.
+    Terms are floats, NaN where missing.
+
+    Args:
+        columns: the text columns that the terms need, by participant, None where missing.
+        settings: the section `participants` of the study file.
+        what: how messages name the table.
+
+    Raises:
+        DataError: a column has no value, mixes decimal points and commas, has commas that may
+            separate thousands, is a text with too many values, or is a category to be squared; or
+            two terms have the same name. The message names the column.
     """
     reader = NumberReader(what, "covariate", "participants")
     codes = settings.missing_codes
@@ -58,7 +64,18 @@ def covariate_terms(
 
 
 def columns_of(terms: Iterable[str], present: Iterable[str] = ()) -> list[str]:
-    """The columns that terms need; a term that is itself the name of a `present` column is that."""
+    """Return the columns that terms need, each once, in the order of the terms.
+
+    Args:
+        terms: such as `age`, `age^2` or `age:sex`.
+        present: names of columns; a term that is itself one of them needs that column only.
+
+    Example:
+        >>> columns_of(["age", "age^2", "age:sex"])
+        ['age', 'sex']
+        >>> columns_of(["pc:1"], present=["pc:1"])
+        ['pc:1']
+    """
     own = set(present)
     return list(
         dict.fromkeys(
@@ -74,7 +91,7 @@ def _base(factor: str) -> str:
 
 
 def _terms_of(values: pd.Series, settings: Participants, reader: NumberReader) -> Terms:
-    """The terms that a column of texts becomes, by name; none if it has a single level."""
+    """Return the terms that a column of texts becomes, by name; none if it has a single level."""
     name = str(values.name)
     known = values.dropna()
     if known.empty:
@@ -93,7 +110,7 @@ def _terms_of(values: pd.Series, settings: Participants, reader: NumberReader) -
 
 
 def _indicators(values: pd.Series, reader: NumberReader) -> Terms:
-    """1 and 0 for each level but the most frequent, NaN where missing."""
+    """Return 1 and 0 for each level but the most frequent, NaN where missing."""
     name = str(values.name)
     counts = values.value_counts()
     levels = sorted(counts.index, key=lambda level: (-counts[level], level))
@@ -120,7 +137,7 @@ def _indicators(values: pd.Series, reader: NumberReader) -> Terms:
 
 
 def _product(term: str, parts: Mapping[str, Terms], what: str) -> Terms:
-    """The terms that a term stands for: a column's own, or all products of its factors'."""
+    """Return what a term stands for: the terms of its column, or all products of its factors."""
     if term in parts:
         return parts[term]
     factors: list[Sequence[tuple[str, pd.Series]]] = []

@@ -18,7 +18,12 @@ _ENTRIES = 6
 
 
 def number(value: Any) -> str:
-    """A number for a reader: thousands separated, three significant digits, – if missing."""
+    """Return a number for a reader: thousands separated, three significant digits, – if missing.
+
+    Example:
+        >>> number(0.12345), number(None)
+        ('0.123', '–')
+    """
     if value is None or (isinstance(value, float | np.floating) and not np.isfinite(value)):
         return "–"
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
@@ -34,7 +39,12 @@ def _apart(digits: str) -> str:
 
 
 def words(value: Any) -> str:
-    """A value of a study or a summary in one line, without user and password of an address."""
+    """Return a value of a study or summary in one line, without user and password in an address.
+
+    Example:
+        >>> words({"server": "http://me:secret@mlflow:5000", "folds": [0, 1]})
+        'server http://mlflow:5000, folds 0, 1'
+    """
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {words(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
@@ -43,12 +53,17 @@ def words(value: Any) -> str:
 
 
 def in_a_row(parts: Sequence[str]) -> str:
-    """Words in a row, the last after `and`."""
+    """Return words separated by commas, with `and` before the last.
+
+    Example:
+        >>> in_a_row(["P", "QRS", "T"])
+        'P, QRS and T'
+    """
     return " and ".join(part for part in (", ".join(parts[:-1]), *parts[-1:]) if part)
 
 
 def line(summary: Mapping[str, Any]) -> str:
-    """The counts of a summary in one line, without long values and ids of runs."""
+    """Return the counts of a summary in one line, without long values and ids of runs."""
     shown = []
     for key, value in summary.items():
         short = value != "" and not isinstance(value, list | float)
@@ -62,7 +77,7 @@ def line(summary: Mapping[str, Any]) -> str:
 
 
 def whole(title: str, summary: Mapping[str, Any]) -> str:
-    """All of a summary as HTML; long values can be unfolded."""
+    """Return all of a summary as HTML; long values can be unfolded."""
     short, long = {}, ""
     for key, value in summary.items():
         name = key.replace("_", " ")
@@ -76,7 +91,13 @@ def whole(title: str, summary: Mapping[str, Any]) -> str:
 
 
 def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A table as HTML that works on light and dark backgrounds; the title may be empty."""
+    """Return a table as HTML that is legible on light and dark backgrounds.
+
+    Args:
+        title: a caption, or empty for none.
+        heads: the names of the columns; all empty for a table without a header.
+        rows: the values, shown as `words` writes them.
+    """
     head = "".join(f'<th style="{_CELL}">{escape(name)}</th>' for name in heads)
     body = "".join(f"<tr>{''.join(map(_cell, row, _styles()))}</tr>" for row in rows)
     caption = f"<p><b>{escape(title)}</b></p>" if title else ""
@@ -94,20 +115,23 @@ def _cell(value: Any, style: str) -> str:
 
 
 def folded(title: str, content: str) -> str:
-    """HTML that a reader can unfold."""
+    """Return HTML that a reader can unfold."""
     return f"<details><summary>{escape(title)}</summary>{content}</details>"
 
 
 def quiet(text: str) -> str:
-    """A less prominent line, as HTML."""
+    """Return a less prominent line, as HTML."""
     return f'<p style="{_QUIET}">{escape(text)}</p>'
 
 
 class Progress(logging.Handler):
-    """Where each step of a run stands, in a table that a notebook keeps up to date.
+    """The state of each step of a run, in a table that a notebook keeps up to date.
 
     While the block runs, it shows the last line that ecg-spark logged, and every warning. Outside a
     notebook it shows nothing; configure logging to see the lines.
+
+    Args:
+        steps: the names of the steps in the order in which they run.
     """
 
     LOGGERS = ("ecg_spark", "models", "jobs")
@@ -140,7 +164,11 @@ class Progress(logging.Handler):
             self._show()
 
     def done(self, summary: Mapping[str, Any]) -> None:
-        """Show that a step has ended with this summary and the next one starts."""
+        """Show that a step has ended and the next one has started.
+
+        Args:
+            summary: what the step returned, with `step` and either `skipped` or `seconds`.
+        """
         ended = summary.get("skipped") or f"done in {summary['seconds']:.0f} s"
         self._states[str(summary["step"])], self._said = ended, ""
         self._start_next()

@@ -1,6 +1,6 @@
 """The errors that end a job, each with the exit code that the job returns.
 
-Every message is one sentence that says what is wrong, where, and what to do, and never holds a
+Every message is one sentence that says what is wrong, where, and what to do. It never contains a
 participant id, a name or a date of birth.
 """
 
@@ -9,7 +9,7 @@ from typing import ClassVar
 
 
 class EcgSparkError(Exception):
-    """Base of the errors that a user can act on; `exit_code` is the job's exit status."""
+    """Base class of the errors that a user can act on; `exit_code` is the job's exit status."""
 
     exit_code: ClassVar[int] = 1
 
@@ -30,13 +30,13 @@ _FOLDERS = re.compile(
 
 
 class UsageError(EcgSparkError):
-    """Wrong arguments or a wrong study file."""
+    """The arguments or the study file are wrong."""
 
     exit_code = 2
 
 
 class DataError(EcgSparkError):
-    """The input data cannot be used: nothing readable, ids that do not match, nothing left."""
+    """The input data cannot be used: nothing is readable, ids do not match, or nothing is left."""
 
     exit_code = 3
 

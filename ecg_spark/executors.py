@@ -30,8 +30,9 @@ _asked: set[str] = set()
 def ask_executors(session: SparkSession) -> None:
     """Check, once per Spark application, that executors have the driver's versions of `PACKAGES`.
 
-    Raises `InfrastructureError` if one lacks a package or has another version of it, or if its
-    Python does not start or has another version than the driver's.
+    Raises:
+        InfrastructureError: an executor lacks a package or has another version of it, or its Python
+            does not start or has another version than the driver's.
     """
     if session.sparkContext.applicationId in _asked:
         return
@@ -39,7 +40,7 @@ def ask_executors(session: SparkSession) -> None:
     wanted = tuple(here)
 
     def found_there(_: Iterable[int]) -> Iterator[dict[str, str]]:
-        # It may use nothing of this module, which the executor may lack, too.
+        # It must not use this module's globals: the executor may lack the module, too.
         from importlib.metadata import PackageNotFoundError, version
 
         answer = {}

@@ -1,6 +1,6 @@
 """Ids of people and samples in one normal form, and lists of ids.
 
-Every id goes through `normal_id` before it is compared with another: those of participants,
+Every id passes through `normal_id` before it is compared with another: those of participants,
 manifests, id maps, lists, recordings and genotype samples.
 """
 
@@ -25,9 +25,14 @@ ID_COLUMNS = (
 
 
 def normal_id(text: str) -> str:
-    """An id without blanks and quotes around it, and without the .0 of a column of floats.
+    """Return an id without blanks and quotes around it, and without the .0 of a column of floats.
 
-    1104729.0 and 1.104729e+06 become 1104729; 007 stays 007. A normal id stays as it is.
+    A whole number in scientific notation is written out, if it has all its digits. Leading zeros
+    stay. Applying the function twice changes nothing more.
+
+    Example:
+        >>> [normal_id(text) for text in (" '1104729' ", "1104729.0", "1.104729e+06", "007")]
+        ['1104729', '1104729', '1104729', '007']
     """
     text = text.strip(BLANK)
     while len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
@@ -50,9 +55,14 @@ def _scientific(text: str) -> str | None:
 
 
 def id_column(values: pd.Series, what: str) -> pd.Series:
-    """A column of ids in normal form; missing ones stay None.
+    """Return a column of ids in normal form; missing ones stay None.
 
-    Raises `DataError` where ids are rounded (1.10473e+06): their last digits are lost.
+    Args:
+        values: texts, None where missing.
+        what: how messages name the table.
+
+    Raises:
+        DataError: ids are rounded, like 1.10473e+06, so that their last digits are lost.
     """
     texts = values.dropna().astype(str)
     if rounded := sum(_scientific(text.strip(BLANK)) == "" for text in texts):
@@ -66,9 +76,12 @@ def id_column(values: pd.Series, what: str) -> pd.Series:
 
 @dataclass(frozen=True)
 class IdList:
-    """A list of ids: the columns that may hold them, the most likely first.
+    """A list of ids as it was read: the columns that may hold them, and which is to be used.
 
-    `doubtful` are words of the first row that may be a header or one more id.
+    Attributes:
+        what: how messages name the list.
+        columns: the ids in each column, the most likely column first.
+        doubtful: words of the first row that may be a header or one more id.
     """
 
     what: str
@@ -76,10 +89,16 @@ class IdList:
     doubtful: frozenset[str] = frozenset()
 
     def among(self, ids: Iterable[str]) -> tuple[set[str], str]:
-        """Those of `ids` that are in the list, and a note on how many of the list they are.
+        """Return which of `ids` are on the list, and a note on how many of its ids are genotyped.
 
-        The first column that holds any of them counts. Raises `DataError` if none does: a list
-        that was misread must not pass as a list of nobody.
+        The first column that contains any of them is used.
+
+        Args:
+            ids: the ids of genotyped samples as their files write them.
+
+        Raises:
+            DataError: no column contains any of them. A list that was misread must not pass for a
+                list of nobody.
         """
         known: dict[str, list[str]] = {}
         for one in ids:
@@ -98,13 +117,17 @@ class IdList:
 
 
 def read_id_list(path: str, what: str) -> IdList:
-    """A list of ids as plink2 and regenie take it, or a table of any kind with a header.
+    """Read a list of ids as plink2 and REGENIE accept it, or any table with a header.
 
-    Without a header: one id per line; FID and IID, separated by white space; an id and anything
-    else.
-    With one (`#IID`, `FID IID`, `eid`, ...): the column of that name. `what` names it in messages.
+    Without a header, a line is an id; FID and IID separated by white space; or an id followed by
+    anything else. With a header (`#IID`, `FID IID`, `eid`, ...), the column of that name is used.
 
-    Raises `DataError` if it cannot be read or is empty.
+    Args:
+        path: the path or URI of a text table or of Parquet.
+        what: how messages name the list.
+
+    Raises:
+        DataError: the list cannot be read or is empty, or its ids are rounded.
     """
     doubtful: frozenset[str] = frozenset()
     table = read_columns(path, what)
@@ -148,15 +171,18 @@ def _place(name: str) -> int:
 
 
 def _by_name(names: list[str]) -> list[int]:
-    """The columns that may hold ids: those named so, else all but that of families."""
+    """Return the columns that may hold ids: those named so, else all but the family's id."""
     order = sorted(range(len(names)), key=lambda k: _place(names[k]))
     named = [k for k in order if _place(names[k]) < len(ID_COLUMNS)]
     return named or [k for k in order if names[k].lower() != "fid"]
 
 
 def _by_place(rows: list[list[str]], delimiter: str) -> list[int]:
-    """Without a header: IID is the second column of two, as for plink2, where white space parts
-    them and every row has two; else an id comes first."""
+    """Return, for a list without a header, the columns that may hold ids, the most likely first.
+
+    As in plink2, IID is the second column where white space separates columns and every row has two
+    or more; otherwise the first column is the id.
+    """
     if delimiter in (" ", "\t") and rows and min(map(len, rows)) > 1:
         return [1, 0]
     return [0, 1] if rows and min(map(len, rows)) > 1 else [0]

@@ -1,9 +1,9 @@
 """Locations of files: paths and URIs in one spelling for Spark and Python.
 
-Both read and write every location of a study, but they do not use the same names: Spark has s3a://
-where others say s3://, and calls dbfs:/x what Python finds under /dbfs/x. `spelled` gives a form
-that both accept; what fsspec does not know by itself is registered here. The package imports this
-module, so that this is so in every process.
+Both read and write every location of a study, but they do not use the same names: Spark says s3a://
+where others say s3://, and calls dbfs:/x what Python finds under /dbfs/x. `spelled` returns a form
+that both accept. File systems that fsspec does not know by itself are registered here; the package
+imports this module first, so that they are registered in every process.
 """
 
 import os
@@ -29,8 +29,10 @@ _TAGS = ("etag", "mtime", "lastmodified", "updated", "modified", "modifiedat")
 
 
 class DatabricksFiles(LocalFileSystem):
-    """Databricks' files as its nodes mount them, by Spark's names: /dbfs/x is dbfs:///x, and
-    /Volumes/x is dbfs:///Volumes/x."""
+    """Databricks' files as its nodes mount them, by Spark's names.
+
+    /dbfs/x is dbfs:///x, and /Volumes/x is dbfs:///Volumes/x.
+    """
 
     protocol = "dbfs"
 
@@ -42,7 +44,7 @@ class DatabricksFiles(LocalFileSystem):
         return super()._strip_protocol(path)
 
     def unstrip_protocol(self, name: str) -> str:
-        """The URI of a file."""
+        """Return the URI of a file."""
         return f"dbfs://{self._strip_protocol(name).removeprefix('/dbfs')}"
 
 
@@ -53,9 +55,14 @@ for _name in ("s3", "gs", "abfs"):
 
 
 def spelled(path: str) -> str:
-    """A path or URI in the form that Spark and Python both take; a local one as a plain path.
+    """Return a path or URI in a form that both Spark and Python accept; local ones as plain paths.
 
-    Raises `ValueError` if it lacks something that Spark needs.
+    Raises:
+        ValueError: an Azure location lacks its account.
+
+    Example:
+        >>> [spelled(path) for path in ("s3://bucket/ecg", "file:///data/ecg", "out/demo")]
+        ['s3a://bucket/ecg', '/data/ecg', 'out/demo']
     """
     if found := _URI.match(path):
         scheme, rest = found[1].lower(), path[found.end() :]
@@ -75,12 +82,17 @@ def spelled(path: str) -> str:
 
 
 def is_local(path: str) -> bool:
-    """Whether a location is a path on this machine and not a URI."""
+    """Return whether a location is a path on this machine rather than a URI."""
     return "://" not in path
 
 
 def join(folder: str, path: str) -> str:
-    """An absolute path or URI as it is, any other path below the folder; both as `spelled`."""
+    """Return an absolute path or URI as it is, any other path below the folder; both as `spelled`.
+
+    Example:
+        >>> join("s3a://bucket/study", "ecg"), join("s3a://bucket/study", "/data/ecg")
+        ('s3a://bucket/study/ecg', '/data/ecg')
+    """
     path = spelled(path)
     if not is_local(path) or path.startswith("/"):
         return path
@@ -88,7 +100,12 @@ def join(folder: str, path: str) -> str:
 
 
 def resolve(folder: str, path: str) -> str:
-    """`join`, without the steps `.` and `..` and, on this machine, without links."""
+    """Do as `join`, and resolve `.` and `..` and, on this machine, symbolic links.
+
+    Example:
+        >>> resolve("s3a://bucket/study", "../ecg")
+        's3a://bucket/ecg'
+    """
     whole = join(folder, path)
     if is_local(whole):
         return str(Path(whole).resolve())
@@ -104,7 +121,12 @@ def resolve(folder: str, path: str) -> str:
 
 
 def spelled_like(like: str, names: Iterable[str]) -> list[str]:
-    """The locations, spelled as `like`, of files whose names come from a listing or glob."""
+    """Return the locations of files in a listing or glob, spelled as another location is.
+
+    Args:
+        like: a location on the same file system, in the spelling that is wanted.
+        names: names of files as fsspec's listing returns them, without a scheme.
+    """
     scheme, is_uri, _ = like.partition("://")
     if not is_uri or scheme == "file":
         return list(names)
@@ -116,14 +138,26 @@ def spelled_like(like: str, names: Iterable[str]) -> list[str]:
 
 
 def usual(path: str) -> str:
-    """A location as a URI that other programs take: s3://, and file:// for what is mounted here."""
+    """Return a location as a URI that other programs accept.
+
+    That is s3:// instead of s3a://, and file:// for what is mounted here.
+
+    Example:
+        >>> usual("s3a://bucket/ecg"), usual("/data/ecg")
+        ('s3://bucket/ecg', 'file:///data/ecg')
+    """
     if path.startswith("dbfs:"):
         path = DatabricksFiles._strip_protocol(path)
     return Path(path).as_uri() if is_local(path) else re.sub("^s3a:", "s3:", path)
 
 
 def container(path: str) -> str:
-    """The bucket or container of a URI, as a URI."""
+    """Return the bucket or container of a URI, as a URI.
+
+    Example:
+        >>> container("s3a://bucket/study/ecg")
+        's3a://bucket'
+    """
     return "/".join(path.split("/")[:3])
 
 
@@ -138,6 +172,13 @@ def make_folder(folder: str) -> None:
 
 
 def content_tag(info: Mapping[str, Any]) -> str:
-    """What changes with a file's content, from its listing: its tag, else its time of change."""
+    """Return what changes with a file's content: its tag, or else the time of its last change.
+
+    Args:
+        info: the file's entry in fsspec's listing.
+
+    Returns:
+        Empty if the listing has neither.
+    """
     plain = {re.sub("[^a-z]", "", key.lower()): value for key, value in info.items()}
     return next((str(plain[name]) for name in _TAGS if plain.get(name)), "")

@@ -1,11 +1,11 @@
-"""Locks that keep two processes from the same step.
+"""Locks that keep two processes from running the same step.
 
 On a file system the kernel holds a lock and releases it when the process ends, however it ends. An
 object store has no locks. There a lock is a lease: a file that is created, renewed while its owner
-lives, and removed. If several processes create the file on condition that it does not exist, the
-store lets only one of them succeed. A lease that has not been renewed for a while belongs to a
-process that was killed, and is taken over. If its owner still lives, on a machine that stood still,
-it checks the lease before it publishes and finds that it has lost it.
+lives, and removed. If several processes create the file on the condition that it does not exist,
+the store lets only one of them succeed. A lease that has not been renewed for some minutes belongs
+to a process that was killed, and is taken over. If its owner is still alive, on a machine that was
+suspended, it checks the lease before it publishes and finds that it has lost it.
 """
 
 import fcntl
@@ -29,20 +29,27 @@ from ecg_spark.locations import make_folder
 log = logging.getLogger(__name__)
 
 RENEWED_SECONDS, FORGOTTEN_SECONDS = 30.0, 300.0
-"""How often a lease is renewed, and after what silence its owner counts as dead. Clocks may differ
-by some minutes; with more, the store itself rejects their signatures."""
+"""How often a lease is renewed, and how long after the last renewal its owner counts as dead.
+Clocks may differ by some minutes; if by more, the store itself rejects signed requests."""
 
 SETTLED_SECONDS = 3.0
-"""How long to wait after taking over a lease: if two did, the one that wrote last has it."""
+"""How long to wait after taking over a lease: if two processes did, the last to write has it."""
 
 
 @contextmanager
 def lock(path: str, step: str) -> Iterator[Callable[[], None]]:
-    """Hold the lock of a step, the file at `path`, against all other processes.
+    """Hold the lock of a step while the block runs, so that no other process can.
 
-    Yields a function that raises `InfrastructureError` if the lock has been lost since; a lock of
-    the kernel never is. Raises `InfrastructureError`, which says who is at work, if another process
-    has the lock.
+    Args:
+        path: the path or URI of the lock's file.
+        step: the name of the step, for messages.
+
+    Yields:
+        A function that raises `InfrastructureError` if the lock has been lost since; a lock that
+        the kernel holds cannot be lost.
+
+    Raises:
+        InfrastructureError: another process has the lock; the message says which.
     """
     files, base = fsspec.core.url_to_fs(path)
     make_folder(path.rpartition("/")[0])
@@ -59,7 +66,7 @@ def lock(path: str, step: str) -> Iterator[Callable[[], None]]:
 
 
 def holder(path: str) -> str:
-    """Who holds the lock at `path`; empty if nobody does. Changes nothing."""
+    """Return which process holds the lock at `path`; empty if none does. Changes nothing."""
     files, base = fsspec.core.url_to_fs(path)
     if "file" not in files.protocol:
         found = _read(files, base)

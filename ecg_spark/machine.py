@@ -5,11 +5,11 @@ from pathlib import Path
 import psutil
 
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-"""Where Linux says how much memory a container may use."""
+"""Where Linux tells how much memory a container may use (cgroup v2, v1)."""
 
 
 def memory() -> int:
-    """The memory in bytes of this machine, or of the container that this process runs in."""
+    """Return the memory in bytes of this machine, or of the container that this process runs in."""
     whole = [psutil.virtual_memory().total]
     for limit in map(Path, LIMITS):
         if limit.exists() and (found := limit.read_text().strip()).isdigit():
@@ -18,5 +18,5 @@ def memory() -> int:
 
 
 def free_memory() -> int:
-    """The memory in bytes that processes can still use."""
+    """Return the memory in bytes that processes can still use."""
     return min(int(psutil.virtual_memory().available), memory())

@@ -1,8 +1,8 @@
-"""How much disk and memory a step needs: logged before it starts, and checked.
+"""How much disk and memory a step needs: logged and checked before it starts.
 
 A step estimates its needs from the numbers of people, phenotypes and variants. If there is less, it
-is refused. What cannot be known (the space of an object store, the memory of executors that Spark
-was given no limit for) is only logged.
+does not start. What cannot be known (the space of an object store, the memory of executors that
+Spark was given no limit for) is only logged.
 """
 
 import logging
@@ -20,13 +20,18 @@ from ecg_spark.machine import memory
 log = logging.getLogger(__name__)
 
 PROCESS_BYTES = 250e6
-"""A Python process with NumPy, pandas and Arrow."""
+"""The memory of a Python process with NumPy, pandas and Arrow imported."""
 
 
 @dataclass(frozen=True)
 class Needs:
-    """In bytes: `disk` in the output folder, and memory of the `driver`'s Python process and of the
-    Python process of each `task`."""
+    """What a step needs, in bytes.
+
+    Attributes:
+        disk: space in the output folder.
+        driver: memory of the driver's Python process.
+        task: memory of the Python process of each task.
+    """
 
     disk: float = 0
     driver: float = 0
@@ -34,10 +39,19 @@ class Needs:
 
 
 def require(spark: SparkSession, what: str, folder: str, needs: Needs) -> None:
-    """Log what a step needs and check it. `what` names the step and the counts in messages.
+    """Log what a step needs and check that it is there.
 
-    `folder` is where the step writes. Raises `InfrastructureError` if that disk has less space, or
-    this machine or an executor less memory. Memory that other processes use now is not subtracted.
+    Memory that other processes are using now is not subtracted.
+
+    Args:
+        spark: the session that will run the step.
+        what: the step and its counts, for messages.
+        folder: where the step writes; it need not exist yet.
+        needs: the estimate.
+
+    Raises:
+        InfrastructureError: the disk has less space, or this machine or an executor has less
+            memory.
     """
     tasks = tasks_at_once(spark)
     log.info(
@@ -69,12 +83,12 @@ def require(spark: SparkSession, what: str, folder: str, needs: Needs) -> None:
 
 
 def is_local(spark: SparkSession) -> bool:
-    """Whether Spark is in local mode: tasks run on this machine."""
+    """Return whether Spark is in local mode, in which tasks run on this machine."""
     return str(spark.sparkContext.master).split("[")[0] == "local"
 
 
 def tasks_at_once(spark: SparkSession) -> int:
-    """How many tasks share memory: all of a local session, or those of one executor."""
+    """Return how many tasks share memory: all of a local session, or those of one executor."""
     if is_local(spark):
         return spark.sparkContext.defaultParallelism
     conf = spark.sparkContext.getConf()
@@ -83,7 +97,11 @@ def tasks_at_once(spark: SparkSession) -> int:
 
 
 def executor_limit(spark: SparkSession) -> int | None:
-    """The memory of an executor for all its Python processes, None if Spark has no limit for it."""
+    """Return the memory in bytes of an executor for all its Python processes.
+
+    Returns:
+        None if Spark has no limit for it, or runs in local mode.
+    """
     if is_local(spark):
         return None
     conf, jvm = spark.sparkContext.getConf(), cast(Any, spark.sparkContext._jvm)
@@ -95,7 +113,10 @@ def executor_limit(spark: SparkSession) -> int | None:
 
 
 def disk_left(folder: str) -> int | None:
-    """The space left on a folder's disk, None on an object store. The folder need not exist."""
+    """Return the space left in bytes on a folder's disk; None on an object store.
+
+    The folder need not exist yet.
+    """
     files, base = fsspec.core.url_to_fs(folder)
     if "file" not in files.protocol:
         return None
@@ -106,7 +127,12 @@ def disk_left(folder: str) -> int | None:
 
 
 def in_words(size: float) -> str:
-    """A number of bytes in words."""
+    """Return a number of bytes in words.
+
+    Example:
+        >>> in_words(2.5e9), in_words(3e6)
+        ('2.5 GB', '3 MB')
+    """
     for unit, name in ((1e12, "TB"), (1e9, "GB")):
         if size >= unit:
             value = size / unit

@@ -29,10 +29,14 @@ _FAR = 5.0
 
 @dataclass(frozen=True)
 class NumberReader:
-    """Reads the columns of one table, and collects notes about them.
+    """Reads the columns of one table as numbers, and collects notes about them.
 
-    `what` names the table in messages, `kind` its columns (covariate), `section` the section of the
-    study file that names them. `notes` are for the report, `marks` the decimal marks by column.
+    Attributes:
+        what: how messages name the table.
+        kind: what its columns are, such as `covariate`, for messages.
+        section: the section of the study file that names the columns.
+        notes: what a reader of the report should know.
+        marks: the decimal mark of each column that has one.
     """
 
     what: str
@@ -42,7 +46,13 @@ class NumberReader:
     marks: dict[str, str] = field(default_factory=dict)
 
     def known(self, values: pd.Series, codes: Codes) -> pd.Series:
-        """A column without declared codes and dots; notes how many codes there were."""
+        """Return a column with None in place of declared codes and dots; note how many there were.
+
+        Args:
+            values: texts, None where missing.
+            codes: codes for missing values, of all columns or by column. A number matches however
+                it is written: -9 also stands for -9.0.
+        """
         name = str(values.name)
         own = codes.get(name, ()) if isinstance(codes, Mapping) else codes
         texts = {str(code).strip() for code in own}
@@ -60,13 +70,17 @@ class NumberReader:
             self.notes.append(
                 f"{int(hit.sum())} values of {name} are codes for a missing value ({listed})"
             )
-        return values.where(~hit & (values != "."), None)  # a dot: SAS and plink write it so
+        return values.where(~hit & (values != "."), None)  # SAS and PLINK write a dot if missing
 
     def numbers(self, values: pd.Series) -> pd.Series | None:
-        """A column as floats, NaN where it holds no number; None where most of it is other text.
+        """Return a column as floats, NaN where it has no number; None if most of it is other text.
 
-        Raises `DataError` if it mixes decimal points and commas, or has commas that may separate
-        thousands.
+        Args:
+            values: texts, None where missing.
+
+        Raises:
+            DataError: the column mixes decimal points and commas, or has commas that may separate
+                thousands.
         """
         name = str(values.name)
         texts = values.dropna().unique()
@@ -99,7 +113,11 @@ class NumberReader:
         return found
 
     def refuse_mixed_marks(self) -> None:
-        """Raise `DataError` if one column has decimal commas and another decimal points."""
+        """Check that all columns read so far have the same decimal mark.
+
+        Raises:
+            DataError: one column has decimal commas and another decimal points.
+        """
         if len(set(self.marks.values())) > 1:
             comma = next(name for name, mark in self.marks.items() if mark == ",")
             point = next(name for name, mark in self.marks.items() if mark == ".")
@@ -109,7 +127,13 @@ class NumberReader:
             )
 
     def tell_if_usual_code(self, name: str, level: str, count: int) -> None:
-        """Note a level of a category that is a common code for a missing value."""
+        """Note a level of a category that is a common code for a missing value.
+
+        Args:
+            name: the category's column.
+            level: the level as the table writes it.
+            count: in how many rows it occurs.
+        """
         if level.startswith("-") and number(level) in _USUAL_CODES:
             self.tell(self._usual_code(name, level, count, "a level of its own"))
 
@@ -149,7 +173,12 @@ class NumberReader:
 
 
 def number(text: str) -> float | None:
-    """A text as a number, with a decimal point or comma; None if it is not a number."""
+    """Return a text as a number, with a decimal point or comma; None if it is not a number.
+
+    Example:
+        >>> number("1.5"), number("1,5"), number("1,500.0")
+        (1.5, 1.5, None)
+    """
     if _WHOLE.fullmatch(text) or _POINT.fullmatch(text):
         return float(text)
     return float(text.replace(",", ".")) if _COMMA.fullmatch(text) else None

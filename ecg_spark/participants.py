@@ -26,7 +26,7 @@ _MEN = {"1", "m", "male", "man", "men", "true"}
 _WOMEN = {"0", "2", "f", "female", "woman", "women", "w", "false"}
 _CODES_TOLD = 6
 _UNFIT = re.compile(r"[^\w.+-]+")
-"""What a phenotype's name may not hold: it names files and columns of text tables."""
+"""Characters that a phenotype's name may not have: it names files and columns of text tables."""
 
 _TAKEN = re.compile(
     rf"(vae|pca)(_\d+)?|traits|{OWN}|{'|'.join(TRAIT_NAMES)}|s|fid|iid", re.IGNORECASE
@@ -39,14 +39,23 @@ _YEAR_FIRST = re.compile(r"^\s*(\d{4})[/.](\d{1,2})[/.](\d{1,2})(?!\d)")
 def read_participants(
     settings: Participants, path: str, notes: list[str] | None = None
 ) -> pd.DataFrame:
-    """The covariates of every participant, indexed by participant id in normal form.
+    """Return the covariates of every participant, indexed by participant id in normal form.
 
     A covariate is a column, its square (`age^2`) or a product (`age:sex`); texts and declared
-    categories become indicators (see `covariate_terms`). A participant with several rows keeps the
-    first. What a reader of the report should know is added to `notes`.
+    categories become indicators (see `covariate_terms`). Of several rows of one participant, the
+    first is used.
 
-    Raises `DataError` where the table cannot be read, has no id column or lacks a covariate, and
-    where a covariate is not what its numbers or texts seem to say.
+    Args:
+        settings: the section `participants` of the study file.
+        path: the path or URI of the participant table.
+        notes: a list that receives what a reader of the report should know; None drops it.
+
+    Returns:
+        One row per participant and one column of floats per term, NaN where missing.
+
+    Raises:
+        DataError: the table cannot be read, has no id column or lacks a covariate, or a covariate
+            cannot be understood (see `covariate_terms`).
     """
     told: list[str] = [] if notes is None else notes
     frame = _by_participant(settings, path, told)
@@ -58,13 +67,21 @@ def read_participants(
 
 
 def read_sex(settings: Participants, path: str, notes: list[str] | None = None) -> pd.Series | None:
-    """Whether each participant is a man (1.0) or a woman (0.0), NaN if it is neither code.
+    """Return whether each participant is male (1.0) or female (0.0), by participant id.
 
-    1, M, male or true is a man; 2, F, female or false is a woman. 0 is a woman too, unless the
-    column has a 2: then 0 means unknown, as in PLINK's files. Other codes are added to `notes` with
-    their counts. None if the table has no such column.
+    1, M, male and true are male; 2, F, female and false are female. 0 is female too, unless the
+    column contains a 2: then 0 means unknown, as in PLINK's files.
 
-    Raises `DataError` if the table cannot be read, or lacks a column that the study file names.
+    Args:
+        settings: the section `participants` of the study file.
+        path: the path or URI of the participant table.
+        notes: a list that receives the counts of other codes; None drops them.
+
+    Returns:
+        NaN where the code is neither; None if the table has no such column.
+
+    Raises:
+        DataError: the table cannot be read, or lacks a column that the study file names.
     """
     frame = _by_participant(settings, path, [])
     if settings.sex not in frame.columns:
@@ -77,14 +94,14 @@ def read_sex(settings: Participants, path: str, notes: list[str] | None = None) 
     unknown = frame.loc[sex.isna(), settings.sex].dropna()
     if len(unknown) and notes is not None:
         counts = unknown.value_counts()
-        # So many are not codes: they might be names or dates of birth of another column.
+        # So many different values are not codes: they might be names or dates of birth.
         listed = (
             ", ".join(f"{code}: {count}" for code, count in counts.items())
             if len(counts) <= _CODES_TOLD
             else f"{len(counts)} different ones"
         )
         note = (
-            f"{len(unknown)} values of the column {settings.sex} are no known sex "
+            f"{len(unknown)} values of the column {settings.sex} are not a known sex "
             f"({listed}): these people are not checked against the X chromosome"
         )
         log.warning("participants: %s", note)
@@ -93,14 +110,20 @@ def read_sex(settings: Participants, path: str, notes: list[str] | None = None) 
 
 
 def read_phenotypes(settings: Phenotypes, path: str, notes: list[str]) -> pd.DataFrame:
-    """The study's own phenotypes by participant id in normal form, NaN where missing.
+    """Return the study's own phenotypes by participant id in normal form, NaN where missing.
 
-    In a phenotype's name, which is its column's, characters other than letters, digits and . + -
-    become underscores. What a reader of the report should know is added to `notes`.
+    A phenotype is named after its column; characters other than letters, digits and . + - become
+    underscores.
 
-    Raises `DataError` where the table cannot be read, lacks a column or names a participant twice;
-    where a column is text, has one value or none, or mixes decimal points and commas; and where a
-    phenotype has the name of another one, of a latent or of a trait.
+    Args:
+        settings: the section `phenotypes` of the study file.
+        path: the path or URI of the table of phenotypes.
+        notes: a list that receives what a reader of the report should know.
+
+    Raises:
+        DataError: the table cannot be read, lacks a column or names a participant twice; a column
+            is text, has one value or none, or mixes decimal points and commas; or a phenotype has
+            the name of another one, of a latent, of a trait or of an id.
     """
     frame = _read_by_id(path, PHENOTYPES, settings.id, "phenotypes.id", notes)
     if repeated := int(frame.index.duplicated().sum()):
@@ -136,14 +159,14 @@ def read_phenotypes(settings: Phenotypes, path: str, notes: list[str]) -> pd.Dat
 
 
 def _named(wanted: str, present: Sequence[str]) -> list[str]:
-    """The columns that a name or pattern stands for; if there are none, the name itself."""
+    """Return the columns that a name or pattern stands for; if there are none, the name itself."""
     pattern = re.compile(".*".join(map(re.escape, wanted.split("*"))))
     found = [name for name in present if pattern.fullmatch(name)]
     return found if wanted not in present and found else [wanted]
 
 
 def _not_varied(values: pd.Series) -> str:
-    """Why values cannot be a phenotype; empty if they can."""
+    """Return why values cannot be a phenotype; empty if they can."""
     known = values.dropna()
     if known.empty:
         return "holds no number"
@@ -151,7 +174,7 @@ def _not_varied(values: pd.Series) -> str:
 
 
 def _by_participant(settings: Participants, path: str, notes: list[str]) -> pd.DataFrame:
-    """The table as text, one row per participant id; repeated ids and missing ones are noted."""
+    """Return the table as text, one row per participant id; note repeated and missing ids."""
     frame = _read_by_id(path, TABLE, settings.id, "participants.id", notes)
     if repeated := int(frame.index.duplicated().sum()):
         notes.append(
@@ -162,7 +185,7 @@ def _by_participant(settings: Participants, path: str, notes: list[str]) -> pd.D
 
 
 def _read_by_id(path: str, what: str, column: str, key: str, notes: list[str]) -> pd.DataFrame:
-    """A table's other columns as text, by participant id; rows without an id are noted."""
+    """Return a table's other columns as text, by participant id; note rows without an id."""
     frame = read_text_table(path, what)
     required(frame, what, [column], key)
     ids = id_column(frame[column], what).rename("participant_id")
@@ -174,11 +197,19 @@ def _read_by_id(path: str, what: str, column: str, key: str, notes: list[str]) -
 def read_last_days(
     settings: Participants, path: str, until: str, notes: list[str]
 ) -> pd.Series | datetime.date:
-    """The day until which records reach: of everybody, or of each participant who has one.
+    """Return the day up to which records are complete, for everybody or for each participant.
 
-    `until` is a day such as 2023-10-31, or a column of the participant table: then days since
-    1970-01-01 by participant id. Texts of the column that are no dates are counted in `notes`.
-    Raises `DataError` where there is no such column, or it holds no date.
+    Args:
+        settings: the section `participants` of the study file.
+        path: the path or URI of the participant table.
+        until: a day such as 2023-10-31, or the name of a column of the participant table.
+        notes: a list that receives how many texts in the column are not dates.
+
+    Returns:
+        A date, or the days since 1970-01-01 by participant id, without those who have none.
+
+    Raises:
+        DataError: the table has no such column, or the column contains no date.
     """
     with suppress(ValueError):
         return datetime.date.fromisoformat(until)
@@ -186,7 +217,7 @@ def read_last_days(
     required(frame, TABLE, [until], "phewas.until")
     times = _times(frame[until])
     if strange := int((times.isna() & frame[until].notna()).sum()):
-        notes.append(f"{strange} values of {until} are no dates and count as missing")
+        notes.append(f"{strange} values of {until} are not dates and count as missing")
     if times.isna().all():
         raise DataError(
             f"The column {until} of the {TABLE} holds no date such as 2023-10-31: correct it or "
@@ -196,7 +227,7 @@ def read_last_days(
 
 
 def _times(texts: pd.Series) -> pd.Series:
-    """Times of ISO 8601, or with the year first (`2020/3/4`); missing where there is none."""
+    """Return times in ISO 8601 or with the year first (`2020/3/4`); other texts are missing."""
     iso = texts.astype(object).str.replace(
         _YEAR_FIRST, lambda found: f"{found[1]}-{found[2]:0>2}-{found[3]:0>2}", regex=True
     )
@@ -204,11 +235,20 @@ def _times(texts: pd.Series) -> pd.Series:
 
 
 def read_manifest(settings: Manifest, path: str) -> pd.DataFrame:
-    """The manifest as text columns `uri`, `participant_id` and, if given, `member`, and times
-    `acquired_at` if given.
+    """Return the manifest: which file belongs to which participant, and when it was recorded.
 
-    Times are ISO 8601 or have the year first (`2020/3/4`); others are missing. Raises `DataError`
-    where the table cannot be read, lacks a column or names a file twice.
+    Args:
+        settings: the section `ecg.manifest` of the study file.
+        path: the path or URI of the manifest.
+
+    Returns:
+        Text columns `uri`, `participant_id` and, if the study file names it, `member` (the file
+        within an archive). If the manifest has times, also `acquired_at`: ISO 8601, or with the
+        year first (`2020/3/4`); others are missing. Rows without a file or a participant are left
+        out.
+
+    Raises:
+        DataError: the table cannot be read, lacks a column or names a file twice.
     """
     frame = read_text_table(path, MANIFEST)
     required(frame, MANIFEST, [settings.uri], "ecg.manifest.uri")

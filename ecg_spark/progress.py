@@ -18,8 +18,11 @@ SECONDS = 20.0
 def progress(step: str) -> Iterator[None]:
     """Log, while the block runs, how many tasks of Spark's running stages are done.
 
-    The time left is estimated from the speed so far. It is that of the running stages only, not of
-    what the step does after them. Nothing is logged while Spark is idle.
+    The time left is estimated from the speed so far. It covers the running stages only, not what
+    the step does after them. Nothing is logged while Spark is idle.
+
+    Args:
+        step: what the lines call the work.
     """
     done = threading.Event()
 
@@ -50,10 +53,23 @@ def progress(step: str) -> Iterator[None]:
 
 
 def time_left(finished: float, total: float, seconds: float) -> str:
-    """The time left in words, such as ', some 3 min left'; empty if nothing is finished yet."""
+    """Return the time left in words.
+
+    Args:
+        finished: how much of the work is done.
+        total: all of the work, in the same unit.
+        seconds: how long the finished part took.
+
+    Returns:
+        A phrase to append to a line; empty if nothing or everything is finished.
+
+    Example:
+        >>> time_left(25, 100, 60.0)
+        ', about 3 min left'
+    """
     if not 0 < finished < total:
         return ""
     left = seconds * (total - finished) / finished
     if left >= 5400:
-        return f", some {left / 3600:.1f} h left"
-    return f", some {left / 60:.0f} min left" if left >= 90 else f", some {left:.0f} s left"
+        return f", about {left / 3600:.1f} h left"
+    return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"

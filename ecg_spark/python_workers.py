@@ -1,14 +1,15 @@
-"""Spark's daemon of Python workers, which spares each worker its imports and each task 0.2 s.
+"""Spark's daemon of Python workers, which saves each worker its imports and each task 0.2 s.
 
-A worker is a fork of the daemon: what the daemon has imported, every worker of the executor starts
-with, in memory that they share. After each task a worker collects garbage among all that it holds.
-What it started with is left out of that, or collecting would take longer than many a task.
+A worker is a fork of the daemon: it starts with everything that the daemon has imported, in memory
+that all workers of the executor share. After each task a worker collects garbage among the objects
+that it holds. The objects that it started with are left out of that; otherwise the collection would
+take longer than many tasks.
 
 Before each task a worker clears the caches of the import path. Up to Python 3.11 that reads the
 directories of all archives on the path again: thousands of names in pyspark.zip and Spark's jar
 (https://github.com/python/cpython/issues/103200). Here an archive is only read again if its file
-has changed. Spark runs this module instead of its own daemon by `spark.python.daemon.module`, so
-the Python of every executor must find it.
+has changed. Spark runs this module instead of its own daemon because of the setting
+`spark.python.daemon.module`, so the Python of every executor must find it.
 """
 
 import contextlib
@@ -29,7 +30,7 @@ _stamps: dict[tuple[str, str], tuple[int, int]] = {}
 
 
 def read_if_changed(importer: Any) -> None:
-    """Read the directory of an importer's archive again if its file has changed."""
+    """Read the directory of an importer's archive again only if its file has changed."""
     try:
         status = os.stat(importer.archive)
     except OSError:
@@ -42,7 +43,10 @@ def read_if_changed(importer: Any) -> None:
 
 
 def prepare() -> None:
-    """Import what most tasks need; what cannot be imported, the tasks that need it will tell."""
+    """Import what most tasks need.
+
+    A package that is missing is ignored here: the tasks that need it report it.
+    """
     # The port on which Spark reaches the daemon is read from its standard output.
     with contextlib.redirect_stdout(sys.stderr):
         for name in USUAL:

@@ -1,4 +1,4 @@
-"""Checks, before any work, that the locations a study names can be reached.
+"""Checks, before any work, that the locations which a study names can be reached.
 
 Object stores fail with messages of their own libraries, and some take minutes to do so. Here each
 is asked once, for at most `PATIENCE_SECONDS`, and what goes wrong becomes one sentence.
@@ -48,10 +48,16 @@ class _NoAnswer(Exception):
 
 
 def require_reachable(inputs: Iterable[tuple[str, str]], output: str) -> None:
-    """Raise `InfrastructureError` if a location on an object store cannot be used.
+    """Check that the locations of a study on object stores can be used.
 
-    `inputs` are keys of the study file with their locations. `output` is the output folder; a test
-    file is written there. Whether an input exists is left to whoever reads it.
+    Whether an input exists is left to the code that reads it.
+
+    Args:
+        inputs: settings of the study file with their locations.
+        output: the output folder; a test file is written there.
+
+    Raises:
+        InfrastructureError: a location cannot be used; the message names the setting.
     """
     for key, place in inputs:
         _require(key, place, _look)
@@ -59,10 +65,18 @@ def require_reachable(inputs: Iterable[tuple[str, str]], output: str) -> None:
 
 
 def require_connectors(spark: "SparkSession", places: Iterable[tuple[str, str]]) -> None:
-    """Raise `InfrastructureError` if Spark itself cannot open one of the locations.
+    """Check that Spark itself can open the locations.
 
-    A path on this machine means the same to Spark only if Spark's default file system is this
-    machine's.
+    A path on this machine means the same to Spark only if Spark's default file system is that of
+    this machine.
+
+    Args:
+        spark: the session that will read and write them.
+        places: settings of the study file with their locations.
+
+    Raises:
+        InfrastructureError: Spark cannot open a location; the message says which connector it
+            lacks.
     """
     hadoop = cast(Any, spark.sparkContext._jvm).org.apache.hadoop
     settings = cast(Any, spark.sparkContext._jsc).hadoopConfiguration()
@@ -87,9 +101,11 @@ def require_connectors(spark: "SparkSession", places: Iterable[tuple[str, str]])
 
 
 def content_of(place: str) -> bytes:
-    """The content of a file.
+    """Return the content of a file.
 
-    Raises `OSError` if there is none, and `InfrastructureError` if its store cannot be used.
+    Raises:
+        OSError: there is no such file.
+        InfrastructureError: its store cannot be used.
     """
 
     def read() -> bytes:
@@ -105,10 +121,14 @@ def content_of(place: str) -> bytes:
 
 
 def trouble(error: BaseException) -> str | None:
-    """What is wrong with a store, from its error, as a clause that ends with what to do.
+    """Return what is wrong with a store, from its error, as a clause that ends with what to do.
 
-    None for other errors, and for a missing or forbidden file, which have messages of their own.
-    Errors of Spark's tasks arrive as text.
+    Args:
+        error: an error of fsspec or of a store's library; those of Spark's tasks arrive as text.
+
+    Returns:
+        None for other errors, and for a missing or forbidden file: these have messages of their
+        own.
     """
     text = f"{type(error).__name__}: {error}"
     if package := _PACKAGE.search(text):
@@ -126,9 +146,9 @@ def trouble(error: BaseException) -> str | None:
 
 
 def _answered(look: Callable[[], Found], place: str) -> Found:
-    """What `look` finds at a location; a store must answer within `PATIENCE_SECONDS`.
+    """Return what `look` finds at a location; a store must answer within `PATIENCE_SECONDS`.
 
-    Raises `_NoAnswer` if it does not; the request then goes on in the background.
+    Raises `_NoAnswer` if it does not; the request then continues in the background.
     """
     if is_local(place):
         return look()
@@ -163,7 +183,7 @@ def _require(key: str, place: str, look: Callable[[str], None]) -> None:
         if isinstance(error, FileNotFoundError) or status == 404:
             what: str | None = "does not exist: make it, or correct its name"
         elif isinstance(error, PermissionError) or status == 403:
-            what = "denies access to the credentials in use: take others, or change its permissions"
+            what = "denies access to the credentials in use: use others, or change its permissions"
         else:
             what = trouble(error)
         if what is None:

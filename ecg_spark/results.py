@@ -22,7 +22,12 @@ _MIME = {"png": "image/png", "svg": "image/svg+xml"}
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture that a notebook shows; `content` is of the `kind` png or svg."""
+    """A picture that a notebook displays.
+
+    Attributes:
+        kind: `png` or `svg`.
+        content: the bytes of the file.
+    """
 
     kind: str
     content: bytes
@@ -55,7 +60,12 @@ class _ByName(Mapping[str, Found]):
 
 
 class Tables(_ByName[DataFrame]):
-    """The tables in a run's folder, by name; each is read as a Spark DataFrame on access."""
+    """The tables in a run's folder, by name; each is read as a Spark DataFrame when it is accessed.
+
+    Args:
+        folder: the path or URI of the run.
+        session: returns the session that reads them; called when a table is accessed.
+    """
 
     def __init__(self, folder: str, session: Callable[[], SparkSession]) -> None:
         self._folder, self._session = folder, session
@@ -73,7 +83,11 @@ class Tables(_ByName[DataFrame]):
 
 
 class Figures(_ByName[Figure]):
-    """The figures in the folder of a run, by name."""
+    """The figures of a run, by name; each is read when it is accessed.
+
+    Args:
+        folder: the path or URI of the run.
+    """
 
     def __init__(self, folder: str) -> None:
         self._folder = f"{folder}/{FIGURES}"
@@ -100,8 +114,13 @@ def _files(folder: str, *patterns: str) -> list[str]:
 class Result:
     """What one step has published.
 
-    `summary` is what the command prints, `skipped` whether it was published already, `folder` where
-    everything lies. `tables` maps names to Spark DataFrames, `figures` names to pictures.
+    Attributes:
+        step: the name of the step.
+        summary: what the command prints.
+        skipped: whether the result had been published before and the step was not run again.
+        folder: the path or URI under which everything lies.
+        tables: Spark DataFrames by name.
+        figures: pictures by name.
     """
 
     step: str

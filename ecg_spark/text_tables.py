@@ -1,9 +1,9 @@
-"""Tables as people bring them: text of any common delimiter, quoting and encoding, or Parquet.
+"""Tables that users bring: text of any common delimiter, quoting and encoding, or Parquet.
 
-Everything is read as text, so that ids stay as written. Blanks and quotes around a cell are
-removed. What is ambiguous, such as rows with more fields than the header, is refused: a shifted
-column would be a wrong number that nobody notices. No message contains a path, or a cell that might
-be somebody's id; a table is named by its purpose.
+Everything is read as text, so that ids stay as they were written. Blanks and quotes around a cell
+are removed. Whatever is ambiguous, such as a row with more fields than the header, is refused: a
+shifted column would be a wrong number that nobody notices. No message contains a path, or a cell
+that might be a participant's id; a table is named by its purpose.
 """
 
 import bz2
@@ -52,13 +52,17 @@ _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 
 
 def read_text_table(path: str, what: str) -> pd.DataFrame:
-    """A table with a header, every column as text, missing values as None.
+    """Return a table with a header, every column as text, with None where a value is missing.
 
-    `what` names the table in messages, as in `participant table (participants.path)`. The # that
-    plink2 puts before the first column's name is removed.
+    The # that plink2 puts before the first column's name is removed.
 
-    Raises `DataError` if it cannot be read, rows have more fields than the header, or a column's
-    name occurs twice.
+    Args:
+        path: the path or URI of a text file, packed or not, or of Parquet.
+        what: how messages name the table, such as `participant table (participants.path)`.
+
+    Raises:
+        DataError: the table cannot be read or is empty, a row has more fields than the header, or a
+            column's name occurs twice.
     """
     table = read_columns(path, what)
     if table is not None:
@@ -84,12 +88,23 @@ def read_text_table(path: str, what: str) -> pd.DataFrame:
 
 
 def header_names(cells: Iterable[str]) -> list[str]:
-    """Names of columns, without blanks and without the # before the first."""
+    """Return the names of columns, without blanks around them and without a # before the first."""
     return [name.lstrip("#").strip(BLANK) if not k else name for k, name in enumerate(cells)]
 
 
 def required(frame: pd.DataFrame, what: str, columns: Iterable[str], key: str) -> None:
-    """Raise `DataError` if a table lacks columns, which `key` of the study file names."""
+    """Check that a table has the columns that the study file names.
+
+    Args:
+        frame: the table.
+        what: how messages name it.
+        columns: the names that it must have.
+        key: the setting in the study file that gives the names.
+
+    Raises:
+        DataError: a column is missing. The message lists the columns there are, unless the first
+            row looks like data, which might be a participant's.
+    """
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise DataError(
@@ -109,15 +124,24 @@ def _present(frame: pd.DataFrame) -> str:
 
 
 def is_number(text: str) -> bool:
-    """Whether a cell is a number, with a decimal point or comma."""
+    """Return whether a cell is a number, with a decimal point or comma.
+
+    Example:
+        >>> [is_number(cell) for cell in ("1.5", "1,5", "-2e3", "1.5 mV")]
+        [True, True, True, False]
+    """
     return _NUMBER.fullmatch(text) is not None
 
 
 def is_header(cell: str, below: Iterable[str]) -> bool:
-    """Whether a cell may be the name of the column below it, rather than another value of it.
+    """Return whether a cell may be the name of its column rather than another value of it.
 
-    If the values have digits, a name has none or is of another shape: P001 above P002 is not a
-    name.
+    If the values below contain digits, a name has none or another pattern of letters and digits:
+    P001 above P002 is not a name.
+
+    Example:
+        >>> is_header("P001", ["P002", "P003"]), is_header("eid", ["1000017", "1000025"])
+        (False, True)
     """
     if is_number(cell):
         return False
@@ -133,7 +157,11 @@ def _shape(text: str) -> str:
 
 
 def read_columns(path: str, what: str) -> pd.DataFrame | None:
-    """A Parquet table (a file or a folder of files) as text columns; None if it is not Parquet."""
+    """Return a Parquet table (a file, or a folder of files) as text; None if it is not Parquet.
+
+    Raises:
+        DataError: it does not exist, is not permitted or cannot be read; `what` names it.
+    """
     try:
         files, base = fsspec.core.url_to_fs(path)
         if files.isdir(base):
@@ -153,7 +181,7 @@ def read_columns(path: str, what: str) -> pd.DataFrame | None:
 
 
 def text_of(column: pa.ChunkedArray) -> list[str | None]:
-    """A column of Parquet as text, None where a value is missing."""
+    """Return a column of Parquet as text, with None where a value is missing."""
     values = column.to_pylist()
     if pa.types.is_floating(column.type):
         short = column.type.to_pandas_dtype()  # a 32-bit 0.1 is written 0.1, not 0.10000000149
@@ -163,10 +191,18 @@ def text_of(column: pa.ChunkedArray) -> list[str | None]:
 
 
 def read_rows(path: str, what: str) -> tuple[Rows, str]:
-    """The rows of a text table that are not empty, with their cells stripped, and the delimiter.
+    """Return the non-empty rows of a text table with their cells stripped, and the delimiter.
 
-    The delimiter is a space if white space separates cells, and empty if there is one column.
-    Raises `DataError` if the file cannot be read as text.
+    Args:
+        path: the path or URI of a text file; gzip, bzip2 and xz are unpacked.
+        what: how messages name the table.
+
+    Returns:
+        The rows, the header among them, and the delimiter: a space if white space separates cells,
+        empty if there is only one column.
+
+    Raises:
+        DataError: the file cannot be read as text.
     """
     try:
         files, base = fsspec.core.url_to_fs(path)
@@ -181,11 +217,11 @@ def read_rows(path: str, what: str) -> tuple[Rows, str]:
     try:
         rows = list(_split(text, delimiter))
         if '"' in text and any("\n" in cell for row in rows for cell in row):
-            deque(_split(text, delimiter, strict=True), maxlen=0)  # it is no cell's text
+            deque(_split(text, delimiter, strict=True), maxlen=0)  # raises if a quote is not closed
     except csv.Error:
         if delimiter != "\t":
             raise _unreadable(what, "a quote is not closed, or a cell too long") from None
-        rows = list(_split(text, delimiter, csv.QUOTE_NONE))  # a quote in a free text
+        rows = list(_split(text, delimiter, csv.QUOTE_NONE))  # a quotation mark in free text
     return rows, delimiter
 
 
@@ -203,9 +239,10 @@ class Head:
 
 
 def read_head(path: str, what: str) -> Head:
-    """The head of a table that is too long to be read here: of text, by its first lines.
+    """Return the layout of a table that is too long to be read here: of text, from its first lines.
 
-    Raises `DataError` where it cannot be read, or a column's name is there twice.
+    Raises:
+        DataError: it cannot be read or is empty, or two columns have the same name.
     """
     try:
         files, base = fsspec.core.url_to_fs(path)
@@ -220,7 +257,7 @@ def read_head(path: str, what: str) -> Head:
     except (OSError, EOFError, ValueError, pa.ArrowException) as error:
         raise _failed(what, error) from None
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content:
-        raise _unreadable(what, "it is no UTF-8 text")
+        raise _unreadable(what, "it is not UTF-8 text")
     whole = content[: content.rfind(b"\n") + 1] if content.count(b"\n") > 1 else content
     text = whole.decode("utf-8", errors="replace").removeprefix("\ufeff")
     delimiter = _delimiter(text)
@@ -251,16 +288,16 @@ def _unique(head: Head, what: str) -> Head:
 
 
 def read_piece(place: str, group: int, columns: list[str]) -> pd.DataFrame:
-    """Columns of a row group of a Parquet file as text."""
+    """Return some columns of one row group of a Parquet file as text."""
     with fsspec.open(place, "rb") as file:
         table = pq.ParquetFile(file).read_row_group(group, columns=columns)
     return pd.DataFrame({name: text_of(table.column(name)) for name in columns}, dtype=object)
 
 
 def rows_of(lines: Iterable[str], delimiter: str) -> Rows:
-    """The cells of lines of a text table that hold anything, stripped, one row per line.
+    """Return the cells of the lines of a text table, stripped, without lines that are empty.
 
-    A cell that goes over several lines has a line break in it.
+    A cell that spans several lines has a line break in it.
     """
     quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
     return list(_split((f"{line}\n" for line in lines), delimiter, quoting))
@@ -278,10 +315,10 @@ def _decoded(content: bytes, what: str) -> str:
         text = content.decode(encoding or "utf-8")
     except UnicodeDecodeError:
         if encoding is not None:
-            raise _unreadable(what, "it is no text") from None
+            raise _unreadable(what, "it is not text") from None
         text = content.decode("cp1252", errors="replace")  # Windows, in the West
     if "\0" in text:
-        raise _unreadable(what, "it is no text")
+        raise _unreadable(what, "it is not text")
     return text
 
 
@@ -310,7 +347,7 @@ def _split(
     quoting: int = csv.QUOTE_MINIMAL,
     strict: bool = False,
 ) -> Iterator[list[str]]:
-    """The rows of a text, or of its lines, that hold anything."""
+    """Yield the rows of a text, or of its lines, that are not empty."""
     lines: Iterable[str] = io.StringIO(text, newline="") if isinstance(text, str) else text
     if delimiter == " ":
         lines = (line.replace("\t", " ").strip(BLANK) for line in lines)
@@ -336,10 +373,11 @@ def _unquoted(cell: str) -> str:
 
 
 def _as_wide_as(names: list[str], rows: Rows, what: str) -> Rows:
-    """The rows with as many cells as there are names.
+    """Return the rows with exactly as many cells as there are names.
 
     Cells missing at the end of a row are missing values; empty cells beyond the last column are
-    ignored. R writes tables whose rows have one more cell than the header: their number, in front.
+    ignored. R writes tables whose rows have one cell more than the header, the row's number in
+    front; it is dropped.
     """
     width = len(names)
     rows = [row[:width] if len(row) > width and not any(row[width:]) else row for row in rows]

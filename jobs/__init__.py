@@ -1,1 +1,1 @@
-"""The jobs: one spark-submit entry a step, and the `ecg-spark` command."""
+"""The jobs: a spark-submit script for each step, and the `ecg-spark` command."""

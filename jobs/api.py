@@ -1,4 +1,6 @@
-"""What `import ecg_spark` offers of the jobs: studies and cohorts, from Python and notebooks."""
+"""The functions that `import ecg_spark` offers: studies and cohorts, from Python and
+notebooks.
+"""
 
 import os
 from collections.abc import Callable, Sequence
@@ -24,11 +26,20 @@ from jobs.step import NOT_ASKED_FOR, as_known, run_steps, session_of, steps_name
 
 
 def simulate_study(folder: str | Path, participants: int, variants: int, seed: int = 1) -> Study:
-    """Write a biobank with planted truth into a folder, as `ecg-spark simulate` does; its study.
+    """Write a biobank with planted variants into a folder, as `ecg-spark simulate` does.
 
-    A folder that holds this very biobank already stays as it is. Works in the active Spark session
-    or a new one. Raises `UsageError` for too few participants or variants and for a folder that
-    holds anything else.
+    A folder that already holds this very biobank stays as it is. Works in the active Spark session
+    or a new one.
+
+    Args:
+        participants: how many people to simulate.
+        variants: how many variants to simulate.
+
+    Returns:
+        The study of the biobank.
+
+    Raises:
+        UsageError: for too few participants or variants, or if the folder holds anything else.
     """
     return load_study(simulate(Path(folder), participants, variants, seed)["study"])
 
@@ -42,15 +53,25 @@ def run(
 ) -> Results:
     """Run steps of a study, as the commands do, and return what each has published.
 
-    `steps` are names of steps, or `gwas` for the five of the association study, by default all that
-    the study asks for; they are run in the order of the line, whatever the order of the names. One
-    that is published already for the same inputs and settings is skipped, unless `force` redoes it;
-    one that the study does not ask for is skipped in any case and has no result.
-    `spark` is the session to work in, by default the active one or a new one of this machine. A
-    notebook shows how far it is.
+    A step that is already published for the same inputs and settings is skipped, and so is one that
+    the study does not ask for, which has no result. A notebook shows progress.
 
-    Raises `UsageError`, `DataError` or `InfrastructureError` with one sentence that says what to
-    do, `EcgSparkError` with the place where ecg-spark has a defect.
+    Args:
+        steps: names of steps, or `gwas` for the five of the association study; None for all steps
+            of the study. They run in the order of the pipeline, whatever the order of the names.
+        spark: the session to work in; None for the active one or a new local one.
+        force: run steps even if they are up to date.
+
+    Raises:
+        UsageError: if the study or the request has a mistake.
+        DataError: if data cannot be used.
+        InfrastructureError: if a disk, a store or a server fails. Like the two above, the message
+            is one sentence that says what to do.
+        EcgSparkError: if ecg-spark has a defect; the message says where.
+
+    Example:
+        study = ecg_spark.load_study("study.yaml")
+        loci = ecg_spark.run(study, ["gwas"])["findings"].tables["loci"].toPandas()
     """
     try:
         chosen = steps_named(steps_of(study) if steps is None else steps)
@@ -77,13 +98,22 @@ def meta(
     spark: SparkSession | None = None,
     force: bool = False,
 ) -> Result:
-    """Combine the results of 2 to 50 cohorts, as `ecg-spark meta` does, into the folder `out`.
+    """Combine the results of 2 to 50 cohorts, as `ecg-spark meta` does.
 
-    A cohort is a study or its file, a study's output folder, the `out` of a meta-analysis, or a
-    folder of GWAS-SSF files. With `genomic_control` standard errors are multiplied by √lambda of
-    each cohort and phenotype first. The tables are `associations`, `loci` and, where latents are
-    tested together, `omnibus`. What is published already of the same cohorts is skipped, unless
-    `force` redoes it. Raises what `run` raises.
+    The result has the tables `associations`, `loci` and, if latents are tested jointly, `omnibus`.
+    It is not computed again if it is already published for the same cohorts.
+
+    Args:
+        cohorts: each a study or its file, a study's output folder, the output folder of a
+            meta-analysis, or a folder of GWAS-SSF files.
+        out: the folder to write.
+        genomic_control: first multiply the standard errors of each cohort and phenotype by
+            √lambda.
+        spark: the session to work in; None for the active one or a new local one.
+        force: run even if it is up to date.
+
+    Raises:
+        EcgSparkError: as `run` does.
     """
     folder = resolve(os.getcwd(), str(out))
     options = {"genomic_control": genomic_control}
@@ -93,11 +123,19 @@ def meta(
 def replicate(
     study: Study, other: Place, *, spark: SparkSession | None = None, force: bool = False
 ) -> Result:
-    """Seek a study's loci in another cohort, as `ecg-spark replicate` does.
+    """Look up a study's loci in another cohort, as `ecg-spark replicate` does.
 
-    `other` is a cohort as `meta` takes it. The table is `replication`; it is kept in the study's
-    output folder, one for each other cohort. What is published already is skipped, unless `force`
-    redoes it. Raises what `run` raises, `UsageError` where the study's findings are not published.
+    The result has the table `replication`. It is kept in the study's output folder, one result for
+    each other cohort, and not computed again if it is up to date.
+
+    Args:
+        other: a cohort, given as in `meta`.
+        spark: the session to work in; None for the active one or a new local one.
+        force: run even if it is up to date.
+
+    Raises:
+        UsageError: if the study's findings are not published.
+        EcgSparkError: otherwise as `run` does.
     """
     return _of_cohorts(replicate_job.STEP, [study, other], study.output_path, spark, force, {})
 
@@ -123,7 +161,7 @@ def _of_cohorts(
 
 
 def _result(summary: Summary, folder: str, session: Callable[[], SparkSession]) -> Result:
-    """What a step has published in a folder, of its line."""
+    """The result of a step, from its summary and the folder that it published."""
     name, skipped = str(summary.pop("step")), summary.pop("skipped", None)
     tables, figures = Tables(folder, session), Figures(folder)
     return Result(name, summary, skipped is not None, folder, tables, figures)
@@ -137,11 +175,19 @@ def score(
     spark: SparkSession | None = None,
     force: bool = False,
 ) -> Result:
-    """Score everybody genotyped of a study by scoring files, as `ecg-spark score` does.
+    """Score everybody genotyped in a study by scoring files, as `ecg-spark score` does.
 
-    `weights` are files of the PGS Catalog's format, `out` the folder to write. The tables are
-    `applied_scores` and `applied_files`. What is published already of the same files and genotypes
-    is skipped, unless `force` redoes it. Raises what `run` raises.
+    The result has the tables `applied_scores` and `applied_files`. It is not computed again if it
+    is already published for the same files and genotypes.
+
+    Args:
+        weights: scoring files in the PGS Catalog's format.
+        out: the folder to write.
+        spark: the session to work in; None for the active one or a new local one.
+        force: run even if it is up to date.
+
+    Raises:
+        EcgSparkError: as `run` does.
     """
     try:
         skipped, published = score_by_files(
@@ -154,10 +200,14 @@ def score(
 
 
 def sweep(study: Study) -> pd.DataFrame:
-    """Train a grid of models, as `ecg-spark sweep` does, and return a row for each, best first.
+    """Train a grid of models, as `ecg-spark sweep` does. Nothing is published.
 
-    The columns are the settings that the grid tries, the figures of validation people, and the run
-    of MLflow. Nothing is published. Raises what `run` raises.
+    Returns:
+        One row per model, best first: the settings that the grid tries, the metrics on the
+        validation people, and the MLflow run.
+
+    Raises:
+        EcgSparkError: as `run` does.
     """
     from jobs.sweep import COLUMNS, train_grid  # PyTorch and MLflow take seconds to import
 

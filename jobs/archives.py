@@ -1,7 +1,8 @@
 """The archives on whose published beats a study trains one model together.
 
-Each is a study of its own, with the secret by which it tells its people apart: two people of two
-archives are never taken for one, and whether a person is in two archives cannot be known.
+Each archive is a study of its own, with its own secret for pseudonyms. Two people of different
+archives are therefore never taken for one, and whether a person is in two archives cannot be
+known.
 """
 
 from collections.abc import Mapping
@@ -15,11 +16,12 @@ from jobs.step import present
 
 
 def averages_of(study: Study) -> dict[str, Publication]:
-    """What the step `average` of each archive has published, in the order of their names.
+    """What the step `average` of each archive has published, sorted by the archives' names.
 
-    Raises `UsageError` where an archive has published none, or none of its present study file and
-    of this version of the average beat, where it is of another `beats.source` than the study's
-    here, and what `load_study` raises.
+    Raises:
+        UsageError: if an archive has not published it for its present study file and this version
+            of the average beat, or has another `beats.source` than the study.
+        EcgSparkError: as `load_study` does.
     """
     found = {}
     for name, archive in _studies(study).items():
@@ -36,14 +38,16 @@ def averages_of(study: Study) -> dict[str, Publication]:
 
 
 def version_of(averages: Mapping[str, Publication]) -> str:
-    """What tells the beats of these archives together from other ones."""
+    """A digest that identifies the beats of these archives together."""
     return fingerprint({name: one.run for name, one in averages.items()})
 
 
 def runs_of(study: Study) -> dict[str, str | None]:
-    """The run of `average` that each archive has published, None where there is none.
+    """The run of `average` that each archive has published, or None.
 
-    Raises what `load_study` raises, and `UsageError` where two archives have one name.
+    Raises:
+        UsageError: if two archives have the same name.
+        EcgSparkError: as `load_study` does.
     """
     averages = {
         name: Store(archive.output_path).published(AVERAGE.name)
@@ -53,7 +57,7 @@ def runs_of(study: Study) -> dict[str, str | None]:
 
 
 def _studies(study: Study) -> dict[str, Study]:
-    """The archives by their names, in the order of these."""
+    """The archives by name, sorted."""
     found: dict[str, Study] = {}
     for path in study.archives:
         place = study.locate(path)
@@ -69,5 +73,7 @@ def _studies(study: Study) -> dict[str, Study]:
 
 @lru_cache(maxsize=100)
 def _loaded(place: str, stamp: str) -> Study:
-    """The study of a file, of which a run asks several times; `stamp` changes with the file."""
+    """Load an archive's study file; cached, since a run asks several times. `stamp` changes
+    with the file.
+    """
     return load_study(place)

@@ -26,13 +26,13 @@ def settings(study: Study) -> Any:
 
 
 def files(study: Study) -> Any:
-    """The lists of variants."""
+    """The stamps of the lists of variants."""
     paths = [getattr(given(study.genotypes), key) for key in LISTS]
     return [file_stamp(study.locate(path)) for path in paths if path]
 
 
 def work(context: Context) -> Summary:
-    """Publish the tests and the summary statistics for exchange."""
+    """Test the variants, and publish the tests and the summary statistics for exchange."""
     study, inputs = context.study, context.inputs
     lists = [f"genotypes.{key}" for key in LISTS]
     require_connectors(context.spark, [one for one in study.inputs() if one[0] in lists])
@@ -49,12 +49,16 @@ def work(context: Context) -> Summary:
 
 
 def uses_hail(study: Study) -> bool:
-    """Whether it is Hail that tests."""
+    """Whether Hail computes the tests."""
     return study.gwas.engine_used == "hail"
 
 
 def check(study: Study) -> None:
-    """Raise `DataError` where a list of variants does not exist."""
+    """Check the lists of variants before the step runs.
+
+    Raises:
+        DataError: if one does not exist.
+    """
     for key in LISTS:
         path = getattr(given(study.genotypes), key)
         if path and file_stamp(study.locate(path))[1] is None:

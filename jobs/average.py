@@ -14,14 +14,16 @@ from jobs.step import Context, Step, Summary, main
 
 
 def work(context: Context) -> Summary:
-    """Average every recording and publish the tables beats, traits and quarantine."""
+    """Average every recording, and publish the tables beats, traits and quarantine."""
     recordings = read_table(context.spark, RECORDINGS, context.inputs["ingest"].path("recordings"))
     beats, key = context.study.beats, context.store.secret()
     return average(context.spark, recordings, context.run.path, beats, key)
 
 
 def settings(study: Study) -> Any:
-    """Whose beats, and the limits of the flags: what is then left out costs no new average."""
+    """Which beats are averaged, and the limits of the quality flags. What later steps leave
+    out by these flags needs no new average.
+    """
     return study.beats.model_dump(exclude={"leave_out"})
 
 

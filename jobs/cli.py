@@ -1,4 +1,4 @@
-"""The `ecg-spark` command: init, simulate, run, score, meta, …, and every step by its name."""
+"""The `ecg-spark` command: init, simulate, run, score, meta, …, and each step by its name."""
 
 import argparse
 import os
@@ -24,7 +24,12 @@ from jobs.step import (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse the command line, do it, and return the exit code (0, 2, 3 or 4)."""
+    """Parse and execute a command line.
+
+    Returns:
+        The exit code: 0 done, 2 wrong usage, 3 bad data, 4 infrastructure, 130 interrupted, 1 a
+        defect.
+    """
     options = _parser().parse_args(arguments)
     return guarded(lambda: options.action(options))
 

@@ -25,7 +25,9 @@ from jobs.step import Context, Step, Summary, main
 
 
 def settings(study: Study) -> Any:
-    """The covariates and own phenotypes, how people and samples are paired, who is left out."""
+    """The covariates and the study's own phenotypes, how samples are paired, and who is left
+    out.
+    """
     own = [study.phenotypes.model_dump()] if study.phenotypes else []
     return [
         given(study.participants).model_dump(),
@@ -39,14 +41,16 @@ def settings(study: Study) -> Any:
 
 
 def files(study: Study) -> Any:
-    """The participant table, the map of ids and the table of own phenotypes."""
+    """The stamps of the participant table, the id map and the table of the study's own
+    phenotypes.
+    """
     paths = [given(study.participants).path, given(study.genotypes).id_map]
     paths += [study.phenotypes.path] if study.phenotypes else []
     return [file_stamp(study.locate(path)) for path in paths if path]
 
 
 def work(context: Context) -> Summary:
-    """Publish the people analysed, their phenotypes and their covariates."""
+    """Publish who is analysed, with their phenotypes and covariates."""
     study, spark, inputs = context.study, context.spark, context.inputs
     told: list[str] = []
     covariates, is_male = _people(study, told)
@@ -78,9 +82,15 @@ def work(context: Context) -> Summary:
 def phenotypes_of(
     context: Context, covariates: pd.DataFrame, told: list[str]
 ) -> tuple[pd.DataFrame, dict[str, list[str]], pd.DataFrame]:
-    """The phenotypes of a study, their names by group, and the covariates with those of folds.
+    """The phenotypes and covariates of a study, before anybody is left out.
 
-    What is to be told of its own phenotypes goes to `told`.
+    Args:
+        covariates: from the participant table.
+        told: notes on the study's own phenotypes are appended to it.
+
+    Returns:
+        The phenotypes; their names by group; and the covariates, to which indicators of the
+        model's folds are added if the study has ECGs.
     """
     study, spark, inputs = context.study, context.spark, context.inputs
     own = _own_phenotypes(study, told)
@@ -94,7 +104,11 @@ def phenotypes_of(
 
 
 def check(study: Study) -> None:
-    """Raise `DataError` where the map of ids or a table of participants cannot be used."""
+    """Check the id map and the tables of participants before the step runs.
+
+    Raises:
+        DataError: if one cannot be used.
+    """
     _people(study, [])
     _own_phenotypes(study, [])
     if id_map := given(study.genotypes).id_map:
@@ -102,14 +116,14 @@ def check(study: Study) -> None:
 
 
 def _people(study: Study, told: list[str]) -> tuple[pd.DataFrame, pd.Series | None]:
-    """The covariates and the sex of the participants; what is to be told of them goes to `told`."""
+    """The covariates and the sex of the participants; notes are appended to `told`."""
     settings = given(study.participants)
     path = study.locate(settings.path)
     return read_participants(settings, path, told), read_sex(settings, path, told)
 
 
 def _own_phenotypes(study: Study, told: list[str]) -> pd.DataFrame:
-    """The phenotypes that the study brings, without columns where it brings none."""
+    """The study's own phenotypes; a table without columns if it has none."""
     own = study.phenotypes
     return read_phenotypes(own, study.locate(own.path), told) if own else pd.DataFrame()
 

@@ -1,4 +1,4 @@
-"""A step whose inputs are the results of cohorts, in place of a study's own steps."""
+"""Steps whose inputs are the results of cohorts instead of a study's own steps."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,7 +27,13 @@ HELP = "a study file, a study's output, or a folder of GWAS-SSF files"
 
 @dataclass(frozen=True)
 class Given:
-    """A cohort: its name in messages, where its results lie, and its study, if that was given."""
+    """A cohort as the user named it.
+
+    Attributes:
+        name: what messages call it.
+        folder: where its results lie.
+        study: its study, if that was given.
+    """
 
     name: str
     folder: str
@@ -36,9 +42,15 @@ class Given:
 
 @dataclass(frozen=True)
 class Context:
-    """What a step is given: the cohorts, as they were named and opened, and where to write.
+    """What a step on cohorts works with.
 
-    `needs` is what the first cohort's study has published of the steps that are needed.
+    Attributes:
+        given: the cohorts as the user named them.
+        cohorts: the same cohorts, opened.
+        needs: what the first cohort's study has published of the steps in `CohortStep.needs`.
+        options: the options of the step, which decide its result.
+        store: the output folder.
+        run: where the step writes.
     """
 
     given: Sequence[Given]
@@ -52,16 +64,19 @@ class Context:
 
 @dataclass(frozen=True)
 class CohortStep:
-    """One arrow from cohorts to a result.
+    """A step from the results of cohorts to one published result.
 
-    `files` tells whether what the step reads besides the cohorts has changed, `needs` names the
-    steps that the first cohort's study must have published. `published_as` is the name of the
-    result in the output folder, by default the step's own.
+    Attributes:
+        work: computes the result and returns its summary.
+        needs: names of steps that the first cohort's study must have published.
+        files: stamps of what the step reads besides the cohorts.
+        check: raises an error before anything is read, if the request cannot work.
+        published_as: the name of the result in the output folder; by default the step's own.
     """
 
     name: str
     work: Callable[[Context], Summary]
-    version: int = 1  # raise it when the same cohorts give another result
+    version: int = 1  # to be raised when a change of the code gives another result
     needs: Sequence[str] = ()
     files: Callable[[Sequence[Given]], Any] = lambda given: None
     check: Callable[[Sequence[Given]], None] = lambda given: None  # before anything is read
@@ -77,11 +92,22 @@ def run_cohorts(
     session: SparkSession | None = None,
     **options: Any,
 ) -> tuple[bool, Publication]:
-    """Do a step on cohorts and publish it in a folder, or skip it where it is published already.
+    """Run a step on cohorts and publish its result, unless that is up to date.
 
-    `options` decide the result. Returns whether it was skipped, and what is published now. Raises
-    `UsageError` where a cohort's study file has mistakes, or its study has not published what its
-    file says now, and what `open_cohort` and the step raise.
+    Args:
+        places: the cohorts.
+        out: the output folder.
+        force: run the step even if it is up to date.
+        session: the session to work in; None for the active one or a new one.
+        options: options of the step, which decide its result.
+
+    Returns:
+        Whether the step was skipped, and what is published now.
+
+    Raises:
+        UsageError: if a cohort's study file has mistakes, or its study has not published results
+            for its present file.
+        EcgSparkError: as `open_cohort` and the step do.
     """
     require_reachable(_keyed(map(_location, places)), out)
     given = [_given(place, number) for number, place in enumerate(places, 1)]
@@ -105,7 +131,9 @@ def run_cohorts(
 
 
 def session_for(name: str, given: Sequence[Given], session: SparkSession | None) -> SparkSession:
-    """The session to work in: the one given, the active one, or one as the first study has it."""
+    """The session to work in: the one given, the active one, or a new one with the first
+    study's settings.
+    """
     if session is not None:
         return prepared(session)
     memory = (one.study.spark.driver_memory for one in given if one.study)
@@ -121,10 +149,10 @@ def _keyed(locations: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def _given(place: Place, number: int) -> Given:
-    """A cohort by its number, from 1, and the name of its study or the last part of its path.
+    """A cohort with its number, from 1, and the name of its study or the last part of its path.
 
-    Raises `UsageError` where its study file has mistakes, or what its study has published is not
-    of the file as it is.
+    Raises `UsageError` if its study file has mistakes, or its study has not published results for
+    its present file.
     """
     study, folder = place if isinstance(place, Study) else None, _location(place).rstrip("/")
     if study is None:

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def work(context: Context) -> Summary:
-    """Encode every beat with the registered model and publish the table latents."""
+    """Encode every beat with the registered model, and publish the table latents."""
     study, trained = context.study, context.inputs["train"].summary
     encoder = load_encoder(
         trained["model_uri"],

@@ -24,18 +24,20 @@ TABLES = ("genes", "published")
 OF_THE_LOCI = {"p_threshold", "clump_window_bp", "clump_r2", "colocalise", *TABLES}
 
 _NO_METRIC = re.compile(r"[^\w./ -]")
-"""Signs that MLflow does not take in the name of a metric, as in age^2."""
+"""Characters that MLflow does not accept in the name of a metric, as in age^2."""
 
 
 def settings(study: Study) -> Any:
-    """The thresholds of a locus, and the tables that it is described from."""
+    """The thresholds of a locus, and the tables that describe it."""
     rare = study.gwas.rare
     own = study.gwas.model_dump(include=OF_THE_LOCI)
     return [own, *([rare.genes] if rare else [])]
 
 
 def files(study: Study) -> Any:
-    """The tables of genes, of published loci and of what variants do, and published statistics."""
+    """The stamps of the tables of genes, published loci and consequences, and of published
+    statistics.
+    """
     paths = [getattr(study.gwas, key) for key in TABLES]
     paths += [study.gwas.rare.genes] if study.gwas.rare else []
     paths += study.gwas.colocalise
@@ -43,7 +45,7 @@ def files(study: Study) -> Any:
 
 
 def work(context: Context) -> Summary:
-    """Publish the loci, and log with the model, if there is one, what the study found by it."""
+    """Publish the loci, and log to the model's MLflow run what the study found with it."""
     study, inputs = context.study, context.inputs
     summary = describe_findings(
         context.spark,
@@ -69,7 +71,11 @@ def work(context: Context) -> Summary:
 
 
 def check(study: Study) -> None:
-    """Raise `DataError` where a table that loci are described from cannot be used."""
+    """Check the tables that describe loci before the step runs.
+
+    Raises:
+        DataError: if one cannot be used.
+    """
     for number, folder in enumerate(study.gwas.colocalise, 1):
         if file_stamp(study.locate(folder))[1] is None:
             raise DataError(f"Folder {number} of gwas.colocalise does not exist: correct it.")

@@ -22,17 +22,17 @@ SETS = (
 )
 OF_THE_COHORT = {"pairing", "id_map", "max_heterozygosity_sd"}
 OF_THE_TESTS = {"keep_variants", "exclude_variants", "regions"}
-"""Keys that do not change the checked set, but who and what of it is analysed."""
+"""Keys that do not change the checked set, only who and what in it is analysed."""
 
 
 def settings(study: Study) -> Any:
-    """The genotype set, its filters, and the seed of the choice of variants."""
+    """The genotype sets, their filters, and the seed of the choice of variants."""
     own = given(study.genotypes)
     return [own.model_dump(exclude=OF_THE_COHORT | OF_THE_TESTS), study.seed]
 
 
 def files(study: Study) -> Any:
-    """Every file of the genotype sets, and the lists of samples."""
+    """The stamps of every file of the genotype sets, and of the lists of samples."""
     own = given(study.genotypes)
     lists = [path for path in (own.exclude, own.keep, own.sample) if path]
     sets = [path for path in (own.path, own.model, *own.separate) if path]
@@ -45,7 +45,7 @@ def files(study: Study) -> Any:
 
 
 def work(context: Context) -> Summary:
-    """Publish the checked set in parts and the samples' scores."""
+    """Publish the checked set in parts, and the table of the samples."""
     genotypes = context.study.absolute(
         given(context.study.genotypes), "path", "model", "exclude", "keep", "sample"
     )
@@ -65,7 +65,7 @@ def work(context: Context) -> Summary:
 
 
 def uses_hail(study: Study) -> bool:
-    """Whether it is Hail that reads one of the sets."""
+    """Whether Hail reads one of the sets."""
     return bool(_read_by_hail(study))
 
 
@@ -75,8 +75,11 @@ def _read_by_hail(study: Study) -> list[tuple[str, str]]:
 
 
 def check(study: Study) -> None:
-    """Raise `DataError` where a list of samples cannot be read or names nobody, or the populations
-    of the reference cannot be read."""
+    """Check the lists of samples and the reference's populations before the step runs.
+
+    Raises:
+        DataError: if one cannot be read, or a list is empty.
+    """
     if ancestry := given(study.genotypes).ancestry:
         read_populations(study.locate(ancestry.populations))
     for key in ("exclude", "keep"):

@@ -20,7 +20,7 @@ def settings(study: Study) -> Any:
 
 
 def files(study: Study) -> Any:
-    """The listing of the ECG files, and the manifest."""
+    """A digest of the listing of the ECG files, and the stamp of the manifest."""
     path, manifest, folder = _inputs(study)
     table = given(study.ecg).manifest
     return [
@@ -30,7 +30,7 @@ def files(study: Study) -> Any:
 
 
 def work(context: Context) -> Summary:
-    """Read every file that is new and publish the tables recordings, quarantine and sources."""
+    """Read every new file, and publish the tables recordings, quarantine and sources."""
     ecg = given(context.study.ecg)
     path, manifest, folder = _inputs(context.study)
     return ingest(
@@ -46,7 +46,9 @@ def work(context: Context) -> Summary:
 
 
 def _inputs(study: Study) -> tuple[str | None, pd.DataFrame | None, str]:
-    """Where the files are, the manifest, and the folder that its paths start from without that."""
+    """Where the files are, the manifest, and the folder that paths are relative to if `path`
+    is not given.
+    """
     ecg = given(study.ecg)
     path = None if ecg.path is None else study.locate(ecg.path)
     if ecg.manifest is None:

@@ -1,4 +1,4 @@
-"""spark-submit jobs/meta.py STUDY STUDY ... --out DIR: the results of several cohorts combined."""
+"""spark-submit jobs/meta.py STUDY STUDY ... --out DIR: combine the results of several cohorts."""
 
 import argparse
 import os
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def files(given: Sequence[Given]) -> Any:
-    """The planted truths."""
+    """The stamps of the planted truths."""
     return [file_stamp(place) for place in _truths(given)]
 
 
 def work(context: Context) -> Summary:
-    """Combine the cohorts and write the page, a copy of it into the output folder."""
+    """Combine the cohorts and write the report, with a copy in the output folder."""
     # PyTorch and MLflow take seconds to import.
     from ecg_spark.report.cohorts import write_meta_page
 
@@ -34,13 +34,18 @@ def work(context: Context) -> Summary:
 
 
 def check(given: Sequence[Given]) -> None:
-    """Raise `UsageError` for too few or too many cohorts, `DataError` where a truth is none."""
+    """Check the number of cohorts and the planted truths before anything is read.
+
+    Raises:
+        UsageError: for too few or too many cohorts.
+        DataError: if a planted truth cannot be used.
+    """
     require_number(len(given))
     _planted(given)
 
 
 def _truths(given: Sequence[Given]) -> list[str]:
-    """The planted truths, if the study of every cohort names one."""
+    """The planted truths, if every cohort's study names one."""
     studies = [one.study for one in given]
     found = [study.locate(study.truth) for study in studies if study and study.truth]
     return found if len(found) == len(given) else []
@@ -56,7 +61,7 @@ STEP = CohortStep("meta", work, version=2, files=files, check=check)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that the job and the command share."""
+    """Add the options that the job and the command share."""
     parser.add_argument("cohorts", nargs="+", metavar="STUDY", help=HELP)
     parser.add_argument("--out", required=True, help="the folder to write, a path or URI")
     parser.add_argument(
@@ -67,7 +72,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The entry of `jobs/meta.py`, with the options of `ecg-spark meta`."""
+    """The entry point of `jobs/meta.py`, with the options of `ecg-spark meta`."""
     parser = argparse.ArgumentParser(prog="jobs/meta.py", description=__doc__)
     add_options(parser)
     options = parser.parse_args(arguments)
@@ -75,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Do what the options say and print the summary."""
+    """Run the meta-analysis that the options ask for, and print its summary."""
     out = resolve(os.getcwd(), options.out)
     chosen = {"force": options.force, "genomic_control": options.genomic_control}
     print_line(told(STEP.name, *run_cohorts(STEP, options.cohorts, out, **chosen)))

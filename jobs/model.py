@@ -1,4 +1,4 @@
-"""`ecg-spark model export STUDY --to DIR`: the study's model, for another study to take."""
+"""`ecg-spark model export STUDY --to DIR`: write the study's model for use in another study."""
 
 from typing import Any
 
@@ -13,13 +13,18 @@ from models.registry.publishing import card_of, of_registry
 
 
 def export_model(study: Study, target: str) -> Summary:
-    """Write the published model of a study into a new folder or .zip, as `model.source` takes it.
+    """Write the published model of a study into a new folder or .zip, for `model.source` of
+    another study.
 
-    That of several archives goes without figures of people's factors: nobody is encoded.
+    A model trained on several archives goes without statistics of people's factors, since nobody
+    is encoded.
 
-    Raises `UsageError` where the study's model, or its latents or its archives' beats, are not
-    published or are not of each other, where its model was itself carried here, and where the
-    target exists.
+    Args:
+        target: the folder, or a file that ends in .zip; must not exist.
+
+    Raises:
+        UsageError: if the model, its latents or its archives' beats are not published or do not
+            belong together, if the model itself came from another study, or if the target exists.
     """
     store = Store(study.output_path)
     train = store.require("train")
@@ -44,7 +49,7 @@ def export_model(study: Study, target: str) -> Summary:
 
 
 def _of_encode(store: Store, train: Publication) -> tuple[Table, dict[str, Any]]:
-    """The table of the beats that a study has encoded, and the figures of its people's factors."""
+    """The table of the beats that a study has encoded, and statistics of its people's factors."""
     average, encode = (store.require(name) for name in ("average", "encode"))
     if encode.provenance["inputs"] != {"average": average.run, "train": train.run}:
         raise UsageError(
@@ -60,9 +65,8 @@ def _of_encode(store: Store, train: Publication) -> tuple[Table, dict[str, Any]]
 
 
 def _of_archives(study: Study, version: str) -> tuple[Table, dict[str, Any]]:
-    """The tables of the archives' beats, if they are of this version, and nothing of their people.
-
-    Nobody is encoded.
+    """The tables of the archives' beats, if they are the ones that the model was trained on;
+    no statistics, since nobody is encoded.
     """
     averages = averages_of(study)
     if version_of(averages) != version:

@@ -1,4 +1,6 @@
-"""spark-submit jobs/mr.py --study study.yaml: what factors and traits do to diseases."""
+"""spark-submit jobs/mr.py --study study.yaml: estimate the effects of factors and traits on
+diseases (Mendelian randomisation).
+"""
 
 import sys
 from typing import Any
@@ -44,7 +46,11 @@ def work(context: Context) -> Summary:
 
 
 def check(study: Study) -> None:
-    """Raise `DataError` where the outcomes cannot be read or lie on another build."""
+    """Check the outcomes before the step runs.
+
+    Raises:
+        DataError: if they cannot be read or lie on another build.
+    """
     build = cohort_build(_outcomes(study), OUTCOMES)
     own = given(study.genotypes).reference_genome
     if build != own:

@@ -15,12 +15,12 @@ from jobs.step import Context, Step, Summary, main
 
 
 def settings(study: Study) -> Any:
-    """The null model, whose predictions it takes, and the seed."""
+    """The null model, whether predictions are given, and the seed."""
     return [study.gwas.null_model, study.gwas.predictions, study.seed]
 
 
 def files(study: Study) -> Any:
-    """The predictions of regenie's step 1, where the study names them."""
+    """The stamps of the predictions of REGENIE's step 1, if the study names them."""
     if not study.gwas.predictions:
         return None
     listed = study.locate(study.gwas.predictions)
@@ -28,7 +28,7 @@ def files(study: Study) -> Any:
 
 
 def work(context: Context) -> Summary:
-    """Publish the predictions without each chromosome, none where the null model is none."""
+    """Publish the predictions without each chromosome; nothing if the null model is `none`."""
     study, inputs = context.study, context.inputs
     return prepare_null_model(
         context.spark,

@@ -1,4 +1,6 @@
-"""spark-submit jobs/phewas.py --study study.yaml: diseases against factors, traits and variants."""
+"""spark-submit jobs/phewas.py --study study.yaml: test diseases against factors, traits and
+variants.
+"""
 
 import sys
 from typing import Any
@@ -34,7 +36,7 @@ from jobs.step import Context, Step, Summary, main
 
 
 def settings(study: Study) -> Any:
-    """The section, and who the participants are, whom the other steps need not have looked at."""
+    """The section phewas, and who the participants are, which no earlier step may have read."""
     own = [study.phenotypes.model_dump()] if study.phenotypes else []
     return [
         given(study.phewas).model_dump(),
@@ -46,7 +48,9 @@ def settings(study: Study) -> Any:
 
 
 def files(study: Study) -> Any:
-    """The diagnoses, the maps, the participant table and that of own phenotypes."""
+    """The stamps of the diagnoses, the code maps, the participant table and the study's own
+    phenotypes.
+    """
     own = given(study.phewas)
     paths = [own.path, *own.map, given(study.participants).path]
     paths += [study.phenotypes.path] if study.phenotypes else []
@@ -54,7 +58,7 @@ def files(study: Study) -> Any:
 
 
 def work(context: Context) -> Summary:
-    """Publish tests of all diseases, what tells them, and what they do to the beat."""
+    """Publish the tests of all diseases, what predicts them, and how they change the beat."""
     study, spark, inputs, folder = context.study, context.spark, context.inputs, context.run.folder
     own, people = given(study.phewas), given(study.participants)
     told = Told()
@@ -96,7 +100,7 @@ def work(context: Context) -> Summary:
 def _members(
     context: Context, told: Told, is_male: pd.Series | None
 ) -> tuple[Members, Members | None]:
-    """Those with an ECG or own phenotypes, and, where there are lead variants, those genotyped."""
+    """Those with an ECG or own phenotypes and, if there are lead variants, those genotyped."""
     study, spark, inputs = context.study, context.spark, context.inputs
     people = given(study.participants)
     covariates = read_participants(people, study.locate(people.path), [])
@@ -117,7 +121,11 @@ def _members(
 
 
 def check(study: Study) -> None:
-    """Raise `DataError` where the diagnoses, a map or the end of records cannot be used."""
+    """Check the diagnoses, the code maps and the end of the records before the step runs.
+
+    Raises:
+        DataError: if one of them cannot be used.
+    """
     own, people = given(study.phewas), given(study.participants)
     require_columns(own, study.locate(own.path))
     read_maps([study.locate(path) for path in own.map])

@@ -1,4 +1,4 @@
-"""Work that is published under a name, or skipped where it is published already."""
+"""Run work and publish its result under a name, or skip it if that is up to date."""
 
 import logging
 import time
@@ -23,10 +23,16 @@ def publish(
     *,
     force: bool = False,
 ) -> tuple[bool, Publication]:
-    """Do a step's work and publish it, or skip it where it is published, made from the same.
+    """Do a step's work and publish the result, unless it is published already from the same
+    provenance.
 
-    `work` is given where to write and what is published until now; it returns the summary.
-    Returns whether the work was skipped, and what is published now.
+    Args:
+        provenance: what the result is made from; compared with that of the published result.
+        work: takes where to write and what is published until now, and returns the summary.
+        force: do the work in any case.
+
+    Returns:
+        Whether the work was skipped, and what is published now.
     """
     current = store.published(name)
     if current is not None and current.provenance == provenance and not force:
@@ -40,5 +46,5 @@ def publish(
 
 
 def told(name: str, skipped: bool, published: Publication) -> Summary:
-    """What is said of a step that was done or skipped."""
+    """The summary to print for a step that was run or skipped."""
     return {"step": name, **({"skipped": SKIPPED} if skipped else {}), **published.summary}

@@ -1,5 +1,5 @@
-"""spark-submit jobs/rare.py --study study.yaml: test rare variants gene by gene, if the
-study names a table of them.
+"""spark-submit jobs/rare.py --study study.yaml: test rare variants gene by gene, if the study
+names a gene table.
 """
 
 import sys
@@ -16,19 +16,19 @@ from jobs.step import Context, Step, Summary, main
 
 
 def settings(study: Study) -> Any:
-    """Which variants count as rare ones of a gene."""
+    """Which variants belong to a gene, and which count as rare."""
     return study.gwas.rare and study.gwas.rare.model_dump()
 
 
 def files(study: Study) -> Any:
-    """The table of genes and their variants, and REGENIE's files of sets and masks."""
+    """The stamps of the gene table, and of REGENIE's files of sets and masks."""
     rare = _rare(study)
     named = rare and [rare.genes, rare.sets, rare.masks]
     return named and [file_stamp(one) for one in named if isinstance(one, str)]
 
 
 def work(context: Context) -> Summary:
-    """Publish the tests of genes, none where the study names none."""
+    """Publish the tests of genes; nothing if the study names no gene table."""
     study, inputs = context.study, context.inputs
     return associate_genes(
         context.spark,
@@ -42,7 +42,11 @@ def work(context: Context) -> Summary:
 
 
 def check(study: Study) -> None:
-    """Raise `DataError` where the table of genes cannot be used."""
+    """Check the gene table before the step runs.
+
+    Raises:
+        DataError: if it cannot be used.
+    """
     if rare := _rare(study):
         check_gene_files(rare, given(study.genotypes).reference_genome)
 

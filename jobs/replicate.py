@@ -1,4 +1,6 @@
-"""spark-submit jobs/replicate.py --study study.yaml --in OTHER: its loci in another cohort."""
+"""spark-submit jobs/replicate.py --study study.yaml --in OTHER: look up the study's loci in
+another cohort.
+"""
 
 import argparse
 import sys
@@ -18,7 +20,9 @@ from jobs.step import add_force, guarded, parse, print_line
 
 
 def work(context: Context) -> Summary:
-    """Seek the loci of the first cohort in the second one; a table, a page, and their copies."""
+    """Look up the loci of the first cohort in the second, and publish a table and a report,
+    with copies.
+    """
     # PyTorch and MLflow take seconds to import.
     from ecg_spark.report.cohorts import write_replication_page
 
@@ -36,7 +40,9 @@ def work(context: Context) -> Summary:
 
 
 def published_as(name: str, given: Sequence[Given]) -> str:
-    """A study's output folder keeps a replication for each other cohort, by where that lies."""
+    """The name of the result: a study's output folder keeps one replication for each other
+    cohort.
+    """
     return f"{name}-{fingerprint(given[1].folder)[:8]}"
 
 
@@ -44,19 +50,19 @@ STEP = CohortStep("replicate", work, version=2, needs=("findings",), published_a
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that the job and the command share."""
+    """Add the options that the job and the command share."""
     parser.add_argument("--in", required=True, dest="other", metavar="OTHER", help=HELP)
     add_force(parser)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The entry of `jobs/replicate.py --study study.yaml --in OTHER`."""
+    """The entry point of `jobs/replicate.py --study study.yaml --in OTHER`."""
     options = parse(STEP.name, arguments, add_options)
     return guarded(lambda: run(options))
 
 
 def run(options: argparse.Namespace) -> None:
-    """Do what the options say and print the summary."""
+    """Run the replication that the options ask for, and print its summary."""
     study = load_study(options.study)
     cohorts = [study, options.other]
     skipped, published = run_cohorts(STEP, cohorts, study.output_path, force=options.force)

@@ -1,5 +1,5 @@
-"""spark-submit jobs/report.py --study study.yaml: write everything that is published into one
-HTML page.
+"""spark-submit jobs/report.py --study study.yaml: write all published results into one HTML
+page.
 """
 
 import sys
@@ -23,12 +23,12 @@ from jobs.train import STEP as TRAIN
 
 
 def settings(study: Study) -> Any:
-    """The study's name, and where the planted truth is, if it is known."""
+    """The study's name, and where the planted truth is, if there is one."""
     return [study.name, study.truth]
 
 
 def files(study: Study) -> Any:
-    """The planted truth, and which replications there are."""
+    """The stamp of the planted truth, and which replications there are."""
     truth = study.truth and file_stamp(study.locate(study.truth))
     return [truth, [(one.step, one.run) for one in _replications(study)]]
 
@@ -39,7 +39,7 @@ def _replications(study: Study) -> list[Publication]:
 
 
 def work(context: Context) -> Summary:
-    """Write report.html and its figures into the run, a copy of it into the output folder."""
+    """Write report.html and its figures, with a copy of the page in the output folder."""
     page = context.run.path("report.html")
     replications = _replications(context.study)
     summary = write_report(context.study, context.inputs, page, replications)
@@ -47,7 +47,11 @@ def work(context: Context) -> Summary:
 
 
 def check(study: Study) -> None:
-    """Raise `DataError` where the planted truth is not there or is none."""
+    """Check the planted truth before the step runs.
+
+    Raises:
+        DataError: if it does not exist or cannot be used.
+    """
     if study.truth:
         read_planted(study.locate(study.truth))
 

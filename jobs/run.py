@@ -10,7 +10,7 @@ from jobs.step import guarded, parse, print_steps, steps_named
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run every step that is not published yet; returns the exit code."""
+    """Run every step of the study that is not up to date; returns the exit code."""
     options = parse("run", arguments)
 
     def act() -> None:

@@ -1,4 +1,6 @@
-"""spark-submit jobs/score.py --study study.yaml --weights FILE ... --out DIR: scores by files."""
+"""spark-submit jobs/score.py --study study.yaml --weights FILE ... --out DIR: score everybody
+by scoring files.
+"""
 
 import argparse
 import os
@@ -18,7 +20,7 @@ from jobs.step import add_force, guarded, parse, present, print_line, require_st
 
 STEP = "score"
 VERSION = 1
-"""Raise it when the same files and genotypes give other scores."""
+"""To be raised when a change of the code gives other scores for the same files and genotypes."""
 
 
 def score(
@@ -29,11 +31,22 @@ def score(
     force: bool = False,
     session: SparkSession | None = None,
 ) -> tuple[bool, Publication]:
-    """Score everybody genotyped of a study by scoring files, and publish the scores in a folder.
+    """Score everybody genotyped in a study by scoring files, and publish the scores in a folder.
 
-    What is published there already of the same files and genotypes is not made again, unless
-    `force` redoes it. Returns whether it was skipped, and what is published now. Raises
-    `UsageError` where the study's genotypes are not published.
+    Nothing is computed if the folder already has the scores of the same files and genotypes.
+
+    Args:
+        weights: scoring files in the PGS Catalog's format.
+        out: the output folder.
+        force: compute the scores in any case.
+        session: the session to work in; None for the active one or a new one.
+
+    Returns:
+        Whether the work was skipped, and what is published now.
+
+    Raises:
+        UsageError: if the study's genotypes are not published for its present file.
+        DataError: if a scoring file cannot be used.
     """
     require_steps([GENOTYPES.name], study)
     paths = [resolve(os.getcwd(), one) for one in weights]
@@ -61,7 +74,7 @@ def score(
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that the job and the command share."""
+    """Add the options that the job and the command share."""
     parser.add_argument(
         "--weights", required=True, nargs="+", metavar="FILE",
         help="a scoring file of the PGS Catalog's format, or several",
@@ -71,13 +84,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The entry of `jobs/score.py`, with the options of `ecg-spark score`."""
+    """The entry point of `jobs/score.py`, with the options of `ecg-spark score`."""
     options = parse(STEP, arguments, add_options)
     return guarded(lambda: run(options))
 
 
 def run(options: argparse.Namespace) -> None:
-    """Do what the options say and print the summary."""
+    """Compute the scores that the options ask for, and print the summary."""
     study = load_study(options.study)
     skipped, published = score(study, options.weights, options.out, force=options.force)
     print_line(told(STEP, skipped, published))

@@ -1,4 +1,6 @@
-"""spark-submit jobs/scores.py --study study.yaml: polygenic scores for everybody genotyped."""
+"""spark-submit jobs/scores.py --study study.yaml: fit polygenic scores and score everybody
+genotyped.
+"""
 
 import sys
 from typing import Any
@@ -16,7 +18,7 @@ def settings(study: Study) -> Any:
 
 
 def work(context: Context) -> Summary:
-    """Publish scores, weights and what the scores tell."""
+    """Publish scores, weights and the accuracy of the scores."""
     study, inputs = context.study, context.inputs
     return score_study(
         context.spark,

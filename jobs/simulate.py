@@ -1,4 +1,4 @@
-"""spark-submit jobs/simulate.py --participants N --variants M --out DIR: simulated cohorts."""
+"""spark-submit jobs/simulate.py --participants N --variants M --out DIR: simulate cohorts."""
 
 import argparse
 import sys
@@ -51,7 +51,15 @@ gwas:
 def simulate(
     out: Path, participants: int, variants: int, seed: int, hearts: Path | None = None
 ) -> Summary:
-    """Write a simulated biobank and its study file into `out`; done already, it stays."""
+    """Write a simulated biobank and its study file into `out`; one that is already there stays.
+
+    Args:
+        hearts: a folder of recordings that serve as the participants' hearts; None to simulate
+            these as well.
+
+    Returns:
+        The summary, with the path of the study file under `study`.
+    """
     spark = spark_session("ecg-spark simulate")
     summary = simulate_biobank(
         spark, out, participants=participants, variants=variants, seed=seed, hearts=hearts
@@ -62,10 +70,10 @@ def simulate(
 
 
 def simulate_cohorts(out: Path, participants: int, variants: int, seed: int) -> Summary:
-    """Write the simulated cohorts of a consortium, each with its study file, into `out`.
+    """Write the simulated cohorts of a consortium into `out`, each with its study file.
 
-    The study files of the biobanks take the hospital's model from the folder `model` in `out`,
-    where it lies once it is exported.
+    The study files of the biobanks use the hospital's model from `out`/model, where it is expected
+    once it has been exported.
     """
     spark = spark_session("ecg-spark simulate")
     cohorts = simulate_consortium(
@@ -80,7 +88,7 @@ def simulate_cohorts(out: Path, participants: int, variants: int, seed: int) -> 
 
 
 def _write_study(folder: Path, kind: str, name: str, seed: int, content: str) -> str:
-    """Write a study file, unless there is one already; where it is."""
+    """Write a study file unless there is one; returns its path."""
     study = folder / "study.yaml"
     if not study.exists():
         said = content.format(kind=kind, name=name, seed=seed, records_end=RECORDS_END)
@@ -89,7 +97,7 @@ def _write_study(folder: Path, kind: str, name: str, seed: int, content: str) ->
 
 
 def run(options: argparse.Namespace) -> None:
-    """Do what the options say and print the summary."""
+    """Run the simulation that the options ask for, and print its summary."""
     size = options.out, options.participants, options.variants, options.seed
     if options.consortium:
         print_line(simulate_cohorts(*size))
@@ -98,7 +106,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The entry of `jobs/simulate.py`, with the options of `ecg-spark simulate`."""
+    """The entry point of `jobs/simulate.py`, with the options of `ecg-spark simulate`."""
     parser = argparse.ArgumentParser(prog="jobs/simulate.py", description=__doc__)
     add_options(parser)
     options = parser.parse_args(arguments)
@@ -106,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that the job and the command share."""
+    """Add the options that the job and the command share."""
     parser.add_argument("--participants", type=_positive, required=True)
     parser.add_argument("--variants", type=_positive, required=True)
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")

@@ -1,4 +1,4 @@
-"""What a study has published, what a run would do again and why, and what can be removed."""
+"""What a study has published, what a run would redo and why, and what can be removed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +19,14 @@ _WHY = {
 
 @dataclass(frozen=True)
 class StepStatus:
-    """Where a step stands: `why` it would be run, empty where it would be skipped."""
+    """The state of a step.
+
+    Attributes:
+        published: what it has published, if anything.
+        bytes: the size of that.
+        why: why a run would redo it; empty if it would be skipped.
+        at_work: by which process it is being run now; empty if by none.
+    """
 
     step: str
     published: Publication | None
@@ -29,9 +36,9 @@ class StepStatus:
 
 
 def status_of(study: Study) -> list[StepStatus]:
-    """Where each step that a study has stands, in their order; nothing is changed."""
+    """The state of each step of a study, in the order of the pipeline; nothing is changed."""
     store = Store(study.output_path)
-    runs: dict[str, str | None] = {}  # what a later step would be made from; None: made anew
+    runs: dict[str, str | None] = {}  # the run that later steps would use; None: to be redone
     found = []
     for step in steps_named(steps_of(study)):
         name = step.name
@@ -46,7 +53,7 @@ def status_of(study: Study) -> list[StepStatus]:
 def _why(
     step: Step, study: Study, published: Publication | None, runs: dict[str, str | None]
 ) -> str:
-    """Why a step would be run; empty where it would be skipped."""
+    """Why a step would be run; empty if it would be skipped."""
     if published is None:
         return "not published"
     needs, used = needs_of(step, study), published.provenance["inputs"]
@@ -62,7 +69,9 @@ def _why(
 
 
 def status_lines(study: Study) -> Iterator[str]:
-    """A line for each step: when and by which version it was published, how big, what is next."""
+    """One line per step: when and by which version it was published, its size, and what a run
+    would do.
+    """
     rows = [("step", "published", "by", "size", "made from", "next run")]
     for one in status_of(study):
         when = by = size = source = "–"
@@ -78,7 +87,7 @@ def status_lines(study: Study) -> Iterator[str]:
 
 
 def _source(published: Publication) -> str:
-    """What a publication says that it was made from, in few words."""
+    """A few words on what a publication was made from."""
     inputs = published.provenance.get("inputs", {})
     counts = [published.summary.get(key) for key in ("n_in", "participants", "samples")]
     known = next((f"{words(value)} in" for value in counts if value is not None), "")
@@ -86,10 +95,13 @@ def _source(published: Publication) -> str:
 
 
 def clean(study: Study) -> dict[str, Any]:
-    """Remove what stopped runs have left in the output folder; what is published stays.
+    """Remove what interrupted runs have left in the output folder; what is published stays.
 
-    Runs of a step that is at work are left alone, and so are checkpoints that a training of the
-    present settings goes on from.
+    Runs of a step that is being run now stay, and so do checkpoints from which training with the
+    present settings would resume.
+
+    Returns:
+        The summary: how many runs were removed per step, and the space freed.
     """
     store = Store(study.output_path)
     removed = {name: store.remove_leftovers(name) for name in STEPS}
@@ -99,7 +111,12 @@ def clean(study: Study) -> dict[str, Any]:
 
 
 def size_words(size: float) -> str:
-    """A size in bytes for a reader."""
+    """A size in bytes in words.
+
+    Example:
+        >>> size_words(1_234_567), size_words(512)
+        ('1.2 MB', '512 B')
+    """
     for unit in _UNITS[:-1]:
         if size < 1000:
             return f"{size:.0f} {unit}" if unit == "B" or size >= 10 else f"{size:.1f} {unit}"

@@ -1,4 +1,6 @@
-"""How every job runs: arguments, is there anything to do, one call, one JSON line."""
+"""How every job runs: parse arguments, skip what is up to date, do the work, print one line of
+JSON.
+"""
 
 import argparse
 import ast
@@ -31,21 +33,24 @@ from jobs.publishing import publish, told
 log = logging.getLogger(__name__)
 
 GROUPS = {"gwas": STAGES}
-"""Steps that have a name together."""
+"""Names for several steps together."""
 
 NOT_ASKED_FOR = "the study does not ask for it"
 
 _OF_THE_RESULT = ("settings", "inputs")
-"""Of what a step is made from: its files may have changed in part."""
+"""The parts of the provenance that must be unchanged for new files alone to be processed."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a step is given: the study, what earlier steps published, and where to write.
+    """What a step works with.
 
-    `previous` is what the step itself published last with the same settings and inputs, None
-    where there is none or everything is to be redone: only the files that it reads may differ.
-    `session` is the Spark session to work in, None for the active one or a new one.
+    Attributes:
+        run: where the step writes.
+        inputs: what the earlier steps published.
+        previous: what the step last published with the same settings and inputs, so that only the
+            files it reads may differ; None if there is none, or if everything is to be redone.
+        session: the Spark session to work in; None for the active one or a new one.
     """
 
     study: Study
@@ -57,9 +62,8 @@ class Context:
 
     @cached_property
     def spark(self) -> SparkSession:
-        """The Spark session, made or made fit at the first call.
-
-        Raises `InfrastructureError` where Spark cannot write to the output folder.
+        """The Spark session, prepared at the first use; refused if it cannot write to the
+        output folder.
         """
         session = session_of(self.study, self.session)
         require_connectors(session, [("output", self.study.output_path)])
@@ -68,12 +72,15 @@ class Context:
 
 @dataclass(frozen=True)
 class Step:
-    """One arrow of the pipeline.
+    """A step of the pipeline, skipped if it is published from the same settings, files and earlier
+    steps.
 
-    `settings` gives the parts of the study that decide the result, `files` what tells whether the
-    files that the step reads have changed. A step that is published already, made from the same
-    settings, files and earlier steps, is skipped. Hail is started before the work of a step that
-    `uses_hail`.
+    Attributes:
+        needs: the earlier steps that it reads.
+        settings: the parts of the study that decide the result.
+        files: stamps that change with the files that the step reads.
+        check: raises an error if something is missing, before hours are spent.
+        uses_hail: whether Hail is started before the work.
     """
 
     name: str
@@ -81,8 +88,8 @@ class Step:
     settings: Callable[[Study], Any]
     work: Callable[[Context], Summary]
     files: Callable[[Study], Any] = lambda study: None
-    version: int = 1  # raise it when the same settings give another result
-    check: Callable[[Study], None] = lambda study: None  # what must be there before hours are spent
+    version: int = 1  # to be raised when a change of the code gives another result
+    check: Callable[[Study], None] = lambda study: None  # before hours are spent
     uses_hail: Callable[[Study], bool] = lambda study: False
 
 
@@ -96,7 +103,7 @@ def require_steps(names: Iterable[str], study: Study) -> None:
     for name in names:
         if section := lacking(name, study):
             raise UsageError(
-                f"The study has no step '{name}', for there is no section {section} in its file: "
+                f"The study has no step '{name}', since its file has no section {section}: "
                 f"add it, or run one of {', '.join(steps_of(study))}."
             )
 
@@ -111,11 +118,14 @@ def session_of(study: Study, given: SparkSession | None) -> SparkSession:
 def run_step(
     step: Step, study: Study, *, force: bool = False, session: SparkSession | None = None
 ) -> Summary:
-    """Run a step and publish its output, or skip it where that is published already.
+    """Run a step and publish its output, unless that is up to date; returns the summary.
 
-    One that the study does not ask for is skipped, too. It works in `session`, by default in the
-    active one or a new one. Raises `UsageError` where a step that it needs is not published, or was
-    made from other settings than the study's.
+    A step that the study does not ask for is skipped, too.
+
+    Raises:
+        UsageError: if a step that it needs is not published, or with settings other than the
+            study's.
+        InfrastructureError: if the disk is full, a permission is missing or a store fails.
     """
     try:
         return _run(step, study, force, session)
@@ -147,9 +157,10 @@ def _run(step: Step, study: Study, force: bool, session: SparkSession | None) ->
 
 
 def origin(step: Step, study: Study, store: Store) -> tuple[dict[str, Publication], dict[str, Any]]:
-    """What a step would be made from now: the steps that it needs, and a description of all.
+    """What a step would be made from now: the steps that it needs, and its provenance.
 
-    Raises `UsageError` where the study does not have the step, or what it needs is not published.
+    Raises:
+        UsageError: if the study does not have the step, or what it needs is not published.
     """
     require_steps([step.name], study)
     inputs = {need.name: present(need, study, store) for need in needs_of(step, study)}
@@ -159,7 +170,7 @@ def origin(step: Step, study: Study, store: Store) -> tuple[dict[str, Publicatio
 
 
 def settings_of(step: Step, study: Study) -> dict[str, str]:
-    """Digests of what a step would be made from now, earlier steps apart: settings and files."""
+    """Digests of a step's settings and files as they are now."""
     return {"settings": _settings(step, study), "files": fingerprint(step.files(study))}
 
 
@@ -168,10 +179,13 @@ def _settings(step: Step, study: Study) -> str:
 
 
 def present(step: Step, study: Study, store: Store) -> Publication:
-    """A needed step's output, made from the present study and the present output before it.
+    """What a step has published, if that is up to date with the study and with the steps before
+    it.
 
-    Its files are not looked at again: they may have been archived since. Raises `UsageError` where
-    there is none.
+    The files that the step read are not checked: they may have been archived since.
+
+    Raises:
+        UsageError: if it is not published, or not up to date.
     """
     publication = store.require(step.name)
     needs, used = needs_of(step, study), publication.provenance["inputs"]
@@ -191,9 +205,10 @@ def present(step: Step, study: Study, store: Store) -> Publication:
 
 
 def steps_named(names: Sequence[str]) -> list[Step]:
-    """The steps of these names, or of a group's, in the order in which they are run.
+    """The steps with these names, or in groups of these names, in the order of the pipeline.
 
-    Raises `UsageError` for a name that is none.
+    Raises:
+        UsageError: for an unknown name, or a string instead of a list.
     """
     if isinstance(names, str):
         raise UsageError(f"The steps are a list: write ['{names}'] in place of '{names}'.")
@@ -207,7 +222,7 @@ def steps_named(names: Sequence[str]) -> list[Step]:
 def description_of(name: str) -> str:
     """What `jobs/<name>.py` does: the first paragraph of its docstring, after the command.
 
-    The module is read and not imported: PyTorch, MLflow and Hail take seconds.
+    The module is read, not imported, since importing PyTorch, MLflow and Hail takes seconds.
     """
     source = pkgutil.get_data("jobs", f"{name}.py")  # from a folder or, on a cluster, a zip file
     paragraph = (ast.get_docstring(ast.parse(source or b"")) or "").split("\n\n")[0]
@@ -221,11 +236,15 @@ def run_steps(
     force: bool = False,
     session: SparkSession | None = None,
 ) -> Iterator[Summary]:
-    """Run steps in their order; yields the summary of each when it is done.
+    """Run steps in their order, and yield the summary of each when it is done.
 
-    What a step needs from the user is looked at before the first one starts, unless the step is
-    published: files may have been archived since. So is Hail, where there is a session already.
-    Stores must answer in any case. Raises `UsageError` where the study cannot have a step.
+    Before the first step starts, all stores must answer, and every step that is not yet published
+    is checked; published ones are not, since their files may have been archived. Hail is checked
+    if there is a session already.
+
+    Raises:
+        UsageError: if the study cannot have a step.
+        EcgSparkError: as the checks and the steps do.
     """
     require_steps((step.name for step in steps), study)
     require_reachable(study.inputs(), study.output_path)
@@ -242,13 +261,13 @@ def run_steps(
 
 
 def print_steps(steps: Sequence[Step], study: Study, *, force: bool) -> None:
-    """Run steps as `run_steps` does and print a line for each."""
+    """Run steps as `run_steps` does, and print a line for each."""
     for summary in run_steps(steps, study, force=force):
         print_line(summary)
 
 
 def add_force(parser: argparse.ArgumentParser) -> None:
-    """The option that every step has."""
+    """Add the option --force, which every step has."""
     parser.add_argument(
         "--force", action="store_true", help="run steps even if they are up to date"
     )
@@ -259,7 +278,7 @@ def parse(
     arguments: list[str] | None,
     add_options: Callable[[argparse.ArgumentParser], None] = add_force,
 ) -> argparse.Namespace:
-    """The options of `jobs/<name>.py`: the study, and what `add_options` adds."""
+    """Parse the options of `jobs/<name>.py`: the study, and what `add_options` adds."""
     parser = argparse.ArgumentParser(prog=f"jobs/{name}.py", description=description_of(name))
     parser.add_argument("--study", required=True, help="the study file, a path or URI")
     add_options(parser)
@@ -267,7 +286,9 @@ def parse(
 
 
 def main(*steps: Step, name: str | None = None, arguments: list[str] | None = None) -> int:
-    """The entry of `jobs/<name>.py --study study.yaml [--force]`; its name is that of its step."""
+    """The entry point of `jobs/<name>.py --study study.yaml [--force]`; `name` is that of the
+    first step unless given.
+    """
     options = parse(name or steps[0].name, arguments)
     return guarded(lambda: print_steps(steps, load_study(options.study), force=options.force))
 
@@ -278,7 +299,7 @@ def print_line(summary: Summary) -> None:
 
 
 def guarded(action: Callable[[], None]) -> int:
-    """Run an action and turn its errors into one sentence and an exit code."""
+    """Run an action; on an error, print one sentence and return the exit code."""
     configure_logging()
     try:
         action()
@@ -293,7 +314,9 @@ def guarded(action: Callable[[], None]) -> int:
 
 
 def as_known(error: Exception) -> EcgSparkError:
-    """An error as a user is told of it, in one sentence; of a defect, where it is."""
+    """The error that is shown to the user, with a message of one sentence; for a defect, with
+    its place.
+    """
     if isinstance(error, EcgSparkError):
         return error
     log.debug("all of it", exc_info=error)
@@ -301,9 +324,10 @@ def as_known(error: Exception) -> EcgSparkError:
 
 
 def _defect(error: Exception) -> str:
-    """Where in ecg-spark an error arose that nobody foresaw, without its text.
+    """A message that says where in ecg-spark an unexpected error arose, without the error's own
+    text.
 
-    Spark and Hail put paths and rows of tables into theirs.
+    The errors of Spark and Hail contain paths and rows of tables.
     """
     frames = traceback.extract_tb(error.__traceback__)
     own = [f"{part}:{frame.lineno}" for frame in frames if (part := _own(frame.filename))]
@@ -315,7 +339,7 @@ def _defect(error: Exception) -> str:
 
 
 def _own(path: str) -> str | None:
-    """A file of these packages, from its package on; None for one of another."""
+    """The path of one of these packages' files, from its package on; None for other files."""
     found = re.search(r"(?:ecg_spark|models|jobs)/[\w/]+\.py$", path)
     return found and found[0]
 
@@ -323,9 +347,12 @@ def _own(path: str) -> str | None:
 def as_infrastructure_error(
     error: BaseException, study: Study | None = None
 ) -> InfrastructureError | None:
-    """The full disk or lost permission behind an error, also one that Spark has wrapped.
+    """The infrastructure error behind an error, even if Spark has wrapped it; None if there is
+    none.
 
-    The message names no file but the key of the study file below which it lies, if that is known.
+    Recognised are a full disk, a missing permission, an unreadable ECG file and a failing store.
+    The message names no file, only the key of the study file below which it lies, if that is
+    known.
     """
     text = str(error)
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -350,7 +377,9 @@ def as_infrastructure_error(
 
 
 def _place(text: str, study: Study | None) -> str:
-    """The key of the study file whose path a text holds, the longest where several do."""
+    """The key of the study file whose path occurs in a text; the longest path if there are
+    several.
+    """
     places: dict[str, str] = {}
     if study is not None:
         named = [*study.inputs(), ("output", study.output_path)]
@@ -362,14 +391,14 @@ def _place(text: str, study: Study | None) -> str:
 
 
 def configure_logging() -> None:
-    """Progress lines on standard error; standard output carries only the JSON lines."""
+    """Send progress lines to standard error; standard output carries only the JSON lines."""
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.WARNING,
         format="%(asctime)s %(message)s",
         datefmt="%H:%M:%S",
     )
-    for name in ("azure", "gcsfs"):  # each failed way to credentials is a line of theirs
+    for name in ("azure", "gcsfs"):  # they log a line for every way to credentials that they try
         logging.getLogger(name).setLevel(logging.ERROR)
     for name in ("ecg_spark", "models", "jobs"):
         logging.getLogger(name).setLevel(os.environ.get("ECG_SPARK_LOG", "INFO"))

@@ -16,7 +16,7 @@ from ecg_spark.study import Study, load_study
 from jobs.step import Summary, guarded, origin, print_line, require_steps
 from jobs.train import STEP as TRAIN
 from jobs.train import check, plan_of
-from models.training.job import Plan
+from models.training.plan import Plan
 from models.training.sweep import SORTED_BY, Trial, join_sweep, sweep
 
 COLUMNS = {
@@ -31,7 +31,11 @@ COLUMNS = {
 
 
 def planned(study: Study) -> Plan:
-    """What is to be trained. Raises `UsageError` where the study has no ECGs, grid or beats."""
+    """What is to be trained.
+
+    Raises:
+        UsageError: if the study has no ECGs, no grid or no published beats.
+    """
     require_steps([TRAIN.name], study)
     if not study.sweep:
         raise UsageError(
@@ -44,7 +48,14 @@ def planned(study: Study) -> Plan:
 
 
 def train_grid(study: Study) -> tuple[str, list[Trial]]:
-    """Train every combination of the study's grid: the parent's run, and the trials, best first."""
+    """Train every combination of the study's grid.
+
+    Returns:
+        The parent run in MLflow, and the trials, best first.
+
+    Raises:
+        EcgSparkError: as `planned` and `jobs.train.check` do.
+    """
     require_reachable([], study.output_path)
     plan = planned(study)
     check(study)
@@ -53,7 +64,7 @@ def train_grid(study: Study) -> tuple[str, list[Trial]]:
 
 
 def run_sweep(study: Study) -> Summary:
-    """Train the study's grid, print the table, and return the summary."""
+    """Train the study's grid, print the table of the trials, and return the summary."""
     run_id, trials = train_grid(study)
     print(table(list(study.sweep), trials), flush=True)
     return {
@@ -69,12 +80,12 @@ def run_sweep(study: Study) -> Summary:
 
 
 def join(study: Study) -> None:
-    """What every process but the first of a sweep under torchrun does."""
+    """Take part in a sweep under torchrun, in every process but the first."""
     join_sweep(planned(study), study.sweep)
 
 
 def table(names: Sequence[str], trials: Sequence[Trial]) -> str:
-    """The trials as lines of text, best first."""
+    """The trials as a text table, best first."""
     rows = [[*names, *(title for title, _ in COLUMNS.values()), "run"]]
     for trial in trials:
         shown = [
@@ -90,7 +101,7 @@ def table(names: Sequence[str], trials: Sequence[Trial]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The entry of `jobs/sweep.py --study study.yaml`."""
+    """The entry point of `jobs/sweep.py --study study.yaml`; returns the exit code."""
     parser = argparse.ArgumentParser(prog="jobs/sweep.py", description="Train the study's grid.")
     parser.add_argument("--study", required=True, help="the study file")
     options = parser.parse_args(arguments)

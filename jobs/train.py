@@ -21,17 +21,20 @@ from models.distributed import choose_device
 from models.registry.carried import Carried, read_carried, require_same_beats
 from models.registry.publishing import of_registry, resolved
 from models.registry.tracking import tracked
-from models.training.job import Archive, Plan, join_training
+from models.training.job import join_training
 from models.training.judging import judge_carried
+from models.training.plan import Archive, Plan
 from models.training.train import train
 
 OF_THE_JUDGEMENT = {"validation_share", "test_share"}
 
 
 def settings(study: Study) -> Any:
-    """What decides the model, under which name it is kept, the seed, and what is left out.
+    """What decides the model: its settings, its name in the registry, the seed, and what is left
+    out.
 
-    On what device it is trained, and at which addresses MLflow answers, is no reason to train anew.
+    The device and the addresses of MLflow are not among these: a change of them is no reason to
+    train again.
     """
     source = study.model.source
     own = set() if source else {"source", "fine_tune"}
@@ -48,13 +51,15 @@ def settings(study: Study) -> Any:
 
 
 def files(study: Study) -> Any:
-    """The carried model, or which version of a registered one is meant; the archives' beats."""
+    """The stamp of the carried model, or the version of a registered one; and the runs of the
+    archives.
+    """
     stamp = _stamp(study)
     return [stamp, runs_of(study)] if study.archives else stamp
 
 
 def _stamp(study: Study) -> Any:
-    """What tells which model the study takes or trains on now, None where it trains its own."""
+    """What identifies the model that the study uses or starts from; None if it trains its own."""
     source = study.model_source
     if source is None or not source.startswith(REGISTERED):
         return source and file_stamp(source)
@@ -62,7 +67,9 @@ def _stamp(study: Study) -> Any:
 
 
 def work(context: Context) -> Summary:
-    """Train on the published beats, or judge the carried model on them, and register the model."""
+    """Train on the published beats, or evaluate the carried model on them, and register the
+    model.
+    """
     study, name = context.study, context.study.mlflow.model_name
     plan = plan_of(study, context.store, context.inputs, "train")
     carried = None if study.model.fine_tune else carried_model(study)
@@ -73,9 +80,10 @@ def work(context: Context) -> Summary:
 
 
 def carried_model(study: Study) -> Carried | None:
-    """The model that the study takes or trains on, None where it trains its own.
+    """The model that the study uses or starts from; None if it trains its own.
 
-    Raises `DataError` where it cannot be used on the study's beats.
+    Raises:
+        DataError: if it cannot be used on the study's beats.
     """
     if study.model_source is None:
         return None
@@ -89,7 +97,7 @@ def carried_model(study: Study) -> Carried | None:
 def _read(
     source: str, tracking_uri: str, registry_uri: str | None, device: str, stamp: str
 ) -> Carried:
-    """A carried model, which is looked at before any work and used by it: read once.
+    """Read a carried model; cached, since it is checked before any work and used by the work.
 
     `stamp` changes with the model.
     """
@@ -99,9 +107,15 @@ def _read(
 
 
 def plan_of(study: Study, store: Store, inputs: Mapping[str, Publication], name: str) -> Plan:
-    """What the study trains on its beats; `name` is that of the folder of its checkpoints.
+    """What the study trains on its beats.
 
-    Raises `UsageError` where the archives' beats cannot be used.
+    Args:
+        inputs: what the step `average` published.
+        name: the name of the folder for checkpoints.
+
+    Raises:
+        UsageError: if the beats of an archive cannot be used.
+        DataError: if a carried model cannot be used.
     """
     beats, version, contents = _beats(study, store, inputs)
     carried = carried_model(study) if study.model.fine_tune else None
@@ -131,7 +145,9 @@ def plan_of(study: Study, store: Store, inputs: Mapping[str, Publication], name:
 def _beats(
     study: Study, store: Store, inputs: Mapping[str, Publication]
 ) -> tuple[str | tuple[Archive, ...], str, Mapping[str, int]]:
-    """The beats to train on, their version, and how many recordings of which kind or archive."""
+    """The beats to train on, their version, and the number of recordings by format or by
+    archive.
+    """
     if not study.archives:
         ingested, average = store.published(INGEST.name), inputs["average"]
         formats = ingested.summary.get("formats", {}) if ingested else {}
@@ -146,10 +162,13 @@ def _beats(
 
 
 def check(study: Study) -> None:
-    """Raise `InfrastructureError` where the GPU asked for or the MLflow server is absent.
+    """Check the archives, the GPU, MLflow and the carried model before the step runs.
 
-    Raises `UsageError` where the registry cannot take the model's name or the archives' beats
-    cannot be used, and `DataError` where a carried model cannot be used.
+    Raises:
+        InfrastructureError: if the GPU that was asked for or the MLflow server is not available.
+        UsageError: if the registry cannot take the model's name, or the beats of an archive cannot
+            be used.
+        DataError: if a carried model cannot be used.
     """
     averages_of(study)
     choose_device(study.model.device)
@@ -159,9 +178,11 @@ def check(study: Study) -> None:
 
 
 def join(step: Step, arguments: list[str] | None = None) -> int:
-    """The entry of every process but the first of `torchrun ... jobs/train.py --study study.yaml`.
+    """The entry point of every process but the first of `torchrun ... jobs/train.py --study
+    study.yaml`.
 
-    It looks as the first does whether there is anything to do, and trains along.
+    It decides as the first process does whether there is anything to do, and takes part in the
+    training.
     """
     options = parse(step.name, arguments)
 

@@ -2,6 +2,6 @@
 
 import os
 
-# Threads that wait for one another sleep instead of spinning. On cores that others use as well,
-# spinning made an epoch ten times slower; it must be said before torch is imported.
+# OpenMP threads that wait for one another sleep instead of spinning. On cores that other processes
+# use as well, spinning made an epoch ten times slower. It must be set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

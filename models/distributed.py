@@ -1,4 +1,4 @@
-"""The processes that train one model together, as torchrun starts them; one alone is 0 of 1.
+"""The processes that train one model together, as torchrun starts them; a lone process is 0 of 1.
 
 A batch is divided among them: each takes its own part, and PyTorch's `DistributedDataParallel`
 averages the gradients, so that the number of processes decides how fast a model is trained and not
@@ -20,21 +20,32 @@ from torch.nn.parallel import DistributedDataParallel
 from ecg_spark.errors import InfrastructureError
 
 PATIENCE = timedelta(minutes=10)
+"""How long a process waits for the others before it fails."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One process's part of the work: the number `rank` of `world`."""
+    """One process's part of the work.
+
+    Attributes:
+        rank: the number of the process, from 0.
+        world: how many processes there are.
+    """
 
     rank: int = 0
     world: int = 1
 
     def part(self, size: int) -> int:
-        """How many of `size` beats are this process's; the first ones take what is left over."""
+        """Return how many of `size` beats this process takes; the first ones share the remainder.
+
+        Example:
+            >>> [Shard(rank, 3).part(10) for rank in range(3)]
+            [4, 3, 3]
+        """
         return size // self.world + (self.rank < size % self.world)
 
     def own(self, rows: Tensor) -> Tensor:
-        """This process's rows of a batch that all of them have."""
+        """Return this process's rows of a batch that all processes have."""
         return rows[self.rank :: self.world]
 
 
@@ -42,14 +53,17 @@ class Shard:
 def processes(device: torch.device) -> Iterator[Shard]:
     """Join the processes that torchrun started, by NCCL on GPUs and Gloo on CPUs.
 
-    Within a `processes` that has joined them it does no more.
+    Inside another `processes` block it only returns this process's part.
+
+    Args:
+        device: the device of this process.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Shard()
         return
     outermost = not dist.is_initialized()
     if outermost:
-        if device.type == "cuda":  # before NCCL starts, which else takes the first GPU for all
+        if device.type == "cuda":  # before NCCL starts: otherwise all processes use the first GPU
             torch.cuda.set_device(device)
         dist.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",
@@ -64,9 +78,13 @@ def processes(device: torch.device) -> Iterator[Shard]:
 
 
 def choose_device(wanted: str) -> torch.device:
-    """The device to work on, of 'auto', 'cpu' and 'cuda'; of several GPUs this process's own.
+    """Return the device to work on; if the machine has several GPUs, the one of this process.
 
-    Raises `InfrastructureError` where CUDA is wanted and absent.
+    Args:
+        wanted: `auto`, `cpu` or `cuda`.
+
+    Raises:
+        InfrastructureError: CUDA is wanted but not available.
     """
     if wanted == "cuda" and not torch.cuda.is_available():
         raise InfrastructureError(
@@ -79,7 +97,7 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def broadcast_from_rank0(value: Any) -> Any:
-    """What the first process has, for all."""
+    """Return the value that the first process has, in all processes."""
     if not dist.is_initialized():
         return value
     holder = [value]
@@ -88,7 +106,10 @@ def broadcast_from_rank0(value: Any) -> Any:
 
 
 def data_parallel(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
-    """The module with the first process's parameters and buffers, its gradients averaged."""
+    """Return a module whose gradients are averaged over all processes.
+
+    It has the first process's parameters and buffers.
+    """
     if not dist.is_initialized():
         return module
     own = [device] if device.type == "cuda" else None
@@ -96,19 +117,19 @@ def data_parallel(module: torch.nn.Module, device: torch.device) -> torch.nn.Mod
 
 
 def processes_of_this_machine(shard: Shard) -> int:
-    """How many of the processes share this machine's memory, as torchrun says."""
+    """Return how many of the processes share this machine's memory, as torchrun says."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", shard.world)) if shard.world > 1 else 1
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:
-    """The sum over the processes."""
+    """Return the sum over all processes."""
     if dist.is_initialized():
         dist.all_reduce(values)
     return values
 
 
 def all_reduce_max(number: int, device: torch.device) -> int:
-    """The largest over the processes."""
+    """Return the maximum over all processes."""
     if not dist.is_initialized():
         return number
     value = torch.tensor(number, device=device)

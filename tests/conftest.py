@@ -4,6 +4,7 @@ A test is marked by what it needs, as its fixtures say (`NEEDS`): `make check` r
 nothing but Python.
 """
 
+import gc
 import importlib.util
 import logging
 import os
@@ -72,6 +73,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         heavy = sum(10 if name == "programs" else 1 for name in needs)
         weight[item.path] = weight.get(item.path, 0) + heavy
     items.sort(key=lambda item: -weight[item.path])  # stable: a file's order is kept
+
+
+def pytest_collection_finish() -> None:
+    """What was imported lives to the end: the garbage collector need not look at it again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

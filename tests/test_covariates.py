@@ -37,7 +37,7 @@ def _table(**columns):
              min_size=4, max_size=40),
 )  # fmt: skip
 @settings(deadline=None, max_examples=40)
-def test_a_text_spans_what_dummies_span_and_names_the_level_left_out(tmp_path_factory, values):
+def test_indicators_span_the_space_of_dummies_and_the_reference_is_named(tmp_path_factory, values):
     table = _table(centre=values, age=list(range(len(values))))
     levels = table["centre"].value_counts()
     folder = tmp_path_factory.mktemp("people")
@@ -83,7 +83,7 @@ def test_declared_codes_are_missing_in_every_column_or_in_their_own(tmp_path):
     assert terms.isna().sum().tolist() == [2, 2]
 
 
-def test_a_code_among_the_levels_of_a_category_is_told(tmp_path):
+def test_a_level_that_looks_like_a_missing_code_is_reported(tmp_path):
     table = _table(code=[11010, 11011, 11010, -9, -9, 11011, 11010])
     terms, notes = _read(tmp_path, table, categories=["code"])
     assert terms.columns.tolist() == ["code_-9", "code_11011"]
@@ -110,7 +110,7 @@ def test_what_is_declared_must_be_a_covariate():
         ([61, 62, 63, 64], None),
     ],
 )
-def test_a_lone_code_that_is_not_declared_is_told_loudly(tmp_path, caplog, values, told):
+def test_a_single_undeclared_missing_code_is_reported(tmp_path, caplog, values, told):
     with caplog.at_level(logging.WARNING, "ecg_spark"):
         terms, notes = _read(tmp_path, _table(x=values))
     assert terms["x"].tolist() == values
@@ -163,7 +163,7 @@ def test_a_category_has_products_but_no_square(tmp_path):
         _read(tmp_path, table, covariates=["sex^2"])
 
 
-def test_a_level_of_everybody_is_told_and_left_out(tmp_path):
+def test_a_covariate_with_a_single_level_is_reported_and_left_out(tmp_path):
     table = _table(sex=["F"] * 4, code=["7"] * 4, age=[1, 2, 3, 5])
     terms, notes = _read(tmp_path, table, categories=["code"])
     assert terms.columns.tolist() == ["age"]
@@ -203,14 +203,14 @@ def test_rows_that_repeat_a_participant_or_name_nobody_are_told(tmp_path):
         ([f"1951-03-{k:02d}" for k in range(1, 9)], [np.nan] * 8, "8 different ones"),
     ],
 )
-def test_codes_that_are_no_known_sex_are_told_with_their_counts(tmp_path, codes, expected, told):
+def test_unknown_codes_of_sex_are_reported_with_their_counts(tmp_path, codes, expected, told):
     path = tmp_path / "people.csv"
     _table(sex=codes).to_csv(path, index_label="participant_id")
     notes = []
     found = read_sex(Participants(path="x"), str(path), notes)
     assert found.tolist() == pytest.approx(expected, nan_ok=True)
     assert bool(notes) == bool(told)
-    assert all("no known sex" in note and told in note for note in notes)
+    assert all("not a known sex" in note and told in note for note in notes)
 
 
 def test_a_sex_column_that_the_study_names_must_be_there(tmp_path):

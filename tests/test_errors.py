@@ -8,6 +8,6 @@ def test_a_notebook_shows_one_sentence_that_names_no_folder():
     assert error._render_traceback_() == ["DataError: The table people.csv is empty: name another."]
 
 
-def test_settings_of_hails_jar_are_told_as_they_are_to_be_copied():
+def test_the_settings_of_hails_jar_can_be_copied_from_the_message():
     text = "set spark.jars=file:///opt/x/hail.jar, spark.driver.extraClassPath=/opt/x/hail.jar"
     assert str(DataError(text)) == text

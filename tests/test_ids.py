@@ -24,7 +24,7 @@ def test_an_id_of_a_float_column_is_the_whole_number(number):
 
 
 @given(st.integers(10**6, 10**7 - 1), st.sampled_from(["e+06", "E+06", "e6", "e+6"]))
-def test_scientific_notation_counts_where_it_gives_every_digit(number, exponent):
+def test_scientific_notation_is_written_out_if_it_has_every_digit(number, exponent):
     digits = str(number)
     assert normal_id(f"{digits[0]}.{digits[1:]}{exponent}") == digits
     rounded = f"{digits[0]}.{digits[1:6]}{exponent}"
@@ -33,7 +33,7 @@ def test_scientific_notation_counts_where_it_gives_every_digit(number, exponent)
 
 
 @given(st.text(max_size=12), BLANKS, BLANKS, st.sampled_from(["", '"', "'"]))
-def test_a_normal_id_stays_and_blanks_and_quotes_around_it_go(text, before, after, quote):
+def test_normal_id_strips_blanks_and_quotes_and_is_idempotent(text, before, after, quote):
     once = normal_id(text)
     assert normal_id(once) == once
     assert normal_id(f"{before}{quote}{once}{quote}{after}") == once

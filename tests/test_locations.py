@@ -134,5 +134,5 @@ def test_mlflow_is_told_a_place_in_words_that_it_knows(place, uri):
         ({"size": 3}, ""),
     ],
 )
-def test_a_content_is_told_by_its_tag_or_time_however_a_store_spells_it(info, tag):
+def test_content_tag_is_the_tag_or_time_in_any_stores_spelling(info, tag):
     assert content_tag(info) == tag

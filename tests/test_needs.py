@@ -11,7 +11,7 @@ from ecg_spark.machine import memory
 from ecg_spark.needs import Needs, disk_left, in_words, require
 
 
-def test_what_can_be_had_is_told(spark, tmp_path, caplog):
+def test_needs_that_are_met_are_logged(spark, tmp_path, caplog):
     with caplog.at_level(logging.INFO, "ecg_spark"):
         require(spark, "The tests", str(tmp_path / "not" / "yet"), Needs(2e9, 3e8, 1e6))
     assert "The tests: about 2 GB of disk, 300 MB of memory in the driver" in caplog.text
@@ -25,7 +25,7 @@ def test_what_can_be_had_is_told(spark, tmp_path, caplog):
         (Needs(task=1e14), r"memory and this machine, with \d+ tasks at once, has .*MASTER="),
     ],
 )
-def test_what_cannot_be_had_is_refused_with_the_number(spark, tmp_path, needs, says):
+def test_needs_that_are_not_met_are_refused_with_their_size(spark, tmp_path, needs, says):
     with pytest.raises(InfrastructureError, match=says):
         require(spark, "The test of 3 variants", str(tmp_path), needs)
 
@@ -45,5 +45,5 @@ def test_disk_and_memory_are_those_of_this_machine(tmp_path):
 @pytest.mark.parametrize(
     ("size", "words"), [(5e5, "0 MB"), (2.5e8, "250 MB"), (1.234e11, "123 GB"), (4e12, "4 TB")]
 )
-def test_sizes_are_told_in_a_readers_units(size, words):
+def test_sizes_are_written_in_readable_units(size, words):
     assert in_words(size) == words

@@ -27,7 +27,7 @@ def test_lines_say_how_many_parts_are_done_and_what_time_is_left(spark, caplog, 
     assert any(line.endswith(" s left") for line in said)
 
 
-def test_nothing_is_said_while_spark_runs_nothing(spark, caplog, monkeypatch):
+def test_nothing_is_logged_while_spark_is_idle(spark, caplog, monkeypatch):
     monkeypatch.setattr(progress, "SECONDS", 0.05)
     with caplog.at_level("INFO"), progress.progress("average"):
         time.sleep(0.3)
@@ -39,10 +39,10 @@ def test_nothing_is_said_while_spark_runs_nothing(spark, caplog, monkeypatch):
     [
         (0, 10, 60.0, ""),
         (10, 10, 60.0, ""),
-        (5, 10, 60.0, ", some 60 s left"),
-        (1, 11, 60.0, ", some 10 min left"),
-        (1, 241, 60.0, ", some 4.0 h left"),
+        (5, 10, 60.0, ", about 60 s left"),
+        (1, 11, 60.0, ", about 10 min left"),
+        (1, 241, 60.0, ", about 4.0 h left"),
     ],
 )
-def test_time_left_is_that_of_the_parts_to_come_at_the_speed_so_far(finished, total, seconds, left):
+def test_time_left_assumes_the_speed_so_far(finished, total, seconds, left):
     assert progress.time_left(finished, total, seconds) == left

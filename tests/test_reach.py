@@ -62,7 +62,7 @@ def test_a_store_that_is_not_there_is_a_sentence(bucket, anew, monkeypatch):
     assert "does not answer: check its address" in refusal([], f"{bucket}/out")
 
 
-def test_a_store_that_says_nothing_is_waited_for_a_short_time(bucket, anew, monkeypatch):
+def test_a_store_that_does_not_answer_is_waited_for_briefly(bucket, anew, monkeypatch):
     monkeypatch.setattr(reach, "PATIENCE_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")

@@ -21,7 +21,7 @@ SOME_FLAGS = st.lists(st.sampled_from(FLAGS), unique=True, max_size=4)
 
 
 @given(rows=st.lists(SOME_FLAGS, max_size=12), leave_out=SOME_FLAGS, cut=st.integers(0, 5))
-def test_a_row_is_used_where_it_carries_no_flag_that_is_left_out(rows, leave_out, cut):
+def test_rows_without_a_left_out_flag_are_used(rows, leave_out, cut):
     flags = pa.array(rows, pa.list_(pa.string())).slice(cut)  # a slice keeps its parent's offsets
     expected = [not set(row) & set(leave_out) for row in rows[cut:]]
     assert is_used(flags, leave_out).tolist() == expected

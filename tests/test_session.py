@@ -48,7 +48,7 @@ def elsewhere(other_python, tmp_path_factory):
     return json.loads(answer.stdout.splitlines()[-1])
 
 
-def test_a_python_of_the_executors_that_does_not_start_is_told_before_any_work(elsewhere):
+def test_an_executors_python_that_does_not_start_is_reported_before_any_work(elsewhere):
     (code, told), *_ = elsewhere[0]
     assert code == 4
     assert "does not start: set spark.pyspark.python" in told

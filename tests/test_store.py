@@ -138,7 +138,7 @@ with Store(sys.argv[1]).run("train", {}):
 """
 
 
-def test_a_step_at_work_is_said_with_its_process_and_a_killed_one_holds_nothing(tmp_path):
+def test_the_process_at_work_on_a_step_is_named_and_a_killed_one_holds_no_lock(tmp_path):
     store = Store(str(tmp_path))
     command = [sys.executable, "-c", HOLDER, str(tmp_path)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -169,7 +169,7 @@ def test_on_a_store_a_second_writer_is_refused_while_the_first_is_at_work(bucket
     assert content(first, "train") == "second"
 
 
-def test_on_a_store_a_killed_writer_is_forgotten_after_a_while(bucket, monkeypatch):
+def test_on_a_store_the_lease_of_a_killed_writer_expires(bucket, monkeypatch):
     store = Store(bucket)
     command = [sys.executable, "-c", HOLDER, bucket]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -186,7 +186,7 @@ def test_on_a_store_a_killed_writer_is_forgotten_after_a_while(bucket, monkeypat
     assert runs_of(store, "train") == [store.require("train").run]
 
 
-def test_on_a_store_a_writer_that_stood_still_publishes_nothing(bucket, monkeypatch):
+def test_on_a_store_a_writer_that_lost_its_lease_cannot_publish(bucket, monkeypatch):
     monkeypatch.setattr(locks, "FORGOTTEN_SECONDS", 0.0)
     monkeypatch.setattr(locks, "SETTLED_SECONDS", 0.1)
     still, other = Store(bucket), Store(bucket)
@@ -215,7 +215,7 @@ def test_on_a_store_a_lease_is_renewed_while_its_owner_is_at_work(bucket, monkey
     assert store.published("train") is not None
 
 
-def test_on_a_store_a_run_whose_removal_has_begun_is_none_whatever_points_to_it(bucket):
+def test_on_a_store_a_partly_removed_run_does_not_count_as_published(bucket):
     store = Store(bucket)
     run = publish(store, "train", "whole")
     files, base = fsspec.core.url_to_fs(run.folder)

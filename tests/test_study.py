@@ -1,5 +1,7 @@
 """The study file: what is accepted, and what a wrong one says."""
 
+import re
+
 import fsspec
 import pytest
 import yaml
@@ -8,7 +10,8 @@ from hypothesis import strategies as st
 
 from ecg_spark.ecg import FLAGS
 from ecg_spark.errors import UsageError
-from ecg_spark.study import Beats, Study, load_study, study_template
+from ecg_spark.study import Study, load_study, study_template
+from ecg_spark.study.section import section_in
 from tests.builders.study_file import MINIMAL, write_study
 
 
@@ -26,22 +29,57 @@ def test_the_template_is_a_valid_study_with_the_defaults(tmp_path):
     assert study.gwas == Study.model_validate(MINIMAL).gwas
 
 
-def test_the_template_shows_each_default_as_it_is(tmp_path):
-    lines = study_template().splitlines()
-    shown = [line.replace("# ", "", 1) if line.startswith("# ") else line for line in lines[3:]]
-    shown = [line.replace("  # ", "  ", 1) if "  # " in line[:6] else line for line in shown]
-    shown = [line for line in shown if ": " in line or line.endswith(":")]
-    text = "\n".join(line for line in shown if not line.strip().startswith("#"))
-    content = yaml.safe_load(text)
-    content["truth"] = None
-    content["ecg"] = {"path": "ecg"}
-    study = Study.model_validate(content)
+def settings_of(section, above=""):
+    """Every setting of a section and those in it: its key and its field."""
+    for name, field in section.model_fields.items():
+        inner = section_in(field.annotation)
+        yield f"{above}{name}", field
+        if inner:
+            yield from settings_of(inner, f"{above}{name}.")
+
+
+def everything():
+    """The content of the template with every # taken away that stands in front of a setting."""
+    kept = []
+    for line in study_template().splitlines():
+        setting = re.fullmatch(r"([ #]*)([a-z0-9_]+:.*)", line)
+        if setting and len(setting[1]) < 12:
+            kept.append(" " * (len(setting[1]) - 2 * setting[1].count("#")) + setting[2])
+    return yaml.safe_load("\n".join(kept))
+
+
+def test_the_template_shows_each_setting_with_its_default_or_an_example():
+    shown = everything()
+    for key, field in settings_of(Study):
+        value = shown
+        for part in key.split("."):
+            value = value[part]
+        if section_in(field.annotation):
+            continue
+        if field.examples:
+            assert value == field.examples[0], key
+        else:
+            assert not field.is_required(), f"{key} needs an example"
+            default = field.default
+            assert value == (list(default) if isinstance(default, tuple) else default), key
+
+
+def test_all_that_the_template_shows_would_be_accepted():
+    shown = everything()
+    del shown["archives"]  # which have no place beside ecg
+    study = Study.model_validate(shown)
     defaults = Study.model_validate(MINIMAL)
-    for section in ("model", "gwas", "mlflow", "spark"):
+    for section in ("beats", "model", "mlflow", "spark"):
         assert getattr(study, section) == getattr(defaults, section)
-    assert study.genotypes.model_copy(update={"path": ""}) == defaults.genotypes.model_copy(
-        update={"path": ""}
-    )
+
+
+def test_each_setting_is_described_on_lines_that_a_screen_shows():
+    lines = study_template().splitlines()
+    assert max(map(len, lines)) <= 100
+    told = " ".join(line.rpartition("# ")[2] for line in lines)
+    for key, field in settings_of(Study):
+        assert field.description, f"{key} has no description"
+        assert field.description in told, key
 
 
 def test_study_needs_an_ecg_path_or_a_manifest(tmp_path):
@@ -87,17 +125,11 @@ def test_an_unknown_flag_is_refused_with_the_known_ones(tmp_path):
 
 
 @given(st.lists(st.sampled_from(FLAGS)))
-def test_the_order_of_the_flags_is_no_setting(names):
+def test_the_order_of_flags_in_the_study_file_does_not_matter(names):
     beats = Study.model_validate(MINIMAL | {"beats": {"leave_out": names}}).beats
     again = Study.model_validate(MINIMAL | {"beats": {"leave_out": names[::-1] * 2}}).beats
     assert beats == again
     assert set(beats.leave_out) == set(names)
-
-
-def test_the_default_is_what_the_template_shows():
-    line = next(line for line in study_template().splitlines() if "leave_out: [" in line)
-    shown = yaml.safe_load(line.removeprefix("#"))["leave_out"]
-    assert Beats(leave_out=shown) == Beats()
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_a_table_on_a_store_is_read_as_text_or_parquet(bucket):
         read_text_table(f"{bucket}/none.csv", "table")
 
 
-def test_white_space_parts_cells_where_nothing_else_does(tmp_path):
+def test_white_space_separates_cells_if_nothing_else_does(tmp_path):
     (tmp_path / "t").write_text('FID  IID\tage\n"F 1"  P1 60 \n F2\tP2   61\n')
     frame = read_text_table(str(tmp_path / "t"), WHAT)
     assert frame.to_dict("list") == {"FID": ["F 1", "F2"], "IID": ["P1", "P2"], "age": ["60", "61"]}
@@ -94,13 +94,13 @@ def test_parquet_keeps_whole_numbers_whole_and_short_floats_short(tmp_path):
     assert frame["smoker"].tolist() == ["True", "False", "True"]
 
 
-def test_the_row_numbers_that_r_writes_are_no_column(tmp_path):
+def test_row_numbers_written_by_r_are_dropped(tmp_path):
     (tmp_path / "t").write_text('"eid" "age"\n"1" 1001 60\n"2" 1002 61\n')
     frame = read_text_table(str(tmp_path / "t"), WHAT)
     assert frame.to_dict("list") == {"eid": ["1001", "1002"], "age": ["60", "61"]}
 
 
-def test_empty_cells_behind_the_last_are_none_and_lacking_ones_missing(tmp_path):
+def test_empty_cells_beyond_the_header_are_ignored_and_absent_cells_are_missing(tmp_path):
     (tmp_path / "t").write_text("eid,age,bmi\n1,60,,\n2\n\n,,\n3,61,25,,\n")
     frame = read_text_table(str(tmp_path / "t"), WHAT)
     assert frame["eid"].tolist() == ["1", "2", "3"]

@@ -1,4 +1,4 @@
-"""The panels of a study, from what its steps have published."""
+"""The panels of a study, assembled from what its steps have published."""
 
 import datetime
 from collections.abc import Mapping, Sequence
@@ -23,16 +23,21 @@ from ecg_spark.study import Genotypes
 from ecg_spark.tables import PEER, VARIANT, read_table
 
 LEADS_APART_BP = 500_000
-"""Of lead variants that lie nearer to each other the one with the smallest p counts."""
+"""Of lead variants closer to each other than this, only the most significant counts."""
 
 PREDICTING = (PEER,)
-"""Groups that are not tested: they are held beside the factors in what they predict."""
+"""Groups that are not tested, but whose prediction is compared with that of the factors."""
 
 
 @dataclass(frozen=True)
 class Members:
-    """The people of a panel: predictors and covariates by participant, in the same order, with the
-    columns of each group of predictors."""
+    """The people of a panel.
+
+    Attributes:
+        predictors: indexed by participant; NaN where missing.
+        groups: the columns of `predictors` by group.
+        covariates: of the same people in the same order, without missing values.
+    """
 
     predictors: pd.DataFrame
     groups: Mapping[str, Sequence[str]]
@@ -40,7 +45,7 @@ class Members:
 
 
 def of_cohort(cohort: Cohort) -> Members:
-    """Those analysed in the association study, without close relatives of each other."""
+    """The people analysed in the association study, without close relatives of each other."""
     alone = cohort.unrelated.to_numpy(bool)
     owners = cohort.people[alone].to_numpy()
     return Members(
@@ -56,10 +61,15 @@ def of_phenotypes(
     covariates: pd.DataFrame,
     notes: list[str],
 ) -> Members:
-    """Everybody with phenotypes and every covariate, of a study without genotypes.
+    """Everybody with a phenotype and every covariate, in a study without genotypes.
 
-    Phenotypes are rank-inverse-normal transformed, as for the association study. Raises `DataError`
-    where nobody has every covariate, or nothing can be tested.
+    Phenotypes are rank-inverse-normal transformed, as for the association study.
+
+    Args:
+        notes: notes on what was left out are appended to it.
+
+    Raises:
+        DataError: if nobody has every covariate, or no phenotype can be tested.
     """
     measured = phenotypes[phenotypes.notna().any(axis=1)]
     terms, of_terms = usable_covariates(covariates.reindex(measured.index))
@@ -78,11 +88,19 @@ def of_genotypes(
     is_male: pd.Series | None,
     cohort: Cohort,
 ) -> Members | None:
-    """Everybody genotyped who is no close relative and has every covariate, and lead variants.
+    """Everybody genotyped who is unrelated and has every covariate, with the lead variants as
+    predictors.
 
-    `folder`: the checked genotypes; `leads`: of `lead_variants`. With a random pairing, those of
-    the cohort. A missing call is NaN, and a variant that does not vary is left out. None without a
-    variant.
+    Args:
+        folder: the checked genotypes.
+        leads: from `lead_variants`.
+        covariates: by participant.
+        is_male: by participant; None if unknown.
+        cohort: gives the people if samples and participants are paired at random.
+
+    Returns:
+        The predictors are 0, 1 or 2 alternate alleles; NaN where a call is missing. A variant that
+        does not vary is left out. None if there are no lead variants.
     """
     if leads.empty:
         return None
@@ -111,8 +129,9 @@ def of_genotypes(
 
 
 def lead_variants(spark: SparkSession, findings: str) -> pd.DataFrame:
-    """The lead variants (contig, position, ref, alt) of the loci of all methods, the surest first,
-    without those that lie within 500 kb of a surer one."""
+    """The lead variants (contig, position, ref, alt) of the loci of all methods, the smallest
+    p first, without those within 500 kb of a more significant one.
+    """
     loci: pd.DataFrame = (
         read_table(spark, LOCI, f"{findings}/{LOCI.name}")
         .select(*VARIANT, "neg_log10_p")
@@ -132,9 +151,9 @@ def lead_variants(spark: SparkSession, findings: str) -> pd.DataFrame:
 
 
 def ecg_days(beats: DataFrame, leave_out: Sequence[str]) -> pd.DataFrame:
-    """The days (since 1970-01-01) of the first and the last ECG of each participant.
+    """The days of the first and the last ECG of each participant, since 1970-01-01.
 
-    Of the recordings that are used; NaN where one of them has no date.
+    Only recordings that are used count; NaN if one of them has no date.
     """
     day = F.datediff(F.col("acquired_at").cast("date"), F.lit("1970-01-01"))
     whole = F.count("acquired_at") == F.count(F.lit(1))
@@ -155,10 +174,13 @@ def panel_of_ecgs(
     dates: Dates,
     notes: list[str],
 ) -> Panel:
-    """The panel of those who have an ECG.
+    """The panel of the people who have an ECG.
 
-    `days`: of `ecg_days`, None without ECGs; `until`: the last day of records, of all or by
-    participant (days since 1970-01-01), None for the latest diagnosis.
+    Args:
+        days: from `ecg_days`; None if the study has no ECGs.
+        until: the last day of the records, one for all or by participant (in days since
+            1970-01-01); None for the day of the latest diagnosis.
+        notes: notes on missing dates are appended to it.
     """
     by_day = None
     if days is not None and dates.known and days["first"].notna().any():
@@ -185,7 +207,12 @@ def panel_of_ecgs(
 def last_days(
     people: pd.Index, until: pd.Series | datetime.date | None, dates: Dates, notes: list[str]
 ) -> pd.Series:
-    """The last day of each one's records, in days since 1970-01-01."""
+    """The last day of each person's records, in days since 1970-01-01.
+
+    Args:
+        until: as in `panel_of_ecgs`.
+        notes: a note is appended if the latest diagnosis decides.
+    """
     assert dates.latest is not None
     latest = float((dates.latest - datetime.date(1970, 1, 1)).days)
     if isinstance(until, pd.Series):

@@ -1,7 +1,7 @@
-"""What a disease does to the beat: cases beside controls of the same sex and expected risk.
+"""How a disease changes the beat: cases compared with controls of the same sex and expected risk.
 
-The expected risk is what the covariates say, age among them: controls are matched on all of them at
-once, as on a propensity score (Rosenbaum and Rubin 1983, Biometrika 70:41).
+The expected risk is what the covariates predict, age among them. Controls are thus matched on all
+covariates at once, as on a propensity score (Rosenbaum & Rubin 1983, Biometrika 70:41).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,13 +23,13 @@ from ecg_spark.selection import used_rows
 from ecg_spark.session import broadcast
 
 FEWEST = 20
-"""People without whom there is no mean beat: it would show whose it is."""
+"""With fewer people there is no mean beat, since it could reveal a single person's."""
 
 CONTROLS = 4
-"""As many controls are sought for each case."""
+"""How many controls are sought for each case."""
 
 CALIPER = 0.2
-"""Standard deviations of what is matched on (Austin 2011, Pharm Stat 10:150)."""
+"""The caliper, in standard deviations of what is matched on (Austin 2011, Pharm Stat 10:150)."""
 
 NEARLY_ALL = 0.95
 
@@ -39,7 +39,13 @@ GROUPS = ("cases", "controls")
 
 @dataclass(frozen=True)
 class Compared:
-    """Places in the panel of the cases and of their controls; how the factors differ."""
+    """A comparison of cases with matched controls.
+
+    Attributes:
+        cases: places of the cases in the panel.
+        controls: places of their controls in the panel.
+        factors: how the factors of the two differ, as rows of the table disease_factors.
+    """
 
     cases: list[int]
     controls: list[int]
@@ -47,9 +53,13 @@ class Compared:
 
 
 def compare(panel: Panel, outcome: Outcome, expected: Reals) -> Compared | None:
-    """Cases and matched controls, and the differences of the factors; None with too few of them.
+    """Match controls to the cases of an outcome, and compare their factors.
 
-    `expected` [m]: what covariates say of the outcome's people.
+    Args:
+        expected: the linear predictor of the outcome's people from covariates, [m].
+
+    Returns:
+        None if there are fewer than `FEWEST` cases or controls.
     """
     cases, controls = match(expected, outcome.is_case, panel.is_male[outcome.rows])
     if len(cases) < FEWEST or len(controls) < FEWEST:
@@ -68,11 +78,19 @@ def compare(panel: Panel, outcome: Outcome, expected: Reals) -> Compared | None:
 def match(
     expected: Reals, is_case: NDArray[np.bool_], is_male: Reals
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Cases that have a control, and the controls: of each the nearest that nobody has taken.
+    """Match each case with the nearest free controls.
 
-    Controls are of the same sex (of people whose sex is not known, likewise) and no further than
+    Controls are of the same sex (people of unknown sex are matched with each other), and at most
     `CALIPER` standard deviations away. There are up to `CONTROLS` rounds, as long as nearly every
-    case finds one more.
+    case finds another control.
+
+    Args:
+        expected: what is matched on, [m].
+        is_case: [m].
+        is_male: 1, 0 or NaN, [m].
+
+    Returns:
+        The cases that have a control, and the controls.
     """
     held: list[NDArray[np.int64]] = []
     matched: list[NDArray[np.int64]] = []
@@ -99,9 +117,10 @@ def match(
 
 
 def _nearest(wanted: Reals, pool: Reals) -> NDArray[np.int64]:
-    """For each of `wanted`, in rising order, a place in `pool`, each taken once, near in value.
+    """For each of `wanted`, in increasing order, the place of a near value in `pool`; each place
+    is taken once.
 
-    A case takes the nearest that leaves one for each of those after it.
+    Each takes the nearest value that leaves one for each that follows.
     """
     order = np.argsort(pool, kind="stable")
     values, taken, free = pool[order], [], 0
@@ -121,10 +140,20 @@ def mean_beats(
     places: pd.DataFrame,
     groups: Mapping[str, list[int]],
 ) -> dict[str, tuple[int, Reals, Reals]]:
-    """People, mean beat and its standard error [7200] of each group of places in the panel.
+    """The mean beat of each group of people.
 
-    `beats`: the table; `places`: participant_id and place of everybody in the panel. Of several
-    ECGs of a person the best counts. Groups of fewer than `FEWEST` are left out.
+    If a person has several ECGs, the best one counts. Groups of fewer than `FEWEST` people are
+    left out.
+
+    Args:
+        beats: the table of average beats.
+        leave_out: the flags that leave a recording out.
+        places: participant_id and place of everybody in the panel.
+        groups: places of the people of each group.
+
+    Returns:
+        For each group the number of people, and the mean beat and its standard error in mV, both
+        flattened from [12, 600].
     """
     if not groups:
         return {}
@@ -161,7 +190,7 @@ def mean_beats(
         content = np.column_stack([count, total, squares]).tobytes()
         yield pa.record_batch([pa.array([content], pa.binary())], ["sums"])
 
-    # Added up in tasks: the driver gets one array, however many partitions there are.
+    # Added up in the tasks, so that the driver receives one array, whatever the partitions.
     parts = one_each.mapInArrow(add, "sums binary").rdd.map(lambda row: np.frombuffer(row["sums"]))
     nothing = np.zeros(len(groups) * (1 + 2 * SAMPLES))
     sums = parts.treeAggregate(nothing, np.add, np.add).reshape(len(groups), -1)

@@ -1,7 +1,7 @@
-"""Codes of diagnoses in one form: ICD-10 and ICD-9 without dots, phecodes with all their digits.
+"""Diagnosis codes in normal form: ICD-10 and ICD-9 without dots, phecodes with all their digits.
 
-ICD-10's chapters stand for categories where a study brings no map. The three characters of their
-limits are those of the WHO's ICD-10, version of 2019.
+The chapters of ICD-10 serve as categories if a study brings no map. Their limits, three characters
+each, are those of the WHO's ICD-10, version of 2019.
 """
 
 import re
@@ -36,10 +36,10 @@ CHAPTERS = (
     ("V01", "external causes"),
     ("Z00", "factors of health"),
 )
-"""Where each chapter of ICD-10 begins, and what it holds."""
+"""The first code of each chapter of ICD-10, and its name here."""
 
 OTHER = "other"
-"""The category of a disease for which nothing says any."""
+"""The category of a disease if none is known."""
 
 _STARTS = [start for start, _ in CHAPTERS]
 _ICD10 = re.compile(r"[A-Z]\d[0-9A-Z]")
@@ -52,21 +52,36 @@ _SPELLINGS = {
 
 
 def vocabulary_of(text: str) -> str | None:
-    """icd10, icd9 or phecode by any of its spellings (10, ICD-10-CM); None where it is none."""
+    """icd10, icd9 or phecode from any of its spellings; None for anything else.
+
+    Example:
+        >>> vocabulary_of("ICD-10-CM"), vocabulary_of("9"), vocabulary_of("SNOMED")
+        ('icd10', 'icd9', None)
+    """
     return _SPELLINGS.get(re.sub(r"[^A-Z0-9]", "", text.upper().removesuffix(".0")))
 
 
 def normal_code(text: str, vocabulary: str) -> str:
-    """A code in capitals without dots and blanks, or a phecode by `normal_phecode`."""
+    """A code in capitals without dots and blanks; a phecode as `normal_phecode` gives it.
+
+    Example:
+        >>> normal_code("i48.9", "icd10"), normal_code("8.50", "phecode")
+        ('I489', '008.5')
+    """
     if vocabulary == PHECODE:
         return normal_phecode(text) or text.strip().upper()
     return re.sub(r"[.\s]", "", text.upper())
 
 
 def normal_phecode(text: str) -> str | None:
-    """A phecode with three digits before its point and no zeros at its end; None for no phecode.
+    """A phecode with three digits before its point and no trailing zeros; None if it is not a
+    phecode.
 
-    8.5 and 008.50 are 008.5. Those of phecodeX begin with two letters: CV_416.21.
+    Phecodes of phecodeX begin with two letters, as in CV_416.21.
+
+    Example:
+        >>> normal_phecode("8.5"), normal_phecode("cv_416.210"), normal_phecode("I48")
+        ('008.5', 'CV_416.21', None)
     """
     found = _PHECODE.fullmatch(text.strip().upper())
     if found is None:
@@ -76,7 +91,12 @@ def normal_phecode(text: str) -> str | None:
 
 
 def above(phecode: str) -> list[str]:
-    """The phecodes that a phecode belongs to, the nearest first: 427.2 and 427 of 427.21."""
+    """The phecodes above a phecode in the hierarchy, the nearest first.
+
+    Example:
+        >>> above("427.21"), above("427")
+        (['427.2', '427'], [])
+    """
     whole, _, decimals = phecode.partition(".")
     return [f"{whole}.{decimals[:k]}" for k in range(len(decimals) - 1, 0, -1)] + (
         [whole] if decimals else []
@@ -84,28 +104,50 @@ def above(phecode: str) -> list[str]:
 
 
 def icd_shorter(code: str) -> list[str]:
-    """A code without dots and those above it, down to three characters, itself first.
+    """A code without dots and the codes above it, down to three characters, itself first.
 
-    UK Biobank fills up codes of three characters by an X (I48X).
+    UK Biobank pads codes of three characters with an X (I48X).
+
+    Example:
+        >>> icd_shorter("I489")
+        ['I489', 'I48']
     """
     return [code[:k] for k in range(len(code), 2, -1)]
 
 
 def icd10_disease(code: str) -> str | None:
-    """The first three characters of an ICD-10 code without dots; None where it is none."""
+    """The first three characters of an ICD-10 code without dots; None if it is not ICD-10.
+
+    Example:
+        >>> icd10_disease("I489"), icd10_disease("427")
+        ('I48', None)
+    """
     return code[:3] if _ICD10.match(code) else None
 
 
 def chapter(disease: str) -> str:
-    """The chapter of three characters of ICD-10."""
+    """The ICD-10 chapter of a disease given by three characters.
+
+    Example:
+        >>> chapter("I48"), chapter("H61")
+        ('circulatory', 'ear')
+    """
     place = bisect_right(_STARTS, disease) - 1
     return CHAPTERS[place][1] if place >= 0 else OTHER
 
 
 def phecode_ranges(text: str) -> list[tuple[str | None, float, float]]:
-    """What an exclusion range lists: letters of phecodeX or None, and the first and last number.
+    """Parse an exclusion range such as `426-427.99, 430`.
 
-    As in `426-427.99, 430`. Raises `DataError` where it is no such list.
+    Returns:
+        For each part the letters of phecodeX (or None), and its first and last number.
+
+    Raises:
+        DataError: if it is not a list of phecodes.
+
+    Example:
+        >>> phecode_ranges("426-427.99, 430")
+        [(None, 426.0, 427.99), (None, 430.0, 430.0)]
     """
     ranges = []
     for part in filter(None, (one.strip() for one in re.split(r"[,;]", text))):
@@ -121,6 +163,11 @@ def phecode_ranges(text: str) -> list[tuple[str | None, float, float]]:
 
 
 def split_phecode(phecode: str) -> tuple[str | None, float]:
-    """The letters of a phecode in normal form, None without, and its number."""
+    """The letters of a phecode in normal form (None if it has none), and its number.
+
+    Example:
+        >>> split_phecode("CV_416.21"), split_phecode("427.2")
+        (('CV', 416.21), (None, 427.2))
+    """
     letters, _, number = phecode.rpartition("_")
     return letters or None, float(number)

@@ -1,13 +1,13 @@
-"""Cox's regression of who gets a disease and when, with score tests of many predictors.
+"""Cox regression of incident disease, with score tests of many predictors.
 
-The partial likelihood with Breslow's approximation for ties. For people in the order of falling
-times, with rᵢ = exp(xᵢ β), the sums over those at risk S₀ = Σ r and S₁ = Σ r x at each of the times
-t with d events, and Λᵢ = Σ d / S₀ over the times until i's own,
+The partial likelihood uses Breslow's approximation for ties. With people sorted by decreasing
+time, rᵢ = exp(xᵢ β), the sums S₀ = Σ r and S₁ = Σ r x over those at risk at each time t with d
+events, and Λᵢ = Σ d / S₀ over the times up to i's own,
 
     U = Σ events x - Σ d S₁ / S₀,    I = Σᵢ rᵢ Λᵢ xᵢ xᵢ' - Σ d (S₁ / S₀)(S₁ / S₀)'
 
-(Cox 1972, J R Stat Soc B 34:187; Breslow 1974, Biometrics 30:89). Products of matrices again, for
-all predictors together. Tests and intervals of one predictor are by the likelihood ratio.
+(Cox 1972, J R Stat Soc B 34:187; Breslow 1974, Biometrics 30:89), which are matrix products for
+all predictors at once. Tests and intervals of a single predictor are by the likelihood ratio.
 """
 
 from dataclasses import dataclass
@@ -19,23 +19,27 @@ from ecg_spark.genetics.testing.p_values import neg_log10_p_of_chi2
 
 
 class Risk:
-    """Who is at risk when: `time` [n] until the event, where `event` [n] is 1, or the end.
+    """Who is at risk at which time, with people sorted by decreasing time.
 
-    Rows of what is given to the methods are people in the order of these.
+    Rows of arrays given to the methods are people in the order `order`.
+
+    Args:
+        time: until the event or the end of observation, [n].
+        event: 1 if it is an event, 0 if the observation ended, [n].
     """
 
     def __init__(self, time: Reals, event: Reals) -> None:
         self.order = np.argsort(-time, kind="stable")
         falling, happened = time[self.order], event[self.order] > 0
         self.event = happened.astype(float)
-        # Everybody whose time is not less is at risk at a time: up to the last of its ties.
+        # At risk at a time is everybody with at least that time, hence up to the last of its ties.
         last = np.searchsorted(-falling, -falling[happened], side="right")
         self.ends, self.deaths = np.unique(last, return_counts=True)  # falling times
         self._first = np.searchsorted(self.ends, np.arange(len(time)) + 1, side="left")
         self._starts = np.concatenate([[0], self.ends[:-1]]).astype(int)
 
     def sums(self, values: Reals) -> Reals:
-        """Sums over the people at risk at each time of an event, of values [n, k] or [n]."""
+        """Sums of values [n, k] or [n] over the people at risk at each time of an event."""
         return (
             np.asarray(np.cumsum(np.add.reduceat(values, self._starts, axis=0), axis=0))
             if len(self.ends)
@@ -43,7 +47,7 @@ class Risk:
         )
 
     def hazard(self, at_risk: Reals) -> Reals:
-        """Λ of each person [n], from S₀ at each time of an event."""
+        """The cumulative hazard Λ of each person [n], from S₀ at each time of an event."""
         steps = self.deaths / at_risk
         until = np.append(np.cumsum(steps[::-1])[::-1], 0.0)
         return np.asarray(until[self._first])
@@ -51,7 +55,15 @@ class Risk:
 
 @dataclass(frozen=True)
 class CoxFit:
-    """Coefficients [c], their covariance, what of rᵢ and S₀ the tests need, the log likelihood."""
+    """A fitted Cox regression.
+
+    Attributes:
+        beta: the coefficients, [c].
+        covariance: of the coefficients, [c, c].
+        relative: rᵢ of each person up to a common factor, [n].
+        log_likelihood: the maximum of the (penalised) log partial likelihood.
+        converged: whether the maximum was found.
+    """
 
     beta: Reals
     covariance: Reals
@@ -67,10 +79,14 @@ def fit_cox(
     held: float | None = None,
     ridge: float = 0.0,
 ) -> CoxFit:
-    """Fit the covariates `x` [n, c], in the order of `risk`, by Newton's method.
+    """Fit a Cox regression by Newton's method.
 
-    With `held` the last coefficient stays there. `ridge` is taken times half the square of every
-    coefficient off the log likelihood. No covariates at all are no error.
+    Args:
+        x: covariates [n, c], in the order of `risk`; c may be 0.
+        start: initial coefficients; None for 0.
+        held: if given, the last coefficient is fixed at this value.
+        ridge: the penalty; half of it times the sum of squared coefficients is subtracted from the
+            log likelihood.
     """
     beta = np.zeros(x.shape[1]) if start is None else start.copy()
     size = x.shape[1]
@@ -115,10 +131,16 @@ def _state(
 
 
 def cox_score_tests(risk: Risk, x: Reals, g: Reals, null: CoxFit) -> tuple[Reals, Reals]:
-    """U and V [k] of every predictor `g` [n, k] given the fit of `x` [n, c] alone.
+    """Score tests of many predictors, each added to the covariates.
 
-    Rows are in the order of `risk`. V is NaN for a predictor that does not vary among those at
-    risk, or of which covariates leave nothing.
+    Args:
+        x: covariates [n, c], in the order of `risk`.
+        g: predictors [n, k], in the order of `risk`.
+        null: the fit of `x` alone.
+
+    Returns:
+        The score U and its variance V, each [k]. V is NaN for a predictor that does not vary among
+        those at risk, or that the covariates explain.
     """
     relative = null.relative
     at_risk = risk.sums(relative)
@@ -136,7 +158,7 @@ def cox_score_tests(risk: Risk, x: Reals, g: Reals, null: CoxFit) -> tuple[Reals
 
 @dataclass(frozen=True)
 class CoxEstimate:
-    """Log hazard ratio of a predictor by one unit, as `firth.Estimates` are of one."""
+    """The log hazard ratio per unit of a predictor, with the fields of `firth.Estimates`."""
 
     beta: float
     se: float
@@ -150,10 +172,16 @@ NO_ESTIMATE = CoxEstimate(_NAN, _NAN, _NAN, _NAN, _NAN)
 
 
 def cox_estimate(risk: Risk, x: Reals, g: Reals, null: CoxFit) -> CoxEstimate:
-    """Fit one predictor `g` [n] with the covariates; `null` is the fit without it.
+    """Fit one predictor together with the covariates.
 
-    NaN throughout where the likelihood has no maximum, as where nobody who has the predictor gets
-    the disease.
+    Args:
+        x: covariates [n, c], in the order of `risk`.
+        g: the predictor [n], in the order of `risk`.
+        null: the fit without the predictor.
+
+    Returns:
+        NaN in every field if the likelihood has no maximum, for example because nobody who has the
+        predictor gets the disease.
     """
     both = np.column_stack([x, g])
     start = np.append(null.beta, 0.0)
@@ -168,7 +196,7 @@ def cox_estimate(risk: Risk, x: Reals, g: Reals, null: CoxFit) -> CoxEstimate:
 
 
 def _limit(risk: Risk, both: Reals, best: CoxFit, beta: float, se: float, sign: float) -> float:
-    """One end of the 95 % profile likelihood interval; NaN where it is not found.
+    """One end of the 95 % profile likelihood interval; NaN if it is not found.
 
     Newton's method on the root of the deviance, as in `firth`.
     """

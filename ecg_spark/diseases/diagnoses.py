@@ -1,8 +1,8 @@
 """The table of diagnoses, read by Spark: who has which disease, since when and how often.
 
-Text is cut into cells line by line in the tasks, by the rules of `text_tables`, and nothing of a
-person comes to the driver. A row that says less than it should is left out and counted; a row with
-more fields than the header has is refused, for its code may be another column's.
+Text is split into cells line by line in the tasks, by the rules of `text_tables`, and no person's
+data come to the driver. An incomplete row is left out and counted; a row with more fields than the
+header is refused, since its code may belong to another column.
 """
 
 import datetime
@@ -26,26 +26,29 @@ from ecg_spark.text_tables import MISSING, Head, read_head, read_piece, required
 TABLE = "table of diagnoses (phewas.path)"
 
 EARLIEST = datetime.date(1910, 1, 1)
-"""An earlier date stands for an unknown one, as UK Biobank's 1900-01-01, 1902-02-02 and 1903-03-03
-do."""
+"""Earlier dates stand for unknown ones, such as UK Biobank's 1900-01-01, 1902-02-02 and 1903-03-03.
+"""
 
 _READ = "participant_id string, code string, date string, vocabulary string, broken int"
 
 
 @dataclass
 class Told:
-    """What a reader of the report should know of the table: counts of rows, and notes."""
+    """What a reader of the report should know about the table: counts of rows, and notes."""
 
     counts: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
 def read_diagnoses(spark: SparkSession, settings: Phewas, path: str) -> DataFrame:
-    """The rows of the table: participant_id in normal form, code, date as written, vocabulary.
+    """Read the rows of the table of diagnoses.
 
-    `date` is null where there is none. `broken` is 1 for a row with too many fields.
+    Returns:
+        participant_id in normal form, code, date as written (null where there is none),
+        vocabulary, and `broken`, which is 1 for a row with too many fields.
 
-    Raises `DataError` where the table cannot be read or lacks a column.
+    Raises:
+        DataError: if the table cannot be read or lacks a column.
     """
     head = require_columns(settings, path)
     wanted = [settings.id, settings.code]
@@ -87,7 +90,11 @@ def read_diagnoses(spark: SparkSession, settings: Phewas, path: str) -> DataFram
 
 
 def require_columns(settings: Phewas, path: str) -> Head:
-    """The head of the table; `DataError` where it cannot be read or lacks a column."""
+    """Read the head of the table and check its columns.
+
+    Raises:
+        DataError: if the table cannot be read or lacks a column.
+    """
     head = read_head(path, TABLE)
     frame = pd.DataFrame(columns=head.names)
     required(frame, TABLE, [settings.id], "phewas.id")
@@ -100,7 +107,7 @@ def require_columns(settings: Phewas, path: str) -> Head:
 
 
 def _cut(lines: pd.Series, head: Head, places: list[int]) -> tuple[list[pd.Series], list[int]]:
-    """The cells of lines at some places, a column each, and 1 for a row that has too many."""
+    """The cells of lines in the given columns, and 1 for each row that has too many."""
     width = len(head.names)
     table = rows_of(lines, head.delimiter)
     broken = [
@@ -118,14 +125,16 @@ def _known(values: pd.Series) -> pd.Series:
 
 
 def _mapped(values: pd.Series, rule: Callable[[str], str]) -> pd.Series:
-    """A rule for texts, applied to each different one once."""
+    """Apply a rule to texts, once for each distinct text."""
     known = {one: rule(one) for one in values.dropna().unique()}
     return values.map(known).astype(object).where(values.notna(), None)
 
 
 @dataclass(frozen=True)
 class Dates:
-    """Whether the table has dates, and the latest of them."""
+    """Whether the diagnoses of the study's people have dates, and the latest date of the
+    table.
+    """
 
     known: bool
     latest: datetime.date | None
@@ -134,12 +143,16 @@ class Dates:
 def write_occurrences(
     rows: DataFrame, people: DataFrame, diseases: Diseases, told: Told, folder: str
 ) -> Dates:
-    """Write the table `occurrences`: who of the study has which disease, since when, how often.
+    """Write the table `occurrences`: who in the study has which disease, since when and how often.
 
-    `rows`: of `read_diagnoses`; `people`: the participant_id of everybody in the study, once.
+    Args:
+        rows: from `read_diagnoses`.
+        people: the participant_id of everybody in the study, each once.
+        told: counts and notes are added to it.
 
-    Raises `DataError` where a row has too many fields, nobody of the table is in the study, no code
-    is known, or dates may be read in two ways.
+    Raises:
+        DataError: if a row has too many fields, nobody in the table is in the study, no code is
+            known, or the order of day and month is ambiguous.
     """
     spark = rows.sparkSession
     rows = rows.persist()
@@ -177,7 +190,9 @@ def write_occurrences(
 
 
 def _counted(rows: DataFrame, told: Told) -> bool:
-    """Count the rows, and those that say too little; whether a date's day is before its month."""
+    """Count the rows and the incomplete ones, and return whether the day comes before the
+    month.
+    """
     date = F.trim("date")
     first, second = (F.regexp_extract(date, _YEAR_LAST, k).cast("int") for k in (1, 2))
 
@@ -208,8 +223,8 @@ def _counted(rows: DataFrame, told: Told) -> bool:
         )
     if counts["either"] and not counts["day_first"] and not counts["month_first"]:
         raise DataError(
-            f"Of the dates in the {TABLE} it cannot be told whether the day or the month comes "
-            f"first: write them as 2009-12-31."
+            f"The dates in the {TABLE} do not show whether the day or the month comes first: "
+            f"write them as 2009-12-31."
         )
     told.counts["diagnoses"] = counts["rows"]
     for key, words in (("nobody", "name nobody"), ("no_code", "have no code")):
@@ -219,8 +234,8 @@ def _counted(rows: DataFrame, told: Told) -> bool:
     if counts["readable"] and without:
         told.notes.append(
             f"{without} rows of the table of diagnoses have no date that can be read, or one "
-            f"before {EARLIEST.year} or after today: they tell that somebody has a disease, not "
-            f"since when"
+            f"before {EARLIEST.year} or after today: they show that somebody has a disease, but "
+            f"not since when"
         )
     if counts["dated"] and not counts["readable"]:
         raise DataError(
@@ -235,7 +250,7 @@ _YEAR_LAST = r"^(\d{1,2})[-/.](\d{1,2})[-/.](\d{4})(?!\d)"
 
 
 def _day(day_first: bool) -> Column:
-    """The date of a row; null where it has none, or one that stands for an unknown one."""
+    """The date of a row; null if it has none, or one that stands for an unknown date."""
     text = F.trim("date")
 
     def part(pattern: str, group: int) -> Column:
@@ -250,7 +265,7 @@ def _day(day_first: bool) -> Column:
 
 
 def _translated(codes: pd.DataFrame, diseases: Diseases, told: Told) -> pd.DataFrame:
-    """The diseases of each code as it is written; those that are unknown are counted."""
+    """The diseases of each code as it is written; unknown codes are counted."""
     table: list[tuple[str, str, str]] = []
     unknown, unknown_rows, known_rows = 0, 0, 0
     for one in codes.itertuples():

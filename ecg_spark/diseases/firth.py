@@ -4,14 +4,14 @@ The penalised log likelihood is
 
     l*(γ, β) = l(γ, β) + ½ log |I(γ, β)|
 
-with the coefficients γ of the covariates and β of one predictor and their information I (Firth
-1993, Biometrika 80:27). Its maximum is finite also where a predictor tells cases from controls
-perfectly, and less biased where cases are few. Tests and intervals are by the penalised likelihood
-ratio, with γ at its maximum for each β (Heinze and Schemper 2002, Stat Med 21:2409), as R's
-logistf has them: a restricted fit keeps the predictor in I.
+with the coefficients γ of the covariates, β of one predictor, and their information I (Firth 1993,
+Biometrika 80:27). Its maximum is finite even if a predictor separates cases from controls, and is
+less biased with few cases. Tests and intervals are by the penalised likelihood ratio, with γ at
+its maximum for each β (Heinze & Schemper 2002, Stat Med 21:2409), as in R's logistf: a restricted
+fit keeps the predictor in I.
 
-Of predictors [n, m] each is a problem of its own; they are solved side by side, so that what they
-need of the covariates is a product of matrices.
+Each of the predictors [n, m] is a problem of its own. They are solved side by side, so that the
+work on the covariates becomes matrix products.
 """
 
 from dataclasses import dataclass
@@ -34,10 +34,15 @@ _BLOCK = 8192
 
 @dataclass(frozen=True)
 class Estimates:
-    """Of each predictor [m]: log odds ratio `beta` by one unit, its standard error, the limits of
-    the 95 % profile likelihood interval, and -log10 p of the likelihood ratio test.
+    """The effects of predictors, each [m]; NaN where the fit, or the search for a limit, did not
+    converge.
 
-    NaN where the fit, or the search for a limit, did not come to an end.
+    Attributes:
+        beta: log odds ratio per unit of the predictor.
+        se: its standard error.
+        lower: lower limit of the 95 % profile likelihood interval.
+        upper: upper limit.
+        neg_log10_p: -log10 p of the penalised likelihood ratio test.
     """
 
     beta: Reals
@@ -49,21 +54,22 @@ class Estimates:
 
 @dataclass
 class _State:
-    """The penalised log likelihood [m] at some coefficients, its modified score [m, c + 1] and the
-    information [m, c + 1, c + 1]; the predictor comes last."""
+    """The penalised log likelihood [m] at some coefficients, its modified score [m, c + 1] and
+    the information [m, c + 1, c + 1]; the predictor comes last.
+    """
 
     value: Reals
     score: Reals
     information: Reals
 
     def put(self, at: Whole, other: "_State") -> None:
-        """Take the place of some problems from another state."""
+        """Replace some problems by those of another state."""
         self.value[at], self.score[at] = other.value, other.score
         self.information[at] = other.information
 
 
 class _People:
-    """The covariates x [n, c], the predictors g [n, m] and who is a case, y [n]."""
+    """The covariates x [n, c], the predictors g [n, m], and who is a case, y [n]."""
 
     def __init__(self, x: Reals, g: Reals, y: Reals) -> None:
         self.x, self.g, self.y = x, g, y
@@ -76,7 +82,7 @@ class _People:
             self._held = [self._products(block) for block in self._blocks]
 
     def _products(self, block: slice) -> Reals:
-        """The products of all pairs of covariates [rows, c (c + 1) / 2]."""
+        """The products of all pairs of covariates, [rows, c (c + 1) / 2]."""
         rows = self.x[block]
         return rows[:, self._one] * rows[:, self._two]
 
@@ -86,7 +92,7 @@ class _People:
         ]
 
     def state(self, gamma: Reals, beta: Reals, which: Whole) -> _State:
-        """The state of problems: of the predictors `which` [m], at gamma [c, m] and beta [m]."""
+        """The state of the predictors `which` [m], at coefficients gamma [c, m] and beta [m]."""
         x, y, c, m = self.x, self.y, self.x.shape[1], len(which)
         value = np.zeros(m)
         pairs = np.zeros((len(self._one), m))
@@ -126,10 +132,14 @@ class _People:
 def firth(
     x: Reals, g: Reals, y: Reals, start: Reals | None = None, intervals: bool = True
 ) -> Estimates:
-    """Fit each predictor `g` [n, m] with the covariates `x` [n, c], the intercept among them.
+    """Fit each predictor together with the covariates.
 
-    `y` [n] is 0 or 1; `start`: coefficients of the covariates to begin with. Nothing may be
-    missing. Without `intervals` no limits are sought.
+    Args:
+        x: covariates [n, c], including the intercept; nothing may be missing.
+        g: predictors [n, m]; nothing may be missing.
+        y: 1 for cases and 0 for controls, [n].
+        start: initial coefficients of the covariates; None for 0.
+        intervals: whether to compute the limits; NaN if not.
     """
     people, m = _People(x, g, y), g.shape[1]
     each = np.arange(m)
@@ -156,9 +166,15 @@ def firth(
 
 
 def null_firth(x: Reals, y: Reals) -> tuple[Reals, Reals]:
-    """Coefficients [c] and probabilities [n] of the covariates alone, penalised.
+    """The penalised fit of the covariates alone, finite even if one of them separates cases from
+    controls.
 
-    Finite also where a covariate tells cases from controls perfectly.
+    Args:
+        x: covariates [n, c], including the intercept.
+        y: 1 for cases and 0 for controls, [n].
+
+    Returns:
+        The coefficients [c] and the probabilities [n].
     """
     people = _People(x[:, :-1], x[:, -1:], y)
     start = np.zeros((x.shape[1] - 1, 1))
@@ -170,8 +186,10 @@ def null_firth(x: Reals, y: Reals) -> tuple[Reals, Reals]:
 def _maximise(
     people: _People, gamma: Reals, beta: Reals, which: Whole, free: bool
 ) -> tuple[Reals, Reals, _State, NDArray[np.bool_]]:
-    """The coefficients at the maximum, with beta held where it is unless it is `free`; the state
-    there, and which problems came to an end."""
+    """The coefficients at the maximum, the state there, and which problems converged.
+
+    beta stays where it is unless it is `free`.
+    """
     gamma, beta = gamma.copy(), beta.copy()
     c = len(gamma)
     state = people.state(gamma, beta, which)
@@ -197,7 +215,7 @@ def _maximise(
             trial, step = trial[~better], step[~better] / 2
             if not len(trial):
                 break
-        live = live[~np.isin(live, trial)]  # no step makes these better: they do not end
+        live = live[~np.isin(live, trial)]  # no step improves these: they do not converge
         if len(trial):
             state.value[trial] = np.nan
     ended = np.ones(len(which), bool)
@@ -211,8 +229,8 @@ def _limit(
 ) -> Reals:
     """The value of beta on one side where 2 (l* - best) is the 95 % point of chi-squared.
 
-    Newton's method on the signed root of the deviance, which is nearly a straight line in beta; its
-    slope is that of l*, for γ is at its maximum there.
+    Newton's method on the signed root of the deviance, which is nearly linear in beta; its slope
+    is that of l*, since γ is at its maximum there.
     """
     target = np.sqrt(CHI2_95)
     at = beta + sign * target * se

@@ -1,12 +1,12 @@
 """Logistic regression on covariates, and score tests of many predictors given it, in NumPy.
 
-With p the probabilities that covariates X alone give, W = diag(p (1 - p)) and g a predictor,
+With p the probabilities from the covariates X alone, W = diag(p (1 - p)) and g a predictor,
 
     U = g' (y - p) - g'W X (X'W X)⁻¹ X' (y - p),    V = g'W g - g'W X (X'W X)⁻¹ X'W g
 
 and U² / V is chi-squared with one degree of freedom (Rao 1948, Math Proc Camb Phil Soc 44:50; Cox
-and Hinkley 1974, Theoretical Statistics, 9.3). The second term of U is zero at the maximum of the
-likelihood. For all predictors together, U and V are products of matrices.
+& Hinkley 1974, Theoretical Statistics, 9.3). The second term of U is 0 at the maximum of the
+likelihood. For all predictors together, U and V are matrix products.
 """
 
 from dataclasses import dataclass
@@ -20,23 +20,31 @@ Flags = NDArray[np.bool_]
 
 MAX_ITERATIONS = 30
 CONVERGED = 1e-10
-"""Of the decrement of Newton's method, about twice what the log likelihood still lacks."""
+"""Newton's method ends at this decrement, about twice what the log likelihood still lacks."""
 
 FARTHEST = 20.0
-"""A linear predictor beyond this tells of groups of people of whom all, or none, are cases."""
+"""A larger linear predictor means that in some group of people all, or none, are cases."""
 
 CHI2_95 = 3.841458820694124
-"""Of one degree of freedom: the drop of 2 log L at the ends of an interval of 95 %."""
+"""The 95 % point of chi-squared with one degree of freedom: the drop of 2 log L at the ends of a
+95 % interval."""
 
 EXPLAINED = 1e-6
-"""A predictor of which covariates leave a smaller share is not tested."""
+"""A predictor is not tested if covariates leave a smaller share of its information."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A logistic regression: `beta` [c], their `covariance` [c, c], the `probability` of each
-    person [n], and the log likelihood; `converged` is false where the likelihood has no maximum
-    that could be found, as where a covariate tells cases from controls perfectly."""
+    """A fitted logistic regression.
+
+    Attributes:
+        beta: the coefficients, [c].
+        covariance: of the coefficients, [c, c].
+        probability: of each person, [n].
+        log_likelihood: the maximum of the (penalised) log likelihood.
+        converged: false if no maximum was found, for example because a covariate separates cases
+            from controls.
+    """
 
     beta: Reals
     covariance: Reals
@@ -48,8 +56,17 @@ class Fit:
 def fit_logistic(x: Reals, y: Reals, ridge: float = 0.0, start: Reals | None = None) -> Fit:
     """Fit P(y = 1) = 1 / (1 + exp(-x beta)) by Newton's method with step halving.
 
-    `x` [n, c] has the intercept first; `y` [n] is 0 or 1. `ridge` is taken times half the square of
-    every coefficient but the intercept off the log likelihood. `start`: coefficients to begin with.
+    Args:
+        x: covariates [n, c] with the intercept first.
+        y: 1 or 0, [n].
+        ridge: the penalty; half of it times the sum of squared coefficients, without the
+            intercept, is subtracted from the log likelihood.
+        start: initial coefficients; None for 0 and the intercept of the mean.
+
+    Example:
+        >>> fit = fit_logistic(np.ones((4, 1)), np.array([1.0, 0.0, 0.0, 0.0]))
+        >>> fit.probability.round(3).tolist()
+        [0.25, 0.25, 0.25, 0.25]
     """
     beta = np.zeros(x.shape[1]) if start is None else start.copy()
     penalty = np.full(x.shape[1], ridge)
@@ -81,7 +98,7 @@ def fit_logistic(x: Reals, y: Reals, ridge: float = 0.0, start: Reals | None = N
 
 
 def solve(matrix: Reals, right: Reals) -> Reals:
-    """The solution of a symmetric system; of one that is singular, the shortest."""
+    """Solve a symmetric linear system; if it is singular, the solution of smallest norm."""
     try:
         return np.asarray(np.linalg.solve(matrix, right))
     except np.linalg.LinAlgError:
@@ -94,9 +111,17 @@ def _value(x: Reals, y: Reals, beta: Reals, penalty: Reals) -> float:
 
 
 def score_tests(x: Reals, g: Reals, y: Reals, probability: Reals) -> tuple[Reals, Reals]:
-    """U and V [k] of every predictor `g` [n, k], given the probabilities [n] by `x` [n, c] alone.
+    """Score tests of many predictors, each added to the covariates.
 
-    V is NaN for a predictor that does not vary, or of which covariates leave nothing.
+    Args:
+        x: covariates [n, c], including the intercept.
+        g: predictors [n, k].
+        y: 1 or 0, [n].
+        probability: from the covariates alone, [n].
+
+    Returns:
+        The score U and its variance V, each [k]. V is NaN for a predictor that does not vary, or
+        that the covariates explain.
     """
     left = y - probability
     weight = probability * (1 - probability)
@@ -109,8 +134,15 @@ def score_tests(x: Reals, g: Reals, y: Reals, probability: Reals) -> tuple[Reals
 
 
 def usable(own: Reals, left: Reals) -> Reals:
-    """What is `left` of predictors' information when covariates are known, of their `own`.
+    """The information of predictors that remains after covariates, or NaN where that is next to
+    nothing.
 
-    NaN where that is next to nothing.
+    Args:
+        own: the information without covariates, [k].
+        left: the information that remains, [k].
+
+    Example:
+        >>> usable(np.array([1.0, 1.0]), np.array([0.5, 1e-9])).tolist()
+        [0.5, nan]
     """
     return np.where(left > EXPLAINED * own, left, np.nan)

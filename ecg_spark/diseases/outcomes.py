@@ -1,12 +1,13 @@
 """A disease in the people of a panel: who is a case, who a control, and who is neither.
 
-ever       cases have the disease, controls have never had it
-prevalent  cases had it on the day of their first ECG or before, controls have never had it
-incident   cases got it after the day of their last ECG, among those who did not have it then, in
-           the time until their records end
+    ever       cases have the disease; controls have never had it
+    prevalent  cases had it on the day of their first ECG or before; controls have never had it
+    incident   cases got it after the day of their last ECG, among those who did not have it
+               then, in the time until their records end
 
-Neither case nor control is who has a disease of its exclusion range, a diagnosis on fewer days than
-the study asks for, another sex than the disease's, or a date that is needed and not known.
+Neither case nor control are people with a disease of its exclusion range, with a diagnosis on
+fewer days than the study asks for, of another sex than the disease's, or without a date that is
+needed.
 """
 
 from dataclasses import dataclass
@@ -18,18 +19,25 @@ from ecg_spark.diseases.logistic import Flags, Reals
 from ecg_spark.diseases.panels import Panel
 from ecg_spark.diseases.phecode_map import BOTH, MEN, WOMEN
 
-EVER, PREVALENT, INCIDENT = KINDS = ("ever", "prevalent", "incident")
+EVER, PREVALENT, INCIDENT = "ever", "prevalent", "incident"
 
 FEWEST_OF_ONE_SEX = 20
-"""So many cases, all of one sex, of a disease of both by the map: only that sex is looked at."""
+"""If at least this many cases are all of one sex, only that sex is studied, whatever the map says.
+"""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The people who count [m], by their places in the panel, and which of them are cases [m].
+    """The cases and controls of a disease.
 
-    `time`: of incident disease, the days from the last ECG until the diagnosis or the end.
-    `other_sex`: people of the other sex who have a disease of one sex.
+    Attributes:
+        kind: ever, prevalent or incident.
+        rows: the places in the panel of the m people who count.
+        is_case: which of them are cases, [m].
+        sex: both, men or women.
+        other_sex: how many people of the other sex have a disease of one sex.
+        time: for incident disease, the days from the last ECG until the diagnosis or the end of
+            the records, [m]; else None.
     """
 
     kind: str
@@ -41,7 +49,7 @@ class Outcome:
 
     @property
     def cases(self) -> int:
-        """How many are cases."""
+        """The number of cases."""
         return int(self.is_case.sum())
 
 
@@ -53,11 +61,15 @@ def outcomes(
     excluded: NDArray[np.int64],
     sex: str,
 ) -> list[Outcome]:
-    """The ways in which a disease can be looked at.
+    """The outcomes by which a disease can be studied: prevalent and incident if there are dates,
+    else ever.
 
-    `own`: the places of those with the disease, with the day of the `first` diagnosis (NaN where
-    not known) and whether their codes are enough; `excluded`: places of those who have a disease of
-    the exclusion range; `sex`: whose disease it is.
+    Args:
+        own: places of the people who have the disease.
+        first: the day of the first diagnosis of each of these; NaN where unknown.
+        is_enough: whether each of these has enough diagnoses to be a case.
+        excluded: places of the people who have a disease of the exclusion range.
+        sex: whose disease it is, by the map.
     """
     n = len(panel.filled)
     has = np.zeros(n, bool)
@@ -82,7 +94,7 @@ def outcomes(
     had = counts & (day <= panel.first_day)
     found = [_outcome(PREVALENT, had & wanted, never & wanted & dated, sex, other_sex)]
     got = counts & (day > panel.last_day) & (day <= panel.until)
-    later = counts & (day > panel.until)  # after the end of their records: free of it until then
+    later = counts & (day > panel.until)  # diagnosed after their records end: free until then
     free = (never | later) & (panel.until > panel.last_day) & wanted
     end = np.where(got, day, panel.until) - panel.last_day
     found.append(_outcome(INCIDENT, got & wanted, free, sex, other_sex, end))
@@ -90,7 +102,9 @@ def outcomes(
 
 
 def _sex_of(panel: Panel, has: Flags, sex: str) -> str:
-    """Whose disease it is: as the map says, or as all of not too few cases are of one sex."""
+    """Whose disease it is: as the map says, or one sex if all of sufficiently many cases have
+    it.
+    """
     known = has & np.isfinite(panel.is_male)
     if sex != BOTH or known.sum() < FEWEST_OF_ONE_SEX or known.sum() < has.sum():
         return sex

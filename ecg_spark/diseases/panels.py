@@ -1,8 +1,9 @@
-"""Who is tested by which predictors: what every task is sent.
+"""Panels: who is tested by which predictors, as sent to every task.
 
-There are two panels. That of ECGs has the factors, traits and own phenotypes of those who have an
-ECG (or own phenotypes), and the days of their ECGs. That of genotypes has lead variants and scores,
-of everybody genotyped: genes have no day, and a biobank has many more genotypes than ECGs.
+There are two panels. That of ECGs has the factors, traits and own phenotypes of the people who
+have an ECG (or own phenotypes), and the days of their ECGs. That of genotypes has lead variants
+and scores of everybody genotyped: genes have no date, and a biobank has many more genotypes than
+ECGs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,9 @@ VARIANTS = "variants"
 
 @dataclass(frozen=True)
 class Predictor:
-    """A predictor's name and group; one of `is_tested` false only predicts (see `prediction`)."""
+    """A predictor's name and group; if `is_tested` is false, it is only used for prediction
+    (see `prediction`).
+    """
 
     name: str
     group: str
@@ -31,12 +34,19 @@ class Predictor:
 
 @dataclass(frozen=True)
 class Panel:
-    """People [n] and their predictors [n, k], covariates [n, c] and sex.
+    """People, their predictors, covariates and sex.
 
-    `filled`: the predictors, with what covariates say of one where it is missing; `known`: where it
-    is not. `is_male`: 1, 0 or NaN. `first_day`, `last_day`: of their first and last ECG, `until`:
-    of their records, in days since 1970-01-01; None where there are no days, NaN where one is not
-    known.
+    Attributes:
+        people: `ECG` or `GENOTYPES`.
+        predictors: the k predictors.
+        filled: their values [n, k]; missing ones are replaced by what the covariates predict.
+        known: where a value is not missing, [n, k].
+        covariates: [n, c], without missing values.
+        is_male: 1, 0 or NaN, [n].
+        first_day: the day of the first ECG in days since 1970-01-01, [n]; NaN where unknown, None
+            if the panel has no days.
+        last_day: the day of the last ECG, in the same form.
+        until: the last day of the records, in the same form.
     """
 
     people: str
@@ -51,7 +61,7 @@ class Panel:
 
     @property
     def is_dated(self) -> bool:
-        """Whether a diagnosis can be told to be before an ECG or after it."""
+        """Whether it can be told if a diagnosis was before or after an ECG."""
         return self.first_day is not None
 
     def columns(self, *groups: str) -> NDArray[np.int64]:
@@ -73,10 +83,16 @@ def make_panel(
     only_predicting: Sequence[str] = (),
     days: pd.DataFrame | None = None,
 ) -> Panel:
-    """A panel of the rows of `values`, which `covariates` has in the same order.
+    """Make a panel.
 
-    `groups`: the columns of `values` by group, of which those `only_predicting` are not tested;
-    `is_male`: by participant; `days`: first, last and until, in the order of the rows.
+    Args:
+        people: `ECG` or `GENOTYPES`.
+        values: predictors, indexed by participant; NaN where missing.
+        groups: the columns of `values` by group.
+        covariates: of the same people in the same order, without missing values.
+        is_male: by participant; None if unknown.
+        only_predicting: groups that are not tested.
+        days: the columns first, last and until, in the order of the rows.
     """
     predictors = tuple(
         Predictor(name, group, group not in only_predicting)
@@ -98,9 +114,21 @@ def make_panel(
 
 
 def fill(values: Reals, covariates: Reals) -> tuple[Reals, Flags]:
-    """Values [n, k] with what covariates [n, c] say of the missing ones, and which are known.
+    """Replace missing values by their linear prediction from the covariates.
 
-    What a straight line says of it from covariates tells a test nothing that they do not.
+    Such values give a test no information beyond the covariates.
+
+    Args:
+        values: [n, k]; NaN where missing.
+        covariates: [n, c].
+
+    Returns:
+        The filled values, and which were known.
+
+    Example:
+        >>> values = np.array([[1.0], [2.0], [np.nan]])
+        >>> fill(values, np.array([[0.0], [1.0], [2.0]]))[0].round(6).ravel().tolist()
+        [1.0, 2.0, 3.0]
     """
     known = np.isfinite(values)
     filled = values.copy()

@@ -1,7 +1,7 @@
-"""Maps of codes to phecodes, and what is known of phecodes, as PheWAS and phecodeX publish them.
+"""Maps from codes to phecodes, and descriptions of phecodes, as PheWAS and phecodeX publish them.
 
 A table with a column of codes (`ICD10`, `icd9`, `code`, `ICD`) maps each to a phecode; one without
-describes phecodes. Names of columns are compared without blanks, dots, underscores and capitals:
+describes phecodes. Column names are compared without blanks, dots, underscores and capitals:
 
     PheWAS 1.2   Phecode_map_v1_2_icd10_beta.csv (ICD10, ICD10 String, PHECODE, Phenotype,
                  Excl. Phecodes, …), phecode_icd9_rolled.csv, phecode_definitions1.2.csv (phecode,
@@ -57,8 +57,13 @@ _SEXES = {
 
 @dataclass(frozen=True)
 class Disease:
-    """What is known of a disease: its code, name, category, whose it is, and the exclusion range
-    of its controls."""
+    """What is known of a disease.
+
+    Attributes:
+        code: the phecode, or three characters of ICD-10.
+        sex: both, men or women.
+        excluded: the exclusion range of its controls, as the map writes it.
+    """
 
     code: str
     name: str
@@ -69,10 +74,13 @@ class Disease:
 
 @dataclass
 class Diseases:
-    """Which diseases the codes of each vocabulary are, and what is known of the diseases.
+    """Which diseases the codes of each vocabulary stand for, and what is known of the diseases.
 
-    `phecodes`: by vocabulary and code; empty without a map, where the three characters of ICD-10
-    are the disease. `notes` are for the report.
+    Attributes:
+        phecodes: phecodes by vocabulary and code; empty if there is no map.
+        known: descriptions of diseases.
+        notes: for the report.
+        without_map: if true, the first three characters of ICD-10 are the disease.
     """
 
     phecodes: Mapping[str, Mapping[str, tuple[str, ...]]]
@@ -81,7 +89,7 @@ class Diseases:
     without_map: bool = False
 
     def of(self, code: str, vocabulary: str) -> tuple[str, ...]:
-        """The diseases of a code in normal form, with those above them; none of an unknown one.
+        """The diseases of a code in normal form, with those above them; none for an unknown code.
 
         A code that the map does not have is looked up by its first characters, down to three.
         """
@@ -102,14 +110,14 @@ class Diseases:
         return [one for one in above(phecode) if one in self.known]
 
     def describe(self, disease: str) -> Disease:
-        """What is known of a disease, which may be no more than its code."""
+        """What is known of a disease, perhaps no more than its code."""
         if disease in self.known:
             return self.known[disease]
         category = chapter(disease) if self.without_map and icd10_disease(disease) else OTHER
         return Disease(disease, "", category)
 
     def excludes(self, disease: str, others: Iterable[str]) -> list[str]:
-        """Those of other diseases whose people are no controls of a disease."""
+        """Those of `others` whose people cannot be controls of a disease."""
         ranges = phecode_ranges(self.describe(disease).excluded)
         if not ranges:
             return []
@@ -129,11 +137,15 @@ def _split(phecode: str) -> tuple[str | None, float]:
 
 
 def read_maps(paths: Sequence[str]) -> Diseases:
-    """The maps at some paths together; without any, ICD-10's three characters are the diseases.
+    """Read and combine the maps; without any, the first three characters of ICD-10 are the
+    diseases.
 
-    Two names of a phecode, and codes with several phecodes, are counted in the notes: the first
-    name counts, and all phecodes. Raises `DataError` where a table cannot be read, has no column of
-    phecodes, or where two rows contradict each other in whose disease it is.
+    If a phecode has several names the first counts, and if a code has several phecodes all count;
+    the notes say how many do.
+
+    Raises:
+        DataError: if a table cannot be read, has no column of phecodes, has an invalid phecode,
+            sex or exclusion range, or gives a phecode to different sexes.
     """
     if not paths:
         return Diseases({}, {}, without_map=True)
@@ -168,13 +180,15 @@ def read_maps(paths: Sequence[str]) -> Diseases:
 
 @dataclass(frozen=True)
 class _Table:
-    """A table whose columns are asked for by the names that they may have."""
+    """A table whose columns are found by any of the names that they may have."""
 
     content: pd.DataFrame
     columns: Mapping[str, str]
 
     def column(self, *names: str) -> pd.Series | None:
-        """The first of some columns that is there, by name without blanks, dots and capitals."""
+        """The first of some columns that exists, by its name without blanks, dots and
+        capitals.
+        """
         found = next((self.columns[name] for name in names if name in self.columns), None)
         return None if found is None else self.content[found]
 
@@ -184,7 +198,7 @@ def _read(
     codes: dict[str, dict[str, dict[str, None]]],
     said: dict[str, dict[str, list[str]]],
 ) -> None:
-    """Add what a table says to the phecodes of `codes` and to what is `said` of phecodes."""
+    """Add the contents of a table to `codes` and to the facts `said` about phecodes."""
     plain = {re.sub(r"[^a-z0-9]", "", str(name).lower()): name for name in content.columns}
     table = _Table(content, plain)
     spelled, names = table.column(*_PHECODE_COLUMN), table.column(*_NAME)
@@ -199,7 +213,7 @@ def _read(
     if wrong := sum(text is not None for text in spelled) - sum(
         one is not None for one in phecodes
     ):
-        raise DataError(f"The {MAP} has {wrong} phecodes that are none: correct them.")
+        raise DataError(f"The {MAP} has {wrong} entries that are not phecodes: correct them.")
     facts: dict[str, Iterable[str | None] | None] = {
         "name": names,
         "category": table.column(*_CATEGORY),
@@ -221,7 +235,7 @@ def _read(
 
 
 def _coded(table: _Table, phecodes: Sequence[str | None]) -> Iterator[tuple[str, str, str]]:
-    """Each code with its vocabulary and phecode, of a table that has codes."""
+    """Each code of a table with its vocabulary and phecode; nothing if the table has no codes."""
     named = next((name for name in _CODES if name in table.columns), None)
     codes = table.column(named) if named else table.column(*_ANY_CODE)
     if codes is None:
@@ -231,7 +245,7 @@ def _coded(table: _Table, phecodes: Sequence[str | None]) -> Iterator[tuple[str,
         spelled = table.column(*_VOCABULARY)
         if spelled is None:
             raise DataError(
-                f"The {MAP} has codes and no column that says of which vocabulary they are: name "
+                f"The {MAP} has codes but no column that names their vocabulary: name "
                 f"the column of codes ICD10 or ICD9, or add vocabulary_id."
             )
         vocabularies = (vocabulary_of(text or "") for text in spelled)
@@ -241,13 +255,13 @@ def _coded(table: _Table, phecodes: Sequence[str | None]) -> Iterator[tuple[str,
 
 
 def _sexes(table: _Table) -> list[str] | None:
-    """Whose disease each row's is, by a column of sexes or by male_only and female_only."""
+    """Whose disease each row is, from a column of sexes or from male_only and female_only."""
     spelled = table.column(*_SEX)
     if spelled is not None:
         words = [_SEXES.get((text or "").lower(), "") for text in spelled]
         if wrong := words.count(""):
             raise DataError(
-                f"The {MAP} has {wrong} sexes that are none of Male, Female and Both: correct them."
+                f"The {MAP} has {wrong} sexes other than Male, Female and Both: correct them."
             )
         return words
     men, women = table.column("maleonly"), table.column("femaleonly")

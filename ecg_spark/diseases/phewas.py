@@ -1,7 +1,7 @@
 """The phenome-wide study: every disease against every predictor, distributed over diseases.
 
-A task has the predictors of everybody, sent once, and the people of one disease: who has it, since
-when, and who has a disease of its exclusion range.
+A task has the predictors of everybody, which are sent once, and the people of one disease: who has
+it, since when, and who has a disease of its exclusion range.
 """
 
 import json
@@ -41,10 +41,10 @@ log = logging.getLogger(__name__)
 
 FDR = 0.05
 BEATS_BELOW = 3.0
-"""Cases and controls are compared where -log10 p of a factor, trait or own phenotype is above."""
+"""Cases are compared with matched controls if some -log10 p of the disease exceeds this."""
 
 MOST_BEATS = 24
-"""So many diseases have mean beats: those with the smallest p."""
+"""How many diseases get mean beats at most: those with the smallest p."""
 
 TOO_FEW = "too few cases"
 TOO_FEW_CONTROLS = "too few controls"
@@ -52,7 +52,13 @@ TOO_FEW_CONTROLS = "too few controls"
 
 @dataclass(frozen=True)
 class Settings:
-    """What every task needs to know beside the panel."""
+    """Settings of the study that every task needs.
+
+    Attributes:
+        min_cases: the least number of cases, and of controls.
+        codes_per_case: on how many days a case must have a diagnosis.
+        seed: for the folds of the prediction.
+    """
 
     min_cases: int
     codes_per_case: int
@@ -68,10 +74,17 @@ def associate_diseases(
     folder: str,
     told: Told,
 ) -> dict[str, Any]:
-    """Test the diseases of the table `occurrences` in `folder`, and write all others beside it.
+    """Test the diseases of the table `occurrences` in `folder`, and write the other tables beside
+    it.
 
-    `panels`: by name, with the participant ids of their people; `beats`: the table of average beats
-    and the flags that leave a recording out, None without ECGs. Returns the summary.
+    Args:
+        panels: by name, each with the participant ids of its people.
+        beats: the table of average beats and the flags that leave a recording out; None without
+            ECGs.
+        told: counts and notes on the diagnoses, which the summary repeats.
+
+    Returns:
+        The summary of the step.
     """
     occurrences = read_table(spark, OCCURRENCES, f"{folder}/{OCCURRENCES.name}")
     counted = occurrences.groupBy("disease").agg(F.count(F.lit(1)).alias("n")).collect()
@@ -100,7 +113,11 @@ def published_tables(
     answers: Sequence[Mapping[str, Any]],
     told: Told,
 ) -> tuple[list[tuple[Table, list[dict[str, Any]]]], dict[str, Any]]:
-    """What the answers of all diseases (`answer_of`) are as tables, and the summary of the step."""
+    """The published tables from the answers for all diseases, and the summary of the step.
+
+    Args:
+        answers: as `answer_of` returns them.
+    """
     described = [_described(row, diseases) for one in answers for row in one["diseases"]]
     associations = _with_q([row for one in answers for row in one["associations"]])
     factors = [
@@ -140,7 +157,7 @@ def _test_panel(
     counts: Mapping[str, int],
     settings: Settings,
 ) -> list[dict[str, Any]]:
-    """What the tasks answer of every disease that enough people of the study have."""
+    """The answers for every disease that enough people of the study have."""
     enough = [disease for disease, n in sorted(counts.items()) if n >= settings.min_cases]
     rare = [one for one in sorted(counts) if one not in set(enough)]
     answers = [_untested(one, panel, counts[one]) for one in rare]
@@ -174,9 +191,15 @@ def _test_panel(
 def answer_of(
     disease: str, group: pd.DataFrame, panel: Panel, sex: str, settings: Settings
 ) -> dict[str, Any]:
-    """Everything about one disease in the people of a panel, as rows of the published tables.
+    """Test one disease in the people of a panel.
 
-    `group`: place, first, times and is_own of those who have it, or one of its exclusion range.
+    Args:
+        group: place, first, times and is_own of the people who have it or (is_own false) a disease
+            of its exclusion range.
+        sex: whose disease it is, by the map.
+
+    Returns:
+        Rows of the published tables, by table.
     """
     own = group[group["is_own"]]
     places = own["place"].to_numpy(int)
@@ -243,7 +266,12 @@ def _with_q(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def false_discovery_rate(neg_log10_p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """q of each test [m], by Benjamini and Hochberg (1995, J R Stat Soc B 57:289)."""
+    """The q-value of each test [m] (Benjamini & Hochberg 1995, J R Stat Soc B 57:289).
+
+    Example:
+        >>> false_discovery_rate(-np.log10([0.01, 0.04, 0.03])).round(3).tolist()
+        [0.03, 0.04, 0.04]
+    """
     return np.asarray(false_discovery_control(10.0**-neg_log10_p))
 
 
@@ -254,7 +282,9 @@ def _mean_beats(
     answers: Sequence[Mapping[str, Any]],
     associations: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
-    """The mean beats of those diseases that go with the heart's shape, the surest first."""
+    """The mean beats of those diseases that are associated with the ECG, the most significant
+    first.
+    """
     compared = {
         (one["disease"], kind): found for one in answers for kind, found in one["compared"].items()
     }
@@ -291,18 +321,18 @@ def _summary(
     of_one_sex = len({one["disease"] for one in answers if one["other_sex"]})
     if others := sum(int(one["other_sex"]) for one in answers):
         notes.append(
-            f"{others} times somebody has a disease of the other sex ({of_one_sex} diseases): they "
-            f"are neither cases nor controls"
+            f"{others} diagnoses are of a disease of the other sex ({of_one_sex} diseases): these "
+            f"people are neither cases nor controls"
         )
     if firths := sum(row["null_model"] == "firth" for row in tested):
         notes.append(
-            f"in {firths} of {len(tested)} outcomes a covariate tells cases from controls: their "
-            f"null model is Firth's"
+            f"in {firths} of {len(tested)} outcomes a covariate separates cases from controls: "
+            f"their null model is Firth's regression"
         )
     if lost := sum(int(one["no_effect"]) for one in answers):
         notes.append(
-            f"{lost} effects have no estimate, for nobody who has the predictor falls ill, or all: "
-            f"their tests are score tests"
+            f"{lost} effects have no estimate, because nobody or everybody with the predictor "
+            f"falls ill: their tests are score tests"
         )
     few = Counter(row["why_not"] for row in described if row["why_not"])
     few_diseases = {row["disease"] for row in described} - {row["disease"] for row in tested}

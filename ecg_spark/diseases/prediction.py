@@ -1,14 +1,14 @@
-"""How well a disease is told from covariates, and what intervals, factors and components add.
+"""How well a disease is predicted by covariates, and what intervals, factors and components add.
 
-Each model is fitted to four fifths of the people, with a ridge, and judged in the fifth that it has
-not seen, five times. The area under the ROC curve, and Harrell's C of incident disease (Harrell et
-al. 1982, JAMA 247:2543), are shares of pairs of people whom the model ranks as they turned out:
+Each model is fitted with a ridge penalty to four fifths of the people and judged in the remaining
+fifth, five times. The area under the ROC curve, and Harrell's C for incident disease (Harrell et
+al. 1982, JAMA 247:2543), are the share of pairs of people that the model ranks correctly:
 
     C = Σ hᵢⱼ / D,    se² = Σᵢ (Σⱼ (hᵢⱼ - C))² / D²
 
-over the D pairs in which it is known who is ill (first), hᵢⱼ being 1, ½ for equal risks, or 0: the
-variance of DeLong et al. (1988, Biometrics 44:837), for both. A difference of two models has that
-of the differences.
+over the D pairs in which it is known who is ill (first), where hᵢⱼ is 1, ½ for equal risks, or 0.
+The variance is that of DeLong et al. (1988, Biometrics 44:837) for both; that of the difference of
+two models follows from the differences.
 """
 
 import zlib
@@ -36,14 +36,14 @@ MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "own phenotypes": (COVARIATES, (OWN,)),
     "intervals and factors": ("intervals", ("traits", "vae")),
 }
-"""Each model: the one that it extends, and the groups of predictors that it has."""
+"""For each model, the model that it extends and its groups of predictors."""
 
 FEWEST_CASES = 100
-"""A disease of fewer cases is not predicted: their ranks would say nothing of the next ones."""
+"""With fewer cases there is no prediction: their ranks would be too uncertain."""
 
 FOLDS = 5
 RIDGE = 10.0
-"""A coefficient of a standard deviation is 0.3 or less as a rule."""
+"""The ridge penalty: it corresponds to a prior standard deviation of 0.3 for a coefficient."""
 
 TENTHS = 10
 _CHUNK = 256
@@ -51,7 +51,7 @@ _CHUNK = 256
 
 @dataclass(frozen=True)
 class Concordance:
-    """The share of pairs that are ranked rightly, and what each person [n] does to it."""
+    """The share of pairs that are ranked correctly, and each person's influence on it, [n]."""
 
     value: float
     influence: Reals
@@ -63,7 +63,9 @@ class Concordance:
 
 
 def predictions(panel: Panel, outcome: Outcome, disease: str, seed: int) -> list[dict[str, Any]]:
-    """A row for each model whose predictors the panel has; none with fewer than 100 cases."""
+    """One row per model whose predictors the panel has; none with fewer than `FEWEST_CASES`
+    cases or controls.
+    """
     if outcome.cases < FEWEST_CASES or outcome.cases > len(outcome.rows) - FEWEST_CASES:
         return []
     folds = _folds(outcome, disease, seed)
@@ -96,7 +98,7 @@ def predictions(panel: Panel, outcome: Outcome, disease: str, seed: int) -> list
 
 
 def _folds(outcome: Outcome, disease: str, seed: int) -> NDArray[np.int64]:
-    """A fold of each person, cases and controls spread evenly; the same at every run."""
+    """The fold of each person, with cases and controls spread evenly; the same in every run."""
     rng = np.random.default_rng([seed, zlib.crc32(f"{disease} {outcome.kind}".encode())])
     folds = np.empty(len(outcome.rows), int)
     for side in (outcome.is_case, ~outcome.is_case):
@@ -105,7 +107,7 @@ def _folds(outcome: Outcome, disease: str, seed: int) -> NDArray[np.int64]:
 
 
 def _out_of_fold(x: Reals, outcome: Outcome, folds: NDArray[np.int64]) -> Reals:
-    """The linear predictor of each person by a model that has not seen them."""
+    """The linear predictor of each person, from a model that was fitted to others."""
     risk = np.empty(len(x))
     y = outcome.is_case.astype(float)
     start: Reals | None = None
@@ -124,8 +126,11 @@ def _out_of_fold(x: Reals, outcome: Outcome, folds: NDArray[np.int64]) -> Reals:
 
 
 def _calibration(risk: Reals, outcome: Outcome) -> tuple[float, float, Reals]:
-    """The slope of the outcome on the linear predictor with its standard error, and the expected
-    cases of each person; of incident disease they add up to those observed."""
+    """The slope of the outcome on the linear predictor, its standard error, and the expected cases
+    per person.
+
+    For incident disease the expected cases add up to those observed.
+    """
     y = outcome.is_case.astype(float)
     if outcome.time is None:
         fit = fit_logistic(np.column_stack([np.ones(len(risk)), risk]), y)
@@ -139,10 +144,17 @@ def _calibration(risk: Reals, outcome: Outcome) -> tuple[float, float, Reals]:
 
 
 def concordance(risk: Reals, is_case: Flags, time: Reals | None = None) -> Concordance:
-    """How often of two people the one with the larger `risk` [n] is the case, or the earlier one.
+    """How often, of two people, the one with the larger risk is the case (or the earlier one).
 
-    Without `time` every case is held against every control, else against everybody whose time is
-    longer.
+    Args:
+        risk: [n].
+        is_case: [n].
+        time: if given, each case is compared with everybody whose time is longer; otherwise with
+            every control.
+
+    Example:
+        >>> concordance(np.array([0.9, 0.2, 0.4, 0.1]), np.array([True, True, False, False])).value
+        0.75
     """
     if time is None:
         return _area(risk, is_case)
@@ -165,7 +177,7 @@ def concordance(risk: Reals, is_case: Flags, time: Reals | None = None) -> Conco
 
 
 def _area(risk: Reals, is_case: Flags) -> Concordance:
-    """The area under the ROC curve, by ranks."""
+    """The area under the ROC curve, from ranks."""
     cases, controls = risk[is_case], risk[~is_case]
     among_all = rankdata(risk)
     below = (among_all[is_case] - rankdata(cases)) / len(controls)  # controls below each case

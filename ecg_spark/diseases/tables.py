@@ -1,4 +1,4 @@
-"""What the study of diseases publishes: the tables and their schemas."""
+"""The tables that the study of diseases publishes, and their schemas."""
 
 from pyspark.sql.types import ArrayType, FloatType
 
@@ -11,7 +11,7 @@ OCCURRENCES = Table(
         participant_id=TEXT,
         disease=TEXT,
         first=(WHOLE, None),  # days since 1970-01-01; null where no date is known
-        times=WHOLE,  # days with the diagnosis; of a table without dates, its rows
+        times=WHOLE,  # on how many days; without dates, the number of rows
     ),
 )
 """Who has which disease: a phecode with those above it, or three characters of ICD-10."""
@@ -25,7 +25,7 @@ DISEASES = Table(
         people=TEXT,  # ecg: those with an ECG; genotypes: everybody genotyped
         name=TEXT,
         category=TEXT,
-        sex=TEXT,  # both, men or women: who is looked at
+        sex=TEXT,  # both, men or women: who is studied
         cases=WHOLE,
         controls=WHOLE,
         left_out=WHOLE,  # neither: other sex, excluded range, too few codes, date not known
@@ -33,7 +33,7 @@ DISEASES = Table(
         why_not=(TEXT, None),  # why it was not tested; null where it was
     ),
 )
-"""A disease in some people, and how many of them have it; one row per way of looking at it."""
+"""A disease in the people of a panel, with its numbers of cases and controls, one row per kind."""
 
 DISEASE_ASSOCIATIONS = Table(
     "disease_associations",
@@ -43,7 +43,7 @@ DISEASE_ASSOCIATIONS = Table(
         kind=TEXT,
         predictor=TEXT,  # a factor, trait, own phenotype, score, or contig:position:ref:alt
         group=TEXT,  # vae, traits, own, variants or scores
-        beta=(REAL, None),  # log odds or log hazard ratio by one SD, of a variant by one allele
+        beta=(REAL, None),  # log odds or hazard ratio per SD; for a variant per allele
         se=(REAL, None),
         lower=(REAL, None),  # 95 % profile likelihood interval, where p of the score test < 0.1
         upper=(REAL, None),
@@ -54,7 +54,7 @@ DISEASE_ASSOCIATIONS = Table(
         n=WHOLE,
     ),
 )
-"""A predictor against a disease; nothing is there of what could not be tested."""
+"""The test of a predictor against a disease; there is no row where it could not be tested."""
 
 PREDICTION = Table(
     "prediction",
@@ -65,17 +65,17 @@ PREDICTION = Table(
         model=TEXT,  # covariates, and what is added to them: see `diseases.prediction.MODELS`
         cases=WHOLE,
         n=WHOLE,
-        concordance=REAL,  # AUC, of incident disease Harrell's C; in people not fitted to
+        concordance=REAL,  # AUC, or Harrell's C for incident disease; out of fold
         se=REAL,
         gain=(REAL, None),  # over the model that it extends
         gain_se=(REAL, None),
-        slope=REAL,  # of the outcome on the linear predictor: 1 where that is calibrated
+        slope=REAL,  # of the outcome on the linear predictor; 1 if that is calibrated
         slope_se=REAL,
         expected=ArrayType(REAL, False),  # cases by tenths of the predicted risk
         observed=ArrayType(REAL, False),
     ),
 )
-"""How well a disease is told from covariates, intervals, factors and components."""
+"""How well a disease is predicted by covariates, intervals, factors and components."""
 
 DISEASE_BEATS = Table(
     "disease_beats",
@@ -89,7 +89,8 @@ DISEASE_BEATS = Table(
         se=ArrayType(FloatType(), False),
     ),
 )
-"""The mean beat of those who have a disease and of controls like them, of 20 people and more."""
+"""The mean beat of people with a disease and of matched controls, for groups of at least 20 people.
+"""
 
 DISEASE_FACTORS = Table(
     "disease_factors",
@@ -98,8 +99,8 @@ DISEASE_FACTORS = Table(
         disease=TEXT,
         kind=TEXT,
         factor=TEXT,
-        difference=REAL,  # of cases from such controls, in SD
+        difference=REAL,  # cases minus matched controls, in SD
         se=REAL,
     ),
 )
-"""How the factors of those who have a disease differ from those of controls like them."""
+"""How the factors of people with a disease differ from those of matched controls."""

@@ -1,8 +1,9 @@
-"""Every predictor against one disease: the null model once, score tests of all, and fits where it
-counts.
+"""Every predictor against one disease: one null model, score tests of all, and fits where they
+matter.
 
-Where the score test has p < 0.1, or cases are few, the test is by likelihood: Firth's penalised
-logistic regression, or Cox's. Elsewhere the estimate is one step from no effect, U / V.
+If the score test has p < 0.1, or if there are few cases, the test is by likelihood: Firth's
+penalised logistic regression, or Cox's. Otherwise the estimate is a single Newton step from no
+effect, U / V.
 """
 
 from dataclasses import dataclass
@@ -20,10 +21,10 @@ from ecg_spark.genetics.testing.p_values import neg_log10_p_of_z
 
 FIT_BELOW = 0.1
 FEW_CASES = 30
-"""Fewer cases are always tested by likelihood."""
+"""With fewer cases every test is by likelihood."""
 
 TOGETHER = 16
-"""So many predictors are fitted side by side."""
+"""How many predictors are fitted side by side."""
 
 SCORE, FIRTH, COX = "score", "firth", "cox"
 DEPENDENT = 1e-6
@@ -31,8 +32,13 @@ DEPENDENT = 1e-6
 
 @dataclass(frozen=True)
 class Tested:
-    """The null model's name, the linear predictor that covariates give of each person, and a row
-    for each predictor that could be tested."""
+    """The tests of all predictors against an outcome.
+
+    Attributes:
+        null_model: logistic, firth or cox.
+        expected: the linear predictor of each person from the covariates.
+        rows: one row of disease_associations for each predictor that could be tested.
+    """
 
     null_model: str
     expected: Reals
@@ -47,7 +53,13 @@ def assess(panel: Panel, outcome: Outcome) -> Tested:
 
 
 def independent_terms(covariates: Reals) -> NDArray[np.int64]:
-    """The places of covariates [n, c] that vary and do not follow from those before them."""
+    """The places of the covariates [n, c] that vary and do not follow from those before them.
+
+    Example:
+        >>> x = np.array([[1.0, 2.0, 1.0, 0.0], [2.0, 4.0, 1.0, 0.0], [3.0, 6.0, 1.0, 1.0]])
+        >>> independent_terms(x).tolist()
+        [0, 3]
+    """
     centred = covariates - covariates.mean(axis=0)
     gram = centred.T @ centred
     held: list[int] = []
@@ -68,7 +80,7 @@ def _logistic(panel: Panel, outcome: Outcome) -> Tested:
     g, known = panel.filled[rows], panel.known[rows]
     null = fit_logistic(x, y)
     coefficients, probability, name = null.beta, null.probability, "logistic"
-    if not null.converged:  # a covariate tells cases from controls, or nearly
+    if not null.converged:  # a covariate separates cases from controls, or nearly
         coefficients, probability = null_firth(x, y)
         name = FIRTH
     places = panel.tested
@@ -122,7 +134,9 @@ def _one_step(
     outcome: Outcome,
     known: Flags,
 ) -> dict[int, dict[str, Any]]:
-    """A row for each predictor that can be tested, by its place in the panel, by its score test."""
+    """A row for each predictor that can be tested, from its score test, by its place in the
+    panel.
+    """
     found = {}
     with np.errstate(invalid="ignore", divide="ignore"):
         strength = neg_log10_p_of_z(score / np.sqrt(variance))
@@ -154,9 +168,9 @@ def _chosen(table: dict[int, dict[str, Any]], cases: int) -> list[int]:
 def _put(
     row: dict[str, Any], test: str, beta: float, se: float, lower: float, upper: float, p: float
 ) -> None:
-    """What a fit says in place of the score test.
+    """Replace the score test in a row by the result of a fit.
 
-    Without an end of the fit the effect is not known, and the score test stands.
+    If the fit did not converge, the effect is unknown and the p-value of the score test stays.
     """
     if not np.isfinite(p):
         row |= {"beta": None, "se": None}

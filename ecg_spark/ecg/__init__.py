@@ -12,6 +12,7 @@ from ecg_spark.ecg.recording import (
     Reason,
     Recording,
     RecordingError,
+    derive_leads,
 )
 from ecg_spark.ecg.rpeaks import detect_r_peaks
 from ecg_spark.ecg.traits import measure_traits
@@ -35,6 +36,7 @@ __all__ = [
     "Source",
     "average_beat",
     "beat_of",
+    "derive_leads",
     "detect_r_peaks",
     "measure_traits",
     "read_recording",

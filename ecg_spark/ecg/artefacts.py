@@ -14,21 +14,33 @@ from ecg_spark.ecg.beat import BEAT_RATE_HZ
 from ecg_spark.ecg.filtering import Floats, Spectrum
 
 WANDER_HZ = 0.7
+"""Cut-off of the wander (half amplitude); breathing at rest, 12 to 20 per minute, lies below it."""
+
 MAINS_HZ = (50.0, 60.0)
-_MAINS_WIDTH_HZ = 0.4
-_NONE = 1e-3
+"""Both mains frequencies are removed with two harmonics: files do not say where they were made."""
+
+_MAINS_WIDTH_HZ = 0.4  # standard deviation of the gain around each harmonic
+_NONE = 1e-3  # frequencies with less gain add nothing to the size of the mains
 
 
 def without_mains(whole: Spectrum) -> Floats:
-    """Return the signals without mains; their QRS complexes ring by some µV."""
+    """Return the signals without mains interference, [leads, n].
+
+    The notch filters make QRS complexes ring by some µV, so this is a first estimate only.
+    """
     return whole.times(1.0 - _gains(whole.size)[1])
 
 
 def artefacts(rest: Floats) -> tuple[Floats, float, float]:
-    """Return wander and mains in `rest` [leads, n] at 500 Hz: signals without their beats.
+    """Estimate wander and mains in signals from which their beats have been subtracted.
 
-    Also returns the root mean square of each in the lead where it is largest; a lead's mean is not
-    counted.
+    Args:
+        rest: what remains without the beats, [leads, n] in mV at 500 Hz.
+
+    Returns:
+        The sum of wander and mains [leads, n] in mV; and the root mean square of wander and of
+        mains in mV, each in the lead where it is largest. A lead's mean is not part of its wander's
+        size.
     """
     spectrum = Spectrum.of(rest, BEAT_RATE_HZ)
     slow, hum = _gains(spectrum.size)
@@ -45,7 +57,7 @@ def artefacts(rest: Floats) -> tuple[Floats, float, float]:
 
 @lru_cache(maxsize=16)
 def _gains(size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the gains of wander and of mains at the frequencies of a transform of `size`."""
+    """Return the gains of wander and mains at the frequencies of a transform of `size` samples."""
     hz = fft.rfftfreq(size, 1.0 / BEAT_RATE_HZ)
     hum = np.zeros(hz.size)
     for mains in MAINS_HZ:

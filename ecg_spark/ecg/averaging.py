@@ -18,25 +18,32 @@ from ecg_spark.ecg.rpeaks import find_r_peaks
 from ecg_spark.ecg.sinus import MIN_BEATS, Beats, sinus_beats
 from ecg_spark.ecg.windows import cut, detrended, median, r_position
 
-_SMOOTH_HZ = 130.0
+_SMOOTH_HZ = 130.0  # cut-offs of the finished beat within QRS and beside it: see `_smoothed`
 _SMOOTH_BESIDE_HZ = 45.0
-_LEVEL = int(0.024 * BEAT_RATE_HZ)
-_FADE = int(0.040 * BEAT_RATE_HZ)
-_BRIDGE = int(0.050 * BEAT_RATE_HZ)
-_OUTLIER = 3.0
-_LEAST_NOISE_MV = 0.003
+_LEVEL = int(0.024 * BEAT_RATE_HZ)  # the time before QRS whose mean is the beat's zero
+_FADE = int(0.040 * BEAT_RATE_HZ)  # over which a beat fades to zero where its neighbours begin
+_BRIDGE = int(0.050 * BEAT_RATE_HZ)  # on both sides of a beat without a model: gives its level
+_OUTLIER = 3.0  # standard deviations: samples beyond are clipped, noisier beats lose their weight
+_LEAST_NOISE_MV = 0.003  # keeps a beat or lead without noise from getting all of the weight
 
 
 def average_beat(recording: Recording, limits: Limits | None = None) -> Beat:
-    """Return the average beat of a recording's sinus beats, see `sinus_beats`.
+    """Return the average beat of a recording's sinus beats (see `sinus_beats`).
 
     The eight independent leads are averaged at 500 Hz; III, aVR, aVL and aVF follow from I and II.
-    Beats of another shape, premature or much noisier than the others are left out. `limits` are
-    the thresholds of the flags. Raises `RecordingError`: too_few_beats below `MIN_BEATS`,
-    arm_electrodes_swapped.
+    Beats that have another shape, are premature or are much noisier than the others are left out.
+
+    Args:
+        recording: at least some seconds long; all leads without missing samples.
+        limits: the thresholds of the quality flags; None takes the defaults.
+
+    Raises:
+        RecordingError: `too_few_beats` if fewer than `MIN_BEATS` beats are found or are of one
+            shape; `arm_electrodes_swapped`.
     """
     limits = limits or Limits()
     signals = resample(_eight(recording), recording.sampling_rate_hz, BEAT_RATE_HZ)
+    # Before the filters, which would smear spikes over the beat.
     signals, n_spikes = remove_pacing_spikes(signals)
     signals = signals - signals.mean(axis=1, keepdims=True)
     whole = Spectrum.of(signals, BEAT_RATE_HZ)
@@ -48,6 +55,8 @@ def average_beat(recording: Recording, limits: Limits | None = None) -> Beat:
         raise RecordingError(
             Reason.TOO_FEW_BEATS, f"{beats.used.sum()} of {peaks.size} beats are of one shape"
         )
+    # Two passes, because wander and mains are estimated from what remains without the beats: the
+    # first mean beat, of roughly cleaned signals, is subtracted; the second is the result.
     mains_removed = without_mains(whole)
     clean = mains_removed - _spline_through(mains_removed, beats)
     windows = beats.windows(clean)
@@ -98,7 +107,7 @@ def _eight(recording: Recording) -> Floats:
 
 
 def _smoothed(mean: Floats) -> tuple[NDArray[np.float64], int]:
-    """Return the mean beat low-passed at 130 Hz within QRS and 45 Hz elsewhere, and QRS's onset.
+    """Return the mean beat, low-passed at 130 Hz within QRS and 45 Hz elsewhere, and QRS's onset.
 
     P, ST and T contain nothing above 40 Hz. The two filters are cross-faded over 20 ms on both
     sides of QRS.
@@ -113,8 +122,11 @@ def _smoothed(mean: Floats) -> tuple[NDArray[np.float64], int]:
 
 
 def _p_agreement(windows: Floats, start: int, onset: int) -> float:
-    """Return how well the P wave repeats: the correlation over all leads of the time before QRS
-    between the odd and the even beats; 1 if beats are too few or too fast to tell."""
+    """Return how well the P wave repeats: the correlation of the means of odd and even beats.
+
+    It is taken over all leads and the time before QRS; 1 if there are too few beats or the rate is
+    too fast to tell.
+    """
     first = max(start, onset - int(0.26 * BEAT_RATE_HZ))
     last = onset - int(0.010 * BEAT_RATE_HZ)
     if len(windows) < 4 or last - first < int(0.060 * BEAT_RATE_HZ):

@@ -1,4 +1,4 @@
-"""The Beat: the average of a recording's sinus beats, what the VAE sees and traits measure."""
+"""The average beat of a recording: what the VAE is trained on and traits are measured in."""
 
 from dataclasses import dataclass, field
 
@@ -20,7 +20,7 @@ R_INDEX = 248
 
 @dataclass(frozen=True)
 class Fiducials:
-    """Fractional sample indices in an average beat; None if a wave is absent."""
+    """Where the waves of an average beat begin and end, in fractional samples; None if absent."""
 
     p_onset: float | None
     p_offset: float | None
@@ -34,17 +34,23 @@ class Fiducials:
 class Beat:
     """The average beat of one recording.
 
-    `signal_mv` is float32 of shape [12, 600] in the order of `LEADS`, in mV at 500 Hz, zero
-    before the onset of the QRS complex, with R (the centre of the QRS complex's power, see
-    `r_position`) at `R_INDEX`. Where the neighbouring beats reach into the window, it fades to
-    zero. `fiducials` bound its waves. `n_beats` of `n_detected` beats were averaged, `rr_ms` is
-    the mean interval between all detected beats, `noise_uv` the standard error of the average
-    (median over leads). `flags` and the score `quality` (0 to 1) are those of `quality.assess`.
-    `p_agreement` is the correlation of the time before QRS between two halves of the beats: near
-    1 where a P wave repeats, low where the atria fibrillate. `source` is `computed`, or `vendor`:
-    the signal is then the device's own median beat. `r_samples` are the positions of `R_INDEX` in
-    the recording of the beats that were averaged, in samples at 500 Hz, with fraction. `reach`:
-    how many samples before and after R belong to this beat and not to its neighbours.
+    Attributes:
+        signal_mv: [12, 600] in the order of `LEADS`, in mV at 500 Hz. It is zero before the onset
+            of the QRS complex; R, the centre of the QRS complex's power (see `r_position`), is at
+            `R_INDEX`. Where neighbouring beats reach into the window, it fades to zero.
+        fiducials: where its waves begin and end.
+        n_beats: how many beats were averaged.
+        n_detected: how many beats were detected.
+        rr_ms: the mean interval between all detected beats.
+        noise_uv: the standard error of the average, median over leads, in µV.
+        flags: the quality flags of `quality.assess`.
+        quality: its score, 0 to 1.
+        p_agreement: the correlation of the time before QRS between two halves of the beats: near 1
+            where a P wave repeats, low in atrial fibrillation.
+        reach: how many samples before and after R belong to this beat and not to its neighbours.
+        source: `computed`, or `vendor` if the signal is the device's own median beat.
+        r_samples: where `R_INDEX` of each averaged beat lies in the recording, in samples at 500
+            Hz, with fraction.
     """
 
     signal_mv: NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""On- and offsets of P, QRS and T on an average beat, over all leads together."""
+"""On- and offsets of P, QRS and T in an average beat, from all leads together."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,13 @@ WIDE_QRS_MS = 120.0
 FLUTTER_MS = (150.0, 250.0)
 """Periods of atrial flutter: 240 to 400 waves per minute."""
 
-_SAME_WAVE, _SAME_SIZE = 0.93, 1.45
+_SAME_WAVE, _SAME_SIZE = 0.93, 1.45  # correlation and ratio of sizes of two flutter waves
 _V1 = INDEPENDENT_LEADS.index("V1")
-_QUIET, _STEEP = 0.05, 0.4
+_QUIET, _STEEP = 0.05, 0.4  # fractions of QRS's steepest slope: below it is over, above it is not
 _QUIET_SAMPLES = int(0.008 * BEAT_RATE_HZ)
-_MIN_QRS = int(0.030 * BEAT_RATE_HZ)
-_MAX_QRS_BEFORE = int(0.110 * BEAT_RATE_HZ)
-_MAX_QRS_BEFORE_S = int(0.160 * BEAT_RATE_HZ)
+_MIN_QRS = int(0.030 * BEAT_RATE_HZ)  # half of it on each side of R is QRS in any case
+_MAX_QRS_BEFORE = int(0.110 * BEAT_RATE_HZ)  # how far from R its ends are sought
+_MAX_QRS_BEFORE_S = int(0.160 * BEAT_RATE_HZ)  # the same where `R_INDEX` is on a late S wave
 _MAX_QRS_AFTER = int(0.150 * BEAT_RATE_HZ)
 _SHORTEST_P, _LONGEST_P, _LEAST_P_ROOM = (
     int(ms * BEAT_RATE_HZ / 1000.0) for ms in (40.0, 220.0, 90.0)
@@ -35,20 +35,29 @@ _SHORTEST_P, _LONGEST_P, _LEAST_P_ROOM = (
 _P_HALF, _P_MARGIN, _P_FLANK, _P_LOBES = (
     int(ms * BEAT_RATE_HZ / 1000.0) for ms in (44.0, 22.0, 170.0, 70.0)
 )
-# Knees lie a little inside of a wave; its end is shallower than its beginning.
+# Knees lie a little inside of a wave, whose end is shallower than its beginning: P is sought from
+# so many samples before them to so many after, and ends below this fraction of its height.
 _P_BEFORE, _P_AFTER, _P_LEVEL = 8, 15, 0.17
-_TP, _TP_STEEP = 20, 90.0
+_TP, _TP_STEEP = 20, 90.0  # samples of TP; continued if it would change by P's height in so many
 _AFTER_QRS = int(0.040 * BEAT_RATE_HZ)
+# As fractions of the curvature at P's top: what P must rise and fall; how curved another hump must
+# be to be looked at, and to belong to P (of the largest); how deep the dip between T and P must be.
 _P_RISE, _P_SECOND, _P_BESIDE, _P_APART = 0.35, 0.5, 0.75, 0.4
-_T_TAIL, _T_SIGMA = 0.13, 5.0
+_T_TAIL, _T_SIGMA = 0.13, 5.0  # of the steepest slope, at which T ends; smoothing in samples
+# T ends after its steepest fall by at most so many times what separates that from the peak, which
+# counts as 12 samples or more.
 _T_CAP, _T_CAPMIN = 1.6, 12
 
 
 def qrs_onset(eight: NDArray[np.floating]) -> int:
-    """Return the sample where the QRS complex begins in a beat [leads, 600] with R at `R_INDEX`.
+    """Return the sample where the QRS complex begins.
 
-    Searching back from the R peak, it is the first place where all leads are quiet: their slope is
-    below a small fraction of the largest in the QRS for 8 ms. `R_INDEX` may be on a late deep S.
+    Searching back from R, it is the first place where all leads are quiet: their slope stays below
+    a small fraction of the largest slope in the QRS for 8 ms. R may lie on a late deep S wave; the
+    search then reaches further back.
+
+    Args:
+        eight: a beat, [leads, 600], with R at `R_INDEX`.
     """
     slope = _slope(eight)
     near, far = (slope[R_INDEX - at : R_INDEX] for at in (_MIN_QRS * 2, _MAX_QRS_BEFORE))
@@ -57,7 +66,11 @@ def qrs_onset(eight: NDArray[np.floating]) -> int:
 
 
 def qrs_bounds(eight: NDArray[np.floating]) -> tuple[float, float]:
-    """Return on- and offset of QRS in a beat [leads, 600], found as `qrs_onset` is."""
+    """Return on- and offset of QRS in samples with fraction, found as `qrs_onset` is.
+
+    Args:
+        eight: a beat, [leads, 600], with R at `R_INDEX`.
+    """
     slope = _slope(eight)
     return _quiet(slope, -1, _MAX_QRS_BEFORE), _quiet(slope, +1, _MAX_QRS_AFTER)
 
@@ -68,12 +81,14 @@ def find_fiducials(
     noise_mv: float,
     p_agreement: float,
 ) -> Fiducials:
-    """Return the fiducials of a beat [8, 600] in mV, R at `R_INDEX`.
+    """Return the on- and offsets of the waves of a beat.
 
-    P and T lie within `reach`, the samples before and after R that belong to no other beat.
-    `noise_mv` is the beat's standard error: a P wave must exceed four times that and `MIN_P_MV`.
-    There is no P wave if it does not repeat between beats (`p_agreement`, see `Beat`), or in atrial
-    flutter.
+    Args:
+        eight: the beat in the eight independent leads, [8, 600] in mV, with R at `R_INDEX`.
+        reach: how many samples before and after R belong to no other beat; P and T lie within.
+        noise_mv: the beat's standard error: a P wave must exceed four times that and `MIN_P_MV`.
+        p_agreement: how well the P wave repeats between beats (see `Beat`); below `MIN_P_AGREEMENT`
+            there is no P wave, nor is there one in atrial flutter.
     """
     signals = np.asarray(eight, dtype=np.float64)
     onset, offset = qrs_bounds(signals)
@@ -86,20 +101,28 @@ def find_fiducials(
 
 
 def own_samples(reach: tuple[float, float]) -> tuple[int, int]:
-    """Return the first and last sample of a beat that belong to it, by its `reach` about R."""
+    """Return the first and last sample of a beat that belong to it and to no other.
+
+    Args:
+        reach: how many samples before and after R belong to the beat.
+
+    Example:
+        >>> own_samples((200.0, 300.0))
+        (48, 548)
+    """
     return max(R_INDEX - int(reach[0]), 0), min(R_INDEX + int(reach[1]), BEAT_SAMPLES - 1)
 
 
 def conducted(at: Fiducials) -> bool:
-    """Say whether a beat was conducted from the atria: its QRS is narrow, or a P wave precedes it.
+    """Return whether a beat was conducted from the atria: it has a narrow QRS or a P wave.
 
-    From 120 ms on a beat may be ventricular or of a bundle branch block; the latter has a P wave.
+    A wide beat is ventricular or has a bundle branch block; the latter has a P wave.
     """
     return is_narrow(at) or at.p_onset is not None
 
 
 def is_narrow(at: Fiducials) -> bool:
-    """Say whether a QRS complex is narrower than `WIDE_QRS_MS`."""
+    """Return whether a QRS complex is shorter than `WIDE_QRS_MS`."""
     return at.qrs_offset - at.qrs_onset < WIDE_QRS_MS * BEAT_RATE_HZ / 1000.0
 
 
@@ -162,7 +185,7 @@ def _t_wave(
 def _flutters(
     v1: NDArray[np.float64], onset: float, offset: float, reach: tuple[float, float]
 ) -> bool:
-    """Say whether what precedes QRS in V1 is one of a train of equal waves.
+    """Return whether the wave before QRS in V1 is one of a train of equal waves.
 
     Atrial flutter is clearest in V1. A second wave precedes the first, or, if every second wave is
     conducted, follows it by half an interval, after QRS.
@@ -275,7 +298,7 @@ def _bend(rows: NDArray[np.float64], at: NDArray[np.int64], half: int) -> NDArra
 def _rises_and_falls(
     hump: NDArray[np.float64], bent: NDArray[np.float64], most: int, peak: int
 ) -> bool:
-    """Say whether a wave is a hump of its own, neither the top of T nor the slope after it.
+    """Return whether a wave is a hump of its own, neither the top of T nor the slope after it.
 
     On the slope of a T wave P need not rise, but there is a dip between the two.
     """

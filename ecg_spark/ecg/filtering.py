@@ -12,16 +12,21 @@ from scipy import fft, signal
 _ORDER = 4
 """Order of the band edges: as a fourth-order Butterworth filter run forwards and backwards."""
 
-_PAD_S = 2.0
+_PAD_S = 2.0  # seconds of reflected signal that are added at each end
 
 Floats = NDArray[np.floating[Any]]
 
 
 def resample(signals: Floats, rate_hz: float, to_hz: float) -> Floats:
-    """Return `signals` [leads, n] at `to_hz`, by an anti-aliasing polyphase filter.
+    """Return signals at another sampling rate, by an anti-aliasing polyphase filter.
 
-    The ratio of the rates is approximated by a fraction with a denominator of at most 1000: an
-    error below 1 ms in 10 s.
+    The ratio of the rates is approximated by a fraction with a denominator of at most 1000, which
+    is off by less than 1 ms in 10 s.
+
+    Args:
+        signals: [leads, n].
+        rate_hz: their sampling rate.
+        to_hz: the sampling rate that is wanted.
     """
     if rate_hz == to_hz:
         return signals
@@ -31,11 +36,17 @@ def resample(signals: Floats, rate_hz: float, to_hz: float) -> Floats:
 
 @dataclass(frozen=True)
 class Spectrum:
-    """The Fourier transform of signals, shared by any number of zero-phase filters.
+    """The Fourier transform of signals, to which any number of zero-phase filters can be applied.
 
-    `values` [leads, size // 2 + 1] is that of `n` samples at `rate_hz`, with `pad` samples on both
-    sides that continue the ends by point reflection, so that a trend does not distort the first and
-    last second.
+    Both ends of the signals are continued by point reflection, so that a trend does not distort the
+    first and last second.
+
+    Attributes:
+        values: the transform, [leads, size // 2 + 1].
+        rate_hz: the sampling rate of the signals.
+        n: the number of their samples.
+        pad: the number of samples added on either side.
+        size: the length of the transform.
     """
 
     values: NDArray[np.complexfloating[Any, Any]]
@@ -46,7 +57,12 @@ class Spectrum:
 
     @classmethod
     def of(cls, signals: Floats, rate_hz: float) -> "Spectrum":
-        """Return the transform of `signals` [leads, n], in their precision."""
+        """Return the transform of signals in their own precision.
+
+        Args:
+            signals: [leads, n].
+            rate_hz: their sampling rate.
+        """
         n = signals.shape[1]
         pad = min(n - 1, int(_PAD_S * rate_hz)) // 4 * 4
         before = 2 * signals[:, :1] - signals[:, pad:0:-1]
@@ -61,23 +77,37 @@ class Spectrum:
         return replace(self, values=self.values[row : row + 1])
 
     def times(self, gain: Floats) -> Floats:
-        """Return the signals [leads, n] with every frequency multiplied by its gain."""
+        """Return the signals [leads, n] with every frequency multiplied by its gain.
+
+        Args:
+            gain: one value for each frequency of the transform, [size // 2 + 1].
+        """
         gain = gain.astype(self.values.real.dtype, copy=False)
         back = fft.irfft(self.values * gain, self.size, axis=1)
         return back[:, self.pad : self.pad + self.n]
 
     def band(self, low_hz: float, high_hz: float) -> Floats:
-        """Return the signals between two frequencies (half amplitude there).
+        """Return the signals [leads, n] between two frequencies, at which the amplitude is halved.
 
-        `low_hz` = 0 keeps the mean.
+        Args:
+            low_hz: the lower frequency; 0 keeps the mean.
+            high_hz: the upper frequency.
         """
         return self.times(_band_gain(self.size, self.rate_hz, low_hz, high_hz))
 
     def band_at(self, low_hz: float, high_hz: float, to_hz: float) -> tuple[Floats, float, float]:
-        """Return the signals between two frequencies as `band` does, at about `to_hz`.
+        """Return the signals between two frequencies as `band` does, at a lower sampling rate.
 
-        The spectrum is cut at half of the new rate, far above `high_hz`. Also returns the new rate
-        and the time of the first sample, in samples of the new rate after the first of the signals.
+        The spectrum is cut at half of the new rate, which must lie far above `high_hz`.
+
+        Args:
+            low_hz: the lower frequency; 0 keeps the mean.
+            high_hz: the upper frequency.
+            to_hz: the new rate; it is rounded so that the transform has a whole number of samples.
+
+        Returns:
+            The signals, the exact new rate in Hz, and by how many samples of the new rate their
+            first sample is later than the first of the original.
         """
         small = round(self.size * min(to_hz / self.rate_hz, 1.0))
         rate = self.rate_hz * small / self.size

@@ -19,16 +19,22 @@ peak with its complex around it reaches 6.6 times at most (280 recordings of LUD
 MIN_SPIKES = 3
 """Fewer spikes in a recording are electrode artefacts."""
 
-_BEFORE, _AFTER = 2, 6
+_BEFORE, _AFTER = 2, 6  # samples that are bridged before and after a spike
 _AWAY = tuple(int(ms * BEAT_RATE_HZ / 1000.0) for ms in (8.0, 24.0))
-_LEADS = 3
+_LEADS = 3  # leads that must be sharp at once
 
 
 def remove_pacing_spikes(signals: Floats) -> tuple[Floats, int]:
-    """Return `signals` [leads, n] in mV at 500 Hz without pacing spikes, and how many there were.
+    """Remove pacing spikes and count them.
 
-    A straight line bridges 4 ms before to 12 ms after each spike. With fewer than `MIN_SPIKES` the
-    signals are returned as they are.
+    A straight line replaces the signals from 4 ms before to 12 ms after each spike. With fewer than
+    `MIN_SPIKES` the signals are returned as they are.
+
+    Args:
+        signals: [leads, n] in mV at 500 Hz, before any filter.
+
+    Returns:
+        The signals without spikes, and the number of spikes.
     """
     sharp = np.abs(signals[:, 1:-1] - 0.5 * (signals[:, :-2] + signals[:, 2:]))
     if (np.count_nonzero(sharp > LONE_SPIKE_MV, axis=0) < _LEADS).all():

@@ -69,19 +69,39 @@ the eight independent leads."""
 
 
 def weight(noise_uv: float) -> float:
-    """How much a recording counts in the mean over a person's: 0 to 1, 1 for one without noise.
+    """Return how much a recording counts in the mean over a person's recordings, 0 to 1.
 
     A recording differs from the person's mean by the state of the day and by noise. The mean is
-    most precise if each recording is weighted by the inverse of the sum of both variances. With the
-    noise alone, the less quiet of two good recordings would hardly count, although it says as much
-    about the person.
+    most precise if each recording is weighted by the inverse of the sum of both variances. If noise
+    alone counted, the noisier of two good recordings would have hardly any weight, although it says
+    as much about the person.
+
+    Args:
+        noise_uv: the standard error of the recording's average beat.
+
+    Example:
+        >>> weight(0.0), weight(30.0)
+        (1.0, 0.5)
     """
     return 1.0 / (1.0 + (noise_uv / BETWEEN_VISITS_UV) ** 2)
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What averaging found, in the eight independent leads, amplitudes in µV."""
+    """What averaging found out about a recording, in the eight independent leads.
+
+    Attributes:
+        peaks_s: the times of all detected beats in s.
+        ectopic: which of them are ectopic.
+        n_used: how many beats were averaged.
+        noise_uv: the standard error of the average, median over leads.
+        mains_uv: the root mean square of mains interference, largest lead.
+        wander_uv: the root mean square of baseline wander, largest lead.
+        saturated_share: see `saturated_share`.
+        smallest_lead_uv: peak to peak of the average beat in its smallest lead.
+        paced: whether there are pacing spikes.
+        ectopic_only: whether the averaged beats are ventricular although the heart is not paced.
+    """
 
     peaks_s: NDArray[np.float64]
     ectopic: NDArray[np.bool_]
@@ -96,10 +116,17 @@ class Findings:
 
 
 def assess(found: Findings, limits: Limits) -> tuple[tuple[str, ...], float]:
-    """Return the warnings that apply and the score, 0 to 1.
+    """Return the quality flags that apply and the score.
 
     The score is the fraction of detected beats that were averaged, times limit / size for each
     disturbance above its limit. A recording without any scores 1.
+
+    Args:
+        found: what averaging found out about the recording.
+        limits: the thresholds of the flags.
+
+    Returns:
+        The flags, in the order of `FLAGS`, and the score, 0 to 1.
     """
     interval = np.diff(found.peaks_s)
     sinus = interval[~(found.ectopic[:-1] | found.ectopic[1:])]
@@ -130,10 +157,18 @@ def assess(found: Findings, limits: Limits) -> tuple[tuple[str, ...], float]:
 
 
 def saturated_share(samples: NDArray[np.integer]) -> float:
-    """Return the largest fraction of clipped samples over leads [leads, n].
+    """Return the largest fraction of clipped samples of a lead.
 
     Clipped samples are runs of 5 or more at the lead's largest or smallest value, far from its
     baseline.
+
+    Args:
+        samples: [leads, n], as the device stored them.
+
+    Example:
+        >>> ramp = np.arange(90)
+        >>> saturated_share(np.array([np.concatenate([ramp, np.full(10, 89)])]))
+        0.11
     """
     share = 0.0
     for lead in samples:
@@ -148,12 +183,19 @@ def saturated_share(samples: NDArray[np.integer]) -> float:
 
 
 def check_arm_electrodes(beat: Beat, limits: Limits) -> None:
-    """Raise `RecordingError` (arm_electrodes_swapped) if the arm electrodes were swapped.
+    """Check that the electrodes of the arms were not swapped.
 
-    Lead I is then inverted while V6, which views the heart from the same side, is not: P is
-    negative in I, and QRS and T in I are opposite to those in V6. Two of the three signs are
-    needed, and P must not be upright: a right axis and an inverted T wave are not enough, nor is
+    If they were, lead I is inverted while V6, which views the heart from the same side, is not: P
+    is negative in I, and QRS and T in I are opposite to those in V6. Two of the three signs are
+    required, and P must not be upright: a right axis and an inverted T wave are not enough, nor is
     dextrocardia, in which V6 is inverted along with I. Without a P wave nothing is concluded.
+
+    Args:
+        beat: the average beat with its fiducials.
+        limits: its `inverted_p_uv` and `opposite_qrs` are the thresholds of the signs.
+
+    Raises:
+        RecordingError: `arm_electrodes_swapped`.
     """
     at = beat.fiducials
     if at.p_onset is None or at.p_offset is None or at.t_peak is None:

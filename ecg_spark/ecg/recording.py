@@ -1,11 +1,17 @@
-"""The Recording: one resting ECG with its twelve leads, whatever file it came from."""
+"""The Recording: one resting ECG with its twelve leads, whatever file it came from.
+
+Also how the limb leads follow from each other, which is written here and nowhere else.
+"""
 
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+Floating = TypeVar("Floating", bound=np.floating[Any])
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 """The order of the twelve leads in every array of ecg-spark."""
@@ -27,9 +33,45 @@ LIMB_LEADS = {
 }
 """The limb leads as sums of I and II (Einthoven, Goldberger)."""
 
+_DERIVED = np.array([LIMB_LEADS[lead] for lead in LEADS if lead not in INDEPENDENT_LEADS])
+"""III, aVR, aVL and aVF, in the order of `LEADS`, which has them after I and II: [4, 2]."""
+
+
+def derive_leads(independent: NDArray[Floating]) -> NDArray[Floating]:
+    """Return all twelve leads, given the eight independent ones.
+
+    Args:
+        independent: [..., 8, samples] in the order of `INDEPENDENT_LEADS`, in any unit.
+
+    Returns:
+        [..., 12, samples] in the order of `LEADS`, in the same unit. Where I or II is NaN the
+        derived leads are NaN, too.
+
+    Example:
+        >>> eight = np.zeros((8, 1))
+        >>> eight[:2, 0] = 1.0, 3.0
+        >>> dict(zip(LEADS, derive_leads(eight)[:6, 0].tolist(), strict=False))
+        {'I': 1.0, 'II': 3.0, 'III': 2.0, 'aVR': -2.0, 'aVL': -0.5, 'aVF': 2.5}
+    """
+    # Never a type of whole numbers, in which the halves of the augmented leads would be lost.
+    weights = _DERIVED.astype(np.result_type(independent, np.float32))
+    limb, chest = independent[..., :2, :], independent[..., 2:, :]
+    return np.concatenate([limb, weights @ limb, chest], axis=-2)
+
+
+def limb_weights(lead: str, first: str, second: str) -> NDArray[np.float64]:
+    """Return the weights [2] with which two limb leads sum to a third, all by their names.
+
+    Example:
+        >>> limb_weights("III", "I", "aVF")
+        array([-0.5,  1. ])
+    """
+    pair = np.array([LIMB_LEADS[first], LIMB_LEADS[second]])
+    return np.array(LIMB_LEADS[lead]) @ np.linalg.inv(pair)
+
 
 class Reason(StrEnum):
-    """Why a recording is set aside instead of read or averaged."""
+    """Why a recording is quarantined instead of being read or averaged."""
 
     NOT_AN_ECG = "not_an_ecg"  # nothing marks it as one: counted, not quarantined
     UNKNOWN_FORMAT = "unknown_format"
@@ -54,7 +96,7 @@ class Reason(StrEnum):
 
 
 class Note(StrEnum):
-    """Faults of a recording that was read nevertheless."""
+    """Faults of a recording that could be read all the same."""
 
     MEDIAN_BEAT_DROPPED = "median_beat_dropped"
     PART_DROPPED = "part_dropped"
@@ -69,9 +111,11 @@ class Note(StrEnum):
 
 
 class RecordingError(ValueError):
-    """A recording that cannot be used: `reason` is for counting, `detail` for a person.
+    """A recording that cannot be used.
 
-    `detail` never holds text from the file's patient section.
+    Args:
+        reason: the kind of problem, which is counted.
+        detail: a sentence for a person; it never holds text from the file's patient section.
     """
 
     def __init__(self, reason: Reason, detail: str) -> None:
@@ -85,16 +129,24 @@ class RecordingError(ValueError):
 
 @dataclass(frozen=True)
 class Recording:
-    """A resting ECG as stored by the device.
+    """A resting ECG as the device stored it.
 
-    `samples` is int16 of shape [12, n] in the order of `LEADS`, in units of
-    `microvolts_per_unit`; the same scale holds for all leads. `participant_id` is None where the
-    file names nobody. `vendor` keeps the device's own measurements (`heart_rate_bpm`, `pr_ms`,
-    `p_ms`, `qrs_ms`, `qt_ms`, `qtc_ms`, axes in degrees) as given, absent where absent.
-    `vendor_median` is the device's median beat in the same units, [12, m] at
-    `vendor_median_rate_hz`; both None where the file has none. Onsets and offsets in `vendor`
-    (`p_onset_ms`, `p_offset_ms`, `qrs_onset_ms`, `qrs_offset_ms`, `t_offset_ms`) count from its
-    first sample. `notes` say what was wrong with the file but cost no sample.
+    Attributes:
+        samples: [12, n] in the order of `LEADS`, in units of `microvolts_per_unit`.
+        microvolts_per_unit: the scale, the same for all leads.
+        sampling_rate_hz: the sampling rate of `samples`.
+        source_format: the name of the file format.
+        participant_id: None if the file names nobody.
+        acquired_at: when it was recorded; None if unknown.
+        device: what the file calls the device; None if unknown.
+        vendor: the device's own measurements (`heart_rate_bpm`, `pr_ms`, `p_ms`, `qrs_ms`, `qt_ms`,
+            `qtc_ms`, axes in degrees) as given; those that the file lacks are absent. Onsets and
+            offsets (`p_onset_ms`, `p_offset_ms`, `qrs_onset_ms`, `qrs_offset_ms`, `t_offset_ms`)
+            count from the first sample of `vendor_median`.
+        vendor_median: the device's median beat, [12, m] in the units of `samples`; None if the file
+            has none.
+        vendor_median_rate_hz: the sampling rate of `vendor_median`, None without one.
+        notes: faults of the file that cost no sample.
     """
 
     samples: NDArray[np.int16]
@@ -111,5 +163,5 @@ class Recording:
 
     @property
     def signal_mv(self) -> NDArray[np.float64]:
-        """The signal in mV, shape [12, n]."""
+        """Return the signal in mV, [12, n]."""
         return self.samples.astype(np.float64) * (self.microvolts_per_unit / 1000.0)

@@ -30,15 +30,18 @@ T_WAVE_S, P_WAVE_S = 0.4, 0.3
 MISSED_INTERVAL, PREMATURE_INTERVAL = 1.5, 0.85
 """Fractions of the usual interval above which a beat is missing, and below which it is early."""
 
-_WORK_HZ = 125.0
-_ENVELOPE_S = 0.06
-_CHUNK_S = 1.5
-_BLOCK_S = 0.25
-_QRS_REACH_S, _LAG_S = 0.08, 0.024
+_WORK_HZ = 125.0  # resolves a band up to 30 Hz with a quarter of the samples at 500 Hz
+_ENVELOPE_S = 0.06  # width of each of the two averages that make the envelope
+_CHUNK_S = 1.5  # holds a beat at 40 per minute: its largest value is the height of a QRS
+_BLOCK_S = 0.25  # blocks whose smallest values show what a lead carries between beats
+_QRS_REACH_S, _LAG_S = 0.08, 0.024  # what is compared around a candidate, and moved by how much
+# Placing a peak: band, reach, and the fraction of its even share of the weight below which the
+# first lead is lost in noise.
 _PLACE_BAND_HZ, _PLACE_REACH_S, _LOST = (3.0, 30.0), 0.07, 0.1
-_CLEAR = 0.4
-_NEIGHBOURS = 6
-_LOOK_BACK = 16
+_CLEAR = 0.4  # of the usual height: a candidate above it is a clear beat
+_NEIGHBOURS = 6  # clear beats on each side with which a candidate is compared
+_LOOK_BACK = 16  # candidates that may lie between two beats of the chain
+# Weights of the evidence: see the module's docstring for how they were fitted.
 _BIAS, _HEIGHT, _LIKENESS, _CLUTTER = 0.8, 3.3, 7.0, 8.0
 _LOW, _LOW_HEIGHT, _ALONE, _ALONE_SLOPE = 3.0, 0.35, 0.9, 1.0
 _CLUTTERED, _LEAST_SUSPECT = 0.3, 0.4
@@ -46,12 +49,19 @@ _PAUSE, _EARLY, _SHADOW, _MOST = 4.0, 5.0, 4.5, 6.0
 
 
 def detect_r_peaks(signal_mv: NDArray[np.floating], sampling_rate_hz: float) -> NDArray[np.int64]:
-    """Return the samples of the R peaks in `signal_mv` [leads, samples], ascending.
+    """Return the positions of the R peaks.
 
     Beats are found in all leads together, whatever their order. A peak is then placed on the first
     lead, as annotators do, at the centre of the QRS complex's power, or on all leads if the first
-    is lost in noise. Empty if there is no beat. The unit of amplitude does not matter; missing
-    samples are not allowed.
+    is lost in noise.
+
+    Args:
+        signal_mv: [leads, n]. The unit of amplitude does not matter; missing samples are not
+            allowed.
+        sampling_rate_hz: its sampling rate.
+
+    Returns:
+        Samples in ascending order; empty if there is no beat or less than a second of signal.
     """
     signals = np.atleast_2d(np.asarray(signal_mv, dtype=np.float64))
     if signals.shape[1] < int(sampling_rate_hz):
@@ -60,7 +70,7 @@ def detect_r_peaks(signal_mv: NDArray[np.floating], sampling_rate_hz: float) -> 
 
 
 def find_r_peaks(whole: Spectrum) -> NDArray[np.int64]:
-    """Return the R peaks as `detect_r_peaks` does, of signals whose transform is at hand."""
+    """Return the R peaks as `detect_r_peaks` does, of signals whose transform is known already."""
     band, rate, start = whole.band_at(*QRS_BAND_HZ, _WORK_HZ)
     beating = np.ptp(band, axis=1) > 1e-9 * max(float(np.ptp(band)), 1e-12)
     if not beating.any():
@@ -142,10 +152,10 @@ def _likeness(
     height: NDArray[np.float64],
     rate: float,
 ) -> NDArray[np.float64]:
-    """Return how alike every candidate is to the clear beats around it, 0 to 1.
+    """Return how similar every candidate is to the clear beats around it, 0 to 1.
 
-    The second largest of its correlations, over all leads and a small lag, with six clear beats on
-    both sides: one beat of the same shape may be chance, or noise that repeats itself.
+    It is the second largest of its correlations, over all leads and a small lag, with six clear
+    beats on both sides: one beat of the same shape may be chance, or noise that repeats itself.
     """
     clear = np.flatnonzero(height > _CLEAR)
     if clear.size < 4:
@@ -168,9 +178,10 @@ def _likeness(
 def _choose(
     time: NDArray[np.float64], height: NDArray[np.float64], likeness: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """Return which candidates, at `time` in s, are beats: the chain of most evidence, twice.
+    """Return which candidates, at `time` in s, are beats: the chain with the most evidence.
 
-    The second time it is known what else stands out around a candidate.
+    The chain is found twice, because after the first time it is known what else stands out around a
+    candidate.
     """
     chosen = np.flatnonzero(height > _CLEAR)
     chosen = chosen[np.diff(time[chosen], prepend=-1.0) > 0.25]
@@ -218,7 +229,7 @@ def _best_chain(
     usual: NDArray[np.float64],
     regular: NDArray[np.float64],
 ) -> NDArray[np.int64]:
-    """Return the candidates of the chain whose evidence less its costs is largest."""
+    """Return the chain of candidates whose evidence minus its costs is largest."""
 
     def pause(gap: float, interval: float) -> float:
         missed = gap / (MISSED_INTERVAL * interval)

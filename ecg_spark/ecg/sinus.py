@@ -1,6 +1,6 @@
 """Selects the sinus beats: of one shape, narrow, preceded by a P wave, not early.
 
-The most common shape is the sinus beat in most recordings, but not in bigeminy, nor where
+The most common shape is that of the sinus beats in most recordings, but not in bigeminy, nor where
 ventricular beats come in pairs.
 """
 
@@ -29,8 +29,8 @@ _QRS_BEFORE_R_S = 0.10
 PREMATURE = 0.8
 """A beat that comes earlier than this fraction of the usual interval is ectopic."""
 
-_SHAPE_HZ, _SHAPE_STEP = (1.0, 40.0), 2
-_CLASS_HZ = (0.5, 40.0)
+_SHAPE_HZ, _SHAPE_STEP = (1.0, 40.0), 2  # band of the comparison, at every second sample
+_CLASS_HZ = (0.5, 40.0)  # band of the mean beats in which waves are sought
 _COUPLED = 0.07  # median change of intervals of one kind, as a part of them
 _STEADY = 0.08  # spread of intervals of one kind, as a part of them; fibrillation has above 0.15
 _MIN_KIND, _GAP = 2, 0.1  # intervals that make a kind, and the logarithm of the gap between two
@@ -41,11 +41,16 @@ _TOLD_APART = 0.85  # share of single beats whose P wave is of their kind
 
 @dataclass(frozen=True)
 class Beats:
-    """The detected beats: `positions` of R in samples, and which of them are averaged.
+    """The detected beats of a recording.
 
-    `before`, `after`: how many samples of each belong to it and to no other beat. `reach`: the same
-    of the average beat, before and after R. `border` is where each takes over from the one before
-    it. `rr` is the mean interval in samples.
+    Attributes:
+        positions: where R of each beat is, in samples at 500 Hz with fraction.
+        used: which beats are averaged.
+        before: how many samples before R belong to each beat and to no other.
+        after: how many samples after R belong to each beat and to no other.
+        reach: `before` and `after` of the average beat.
+        border: where each beat begins that follows another, in samples: one fewer than beats.
+        rr: the mean interval in samples.
     """
 
     positions: NDArray[np.float64]
@@ -57,19 +62,29 @@ class Beats:
     rr: float
 
     def windows(self, signals: Floats) -> Floats:
-        """The used beats, [beats, leads, 600]."""
+        """Return the beats that are used, [beats, leads, 600].
+
+        Args:
+            signals: [leads, n] at 500 Hz.
+        """
         return cut(signals, self.positions[self.used], R_INDEX, BEAT_SAMPLES)
 
     @property
     def own(self) -> tuple[int, int]:
-        """First and last sample of the average beat that belong to it and to no other."""
+        """The first and last sample of the average beat that belong to it and to no other."""
         return own_samples(self.reach)
 
 
 def sinus_beats(whole: Spectrum, peaks: NDArray[np.int64]) -> tuple[Beats, NDArray[np.bool_]]:
-    """Return the beats, the sinus beats aligned and marked as used, and which are ectopic.
+    """Select the sinus beats and align them.
 
-    Fewer than `MIN_BEATS` may be used: then no shape is that common.
+    Args:
+        whole: the transform of the recording at 500 Hz.
+        peaks: the samples of all R peaks, ascending.
+
+    Returns:
+        The beats, of which sinus beats are marked as used (fewer than `MIN_BEATS` if no shape is
+        that common); and for each beat whether it is ectopic.
     """
     band, rate, _ = whole.band_at(*_SHAPE_HZ, BEAT_RATE_HZ / _SHAPE_STEP)
     interval = np.diff(peaks).astype(np.float64)
@@ -123,9 +138,9 @@ def _sinus_shape(
 ) -> int:
     """Return the shape of the sinus beats.
 
-    It is the most common one, unless that is wide or early. Then it is, among shapes of at least
-    `MIN_BEATS` beats, the one that meets most of three conditions: narrow, not early compared with
-    the other shapes, preceded by a P wave. On a tie it is the more common one.
+    It is the most common one, unless that is wide or early. Otherwise it is, among shapes of at
+    least `MIN_BEATS` beats, the one that meets most of three conditions: narrow, not early compared
+    with the other shapes, preceded by a P wave. On a tie it is the more common one.
     """
     labels = [k for k in range(int(shape.max()) + 1) if (shape == k).sum() >= MIN_BEATS]
     if len(labels) < 2:
@@ -150,14 +165,14 @@ def _sinus_shape(
 def _measured(
     signals: Floats, band: Floats, rate: float, peaks: NDArray[np.int64], rr: float
 ) -> tuple[NDArray[np.float64], Fiducials]:
-    """Return the mean beat [8, 600] of some `peaks`, and its waves; it comes `rr` after another."""
+    """Return the mean beat [8, 600] at some `peaks` that are `rr` samples apart, and its waves."""
     at = _SHAPE_STEP * align(band, rate, peaks / _SHAPE_STEP)
     beat = median(cut(signals, at, R_INDEX, BEAT_SAMPLES)).astype(np.float64)
     return beat, find_fiducials(beat, (BEFORE_R * rr, AFTER_R * rr), 0.0, 1.0)
 
 
 def _early(interval: NDArray[np.float64], alike: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Say which beats are early, if the rhythm has a usual interval.
+    """Return which beats are early, if the rhythm has a usual interval.
 
     In a steady rhythm that is the median of the intervals around a beat. In atrial bigeminy the
     intervals between narrow beats are of two kinds, each steady, and early beats follow the short
@@ -187,7 +202,8 @@ def _two_kinds(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Return the sorted intervals in two parts: steady short ones, and long ones.
 
-    They are divided at the largest gap below which the intervals are steady. None if there is none.
+    They are divided at the largest gap below which the intervals are steady. None if there is no
+    such gap.
     """
     ordered = np.sort(interval)
     gaps = np.diff(np.log(ordered))
@@ -206,13 +222,13 @@ def _of_other_atria(
     peaks: NDArray[np.int64],
     alike: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
-    """Say which of the beats that are `alike` come from elsewhere in the atria.
+    """Return which of the beats that are `alike` come from elsewhere in the atria.
 
     Some beats follow soon and steadily, others after a pause. Where the sinus node pauses or a beat
-    is not conducted, all have the same P wave, if earlier before QRS in some. Else the sinus beats
-    are those after a pause, and the others are runs of atrial beats, of which there may be more;
-    but where no upright P wave follows the pause, these are escape beats and the others are sinus
-    beats.
+    is not conducted, all have the same P wave, though in some it is earlier before QRS. Otherwise
+    the sinus beats are those after a pause, and the others are runs of atrial beats, of which there
+    may be more; but where no upright P wave follows the pause, the beats after it are escape beats
+    and the others are sinus beats.
     """
     early = np.zeros(alike.size, dtype=bool)
     interval = np.diff(peaks).astype(np.float64)
@@ -253,7 +269,7 @@ def _of_other_atria(
 def _has_upright_p(
     signals: Floats, band: Floats, rate: float, peaks: NDArray[np.int64], rr: float
 ) -> bool:
-    """Say whether the mean beat has a P wave, upright in I and II as the sinus node's is."""
+    """Return whether the mean beat has a P wave upright in I and II, as the sinus node's is."""
     beat, at = _measured(signals, band, rate, peaks, rr)
     if at.p_onset is None or at.p_offset is None:
         return False

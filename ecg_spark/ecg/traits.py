@@ -10,7 +10,7 @@ from ecg_spark.ecg.recording import LEADS
 
 _MS = 1000.0 / BEAT_RATE_HZ
 _SMALLEST_R_MV = 0.02  # below it the complex is QS, whose depth is S
-_ST_AFTER_J = int(0.060 * BEAT_RATE_HZ)
+_ST_AFTER_J = int(0.060 * BEAT_RATE_HZ)  # where the level of ST is read, after the end of QRS
 _ONE, _AVL, _AVF = (LEADS.index(lead) for lead in ("I", "aVL", "aVF"))
 _V1, _V3, _V5, _V6 = (LEADS.index(lead) for lead in ("V1", "V3", "V5", "V6"))
 
@@ -18,7 +18,7 @@ Traits = dict[str, float | list[float] | None]
 
 
 def measure_traits(beat: Beat) -> Traits:
-    """Return the traits of a beat by name; None where there is nothing to measure.
+    """Return the conventional traits of a beat by name; None where there is nothing to measure.
 
     Rate and intervals: `heart_rate_bpm` and `rr_ms` (mean of all beats), `pr_ms` and `p_ms` (None
     without a P wave), `qrs_ms`, `qt_ms`, `qtc_ms` by Bazett (Heart 1920; 7:353: QT / sqrt(RR in s))
@@ -29,9 +29,9 @@ def measure_traits(beat: Beat) -> Traits:
 
     Amplitudes in mV relative to the onset of QRS, a list of twelve in the order of `LEADS`: `r_mv`
     (0 where there is no R), `s_mv` (after R, 0 or negative), `t_mv` (the largest, signed, None
-    without a T wave), `st_mv` (60 ms after the end of QRS). `sokolov_lyon_mv` is S of V1 and
-    the larger R of V5 and V6 (Am Heart J 1949; 37:161), `cornell_mv` R of aVL and S of V3 (J Am
-    Coll Cardiol 1985; 6:572).
+    without a T wave), `st_mv` (60 ms after the end of QRS). `sokolov_lyon_mv` is S of V1 plus the
+    larger R of V5 and V6 (Am Heart J 1949; 37:161), `cornell_mv` R of aVL plus S of V3 (J Am Coll
+    Cardiol 1985; 6:572), both with the depth of S as a positive number.
     """
     at = beat.fiducials
     signals = beat.signal_mv.astype(np.float64)

@@ -1,4 +1,4 @@
-"""The device's own median beat instead of ours, if the study asks for it."""
+"""The device's own median beat instead of the computed average, if the study asks for it."""
 
 from dataclasses import replace
 from typing import Literal
@@ -21,11 +21,20 @@ Source = Literal["computed", "vendor", "vendor_else_computed"]
 def beat_of(
     recording: Recording, source: Source = "computed", limits: Limits | None = None
 ) -> Beat:
-    """Return the beat of a recording by `average_beat`, or with the device's median in its place.
+    """Return the average beat of a recording, or the device's median beat in its place.
 
     Rhythm, noise and flags are those of the recording either way; `Beat.source` says whose beat it
-    is. Raises `RecordingError` as `average_beat` does, and no_vendor_beat where `source` is
-    `vendor` and the file carries no median beat.
+    is.
+
+    Args:
+        recording: may have a `vendor_median`.
+        source: `computed` for the average beat; `vendor` for the device's; `vendor_else_computed`
+            for the device's where the file has one.
+        limits: the thresholds of the quality flags; None takes the defaults.
+
+    Raises:
+        RecordingError: as `average_beat` raises it; `no_vendor_beat` if `source` is `vendor` and
+            the file has no median beat.
     """
     has_one = recording.vendor_median is not None and recording.vendor_median_rate_hz is not None
     if source == "vendor" and not has_one:
@@ -41,7 +50,7 @@ def beat_of(
 
 
 def _vendor_signal(recording: Recording) -> NDArray[np.float32]:
-    """Return the device's median as a beat: R at `R_INDEX`, zero at the onset of QRS."""
+    """Return the device's median beat with R at `R_INDEX` and zero at the onset of QRS."""
     assert recording.vendor_median is not None
     assert recording.vendor_median_rate_hz is not None
     median = recording.vendor_median * (recording.microvolts_per_unit / 1000.0)

@@ -1,4 +1,4 @@
-"""Cutting beats out of a signal at fractional positions, aligning them, and grouping by shape."""
+"""Cuts beats out of a signal at fractional positions, aligns them and groups them by shape."""
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -12,20 +12,29 @@ SAME_SHAPE = 0.85
 """Correlation of two QRS complexes over all leads from which they are of one shape. Ventricular
 beats stay below 0.7, beats of one origin above 0.95 unless noise is as large as the QRS."""
 
-_QRS_REACH_S, _LAG_REACH_S = 0.080, 0.030
-_R_REACH = int(0.070 * BEAT_RATE_HZ)
-_EARLIER = (int(0.130 * BEAT_RATE_HZ), int(0.055 * BEAT_RATE_HZ))
+_QRS_REACH_S, _LAG_REACH_S = 0.080, 0.030  # what is compared around R, and moved by how much
+_R_REACH = int(0.070 * BEAT_RATE_HZ)  # around the centre of power of a QRS complex
+_EARLIER = (int(0.130 * BEAT_RATE_HZ), int(0.055 * BEAT_RATE_HZ))  # where a first deflection is
 _LARGE = 0.4
 _SMOOTH = 0.006 * BEAT_RATE_HZ
-_TAPS = 12
-_MAX_COMPARED = 40
+_TAPS = 12  # samples that an interpolated one is made of
+_MAX_COMPARED = 40  # beats with which every beat is compared: a five-minute recording has 400
 
 
 def cut(signals: Floats, positions: NDArray[np.float64], before: int, length: int) -> Floats:
-    """Return windows [beats, leads, length] that start `before` samples before each position.
+    """Return windows of equal length around positions in a signal.
 
-    Positions between samples are interpolated by a windowed sinc, exact up to 0.8 of the Nyquist
-    frequency. Outside of the signal the first or last sample is repeated.
+    Positions between samples are interpolated by a windowed sinc, which is exact up to 0.8 of the
+    Nyquist frequency. Outside of the signal the first or last sample is repeated.
+
+    Args:
+        signals: [leads, n].
+        positions: samples with fraction, [beats].
+        before: how many samples before its position each window starts.
+        length: the length of the windows in samples.
+
+    Returns:
+        [beats, leads, length], in the precision of `signals`.
     """
     half = _TAPS // 2
     whole = np.floor(positions).astype(np.int64)
@@ -44,25 +53,39 @@ def cut(signals: Floats, positions: NDArray[np.float64], before: int, length: in
 
 
 def median(rows: Floats) -> Floats:
-    """Return the median over the first axis; by sorting, three times as fast as np.median here."""
+    """Return the median over the first axis, by sorting: here three times as fast as np.median."""
     ordered = np.sort(rows, axis=0)
     half = len(rows) // 2
     return ordered[half] if len(rows) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 def detrended(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return `rows` [..., n] without the least-squares line of each."""
+    """Return rows [..., n] without the least-squares line of each.
+
+    Example:
+        >>> bool(np.allclose(detrended(np.array([[1.0, 3.0, 5.0, 7.0]])), 0.0))
+        True
+    """
     line = np.linspace(-1.0, 1.0, rows.shape[-1])
     rows = rows - rows.mean(axis=-1, keepdims=True)
     return rows - (rows @ line)[..., None] * (line / (line @ line))
 
 
 def shapes(band: Floats, rate_hz: float, peaks: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the shape of every beat's QRS complex over all leads: 0 the most common, then 1, 2 ...
+    """Group beats by the shape of their QRS complexes over all leads.
 
-    `band` is the signal [leads, n] without wander. Every beat is compared with every other at the
-    best lag. Of the beats not yet in a class, the one with most similar beats (on a tie, with the
-    largest correlations) founds the next class. A beat without a similar one is -1.
+    Every beat is compared with every other at the best lag, in long recordings with 40 of them.
+    Among the beats that have no group yet, the one with the most similar beats (on a tie, with the
+    largest correlations) founds the next group.
+
+    Args:
+        band: the signal without wander, [leads, n].
+        rate_hz: its sampling rate.
+        peaks: the samples of the R peaks.
+
+    Returns:
+        For each beat 0 for the most common shape, 1 for the next and so on; -1 without a similar
+        beat.
     """
     chosen = np.unique(np.linspace(0, peaks.size - 1, _MAX_COMPARED).round().astype(np.int64))
     correlation = _correlation(band, rate_hz, peaks[chosen], peaks)
@@ -97,10 +120,15 @@ def _correlation(
 
 
 def align(band: Floats, rate_hz: float, positions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the positions moved so that the QRS complexes coincide, to a fraction of a sample.
+    """Move positions so that the QRS complexes coincide to a fraction of a sample.
 
     Each beat is moved to its largest correlation with the median beat, twice. The median shift is
-    subtracted, so that the beats do not drift off together.
+    subtracted, so that the beats do not all drift in one direction.
+
+    Args:
+        band: the signal without wander, [leads, n].
+        rate_hz: its sampling rate.
+        positions: samples with fraction.
     """
     reach, lags = int(_QRS_REACH_S * rate_hz), int(_LAG_REACH_S * rate_hz)
     width = 2 * reach + 1
@@ -144,11 +172,15 @@ def _first_deflection(magnitude: NDArray[np.float64], centre: float) -> float:
 
 
 def r_position(beat: Floats, near: int) -> float:
-    """Return where R is in `beat` [leads, n], zero before the QRS complex: a sample, with fraction.
+    """Return where R is in a beat, in samples with fraction.
 
     It is the centre of mass of the fourth power of the magnitude over leads; a single R peak
     dominates it. If R and S are about equally large it lies between them, so that similar hearts
     give similar beats: the largest sample itself would jump from one to the other.
+
+    Args:
+        beat: [leads, n], zero before the QRS complex.
+        near: the sample where the search starts, which is returned if the beat is zero around it.
     """
     power = np.sum(beat**2, axis=0) ** 2
     centre = float(near)

@@ -1,4 +1,4 @@
-"""The stage of the association study that tests genes by their rare variants."""
+"""The stage of the association study that tests each gene by its rare variants."""
 
 import logging
 from typing import Any
@@ -29,14 +29,24 @@ def associate_genes(
     settings: Gwas,
     folder: str,
 ) -> dict[str, Any]:
-    """Test the rare variants of each gene, where the study names a table of them.
+    """Test the rare variants of each gene together, if the study names a table of gene sets.
 
-    People, offsets and relatives are those of the single variants' tests; of several genotype sets
-    the first is tested. Writes the tables genes and gene_sets, empty where the study names no
-    genes. The summary has the threshold of a gene as -log10 p, 0.05 over the genes and over the
-    number of independent tests that each gets (see `multiplicity`).
+    The people, the offsets of the null model and the relatives are the same as for the
+    single-variant tests. Where the study has several genotype sets, only the first is tested.
+    Writes the tables `genes` and `gene_sets`; both are empty if the study names no gene sets.
 
-    Raises `DataError` where not one of the variants of that table is in the genotype set.
+    Args:
+        genotypes: the folder that `prepare_genotypes` wrote.
+        cohort_folder: the folder that `prepare_cohort` wrote.
+        null_model: the folder that `prepare_null_model` wrote.
+        folder: where the tables are written.
+
+    Returns:
+        The summary of the stage. `gene_threshold` is -log10 of 0.05 divided by the number of genes
+        and by the effective number of tests of each gene (see `multiplicity`).
+
+    Raises:
+        DataError: if none of the variants in the gene sets is in the genotype set.
     """
     if settings.rare is None:
         for table in (GENES, GENE_SETS):

@@ -1,13 +1,17 @@
 """The association study, stage by stage: each writes into a folder what the next ones read.
 
     prepare_cohort        who is analysed, their phenotypes and covariates
-    prepare_null_model    what the rest of the genome predicts of the phenotypes
+    prepare_null_model    what whole-genome regression predicts of the phenotypes
     associate_variants    every variant against every phenotype
     associate_genes       rare variants, gene by gene (genes.py)
-    describe_findings     loci, their signals and linkage, heritability, genetic correlation
+    describe_findings     loci, their signals and LD, heritability, genetic correlation
 
-A stage is a step of the pipeline: it is done again only where what it stands on has changed, so a
-change of the clumping or of a gene table computes no test again. Each returns its summary.
+Each stage is a step of the pipeline and returns its summary. It runs again only if something that
+it depends on has changed: another clumping threshold or gene table repeats no association test.
+
+Throughout, `genotypes`, `cohort_folder`, `null_model` and `tests` are the folders that
+`prepare_genotypes`, `prepare_cohort`, `prepare_null_model` and `associate_variants` wrote;
+`folder` is where a stage writes.
 """
 
 import logging
@@ -92,18 +96,23 @@ def prepare_cohort(
 ) -> dict[str, Any]:
     """Choose who is analysed, and prepare their phenotypes and covariates.
 
-    `genotypes`: the folder that `prepare_genotypes` wrote. Everybody is analysed who has every
-    covariate and, unless the null model is whole_genome, no closer relative among the others;
-    phenotypes are rank-inverse-normal transformed, but those that `settings.scale` leaves in their
-    units; covariates and principal components are terms of the regression. People whose X
-    chromosome contradicts their sex are left out. Ids are compared in normal form
-    (`ecg_spark.ids`).
+    A person is analysed if every covariate is known and, unless the null model is whole_genome, if
+    no closer relative is kept instead. People whose X chromosome contradicts their reported sex
+    are left out. Phenotypes are rank-inverse-normal transformed, except those that
+    `settings.scale` leaves in their units; covariates and principal components become terms of the
+    regression. Ids are compared in normal form (`ecg_spark.ids`).
 
-    Writes the tables analysed (who) and flow (who was left out, and why), phenotypes and covariates
-    (see `save_cohort`), the same for REGENIE's runs in regenie/, and `save_told`'s table.
+    Writes the tables `analysed` (who) and `flow` (who was left out, and why), phenotypes and
+    covariates (see `save_cohort`), the same as input files for REGENIE in regenie/, and the table
+    of `save_told`.
 
-    Raises `DataError` where ids do not match, a person has two samples, the sexes are coded the
-    other way round, or nothing can be tested.
+    Args:
+        brought: the phenotypes and covariates of the participants.
+        seed: for random pairing, if the study asks for it.
+
+    Raises:
+        DataError: if ids do not match, a person has two samples, the coding of sex is reversed, or
+            no phenotype can be tested.
     """
     scores = pd.DataFrame(read_table(spark, SCORES, f"{genotypes}/scores").toPandas())
     relatives = pd.DataFrame(read_table(spark, RELATIVES, f"{genotypes}/relatives").toPandas())
@@ -136,10 +145,17 @@ def prepare_null_model(
     folder: str,
     seed: int,
 ) -> dict[str, Any]:
-    """Fit the whole-genome regression, or take the predictions that the study names.
+    """Fit the whole-genome regression, or take over the REGENIE predictions that the study names.
 
-    Writes whole_genome/ (predictions as REGENIE's step 1 writes them) and loco.json, which
-    describes them; nothing where the null model is none.
+    Writes whole_genome/ (predictions in the format of REGENIE's step 1) and loco.json, which
+    describes them; nothing if the null model is `none`.
+
+    Args:
+        seed: for the choice of variants, and the order of people that makes the folds.
+
+    Raises:
+        DataError: if predictions cannot be used, no variant is left for the model, or the machine
+            lacks the memory or disk that the model needs.
     """
     if settings.null_model == "none":
         return {"null_model": "none", "predicted_by_genome": {}, "notes": []}
@@ -147,7 +163,8 @@ def prepare_null_model(
     if settings.predictions:
         loco = take_loco(settings.predictions, cohort.tested, cohort.terms)
     else:
-        order = np.random.default_rng(seed).permutation(len(cohort.terms))  # tears families apart
+        # Relatives next to each other would fall into one fold; shuffling separates them.
+        order = np.random.default_rng(seed).permutation(len(cohort.terms))
         tested, terms = cohort.tested.iloc[order], cohort.terms.iloc[order]
         of_model = genotype_settings.model and open_set(f"{genotypes}/model")
         stands_on = packed_view(of_model or _candidates(genotypes), "is_common")
@@ -178,14 +195,16 @@ def prepare_null_model(
 
 
 def _candidates(genotypes: str) -> GenotypeSet:
-    """The variants of the checked set that some choice of people may be tested at."""
+    """The variants of the checked set that may be common enough among the people analysed."""
     return open_set(f"{genotypes}/{VARIANTS}").where("is_candidate")
 
 
 def offsets_of(
     spark: SparkSession, genotypes: str, cohort: Cohort, null_model: str, settings: Gwas
 ) -> Offsets:
-    """What the whole genome says of the phenotypes, and who is related, where that is used."""
+    """The predictions of the null model and the pairs of relatives; neither if the null model
+    is `none`.
+    """
     if settings.null_model == "none":
         return Offsets(None, None)
     pairs = read_table(spark, RELATIVES, f"{genotypes}/relatives")
@@ -204,16 +223,24 @@ def associate_variants(
 ) -> dict[str, Any]:
     """Test the variants of the checked set against every phenotype of the cohort.
 
-    `model`: the digest of the model whose latents are among the phenotypes, which the summary and
-    the sidecars of the latents' summary statistics repeat. Variants must pass the thresholds of
-    `genotype_settings` among the people of each phenotype.
+    A variant is tested against a phenotype if it passes the thresholds of `genotype_settings`
+    among the people who have that phenotype.
 
-    Writes the tests, one row per variant, by_variant; the tables associations, omnibus (the groups
-    of `TOGETHER`) and flow (which variants were left out, and why); sumstats/ (GWAS-SSF, and
-    REGENIE's format). The summary has lambda of every phenotype and omnibus test, and the mean
-    chi-squared of every phenotype.
+    Writes the tests by variant, one row per variant; the tables `associations`, `omnibus` (joint
+    tests of the groups of `TOGETHER`) and `flow` (which variants were left out, and why); and
+    sumstats/ in GWAS-SSF and REGENIE format.
 
-    Raises `DataError` where no variant can be tested.
+    Args:
+        model: the digest of the model whose latents are among the phenotypes. The summary and the
+            sidecars of the latents' summary statistics repeat it.
+
+    Returns:
+        The summary of the stage, with lambda of every phenotype and omnibus test and the mean
+        chi-squared of every phenotype.
+
+    Raises:
+        DataError: if no variant can be tested, a list of variants cannot be used, or the machine
+            lacks the memory or disk that the tests need.
     """
     cohort = load_cohort(cohort_folder)
     offsets = offsets_of(spark, genotypes, cohort, null_model, settings)
@@ -237,8 +264,8 @@ def associate_variants(
     joint = together(cohort.tested, cohort.groups, settings.scale)
     notes, parts = list(listed), 0
     notes += [
-        f"the phenotypes of the group {key} are not tested together: not everybody who has one of "
-        f"them has all, or they are in their units"
+        f"the phenotypes of the group {key} are not tested together: some people have only part "
+        f"of them, or they are not rank-transformed"
         for key in TOGETHER
         if key in cohort.groups and key not in joint
     ]
@@ -300,7 +327,7 @@ def associate_variants(
 
 
 def _flow_of(spark: SparkSession, folder: str) -> list[dict[str, Any]]:
-    """The rows of the table `flow` that a stage has published."""
+    """The rows of the table `flow` that a stage wrote."""
     table = read_table(spark, FLOW, f"{folder}/{FLOW.name}").orderBy("unit", "place")
     return [row.asDict() for row in table.collect()]
 
@@ -315,17 +342,23 @@ def describe_findings(
     settings: Gwas,
     folder: str,
 ) -> dict[str, Any]:
-    """Find the loci among the tests, and what all variants say together.
+    """Find the loci among the tests and describe them, and what all variants say together.
 
-    `tests`: the folder that `associate_variants` wrote. A locus of any method passes
-    `settings.p_threshold` divided by the number of tests that a variant gets over all methods, as
-    many as they are when their correlation is allowed for (see `multiplicity`).
+    Every method uses the same threshold: `settings.p_threshold` divided by the effective number of
+    tests of a variant over all methods, which allows for their correlation (see `multiplicity`).
 
     Writes the tables loci, signals, credible_sets, colocalisation, interactions, ld, nearby_genes,
-    common_genes, heritability and genetic_correlation. The summary has the threshold of each method
-    as -log10 p, those numbers, and how many loci each method found.
+    common_genes, heritability and genetic_correlation.
+
+    Returns:
+        The summary of the stage, with the threshold of each method as -log10 p, the number of
+        tests and of effective tests, and the number of loci of each method.
+
+    Raises:
+        DataError: if a table that the study names cannot be used, or the machine lacks the memory
+            or disk that the stage needs.
     """
-    # Tables that the study names are read, and refused, before anything is computed.
+    # Tables that the study names are read first, so that bad ones are refused before the work.
     build = genotype_settings.reference_genome
     annotation = replace(
         read_annotation(settings, build),
@@ -383,7 +416,13 @@ def describe_findings(
 
 
 def people_of_set(cohort: Cohort, settings: Gwas, number: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The phenotypes, ranked anew, and the covariates of the people in a genotype set."""
+    """The phenotypes and covariates of the people analysed who are in a genotype set.
+
+    Phenotypes are rank-transformed again among these people.
+
+    Args:
+        number: the number of the set; 0 is the first.
+    """
     own = cohort.of_set(number)
     return ranked_again(cohort.tested.loc[own], cohort.groups, settings.scale), cohort.terms.loc[
         own

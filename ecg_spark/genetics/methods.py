@@ -1,7 +1,7 @@
-"""By which methods a study looks for loci, and how small a p makes one.
+"""The methods by which a study looks for loci, and the p-value threshold that they share.
 
-A method is a group of phenotypes, whose members are tested one by one, or such a group tested all
-together.
+A method is either a group of phenotypes tested one at a time, or such a group tested jointly (the
+omnibus test).
 """
 
 import numpy as np
@@ -14,14 +14,22 @@ from ecg_spark.tables import TOGETHER
 
 
 def methods(cohort: Cohort, settings: Gwas) -> list[str]:
-    """The methods of a study by name."""
+    """The names of the study's methods: each group of phenotypes, then each omnibus test."""
     joint = together(cohort.tested, cohort.groups, settings.scale)
     return [*cohort.groups, *(f"{key}{TOGETHER}" for key in joint)]
 
 
 def study_wide(cohort: Cohort, settings: Gwas, p_threshold: float) -> tuple[int, float, float]:
-    """How many tests a variant, or a gene, gets over all methods, as how many independent ones they
-    count, and -log10 p of any of them where `p_threshold` holds for all of them together."""
+    """The significance threshold of one test such that `p_threshold` holds over all methods
+    together.
+
+    Args:
+        p_threshold: the threshold for one variant or gene over all of its tests, such as 5e-8.
+
+    Returns:
+        How many tests a variant (or gene) gets over all methods, how many independent tests they
+        count as once their correlation is allowed for, and the threshold of each test as -log10 p.
+    """
     names = list(cohort.tested.columns)
     joint = together(cohort.tested, cohort.groups, settings.scale)
     members = [list(map(names.index, own)) for own in joint.values()]

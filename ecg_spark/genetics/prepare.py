@@ -1,4 +1,4 @@
-"""The step `genotypes`: a genotype set, imported once, checked, with its structure."""
+"""The step `genotypes`: import a genotype set, apply quality control, and find its structure."""
 
 import logging
 from collections.abc import Iterator
@@ -36,22 +36,34 @@ log = logging.getLogger(__name__)
 def prepare_genotypes(
     spark: SparkSession, settings: Genotypes, path: str, folder: str, seed: int
 ) -> dict[str, Any]:
-    """Import, quality control, principal components and relatives of the genotypes at `path`.
+    """Import the genotypes at `path`, apply quality control, and find principal components and
+    relatives.
 
-    Writes the set in parts `folder`/variants (see `parts`; sites with call_rate, af, is_common,
-    is_candidate and set) and the tables `folder`/flow, scores and relatives (see `outputs`).
-    Returns the summary: counts at each filter, how many variants the structure stands on, related
-    pairs, the size of the unrelated set, notes.
+    Writes the set in parts `folder`/variants (see `parts`; its sites have call_rate, af,
+    is_common, is_candidate and set) and the tables `folder`/flow, scores and relatives (see
+    `outputs`).
 
-    Where the study names a set for the model (`settings.model`), components, relatives and
-    the set in parts `folder`/model, for whole-genome regression, come from that one, and only
-    samples of both sets are used.
+    If the study names a set for the model (`settings.model`), principal components, relatives and
+    whole-genome regression use that set, which is written as `folder`/model, and only samples that
+    are in both sets are kept.
 
-    Sets of their own (`settings.separate`) are checked each by itself, and joined to the first:
-    autosomes and X are often called apart, and some samples fail on one of them. The first set says
-    who is in the study; a separate set holds further variants of all or some of these.
+    Sets under `settings.separate` go through quality control by themselves and are then joined to
+    the first. Autosomes and X, for example, are often called separately, and some samples fail on
+    one of them. The first set says who is in the study; a separate set adds variants for all or
+    some of these people.
 
-    Raises `DataError` for genotypes that cannot be read or of which nothing is left.
+    Args:
+        path: the genotype set, as in `import_genotypes`.
+        folder: where everything is written; temporary files go into `folder`/.scratch.
+        seed: for the choices made by the principal components and the ancestry inference.
+
+    Returns:
+        The summary of the step: the counts after each filter, how many variants the structure
+        uses, how many pairs are related, the size of the unrelated set, and notes.
+
+    Raises:
+        DataError: if genotypes cannot be read, if quality control leaves nothing, or if a variant
+            is in two of the joined sets.
     """
     scratch = f"{folder}/.scratch"
     partitions = max(4, 2 * spark.sparkContext.defaultParallelism)
@@ -94,8 +106,8 @@ def prepare_genotypes(
         model = with_samples(spark, model, samples, f"{folder}/model")
         save(model)
         notes.append(
-            f"structure, relatives and the whole-genome model stand on the {model.variants} "
-            f"variants of genotypes.model that pass"
+            f"principal components, relatives and the whole-genome model use the "
+            f"{model.variants} variants of genotypes.model that pass quality control"
         )
     stands_on = packed_view(candidates if model is None else model, *asked)
     found = structure(
@@ -112,7 +124,7 @@ def prepare_genotypes(
         x_f = x_inbreeding(spark, model, genome)
     notes += found.notes
     if x_f is None:
-        notes.append("chromosome X holds too few variants to check anybody's sex")
+        notes.append("chromosome X has too few variants to check anybody's sex")
     by_sample = checked.by_sample.loc[samples]
     beyond = beyond_components(
         by_sample["heterozygosity"].to_numpy(float), found.scores, found.unrelated
@@ -157,10 +169,10 @@ def prepare_genotypes(
 def _ancestry(
     spark: SparkSession, settings: Genotypes, genotypes: GenotypeSet, scratch: str, seed: int
 ) -> tuple[pd.Series, list[str]]:
-    """The population of each sample of a set, None where it is of none for certain, and notes;
-    of nobody where the study names no reference.
+    """The population of each sample of a set (None where it is uncertain), and notes.
 
-    Raises `DataError` where the reference cannot be used, or nobody is of the population analysed.
+    Empty if the study names no reference. Raises `DataError` if the reference cannot be used, or
+    if nobody belongs to the population that the study analyses.
     """
     own, genome = settings.ancestry, settings.reference_genome
     if own is None:
@@ -185,7 +197,7 @@ def _ancestry(
     unknown = int(ancestry.isna().sum())
     notes = [
         f"ancestry was inferred from {inferred.variants} variants that the reference shares; "
-        f"{unknown} of {len(ancestry)} samples are of none of its populations for certain"
+        f"{unknown} of {len(ancestry)} samples could not be assigned to one of its populations"
     ]
     return ancestry, notes
 
@@ -193,7 +205,7 @@ def _ancestry(
 def _model_set(
     spark: SparkSession, settings: Genotypes, path: str, scratch: str, partitions: int
 ) -> GenotypeSet:
-    """The checked set that structure, relatives and whole-genome regression stand on."""
+    """The quality-controlled set for structure, relatives and whole-genome regression."""
     with _of("model"):
         found = import_genotypes(spark, path, settings.reference_genome, scratch, partitions)
         model = quality_control(spark, found, settings, f"{scratch}/checked").genotypes
@@ -201,7 +213,7 @@ def _model_set(
 
 
 def _refuse_repeated(spark: SparkSession, genotypes: GenotypeSet) -> None:
-    """Raise `DataError` where a variant is in two of the joined sets."""
+    """Raise `DataError` if a variant is in two of the joined sets."""
     if genotypes.parts[-1].number and genotypes.sites(["set"])["set"].any():
         sites = spark.read.parquet(f"{genotypes.folder}/part-*.parquet").select(*VARIANT)
         repeated = sites.groupBy(*VARIANT).count().filter("count > 1").count()
@@ -214,7 +226,7 @@ def _refuse_repeated(spark: SparkSession, genotypes: GenotypeSet) -> None:
 
 @contextmanager
 def _of(key: str) -> Iterator[None]:
-    """Errors of a set that another key than genotypes.path names."""
+    """Make errors that speak of genotypes.path name another key of the study file instead."""
     try:
         yield
     except DataError as error:

@@ -1,4 +1,4 @@
-"""What the sidecars of a study's summary statistics tell beside the numbers."""
+"""What the sidecar file beside each summary statistics file says about the study."""
 
 from typing import Any
 
@@ -17,8 +17,13 @@ def context_of(
     flow: list[dict[str, Any]],
     model: str | None,
 ) -> Context:
-    """What the sidecars tell of the study; `flow`: who and what was left out, `model`: the digest
-    of the model that latents are of."""
+    """The facts about the study that every sidecar repeats.
+
+    Args:
+        flow: rows of the table `flow`: which people and variants were left out, and why.
+        model: the digest of the model that produced the latent phenotypes, or None if there is
+            none.
+    """
     notes = [in_words(flow)]
     if genotype_settings.pairing == "random":
         notes.insert(

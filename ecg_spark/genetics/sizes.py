@@ -1,7 +1,7 @@
-"""What the stages of the association study need, reckoned from their counts (see `needs`).
+"""Estimates of the disk and memory that each stage of the association study needs (see `needs`).
 
-Bytes for each thing that a stage holds or writes. `tests/bench/bench_scale.py` prints what was used
-beside what was reckoned.
+They are reckoned from the counts of people, variants and phenotypes, before the stage starts.
+`tests/bench/bench_scale.py` prints what was used beside what was estimated.
 """
 
 from ecg_spark.genetics.findings.polygenic import MAX_VARIANTS
@@ -13,20 +13,27 @@ from ecg_spark.genetics.null_model.whole_genome import BLOCK_VARIANTS
 from ecg_spark.needs import PROCESS_BYTES, Needs
 
 SITE = 12
-"""What the driver holds of a variant: chromosome, position, and a few flags."""
+"""Bytes that the driver holds for each variant: chromosome, position and a few flags."""
 
 NAME = 300
-"""What Python holds of the names of a person in two tables."""
+"""Bytes that Python holds for the ids of one person in two tables."""
 
 TEST_ON_DISK = 240
-"""A test of a variant and phenotype: in Parquet by variant and by phenotype, and as text in
-GWAS-SSF's and in REGENIE's columns, compressed."""
+"""Bytes on disk for the test of one variant against one phenotype: in Parquet, by variant and by
+phenotype, and as compressed text in the columns of GWAS-SSF and of REGENIE."""
 
 
 def of_null_model(
     people: int, genotyped: int, phenotypes: int, covariates: int, candidates: int, blocks: int
 ) -> Needs:
-    """Whole-genome regression in `blocks` of variants (see `whole_genome`)."""
+    """What whole-genome regression needs in bytes (see `whole_genome`).
+
+    Args:
+        people: how many people are analysed.
+        genotyped: how many samples the genotype set has.
+        candidates: how many variants the driver lists.
+        blocks: how many blocks of variants the ridge regressions of level 0 use.
+    """
     predictors = blocks * len(SHRINKAGES)
     sent = people * (8 + 4 * covariates + 5 * phenotypes)
     block = BLOCK_VARIANTS * (genotyped / 4 + 4 * min(people, PART))
@@ -43,8 +50,11 @@ def of_null_model(
 def of_scores(
     people: int, genotyped: int, phenotypes: int, covariates: int, candidates: int, blocks: int
 ) -> Needs:
-    """Polygenic scores: whole-genome regression, then sums for everybody genotyped, of whom the
-    driver holds what it tells and the scores of the people analysed."""
+    """What polygenic scores need in bytes: whole-genome regression, then a sum over variants for
+    everybody genotyped.
+
+    The arguments are those of `of_null_model`.
+    """
     model = of_null_model(people, genotyped, phenotypes, covariates, candidates, blocks)
     sums = 2 * 8.0 * genotyped * phenotypes
     return Needs(
@@ -57,7 +67,12 @@ def of_scores(
 def of_associations(
     people: int, phenotypes: int, covariates: int, patterns: int, variants: int
 ) -> Needs:
-    """The tests of every variant; `patterns`: how many sets of people have the phenotypes."""
+    """What the tests of every variant against every phenotype need in bytes.
+
+    Args:
+        patterns: how many different sets of people have a phenotype; each has its own projection
+            of the covariates.
+    """
     sent = 8 * people * (phenotypes + covariates * patterns)
     return Needs(
         float(TEST_ON_DISK) * variants * phenotypes,
@@ -67,9 +82,12 @@ def of_associations(
 
 
 def of_findings(people: int, phenotypes: int, candidates: int) -> Needs:
-    """Loci and what the variants say together: what is known of the candidates, z of the common
-    ones among them while heritability is computed, and in a task the genotypes of a region with the
-    products of its variants."""
+    """What finding and describing the loci needs in bytes.
+
+    The driver holds what is known of the candidate variants. Heritability needs the z-scores of
+    the common ones, and one task needs the genotypes of a region with the correlations of its
+    variants.
+    """
     region = min(candidates, MOST_VARIANTS)
     return Needs(
         64e6 + 10.0 * min(candidates, MAX_VARIANTS) * phenotypes,

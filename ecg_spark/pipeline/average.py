@@ -1,4 +1,4 @@
-"""Average: every recording becomes one beat and its conventional traits."""
+"""The step average: each recording becomes one beat and its conventional traits."""
 
 import hashlib
 import secrets
@@ -83,14 +83,22 @@ def average(
     settings: Beats | None = None,
     key: bytes | None = None,
 ) -> dict[str, Any]:
-    """Write the tables `beats`, `traits`, `quarantine` and `flow` of a recordings table.
+    """Write the tables `beats`, `traits`, `quarantine` and `flow` of a table of recordings.
 
-    `target(name)` is the folder to write a table to; `settings` say whose beat is used and when a
-    recording is flagged. `key` is the study's secret, which keys the column participant_hash;
-    without one a random key is used and not kept. Returns the counts; n_in = n_out + n_quarantined
-    always holds.
+    Args:
+        spark: the session.
+        recordings: the table `recordings`.
+        target: returns the folder to write a table to, by the table's name.
+        settings: whose beat is used and when a recording is flagged; None takes the defaults.
+        key: the study's secret, which keys the column participant_hash; without one a random key is
+            used and not kept.
 
-    Raises `DataError` if no recording can be averaged.
+    Returns:
+        The counts of the summary; n_in = n_out + n_quarantined always holds.
+
+    Raises:
+        DataError: no recording can be averaged.
+        AssertionError: the counts do not add up.
     """
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", RECORDINGS_PER_BATCH)
     staged = target("_staged")
@@ -100,8 +108,8 @@ def average(
     averaged.write.option("parquet.block.size", ROW_GROUP_BYTES).parquet(staged)
     averaged = spark.read.schema(_AVERAGED).parquet(staged)
     good = averaged.where(F.col("reason").isNull())
-    # Shuffled, so that neighbours in a row group are strangers: whole row groups are read at a time
-    # in training. By hash, because a global `sort` would read every beat once more.
+    # Shuffled by hash, because training reads whole row groups: the beats of one should be of
+    # different people. A global `sort` would read every beat once more.
     beats = good.select(BEATS.schema.names).repartition("participant_hash")
     beats = beats.sortWithinPartitions("participant_hash", "ecg_id")
     traits = good.select(TRAITS.schema.names)
@@ -140,7 +148,7 @@ def average(
 
 
 def _came_in(averaged: DataFrame) -> tuple[int, int, int]:
-    """How many recordings and people there are, and how many of these people have a beat."""
+    """Return how many recordings and people there are, and how many of the people have a beat."""
     has_beat = F.max(F.col("reason").isNull().cast("int")).alias("has_beat")
     persons = averaged.groupBy("participant_id").agg(F.count("*").alias("recordings"), has_beat)
     row = persons.agg(F.sum("recordings"), F.count("*"), F.sum("has_beat")).first()
@@ -183,7 +191,7 @@ def _average_row(row: dict[str, Any], source: Source, limits: Limits, key: bytes
         traits = measure_traits(beat)
     except RecordingError as error:
         return kept | {"reason": error.reason.value, "detail": error.detail}
-    except Exception as error:  # a defect may cost one recording, not the job
+    except Exception as error:  # a defect costs one recording and not the job
         return kept | {
             "reason": Reason.MALFORMED.value,
             "detail": f"averaging failed with {type(error).__name__}",
@@ -207,9 +215,13 @@ def _average_row(row: dict[str, Any], source: Source, limits: Limits, key: bytes
 
 
 def participant_hash(participant_id: str, key: bytes) -> int:
-    """63 bits of a participant id's keyed hash (BLAKE2): equal for the same person only.
+    """Return 63 bits of the keyed hash (BLAKE2) of a participant id: one number per person.
 
     Ids have few digits: without a secret key, trying all of them would reveal whose hash it is.
+
+    Args:
+        participant_id: in normal form.
+        key: the study's secret, at most 64 bytes.
     """
     digest = hashlib.blake2b(participant_id.encode(), digest_size=8, key=key).digest()
     return int.from_bytes(digest, "big") >> 1

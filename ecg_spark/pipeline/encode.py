@@ -1,4 +1,4 @@
-"""Encode: the registered model turns beats into latents, one row per participant and model."""
+"""The step encode: the registered model turns beats into latents, one row per person and model."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -35,7 +35,7 @@ BEATS_PER_BATCH = 256
 
 ALL_FLAGGED = "flagged in every recording"
 NO_FACTORS = "no factors found"
-"""The search for the factors of a beat did not end: see models/encoding/posterior.py."""
+"""The reason for beats whose search for factors did not end: see models/encoding/posterior.py."""
 
 _ENCODED = StructType(
     [
@@ -55,16 +55,25 @@ def encode(
     target: Callable[[str], str],
     leave_out: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Write the table `latents`: the active latents of every participant, and the PCA peer's.
+    """Write the tables `latents` and `flow`: every participant's active latents, and the PCA's.
 
-    Recordings with a flag of `leave_out` are not used; the table `flow` says how many those are,
-    and for how many no factors were found. If the model has one network per fold, a participant is
-    encoded by the one that was not trained on them. A participant with several ECGs gets the mean
-    of their latents, weighted by the beats' `weight`; `n_ecgs` is their number. `z_sd` is estimated
-    from people with several ECGs: the SD of one ECG's latents about the person's mean, reduced by
-    averaging over `n_ecgs`. It is null if fewer than 20 people have several. The summary holds the
-    intraclass correlation of each latent between ECGs of a person, and the distribution of the
-    factors, with which another study that uses the model compares its own.
+    If the model has one network per fold, a participant is encoded by the one that was not trained
+    on them. A participant with several ECGs gets the mean of their latents, weighted by the beats'
+    `weight`; `n_ecgs` is their number. `z_sd` is estimated from people with several ECGs: the SD of
+    one ECG's latents about the person's mean, reduced by averaging over `n_ecgs`. It is null if
+    fewer than 20 people have several.
+
+    Args:
+        spark: the session.
+        beats: the table `beats`.
+        encoder: the model; it is broadcast.
+        target: returns the folder to write a table to, by the table's name.
+        leave_out: recordings with one of these flags are not used.
+
+    Returns:
+        The summary: counts, the intraclass correlation of each latent between ECGs of a person, and
+        the distribution of the factors, with which another study that uses the model compares its
+        own.
     """
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", BEATS_PER_BATCH)
     shared = broadcast(spark, encoder)
@@ -118,7 +127,7 @@ def _rounded(values: Any) -> list[float] | None:
 
 
 def _calibrated(agreement: dict[str, Repeatability | None]) -> Column:
-    """The SD of a person's latents, from the agreement of their ECGs; null if too few have two."""
+    """Return the SD of a person's latents, by the agreement of ECGs; null if too few have two."""
     sd = F.lit(None).cast(LATENTS.schema["z_sd"].dataType)
     for model, known in agreement.items():
         if known is not None:
@@ -133,10 +142,10 @@ def _flow(
     participants: tuple[int, int],
     recordings: tuple[int, int],
 ) -> list[Row]:
-    """The rows of `flow`: what became of the beats and their people, checked against the latents.
+    """Return the rows of `flow`: what became of beats and people, checked against the latents.
 
-    For recordings and people: how many have factors, and for how many none were found. A recording
-    with several flags of `leave_out` counts under the first of them.
+    Of recordings and of people, the arguments say how many have factors, and for how many none were
+    found. A recording with several flags of `leave_out` counts under the first of them.
     """
     reason = left_out_for(leave_out)
     by_flag = [F.count(F.when(reason == flag, 1)).alias(flag) for flag in leave_out]
@@ -156,7 +165,7 @@ def _flow(
 def _encoder_of(
     shared: "Broadcast[Encoder]",
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The Arrow function of a broadcast encoder; it builds the model once per task."""
+    """Return the Arrow function of a broadcast encoder; it builds the model once per task."""
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         encoder = shared.value

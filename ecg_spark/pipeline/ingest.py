@@ -1,6 +1,6 @@
-"""Ingest: raw ECG files become the recordings table; what cannot be read is quarantined.
+"""The step ingest: raw ECG files become the table of recordings; unreadable ones are quarantined.
 
-Signals are written once, by the pass that reads the files.
+Signals are written once, by the same pass that reads the files.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ from ecg_spark.tables import (
 log = logging.getLogger(__name__)
 
 PART_BYTES = 128 << 20
-"""Bytes that one task reads: not too many tasks for a million files, enough for all cores."""
+"""Bytes that one task reads at most: few enough tasks for a million files, enough for all cores."""
 
 OPEN_BYTES = 64 << 10
 """The cost of opening a file, in bytes, so that a task does not get thousands of tiny files."""
@@ -70,16 +70,22 @@ HEADERS_A_PART = 2000
 PLAN = "plan.parquet"
 
 BARE = (hdf5.SUFFIXES, (".csv", ".tsv", ".txt"), (".parquet",))
-"""Endings of the names of files of bare samples, by format."""
+"""Endings of files of bare samples, by format."""
 
 PEEKED = 5
-"""Files of each of these formats that are checked before work: is their content described?"""
+"""How many files of each of these formats are checked, before any work, for a description."""
 
 
 def listing_digest(path: str | None, manifest: pd.DataFrame | None = None, folder: str = "") -> str:
-    """A digest of the names, sizes and times of the files that `ingest` would read.
+    """Return a digest of the names, sizes and times of the files that `ingest` would read.
 
-    Raises `DataError` where there is no file.
+    Args:
+        path: as in `ingest`.
+        manifest: as in `ingest`.
+        folder: as in `ingest`.
+
+    Raises:
+        DataError: there is no file.
     """
     return fingerprint(listing.list_files(path, manifest, folder))
 
@@ -95,18 +101,31 @@ def ingest(
     previous: Callable[[str], str] | None = None,
     samples: Samples = NOTHING_SAID,
 ) -> dict[str, Any]:
-    """Read every ECG file below `path` and write the tables recordings, quarantine, sources and
-    flow.
+    """Read every ECG file and write the tables `recordings`, `quarantine`, `sources` and `flow`.
 
-    `path` is a folder, a glob, a file or an archive; None reads what the manifest names, relative
-    to `folder`. A recording's participant comes from the manifest, else from the pattern on the
-    file name, else from the file itself. A recording that occurs under several participants is
-    assigned to nobody. `target(name)` is the folder to write a table to; `previous` gives the
-    folders of a run with the same settings, whose recordings are kept if their files have not
-    changed. `samples` describes files of bare samples. Returns the counts; n_in = n_out +
-    n_quarantined + n_not_ecg always holds: every source is accounted for. Raises `DataError` if no
-    recording can be used, `UsageError` if files of bare samples need a description in the study
-    file.
+    A recording's participant comes from the manifest if there is one, else from the pattern on the
+    file name if there is one, else from the file itself. A recording that occurs under several
+    participants is assigned to nobody.
+
+    Args:
+        spark: the session.
+        path: a folder, a glob, a file or an archive; None reads the files that the manifest names.
+        manifest: the table of `read_manifest`; None if the study has none.
+        id_pattern: a regular expression whose first group is the participant id in a file's name.
+        target: returns the folder to write a table to, by the table's name.
+        folder: what paths in the manifest are relative to, without a `path`.
+        previous: returns the folders of a run with the same settings; its recordings are kept if
+            their files have not changed.
+        samples: what the study says about files of bare samples.
+
+    Returns:
+        The counts of the summary; n_in = n_out + n_quarantined + n_not_ecg always holds: every
+        source is accounted for.
+
+    Raises:
+        DataError: there is no file, or no recording can be used.
+        UsageError: files of bare samples need a description in the study file.
+        AssertionError: the counts do not add up.
     """
     files = listing.list_files(path, manifest, folder)
     read_names = functools.partial(_read_names, spark, f"{target('_headers')}/{PLAN}")
@@ -172,7 +191,7 @@ def ingest(
 
 
 def _check_described(new: list[Source], samples: Samples) -> None:
-    """Refuse a study that does not say what the numbers in its files of bare samples are."""
+    """Raise `UsageError` if the study does not say what numbers in files of bare samples mean."""
     for suffixes in BARE:
         kind = [
             source for source in new if source.path.lower().removesuffix(".gz").endswith(suffixes)
@@ -185,7 +204,7 @@ def _check_described(new: list[Source], samples: Samples) -> None:
 
 
 def _parts(new: list[Source], parallelism: int) -> tuple[list[Source], list[int]]:
-    """Return the sources in slices, in the order of their paths, and how many each task reads."""
+    """Return the sources in slices, in the order of paths, and how many slices each task reads."""
     total = sum(source.size + OPEN_BYTES * len(source.files) for source in new)
     limit = min(PART_BYTES, max(total // (4 * parallelism), 1 << 20))
     pieces = [piece for source in new for piece in source.split(limit)]
@@ -207,7 +226,7 @@ def _read(
     n_parts: int,
     staged: str,
 ) -> None:
-    """Read the parts of a plan; write what was accepted and what was not to two folders."""
+    """Read the parts of a plan; write accepted and rejected rows to two folders."""
     # Rows go to two folders as they come; without this setting Spark would sort them first.
     spark.conf.set("spark.sql.maxConcurrentOutputFileWriters", 2)
     rows = spark.range(0, n_parts, 1, n_parts).mapInArrow(read, READ)
@@ -219,7 +238,7 @@ def _read(
 def _read_names(
     spark: SparkSession, plan: str, doubts: list[listing.Doubt]
 ) -> dict[str, list[str]]:
-    """Have executors read headers; return the files named by those that name unusual ones."""
+    """Have executors read headers; return the files named by those with unusual names."""
     parts = [min(HEADERS_A_PART, len(doubts) - at) for at in range(0, len(doubts), HEADERS_A_PART)]
     headers = [Source(doubt.header, doubt.customary, 0, "") for doubt in doubts]
     write_plan(headers, parts, plan)
@@ -228,7 +247,7 @@ def _read_names(
 
 
 def _rejected(spark: SparkSession, staged: str) -> tuple[DataFrame, DataFrame]:
-    """What was not accepted, as rows of the quarantine, and what is not an ECG."""
+    """Return the rejected rows as rows of the quarantine, and the files that are not an ECG."""
     fs, base = fsspec.core.url_to_fs(f"{staged}/accepted=false")
     if not fs.exists(base):
         none = [spark.createDataFrame([], table.schema) for table in (QUARANTINE, NOT_AN_ECG)]
@@ -254,7 +273,7 @@ def _move_files(folder: str, to: str) -> None:
 def _count_sources(
     spark: SparkSession, target: Callable[[str], str], found: list[Source], samples: Samples
 ) -> int:
-    """How many recordings came in: one per source, or as many as a file of several holds.
+    """Return how many recordings came in: one per source, or as many as a file of several holds.
 
     Every source must be accounted for: as a recording, in quarantine, or as not an ECG.
     """

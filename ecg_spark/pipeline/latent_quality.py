@@ -1,4 +1,4 @@
-"""The quality of latents: agreement between two ECGs of a person, and linear probes."""
+"""The quality of latents: agreement between several ECGs of a person, and linear probes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ MIN_PEOPLE = 50
 """The fewest people with both values for which a probe is reported."""
 
 OUTSIDE_SD = 3.0
-"""In SD of the training data: nearly all of it lies within this distance from 0."""
+"""A distance from 0, in SD of the training data, within which nearly all of these lie."""
 
 MIN_REPEATED = 20
 """The fewest people with several ECGs for which their agreement is reported."""
@@ -28,20 +28,28 @@ MIN_REPEATED = 20
 
 @dataclass(frozen=True)
 class Repeatability:
-    """Agreement of ECGs of a person: ICC(1) of each latent, and its `sd` within people, [k]."""
+    """How well several ECGs of a person agree.
+
+    Attributes:
+        icc: the intraclass correlation ICC(1) of each latent, [k].
+        sd: the SD of each latent within people, [k].
+    """
 
     icc: Array
     sd: Array
 
 
 def repeatability(latents: DataFrame, n_latents: int) -> Repeatability | None:
-    """The agreement of several ECGs of a person; None with fewer than 20 such people.
+    """Return the agreement of several ECGs of a person; None if fewer than 20 people have several.
 
-    `latents` has one row per person: `n_ecgs`, and arrays `plain_mean`, the unweighted mean over
-    their ECGs, and `squares`, the mean of the squares. One-way random effects with groups of
-    unequal size (Shrout and Fleiss, Psychol Bull 1979; 86:420; Donner, Int Stat Rev 1986; 54:67).
-    The SD is that of one ECG about the person's mean: measurement error, and how the heart differs
-    from day to day.
+    One-way random effects with groups of unequal size (Shrout and Fleiss, Psychol Bull 1979;
+    86:420; Donner, Int Stat Rev 1986; 54:67). The SD is that of one ECG about the person's mean:
+    measurement error, and how the heart differs from day to day.
+
+    Args:
+        latents: one row per person: `n_ecgs`, and the arrays `plain_mean`, the unweighted mean over
+            their ECGs, and `squares`, the mean of the squares.
+        n_latents: the length of the arrays.
     """
     n = F.col("n_ecgs").cast("double")
     sums = [F.count(n), F.sum(n), F.sum(n * n)]
@@ -62,10 +70,17 @@ def repeatability(latents: DataFrame, n_latents: int) -> Repeatability | None:
 
 
 def factor_distribution(latents: DataFrame, n_latents: int) -> dict[str, list[float]]:
-    """Mean and SD of each factor over the people, and the share further than three SD from 0.
+    """Return mean and SD of each factor over people, and the share further than three SD from 0.
 
-    Factors are in SD of the beats that the model was trained on, whose mean is 0; hardly any of the
-    training lies beyond three SD. `latents` has one row per person.
+    Factors are in SD of the beats that the model was trained on, whose mean is 0; hardly any of
+    these lies beyond three SD.
+
+    Args:
+        latents: one row per person, with the array `z`.
+        n_latents: the length of the array.
+
+    Returns:
+        `mean`, `sd` and `outside`, each a list with one value per factor.
     """
     measures: dict[str, Callable[[Column], Column]] = {
         "mean": F.avg,
@@ -87,11 +102,20 @@ def factor_distribution(latents: DataFrame, n_latents: int) -> dict[str, list[fl
 def trait_correlations(
     latents: DataFrame, traits: DataFrame, leave_out: Sequence[str], n_latents: int
 ) -> dict[str, list[float | None]]:
-    """Pearson's correlation of each factor with each trait over the people; the axis is left out.
+    """Return Pearson's correlation of each factor with each trait over the people.
 
-    `latents` is the table. `traits` has a row per ECG; they are averaged as for the association
-    study. None if fewer than 50 people have a trait or it does not vary. The frontal axis is an
-    angle, for which this correlation has no meaning.
+    The frontal axis is left out: it is an angle, for which this correlation has no meaning. Traits
+    of several ECGs are averaged as they are for the association study.
+
+    Args:
+        latents: the table `latents`; the rows of the VAE are used.
+        traits: the table `traits`, one row per ECG.
+        leave_out: recordings with one of these flags are not used.
+        n_latents: the number of factors.
+
+    Returns:
+        For each trait one value per factor; None if fewer than 50 people have the trait or it does
+        not vary.
     """
     names = [name for name in TRAIT_NAMES if name != "axis_deg"]
     means = [weighted_mean(F.col(name)).alias(name) for name in names]
@@ -116,11 +140,17 @@ def trait_correlations(
 
 
 def linear_probes(latents: Array, targets: pd.DataFrame, seed: int) -> dict[str, float]:
-    """How well a linear model predicts each target from latents [n, k], on held-out folds.
+    """Return how well a linear model predicts each target from latents, on held-out folds.
 
-    The squared correlation between prediction and target (`<name>_r2`), or for a target of two
-    values the area under the ROC curve (`<name>_auc`). Targets that are not numbers, are constant
-    or are known for too few people are left out; so are rows with missing values.
+    Args:
+        latents: [n, k]; rows with missing values are left out.
+        targets: one column per target, n rows. Those that are not numbers, are constant or are
+            known for too few people are left out.
+        seed: divides the rows into folds.
+
+    Returns:
+        The squared correlation between prediction and target (`<name>_r2`), or for a target with
+        two values the area under the ROC curve (`<name>_auc`).
     """
     fold = np.random.default_rng(seed).permutation(len(latents)) % FOLDS
     found = {}
@@ -143,7 +173,7 @@ def linear_probes(latents: Array, targets: pd.DataFrame, seed: int) -> dict[str,
 
 
 def _area_under_curve(score: Array, is_case: NDArray[np.bool_]) -> float:
-    """The share of pairs of a case and a control in which the case scores higher (Mann-Whitney)."""
+    """Return the share of pairs of case and control in which the case is higher (Mann-Whitney)."""
     cases, controls = int(is_case.sum()), int((~is_case).sum())
     above = rankdata(score)[is_case].sum() - cases * (cases + 1) / 2
     return float(above / (cases * controls))

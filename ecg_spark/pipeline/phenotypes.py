@@ -1,4 +1,4 @@
-"""Phenotypes of the association study, one row per participant: latents, traits, its own."""
+"""The phenotypes of the association study by participant: latents, traits, the study's own."""
 
 from collections.abc import Sequence
 
@@ -14,12 +14,20 @@ from ecg_spark.tables import OWN, TRAIT_NAMES
 def participant_phenotypes(
     latents: DataFrame, traits: DataFrame, leave_out: Sequence[str] = ()
 ) -> tuple[pd.DataFrame, dict[str, list[str]]]:
-    """Every participant's latents (`vae_00`, `pca_00`, ...) and traits, and the names by group.
+    """Return the latents (`vae_00`, `pca_00`, ...) and traits of every participant.
 
-    Indexed by the ids of participants who have latents: latents and traits are compared, so they
-    must be of the same people. A missing trait is NaN. Traits of several ECGs are averaged as their
-    latents are: without recordings that have a flag of `leave_out`, weighted by the beats'
-    `weight`; the axis by its circular mean.
+    Traits of several ECGs are averaged as their latents are: without recordings that have a flag of
+    `leave_out`, weighted by the beats' `weight`; the axis by its circular mean.
+
+    Args:
+        latents: the table `latents`.
+        traits: the table `traits`, one row per ECG.
+        leave_out: recordings with one of these flags are not used.
+
+    Returns:
+        One row per participant who has latents, by participant id, NaN where a trait is missing:
+        latents and traits are compared, so they must be those of the same people. And the names of
+        the columns by group.
     """
     frames, groups = [], {}
     encoded: pd.DataFrame = latents.select("participant_id", "model", "z").toPandas()
@@ -45,11 +53,17 @@ def participant_phenotypes(
 def with_own(
     of_ecgs: pd.DataFrame, groups: dict[str, list[str]], own: pd.DataFrame, notes: list[str]
 ) -> tuple[pd.DataFrame, dict[str, list[str]]]:
-    """The phenotypes of ECGs with those that the study brings, and the names by group.
+    """Return the phenotypes of ECGs with those that the study brings, and the names by group.
 
-    All are indexed by participant id and of the same people, those who have latents; a missing
-    value of an own phenotype is NaN. How many other people have own phenotypes is added to `notes`.
-    If `own` has no columns, nothing changes. Raises `DataError` if nobody has both.
+    Args:
+        of_ecgs: the phenotypes by participant id, as `participant_phenotypes` returns them.
+        groups: the names of their columns by group.
+        own: the study's own phenotypes by participant id, NaN where missing. Without columns,
+            nothing changes.
+        notes: receives how many people have own phenotypes but no latents; they are left out.
+
+    Raises:
+        DataError: nobody has both.
     """
     if not len(own.columns):
         return of_ecgs, groups
@@ -68,10 +82,15 @@ def with_own(
 
 
 def fold_indicators(latents: DataFrame) -> pd.DataFrame:
-    """A column `fold_1`, `fold_2`, ... for each fold but the first: 1 for its people, else 0.
+    """Return a column `fold_1`, `fold_2`, ... for each fold but the first: 1 for its people.
 
-    Indexed by participant id; no columns if one network has encoded everybody. They are covariates,
-    because networks differ even after their factors have been matched.
+    They are covariates, because networks differ even after their factors have been matched.
+
+    Args:
+        latents: the table `latents`.
+
+    Returns:
+        One row per participant id; no columns if one network has encoded everybody.
     """
     rows: pd.DataFrame = latents.select("participant_id", "fold").distinct().toPandas()
     folds = rows.set_index("participant_id")["fold"].sort_index()

@@ -22,7 +22,13 @@ _PLAN = pa.schema(
 
 
 def write_plan(sources: list[Source], parts: list[int], path: str) -> None:
-    """Write what is to be read, one row group per part; `parts`: how many sources each has."""
+    """Write the sources to be read into a Parquet file, one row group per part.
+
+    Args:
+        sources: all sources, in the order of the parts.
+        parts: how many sources each part has.
+        path: the path or URI of the file.
+    """
     fs, base = fsspec.core.url_to_fs(path)
     make_folder(path.rpartition("/")[0])
     at = 0
@@ -45,7 +51,15 @@ def write_plan(sources: list[Source], parts: list[int], path: str) -> None:
 
 
 def plan_rows(path: str, part: int) -> list[dict[str, Any]]:
-    """Return what one task reads: the sources of a part of the plan."""
+    """Return the sources of one part of the plan, which one task reads.
+
+    Args:
+        path: the path or URI of the plan.
+        part: the number of the part, from 0.
+
+    Returns:
+        One mapping per source, with its `path`, `files`, `owners` (JSON), `slice` and `slices`.
+    """
     with fsspec.open(path, "rb") as file:
         rows: list[dict[str, Any]] = pq.ParquetFile(file).read_row_group(part).to_pylist()
     return rows

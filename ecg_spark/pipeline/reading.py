@@ -52,7 +52,17 @@ Row = dict[str, Any]
 def reader(
     plan: str, id_pattern: str | None, has_manifest: bool, samples: Samples = NOTHING_SAID
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """Return the function for `mapInArrow`: numbers of parts of the plan in, rows of READ out."""
+    """Return the function for `mapInArrow` that reads parts of a plan.
+
+    Args:
+        plan: the path or URI of the plan.
+        id_pattern: a regular expression whose first group is the participant id in a file's name.
+        has_manifest: whether participants come from a manifest; then nothing else is used.
+        samples: what the study says about files of bare samples.
+
+    Returns:
+        A function from numbers of parts to rows of `READ`.
+    """
 
     def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
@@ -105,10 +115,19 @@ def read_source(
     part: int = 0,
     parts: int = 1,
 ) -> Generator[Row, None, None]:
-    """Yield the rows of one source: one, or as many as an archive holds recordings.
+    """Yield the rows of one source: one, or as many as a file holds recordings.
 
-    Of a file of several recordings that is not an archive, part number `part` of `parts` is read.
-    It raises only if the file system fails, never because of what is in a file.
+    Nothing that is in a file can make it raise.
+
+    Args:
+        path: the file, the WFDB header or the archive.
+        files: `path` and the files that by custom belong to it.
+        samples: what the study says about files of bare samples.
+        part: which part is read of a file of several recordings that is not an archive, from 0.
+        parts: into how many parts it is divided.
+
+    Raises:
+        OSError: the file system fails.
     """
     if archives.is_archive(path):
         yield from _read_archive(path, samples)
@@ -131,7 +150,7 @@ def read_source(
 
 
 def _named(header: bytes, load: Load, customary: list[str]) -> list[str]:
-    """Return the names that a header gives, or its record's files by custom where it cannot."""
+    """Return the names that a header gives; if it cannot be read, the files it has by custom."""
     try:
         return named_files(header, load)
     except RecordingError:
@@ -139,9 +158,9 @@ def _named(header: bytes, load: Load, customary: list[str]) -> list[str]:
 
 
 class _Folder:
-    """The files of one record, read from the header's own folder only, within `MAX_FILE_BYTES`.
+    """The files of one record, read from the header's own folder only, up to `MAX_FILE_BYTES`.
 
-    Raises `RecordingError` (too_large) where they are more.
+    More than that raises `RecordingError` (too_large).
     """
 
     def __init__(self, header: str) -> None:
@@ -150,7 +169,7 @@ class _Folder:
         self.contents: dict[str, bytes] = {}
 
     def content(self, path: str) -> bytes | None:
-        """Return a file's content, None where there is no such file."""
+        """Return a file's content; None if there is no such file."""
         if path not in self.contents:
             fs, base = fsspec.core.url_to_fs(path)
             try:
@@ -174,9 +193,14 @@ class _Folder:
 
 
 def names_reader(plan: str) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """Return the function for `mapInArrow`: numbers of parts of a plan of headers in, rows out.
+    """Return the function for `mapInArrow` that reads the names in WFDB headers.
 
-    A row of `NAMED` for each header that names other files than those beside it in the plan.
+    Args:
+        plan: the path or URI of a plan of headers, each with the files that it has by custom.
+
+    Returns:
+        A function from numbers of parts to rows of `NAMED`: one for each header that names other
+        files than these.
     """
 
     def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -193,7 +217,7 @@ def names_reader(plan: str) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.
 
 
 def _unusual_names(header: str, customary: list[str]) -> Iterator[list[str]]:
-    """Yield the names that a header gives, nothing where it names the customary files or none."""
+    """Yield the names that a header gives; nothing if they are customary or it gives none."""
     folder = _Folder(header)
     try:
         content = folder.content(header)
@@ -227,7 +251,7 @@ def _read_archive(path: str, samples: Samples) -> Iterator[Row]:
 
 
 def _read_slice(path: str, samples: Samples, part: int, parts: int) -> Iterator[Row]:
-    """Read the recordings of one part of an HDF5 file; the first also says if none can be read."""
+    """Read the recordings of one part of an HDF5 file; the first also reports a damaged file."""
     fs, base = fsspec.core.url_to_fs(path)
     with fs.open(base, "rb") as opened:
         file = _Watched(opened)
@@ -251,7 +275,7 @@ def _read_slice(path: str, samples: Samples, part: int, parts: int) -> Iterator[
 
 
 class _Watched(io.RawIOBase):
-    """A file that remembers read errors, which the library reports as a damaged file."""
+    """A file that remembers read errors, which h5py would report as a damaged file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -285,7 +309,7 @@ class _Watched(io.RawIOBase):
 
 
 def _row(path: str, contents: dict[str, bytes], samples: Samples) -> Row:
-    """Read the recording in a group of files, `path` being the one that describes it."""
+    """Read the recording in a group of files; `path` is the one that describes it."""
     companions = {PurePosixPath(name).name: content for name, content in contents.items()}
     try:
         recording = read_recording(
@@ -293,7 +317,7 @@ def _row(path: str, contents: dict[str, bytes], samples: Samples) -> Row:
         )
     except RecordingError as error:
         return _refused(path, error, b"".join(contents.values()))
-    except Exception as error:  # a reader's defect may cost one file, not the job
+    except Exception as error:  # a defect of a reader costs one file and not the job
         failed = RecordingError(Reason.MALFORMED, f"the reader failed with {type(error).__name__}")
         return _refused(path, failed, b"".join(contents.values()))
     return _accepted(path, recording)
@@ -340,7 +364,7 @@ def _by_key(owners: str) -> dict[str, Owner]:
 def _assign_participant(
     row: Row, owners: dict[str, Owner], id_pattern: str | None, has_manifest: bool
 ) -> Row:
-    """Return the row with its participant; rejected if nothing says whose it is."""
+    """Return the row with its participant; rejected if nothing says to whom it belongs."""
     if not row["accepted"]:
         return row
     archive, _, member = row["path"].partition(INSIDE)

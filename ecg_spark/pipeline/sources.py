@@ -38,11 +38,18 @@ Owner = dict[str, Any]
 
 @dataclass
 class Source:
-    """What is read in one go: a file, the files of a WFDB record, an archive, or a slice of a file
-    of several recordings.
+    """What is read in one go: a file, a WFDB record, an archive, or a slice of a large file.
 
-    `path` names it in the tables; `stamp` changes whenever its content or its owner does. A slice
-    is the part `slice` of `slices`, all of the same path.
+    Attributes:
+        path: names the source in the tables.
+        files: the paths of its files.
+        size: their bytes.
+        stamp: changes whenever the content or the owner of the source does.
+        owners: its rows of the manifest.
+        holds_several: whether it may hold any number of recordings.
+        is_splittable: whether slices of it can be read.
+        slice: which part of the file this source is, from 0.
+        slices: into how many parts the file is divided.
     """
 
     path: str
@@ -56,7 +63,7 @@ class Source:
     slices: int = 1
 
     def split(self, limit: int) -> "list[Source]":
-        """Return the slices of about `limit` bytes in which it is read; one if read as a whole."""
+        """Return slices of about `limit` bytes each; a source that is not splittable stays one."""
         count = max(1, -(-self.size // limit)) if self.is_splittable else 1
         return [
             replace(self, slice=index, slices=count, size=self.size // count)
@@ -65,15 +72,18 @@ class Source:
 
 
 def several_suffixes(samples: Samples) -> tuple[str, ...]:
-    """Endings, in lower case, of names of files that hold any number of recordings."""
+    """Return the endings, in lower case, of files that may hold any number of recordings."""
     return packed.SUFFIXES + (hdf5.SUFFIXES if samples.ids is not None else ())
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """A WFDB header that must be read to know its record's files, and those that it has by custom.
+    """A WFDB header that must be read before the files of its record are known.
 
-    Both are paths; what `ReadNames` returns are names of files in the header's folder.
+    Attributes:
+        header: its path.
+        customary: the paths of the files that it has by custom. (What `ReadNames` returns are names
+            in the header's folder.)
     """
 
     header: str
@@ -87,8 +97,16 @@ ReadNames = Callable[[list[Doubt]], Mapping[str, list[str]]]
 def list_files(path: str | None, manifest: pd.DataFrame | None, folder: str) -> Listing:
     """Return the files below a folder, matching a glob, in an archive, or in a manifest's folders.
 
-    Without a `path` the manifest's `uri` says where the files are, relative to `folder`. Names
-    that begin with a dot or an underscore are left out. Raises `DataError` where there is no file.
+    Files whose name begins with a dot or an underscore are left out.
+
+    Args:
+        path: a folder, a glob, a file or an archive; None takes the folders of the manifest's
+            files.
+        manifest: the table of `read_manifest`, needed without a `path`.
+        folder: what the manifest's paths are relative to.
+
+    Raises:
+        DataError: the folder does not exist, or there is no file.
     """
     if path is not None:
         fs, base = fsspec.core.url_to_fs(path)
@@ -129,10 +147,20 @@ def group(
 ) -> list[Source]:
     """Return the sources among the files, in the order of their paths, each with its owners.
 
-    A WFDB header is a source together with the files that it names, whatever these are called and
+    A WFDB header is one source together with the files that it names, whatever these are called and
     however many headers name them; the segments of a record of several belong to it. Every other
-    file is a source of its own. With a manifest instead of a path only what it names is a source.
-    Raises `DataError` where the manifest is ambiguous or names nothing.
+    file is a source of its own. With a manifest and no path, only files that it names are sources.
+
+    Args:
+        files: the listing.
+        path: as in `list_files`.
+        manifest: the table of `read_manifest`; None if the study has none.
+        folder: what the manifest's paths are relative to, without a `path`.
+        read_names: reads the headers whose record is not told by the names of files.
+        samples: what the study says about files of bare samples.
+
+    Raises:
+        DataError: the manifest is ambiguous, or names none of the files.
     """
     records = _records([file[0] for file in files], read_names)
     companions = {name for header, named in records.items() for name in named if name != header}
@@ -162,8 +190,8 @@ def _records(names: list[str], read_names: ReadNames) -> dict[str, list[str]]:
 
     By custom a record is `r.hea` and `r.dat`, or `r.mat`. A folder with nothing but such pairs is
     grouped by name. If a folder holds anything else (another suffix, a header alone, a README), any
-    of its headers may name it, so executors read all of them: one more opening of a small file per
-    recording. Only what differs from the custom is returned.
+    of its headers may name it, so executors read all of them: one more opening of a small file for
+    each recording. Executors return only what differs from the custom.
     """
     folders: dict[str, set[str]] = defaultdict(set)
     for name in names:
@@ -194,7 +222,7 @@ def _records(names: list[str], read_names: ReadNames) -> dict[str, list[str]]:
 
 
 def _customary(header: str, inside: set[str]) -> list[str]:
-    """Return the files that a header has by custom: of its name, and `.dat` or `.mat`."""
+    """Return the files that a header has by custom: those of its name with `.dat` or `.mat`."""
     stem = re.sub(r"\.hea(\.gz)?$", "", header, flags=re.IGNORECASE)
     possible = [f"{stem}{suffix}{packed}" for suffix in SIGNAL_SUFFIXES for packed in ("", ".gz")]
     return [name for name in possible if name in inside]
@@ -212,7 +240,12 @@ def _root(path: str, files: Listing) -> str:
 
 
 def owner_key(path: str) -> str:
-    """Return a path without its extension, as it is matched with the manifest."""
+    """Return a path without its extension, by which it is matched with the manifest.
+
+    Example:
+        >>> owner_key("2019/visit.xml.gz"), owner_key("2019/visit")
+        ('2019/visit', '2019/visit')
+    """
     return re.sub(r"(\.[^./]*)?(\.gz)?$", "", path)
 
 
@@ -280,9 +313,10 @@ def _relative(start: int) -> Callable[[str], str]:
 def _match(
     sources: Iterable[Source], rows: list[Owner], key: Callable[[str], str], whole: bool
 ) -> bool:
-    """Give each single recording the row of its key; say whether any has one.
+    """Give each single recording the row with its key; return whether any has one.
 
-    `whole` keys are paths, which only the manifest can repeat; names may belong to several files.
+    With `whole`, keys are paths, which only the manifest can repeat; otherwise they are names,
+    which several files may have.
     """
     by_key: dict[str, Owner] = {}
     repeated: set[str] = set()

@@ -1,7 +1,7 @@
-"""What an ingest takes over from the previous run, and what of it must go.
+"""What an ingest takes over from the previous run, and which of it must be removed.
 
-Signals are not read or written again: the table's files are linked or copied, decisions need narrow
-columns only, and only files that lose a row are rewritten.
+Signals are neither read nor written again: the table's files are linked or copied, decisions need
+only narrow columns, and only files that lose a row are rewritten.
 """
 
 import os
@@ -22,10 +22,15 @@ KEPT = "kept-"
 def stamps_to_keep(
     spark: SparkSession, found: list[Source], previous: Callable[[str], str]
 ) -> dict[str, str]:
-    """Return the stamps of the sources that the previous run read and that may be kept.
+    """Return the stamps, by path, of the sources that the previous run read and that may be kept.
 
-    If any source is new, gone or changed, a recording that was left out as a copy may be needed, or
-    may belong to another participant too: copies are then read again.
+    If any source is new, gone or changed, a recording that was left out as a copy may be needed
+    now, or may belong to another participant too: copies are then read again.
+
+    Args:
+        spark: the session.
+        found: the sources there are now.
+        previous: returns the folders of the previous run.
     """
     rows = read_table(spark, SOURCES, previous("sources")).toLocalIterator()
     stamps = {row["path"]: row["stamp"] for row in rows}
@@ -40,12 +45,12 @@ def stamps_to_keep(
 
 
 def source_of_row() -> Column:
-    """The source of a row: its path, without the member of an archive."""
+    """Return a column: the source of a row, which is its path without the member of an archive."""
     return F.substring_index("path", INSIDE, 1)
 
 
 def parquet_files(folder: str) -> list[str]:
-    """The names of the data files in a table's folder."""
+    """Return the names of the data files in a table's folder."""
     fs, base = fsspec.core.url_to_fs(folder)
     names = (
         (path.rpartition("/")[2] for path in fs.ls(base, detail=False)) if fs.exists(base) else ()
@@ -54,7 +59,12 @@ def parquet_files(folder: str) -> list[str]:
 
 
 def take_over(folder: str, to: str) -> None:
-    """Bring the files of an earlier run's table into this one, by links where possible."""
+    """Bring the files of an earlier run's table into this one, by hard links where possible.
+
+    Args:
+        folder: the earlier run's folder of the table.
+        to: this run's.
+    """
     fs, base = fsspec.core.url_to_fs(folder)
     goal = fs._strip_protocol(to)
     for name in parquet_files(folder):
@@ -68,7 +78,13 @@ def take_over(folder: str, to: str) -> None:
 
 
 def kept_sources(spark: SparkSession, target: Callable[[str], str], has_new: bool) -> DataFrame:
-    """The paths of the sources whose recordings were taken over."""
+    """Return the paths of the sources whose recordings were taken over, in a column `source`.
+
+    Args:
+        spark: the session.
+        target: returns the folders of this run.
+        has_new: whether this run has read anything itself.
+    """
     paths = read_table(spark, SOURCES, target("sources")).select("path")
     if has_new:
         new = spark.read.schema("path string").parquet(target("_plan"))
@@ -79,9 +95,17 @@ def kept_sources(spark: SparkSession, target: Callable[[str], str], has_new: boo
 def drop_rows(spark: SparkSession, target: Callable[[str], str], kept: DataFrame) -> DataFrame:
     """Remove recordings that are gone, changed, copies or of several people; return the last two.
 
-    Of identical recordings of a participant the one with the first path stays, whenever it came in.
-    Of identical recordings of several participants none stays, because it is unknown whose it is.
-    Only narrow columns are read, and only files that lose a row are rewritten.
+    Of identical recordings of one participant the one with the first path stays, whenever it came
+    in. Of identical recordings of several participants none stays, because it is unknown whose it
+    is. Only narrow columns are read, and only files that lose a row are rewritten.
+
+    Args:
+        spark: the session.
+        target: returns the folders of this run.
+        kept: the result of `kept_sources`.
+
+    Returns:
+        Rows of the table `quarantine`.
     """
     recordings, dropped = target("recordings"), target("_dropped")
     index = _with_file(spark, recordings).select(

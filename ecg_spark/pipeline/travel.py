@@ -1,50 +1,55 @@
-"""Compares the factors of a carried model here with those where the model was trained."""
+"""Compares the factors of an imported model in this study with those where it was trained."""
 
 from collections.abc import Mapping
 from typing import Any
 
 MAX_DRIFT_SD = 0.5
-"""The largest difference of a factor's means, in SD of the training."""
+"""The largest accepted difference of a factor's means, in SD of the training data."""
 MAX_SPREAD_RATIO = 1.5
-"""The largest ratio of a factor's SDs, of either to the other."""
+"""The largest accepted ratio of a factor's SDs, of the larger to the smaller."""
 MAX_OUTSIDE = 0.02
-"""The largest share of people beyond three SD of the training; 0.003 for a normal factor."""
+"""The largest accepted share of people beyond three SD; in a normal distribution it is 0.003."""
 MAX_ICC_LOSS = 0.2
+"""The largest accepted loss of a factor's agreement between two ECGs of a person (ICC)."""
 MAX_TRAIT_R_CHANGE = 0.3
-"""The largest difference of a factor's correlations with a trait."""
+"""The largest accepted difference of a factor's correlations with a trait."""
 
 
 def compare_with_home(here: Mapping[str, Any], home: Mapping[str, Any]) -> list[str]:
-    """Notes on a carried model's factors where they exceed the limits of this module.
+    """Return notes on an imported model's factors where they exceed the limits of this module.
 
-    `here` is the summary of encode (`factors`, `icc`, `trait_r`), `home` the same from where the
-    model was trained. What is missing on either side is not compared.
+    What is missing on either side is not compared.
+
+    Args:
+        here: the summary of the step encode, with `factors`, `icc` and `trait_r`.
+        home: `factors`, `icc` and `trait_r` of `models.registry.carried.Home`, from the study in
+            which the model was trained.
     """
     notes = []
     if home.get("factors"):
-        mine, theirs = here["factors"], home["factors"]
-        for i, (mean, sd) in enumerate(zip(mine["mean"], mine["sd"], strict=True)):
+        own, at_home = here["factors"], home["factors"]
+        for i, (mean, sd) in enumerate(zip(own["mean"], own["sd"], strict=True)):
             name = f"factor {i:02d}"
-            if abs(mean - theirs["mean"][i]) > MAX_DRIFT_SD:
+            if abs(mean - at_home["mean"][i]) > MAX_DRIFT_SD:
                 notes.append(
-                    f"{name} has mean {mean:.2f} here and {theirs['mean'][i]:.2f} where the model "
+                    f"{name} has mean {mean:.2f} here and {at_home['mean'][i]:.2f} where the model "
                     f"was trained"
                 )
-            low, high = sorted((sd, theirs["sd"][i]))
+            low, high = sorted((sd, at_home["sd"][i]))
             if high > MAX_SPREAD_RATIO * low:
                 notes.append(
-                    f"{name} has SD {sd:.2f} here and {theirs['sd'][i]:.2f} where the model was "
+                    f"{name} has SD {sd:.2f} here and {at_home['sd'][i]:.2f} where the model was "
                     f"trained"
                 )
-            outside = mine["outside"][i]
-            if outside > max(MAX_OUTSIDE, 2 * theirs["outside"][i]):
+            outside = own["outside"][i]
+            if outside > max(MAX_OUTSIDE, 2 * at_home["outside"][i]):
                 notes.append(
                     f"{outside:.1%} of the people are beyond three SD of the training on {name}, "
-                    f"and {theirs['outside'][i]:.1%} where the model was trained"
+                    f"and {at_home['outside'][i]:.1%} where the model was trained"
                 )
-    mine_icc, their_icc = here["icc"]["vae"], home.get("icc")
-    if mine_icc and their_icc:
-        for i, (value, other) in enumerate(zip(mine_icc, their_icc, strict=True)):
+    own_icc, home_icc = here["icc"]["vae"], home.get("icc")
+    if own_icc and home_icc:
+        for i, (value, other) in enumerate(zip(own_icc, home_icc, strict=True)):
             if value < other - MAX_ICC_LOSS:
                 notes.append(
                     f"two ECGs of a person agree less on factor {i:02d} (ICC {value:.2f}) than "

@@ -1,7 +1,8 @@
 """The GWAS in figures: one pass over all associations, in memory that does not grow with them.
 
--log10 p throughout. The distribution of every phenotype is kept as a fine histogram, which gives
-its QQ curve and its lambda; single points are kept only from `FLOOR` up, for the Manhattan plots.
+All p-values are -log10 p. The distribution of every phenotype is kept as a fine histogram, from
+which its QQ curve and its lambda follow; single points are kept only above `FLOOR`, for the
+Manhattan plots.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,19 +18,26 @@ from ecg_spark.genetics.testing.inflation import lambda_of
 from ecg_spark.tables import VARIANT
 
 FLOOR = 2.0
-"""Associations below this -log10 p are counted but not drawn as points."""
+"""Associations with a smaller -log10 p are counted, but not drawn as points."""
 
 _BIN = 0.005
 
 FREQUENCIES = (0.01, 0.05, 0.2)
-"""Between the bins of the frequency of the minor allele."""
+"""The limits between the bins of the minor allele frequency."""
 
 BINS = ("below 1 %", "1 to 5 %", "5 to 20 %", "20 to 50 %")
 
 
 @dataclass
 class Survey:
-    """What one pass over the associations has seen."""
+    """What one pass over the associations has collected.
+
+    Attributes:
+        histograms: of -log10 p by phenotype.
+        by_frequency: of -log10 p by group and bin of the minor allele frequency.
+        peaks: the points of each group.
+        extents: the last position of each contig, in the order of the genome.
+    """
 
     histograms: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     by_frequency: dict[str, dict[str, NDArray[np.int64]]] = field(default_factory=dict)
@@ -37,31 +45,42 @@ class Survey:
     extents: dict[str, int] = field(default_factory=dict)
 
     def points(self, group: str) -> pd.DataFrame:
-        """A group's variants from `FLOOR` up: which, neg_log10_p, and of which phenotype it is."""
+        """A group's variants above `FLOOR`, each with its largest neg_log10_p and the
+        phenotype that has it.
+        """
         return self.peaks.get(group, pd.DataFrame(columns=[*VARIANT, "neg_log10_p", "phenotype"]))
 
     def qq(self, phenotype: str) -> NDArray[np.float64]:
-        """Expected above observed -log10 p of a phenotype, [2, m], largest last."""
+        """The QQ curve of a phenotype (see `qq_of`)."""
         return qq_of(self.histograms[phenotype])
 
     def tests(self, phenotype: str) -> int:
-        """How many variants were tested."""
+        """How many variants were tested for a phenotype."""
         return int(self.histograms[phenotype].sum())
 
 
 def qq_of(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Expected above observed -log10 p of a histogram, [2, m], largest last."""
+    """The QQ curve of a histogram of -log10 p, thinned to what can be seen.
+
+    Returns:
+        Expected -log10 p in the first row and observed in the second, [2, m], in increasing order.
+    """
     filled = np.flatnonzero(counts)
     above = counts.sum() - np.cumsum(counts)[filled]
     middle = above + (counts[filled] + 1) / 2  # the mean rank within a bin, 1 the smallest p
     curve = np.array([-np.log10(middle / (counts.sum() + 1)), (filled + 0.5) * _BIN])
-    # Neighbouring bins of the bulk fall on one pixel.
+    # In the bulk of the distribution, neighbouring bins fall on the same pixel: keep one of them.
     step = np.concatenate([[True], np.diff(np.floor(curve[0] * 80)) > 0])
     return curve[:, step | (curve[1] >= FLOOR)]
 
 
 def median_lambda(counts: NDArray[np.int64], df: int = 1) -> float:
-    """Lambda of the tests of a histogram, each of `df` degrees of freedom."""
+    """Lambda of the tests of a histogram, each with `df` degrees of freedom.
+
+    Example:
+        >>> round(median_lambda(np.bincount([60] * 100)), 1)
+        1.0
+    """
     half = np.searchsorted(np.cumsum(counts), counts.sum() / 2)
     before = np.cumsum(counts)[half] - counts[half]
     within = (counts.sum() / 2 - before) / counts[half]
@@ -69,11 +88,14 @@ def median_lambda(counts: NDArray[np.int64], df: int = 1) -> float:
 
 
 def scan_associations(batches: Iterable[pa.RecordBatch], group: Callable[[str], str]) -> Survey:
-    """Read associations (contig, position, ref, alt, phenotype, neg_log10_p) once.
+    """Read all associations once.
 
-    Where they have a column af, the tests of each group are also counted by the frequency of the
-    minor allele. Points are the best of each variant over the phenotypes of a `group`. Tests
-    without a p-value are left out.
+    Args:
+        batches: contig, position, ref, alt, phenotype and neg_log10_p, where tests without a
+            p-value are null. If there is a column af, tests are also counted by minor allele
+            frequency.
+        group: gives the group of a phenotype. A variant's point is its best result over the
+            phenotypes of a group.
     """
     seen = Survey()
     kept: list[pd.DataFrame] = []
@@ -97,7 +119,12 @@ def scan_associations(batches: Iterable[pa.RecordBatch], group: Callable[[str], 
 
 
 def contig_order(contig: str) -> tuple[int, str]:
-    """Sorts 2 before 10 and X after 22, with or without chr."""
+    """A sort key that puts 2 before 10 and X after 22, with or without chr.
+
+    Example:
+        >>> sorted(["chrX", "chr10", "chr2"], key=contig_order)
+        ['chr2', 'chr10', 'chrX']
+    """
     name = contig.removeprefix("chr")
     return (int(name), "") if name.isdecimal() else (10_000, name)
 
@@ -109,7 +136,7 @@ def _extend(seen: Survey, table: pa.Table, group: Callable[[str], str]) -> None:
     phenotypes = table["phenotype"].combine_chunks().dictionary_encode()
     names = phenotypes.dictionary.to_pylist()
     codes = phenotypes.indices.to_numpy()
-    # p = 0 cannot be told from the smallest p that a histogram needs to hold.
+    # Larger values share the last bin, so that a p-value of 0 does not make the histogram endless.
     bins = (np.clip(table["neg_log10_p"].to_numpy(), 0, 1000) / _BIN).astype(np.int64)
     for code, name in enumerate(names):
         _count(seen.histograms, name, bins[codes == code])
@@ -128,7 +155,7 @@ def _extend(seen: Survey, table: pa.Table, group: Callable[[str], str]) -> None:
 
 
 def _count(histograms: dict[str, NDArray[np.int64]], name: str, bins: NDArray[np.int64]) -> None:
-    """Add tests, by the numbers of their bins, to the histogram of a name."""
+    """Add tests, given by the numbers of their bins, to the histogram of a name."""
     counts = np.bincount(bins)
     known = histograms.get(name, np.zeros(0, np.int64))
     size = max(len(counts), len(known))

@@ -1,4 +1,6 @@
-"""Beside the loci in the report: shared causes, sex and age, genes by their common variants."""
+"""Sections on what is known about the loci: shared causes, sex and age, genes by common
+variants.
+"""
 
 import math
 from collections.abc import Iterator
@@ -21,11 +23,11 @@ MODIFIED_HEADS = (
 )  # fmt: skip
 
 SHARED = 0.8
-"""The probability of a shared cause from which on a pair is shown."""
+"""A pair is shown if the probability of a shared cause is at least this."""
 
 
 def causes(material: ReportInputs) -> Section:
-    """Pairs of signals that share their cause, effects by sex and age, and genes."""
+    """The pairs of signals with a shared cause, the effects by sex and age, and the genes."""
     genes = material.table("findings", "common_genes")
     tests = genes.count_rows()
     return {

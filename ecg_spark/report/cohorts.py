@@ -1,4 +1,4 @@
-"""The pages of a meta-analysis and of a replication, from what they publish."""
+"""The pages of a meta-analysis and of a replication, from the tables that these publish."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from ecg_spark.report.sections import ReportInputs, Section
 from ecg_spark.tables import TOGETHER, VARIANT
 
 SHOWN = 200
-"""Loci of a page; all are in the table."""
+"""How many loci a page shows at most; the table has all."""
 
 COUNTED = {
     "loci": "loci",
@@ -44,8 +44,13 @@ def write_meta_page(
 ) -> dict[str, Any]:
     """Write the page of a meta-analysis, report.html, and its figures into the folder of its run.
 
-    `planted` is what is known to act in the cohorts, if it is. Returns what is to be added to the
-    summary.
+    Args:
+        summary: of the meta-analysis.
+        window_bp: the distance within which significant variants are one locus.
+        planted: the planted variants of simulated cohorts; empty for real ones.
+
+    Returns:
+        What is to be added to the summary.
     """
     thresholds = summary["thresholds"]
     has_omnibus = any(name.endswith(TOGETHER) for name in thresholds)
@@ -147,7 +152,12 @@ def replicated(material: ReportInputs) -> Iterator[Placed]:
 def write_replication_page(folder: str, summary: Mapping[str, Any], study: str) -> float:
     """Write the page of a replication, report.html, and its figure into the folder of its run.
 
-    Returns how large the page is, in MB.
+    Args:
+        summary: of the replication.
+        study: the name of the study whose loci were looked up.
+
+    Returns:
+        The size of the page in MB.
     """
     table = evidence.dataset(f"{folder}/replication").to_table().to_pandas()
     table = table.sort_values("neg_log10_p", ascending=False)
@@ -186,6 +196,6 @@ def _today() -> str:
 
 
 def _name(row: Any) -> str:
-    """The rsid of a lead variant, where it has one, and its place and alleles."""
+    """The rsid of a lead variant, if it has one, with its position and alleles."""
     variant = ":".join(str(getattr(row, column)) for column in VARIANT)
     return f"{row.rsid} ({variant})" if row.rsid else variant

@@ -1,14 +1,14 @@
-"""Planted against found: what each method sees of a simulated biobank's truth.
+"""Planted against found: which planted variants of a simulated biobank each method finds.
 
 A planted variant is **found** by a method if a locus of that method lies within `FOUND_BP` of it
-on the same contig, measured from the nearer end of the locus's region. A locus is **false** if no
-planted variant of any size lies within `FALSE_BP` of its region; false loci of a method that lie as
-near to each other are one.
+on the same contig, measured from the nearer end of the locus. A locus is **false** if no planted
+variant of any size lies within `FALSE_BP` of it; false loci of a method within that distance of
+each other count once.
 
-The methods, each with its own loci and all at the study-wide threshold: the VAE's single latents,
-the omnibus test over all of them, the same two for as many principal components of the beat and for
-phenotypes that the study brings, and the conventional traits. A study has those whose phenotypes it
-has.
+The methods, each with its own loci and all at the study-wide threshold, are: the single latents of
+the VAE, the omnibus test over all of them, the same two for as many principal components of the
+beat and for the study's own phenotypes, and the conventional traits. A study has those methods
+whose phenotypes it has.
 """
 
 import json
@@ -25,17 +25,21 @@ from ecg_spark.tables import OWN, PEER, TOGETHER
 FOUND_BP = 500_000
 FALSE_BP = 1_000_000
 LARGE = 0.05
-"""A planted variant is large if it explains at least this part of its parameter's variance."""
+"""A planted variant is large if it explains at least this share of its parameter's variance."""
 
 METHODS = ("vae", "vae omnibus", PEER, f"{PEER}{TOGETHER}", "traits", OWN, f"{OWN}{TOGETHER}")
 
 
 @dataclass(frozen=True)
 class Planted:
-    """A planted variant: where, on which parameter of the heart, and how much it explains.
+    """A planted variant.
 
-    `kind` is `interval` where a conventional interval or rate reads the parameter, else
-    `morphology`.
+    Attributes:
+        parameter: the parameter of the heart that it changes.
+        kind: `interval` if a conventional interval or rate measures the parameter, else
+            `morphology`.
+        variance_explained: the share of the parameter's variance that it explains.
+        found: the methods that found it.
     """
 
     contig: str
@@ -47,20 +51,23 @@ class Planted:
 
     @property
     def is_large(self) -> bool:
-        """True where it explains at least `LARGE` of its parameter's variance."""
-        # A share of exactly 5 % may have come through a sum of rounded numbers.
+        """Whether it explains at least `LARGE` of its parameter's variance."""
+        # A share of exactly 5 % may be a sum of rounded numbers, slightly below.
         return self.variance_explained >= LARGE - 1e-9
 
     def found_by(self, *methods: str) -> bool:
-        """True where any of the methods has found it."""
+        """Whether any of the methods has found it."""
         return any(method in self.found for method in methods)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Planted variants, the largest first, with the methods that found each; and false loci.
+    """A comparison of planted variants with loci.
 
-    `methods` are those of the study.
+    Attributes:
+        planted: the planted variants, the largest first.
+        false_loci: the number of false loci by method.
+        methods: the methods of the study.
     """
 
     planted: tuple[Planted, ...]
@@ -69,7 +76,7 @@ class Comparison:
 
     @property
     def pairs(self) -> dict[str, tuple[str, ...]]:
-        """The methods of each group that is also tested together, by the group."""
+        """For each group of phenotypes that is also tested jointly, its two methods."""
         return {
             name.removesuffix(TOGETHER): (name.removesuffix(TOGETHER), name)
             for name in self.methods
@@ -77,12 +84,18 @@ class Comparison:
         }
 
     def found(self, *methods: str, large: bool = True) -> tuple[int, int]:
-        """How many planted variants any of the methods found, and of how many."""
+        """How many planted variants any of the methods found, and out of how many.
+
+        Args:
+            large: count only large variants.
+        """
         considered = [item for item in self.planted if item.is_large or not large]
         return sum(item.found_by(*methods) for item in considered), len(considered)
 
     def missed_by_traits(self, method: str = "vae") -> list[Planted]:
-        """Planted variants that a model's latents found and the conventional traits did not."""
+        """Planted variants that the latents of a model found and the conventional traits did
+        not.
+        """
         return [
             item
             for item in self.planted
@@ -90,7 +103,9 @@ class Comparison:
         ]
 
     def summary(self) -> dict[str, Any]:
-        """The counts for the step's JSON line: large planted variants found, and false loci."""
+        """The counts for the summary of the step: large planted variants found, and false
+        loci.
+        """
         large = sum(item.is_large for item in self.planted)
         counts: dict[str, Any] = {"planted": len(self.planted), "planted_large": large}
         for group, methods in self.pairs.items():
@@ -113,9 +128,10 @@ class Comparison:
 
 
 def read_truth(path: str) -> dict[str, Any]:
-    """A biobank's `truth.json`, on any file system that fsspec reaches.
+    """Read the `truth.json` of a simulated biobank.
 
-    Raises `DataError` where the file is not there or is no such truth.
+    Raises:
+        DataError: if the file does not exist or is not such a truth.
     """
     try:
         with fsspec.open(path, "rt", encoding="utf-8") as file:
@@ -132,7 +148,11 @@ def read_truth(path: str) -> dict[str, Any]:
 
 
 def read_planted(path: str) -> list[Planted]:
-    """The planted variants of a `truth.json`. Raises `DataError` as `read_truth` does."""
+    """Read the planted variants of a `truth.json`.
+
+    Raises:
+        DataError: if the file does not exist or is not such a truth.
+    """
     try:
         return [
             Planted(
@@ -156,9 +176,10 @@ def _no_truth(path: str) -> DataError:
 
 
 def planted_together(truths: Sequence[Sequence[Planted]]) -> list[Planted]:
-    """What was planted in several cohorts.
+    """The planted variants of several cohorts together.
 
-    A variant explains the mean over the cohorts, nothing where it was not planted.
+    The variance that a variant explains is averaged over the cohorts, with 0 where it was not
+    planted.
     """
     of_each: dict[tuple[str, int, str], list[Planted]] = {}
     for item in (one for truth in truths for one in truth):
@@ -170,7 +191,7 @@ def planted_together(truths: Sequence[Sequence[Planted]]) -> list[Planted]:
 
 
 def acting_at(planted: Sequence[Planted], contig: str, start: int, end: int) -> list[str]:
-    """The parameters of planted variants that a locus with this region would find."""
+    """The parameters of the planted variants that a locus from `start` to `end` would find."""
     return [
         item.parameter
         for item in planted
@@ -180,9 +201,11 @@ def acting_at(planted: Sequence[Planted], contig: str, start: int, end: int) -> 
 
 
 def compare(planted: Sequence[Planted], loci: pd.DataFrame, methods: Sequence[str]) -> Comparison:
-    """Match planted variants with loci (columns method, contig, start, end; positions in bp).
+    """Match planted variants with loci.
 
-    `methods`: those of the study, of `METHODS`.
+    Args:
+        loci: columns method, contig, start and end, in bp.
+        methods: the methods of the study, among `METHODS`.
     """
     matched = []
     for item in sorted(planted, key=lambda one: -one.variance_explained):
@@ -200,14 +223,14 @@ def compare(planted: Sequence[Planted], loci: pd.DataFrame, methods: Sequence[st
 
 
 def _distance(loci: pd.DataFrame, contig: str, position: int) -> pd.Series:
-    """Distance in bp from each locus's region to a position, infinite on another contig."""
+    """The distance in bp from each locus to a position; infinite on another contig."""
     outside = pd.concat([loci["start"] - position, position - loci["end"]], axis=1).max(axis=1)
     same = loci["contig"].map(_bare) == _bare(contig)
     return outside.astype(float).clip(lower=0).where(same, float("inf"))
 
 
 def _regions(loci: pd.DataFrame) -> int:
-    """How many regions are left when loci within `FALSE_BP` of each other are one."""
+    """How many loci remain when those within `FALSE_BP` of each other count once."""
     count = 0
     for _, part in loci.groupby(loci["contig"].map(_bare)):
         end = float("-inf")

@@ -5,7 +5,7 @@
  * A model's decoder. `decode(sds)` gives the beat, 12 x samples in mV, lead after lead, of factors
  * in standard deviations of the people from their mean; a model of several folds their mean.
  */
-ecgSpark.decoder = ({ folds, mean, sd, samples, furthest }) => {
+ecgSpark.decoder = ({ folds, mean, sd, samples, furthest, limb_leads: limb }) => {
   const LEADS = 8;
   const networks = folds.map((fold) =>
     Object.fromEntries(Object.entries(fold).map(([name, packed]) => [name, ecgSpark.unpack(packed)])),
@@ -40,15 +40,14 @@ ecgSpark.decoder = ({ folds, mean, sd, samples, furthest }) => {
     }
   }
 
-  /** III, aVR, aVL and aVF follow from I and II. */
+  /** The limb leads, which come first, are sums of I and II with the weights of `limb_leads`. */
   function twelveLeads(beat) {
     const all = new Float64Array(12 * samples);
     for (let t = 0; t < samples; t++) {
       const [one, two] = [beat[t], beat[samples + t]];
-      const limb = [one, two, two - one, -(one + two) / 2, one - two / 2, two - one / 2];
-      limb.forEach((value, lead) => { all[lead * samples + t] = value; });
+      limb.forEach(([a, b], lead) => { all[lead * samples + t] = a * one + b * two; });
     }
-    all.set(beat.subarray(2 * samples), 6 * samples);
+    all.set(beat.subarray(2 * samples), limb.length * samples);
     return all;
   }
 

@@ -1,4 +1,4 @@
-"""Figures of diseases: all tests by category, effects with their limits, prediction, beats.
+"""Figures of diseases: all tests by category, effects with their intervals, prediction, beats.
 
 Every function takes numbers and returns a Matplotlib figure, in the style of `figures`.
 """
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ecg_spark.ecg import LEADS
+from ecg_spark.ecg_paper import TIME_MS
 from ecg_spark.report.figures import (
     BLUE,
     FAINT,
@@ -28,7 +29,7 @@ from ecg_spark.report.figures import (
     shortened,
     styled,
 )
-from ecg_spark.report.waveforms import TELLING_LEADS, TIME_MS, WINDOW_MS
+from ecg_spark.report.waveforms import TELLING_LEADS, paired_rows
 
 Signal = NDArray[np.float64]
 
@@ -45,10 +46,13 @@ _MODELS = {
 
 
 def phewas(panels: Sequence[tuple[str, pd.DataFrame]], fdr: float, bonferroni: float) -> Figure:
-    """Every disease by category, the best test of each predictor group above the other.
+    """Manhattan-like plots of all diseases by category, one panel per group of predictors.
 
-    A panel is (title, points) with the columns disease, name, category, neg_log10_p and beta.
-    `fdr` is the -log10 p that the false discovery rate asks for, infinite where none passes.
+    Args:
+        panels: title and points, with columns disease, name, category, neg_log10_p and beta.
+        fdr: the -log10 p at which the false discovery rate is controlled; infinite if no test
+            passes.
+        bonferroni: the -log10 p of the Bonferroni threshold.
     """
     everything = pd.concat([points for _, points in panels])
     order = everything[["category", "disease"]].drop_duplicates()
@@ -92,7 +96,7 @@ def phewas(panels: Sequence[tuple[str, pd.DataFrame]], fdr: float, bonferroni: f
 def _label(
     axes: mpl.axes.Axes, points: pd.DataFrame, place: pd.Series, fdr: float, width: int
 ) -> None:
-    """Name the strongest diseases of a panel, towards its middle."""
+    """Name the most significant diseases of a panel, with the text towards its middle."""
     named = points[points["neg_log10_p"] >= fdr].sort_values("neg_log10_p", ascending=False)
     for row in named.drop_duplicates("disease").head(_LABELLED).itertuples():
         x = float(place[row.disease])
@@ -105,7 +109,13 @@ def _label(
 
 @dataclass(frozen=True)
 class Effects:
-    """The effects of predictors on a disease: a row each with label, beta, lower and upper."""
+    """The effects of predictors on one disease.
+
+    Attributes:
+        title: of the panel.
+        ratio: "odds ratio" or "hazard ratio".
+        rows: label, beta, lower and upper, on the log scale.
+    """
 
     title: str
     ratio: str  # "odds ratio" or "hazard ratio"
@@ -113,7 +123,9 @@ class Effects:
 
 
 def forest(panels: Sequence[Effects]) -> Figure:
-    """Odds and hazard ratios with 95 % profile likelihood intervals, one panel per disease."""
+    """Odds and hazard ratios with their 95 % profile likelihood intervals, one panel per
+    disease.
+    """
     across = 2
     down = -(-len(panels) // across)
     most = max(len(panel.rows) for panel in panels)
@@ -144,7 +156,11 @@ def forest(panels: Sequence[Effects]) -> Figure:
 
 
 def predicted(rows: pd.DataFrame) -> Figure:
-    """AUC and C of each model by disease: columns label, model, concordance, se."""
+    """The AUC or C of each model by disease.
+
+    Args:
+        rows: label, model, concordance and se.
+    """
     labels = list(dict.fromkeys(rows["label"]))
     models = [name for name in _MODELS if name in set(rows["model"])]
     with mpl.rc_context(STYLE):
@@ -162,7 +178,7 @@ def predicted(rows: pd.DataFrame) -> Figure:
         axes.set_yticks(range(len(labels)), [shortened(label, 46) for label in labels], fontsize=8)
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()
-        styled(axes, "", "area under the ROC curve; of incident disease Harrell's C")
+        styled(axes, "", "area under the ROC curve, or Harrell's C for incident disease")
         axes.legend(fontsize=7.5, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
@@ -170,7 +186,8 @@ def predicted(rows: pd.DataFrame) -> Figure:
 def calibration(panels: Sequence[tuple[str, Mapping[str, tuple[Signal, Signal]]]]) -> Figure:
     """Observed against expected cases by tenths of the predicted risk, one panel per disease.
 
-    A panel is (title, {model: (expected [10], observed [10])}).
+    Args:
+        panels: title, and for each model the expected [10] and observed [10] cases.
     """
     across = 4
     down = -(-len(panels) // across)
@@ -191,8 +208,14 @@ def calibration(panels: Sequence[tuple[str, Mapping[str, tuple[Signal, Signal]]]
 
 @dataclass(frozen=True)
 class DiseaseBeat:
-    """Mean beats [12, 600] in mV of cases and controls with their standard errors; and what the
-    model makes of the factors' difference, in µV with its limits [3, 12, 600], where there is one.
+    """The beats to draw for one disease.
+
+    Attributes:
+        title: of the row.
+        cases: mean beat of the cases and its standard error, both [12, 600] in mV.
+        controls: the same of the controls.
+        decoded_uv: what the decoder makes of the factors' difference, with its limits, [3, 12,
+            600] in µV; None without a model.
     """
 
     title: str
@@ -202,43 +225,23 @@ class DiseaseBeat:
 
 
 def disease_beats(beats: Sequence[DiseaseBeat]) -> Figure:
-    """Of each disease a row of mean beats and, beneath it, one of differences in µV."""
+    """For each disease a row of mean beats and, beneath it, a row of differences in µV."""
     with mpl.rc_context(STYLE):
-        figure = new_figure(2.6 * len(beats) + 0.4)
-        grid = figure.subplots(
-            2 * len(beats), len(TELLING_LEADS), sharex="col", sharey="row", squeeze=False,
-            height_ratios=[1.4, 1] * len(beats),
-        )  # fmt: skip
-        for k, one in enumerate(beats):
-            upper, lower = grid[2 * k], grid[2 * k + 1]
-            for column, lead in enumerate(TELLING_LEADS):
+        figure, pairs = paired_rows([one.title for one in beats], "µV")
+        for (upper, lower), one in zip(pairs, beats, strict=True):
+            for lead, above, below in zip(TELLING_LEADS, upper, lower, strict=True):
                 i = LEADS.index(lead)
-                axes = upper[column]
-                axes.plot(TIME_MS, one.controls[0][i], color=MUTED, lw=1.3, label="controls")
-                axes.plot(TIME_MS, one.cases[0][i], color=VERMILION, lw=1.1, label="cases")
-                styled(axes, lead)
-                axes = lower[column]
+                above.plot(TIME_MS, one.controls[0][i], color=MUTED, lw=1.3, label="controls")
+                above.plot(TIME_MS, one.cases[0][i], color=VERMILION, lw=1.1, label="cases")
                 change = 1000 * (one.cases[0][i] - one.controls[0][i])
                 error = 1960 * np.hypot(one.cases[1][i], one.controls[1][i])
-                axes.axhline(0, color=FAINT, lw=0.8)
-                axes.fill_between(TIME_MS, change - error, change + error, color=VERMILION,
-                                  alpha=0.22, lw=0)  # fmt: skip
-                axes.plot(TIME_MS, change, color=VERMILION, lw=1, label="measured")
+                below.fill_between(TIME_MS, change - error, change + error, color=VERMILION,
+                                   alpha=0.22, lw=0)  # fmt: skip
+                below.plot(TIME_MS, change, color=VERMILION, lw=1, label="measured")
                 if one.decoded_uv is not None:
                     middle, low, high = one.decoded_uv[:, i]
-                    axes.fill_between(TIME_MS, low, high, color=BLUE, alpha=0.22, lw=0)
-                    axes.plot(TIME_MS, middle, color=BLUE, lw=1, label="by the factors")
-                for each in (upper[column], lower[column]):
-                    each.set_xlim(*WINDOW_MS)
-                    each.set_xticks([-200, 0, 200, 400])
-            upper[0].set_title(f" \n{TELLING_LEADS[0]}")
-            upper[0].text(
-                0, 1.2, one.title, transform=upper[0].transAxes, weight="bold", va="bottom"
-            ).set_in_layout(False)
-            upper[0].set_ylabel("mV")
-            lower[0].set_ylabel("µV")
+                    below.fill_between(TIME_MS, low, high, color=BLUE, alpha=0.22, lw=0)
+                    below.plot(TIME_MS, middle, color=BLUE, lw=1, label="by the factors")
             upper[2].legend(fontsize=7, loc="upper right", handlelength=1.2)
             lower[2].legend(fontsize=7, loc="upper right", handlelength=1.2)
-        for axes in grid[-1]:
-            axes.set_xlabel("ms from R")
     return figure

@@ -1,4 +1,4 @@
-"""The report's section on diseases: tests, effects, prediction, beats, and what was planted."""
+"""The report's section on diseases: tests, effects, prediction, beats, and planted diseases."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -35,9 +35,9 @@ ROWS_SHOWN, HEAT_SHOWN, FORESTS, PER_FOREST, BEATS_SHOWN, PREDICTED = 40, 40, 8,
 
 
 def section(material: ReportInputs) -> tuple[Section, dict[str, Any]]:
-    """What the study says of diseases; and its counts.
+    """The section on diseases, and its counts for the summary.
 
-    Diseases of fewer than `MIN_GROUP_SIZE` cases are in the tables and not shown.
+    Diseases with fewer than `MIN_GROUP_SIZE` cases are in the tables but not shown.
     """
     described = _described(material)
     shown = described[described.index.get_level_values("people") == ECG].droplevel("people")
@@ -141,7 +141,9 @@ def _phewas(tests: pd.DataFrame, summary: Mapping[str, Any]) -> Figure | None:
 
 
 def _heat(tests: pd.DataFrame, found: pd.DataFrame) -> Figure | None:
-    """z of every factor and trait on the diseases that go with any of them."""
+    """z-scores of every factor and trait for the diseases that are associated with any of
+    them.
+    """
     surest = found[found["group"].isin(OF_THE_HEART)].drop_duplicates("disease").head(HEAT_SHOWN)
     if surest.empty:
         return None
@@ -157,7 +159,7 @@ def _heat(tests: pd.DataFrame, found: pd.DataFrame) -> Figure | None:
 
 
 def _forests(tests: pd.DataFrame, found: pd.DataFrame) -> Figure | None:
-    """The surest effects on each of the surest diseases."""
+    """The most significant effects on each of the most significant diseases."""
     panels = []
     for key in found.drop_duplicates(["disease", "kind"]).head(FORESTS).itertuples():
         own = found[(found["disease"] == key.disease) & (found["kind"] == key.kind)]
@@ -176,7 +178,7 @@ def _forests(tests: pd.DataFrame, found: pd.DataFrame) -> Figure | None:
 
 
 def _surest(prediction: pd.DataFrame, found: pd.DataFrame, most: int) -> list[tuple[str, str]]:
-    """The diseases that are predicted, those that go with the heart first."""
+    """The diseases that are predicted, the most significant first."""
     strength = found.groupby(["disease", "kind"])["neg_log10_p"].max().to_dict()
     keys = list(dict.fromkeys(zip(prediction["disease"], prediction["kind"], strict=True)))
     return sorted(keys, key=lambda key: (-strength.get(key, 0.0), key))[:most]
@@ -221,7 +223,9 @@ def _calibration(prediction: pd.DataFrame, found: pd.DataFrame) -> Figure | None
 
 
 def _beats(material: ReportInputs, shown: pd.DataFrame) -> Figure | None:
-    """Mean beats of cases and controls, and what the factors' difference makes of the beat."""
+    """Mean beats of cases and controls, and what the decoder makes of the difference of their
+    factors.
+    """
     if not material.study.ecg:
         return None
     beats = _table(material, "disease_beats")
@@ -256,7 +260,9 @@ def _signal(values: Sequence[float]) -> np.ndarray:
 def _decoded(
     material: ReportInputs, factors: pd.DataFrame, disease: str, kind: str
 ) -> np.ndarray | None:
-    """The difference in µV that the decoder makes of the factors' differences, with its limits."""
+    """The difference in µV that the decoder makes of the factors' differences, with its
+    limits.
+    """
     names = list(material.latents.columns)
     own = factors[(factors["disease"] == disease) & (factors["kind"] == kind)]
     own = own.set_index("factor").reindex(names)
@@ -269,13 +275,13 @@ def _decoded(
 
 
 def _planted(material: ReportInputs) -> list[dict[str, Any]]:
-    """The diseases of a simulated biobank's truth; none where it has none."""
+    """The planted diseases of a simulated biobank; none for a real one."""
     truth = material.study.truth
     return list(read_truth(material.study.locate(truth)).get("diseases", [])) if truth else []
 
 
 def _compared(planted: Sequence[Mapping[str, Any]], tests: pd.DataFrame) -> dict[str, Any]:
-    """Which planted diseases the heart's predictors found, at a false discovery rate of 5 %."""
+    """Which planted diseases the ECG's predictors found, at a false discovery rate of 5 %."""
     rows, counts = [], {"found_heart": 0, "planted_heart": 0, "false_heart": 0}
     for one in planted:
         own = tests[tests["disease"] == one["phecode"]]

@@ -1,7 +1,7 @@
-"""The report's pictures from Python, as Matplotlib figures: `figure.savefig` writes them as files.
+"""The report's figures from Python, as Matplotlib figures; `figure.savefig` writes them to files.
 
-Lines and letters of a PDF stay lines and letters; of a Manhattan plot, the many points below the
-threshold are pixels.
+In a PDF, lines and text stay vector graphics; the many points of a Manhattan plot below the
+threshold are rasterised.
 """
 
 from collections.abc import Mapping
@@ -9,10 +9,14 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ecg_spark import ecg_paper
 from ecg_spark.errors import UsageError
-from ecg_spark.report import figures, loci, papers, regional
+from ecg_spark.genetics.testing.p_values import WITHIN
+from ecg_spark.report import figures, loci, regional
 from ecg_spark.report.explain import Explainer
 from ecg_spark.report.page import told
 from ecg_spark.report.sections import ReportInputs
@@ -21,27 +25,35 @@ from ecg_spark.store import Store
 from ecg_spark.study import Study
 from ecg_spark.tables import PEER, group_of
 
+_STRONG_Z = 5.45
+"""|z| of p = 5e-8."""
+
 
 def draw_report(study: Study) -> dict[str, Figure]:
-    """Every picture of a study's report by its name, as `figures/` beside the page has them.
+    """Every figure of a study's report by name, as in the folder `figures` beside the page.
 
-    Raises `UsageError` where a step of the study is not published.
+    Raises:
+        UsageError: if a step of the study is not published.
     """
     material = _material(study, *(name for name in steps_of(study) if name != "report"))
     context, _ = told(material)
     return {name: figure for name, figure in context["figures"].items() if figure}
 
 
+@mpl.rc_context(figures.STYLE)
 def draw_heart(
     study: Study, factors: Mapping[str, float], beside: Mapping[str, float] | None = None
 ) -> Figure:
-    """The beat of factors on ECG paper, over that of `beside`, by default of the mean heart.
+    """Draw the beat of given factors on ECG paper, over that of another heart.
 
-    Both name factors (`vae_03`) with values in standard deviations of the participants from their
-    mean; a factor that is not named is at its mean.
+    Args:
+        factors: values of factors (`vae_03`), in standard deviations of the participants from
+            their mean; a factor that is not named is at its mean.
+        beside: the factors of the other heart; None for the mean heart.
 
-    Raises `UsageError` for a factor that the model does not have, and where the study has not
-    published its model and its latents.
+    Raises:
+        UsageError: for a factor that the model does not have, or if the study has not published
+            its model and its latents.
     """
     material = _material(study, "train", "encode")
     names = list(material.latents.columns)
@@ -58,18 +70,22 @@ def draw_heart(
         for label, heart in hearts.items()
     }
     colours = {"heart B": figures.VERMILION, "heart A": figures.INK}
-    return papers.hearts([papers.Curve(who, beats[who], one) for who, one in colours.items()])
+    return ecg_paper.draw_beats(
+        [ecg_paper.Curve(who, beats[who], one) for who, one in colours.items()]
+    )
 
 
 def draw_locus(study: Study, name: str, times: float = 1.0) -> Figure:
-    """A locus in full: its region with linkage and genes, its effects on all phenotypes, and the
-    beats of 0, 1 and 2 effect alleles, the effect `times` as large as it is.
+    """Draw a locus in full: its region with LD and genes, its effects on all phenotypes, and the
+    beats with 0, 1 and 2 effect alleles.
 
-    `name` is the rsid of its lead variant, contig:position:ref:alt, or its nearest gene; of several
-    loci it is the strongest.
+    Args:
+        name: the rsid of its lead variant, contig:position:ref:alt, or its nearest gene. If
+            several loci match, the most significant is drawn.
+        times: by how much to exaggerate the effect on the beat.
 
-    Raises `UsageError` where no locus has that name, and where the study has not published its
-    loci.
+    Raises:
+        UsageError: if no locus has that name, or the study has not published its loci.
     """
     own = ("train", "encode") if study.ecg else ()
     material = _material(study, *own, "associations", "findings")
@@ -88,7 +104,7 @@ def _locus(material: ReportInputs, region: loci.Region, times: float) -> Figure:
     known = effects[region.variant]
     known = known[[group_of(phenotype) != PEER for phenotype in known.index]]
     names = list(material.latents.columns) if material.study.ecg else []
-    width, height = papers.size()
+    width, height = ecg_paper.size()
     heights = [max(3.2, 0.13 * len(known)), *([height + 0.4] if names else [])]
     figure = figures.new_figure(sum(heights), width)
     rows = figure.add_gridspec(len(heights), 1, height_ratios=heights)
@@ -101,16 +117,35 @@ def _locus(material: ReportInputs, region: loci.Region, times: float) -> Figure:
     linked, genes = regional.linkage(material), regional.genes(material)
     regional.draw(above, below, region, test, linked, genes, threshold)
     above.legend(handles=regional.keys(above), fontsize=6, loc="upper right")
-    papers.forest(figure.add_subplot(upper[1]), known)
+    _forest(figure.add_subplot(upper[1]), known)
     if names:
         axes = figure.add_subplot(rows[1])
-        papers.twelve_leads(axes, _alleles(material.explainer, region, known, names, times))
+        ecg_paper.draw_leads(axes, _alleles(material.explainer, region, known, names, times))
     return figure
+
+
+def _forest(axes: Axes, effects: pd.DataFrame) -> None:
+    """β with its 95 % interval on each phenotype; `effects` has beta and se by phenotype.
+
+    Those with p < 5e-8 are in colour.
+    """
+    known = effects.dropna()
+    places = -np.arange(len(known))
+    strong = (known["beta"] / known["se"]).abs() >= _STRONG_Z
+    colours = np.where(strong, figures.BLUE, figures.MUTED)
+    axes.axvline(0, color=figures.FAINT, lw=0.8)
+    half = WITHIN * known["se"]
+    axes.hlines(places, known["beta"] - half, known["beta"] + half, color=colours, lw=1.2)
+    axes.scatter(known["beta"], places, color=colours, s=14, zorder=3)
+    axes.set_yticks(places, [figures.shortened(name) for name in known.index], fontsize=6.5)
+    axes.set_ylim(places.min(initial=0) - 0.7, 0.7)
+    axes.tick_params(axis="y", length=0)
+    figures.styled(axes, "", "β per effect allele, SD")
 
 
 def _alleles(
     explainer: Explainer, region: loci.Region, known: Any, names: list[str], times: float
-) -> list[papers.Curve]:
+) -> list[ecg_paper.Curve]:
     effect = known.reindex(names)
     beats, half = explainer.genotypes(
         effect["beta"].to_numpy(), effect["se"].to_numpy(), float(region.lead["af"]), times
@@ -118,7 +153,7 @@ def _alleles(
     larger = "" if times == 1 else f", effect × {times:g}"
     colours = (figures.BLUE, figures.MUTED, figures.VERMILION)
     return [
-        papers.Curve(f"{count} alleles{larger}", beats[count], colour, half[count])
+        ecg_paper.Curve(f"{count} alleles{larger}", beats[count], colour, half[count])
         for count, colour in enumerate(colours)
     ]
 

@@ -1,4 +1,4 @@
-"""Numbers of the report from the published tables, in bounded memory.
+"""The numbers of the report, read from the published tables in limited memory.
 
 Tables are read with pyarrow, in batches or as an even sample of row groups, so that a million
 beats cost no more than some thousand. Groups are counted in people, each with one ECG or with the
@@ -20,10 +20,10 @@ from ecg_spark.selection import is_used
 from ecg_spark.tables import TOGETHER, TRAIT_NAMES, VARIANT
 
 MIN_GROUP_SIZE = 20
-"""A waveform, or a figure of a group, is shown only where it stands for at least so many people."""
+"""A waveform or a statistic of a group is shown only if it is over at least this many people."""
 
 FEWEST_IN_BIN = 5
-"""Nor is a bin of a picture shown that holds fewer people."""
+"""A bin of a figure is shown only if it holds at least this many people."""
 
 TRAIT_TITLES = {
     "heart_rate_bpm": "Heart rate (bpm)",
@@ -37,13 +37,13 @@ TRAIT_TITLES = {
 
 
 def dataset(folder: str) -> ds.Dataset:
-    """The Parquet table in a folder, on any file system that fsspec reaches."""
+    """The Parquet table in a folder, on any file system that fsspec supports."""
     files, path = fsspec.core.url_to_fs(folder)
     return ds.dataset(path, filesystem=files, format="parquet")
 
 
 def sample_rows(table: ds.Dataset, columns: Sequence[str], at_most: int) -> pa.Table:
-    """Up to `at_most` rows, spread evenly over the table's row groups; the same at every call."""
+    """Up to `at_most` rows, spread evenly over the table's row groups; the same in every call."""
     groups = [group for part in table.get_fragments() for group in part.split_by_row_group()]
     rows = [group.row_groups[0].num_rows for group in groups]
     if sum(rows) <= at_most:
@@ -61,7 +61,10 @@ def sample_rows(table: ds.Dataset, columns: Sequence[str], at_most: int) -> pa.T
 def used_rows(
     table: ds.Dataset, columns: Sequence[str], at_most: int, leave_out: Sequence[str]
 ) -> pa.Table:
-    """Such a sample of beats or traits, without the rows that have a flag of `leave_out`."""
+    """A sample of the rows of beats or traits without any of the flags in `leave_out`.
+
+    `at_most` limits the sample before flagged rows are left out.
+    """
     if not leave_out:
         return sample_rows(table, columns, at_most)
     rows = sample_rows(table, [*columns, "flags"], at_most)
@@ -71,7 +74,14 @@ def used_rows(
 def beat_sample(
     beats: ds.Dataset, at_most: int = 3000, leave_out: Sequence[str] = ()
 ) -> tuple[list[str], NDArray[np.float32]]:
-    """An even sample of average beats, one per person: ECG ids and signals [n, 12, 600] in mV."""
+    """An even sample of average beats, one per person.
+
+    Args:
+        leave_out: the flags that leave a recording out.
+
+    Returns:
+        ECG ids, and the beats [n, 12, 600] in mV.
+    """
     table = used_rows(beats, ["ecg_id", "participant_hash", "signal"], at_most, leave_out)
     table = one_a_person(table)
     return table["ecg_id"].to_pylist(), signals_of(table)
@@ -84,15 +94,19 @@ def one_a_person(beats: pa.Table) -> pa.Table:
 
 
 def signals_of(beats: pa.Table) -> NDArray[np.float32]:
-    """The column `signal` as an array [n, 12, 600]."""
+    """The column `signal` as an array [n, 12, 600], in mV."""
     parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in beats["signal"].chunks]
     return np.concatenate([np.empty(0, np.float32), *parts]).reshape(-1, 12, 600)
 
 
 def beat_percentiles(signals: NDArray[np.float32]) -> NDArray[np.float64] | None:
-    """The 5th to 95th percentile of every sample over beats, one per person, [5, 12, 600].
+    """The 5th, 25th, 50th, 75th and 95th percentile of every sample over people, [5, 12, 600].
 
-    None for too few.
+    Args:
+        signals: one beat per person, [n, 12, 600] in mV.
+
+    Returns:
+        None for fewer than `MIN_GROUP_SIZE` people.
     """
     if len(signals) < MIN_GROUP_SIZE:
         return None
@@ -105,9 +119,17 @@ def beats_by_trait(
     traits: pd.DataFrame,
     names: Sequence[str] = ("pr_ms", "qrs_ms", "qt_ms"),
 ) -> dict[str, list[tuple[str, NDArray[np.float64]]]]:
-    """Mean beats of the lowest, the middle and the highest tenth by a trait; few people: none.
+    """Mean beats of the people in the lowest, the middle and the highest tenth of each trait.
 
-    Of each person there is one ECG; `traits` is indexed by ECG id.
+    Args:
+        ecg_ids: the ECG of each person.
+        signals: their beats, [n, 12, 600] in mV.
+        traits: indexed by ECG id; NaN where missing.
+        names: the traits to use.
+
+    Returns:
+        For each trait title, labels and mean beats. A trait that fewer than ten times
+        `MIN_GROUP_SIZE` people have is left out.
     """
     values = traits.reindex(ecg_ids)
     groups: dict[str, list[tuple[str, NDArray[np.float64]]]] = {}
@@ -133,23 +155,27 @@ def beats_by_trait(
 def trait_table(
     traits: ds.Dataset, at_most: int = 200_000, leave_out: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Traits of a sample of ECGs, indexed by ECG id; missing values are NaN."""
+    """The traits of a sample of ECGs, indexed by ECG id; NaN where missing."""
     columns = ["ecg_id", "participant_id", "weight", *TRAIT_NAMES]
     rows = used_rows(traits, columns, at_most, leave_out)
     return rows.select(columns).to_pandas().set_index("ecg_id")
 
 
 def traits_by_person(traits: pd.DataFrame) -> pd.DataFrame:
-    """The mean of each person's ECGs by their `weight`, indexed by participant id."""
+    """The mean traits of each person, weighted by the ECGs' `weight`, indexed by participant
+    id.
+    """
     values, weight, who = traits[list(TRAIT_NAMES)], traits["weight"], traits["participant_id"]
     weights = values.notna().mul(weight, axis=0).groupby(who).sum()
     return values.mul(weight, axis=0).groupby(who).sum() / weights
 
 
 def trait_summary(traits: pd.DataFrame) -> list[dict[str, object]]:
-    """For each trait: how many people have it, the median and the 5th and 95th percentile.
+    """For each trait, how many people have it, the median, and the 5th and 95th percentile.
 
-    `traits` has one row per person; there are no percentiles of fewer than `MIN_GROUP_SIZE`.
+    Args:
+        traits: one row per person; NaN where missing. There are no percentiles of fewer than
+            `MIN_GROUP_SIZE` people.
     """
     summary = []
     for name in TRAIT_NAMES:
@@ -170,7 +196,11 @@ def trait_summary(traits: pd.DataFrame) -> list[dict[str, object]]:
 
 
 def latent_scores(latents: ds.Dataset, model: str, at_most: int = 200_000) -> pd.DataFrame:
-    """Latents of a sample of participants, one column each, indexed by participant."""
+    """The latents of a sample of participants, one column each, indexed by participant.
+
+    Args:
+        model: vae or pca.
+    """
     rows = sample_rows(latents, ["participant_id", "model", "z"], 2 * at_most)
     rows = rows.filter(pc.equal(rows["model"], model))
     table = pd.DataFrame(
@@ -181,9 +211,14 @@ def latent_scores(latents: ds.Dataset, model: str, at_most: int = 200_000) -> pd
 
 
 def correlations(latents: pd.DataFrame, traits: pd.DataFrame) -> pd.DataFrame:
-    """Spearman's correlation of every latent with every trait, over participants.
+    """Spearman's correlation of every latent with every trait, over people.
 
-    `traits` has one row per person; NaN where fewer than `MIN_GROUP_SIZE` have both.
+    Args:
+        latents: one row per person.
+        traits: one row per person.
+
+    Returns:
+        [latents, traits]; NaN where fewer than `MIN_GROUP_SIZE` people have both.
     """
     both = latents.join(traits, how="inner")
     ranks = both.rank()
@@ -193,31 +228,43 @@ def correlations(latents: pd.DataFrame, traits: pd.DataFrame) -> pd.DataFrame:
 
 
 def batches(table: ds.Dataset, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """The rows of a table in batches of bounded size, with few read ahead."""
+    """The rows of a table in batches of limited size, with few read ahead."""
     yield from table.to_batches(
         columns=list(columns), batch_size=131_072, batch_readahead=2, fragment_readahead=1
     )
 
 
 def counted(counts: Mapping[str, int] | None) -> list[tuple[str, int]]:
-    """Counts by name as rows, the most frequent first; underscores become spaces."""
+    """Counts by name as rows, the largest first; underscores become spaces.
+
+    Example:
+        >>> counted({"low_quality": 2, "paced": 5})
+        [('paced', 5), ('low quality', 2)]
+    """
     items = sorted((counts or {}).items(), key=lambda item: (-int(item[1]), item[0]))
     return [(name.replace("_", " "), int(count)) for name, count in items]
 
 
 def ancestry_scores(table: ds.Dataset, at_most: int = 100_000) -> NDArray[np.float64]:
-    """Genetic principal components of a sample of people, [n, k], without what names them."""
+    """The genetic principal components of a sample of people, [n, k], without ids."""
     rows = sample_rows(table, ["pc"], at_most)
     return np.array(rows["pc"].to_pylist(), dtype=float).reshape(rows.num_rows, -1)
 
 
 def omnibus_batches(table: ds.Dataset) -> Iterator[pa.RecordBatch]:
-    """The omnibus tests as associations whose phenotype is `vae omnibus`, `pca omnibus`, …"""
+    """The omnibus tests in the form of associations, with phenotypes `vae omnibus`, `pca
+    omnibus`, …
+    """
     for batch in batches(table, [*VARIANT, "model", "neg_log10_p", "af"]):
         names = pc.binary_join_element_wise(batch["model"], TOGETHER, "")
         yield batch.drop_columns(["model"]).append_column("phenotype", names)
 
 
 def or_dash(value: float, form: str) -> str:
-    """A number in a form; a dash where there is none."""
+    """A number in a format; a dash if it is missing.
+
+    Example:
+        >>> or_dash(1.234, ".2f"), or_dash(float("nan"), ".2f")
+        ('1.23', '–')
+    """
     return "–" if pd.isna(value) else format(value, form)

@@ -1,4 +1,5 @@
-"""Latents and loci in millivolts: traversals, and what a locus does to the beat.
+"""What the model says in millivolts: traversals of its latents, and the effect of a locus on the
+beat.
 
 Latents are those of the table `latents`, in its order. A GWAS tests them after a
 rank-inverse-normal transformation, so that a beta of 1 is one standard deviation of the latent
@@ -23,9 +24,14 @@ STEPS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 
 @dataclass(frozen=True)
 class LocusEffect:
-    """Beats with more and with less of an allele, and the difference per allele in µV.
+    """The effect of a locus on the beat.
 
-    `change_uv` is [3, 12, 600]: the difference, and its lower and upper 95 % limit.
+    Attributes:
+        more: the beat with more effect alleles, [12, 600] in mV.
+        less: the beat with fewer effect alleles, [12, 600] in mV.
+        change_uv: the difference per allele, and its lower and upper 95 % limit, [3, 12, 600] in
+            µV.
+        alleles: how many alleles `more` and `less` are away from the mean beat.
     """
 
     more: Array
@@ -35,7 +41,12 @@ class LocusEffect:
 
 
 class Explainer:
-    """A decoder about the mean of a population's latents; `scores` is [participants, k]."""
+    """A decoder centred at the mean of a population's latents.
+
+    Args:
+        decode: the decoder.
+        scores: the latents of the population, [participants, k].
+    """
 
     def __init__(self, decode: Decode, scores: Array) -> None:
         self._decode = decode
@@ -52,23 +63,31 @@ class Explainer:
         return np.asarray(self._beats(np.zeros((1, len(self.mean))))[0])
 
     def beat(self, sds: Array) -> Array:
-        """The beat [12, 600] in mV of latents `sds` [k] standard deviations from their mean."""
+        """The beat [12, 600] in mV of latents that are `sds` [k] standard deviations from
+        their mean.
+        """
         return np.asarray(self._beats((sds * self.sd)[None])[0])
 
     def traversal(self, latent: int) -> Array:
-        """Beats as one latent goes through `STEPS` standard deviations, [5, 12, 600] in mV."""
+        """The beats as one latent moves through `STEPS` standard deviations, [5, 12, 600] in
+        mV.
+        """
         shifts = np.zeros((len(STEPS), len(self.mean)))
         shifts[:, latent] = np.multiply(STEPS, self.sd[latent])
         return self._beats(shifts)
 
     def locus_effect(self, beta: Array, se: Array, visible_mv: float = 0.3) -> LocusEffect:
-        """What one more effect allele does to the beat, through all latents at once.
+        """The effect of one more effect allele on the beat, through all latents at once.
 
-        `beta` and `se` are per allele on every latent, [k]; a latent that was not tested is NaN
-        and stays at its mean. The limits come from the standard errors, the latents taken as
-        independent and the decoder as linear over so small a step. The two beats are drawn as many
-        alleles away from the mean as it takes to see them: the smallest of 1, 2, 5, 10 that moves
-        a sample by `visible_mv`.
+        The limits follow from the standard errors, treating the latents as independent and the
+        decoder as linear over so small a step.
+
+        Args:
+            beta: the effect per allele on every latent [k], in standard deviations; a latent that
+                was not tested is NaN and stays at its mean.
+            se: the standard errors of `beta`.
+            visible_mv: the two beats are drawn 1, 2, 5 or 10 alleles from the mean, the fewest
+                that move a sample by this much.
         """
         step, error = self._step(beta, se)
         plus, minus = self._beats(np.array([step, -step]))
@@ -82,18 +101,26 @@ class Explainer:
     def genotypes(
         self, beta: Array, se: Array, frequency: float, times: float = 1.0
     ) -> tuple[Array, Array]:
-        """The beats with 0, 1 and 2 effect alleles, [3, 12, 600] in mV, and their 95 % half bands.
+        """The beats with 0, 1 and 2 effect alleles.
 
-        `beta` and `se` as in `locus_effect`; `frequency` of the effect allele, about whose mean
-        number the beats lie; `times` as large as it is the effect is drawn.
+        Args:
+            beta: as in `locus_effect`.
+            se: as in `locus_effect`.
+            frequency: of the effect allele; the mean number of alleles has the mean beat.
+            times: by how much the effect is exaggerated.
+
+        Returns:
+            The beats [3, 12, 600] in mV, and half the width of their 95 % bands, in the same
+            shape.
         """
         step, error = self._step(beta, se)
         doses = times * (np.arange(3) - 2 * frequency)
         return self._beats(doses[:, None] * step), np.abs(doses)[:, None, None] * WITHIN * error
 
     def _step(self, beta: Array, se: Array) -> tuple[Array, Array]:
-        """How far an effect allele moves the latents, [k], and the standard error in mV of what
-        that does to the beat, [12, 600]."""
+        """How far an effect allele moves the latents [k], and the standard error of what that
+        does to the beat, [12, 600] in mV.
+        """
         known = np.isfinite(beta) & np.isfinite(se)
         error = np.sqrt(np.tensordot(np.where(known, se, 0) ** 2, self._slopes_mv**2, axes=(0, 0)))
         return np.where(known, beta, 0) * self.sd, error
@@ -104,7 +131,13 @@ class Explainer:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Measured and reconstructed beats of held-out people."""
+    """Measured and reconstructed beats of people whom the model has not seen.
+
+    Attributes:
+        n: how many people.
+        groups: label, mean measured beat [12, 600], and mean reconstructed beat by model, in mV.
+        errors_uv: the mean absolute error of every sample by model, [12, 600].
+    """
 
     n: int
     groups: list[tuple[str, Array, dict[str, Array]]]
@@ -115,12 +148,17 @@ def reconstruct(
     signals: NDArray[np.float32],
     rebuilders: dict[str, Callable[[NDArray[np.float32]], NDArray[np.floating]]],
 ) -> Reconstruction | None:
-    """Reconstruct held-out beats [n, 12, 600] with each model; None if they are too few to show.
+    """Reconstruct held-out beats with each model.
 
-    The beats are of n people.
+    The groups are all people, and the tenths (but at least `MIN_GROUP_SIZE` people) with the
+    flattest and the tallest T wave in V5.
 
-    The groups are the beats with the shallowest and the deepest T wave in V5, a tenth each (but at
-    least `MIN_GROUP_SIZE` people), and all.
+    Args:
+        signals: one beat per person, [n, 12, 600] in mV.
+        rebuilders: by model, a function from beats to reconstructed beats.
+
+    Returns:
+        None if there are fewer than twice `MIN_GROUP_SIZE` people.
     """
     if len(signals) < 2 * MIN_GROUP_SIZE:
         return None

@@ -1,7 +1,8 @@
-"""Figures of the genetic side and the training, in one style: safe for colour-blind readers.
+"""Figures of the genetic side and of the training, in one style that is safe for colour-blind
+readers.
 
 Every function takes numbers and returns a Matplotlib figure; `embed` turns one into a data URI.
-No figure goes through pyplot, so that nothing is kept between two of them.
+Figures do not go through pyplot, so nothing is kept between two of them.
 """
 
 import base64
@@ -25,7 +26,7 @@ from scipy import stats
 from ecg_spark.report.evidence import FEWEST_IN_BIN, MIN_GROUP_SIZE
 from ecg_spark.tables import OWN, PEER, TOGETHER
 
-# Okabe and Ito's palette, told apart with any kind of colour vision.
+# Okabe and Ito's palette, whose colours can be distinguished with any kind of colour vision.
 BLUE, ORANGE, GREEN, PURPLE, VERMILION = "#0072B2", "#E69F00", "#009E73", "#9A5C8F", "#D55E00"
 SKY, OLIVE = "#56B4E9", "#8A8300"
 BY_BIN = (VERMILION, ORANGE, GREEN, BLUE)
@@ -61,20 +62,24 @@ STYLE: Any = {
     "svg.hashsalt": "ecg-spark",
     "svg.fonttype": "path",
 }
-WIDTH = 9.6  # inches; every figure is as wide, so that its letters are as large
+WIDTH = 9.6  # inches; the same for every figure, so that text has the same size in all
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
-    """An empty figure of the report's width; `height` in inches."""
+    """An empty figure; `height` and `width` in inches, by default as wide as the report."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def embed(figure: Figure, kind: str = "svg") -> str:
-    """A figure as a data URI, `kind` svg for lines or png where there are many points."""
+    """A figure as a data URI.
+
+    Args:
+        kind: `svg`, or `png` if there are many points.
+    """
     buffer = io.BytesIO()
     figure.set_dpi(140)
     with mpl.rc_context(STYLE):
-        # The canvases' own methods draw once, where savefig draws a second time for the layout.
+        # The canvases' own methods draw once; savefig draws a second time for the layout.
         if kind == "svg":
             FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
         else:
@@ -84,13 +89,13 @@ def embed(figure: Figure, kind: str = "svg") -> str:
 
 
 def picture_in(uri: str) -> tuple[str, bytes]:
-    """What `embed` made a data URI of: its kind, svg or png, and the content of its file."""
+    """The inverse of `embed`: the kind (svg or png) and the content of the file."""
     mime, _, body = uri.partition(";base64,")
     return "svg" if "svg" in mime else "png", base64.b64decode(body)
 
 
 def styled(axes: Axes, title: str = "", x: str = "", y: str = "") -> Axes:
-    """Give a panel its title and the names of its axes."""
+    """Set the title of a panel and the labels of its axes."""
     axes.set_title(title)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -98,13 +103,22 @@ def styled(axes: Axes, title: str = "", x: str = "", y: str = "") -> Axes:
 
 
 def shortened(name: str, letters: int = 24) -> str:
-    """A name that leaves room for the picture: of a longer one, its beginning and its end."""
+    """A name cut to `letters` characters: its beginning and its end.
+
+    Example:
+        >>> shortened("a_rather_long_phenotype_name", 12)
+        'a_rathe…name'
+    """
     end = letters // 3
     return name if len(name) <= letters else f"{name[: letters - end - 1]}…{name[-end:]}"
 
 
 def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
-    """The loss, the reconstruction error and the active latents by epoch, training and held out."""
+    """The loss, reconstruction error, KL divergence and number of active latents by epoch.
+
+    Args:
+        history: the metrics of each epoch.
+    """
     table = pd.DataFrame(history)
     panels = [
         ("Loss", [("train/loss", FAINT, "training"), ("val/loss", BLUE, "held out")], ""),
@@ -136,7 +150,7 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
 
 
 def _clip_start(axes: Axes, values: pd.DataFrame) -> None:
-    """Leave out the first epochs' heights, which would flatten all that follows."""
+    """Cut off the first epochs' high values, which would flatten all that follows."""
     late = values.iloc[len(values) // 20 :].to_numpy(float)
     late = late[np.isfinite(late)]
     if late.size > 4 and late.max() > late.min():
@@ -145,10 +159,14 @@ def _clip_start(axes: Axes, values: pd.DataFrame) -> None:
 
 
 def histograms(columns: Mapping[str, NDArray[np.float64]], titles: Mapping[str, str]) -> Figure:
-    """One histogram for each column, missing values left out, with its median marked.
+    """One histogram per column with its median marked.
 
-    Values are of a person each: bins of fewer than `FEWEST_IN_BIN` are left empty, and so is the
-    histogram of fewer than `MIN_GROUP_SIZE`.
+    To protect people, bins of fewer than `FEWEST_IN_BIN` are left empty, and so is a histogram of
+    fewer than `MIN_GROUP_SIZE`.
+
+    Args:
+        columns: one value per person; NaN where missing.
+        titles: of the columns.
     """
     across = 4
     with mpl.rc_context(STYLE):
@@ -172,11 +190,13 @@ def histograms(columns: Mapping[str, NDArray[np.float64]], titles: Mapping[str, 
 
 
 def _bins(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
-    """Edges of some 40 bins; of values on a grid (2 ms), each bin as many steps of it wide."""
+    """The edges of about 40 bins. For values on a grid (2 ms), every bin covers the same
+    number of steps.
+    """
     width = max(high - low, 1e-9) / 40
     gaps = np.diff(np.unique(values))
     step = float(gaps.min()) if gaps.size else 0.0
-    if step < width / 20:  # not on a grid that would show
+    if step < width / 20:  # no grid, or one too fine to matter
         return np.linspace(low, low + 40 * width, 41)
     width = step * np.ceil(width / step)
     return np.arange(low - step / 2, high + width, width)
@@ -189,7 +209,13 @@ def heat_map(
     label: str,
     limit: float,
 ) -> Figure:
-    """A signed matrix in two colours about zero; a missing value is left white."""
+    """A signed matrix in two colours around zero; missing values (NaN) are white.
+
+    Args:
+        values: [rows, columns].
+        label: of the colour bar.
+        limit: the absolute value with the strongest colour.
+    """
     with mpl.rc_context(STYLE):
         figure = new_figure(0.24 * len(rows) + 1.7)
         axes = figure.subplots()
@@ -205,9 +231,12 @@ def heat_map(
 
 
 def ancestry(scores: NDArray[np.float64]) -> Figure:
-    """People on pairs of genetic principal components, counted in hexagons; `scores` is [n, k].
+    """People on pairs of genetic principal components, counted in hexagons.
 
-    No hexagon of fewer than `FEWEST_IN_BIN` people is drawn; of few people they are larger.
+    Hexagons of fewer than `FEWEST_IN_BIN` people are not drawn; with few people they are larger.
+
+    Args:
+        scores: [n, k].
     """
     across = int(np.clip(np.sqrt(len(scores)) / 2, 6, 40))
     pairs = list(pairwise(range(min(scores.shape[1], 4))))
@@ -241,11 +270,14 @@ def manhattan(
     floor: float,
     marks: pd.DataFrame,
 ) -> Figure:
-    """One Manhattan plot above the other, on the same genome.
+    """Manhattan plots above each other, on the same genome.
 
-    A panel is (title, group, points, threshold as -log10 p); points have the columns contig,
-    position, neg_log10_p and none lies below `floor`. `extents` gives the contigs in order and
-    their lengths in bp; `marks` (contig, position, is_large) are planted variants, drawn below.
+    Args:
+        panels: title, group, points and threshold as -log10 p. Points have the columns contig,
+            position and neg_log10_p; none lies below `floor`.
+        extents: the contigs in order, with their lengths in bp.
+        floor: where the vertical axis begins.
+        marks: planted variants (contig, position, is_large), drawn below the panels.
     """
     gap = 0.01 * sum(extents.values())
     starts, at = {}, 0.0
@@ -291,7 +323,7 @@ def manhattan(
 
 
 def _along(variants: pd.DataFrame, starts: Mapping[str, float]) -> NDArray[np.float64]:
-    """Where variants lie along the genome, on the axis of all contigs one after the other."""
+    """The positions of variants on an axis of all contigs one after the other."""
     starting = variants["contig"].map(starts).to_numpy(float)
     return np.asarray(starting + variants["position"].to_numpy(float))
 
@@ -300,11 +332,14 @@ def quantile_quantile(
     panels: Sequence[tuple[str, str, Mapping[str, NDArray[np.float64]]]],
     colours: Mapping[str, str] | None = None,
 ) -> Figure:
-    """Observed against expected -log10 p, a line for each phenotype.
+    """QQ plots: observed against expected -log10 p, one line per phenotype.
 
-    A panel is (title, group, {phenotype: curve [2, m], expected above observed}). The grey band
-    holds 95 % of the ordered p-values of as many independent tests. With `colours`, lines are of
-    other things than phenotypes and named.
+    The grey band contains 95 % of the ordered p-values of as many independent tests.
+
+    Args:
+        panels: title, group, and for each phenotype a curve [2, m] of expected and observed
+            values.
+        colours: if given, the lines are not phenotypes but these names, which a legend explains.
     """
     with mpl.rc_context(STYLE):
         across = len(panels) if len(panels) <= 5 else -(-len(panels) // 2)
@@ -336,7 +371,11 @@ def quantile_quantile(
 
 
 def found_shares(shares: Mapping[str, Mapping[str, tuple[int, int]]]) -> Figure:
-    """Planted variants found by each method: {class: {method: (found, planted)}}, a panel each."""
+    """How many planted variants each method found, one panel per class of variants.
+
+    Args:
+        shares: for each class and method, how many were found, and out of how many.
+    """
     with mpl.rc_context(STYLE):
         methods = list(next(iter(shares.values())))
         figure = new_figure(0.34 * len(methods) + 0.9)
@@ -358,9 +397,10 @@ def found_shares(shares: Mapping[str, Mapping[str, tuple[int, int]]]) -> Figure:
 
 
 def effects_there(loci: pd.DataFrame) -> Figure:
-    """Effects of loci in two cohorts: columns method, beta, se, beta_there, se_there, outcome.
+    """The effects of loci in two cohorts, with signs such that the effect here is positive.
 
-    All are turned so that the effect here is positive.
+    Args:
+        loci: columns method, beta, se, beta_there, se_there and outcome.
     """
     with mpl.rc_context(STYLE):
         figure = new_figure(3.4, WIDTH / 2)

@@ -18,7 +18,7 @@ from ecg_spark.tables import OWN, PEER, group_of
 
 LOCI_LISTED = 500
 LOCI_SHOWN = 60
-"""Loci in a picture; the table lists more."""
+"""How many loci a figure shows at most; the table lists more."""
 EFFECTS_SHOWN = 6
 
 NAMES = {
@@ -27,7 +27,7 @@ NAMES = {
     "traits": "conventional traits",
     OWN: "phenotypes of the study's own",
 }
-"""The groups of phenotypes, as counted."""
+"""The names of the groups of phenotypes after a number."""
 
 
 def genotypes(material: ReportInputs) -> Section:
@@ -45,7 +45,14 @@ def genotypes(material: ReportInputs) -> Section:
 
 
 def gwas(material: ReportInputs, planted: list[Planted]) -> tuple[Section, dict[str, Any]]:
-    """Manhattan and QQ plots of every group of tests, with their lambdas; and counts."""
+    """Manhattan and QQ plots of every group of tests, with their lambdas.
+
+    Args:
+        planted: the planted variants of a simulated biobank; empty for a real one.
+
+    Returns:
+        The section, and its counts for the summary.
+    """
     summary = material.gwas
     thresholds = summary["thresholds"]
     singles, omnibus = (material.table("associations", one) for one in ("associations", "omnibus"))
@@ -98,7 +105,9 @@ def _intercepts(material: ReportInputs) -> pd.Series:
 def _calibration(
     group: str, lambdas: Sequence[float], people: int, intercepts: pd.Series
 ) -> list[Any]:
-    """A group's lambdas, at 1,000 people, and the mean intercept of its phenotypes."""
+    """A group's lambdas, its mean lambda scaled to 1,000 people, and the mean LD-score
+    intercept.
+    """
     own = intercepts[[group_of(name) == group for name in intercepts.index]]
     mean = float(np.mean(lambdas))
     at_1000 = 1 + (mean - 1) * 1000 / people
@@ -111,14 +120,19 @@ def _calibration(
 
 
 def _covariates(names: list[str]) -> str:
-    """The covariates in words, the principal components as their number."""
+    """The covariates in words, with principal components only as their number."""
     own = [name.replace("_", " ") for name in names if not name.startswith("pc_")]
     components = len(names) - len(own)
     return ", ".join([*own, *([f"{components} principal components"] if components else [])])
 
 
 def found_loci(material: ReportInputs, table: pd.DataFrame, planted: list[Planted]) -> Section:
-    """The loci of all methods, which factors they move and what they do to the heartbeat."""
+    """The loci of all methods, which factors they affect, and their effects on the beat.
+
+    Args:
+        table: rows of the table loci.
+        planted: the planted variants of a simulated biobank; empty for a real one.
+    """
     regions = loci.merge(table)
     listed = regions[:LOCI_LISTED]
     shown = listed[:LOCI_SHOWN]
@@ -186,7 +200,7 @@ def _locus_effects(
     names: list[str],
     acting: dict[str, str],
 ) -> Figure | None:
-    """The picture of the strongest loci that a method of the VAE has found."""
+    """The figure of the most significant loci that a method of the VAE has found."""
     drawn = []
     for region in regions:
         if {"vae", "vae omnibus"} & set(region.methods) and region.variant in effects:

@@ -1,4 +1,6 @@
-"""The section on what came in, what was left out and why: one table and one figure of all steps."""
+"""The section on what came in, what was left out and why: one table and one figure over all
+steps.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -35,7 +37,7 @@ ENDS = {
     ("cohort", SAMPLES): "analysed in the GWAS",
     ("associations", VARIANTS): "tested in the GWAS",
 }
-"""What those that a step passes on are called."""
+"""The labels of what a step passes on."""
 
 
 def section(material: ReportInputs) -> Section:
@@ -56,10 +58,18 @@ def section(material: ReportInputs) -> Section:
 
 
 def joined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """The rows of all steps' tables by unit, in order: step, unit, reason, n.
+    """Join the tables `flow` of all steps.
 
-    What comes into a step is told once, as what went on from the step before. Raises
-    `AssertionError` where that is not the same number.
+    What comes into a step is left out if it is what the step before passed on.
+
+    Args:
+        tables: by step, in the order of the steps.
+
+    Returns:
+        step, unit, reason and n, sorted by unit.
+
+    Raises:
+        AssertionError: if the two numbers differ.
     """
     rows = pd.concat([table.assign(order=k) for k, table in enumerate(tables.values())])
     rows["unit_order"] = rows["unit"].map(UNITS.index)
@@ -85,7 +95,7 @@ def _label(row: Any) -> str:
 
 
 def picture(rows: pd.DataFrame) -> Figure:
-    """One bar per row, one panel per unit: what is there, and what each reason leaves out."""
+    """One bar per row and one panel per unit: what is there, and what each reason takes away."""
     units = [unit for unit in UNITS if (rows["unit"] == unit).any()]
     sizes = [int((rows["unit"] == unit).sum()) for unit in units]
     with rc_context(figures.STYLE):
@@ -98,7 +108,7 @@ def picture(rows: pd.DataFrame) -> Figure:
             whole = max(int(own["n"].iloc[0]), 1)
             bars = list(_bars(own))
             for y, (_, start, n, colour) in enumerate(bars):
-                # Thinner than this, a bar would not be seen.
+                # A thinner bar would be invisible.
                 axes.barh(y, max(n, 0.003 * whole), left=start, color=colour, height=0.72)
                 text = f" {n:,}".replace(",", "\u202f")
                 axes.text(start + n, y, text, va="center", fontsize=8)
@@ -113,7 +123,9 @@ def picture(rows: pd.DataFrame) -> Figure:
 
 
 def _bars(rows: pd.DataFrame) -> Iterator[tuple[str, int, int, str]]:
-    """Label, start, length and colour of each bar: what is left out hangs where the rest ends."""
+    """Label, start, length and colour of each bar; what is left out hangs at the end of the
+    rest.
+    """
     there = 0
     for row in rows.itertuples():
         n = int(row.n)  # type: ignore[arg-type]

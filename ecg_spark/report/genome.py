@@ -1,4 +1,6 @@
-"""The genome that a reader explores: thinned points of every method, and each locus in full."""
+"""The interactive genome of the page: thinned points of every method, and each locus in
+detail.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,21 +15,23 @@ from ecg_spark.report.loci import Region
 from ecg_spark.tables import VARIANT
 
 ACROSS, DOWN = 1_500, 0.12
-"""Cells of the whole genome, and of -log10 p, of which one point below the threshold is kept."""
+"""The grid (number of columns over the genome, height in -log10 p) in which one point per cell is
+kept below the threshold."""
 CLOSE_UP = 400
-"""How many times finer the cells are above the threshold."""
+"""How many times finer the grid is above the threshold."""
 IN_A_LOCUS, LOCUS_DOWN = 90, 0.5
-"""Cells across a locus, and of -log10 p, of which one point hardly linked with its lead is kept."""
+"""The same grid for a locus, for variants in low LD with the lead variant."""
 LINKED = 0.2
 
 
 def points_of(
     groups: Sequence[tuple[str, str, pd.DataFrame, float]], extents: Mapping[str, int]
 ) -> dict[str, Any]:
-    """The Manhattan plots as genome.js draws them, at most half a megabyte for each group.
+    """The Manhattan plots as genome.js draws them, at most half a megabyte per group.
 
-    A group is (title, name, points, threshold), as `figures.manhattan` takes it; `extents` are
-    contigs in their order and their lengths in bp.
+    Args:
+        groups: title, name, points and threshold of each, as in `figures.manhattan`.
+        extents: the contigs in order, with their lengths in bp.
     """
     return {
         "contigs": [[name.removeprefix("chr"), int(length)] for name, length in extents.items()],
@@ -44,7 +48,7 @@ def points_of(
 
 
 def thinned(points: pd.DataFrame, threshold: float, extents: Mapping[str, int]) -> pd.DataFrame:
-    """Points of which those that fall on the same spot of the picture are one, the highest."""
+    """Keep only the highest of points that fall on the same spot of the figure."""
     fine = np.where(points["neg_log10_p"] >= threshold, CLOSE_UP, 1)
     width = sum(extents.values()) / ACROSS / fine
     cells = {
@@ -81,10 +85,19 @@ def details(
     thresholds: Mapping[str, float],
     beside: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """All about each locus: its region, linkage and genes, and its effects on `phenotypes`.
+    """Everything about each locus: its region, LD and genes, and its effects on phenotypes.
 
-    `beside` are further keys of each locus's entry, which functions in `ecgSpark.loci.parts` draw
-    when a reader opens it: see `locus.known`. `tests`, `linked` and `genes`: of `regional`.
+    A further part of a locus is added by a key of its entry in `beside` and a function in
+    `ecgSpark.loci.parts` that draws it.
+
+    Args:
+        tests: from `regional.tests`, in the order of the regions.
+        linked: from `regional.linkage`.
+        genes: from `regional.genes`.
+        effects: beta and se by phenotype, for each lead variant.
+        phenotypes: those whose effects are shown.
+        thresholds: of each method, as -log10 p.
+        beside: further keys of each entry, from `locus.known`.
     """
     beta, se = (
         np.array(
@@ -132,9 +145,10 @@ def _genes(region: Region, genes: pd.DataFrame) -> list[list[Any]]:
 def _region(
     region: Region, test: pd.DataFrame, linked: regional.Linkage, held: Sequence[Sequence[Any]]
 ) -> dict[str, Any]:
-    """The tests about the lead variant: their distance from it, height, linkage and rs number.
+    """The tests around the lead variant: distance, -log10 p, r² with it, and rs number.
 
-    Those of the variants that its sets hold are all there.
+    Args:
+        held: the variants of the credible sets, from `locus.known`; none of them is thinned out.
     """
     rows = test.merge(regional.linked_with(linked, region), on=VARIANT[1:], how="left")
     r2 = rows["r2"].fillna(0)

@@ -1,6 +1,6 @@
-"""The heart that a reader moves: the decoder for the page, and where groups of people stand.
+"""The interactive heart of the page: its decoder, and the mean factors of groups of people.
 
-Factors are told in standard deviations of the participants from their mean, as sliders show them.
+Factors are in standard deviations of the participants from their mean, as the sliders show them.
 """
 
 import re
@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from ecg_spark.ecg import BEAT_RATE_HZ, BEAT_SAMPLES, LEADS, R_INDEX
+from ecg_spark.ecg.recording import LIMB_LEADS
 from ecg_spark.ids import normal_id
 from ecg_spark.report import evidence, packed
 from ecg_spark.report.evidence import MIN_GROUP_SIZE, TRAIT_TITLES
@@ -26,7 +27,7 @@ ROUNDED_TO = 2.0
 """Standard deviations, for the sum of a factor over a group."""
 
 FOLLOWS = 0.3
-"""A factor is said to follow a trait from this absolute correlation on."""
+"""A factor is said to follow a trait if their absolute correlation is at least this."""
 
 
 def moved_heart(material: ReportInputs) -> Section:
@@ -90,7 +91,12 @@ def _of_people(material: ReportInputs) -> dict[str, pd.Series]:
 
 
 def decoder(encoder: Encoder, mean: NDArray[np.float64], sd: NDArray[np.float64]) -> dict[str, Any]:
-    """The decoder as decoder.js reads it; `mean` and `sd` [k] of the factors over participants."""
+    """The decoder as decoder.js reads it.
+
+    Args:
+        mean: of the factors over participants, [k].
+        sd: standard deviations of the factors, [k].
+    """
     formulas = [fold.formula() for fold in encoder.folds]
     return {
         "folds": [
@@ -112,11 +118,16 @@ def decoder(encoder: Encoder, mean: NDArray[np.float64], sd: NDArray[np.float64]
         "rate_hz": BEAT_RATE_HZ,
         "r_index": R_INDEX,
         "leads": list(LEADS),
+        "limb_leads": list(LIMB_LEADS.values()),
     }
 
 
 def named(names: list[str], follows: pd.DataFrame | None) -> list[dict[str, str]]:
-    """The factors' names, each with the trait that it follows most; `follows` are correlations."""
+    """The names of the factors, each with the trait that it follows most closely.
+
+    Args:
+        follows: correlations [factors, traits]; None if there are none.
+    """
     told = []
     for name in names:
         best = "" if follows is None else _strongest(follows.loc[name])
@@ -135,11 +146,18 @@ def _strongest(correlations: pd.Series) -> str:
 def groups(
     latents: pd.DataFrame, told: Mapping[str, pd.Series]
 ) -> list[tuple[str, list[dict[str, Any]]]]:
-    """The mean factors of groups of people by what is told of them, in standard deviations.
+    """The mean factors of groups of people.
 
-    `latents` has one row per person; `told` are values by person, each with its title. Of a
-    value that has more than `TENTHS` levels there are tenths, else a group for each level. No group
-    has fewer than `MIN_GROUP_SIZE` people; for what is told of them, see `_mean`.
+    Values with more than `TENTHS` levels are divided into tenths; otherwise there is one group per
+    level. No group has fewer than `MIN_GROUP_SIZE` people.
+
+    Args:
+        latents: one row per person.
+        told: values by person, with their titles; NaN where missing.
+
+    Returns:
+        For each title its groups, with text, number of people, and mean factors in standard
+        deviations (see `_mean`).
     """
     scaled = _scaled(latents)
     found = []
@@ -202,7 +220,7 @@ def _mean(total: ArrayLike, n: int) -> dict[str, Any]:
 
 
 def _tenths(values: pd.Series) -> list[tuple[str, pd.Index]]:
-    """Tenths of people from the lowest up; equal values stay together."""
+    """Tenths of people from the lowest to the highest value; equal values stay together."""
     edges = np.unique(values.quantile(np.linspace(0, 1, TENTHS + 1)))
     cut = pd.cut(values, edges, include_lowest=True, labels=False)
     parts = []

@@ -1,7 +1,7 @@
-"""Loci of all methods side by side, and what their lead variants do to all factors.
+"""The loci of all methods side by side, and the effects of their lead variants on all factors.
 
 A method's locus is a row of the published table `loci`; its method is one of `comparison.METHODS`.
-Loci of any method that lie within `MERGE_BP` of each other are one region of the report.
+Loci of any methods within `MERGE_BP` of each other are one region of the report.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from ecg_spark.tables import OWN, PEER, TOGETHER, VARIANT
 MERGE_BP = 500_000
 
 FOUND_BY = {"vae": "latents", "traits": "traits", OWN: "own phenotypes", PEER: "components"}
-"""What finds a locus, by the group of its phenotype."""
+"""What is said to have found a locus, by the group of its phenotype."""
 
 
 class Placed(NamedTuple):
@@ -34,7 +34,13 @@ class Placed(NamedTuple):
 
 @dataclass(frozen=True)
 class Region:
-    """A stretch of the genome where at least one method has a locus; `lead` is its best row."""
+    """A stretch of the genome where at least one method has a locus.
+
+    Attributes:
+        methods: the methods that have a locus here.
+        phenotypes: the phenotypes with significant variants here.
+        lead: the row of its most significant locus.
+    """
 
     contig: str
     start: int
@@ -45,12 +51,14 @@ class Region:
 
     @property
     def name(self) -> str:
-        """The lead variant's rsid where it has one, else its place."""
+        """The lead variant's rsid or, if it has none, its position and alleles."""
         return str(self.lead["rsid"]) if self.lead["rsid"] else self.variant
 
     @property
     def found_by(self) -> tuple[str, ...]:
-        """What has found it, in words: latents, traits, …, each with its omnibus test."""
+        """What found it, in words: latents, traits, …, where an omnibus test counts for its
+        group.
+        """
         groups = (method.removesuffix(TOGETHER) for method in self.methods)
         return tuple(dict.fromkeys(FOUND_BY[group] for group in groups))
 
@@ -60,7 +68,7 @@ class Region:
         return ":".join(str(self.lead[column]) for column in VARIANT)
 
     def row(self) -> dict[str, object]:
-        """The region as a row of the loci table; numbers as they are, None where there is none."""
+        """The region as a row of the table of loci; None where a number is missing."""
         lead = self.lead
         return {
             "name": self.name,
@@ -88,26 +96,30 @@ def _known(value: Any) -> float | None:
 
 
 def _gene(name: str | None, distance_bp: float | None) -> str:
-    """The nearest gene, with its distance where the locus lies outside of it."""
+    """The nearest gene, with its distance if the locus lies outside it."""
     if not name:
         return "–"
     return name if not distance_bp else f"{name} ({distance_bp / 1e3:,.0f} kb)"
 
 
 def _in_set(genes: Sequence[str], consequences: Sequence[str]) -> str:
-    """The genes in which variants of the strongest signal's set lie, and what these do."""
+    """The genes that variants of the strongest signal's credible set lie in, and their
+    consequences.
+    """
     does = "; ".join(one.replace("_", " ") for one in consequences)
     within = f"in {', '.join(genes)}" if len(genes) else ""
     return "; ".join(part for part in (within, does) if part)
 
 
 def _set(variants: float | None, pip: float | None) -> str:
-    """How many variants the strongest signal's set has, with the probability of the likeliest."""
+    """The size of the strongest signal's credible set, and the probability of its best
+    variant.
+    """
     return "–" if variants is None or pd.isna(variants) else f"{int(variants)} ({pip:.2f})"
 
 
 def merge(loci: pd.DataFrame) -> list[Region]:
-    """Regions over all methods, the smallest p first."""
+    """The regions over the loci of all methods, the most significant first."""
     regions: list[Region] = []
     gathered: list[pd.Series] = []
     ordered = loci.sort_values(
@@ -144,9 +156,10 @@ def _region(rows: Sequence[pd.Series]) -> Region:
 
 
 def union(regions: Sequence[Region]) -> list[tuple[str, int]]:
-    """How many regions latents, traits, … have found together and each alone, and all of them.
+    """How many regions the groups of phenotypes have found in common and alone, and how many in
+    total.
 
-    The components are the latents' peer: theirs are counted where nothing else found them.
+    The components serve only as a comparison: their loci count where nothing else found them.
     """
     peer = FOUND_BY[PEER]
     found = Counter(
@@ -159,7 +172,11 @@ def union(regions: Sequence[Region]) -> list[tuple[str, int]]:
 
 
 def effects_at(associations: ds.Dataset, regions: Sequence[Region]) -> dict[str, pd.DataFrame]:
-    """beta and se of every phenotype at each region's lead variant: {variant: by phenotype}."""
+    """The effects of each region's lead variant.
+
+    Returns:
+        By variant, beta and se indexed by phenotype; a variant without associations is left out.
+    """
     if not regions:
         return {}
     wanted = pc.field("position").isin([int(region.lead["position"]) for region in regions])
@@ -177,7 +194,7 @@ def effects_at(associations: ds.Dataset, regions: Sequence[Region]) -> dict[str,
 def z_scores(
     regions: Sequence[Region], effects: dict[str, pd.DataFrame], phenotypes: Sequence[str]
 ) -> pd.DataFrame:
-    """beta / se of each region's lead variant on each phenotype; missing where not tested."""
+    """beta / se of each region's lead variant for each phenotype; NaN where not tested."""
     rows = {
         f"{region.name} ({region.contig.removeprefix('chr')})": (
             effects[region.variant]["beta"] / effects[region.variant]["se"]

@@ -1,7 +1,7 @@
-"""What a paper on the study says of its methods, and the items that STREGA asks it to report.
+"""The methods of the study as text for a paper, and the items that STREGA asks to report.
 
 STREGA: Strengthening the Reporting of Genetic Association studies (Little et al. 2009, PLoS Med
-6:e22). Numbers are those of this run; what only the authors know is left to them, and said so.
+6:e22). Numbers are those of this run; what only the authors know is marked as theirs to fill in.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ from ecg_spark.genetics.outputs.tables import FEWEST_TOGETHER
 from ecg_spark.report.sections import ReportInputs, Section
 from ecg_spark.tables import TOGETHER
 
-AUTHORS = "for the authors to tell"
+AUTHORS = "for the authors to fill in"
 
 
 def manuscript(material: ReportInputs) -> Section:
-    """The methods of the association study as paragraphs, and the checklist's rows."""
+    """The methods of the association study as paragraphs, and the rows of the checklist."""
     return {"methods_text": _methods(material), "checklist": _checklist(material), "figures": {}}
 
 
@@ -29,7 +29,8 @@ def _genotypes(material: ReportInputs) -> str:
     assert own is not None
     return (
         f"Genotypes of {_n(told['samples'])} samples ({told['reference_genome']}) passed a call "
-        f"rate of {own.min_sample_call_rate:g} over variants that most samples have. Kinship was "
+        f"rate of {own.min_sample_call_rate:g} over variants that were called in most samples. "
+        f"Kinship was "
         f"estimated by KING-robust, and {told['components']} principal components were computed "
         f"on unrelated samples and projected onto the others, from "
         f"{_n(told['structure_variants'])} independent common variants outside regions of "
@@ -53,7 +54,7 @@ def _phenotypes(material: ReportInputs) -> str:
             f"{counts.get('vae', 0)} latent factors of the average heartbeat (variational "
             f"autoencoder), as many principal components of it and {counts.get('traits', 0)} "
             f"conventional traits, of which the frontal axis was taken as the angle from its mean "
-            f"direction, and QT and QTc as what heart rate and its square leave of them"
+            f"direction, and QT and QTc as their residuals on heart rate and its square"
         )
     if study.phenotypes:
         parts.append(f"{counts.get('own', 0)} phenotypes of the study's own")
@@ -112,7 +113,7 @@ def _loci(material: ReportInputs) -> str:
 
 
 def _checklist(material: ReportInputs) -> list[list[str]]:
-    """Item, what is to be reported, and where or what it is here."""
+    """The rows of the checklist: item, what is to be reported, and what or where it is here."""
     told, own = material.gwas | material.summary("genotypes"), _genotype_settings(material)
     left_out = told["left_out"]
     relatives = (

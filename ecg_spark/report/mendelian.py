@@ -1,4 +1,4 @@
-"""The report's section on Mendelian randomisation, with its scatter and forest plots."""
+"""The report's section on Mendelian randomisation, with scatter and forest plots."""
 
 from typing import Any
 
@@ -23,20 +23,22 @@ from ecg_spark.report.figures import (
 from ecg_spark.report.sections import ReportInputs, Section
 
 SCATTERS = 4
-"""Pairs that are drawn variant by variant, those with the smallest p."""
+"""How many pairs are drawn variant by variant: those with the smallest p."""
 
 FORESTS = 24
-"""Pairs whose estimates are drawn."""
+"""How many pairs' estimates are drawn."""
 
 SHOWN = 100
-"""Pairs in the table."""
+"""How many pairs the table shows."""
 
 COLOURS = {IVW_RANDOM: BLUE, EGGER: VERMILION, MEDIAN: ORANGE}
 PAIR = ["exposure", "outcome"]
 
 
 def mendelian(material: ReportInputs) -> Section:
-    """What each factor and trait does to each disease, and how far the variants agree."""
+    """The estimated effect of each factor and trait on each disease, and how far the variants
+    agree.
+    """
     told = material.summary("mr")
     nothing: Section = {"mr": None, "figures": {"mr_forest": None, "mr_variants": None}}
     if not told["pairs"]:
@@ -64,7 +66,7 @@ def mendelian(material: ReportInputs) -> Section:
 
 
 def _rows(own: pd.DataFrame) -> list[list[Any]]:
-    """The table's rows of a pair, one for each method."""
+    """The rows of the table for one pair, one per method."""
     rows = []
     for row in own.itertuples():
         if row.method == IVW_FIXED:
@@ -82,7 +84,11 @@ def _rows(own: pd.DataFrame) -> list[list[Any]]:
 
 
 def forest(pairs: list[tuple[str, str, pd.DataFrame]]) -> Figure:
-    """The estimates of each pair (exposure, outcome, its rows) by three methods, with intervals."""
+    """The estimates of each pair by three methods, with 95 % intervals.
+
+    Args:
+        pairs: exposure, outcome, and the rows of mr_estimates.
+    """
     with mpl.rc_context(STYLE):
         figure = new_figure(0.42 * len(pairs) + 1.0)
         axes = figure.subplots()
@@ -104,8 +110,12 @@ def forest(pairs: list[tuple[str, str, pd.DataFrame]]) -> Figure:
 
 
 def by_variant(pairs: list[tuple[str, str, pd.DataFrame, pd.DataFrame]]) -> Figure:
-    """Of each pair (exposure, outcome, its estimates, its variants) the variants' effects with the
-    methods' lines, and beside them the estimate without each variant."""
+    """For each pair, the effects of its variants with the line of each method, and beside them the
+    estimate without each variant.
+
+    Args:
+        pairs: exposure, outcome, the rows of mr_estimates and those of mr_variants.
+    """
     with mpl.rc_context(STYLE):
         figure = new_figure(2.9 * len(pairs))
         grid = figure.subplots(len(pairs), 2, squeeze=False, width_ratios=(3, 2))
@@ -131,7 +141,7 @@ def by_variant(pairs: list[tuple[str, str, pd.DataFrame, pd.DataFrame]]) -> Figu
 
 
 def _without_each(axes: Any, own: pd.DataFrame, used: pd.DataFrame) -> None:
-    """The inverse-variance estimate of all variants, and without each."""
+    """The inverse-variance estimate from all variants, and without each in turn."""
     used = used.sort_values("estimate_without")
     places = np.arange(len(used))
     whole = own[own["method"] == IVW_RANDOM].iloc[0]

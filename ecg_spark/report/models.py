@@ -1,4 +1,4 @@
-"""The report's part on the models of the registry: fit, independence, agreement, discovery."""
+"""The report's part on the models in the registry: fit, independence, agreement, discovery."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,13 +17,17 @@ MEASURES = {
     "loci": ("gwas/loci_vae", "Discovery\nloci of single factors"),
     "loci together": ("gwas/loci_vae_omnibus", ""),
 }
-"""Columns of the table, the metric of each, and the title of its panel where it has one."""
+"""The columns of the table: the metric of each, and the title of its panel if it has one."""
 
 _DRAWN = 25
 
 
 def rows(versions: Sequence[Registered], uri: str) -> list[dict[str, Any]]:
-    """The versions as rows of a table; `uri` is the model of the study."""
+    """The versions of a model as rows of a table.
+
+    Args:
+        uri: the study's own version, which is marked.
+    """
     return [
         {
             "version": one.version,
@@ -39,9 +43,15 @@ def rows(versions: Sequence[Registered], uri: str) -> list[dict[str, Any]]:
 
 @mpl.rc_context(figures.STYLE)
 def compared(versions: Sequence[Registered], uri: str) -> Figure | None:
-    """A dot for each version in each measure that two of them have; None where there is none.
+    """A dot for each version in each metric that at least two of them have.
 
-    The study's own is filled. Of the fit, a circle without filling in orange is PCA's.
+    The study's own version is coloured. In the panel of the fit, open circles are PCA's.
+
+    Args:
+        uri: the study's own version.
+
+    Returns:
+        None if no metric can be compared.
     """
     shown = versions[:_DRAWN]
     panels = [

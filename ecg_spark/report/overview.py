@@ -1,4 +1,4 @@
-"""All tests at a glance: Manhattan and QQ plots of every group of them, with their lambdas."""
+"""All tests at a glance: Manhattan and QQ plots of every group, with their lambdas."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -24,16 +24,20 @@ TITLES = {
     PEER: "Principal components of the beat, one by one: the best of each variant",
     f"{PEER}{TOGETHER}": "Principal components of the beat together: omnibus test",
 }
-"""The groups of tests in the order of their panels: latents above traits, the peer below."""
+"""The groups of tests in the order of their panels: latents, traits, and components last."""
 
 
 @dataclass(frozen=True)
 class Overview:
     """What was tested, by group in the order of `TITLES`, and the plots.
 
-    `members` are the phenotypes of each group, `lambdas` those of each in turn, `by_frequency` the
-    lambda of all tests of a group by the frequency of the minor allele. `panels` and
-    `extents` are what the Manhattan plot is drawn from: see `figures.manhattan`.
+    Attributes:
+        members: the phenotypes of each group.
+        lambdas: lambda of each of these.
+        by_frequency: lambda over all tests of a group, by the frequency of the minor allele.
+        panels: what the Manhattan plots are drawn from (see `figures.manhattan`).
+        extents: the contigs in order, with their lengths in bp.
+        figures: the plots.
     """
 
     members: dict[str, list[str]]
@@ -52,10 +56,15 @@ def overview(
     degrees: Mapping[str, int],
     planted: Sequence[Planted],
 ) -> Overview:
-    """Draw the published tests, each group with its threshold as -log10 p.
+    """Summarise and draw the published tests.
 
-    `omnibus` is None where no phenotypes are tested together. `published` are the lambdas that are
-    known by phenotype; the others are reckoned, on the `degrees` of freedom of each omnibus test.
+    Args:
+        associations: the table of single tests.
+        omnibus: the table of omnibus tests; None if there are none.
+        thresholds: of each group, as -log10 p.
+        published: known lambdas by phenotype; others are computed.
+        degrees: the degrees of freedom of each omnibus test.
+        planted: the planted variants of simulated data; empty for real data.
     """
     columns = [*VARIANT, "phenotype", "neg_log10_p", "af"]
     singles = scan_associations(evidence.batches(associations, columns), group_of)

@@ -1,4 +1,4 @@
-"""The report: one HTML page for a researcher, opened without a server and without a network."""
+"""The report: one HTML page for a researcher, which opens without a server or a network."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -36,19 +36,26 @@ def write_report(
     out: str | Path,
     replications: Sequence[Publication] = (),
 ) -> dict[str, Any]:
-    """Write the report of a study to the file `out` and return its counts for the JSON line.
+    """Write the report of a study.
 
-    `published` is what each step of the study has published, `replications` what is known of its
-    loci in other cohorts; what a study does not have is not on the page. The page is one file with
-    its pictures inside; it holds no identifier and no one person's heartbeat. The pictures lie
-    beside it, too, in the folder `figures`, each by its name.
+    The page is one file with its figures inside; it contains no ids and no single person's
+    heartbeat. The figures also lie beside it, in the folder `figures`, each under its name.
+
+    Args:
+        published: what each step of the study has published; the page has the sections that the
+            study has.
+        out: the file to write.
+        replications: what is known of its loci in other cohorts, as 'replicate' publishes it.
+
+    Returns:
+        The counts for the summary of the step.
     """
     page, pictures, summary = build(ReportInputs(study, published, replications))
     return {**summary, "page_mb": write_page(page, pictures, str(out))}
 
 
 def build(material: ReportInputs) -> tuple[str, dict[str, str], dict[str, Any]]:
-    """The page of a study as HTML, its pictures as data URIs by name, and its counts."""
+    """The page of a study as HTML, its figures as data URIs by name, and its counts."""
     context, summary = told(material)
     pictures = embedded(context["figures"])
     page = render("template.html", context | {"figures": pictures}, SCRIPTS)
@@ -56,7 +63,7 @@ def build(material: ReportInputs) -> tuple[str, dict[str, str], dict[str, Any]]:
 
 
 def told(material: ReportInputs) -> tuple[dict[str, Any], dict[str, Any]]:
-    """All that the page of a study says, its figures by name under `figures`; and its counts."""
+    """All that the page of a study says, with its figures under `figures`, and its counts."""
     study = material.study
     parts: list[Section] = [
         {"comparison": None, "gene_rows": [], "heart": None, "polygenic": None, "mr": None}
@@ -118,7 +125,7 @@ def _genetics(material: ReportInputs) -> tuple[list[Section], dict[str, Any]]:
 
 
 def _frame(material: ReportInputs, context: dict[str, Any]) -> dict[str, Any]:
-    """What stands around the sections: title, banners, the figures at a glance, the settings."""
+    """What surrounds the sections: title, banners, key numbers, settings."""
     study = material.study
     comparison = context["comparison"]
     tiles: list[tuple[Any, str]] = []
@@ -167,7 +174,7 @@ def _moment(published_at: str) -> str:
 
 
 def _settings(study: Study) -> list[tuple[str, str]]:
-    """The settings that decide the result, by key; places of files are left out."""
+    """The settings that decide the result, by key, without paths of files."""
     shown = {"seed"}
     shown |= {"beats", "model"} if study.ecg or study.archives else set()
     shown |= {"gwas", "genotypes", "participants"} if study.genotypes else set()

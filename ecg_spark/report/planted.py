@@ -1,4 +1,4 @@
-"""Planted against found, as a page shows it: of a study, and of several cohorts together."""
+"""The section on planted against found, for a study and for several cohorts together."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +25,7 @@ _NAMES = {
 
 
 def marks_of(planted: Sequence[Planted]) -> pd.DataFrame:
-    """Where planted variants are, for a Manhattan plot: contig, position, is_large."""
+    """The planted variants as marks for a Manhattan plot: contig, position, is_large."""
     return pd.DataFrame(
         [(one.contig, one.position, one.is_large) for one in planted],
         columns=["contig", "position", "is_large"],
@@ -35,9 +35,13 @@ def marks_of(planted: Sequence[Planted]) -> pd.DataFrame:
 def planted_against_found(
     planted: Sequence[Planted], loci: pd.DataFrame, methods: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The comparison of what was planted with loci, as a section of a page; and its counts.
+    """Compare what was planted with the loci.
 
-    `loci` and `methods`: see `comparison.compare`.
+    Args:
+        loci: as in `comparison.compare`, like `methods`.
+
+    Returns:
+        The section of the page, and its counts for the summary.
     """
     comparison = compare(planted, loci, methods)
     sets: dict[str, tuple[str, ...]] = {method: (method,) for method in comparison.methods}

@@ -7,11 +7,11 @@ from ecg_spark.report.sections import ReportInputs, Section
 from ecg_spark.tables import OWN, PEER, group_of
 
 SHOWN = 2.0
-"""A correlation is drawn where both heritabilities are this many standard errors above zero."""
+"""A correlation is drawn if both heritabilities are this many standard errors above zero."""
 
 
 def heritability(material: ReportInputs) -> Section:
-    """What the variants explain of each phenotype, and which share their causes."""
+    """The heritability of each phenotype, and the genetic correlations."""
     table = material.table("findings", "heritability").to_table().to_pandas()
     table = table.assign(z=table["h2"] / table["h2_se"], group=table["phenotype"].map(group_of))
     known = table.dropna(subset=["h2", "h2_se"]).sort_values("z", ascending=False)
@@ -45,5 +45,5 @@ def heritability(material: ReportInputs) -> Section:
 
 
 def _order(phenotype: str) -> tuple[int, str]:
-    """Latents before traits, and the study's own phenotypes after them."""
+    """A sort key: latents before traits, and the study's own phenotypes last."""
     return {"traits": 1, OWN: 2}.get(group_of(phenotype), 0), phenotype

@@ -1,4 +1,4 @@
-"""The report's section on polygenic scores: what they tell, beside what theory expects."""
+"""The report's section on polygenic scores: their accuracy, compared with what theory expects."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,14 +14,14 @@ from ecg_spark.report.sections import ReportInputs, Section
 from ecg_spark.tables import group_of
 
 DRAWN = 60
-"""Phenotypes in the figure, those whose scores tell the most; all are in the table."""
+"""How many phenotypes the figure shows: those with the best scores; the table has all."""
 
 CERTAIN = 2.0
-"""Standard errors of h² above zero, from which on theory is asked what to expect."""
+"""The R² expected by theory is shown if h² is at least this many standard errors above zero."""
 
 
 def scores(material: ReportInputs) -> Section:
-    """How much of each phenotype its score tells, nobody scored by a model that saw them."""
+    """How well each phenotype is predicted by its score, out of fold."""
     told = material.summary("scores")
     table = material.table("scores", "score_accuracy").to_table().to_pandas()
     table["expected"] = _expected(material, table, told)
@@ -43,7 +43,7 @@ def scores(material: ReportInputs) -> Section:
 def _expected(
     material: ReportInputs, table: pd.DataFrame, told: Mapping[str, Any]
 ) -> Sequence[float]:
-    """What theory expects of each phenotype's score, NaN where h² is not surely above zero."""
+    """The R² that theory expects of each score; NaN if h² is not clearly above zero."""
     known = material.table("findings", "heritability").to_table().to_pandas()
     known = known.set_index("phenotype").reindex(table["phenotype"])
     h2, error = known["h2"].to_numpy(float), known["h2_se"].to_numpy(float)
@@ -56,10 +56,10 @@ def _expected(
 
 
 def explained(table: pd.DataFrame) -> Figure:
-    """The R² of scores with their intervals, and what theory expects.
+    """The R² of scores with their confidence intervals, and what theory expects.
 
-    `table`: phenotype, r2, r2_low, r2_high (NaN where not known) and expected (NaN likewise), from
-    the top down.
+    Args:
+        table: phenotype, r2, r2_low, r2_high and expected, from top to bottom; NaN where unknown.
     """
     with mpl.rc_context(STYLE):
         figure = new_figure(0.19 * len(table) + 0.9)
@@ -71,12 +71,12 @@ def explained(table: pd.DataFrame) -> Figure:
         axes.scatter(r2, y, c=colours, s=16, zorder=3)
         axes.scatter(
             100 * table["expected"].to_numpy(float), y, marker="|", s=70, color=INK, zorder=4,
-            label="expected of its heritability",
+            label="expected from its heritability",
         )  # fmt: skip
         axes.axvline(0, color=MUTED, lw=0.7)
         axes.set_yticks(y, table["phenotype"], fontsize=7.5)
         axes.set_ylim(len(table) - 0.4, -0.6)
-        styled(axes, "", "R² beside the covariates (%), with 95 % interval", "")
+        styled(axes, "", "R² after covariates (%), with 95 % interval", "")
         if table["expected"].notna().any():
             axes.legend(loc="lower right", fontsize=8)
     return figure

@@ -1,4 +1,4 @@
-"""The report's section on rare variants, gene by gene."""
+"""The report's section on gene tests of rare variants."""
 
 import pandas as pd
 import pyarrow as pa
@@ -16,11 +16,11 @@ _SET = ["contig", "gene", "mask", "max_maf"]
 
 
 def rare_variants(material: ReportInputs) -> Section:
-    """The genes with the smallest p, and the set of variants and the test that it comes from; what
-    those beyond the threshold do to the beat.
+    """The genes with the smallest p, the set of variants and the test that it comes from, and the
+    effects of significant genes on the beat.
 
-    Sets with fewer than `MIN_GROUP_SIZE` rare alleles are not shown: they would show the
-    phenotype of a few people.
+    Sets with fewer than `MIN_GROUP_SIZE` rare alleles are not shown, since they would reveal the
+    phenotypes of a few people.
     """
     summary = material.summary("rare")
     genes = material.table("rare", "genes").to_table().to_pandas()
@@ -47,8 +47,9 @@ def rare_variants(material: ReportInputs) -> Section:
 def _effects(
     material: ReportInputs, rows: pd.DataFrame, sets: pd.DataFrame, threshold: float | None
 ) -> Figure | None:
-    """What the strongest genes beyond the threshold do to the beat, by the burden of their rare
-    alleles on all latents."""
+    """The effects of the most significant genes on the beat, from the burden of their rare
+    alleles on all latents.
+    """
     if threshold is None or not material.study.ecg:
         return None
     names, drawn = list(material.latents.columns), []

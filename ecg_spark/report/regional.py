@@ -1,4 +1,6 @@
-"""Regional plots: a locus's p-values by linkage with its lead variant, above the genes there."""
+"""Regional plots: the p-values of a locus, coloured by LD with its lead variant, above the
+genes.
+"""
 
 import operator
 from collections import defaultdict
@@ -25,15 +27,15 @@ FLANK_BP = 250_000
 COLUMNS = 3
 GENES_SHOWN = 14
 CROWDED = 6
-"""Of more genes than this, those without a name of their own are left out."""
-LETTER_BP = 11_000  # as wide as a letter of a gene's name is drawn
+"""If there are more genes than this, those that only have a LOC number are left out."""
+LETTER_BP = 11_000  # the width of a letter of a gene's name, as drawn
 
-# From linked hardly at all to linked fully, told apart with any kind of colour vision.
+# From low to high LD; the colours can be distinguished with any kind of colour vision.
 COLOURS = ("#46327e", "#365c8d", "#1fa187", "#a0da39", "#fde725")
 _LEVELS = (0.2, 0.4, 0.6, 0.8)
 
 Linkage = Any
-"""Linkage by lead variant: a `DataFrameGroupBy`, which the stubs of pandas do not name."""
+"""LD by lead variant: a `DataFrameGroupBy`, which the stubs of pandas do not name."""
 
 
 @mpl.rc_context(figures.STYLE)
@@ -44,9 +46,13 @@ def regional(
     known: pd.DataFrame,
     thresholds: Mapping[str, float],
 ) -> Figure | None:
-    """A panel for each of the first `SHOWN` regions; None where there is no region.
+    """One panel for each of the first `SHOWN` regions; None if there are no regions.
 
-    `found`, `linked` and `known`: of `tests`, `linkage` and `genes`.
+    Args:
+        found: from `tests`, in the order of the regions.
+        linked: from `linkage`.
+        known: from `genes`.
+        thresholds: of each method, as -log10 p.
     """
     shown = list(regions[:SHOWN])
     if not shown:
@@ -75,7 +81,16 @@ def draw(
     genes: pd.DataFrame,
     threshold: float,
 ) -> None:
-    """A region's tests into one pair of axes, of those that `tests`, `linkage` and `genes` give."""
+    """Draw one region into a pair of axes.
+
+    Args:
+        above: the axes of the p-values.
+        below: the axes of the genes.
+        test: from `tests`, for this region.
+        linked: from `linkage`.
+        genes: from `genes`.
+        threshold: as -log10 p.
+    """
     _points(above, region, test.merge(linked_with(linked, region), on=VARIANT[1:], how="left"))
     inside = test[test["in_set"]]
     above.scatter(
@@ -87,7 +102,7 @@ def draw(
 
 
 def keys(axes: Axes) -> list[Any]:
-    """What a legend of the linkage needs."""
+    """The handles of a legend for the LD colours."""
     return [
         axes.scatter([], [], s=14, color=colour, label=f"r² from {low:g}")
         for low, colour in zip((0, *_LEVELS), COLOURS, strict=True)
@@ -95,8 +110,12 @@ def keys(axes: Axes) -> list[Any]:
 
 
 def tests(material: ReportInputs, regions: Sequence[Region]) -> list[pd.DataFrame]:
-    """position, ref, alt, rsid and neg_log10_p of the lead's phenotype about each region's lead;
-    `in_set` where a variant is in one of its credible sets."""
+    """The tests around the lead variant of each region, for the phenotype of the lead.
+
+    Returns:
+        For each region position, ref, alt, rsid, neg_log10_p, and `in_set`: whether the variant
+        is in one of the phenotype's credible sets.
+    """
     sets = _sets(material, regions)
     wanted: dict[tuple[str, str], list[Region]] = defaultdict(list)
     for region in regions:
@@ -117,7 +136,7 @@ def tests(material: ReportInputs, regions: Sequence[Region]) -> list[pd.DataFram
 
 
 def _sets(material: ReportInputs, regions: Sequence[Region]) -> pd.DataFrame:
-    """The variants of the credible sets of the leads' phenotypes."""
+    """The variants in the credible sets of the leads' phenotypes."""
     wanted = pa.array([str(one.lead["phenotype"]) for one in regions], pa.string())
     phenotypes = pc.field("phenotype").isin(wanted)
     table = material.table("findings", "credible_sets")
@@ -127,9 +146,10 @@ def _sets(material: ReportInputs, regions: Sequence[Region]) -> pd.DataFrame:
 def _rows_about(
     table: ds.Dataset, name: str, contig: str, regions: Sequence[Region]
 ) -> pd.DataFrame:
-    """The tests about the leads of regions of one contig, read once; `test` says of what each is.
+    """The tests around the leads of regions on one contig, read once; `test` is the phenotype of
+    each.
 
-    Regions that lie together are one stretch.
+    Regions that overlap are read as one stretch.
     """
     stretches: list[list[int]] = []
     for place in sorted(int(region.lead["position"]) for region in regions):
@@ -153,24 +173,24 @@ def _is_omnibus(region: Region) -> bool:
 
 
 def _test_of(region: Region) -> str:
-    """The phenotype of a region's lead, or the model whose latents were tested together."""
+    """The phenotype of a region's lead, or the model whose latents were tested jointly."""
     lead = region.lead
     return str(lead["method"].removesuffix(TOGETHER) if _is_omnibus(region) else lead["phenotype"])
 
 
 def linkage(material: ReportInputs) -> Linkage:
-    """The linkage of lead variants with their neighbours, by lead variant."""
+    """The LD of lead variants with their neighbours, grouped by lead variant."""
     table = material.table("findings", "ld").to_table().to_pandas()
     return table.groupby(["contig", "lead", "lead_ref", "lead_alt"])
 
 
 def genes(material: ReportInputs) -> pd.DataFrame:
-    """The genes about the loci."""
+    """The genes around the loci."""
     return material.table("findings", "nearby_genes").to_table().to_pandas()
 
 
 def linked_with(linked: Linkage, region: Region) -> pd.DataFrame:
-    """position, ref, alt and r2 of the neighbours of a region's lead."""
+    """position, ref, alt and r2 of the neighbours of a region's lead variant."""
     own = linked.indices.get(tuple(region.lead[VARIANT]), [])
     return linked.obj.iloc[own][[*VARIANT[1:], "r2"]]
 
@@ -193,7 +213,9 @@ def _points(axes: Axes, region: Region, rows: pd.DataFrame) -> None:
 
 
 def genes_near(region: Region, genes: pd.DataFrame) -> pd.DataFrame:
-    """The genes about a region's lead, by their start: the nearest, and those with a name."""
+    """The genes around a region's lead variant, sorted by start: the nearest, preferably with
+    a proper name.
+    """
     centre = int(region.lead["position"])
     start, end = centre - FLANK_BP, centre + FLANK_BP
     own = genes[(genes["contig"] == region.contig) & (genes["end"] >= start)]
@@ -208,14 +230,14 @@ def genes_near(region: Region, genes: pd.DataFrame) -> pd.DataFrame:
 
 
 def _genes(axes: Axes, region: Region, genes: pd.DataFrame) -> None:
-    """Genes as bars, in lanes so that none lies on another."""
+    """Draw genes as bars, in lanes so that none overlaps another."""
     centre = int(region.lead["position"])
     start, end = centre - FLANK_BP, centre + FLANK_BP
     own = genes_near(region, genes)
     lanes: list[float] = []
     for gene in own.itertuples():
         left, right = max(gene.start, start), min(gene.end, end)
-        right = max(right, left + 2_000)  # that it can be seen
+        right = max(right, left + 2_000)  # wide enough to be visible
         width = LETTER_BP * len(gene.gene)
         at_the_end = left + width > end
         taken_from = min(left, right - width) if at_the_end else left

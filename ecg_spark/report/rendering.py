@@ -28,14 +28,18 @@ DENSE = {
     "regional",
     "traversals",
 }
-"""Pictures of so many lines or points that they are smaller as pixels."""
+"""Figures with so many lines or points that they are smaller as pixels."""
 
 
 def render(template: str, context: dict[str, Any], scripts: Sequence[str] = ()) -> str:
-    """A page as HTML; `template` and `scripts` are the names of files beside this module.
+    """Render a page as HTML.
 
-    The scripts are run after those of every page, in their order. The page's policy knows them by
-    their hashes, and lets no other run.
+    The scripts run after those of every page, in their order. The page's content security policy
+    lists them by their hashes and allows no others.
+
+    Args:
+        template: the name of a file beside this module.
+        scripts: names of files beside this module.
     """
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_text),
@@ -51,14 +55,14 @@ def render(template: str, context: dict[str, Any], scripts: Sequence[str] = ()) 
 
 
 def _source(script: str) -> str:
-    """How a content security policy names a script."""
+    """A script's entry in a content security policy."""
     if re.search(r"</script|<!--", script, re.IGNORECASE):
         raise ValueError("a script of the report holds what would end it")
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
 def embedded(pictures: Mapping[str, Figure | None]) -> dict[str, str | None]:
-    """Figures by name as data URIs; None stays."""
+    """Figures by name as data URIs; None stays None."""
     return {
         name: embed(figure, "png" if name in DENSE else "svg") if figure else None
         for name, figure in pictures.items()
@@ -66,9 +70,14 @@ def embedded(pictures: Mapping[str, Figure | None]) -> dict[str, str | None]:
 
 
 def write_page(page: str, pictures: Mapping[str, str | None], out: str) -> float:
-    """Write a page to the file `out`, and its pictures beside it; how large the page is, in MB.
+    """Write a page, and its figures beside it.
 
-    `pictures`: data URIs by name, as they are in the page; None where it does not have one.
+    Args:
+        pictures: data URIs by name, as they are in the page; None where there is no figure.
+        out: the file to write.
+
+    Returns:
+        The size of the page in MB.
     """
     content = page.encode()
     folder = out.rpartition("/")[0]

@@ -1,4 +1,4 @@
-"""What the sections on ECGs and the model say: tables in, numbers and figures out."""
+"""The sections on ECGs and the model: from tables to numbers and figures."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -35,11 +35,13 @@ HELD_OUT_SHOWN = 600
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """All that the report is made from; what several sections need is read once.
+    """Everything that the report is made from; what several sections need is read once.
 
-    `published` has the steps that the study asks for. What is of ECGs, or of genotypes, is there
-    for a study with those. `replications`: of its loci in other cohorts, as 'replicate' publishes
-    them.
+    What concerns ECGs, or genotypes, exists only for a study that has them.
+
+    Attributes:
+        published: what each step of the study has published.
+        replications: of the study's loci in other cohorts, as 'replicate' publishes them.
     """
 
     study: Study
@@ -57,17 +59,17 @@ class ReportInputs:
         return evidence.dataset(self.published[step].path(name))
 
     def has_table(self, step: str, name: str) -> bool:
-        """Whether the step has published such a table."""
+        """Whether a step has published a table of this name."""
         fs, folder = fsspec.core.url_to_fs(self.published[step].path(name))
         return bool(fs.exists(folder))
 
     def summary(self, step: str) -> dict[str, Any]:
-        """The counts that a step has published."""
+        """The summary that a step has published."""
         return self.published[step].summary
 
     @cached_property
     def gwas(self) -> dict[str, Any]:
-        """The counts of the whole association study."""
+        """The summaries of all stages of the association study together."""
         told = [self.summary(step) for step in STAGES]
         notes = [note for one in told for note in one.get("notes", [])]
         return {key: value for one in told for key, value in one.items()} | {"notes": notes}
@@ -85,27 +87,27 @@ class ReportInputs:
 
     @property
     def leave_out(self) -> tuple[str, ...]:
-        """Flags of recordings that nothing is made of."""
+        """The flags that leave a recording out."""
         return self.study.beats.leave_out
 
     @cached_property
     def traits(self) -> pd.DataFrame:
-        """Traits by ECG."""
+        """The traits of a sample of ECGs, indexed by ECG."""
         return evidence.trait_table(self.table("average", "traits"), leave_out=self.leave_out)
 
     @cached_property
     def latents(self) -> pd.DataFrame:
-        """The VAE's latents by participant."""
+        """The VAE's latents of a sample of participants, indexed by participant."""
         return evidence.latent_scores(self.table("encode", "latents"), "vae")
 
     @cached_property
     def explainer(self) -> Explainer:
-        """The model's decoder about the mean of the participants."""
+        """The model's decoder, centred at the mean of the participants."""
         return Explainer(self.encoder.decode, self.latents.to_numpy())
 
 
 def recordings(material: ReportInputs) -> Section:
-    """What came in, of which formats, and which flags the beats carry."""
+    """What came in, in which formats, and which flags the beats have."""
     ingest, average = material.summary("ingest"), material.summary("average")
     return {
         "figures": {},
@@ -122,7 +124,7 @@ def _marked(flag: str, material: ReportInputs) -> str:
 
 
 def beats(material: ReportInputs) -> Section:
-    """The population's beat, beats by trait, and the distribution of the traits."""
+    """The population's beat, beats by trait, and the distributions of the traits."""
     table = material.table("average", "beats")
     ids, signals = evidence.beat_sample(table, leave_out=material.leave_out)
     percentiles = evidence.beat_percentiles(signals)
@@ -144,9 +146,9 @@ def beats(material: ReportInputs) -> Section:
 
 
 def model(material: ReportInputs) -> Section:
-    """Training curves, held-out figures beside PCA's, and held-out beats rebuilt.
+    """Training curves, held-out metrics beside PCA's, and reconstructed held-out beats.
 
-    Of a model of several archives, the figures of each in place of the rebuilt beats.
+    For a model of several archives, the metrics of each archive replace the reconstructed beats.
     """
     train = material.summary("train")
     with fsspec.open(material.published["train"].path("history.json"), "rt") as file:
@@ -173,7 +175,7 @@ def model(material: ReportInputs) -> Section:
 
 
 def registry(material: ReportInputs) -> Section:
-    """The models of the registry, where there is another than the study's own."""
+    """The models in the registry, if there are others than the study's own."""
     study, uri = material.study, material.summary("train")["model_uri"]
     name = str(uri).removeprefix(REGISTERED).rpartition("/")[0]
     versions = registered(name, study.tracking_uri, study.registry_uri)
@@ -187,7 +189,7 @@ def registry(material: ReportInputs) -> Section:
 
 
 def _rebuilt(material: ReportInputs) -> Reconstruction | None:
-    """Held-out beats, measured and rebuilt; None where there are too few."""
+    """Held-out beats, measured and reconstructed; None if there are too few."""
     encoder = material.encoder
     signals, hashes = _held_out_beats(material)
     return reconstruct(
@@ -200,7 +202,9 @@ def _rebuilt(material: ReportInputs) -> Reconstruction | None:
 
 
 def factors(material: ReportInputs) -> Section:
-    """What each latent does to the beat, and how much it carries, where nobody is encoded."""
+    """The effect of each latent on the beat, and its KL divergence, for a study that encodes
+    nobody.
+    """
     encoder = material.encoder
     names = [f"vae_{k:02d}" for k in range(encoder.n_active)]
     moved = [
@@ -219,7 +223,7 @@ def factors(material: ReportInputs) -> Section:
 
 
 def latents(material: ReportInputs) -> Section:
-    """What each latent does to the beat, and which conventional trait it follows."""
+    """The effect of each latent on the beat, and the conventional traits that it follows."""
     names = list(material.latents.columns)
     agreement = material.summary("encode")["icc"]["vae"] or [None] * len(names)
     columns = [names, material.encoder.kl, agreement]
@@ -252,7 +256,9 @@ def latents(material: ReportInputs) -> Section:
 
 
 def _probe_rows(probes: Mapping[str, float]) -> list[list[Any]]:
-    """What a straight line reads from all latents, by falling certainty."""
+    """How well linear probes predict each trait and covariate from all latents, the best
+    first.
+    """
     rows = []
     for key, value in sorted(probes.items(), key=lambda item: -item[1]):
         name, _, measure = key.rpartition("_")
@@ -262,9 +268,10 @@ def _probe_rows(probes: Mapping[str, float]) -> list[list[Any]]:
 
 
 def _held_out_beats(material: ReportInputs) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """A sample of the beats that the model was tested on, one per person, and whose they are.
+    """A sample of the beats that the model was tested on, one per person, and the hashes of the
+    people.
 
-    [n, 12, 600] in mV, and the hashes [n].
+    The beats are [n, 12, 600] in mV, the hashes [n].
     """
     rows = evidence.used_rows(
         material.table("average", "beats"),
@@ -278,7 +285,7 @@ def _held_out_beats(material: ReportInputs) -> tuple[NDArray[np.float32], NDArra
 
 
 def _home_rows(home: Mapping[str, Any] | None, encode: Mapping[str, Any]) -> list[list[Any]]:
-    """Of each factor of a carried model, what it is here and where it was trained."""
+    """For each factor of a carried model, its statistics here and where it was trained."""
     if not home or not home["factors"]:
         return []
     here, there = encode["factors"], home["factors"]
@@ -292,7 +299,7 @@ def _home_rows(home: Mapping[str, Any] | None, encode: Mapping[str, Any]) -> lis
 
 
 def _archive_rows(train: Mapping[str, Any]) -> list[list[Any]]:
-    """Of each archive its beats, and the errors of the VAE and of PCA on its held-out people."""
+    """For each archive its beats, and the errors of the VAE and of PCA on its held-out people."""
     return [
         [name, beats["beats_training"], beats["beats_tested"]]
         + [train["metrics"].get(archive_error(name, whose)) for whose in (TESTED, TESTED_PEER)]
@@ -301,9 +308,8 @@ def _archive_rows(train: Mapping[str, Any]) -> list[list[Any]]:
 
 
 def _metric_rows(metrics: Mapping[str, float], is_carried: bool) -> list[list[Any]]:
-    """Held-out figures of the VAE and of PCA that the training published.
-
-    Of a carried model also those of the VAE where it was trained.
+    """Held-out metrics of the VAE and of PCA and, for a carried model, those where it was
+    trained.
     """
     columns = ["test", "test_pca", *["home_test"] * is_carried]
     rows: list[list[Any]] = [
@@ -313,7 +319,7 @@ def _metric_rows(metrics: Mapping[str, float], is_carried: bool) -> list[list[An
     independence = {
         "test/mean_abs_r": "mean |r| between two latents",
         "test/max_abs_r": "largest |r| between two latents",
-        "test/max_abs_r_by_chance": "the same by chance in so few people, were all zero",
+        "test/max_abs_r_by_chance": "the same by chance in this many people, if all were zero",
     }
     for key, title in independence.items():
         if key in metrics:

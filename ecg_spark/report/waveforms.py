@@ -1,6 +1,8 @@
-"""Figures of heartbeats: of the population, of groups of people, of the model. Never of one person.
+"""Figures of heartbeats: of the population, of groups of people, of the model. Never of one
+person.
 
-Signals are in mV, [12, 600] at 500 Hz in the order of LEADS, R at `R_INDEX`; time is in ms from R.
+Signals are in mV, [12, 600] at 500 Hz in the order of LEADS, with R at `R_INDEX`; time is in ms
+from R.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ecg_spark.ecg import BEAT_RATE_HZ, BEAT_SAMPLES, LEADS, R_INDEX
+from ecg_spark.ecg import LEADS
+from ecg_spark.ecg_paper import CLINICAL_LAYOUT, TIME_MS, WINDOW_MS
 from ecg_spark.report.figures import (
     BLUE,
     FAINT,
@@ -25,19 +28,18 @@ from ecg_spark.report.figures import (
 )
 
 Signal = NDArray[np.float64]
+Row = NDArray[np.object_]
+"""The panels of a row."""
 
-TIME_MS = (np.arange(BEAT_SAMPLES) - R_INDEX) * 1000 / BEAT_RATE_HZ
-WINDOW_MS = (-320.0, 520.0)  # where P begins and T ends in nearly everyone
-CLINICAL_LAYOUT = (
-    ("I", "aVR", "V1", "V4"),
-    ("II", "aVL", "V2", "V5"),
-    ("III", "aVF", "V3", "V6"),
-)
 TELLING_LEADS = ("I", "II", "V1", "V3", "V5")
 
 
 def population_beat(percentiles: Signal) -> Figure:
-    """The 5th, 25th, 50th, 75th and 95th percentile of every sample over people, [5, 12, 600]."""
+    """The beat of a population by percentiles of every sample.
+
+    Args:
+        percentiles: 5th, 25th, 50th, 75th and 95th, [5, 12, 600] in mV.
+    """
     low, lower, middle, upper, high = percentiles
     with mpl.rc_context(STYLE):
         figure = new_figure(5.4)
@@ -56,7 +58,11 @@ def population_beat(percentiles: Signal) -> Figure:
 
 
 def beats_by_trait(groups: Mapping[str, Sequence[tuple[str, Signal]]]) -> Figure:
-    """Mean beats of the people with low, middle and high values: {trait: [(label, [12, 600])]}."""
+    """Mean beats of the people with low, middle and high values of each trait.
+
+    Args:
+        groups: for each trait, labels and mean beats [12, 600] in mV.
+    """
     colours = (BLUE, MUTED, VERMILION)
     leads = ("II", "V1", "V5")
     with mpl.rc_context(STYLE):
@@ -78,10 +84,12 @@ def reconstruction(
     groups: Sequence[tuple[str, Signal, Mapping[str, Signal]]],
     errors_uv: Mapping[str, Signal],
 ) -> Figure:
-    """Held-out beats against what the models make of them.
+    """Held-out beats beside their reconstructions by each model.
 
-    `groups` are (label, mean measured beat, {model: mean reconstructed beat}); `errors_uv` is the
-    mean absolute error in µV of every sample over held-out beats, {model: [12, 600]}.
+    Args:
+        groups: label, mean measured beat, and mean reconstructed beat by model, in mV.
+        errors_uv: the mean absolute error of every sample over held-out beats by model, [12, 600]
+            in µV.
     """
     colours = {"VAE": BLUE, "PCA": ORANGE}
     leads = ("II", "V1", "V5")
@@ -108,7 +116,11 @@ def reconstruction(
 
 
 def traversals(named: Sequence[tuple[str, Signal]]) -> Figure:
-    """What each latent does to the beat: (label, decoded beats [steps, 12, 600]), low to high."""
+    """The effect of each latent on the beat.
+
+    Args:
+        named: label and decoded beats [steps, 12, 600] in mV, from low to high.
+    """
     with mpl.rc_context(STYLE):
         figure = new_figure(0.95 * len(named) + 0.5)
         grid = figure.subplots(
@@ -132,47 +144,59 @@ def locus_effects(
     named: Sequence[tuple[str, Signal, Signal, Signal, float]],
     mean_beat: Signal,
 ) -> Figure:
-    """What each locus does to the heartbeat.
+    """The effect of each locus on the beat: a row of beats and, beneath it, a row of differences.
 
-    An entry is (label, beat with more of the effect allele, beat with less, difference per allele
-    in µV with its lower and upper 95 % limit [3, 12, 600], how many alleles are drawn). Each locus
-    has a row of beats and, beneath it, a row of differences.
+    Args:
+        named: label, beat with more effect alleles, beat with fewer, difference per allele in µV
+            with its lower and upper 95 % limit [3, 12, 600], and how many alleles are drawn.
+        mean_beat: [12, 600] in mV.
     """
     with mpl.rc_context(STYLE):
-        figure = new_figure(2.55 * len(named) + 0.4)
-        grid = figure.subplots(
-            2 * len(named),
-            len(TELLING_LEADS),
-            sharex="col",
-            sharey="row",
-            squeeze=False,
-            height_ratios=[1.5, 1] * len(named),
-        )
-        for k, (label, more, less, change, alleles) in enumerate(named):
-            beats, changes = grid[2 * k], grid[2 * k + 1]
-            for column, lead in enumerate(TELLING_LEADS):
+        figure, pairs = paired_rows([label for label, *_ in named], "µV per\nallele")
+        for (beats, changes), (_, more, less, change, alleles) in zip(pairs, named, strict=True):
+            for lead, above, below in zip(TELLING_LEADS, beats, changes, strict=True):
                 i = LEADS.index(lead)
-                axes = beats[column]
-                axes.plot(TIME_MS, mean_beat[i], color=FAINT, lw=2.6, label="mean beat")
-                axes.plot(TIME_MS, less[i], color=BLUE, lw=1.1, label=f"−{alleles:g} alleles")
-                axes.plot(TIME_MS, more[i], color=VERMILION, lw=1.1, label=f"+{alleles:g} alleles")
-                _beat_axes(axes, lead)
-                axes = changes[column]
-                axes.axhline(0, color=FAINT, lw=0.8)
-                axes.fill_between(TIME_MS, change[1, i], change[2, i], color=MUTED, alpha=0.3, lw=0)
-                axes.plot(TIME_MS, change[0, i], color=INK, lw=1.1)
-                _beat_axes(axes, "")
-            beats[0].set_title(f" \n{TELLING_LEADS[0]}")
-            # The label reaches over the next panels and must not widen its own.
-            beats[0].text(
-                0, 1.2, label, transform=beats[0].transAxes, weight="bold", va="bottom"
-            ).set_in_layout(False)
-            beats[0].set_ylabel("mV")
-            changes[0].set_ylabel("µV per\nallele")
+                above.plot(TIME_MS, mean_beat[i], color=FAINT, lw=2.6, label="mean beat")
+                above.plot(TIME_MS, less[i], color=BLUE, lw=1.1, label=f"−{alleles:g} alleles")
+                above.plot(TIME_MS, more[i], color=VERMILION, lw=1.1, label=f"+{alleles:g} alleles")
+                below.fill_between(
+                    TIME_MS, change[1, i], change[2, i], color=MUTED, alpha=0.3, lw=0
+                )
+                below.plot(TIME_MS, change[0, i], color=INK, lw=1.1)
             beats[2].legend(fontsize=7, loc="upper right", handlelength=1.2)
-        for axes in grid[-1]:
-            axes.set_xlabel("ms from R")
     return figure
+
+
+def paired_rows(titles: Sequence[str], unit: str) -> tuple[Figure, list[tuple[Row, Row]]]:
+    """A figure with two rows of empty panels for each title, one panel for each telling lead.
+
+    The upper row is for beats in mV, the lower one for their differences in `unit`.
+    """
+    figure = new_figure(2.55 * len(titles) + 0.4)
+    grid = figure.subplots(
+        2 * len(titles),
+        len(TELLING_LEADS),
+        sharex="col",
+        sharey="row",
+        squeeze=False,
+        height_ratios=[1.5, 1] * len(titles),
+    )
+    pairs = list(zip(grid[::2], grid[1::2], strict=True))
+    for title, (beats, changes) in zip(titles, pairs, strict=True):
+        for lead, above, below in zip(TELLING_LEADS, beats, changes, strict=True):
+            _beat_axes(above, lead)
+            _beat_axes(below, "")
+            below.axhline(0, color=FAINT, lw=0.8)
+        beats[0].set_title(f" \n{TELLING_LEADS[0]}")
+        # The title reaches over the next panels and must not widen its own.
+        beats[0].text(
+            0, 1.2, title, transform=beats[0].transAxes, weight="bold", va="bottom"
+        ).set_in_layout(False)
+        beats[0].set_ylabel("mV")
+        changes[0].set_ylabel(unit)
+    for axes in grid[-1]:
+        axes.set_xlabel("ms from R")
+    return figure, pairs
 
 
 def _beat_axes(axes: Axes, title: str) -> None:

@@ -1,4 +1,4 @@
-"""Who is recorded in a simulated cohort, and by what: how one cohort differs from another."""
+"""Who is recorded in a simulated cohort, and by which devices: how one differs from another."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,12 +17,20 @@ _SEEDS_APART = 6_000_000
 class Cohort:
     """The people and devices of a cohort, by default those of a biobank.
 
-    Cohorts of one seed have the same variants and effects. `name` tells them apart, `number`, 0
-    to 2, gives each people of its own. `population_shares` are the parts of its people that are of
-    each of the two populations. Ages in years are drawn from a normal distribution and cut to
-    `age_range`. `shifts` are added to the scores of the heart's parameters, by name. `ectopy` is
-    the share of recordings in sinus rhythm that have premature beats, `noise` a factor on what
-    electrodes and muscles add. `formats` are those of the recordings; the first writes XML.
+    Cohorts with one seed have the same variants and effects.
+
+    Attributes:
+        name: tells cohorts apart.
+        number: 0 to 2; gives each cohort its own people.
+        population_shares: which fraction of its people is of each of the two populations.
+        age_mean: in years; ages are normally distributed and cut to `age_range`.
+        age_sd: in years.
+        age_range: the youngest and oldest age in years.
+        shifts: what is added to the scores of the heart's parameters, by name.
+        ectopy: the fraction of recordings in sinus rhythm that have premature beats.
+        noise: a factor on the noise of electrodes and muscles.
+        formats: the file formats of the recordings; the first writes XML.
+        has_genotypes: whether its people are genotyped.
     """
 
     name: str = ""
@@ -38,10 +46,13 @@ class Cohort:
     has_genotypes: bool = True
 
     def people_seed(self, seed: int) -> int:
-        """The seed of the cohort's people, where `seed` is that of the variants and effects.
+        """Return the seed of the cohort's people.
 
-        Such seeds are as far apart as makes no two cohorts, of up to three million people each,
-        name a person by the same id (`people.participant_id`).
+        These seeds are far enough apart that no two cohorts, of up to three million people each,
+        give a person the same id (`people.participant_id`).
+
+        Args:
+            seed: the seed of the variants and effects.
         """
         return seed + self.number * _SEEDS_APART
 

@@ -1,12 +1,12 @@
 """A hospital's archive and two biobanks: the same variants act on the hearts of all.
 
-    OUT/hospital/    recordings alone, of older and sicker people, by other devices
-    OUT/first/       a biobank, as `biobank.py` writes it, its recordings by CardioSoft
-    OUT/second/      a biobank of another mix of the two populations
+    OUT/hospital/    only recordings, of older and sicker people, by other devices
+    OUT/first/       a biobank as `biobank.py` writes it, recorded with CardioSoft
+    OUT/second/      a biobank with another mix of the two populations
     OUT/truth.json   what was planted, as the two biobanks together have it
 
 No person is in two of them. The hospital's patients have longer intervals, flatter T waves and more
-fibrillation and ectopy, as age and disease bring, and its recordings more noise.
+fibrillation and ectopy, as age and disease bring about, and their recordings have more noise.
 """
 
 import json
@@ -51,10 +51,22 @@ _OF_EACH = (*_AVERAGED, "variance_explained_measured")
 def simulate_consortium(
     spark: SparkSession, out: Path, *, participants: int, variants: int, seed: int
 ) -> dict[str, dict[str, Any]]:
-    """Write a hospital's archive and two biobanks of so many participants each into `out`.
+    """Write a hospital's archive and two biobanks.
 
-    Returns the counts of each by its name. What is there already is left as it is. Raises what
-    `simulate_biobank` raises.
+    What exists already is left as it is.
+
+    Args:
+        spark: the session.
+        out: the folder to write into.
+        participants: how many people each of the three has.
+        variants: how many variants each biobank has.
+        seed: decides everything that is random.
+
+    Returns:
+        The counts of each, by its name.
+
+    Raises:
+        UsageError: as `simulate_biobank` raises it.
     """
     counts = {
         cohort.name: simulate_biobank(

@@ -1,9 +1,10 @@
-"""Simulated diagnoses: diseases of the heart's shape, of genes without the heart, and of neither.
+"""Simulated diagnoses: of the heart's shape, of genes that do not act on it, and of neither.
 
-A person has a disease where their liability passes the quantile of its prevalence (Falconer 1965,
-Ann Hum Genet 29:51). The liability is a sum of the heart's scores, of one variant that does nothing
-to the heart, of age and sex, and of chance, which makes up what is missing to a variance of 1. When
-it begins has nothing to do with the heart: some time between years before the first ECG and after.
+A person has a disease if their liability exceeds the quantile given by its prevalence (Falconer
+1965, Ann Hum Genet 29:51). The liability is the sum of effects of the heart's scores, of one
+variant that does not act on the heart, of age and sex, and of chance, which brings the variance to
+1. When a disease begins does not depend on the heart: some time between years before the first ECG
+and years after it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,10 +38,20 @@ _UNKNOWN_CODES = ("XX99", "0815")
 
 @dataclass(frozen=True)
 class Disease:
-    """A disease: its ICD-10 codes, phecode, name, category, and what acts on its liability.
+    """A disease, and what acts on its liability.
 
-    `parameters`: effects of the heart's scores; `age` and `sex`: of one standard deviation of age
-    and of being male. `only`: men or women, empty for both. `excluded`: the exclusion range.
+    Attributes:
+        codes: its ICD-10 codes.
+        phecode: its phecode.
+        name: its name.
+        category: the phecode's category.
+        prevalence: the fraction of people who have it.
+        parameters: the effects of the heart's scores.
+        by_genes: whether one variant acts on it that does not act on the heart.
+        age: the effect of one standard deviation of age.
+        sex: the effect of being male.
+        only: `men` or `women`; empty for both.
+        excluded: the exclusion range of the phecode, whose people are not controls.
     """
 
     codes: tuple[str, ...]
@@ -57,7 +68,7 @@ class Disease:
 
     @property
     def cause(self) -> str:
-        """What causes it."""
+        """What causes it: HEART, GENES or NEITHER."""
         return HEART if self.parameters else GENES if self.by_genes else NEITHER
 
 
@@ -98,9 +109,14 @@ DISEASES = (
 
 
 def plant_diseases(genome: Genome, planted: Sequence[Planted]) -> list[Planted]:
-    """The variants of the diseases that genes cause without the heart, each in a block of its own.
+    """Choose a variant for each disease that genes cause without the heart, each in its own block.
 
-    `parameter` is the phecode, `beta` the change of the liability by one allele.
+    Args:
+        genome: the variants.
+        planted: the variants that act on the heart, whose blocks are not used.
+
+    Returns:
+        `parameter` is the phecode, `beta` the change of the liability by one allele.
     """
     rng = stream(genome.seed, Stream.DISEASES)
     starts = genome.block_start
@@ -128,9 +144,13 @@ def diagnoses_of_chunk(
     people: People,
     first_days: Sequence[datetime],
 ) -> tuple[list[str], dict[str, int]]:
-    """The rows of the diagnoses of a chunk's people, and how many have each disease.
+    """Return the diagnoses of a chunk's people as rows of text, and how many have each disease.
 
-    `planted`: of `plant_diseases`; `first_days`: the first ECG of each of them, in their order.
+    Args:
+        genome: the variants.
+        planted: the variants that `plant_diseases` chose.
+        people: the people of the chunk.
+        first_days: the first ECG of each of them, in their order.
     """
     chunk = int(people.index[0]) // len(people.index)
     rng = stream(genome.seed, Stream.DISEASES, 1 + chunk)
@@ -180,14 +200,14 @@ def _has(
             shares += one.variance_explained
     liability = liability + np.sqrt(1 - shares) * rng.standard_normal(len(people.age))
     has = liability > -ndtri(disease.prevalence)
-    wrong = rng.random(len(has)) < _OTHER_SEX  # what registers hold of the other sex, too
+    wrong = rng.random(len(has)) < _OTHER_SEX  # registers also hold diagnoses of the other sex
     if disease.only:
         has &= (people.sex == (disease.only == "men")) | wrong
     return np.asarray(has)
 
 
 def map_rows() -> str:
-    """The map of codes to phecodes, as PheWAS publishes its own, with categories and sexes."""
+    """Return the map of codes to phecodes, in the form of PheWAS's, with categories and sexes."""
     sexes = {"men": "Male", "women": "Female", "": "Both"}
     rows = ["ICD10,PHECODE,Phenotype,Excl. Phecodes,sex,category\n"]
     for one in DISEASES:
@@ -202,7 +222,13 @@ def map_rows() -> str:
 def describe_diseases(
     genome: Genome, planted: Sequence[Planted], cases: Mapping[str, int]
 ) -> list[dict[str, Any]]:
-    """Every disease as the truth file says it."""
+    """Return every disease as the truth file describes it.
+
+    Args:
+        genome: the variants.
+        planted: the variants that `plant_diseases` chose.
+        cases: how many people have each disease, by phecode.
+    """
     variants = {one.parameter: one for one in planted}
     described = []
     for one in DISEASES:

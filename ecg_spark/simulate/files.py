@@ -9,7 +9,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_spark.ecg.recording import INDEPENDENT_LEADS, LEADS
+from ecg_spark.ecg.recording import INDEPENDENT_LEADS, LEADS, derive_leads
 
 NO_VALUE = -32768
 """The sample that says "no value" in MUSE and WFDB; CardioSoft's text has NaN there."""
@@ -23,10 +23,18 @@ _DECIMALS: list[str] = []
 
 @dataclass(frozen=True)
 class Visit:
-    """One recording to be written: the eight independent leads in mV and what the device knows.
+    """One recording to be written, and what the device knows about it.
 
-    `measured` holds the device's own `heart_rate_bpm`, `pr_ms`, `p_ms`, `qrs_ms`, `qt_ms`,
-    `qtc_ms`, `axis_deg` and so on in whole numbers; what is absent becomes an empty field.
+    Attributes:
+        name: of its files, without suffix.
+        signal_mv: the eight independent leads, [8, samples] in mV.
+        sampling_rate_hz: the rate.
+        participant_id: the participant.
+        acquired_at: when it was recorded.
+        age: in years.
+        sex: 1 for male, 0 for female.
+        measured: the device's own `heart_rate_bpm`, `pr_ms`, `p_ms`, `qrs_ms`, `qt_ms`, `qtc_ms`,
+            `axis_deg` and so on, as whole numbers; a missing one becomes an empty field.
     """
 
     name: str
@@ -41,10 +49,14 @@ class Visit:
 
 @dataclass(frozen=True)
 class FileFormat:
-    """A file format: its name as `Recording.source_format`, its unit, and its writer.
+    """A file format.
 
-    `write` takes the visit, the stored leads [k, samples] in whole units (12 leads, or the 8
-    independent ones where the format stores those), and the unit to claim in the file.
+    Attributes:
+        name: as `Recording.source_format`.
+        microvolts_per_unit: its unit.
+        stores_derived: whether it stores twelve leads rather than the eight independent ones.
+        write: takes the visit, the stored leads [k, samples] in whole units, and the unit to be
+            stated in the file; returns the files.
     """
 
     name: str
@@ -53,25 +65,12 @@ class FileFormat:
     write: Callable[[Visit, NDArray[np.int16], float], Files]
 
     def samples(self, signal_mv: NDArray[np.float64]) -> NDArray[np.int16]:
-        """The stored leads of a signal [8, samples] in mV: rounded, the derived ones from those."""
+        """Return the stored leads of a signal [8, samples] in mV, derived from rounded ones."""
         units = np.rint(signal_mv * (1000 / self.microvolts_per_unit))
-        units = np.clip(units, _INT16.min // 2, _INT16.max // 2).astype(np.int32)
+        units = np.clip(units, _INT16.min // 2, _INT16.max // 2)
         if self.stores_derived:
-            units = _with_derived(units)
+            units = np.floor(derive_leads(units))  # halves are rounded down, as GE does
         return units.astype(np.int16)
-
-
-def _with_derived(units: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Twelve leads of whole units in the order of LEADS; halves are rounded down, as GE does."""
-    one, two = units[0], units[1]
-    leads = dict(zip(INDEPENDENT_LEADS, units, strict=True))
-    leads |= {
-        "III": two - one,
-        "aVR": -(one + two) >> 1,
-        "aVL": (2 * one - two) >> 1,
-        "aVF": (2 * two - one) >> 1,
-    }
-    return np.stack([leads[lead] for lead in LEADS])
 
 
 def _joined(samples: NDArray[np.int16]) -> str:
@@ -90,7 +89,13 @@ def _xml(name: str, value: object = "", **attributes: str) -> str:
 
 
 def write_cardiosoft(visit: Visit, samples: NDArray[np.int16], microvolts_per_unit: float) -> Files:
-    """GE CardioSoft XML as in UK Biobank's field 20205, without its FullDisclosure part."""
+    """Return GE CardioSoft XML as in UK Biobank's field 20205, without its FullDisclosure part.
+
+    Args:
+        visit: the recording.
+        samples: twelve leads, [12, samples].
+        microvolts_per_unit: the unit to be stated in the file.
+    """
     when, measured = visit.acquired_at, visit.measured
     rows = [
         '<?xml version="1.0" encoding="ISO-8859-1" ?>',
@@ -163,7 +168,13 @@ _CARDIOSOFT_MEASUREMENTS = (
 
 
 def write_muse(visit: Visit, samples: NDArray[np.int16], microvolts_per_unit: float) -> Files:
-    """GE MUSE XML: eight leads, base64 of little-endian int16, each with its CRC-32."""
+    """Return GE MUSE XML: eight leads, base64 of little-endian int16, each with its CRC-32.
+
+    Args:
+        visit: the recording.
+        samples: eight leads, [8, samples].
+        microvolts_per_unit: the unit to be stated in the file.
+    """
     when, measured = visit.acquired_at, visit.measured
     unit_name = "MICROVOLTS"
     if microvolts_per_unit >= 1000:
@@ -232,7 +243,13 @@ _MUSE_MEASUREMENTS = (
 
 
 def write_wfdb(visit: Visit, samples: NDArray[np.int16], microvolts_per_unit: float) -> Files:
-    """A WFDB header and its signals in format 16; the header names no participant."""
+    """Return a WFDB header and its signals in format 16; the header names no participant.
+
+    Args:
+        visit: the recording.
+        samples: twelve leads, [12, samples].
+        microvolts_per_unit: the unit to be stated in the header.
+    """
     when = visit.acquired_at
     header = [
         f"{visit.name} {len(samples)} {visit.sampling_rate_hz} {samples.shape[1]} "

@@ -1,13 +1,13 @@
-"""The heart as a moving dipole: what a person's parameters make of one beat in twelve leads.
+"""The heart as a moving dipole: the beat in twelve leads that follows from a person's parameters.
 
 The heart vector is a sum of Gaussian kernels for P, Q, R, S and T on three axes (McSharry et al.,
-IEEE Trans Biomed Eng 2003; 50:289; Sameni et al., EURASIP J Adv Signal Process 2007:43407), and
-the leads are its projections by Dower's matrix (Dower et al., J Electrocardiol 1980; 13:367).
-Axes: x to the left, y to the feet, z to the back, in mV.
+IEEE Trans Biomed Eng 2003; 50:289; Sameni et al., EURASIP J Adv Signal Process 2007:43407), and the
+leads are its projections by Dower's matrix (Dower et al., J Electrocardiol 1980; 13:367). Axes: x
+to the left, y to the feet, z to the back, in mV.
 
-Each person's parameters are scores: standard normal numbers, on which genes, age, sex and body
-mass act linearly. `hearts_from_scores` turns them into milliseconds, degrees and millivolts.
-Times, angles and signs act on the signal non-linearly, as they do in people.
+Each person's parameters are scores: standard normal numbers, on which genes, age, sex and body mass
+act linearly. `hearts_from_scores` turns them into milliseconds, degrees and millivolts. Times,
+angles and signs act on the signal nonlinearly, as they do in people.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from ecg_spark.ecg.beat import BEAT_RATE_HZ, BEAT_SAMPLES, R_INDEX
-from ecg_spark.ecg.recording import INDEPENDENT_LEADS, LEADS
+from ecg_spark.ecg.recording import INDEPENDENT_LEADS, derive_leads
 
 Hearts = Mapping[str, NDArray[np.float64]]
 """Parameters of n hearts in their units: one array of shape [n] for each name in PARAMETERS."""
@@ -27,11 +27,23 @@ Hearts = Mapping[str, NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Parameter:
-    """One trait of the heart: its score's path to a physical value, and what acts on the score.
+    """One trait of the heart: how its score becomes a physical value, and what acts on the score.
 
-    The value is `floor + median * exp(spread * score)` if `log` else `median + spread * score`.
-    `age`, `sex` and `bmi` are effects on the score of one standard deviation of age and BMI and
-    of being male; `ancestry` is the shift of the score in the second population.
+    The value is `floor + median * exp(spread * score)` if `log`, else `median + spread * score`.
+
+    Attributes:
+        name: the name.
+        unit: the unit of the value.
+        seen_by_interval: whether a conventional interval or rate measures it.
+        description: what it is.
+        median: the value of a score of 0, less `floor`.
+        spread: the change of the value, or of its logarithm, by a score of 1.
+        log: whether the value is log-normal.
+        floor: the lowest value of a log-normal one.
+        age: the effect of one standard deviation of age on the score.
+        sex: the effect of being male.
+        bmi: the effect of one standard deviation of BMI.
+        ancestry: the shift of the score in the second population.
     """
 
     name: str
@@ -48,7 +60,13 @@ class Parameter:
     ancestry: float = 0.0
 
     def value(self, score: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The physical value of a standard normal score, same shape."""
+        """Return the physical values of scores, of the same shape.
+
+        Example:
+            >>> rate = Parameter("heart_rate", "bpm", True, "ventricular rate", 66, 0.15, log=True)
+            >>> rate.value(np.array([0.0])).tolist()
+            [66.0]
+        """
         if self.log:
             return self.floor + self.median * np.exp(self.spread * score)
         return self.median + self.spread * score
@@ -133,17 +151,31 @@ _T_LEAD_MS = np.array([0.0, 0.0, 12.0])
 def hearts_from_scores(
     scores: NDArray[np.float64], parameters: tuple[Parameter, ...] = PARAMETERS
 ) -> Hearts:
-    """Physical parameters, each [n], of standard normal scores [n, len(parameters)]."""
+    """Return physical parameters by name, each [n].
+
+    Args:
+        scores: standard normal, [n, len(parameters)].
+        parameters: what the columns of the scores are.
+    """
     return {p.name: p.value(scores[:, k]) for k, p in enumerate(parameters)}
 
 
 def sample_hearts(rng: np.random.Generator, n: int) -> Hearts:
-    """Parameters of n unrelated hearts, free of covariates and genes."""
+    """Return the parameters of n unrelated hearts, on which neither covariates nor genes act."""
     return hearts_from_scores(rng.standard_normal((n, len(PARAMETERS))))
 
 
 def qt_ms(hearts: Hearts, rr_ms: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    """QT in ms at a given RR interval by Fridericia's cube root."""
+    """Return QT in ms at a given RR interval by Fridericia's cube root.
+
+    Args:
+        hearts: the parameters, each [n].
+        rr_ms: the RR intervals, [n], or one for all.
+
+    Example:
+        >>> qt_ms({"qtc_interval": np.array([400.0])}, 1000.0).tolist()
+        [400.0]
+    """
     return np.asarray(hearts["qtc_interval"] * np.cbrt(np.asarray(rr_ms) / 1000))
 
 
@@ -153,10 +185,13 @@ def dipole_mv(
     qt: NDArray[np.float64],
     atria: NDArray[np.float64] | float = 1.0,
 ) -> NDArray[np.float64]:
-    """The heart vector of n beats, [n, 3, samples] in mV.
+    """Return the heart vector of n beats, [n, 3, samples] in mV.
 
-    `t_ms` is the time from R, [samples] or [n, samples]; `qt` the QT interval of each beat in ms,
-    [n]; `atria` scales P, 0 for a beat without one.
+    Args:
+        hearts: the parameters, each [n].
+        t_ms: the time from R, [samples] or [n, samples].
+        qt: the QT interval of each beat in ms, [n].
+        atria: scales P; 0 for a beat without P wave.
     """
     t = np.broadcast_to(t_ms, (len(qt), np.shape(t_ms)[-1]))
     p = {name: np.asarray(value)[..., None] for name, value in hearts.items()}
@@ -168,24 +203,11 @@ def dipole_mv(
     )
 
 
-def to_twelve_leads(independent: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Twelve leads in the order of LEADS, [..., 12, samples], from the eight independent ones."""
-    lead_i, lead_ii = independent[..., 0, :], independent[..., 1, :]
-    derived = {
-        "III": lead_ii - lead_i,
-        "aVR": -(lead_i + lead_ii) / 2,
-        "aVL": lead_i - lead_ii / 2,
-        "aVF": lead_ii - lead_i / 2,
-    }
-    measured = {lead: independent[..., k, :] for k, lead in enumerate(INDEPENDENT_LEADS)}
-    return np.stack([(measured | derived)[lead] for lead in LEADS], axis=-2)
-
-
 def beat_mv(hearts: Hearts) -> NDArray[np.float32]:
-    """One noise-free beat of each heart, float32 [n, 12, 600] in mV at 500 Hz, R at index 248."""
+    """Return a noise-free beat of each heart, float32 [n, 12, 600] in mV at 500 Hz, R at 248."""
     t_ms = (np.arange(BEAT_SAMPLES) - R_INDEX) * 1000 / BEAT_RATE_HZ
     dipole = dipole_mv(hearts, t_ms, qt_ms(hearts, 60_000 / hearts["heart_rate"]))
-    return to_twelve_leads(PROJECTION @ dipole).astype(np.float32)
+    return derive_leads(PROJECTION @ dipole).astype(np.float32)
 
 
 def _bell(
@@ -237,7 +259,7 @@ def _repolarisation(
 
 
 def _frontal_turn(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Matrices [n, 3, 3] that turn the frontal axis, as the limb leads see it; input [n, 1]."""
+    """Return matrices [n, 3, 3] that rotate the limb leads' frontal axis by degrees [n, 1]."""
     a = np.deg2rad(degrees[..., 0])
     turn = np.stack([np.cos(a), -np.sin(a), np.sin(a), np.cos(a)], axis=-1).reshape(*a.shape, 2, 2)
     out = np.zeros((*a.shape, 3, 3))
@@ -247,7 +269,7 @@ def _frontal_turn(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _horizontal_turn(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Matrices [n, 3, 3] that turn from the back to the left about the y axis; input [n, 1]."""
+    """Return matrices [n, 3, 3] that rotate from back to left about y by degrees [n, 1]."""
     a = np.deg2rad(degrees[..., 0])
     zero, one = np.zeros_like(a), np.ones_like(a)
     rows = [np.cos(a), zero, np.sin(a), zero, one, zero, -np.sin(a), zero, np.cos(a)]

@@ -1,10 +1,10 @@
-"""A folder of recordings that serve as the participants' hearts: whose each is, and what can serve.
+"""A folder of recordings that serve as hearts: to whom each belongs, and which can serve.
 
     FOLDER/...               recordings in any format that ecg-spark reads, at any depth
-    FOLDER/manifest.csv      may say whose they are: uri (below FOLDER), participant_id
+    FOLDER/manifest.csv      may say to whom they belong: uri (below FOLDER), participant_id
 
-Without a manifest a recording is of whom its file names, and where it names nobody, of somebody
-else. A person's recordings are that person's visits.
+Without a manifest a recording belongs to the person that its file names; if it names nobody, to a
+person of its own. All recordings of a person are that person's visits.
 """
 
 import csv
@@ -25,9 +25,13 @@ _COLUMNS = {"uri", "participant_id"}
 
 
 def recordings_in(folder: Path) -> tuple[list[str], list[str | None]]:
-    """Files below a folder that may be recordings, in order, and whose the manifest says they are.
+    """Return the files below a folder that may be recordings, and their persons by the manifest.
 
-    Raises `UsageError` for a folder without files and for a manifest that is not one.
+    Without a manifest, the persons are None.
+
+    Raises:
+        UsageError: the folder has no files, or the manifest lacks its columns or names a file
+            outside.
     """
     manifest = folder / MANIFEST
     if manifest.is_file():
@@ -62,10 +66,17 @@ def _owners(manifest: Path) -> dict[str, str | None]:
 
 
 def survey(folder: Path, paths: Sequence[str]) -> dict[str, Any]:
-    """Which of some files can serve, by their places in `paths`, and whom their files name.
+    """Read some files and return which can serve, and the persons that they name.
 
-    A person is a digest: no id goes from file to file. What cannot be read or averaged cannot
-    serve.
+    Files that cannot be read or averaged cannot serve. A person is named by a digest, so that no id
+    passes from file to file.
+
+    Args:
+        folder: the folder.
+        paths: files below it.
+
+    Returns:
+        `usable`, places in `paths`, and `named`, a digest or None for each of them.
     """
     usable, named = [], []
     for place, path in enumerate(paths):
@@ -88,10 +99,18 @@ def assign(
     participants: int,
     seed: int,
 ) -> list[list[str]]:
-    """The files of each participant's recordings, of people drawn without order.
+    """Return the files of each participant's recordings, after drawing the persons at random.
 
-    `surveys` are of `FILES_PER_TASK` paths each. Raises `UsageError` for fewer people than
-    participants.
+    Args:
+        folder: the folder, for messages.
+        paths: files below it.
+        owners: the persons by the manifest, or None.
+        surveys: the results of `survey`, for `FILES_PER_TASK` paths each.
+        participants: how many participants there are.
+        seed: decides who is drawn.
+
+    Raises:
+        UsageError: there are fewer persons than participants.
     """
     people: dict[tuple[str, str | int], list[str]] = {}
     for task, found in enumerate(surveys):

@@ -20,11 +20,16 @@ _WILSON[2:, :3] = -1 / 3  # chest leads against Wilson's central terminal
 
 
 def noise_mv(rng: np.random.Generator, samples: int, breaths_hz: float) -> NDArray[np.float32]:
-    """Noise of the eight independent leads, [8, samples] in mV.
+    """Return the noise of the eight independent leads, [8, samples] in mV at 500 Hz.
 
     Every source acts on the nine electrodes, so that Einthoven's identities hold: offset and slow
-    wander of the electrodes with a part that follows the breath (typically 0.1 mV), mains hum
+    wander of the electrodes, with a part that follows the breath (typically 0.1 mV), mains hum
     (some µV), and muscle noise from 15 to 150 Hz (typically 6 µV RMS, more in some people).
+
+    Args:
+        rng: the random numbers.
+        samples: the length.
+        breaths_hz: the frequency of breathing.
     """
     n = len(ELECTRODES)
     t = np.arange(samples) / RATE_HZ

@@ -1,4 +1,4 @@
-"""The simulated participants: what genes, age, sex, body mass and ancestry make of their hearts."""
+"""The simulated participants: how genes, age, sex, body mass and ancestry shape their hearts."""
 
 from dataclasses import asdict, dataclass, replace
 
@@ -21,10 +21,14 @@ _FIRST_ID, _IDS, _ID_STEP = 1_000_000, 9_000_000, 3_628_273
 
 @dataclass(frozen=True)
 class Planted:
-    """A variant that acts on a parameter: `beta` is the change of the score by one ALT allele.
+    """A variant that acts on a parameter of the heart, or on a disease.
 
-    The score's variance is 1 over the whole population, of which the variant explains
-    `variance_explained`, by construction of `beta`.
+    Attributes:
+        variant: its index in the genome.
+        parameter: the name of the parameter.
+        beta: the change of the score by one ALT allele.
+        variance_explained: the fraction of the score's variance, which is 1 over the whole
+            population; `beta` is chosen to give it.
     """
 
     variant: int
@@ -61,8 +65,12 @@ class People:
 def plant(genome: Genome, parameters: tuple[Parameter, ...] = PARAMETERS) -> list[Planted]:
     """Choose the variants that act: for each parameter a main one and up to two minor ones.
 
-    Each has a block of linkage of its own, is at least 10 % frequent in both alleles and is typed
-    well. A genome of few blocks leaves minor variants out.
+    Each has its own block of linkage, both its alleles have a frequency of at least 10 %, and it is
+    typed well. If the genome has few blocks, minor variants are left out.
+
+    Args:
+        genome: the variants.
+        parameters: what they act on.
     """
     rng = stream(genome.seed, Stream.PLANTED, genome.n_variants)
     usable = [v for v in _middle_variants(genome) if v is not None]
@@ -80,9 +88,12 @@ def plant(genome: Genome, parameters: tuple[Parameter, ...] = PARAMETERS) -> lis
 
 
 def planted_in(people: Genome, reference: Genome, planted: list[Planted]) -> list[Planted]:
-    """Variants planted by `plant(reference)`, with the variance that they explain in other people.
+    """Return planted variants with the variance that they explain in other people.
 
-    `people` are the same variants in those people; the effects stay what they are.
+    Args:
+        people: the same variants in those people.
+        reference: the genome in which they were planted.
+        planted: what `plant(reference)` returned; the effects stay the same.
     """
     return [
         replace(
@@ -95,7 +106,7 @@ def planted_in(people: Genome, reference: Genome, planted: list[Planted]) -> lis
 
 
 def _middle_variants(genome: Genome) -> list[int | None]:
-    """Of each block the most central variant fit to be planted, None where there is none."""
+    """Return for each block its most central variant that is fit to be planted, or None."""
     minor = np.minimum(genome.frequency, 1 - genome.frequency).min(axis=0)
     fit = (minor >= _MIN_PLANTED_MAF) & (genome.missing < 0.01) & (genome.lost_heterozygotes == 0)
     chosen: list[int | None] = []
@@ -162,7 +173,13 @@ def people_of_chunk(
 
 
 def planted_dosages(genome: Genome, planted: list[Planted], chunk: int) -> NDArray[np.int8]:
-    """True ALT counts of a chunk at the planted variants, [128, planted]."""
+    """Return true ALT counts of a chunk at the planted variants, [128, planted].
+
+    Args:
+        genome: the variants.
+        planted: those whose counts are wanted.
+        chunk: the number of the chunk, from 0.
+    """
     out = np.empty((CHUNK, len(planted)), dtype=np.int8)
     blocks = np.searchsorted(genome.block_start, [one.variant for one in planted], "right") - 1
     for j, (one, block) in enumerate(zip(planted, blocks.tolist(), strict=True)):
@@ -172,12 +189,17 @@ def planted_dosages(genome: Genome, planted: list[Planted], chunk: int) -> NDArr
 
 
 def participant_id(seed: int, index: int) -> str:
-    """The name of a participant: seven digits that say nothing of the order, and never repeat."""
+    """Return the id of a participant: seven digits that do not show the order and never repeat.
+
+    Args:
+        seed: the seed of the cohort's people.
+        index: the number of the participant, below nine million.
+    """
     return str(_FIRST_ID + (index * _ID_STEP + seed * 104_729) % _IDS)
 
 
 def describe_planted(genome: Genome, one: Planted) -> dict[str, object]:
-    """A planted variant as the truth file says it."""
+    """Return a planted variant as the truth file describes it."""
     return {
         "rsid": genome.rsid(one.variant),
         "contig": genome.contig_name(one.variant),
@@ -194,11 +216,16 @@ def describe_planted(genome: Genome, one: Planted) -> dict[str, object]:
 
 
 def parameter_class(name: str) -> str:
-    """`interval` where a conventional interval or rate reads the parameter, else `morphology`."""
+    """Return `interval` if an interval or rate measures the parameter, else `morphology`.
+
+    Example:
+        >>> parameter_class("qrs_duration"), parameter_class("t_amplitude")
+        ('interval', 'morphology')
+    """
     parameter = next(p for p in PARAMETERS + CHANGES if p.name == name)
     return "interval" if parameter.seen_by_interval else "morphology"
 
 
 def describe_parameters(parameters: tuple[Parameter, ...]) -> list[dict[str, object]]:
-    """Every parameter as the truth file says it."""
+    """Return every parameter as the truth file describes it."""
     return [asdict(p) | {"class": parameter_class(p.name)} for p in parameters]

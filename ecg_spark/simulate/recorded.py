@@ -1,8 +1,8 @@
-"""Recorded hearts: what planted variants and covariates change of a real recording's signal.
+"""Recorded hearts: how planted variants and covariates change the signal of a real recording.
 
 A recording brings its own heart, rhythm and noise. A change is local and smooth: in every sinus
-beat the time axis is stretched between fiducials, or a wave is scaled, turned, or added to. What is
-outside of the wave, beats of another shape, and the noise stay as they were recorded.
+beat the time axis is stretched between fiducials, or a wave is scaled, rotated, or added to. What
+lies outside of the wave, beats of another shape, and the noise stay as they were recorded.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -69,11 +69,18 @@ _ST = PROJECTION @ np.array([0.35, 0.35, -0.65])
 
 
 def changed(signal_mv: Signal, beat: Beat, change: Mapping[str, float]) -> Signal:
-    """A recording's independent leads [8, n] in mV at 500 Hz with planted changes, same shape.
+    """Return a recording's independent leads with planted changes.
 
-    `beat` is its average beat, whose fiducials say where the waves of each averaged beat lie.
-    `change` holds a value for each of CHANGES, in its unit. A wave that is not there is not
-    changed; times change by as much as leaves 40 % of what lies between two fiducials.
+    A wave that is absent is not changed. Times change by no more than leaves 40 % of what lies
+    between two fiducials.
+
+    Args:
+        signal_mv: [8, n] in mV at 500 Hz.
+        beat: its average beat, whose fiducials say where the waves of each averaged beat lie.
+        change: a value for each of `CHANGES`, in its unit.
+
+    Returns:
+        [8, n] in mV.
     """
     before = beat.fiducials
     after = _moved(before, beat.reach, change)
@@ -84,7 +91,7 @@ def changed(signal_mv: Signal, beat: Beat, change: Mapping[str, float]) -> Signa
 
 
 def _moved(at: Fiducials, reach: tuple[float, float], change: Mapping[str, float]) -> Fiducials:
-    """Where the fiducials come to lie."""
+    """Return the fiducials after the change."""
     ms = BEAT_RATE_HZ / 1000
     pr, p, qrs, qt, peak = (
         change[name] * ms
@@ -108,7 +115,7 @@ def _moved(at: Fiducials, reach: tuple[float, float], change: Mapping[str, float
 
 
 def _pinned(at: Signal, shift: Signal, reach: tuple[float, float]) -> tuple[Signal, Signal]:
-    """Places of a beat and how far each moves, with those that do not: R and the beat's borders."""
+    """Return positions in a beat and how far each moves; R and the beat's borders do not."""
     inner = np.searchsorted(at, R_INDEX)
     first, last = min(R_INDEX - reach[0], at[0] - 1), max(R_INDEX + reach[1], at[-1] + 1)
     places = np.concatenate([[first], np.insert(at, inner, R_INDEX), [last]])
@@ -116,7 +123,7 @@ def _pinned(at: Signal, shift: Signal, reach: tuple[float, float]) -> tuple[Sign
 
 
 def _stretched(signal: Signal, beat: Beat, before: Fiducials, after: Fiducials) -> Signal:
-    """The signal with every averaged beat's fiducials moved, read by cubic splines."""
+    """Return the signal with every averaged beat's fiducials moved, read by cubic splines."""
     pairs = [
         (getattr(before, name), getattr(after, name))
         for name in ("p_onset", "p_offset", "qrs_onset", "qrs_offset", "t_peak", "t_offset")
@@ -137,7 +144,7 @@ def _stretched(signal: Signal, beat: Beat, before: Fiducials, after: Fiducials) 
 
 
 def _change_waves(signal: Signal, r: float, at: Fiducials, change: Mapping[str, float]) -> None:
-    """Scale, turn and add to the waves of one beat, in place."""
+    """Scale, rotate and add to the waves of one beat, in place."""
     for first, last, act in _waves(at, change):
         start, stop = (round(r - R_INDEX + edge) for edge in (first, last))
         if start < _LEVEL or stop > signal.shape[1] - _LEVEL or stop - start < 2 * _EDGE:
@@ -156,7 +163,7 @@ def _change_waves(signal: Signal, r: float, at: Fiducials, change: Mapping[str, 
 def _waves(
     at: Fiducials, change: Mapping[str, float]
 ) -> Iterator[tuple[float, float, Callable[[Signal], Signal]]]:
-    """From where to where each wave of a beat lies, and what becomes of it."""
+    """Yield where each wave of a beat begins and ends, and the function that changes it."""
     if at.p_onset is not None and at.p_offset is not None:
         yield at.p_onset - _MARGIN, at.p_offset + _MARGIN / 2, lambda wave: _p(wave, change)
     yield at.qrs_onset - _MARGIN / 2, at.qrs_offset + _MARGIN, lambda wave: _qrs(wave, change)
@@ -196,7 +203,7 @@ def _st_t(wave: Signal, peak: float, change: Mapping[str, float]) -> Signal:
 
 
 def _turned(limb: Signal, degrees: float) -> Signal:
-    """Leads I and II [2, n] turned in the frontal plane: I = cos, aVF = sin * sqrt(3) / 2."""
+    """Return leads I and II [2, n] rotated in the frontal plane: I = cos, aVF = sin sqrt(3) / 2."""
     angle = np.deg2rad(degrees)
     left, down = limb[0], (2 * limb[1] - limb[0]) / np.sqrt(3)
     one = np.cos(angle) * left - np.sin(angle) * down
@@ -205,6 +212,6 @@ def _turned(limb: Signal, degrees: float) -> Signal:
 
 
 def _bell(wave: Signal, centre: float, width: float) -> NDArray[np.float64]:
-    """A bell over a wave, its centre and SD as parts of the wave's length."""
+    """Return a bell over a wave, with centre and SD as fractions of the wave's length."""
     at = np.linspace(0, 1, wave.shape[1])
     return np.asarray(np.exp(-0.5 * ((at - centre) / width) ** 2))

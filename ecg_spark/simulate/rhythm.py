@@ -1,4 +1,4 @@
-"""Ten seconds of one heart: when it beats, which beats are ectopic, and the signal they make."""
+"""Ten seconds of one heart: when it beats, which beats are ectopic, and the signal that results."""
 
 from dataclasses import dataclass
 
@@ -33,9 +33,14 @@ _ELECTRODE_GAIN_SD = 0.025
 
 @dataclass(frozen=True)
 class Rhythm:
-    """The beats around a strip: `r_s` time of R and `rr_s` interval before it in seconds, [n].
+    """The beats in and around a strip.
 
-    `ventricular` marks premature ventricular beats, `fibrillation` a strip without P waves.
+    Attributes:
+        r_s: the time of R in s, [n].
+        rr_s: the interval before it in s, [n].
+        ventricular: marks premature ventricular beats, [n].
+        fibrillation: whether the strip has no P waves.
+        breaths_hz: the frequency of breathing.
     """
 
     r_s: NDArray[np.float64]
@@ -46,12 +51,19 @@ class Rhythm:
 
     @property
     def mean_rr_s(self) -> float:
-        """Mean RR interval in seconds."""
+        """The mean RR interval in s."""
         return float(self.rr_s.mean())
 
 
 def session_heart(rng: np.random.Generator, heart: Hearts) -> Hearts:
-    """One person's parameters on the day of one recording; values of shape [1]."""
+    """Return one person's parameters on the day of one recording; values of shape [1].
+
+    Posture, electrodes and the day change them a little from one recording to the next.
+
+    Args:
+        rng: the random numbers.
+        heart: the person's parameters, each [1].
+    """
     day = {name: np.array(heart[name], dtype=np.float64) for name in heart}
     for name, sd in _SESSION_SD.items():
         day[name] = day[name] + rng.normal(0, sd)
@@ -66,11 +78,16 @@ def draw_rhythm(
     fibrillation: bool,
     ectopy: float = ECTOPY_SHARE,
 ) -> Rhythm:
-    """Beat times of a strip: sinus rhythm with its variability, or fibrillation.
+    """Draw the beat times of a strip: sinus rhythm with its variability, or fibrillation.
 
-    `heart_rate` is in beats a minute, `ectopy` the chance of premature beats in sinus rhythm.
-    In sinus rhythm RR follows the breath and a slower wave (Task Force, Circulation 1996;
-    93:1043); in atrial fibrillation successive RR intervals are independent.
+    In sinus rhythm RR follows the breath and a slower wave (Task Force, Circulation 1996; 93:1043);
+    in atrial fibrillation successive RR intervals are independent.
+
+    Args:
+        rng: the random numbers.
+        heart_rate: in beats per minute.
+        fibrillation: whether the atria fibrillate.
+        ectopy: the probability of premature beats in sinus rhythm.
     """
     mean_rr = 60 / heart_rate
     n = int((SECONDS + 2 * _MARGIN_S) / (0.45 * mean_rr)) + 4
@@ -97,7 +114,7 @@ def draw_rhythm(
 def _add_ectopy(
     rng: np.random.Generator, rr: NDArray[np.float64], share: float
 ) -> NDArray[np.bool_]:
-    """Make few beats premature, in place; returns which of them are ventricular."""
+    """Make a few beats premature, in place; return which of them are ventricular."""
     ventricular = np.zeros(rr.size, dtype=bool)
     kind = rng.choice(["none", "ventricular", "atrial"], p=[1 - share, 0.6 * share, 0.4 * share])
     if kind == "none":
@@ -115,9 +132,14 @@ def _add_ectopy(
 
 
 def strip_mv(rng: np.random.Generator, heart: Hearts, rhythm: Rhythm) -> NDArray[np.float64]:
-    """The eight independent leads of a strip without noise, [8, 5000] in mV.
+    """Return the eight independent leads of a strip without noise, [8, 5000] in mV.
 
-    QT adapts to RR, mostly to its mean; the breath turns and scales the heart a little.
+    QT adapts to RR, mostly to its mean; the breath rotates and scales the heart a little.
+
+    Args:
+        rng: the random numbers.
+        heart: the parameters on that day, each [1].
+        rhythm: the beats.
     """
     n = rhythm.r_s.size
     beats = {p.name: np.repeat(heart[p.name], n) for p in PARAMETERS}
@@ -144,7 +166,7 @@ def strip_mv(rng: np.random.Generator, heart: Hearts, rhythm: Rhythm) -> NDArray
 
 
 def _widen(beats: dict[str, NDArray[np.float64]], ventricular: NDArray[np.bool_]) -> None:
-    """Give premature ventricular beats their wide, turned QRS and opposite T, in place."""
+    """Give premature ventricular beats their wide, rotated QRS and opposite T, in place."""
     change = {"qrs_duration": 1.7, "qrs_voltage": 1.4, "septal_q": 0.2, "t_amplitude": -1.5}
     for name, factor in change.items():
         beats[name] = np.where(ventricular, beats[name] * factor, beats[name])
@@ -152,7 +174,7 @@ def _widen(beats: dict[str, NDArray[np.float64]], ventricular: NDArray[np.bool_]
 
 
 def _fibrillatory_waves(rng: np.random.Generator) -> NDArray[np.float64]:
-    """The f waves of atrial fibrillation, [3, samples] in mV: 4 to 8 Hz, largest towards V1."""
+    """Return f waves of atrial fibrillation, [3, samples] in mV: 4 to 8 Hz, largest towards V1."""
     t = np.arange(SAMPLES) / RATE_HZ
     drift = np.cumsum(rng.normal(0, 0.03, SAMPLES))
     wave = np.sin(2 * np.pi * rng.uniform(4.5, 7.5) * t + drift)

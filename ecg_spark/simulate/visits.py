@@ -58,9 +58,15 @@ REASONS = {
 class Recorded:
     """One recording as it lies in the folder.
 
-    `uri` is the file that describes it, `files` name to content, `samples` what was stored before
-    any defect of the file, in the file format's units; `defect` is None in a sound one, `rhythm`
-    of a recorded heart.
+    Attributes:
+        uri: the file that describes it.
+        files: the content of each file by name.
+        participant: the participant's id.
+        acquired_at: when it was recorded.
+        format: its file format.
+        samples: what was stored before any defect of the file, in the format's units.
+        rhythm: its beats; None for a recorded heart.
+        defect: None for a sound one.
     """
 
     uri: str
@@ -74,9 +80,13 @@ class Recorded:
 
 
 def choose_defects(seed: int, participants: int) -> dict[int, Defect]:
-    """Which participants, by index, have a recording with a defect: at least one of each kind.
+    """Return which participants, by index, have a recording with a defect, at least one per kind.
 
-    A biobank of fewer participants than kinds has as many defects as participants.
+    If there are fewer participants than kinds, there are as many defects as participants.
+
+    Args:
+        seed: decides who they are.
+        participants: how many participants there are.
     """
     many = max(1, round(_DEFECT_SHARE * participants))
     kinds = [kind for kind in Defect for _ in range(many)][:participants]
@@ -88,9 +98,15 @@ def choose_defects(seed: int, participants: int) -> dict[int, Defect]:
 def recordings_of(
     seed: int, people: People, row: int, defect: Defect | None = None
 ) -> Iterator[Recorded]:
-    """Every recording of one participant of a chunk; the last one has the defect, if any.
+    """Yield every recording of one participant of a chunk; the last one has the defect, if any.
 
-    Visits of a person share the heart; noise, heart rate and posture are the day's.
+    Visits of a person share the heart; noise, heart rate and posture change from day to day.
+
+    Args:
+        seed: decides everything that is random.
+        people: the chunk.
+        row: the participant's place in it.
+        defect: what is wrong with the last recording, or None.
     """
     index = int(people.index[row])
     rng = stream(seed, Stream.VISIT, index)
@@ -107,10 +123,14 @@ def recordings_of(
 
 
 def recorded_visits(seed: int, people: People, row: int, paths: list[Path]) -> Iterator[Recorded]:
-    """A participant's recordings as their planted variants and covariates change them.
+    """Yield a participant's recordings as their planted variants and covariates change them.
 
-    `paths` are the files of one person's recordings, at most `VISITS`, of which each becomes a
-    visit: its signal at 500 Hz, with the changes of `people.hearts`.
+    Args:
+        seed: decides everything that is random.
+        people: the chunk; the changes are those of `people.hearts`.
+        row: the participant's place in it.
+        paths: the files of one person's recordings, at most `VISITS`. Each becomes a visit, with
+            its signal at 500 Hz.
     """
     index = int(people.index[row])
     rng = stream(seed, Stream.VISIT, index)
@@ -154,7 +174,7 @@ def _record(
     if defect is Defect.NOT_XML:
         file_format = cohort.formats[0]
     day = session_heart(rng, heart)
-    # Swapped arms are told by an upside-down P wave, so that one is recorded in sinus rhythm.
+    # Swapped arms are recognised by an inverted P wave, so that one is recorded in sinus rhythm.
     fibrillation = bool(people.fibrillation[row]) and defect is not Defect.SWAPPED_ARMS
     rhythm = draw_rhythm(rng, float(day["heart_rate"][0]), fibrillation, cohort.ectopy)
     signal = strip_mv(rng, day, rhythm)
@@ -227,7 +247,7 @@ def _damage(
     samples: NDArray[np.int16],
     defect: Defect | None,
 ) -> Files:
-    """The files of a visit as the defect leaves them."""
+    """Return the files of a visit as the defect leaves them."""
     unit = file_format.microvolts_per_unit
     if defect is Defect.NOT_XML:
         return {".xml": b"503 Service Unavailable: the archive did not answer in time.\n"}
@@ -246,7 +266,7 @@ def _damage(
 
 
 def _measured(rng: np.random.Generator, day: Hearts, rhythm: Rhythm) -> dict[str, int]:
-    """What the device itself measures: the truth within some ms, with empty fields at times."""
+    """Return what the device measures: the truth within some ms, with empty fields at times."""
     rr = 1000 * rhythm.mean_rr_s
     truth = {
         "heart_rate_bpm": 60_000 / rr,

@@ -1,7 +1,8 @@
 """The study file: the only configuration of ecg-spark, validated, with every default visible.
 
-A module for each of its sections, `study` for the whole, `loading` for the file. A relative path in
-it is relative to the folder of the study file. A wrong file is refused with every problem at once,
+A module for each of its sections, `study` for the whole, `loading` for the file, `template` for
+the file that a study starts from, which shows every setting with its description. A relative path
+is relative to the folder of the study file. A wrong file is refused with every problem at once,
 each with its key and what would be right.
 
 Each name is imported when it is first used, so that a task which is sent a section imports no more
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from ecg_spark.study.ecg import Ecg, Manifest
     from ecg_spark.study.genotypes import Genotypes
     from ecg_spark.study.gwas import Gwas, Mr, Rare
-    from ecg_spark.study.loading import load_study, study_template
+    from ecg_spark.study.loading import load_study
     from ecg_spark.study.model import Model
     from ecg_spark.study.participants import Participants
     from ecg_spark.study.phenotypes import Phenotypes
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ecg_spark.study.section import given
     from ecg_spark.study.services import REGISTERED, REGISTRY_ADDRESS, TRACKING_ADDRESS, Spark
     from ecg_spark.study.study import Study
+    from ecg_spark.study.template import study_template
 
 __all__ = [
     "REGISTERED",
@@ -66,7 +68,7 @@ _HOMES = {
     "Study": "study",
     "given": "section",
     "load_study": "loading",
-    "study_template": "loading",
+    "study_template": "template",
 }
 
 

@@ -12,12 +12,13 @@ class Rare(Section):
 
     genes: Location = Field(
         description="which variants belong to which gene: a table with contig, position, ref, alt, "
-        "gene, and optionally consequence and weight (of SKAT); or REGENIE's --anno-file"
+        "gene, and optionally consequence and weight (of SKAT); or REGENIE's --anno-file",
+        examples=["annotations.tsv"],
     )
     sets: Location | None = Field(
         None,
-        description="REGENIE's --set-list: of the genes table, only the variants that are listed "
-        "there for their gene count",
+        description="REGENIE's --set-list: of the table of genes, only the variants listed there "
+        "for their gene are used",
     )
     masks: Location | dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] | None = Field(
         None,
@@ -25,7 +26,10 @@ class Rare(Section):
         "or REGENIE's --mask-def; null: all variants of a gene in one mask",
     )
     max_maf: Annotated[tuple[Annotated[float, Field(gt=0, le=0.5)], ...], Field(min_length=1)] = (
-        Field((0.01, 0.001), description="each mask is tested up to each of these frequencies")
+        Field(
+            (0.01, 0.001),
+            description="each mask is tested up to each of these minor allele frequencies",
+        )
     )
 
 
@@ -34,7 +38,8 @@ class Mr(Section):
 
     outcomes: Location = Field(
         description="a folder of GWAS-SSF files of other people, <disease>.tsv.gz with its "
-        "-meta.yaml beside it, or another study's output"
+        "-meta.yaml beside it, or another study's output",
+        examples=["diseases"],
     )
 
 
@@ -43,14 +48,14 @@ class Gwas(Section):
 
     null_model: Literal["none", "whole_genome"] = Field(
         "none",
-        description="none: plain regression on the unrelated; whole_genome: on everybody, after "
-        "what the other chromosomes predict is taken off, with standard errors that allow for "
-        "relatives",
+        description="none: plain regression in unrelated people; whole_genome: in everybody, as "
+        "in REGENIE: what the other chromosomes predict (LOCO) is subtracted first, and standard "
+        "errors allow for relatives",
     )
     predictions: Location | None = Field(
         None,
-        description="the list of predictions of regenie's step 1 (_pred.list), which are taken off "
-        "in place of ecg-spark's own",
+        description="of whole_genome: the list (_pred.list) of LOCO predictions that regenie's "
+        "step 1 wrote on the phenotypes of a run, used in place of ecg-spark's own",
     )
     engine: Literal["hail", "blocks"] = Field(
         "hail",
@@ -60,35 +65,43 @@ class Gwas(Section):
     scale: Literal["ranks", "original"] = Field(
         "ranks",
         description="ranks: phenotypes as normal scores of their ranks; original: traits and the "
-        "study's own phenotypes in their units, beside such a study",
+        "study's own phenotypes in their units, for effects in milliseconds or mV",
     )
     p_threshold: Annotated[float, Field(gt=0, lt=1)] = Field(
         5e-8,
-        description="of one test a variant; it is divided by as many independent tests as those of "
-        "a variant over all methods count",
+        description="of a single test; it is divided by the number of independent tests of a "
+        "variant over all methods",
     )
-    clump_window_bp: Annotated[int, Field(gt=0)] = 500_000
-    clump_r2: Share = 0.1
+    clump_window_bp: Annotated[int, Field(gt=0)] = Field(
+        500_000, description="how near a significant variant may be to belong to a locus"
+    )
+    clump_r2: Share = Field(
+        0.1, description="how strongly it must be linked to the lead variant to belong to it"
+    )
     genes: Location | None = Field(
         None,
-        description="a GTF, for the nearest gene of a locus, those in a "
-        "credible set, and tests of the common variants of each that codes",
+        description="a GTF, for the nearest gene of a locus, the genes in a credible set, and "
+        "tests of the common variants of each coding gene",
     )
     published: Location | None = Field(
-        None, description="a table of published loci, such as the GWAS Catalog's"
+        None,
+        description="a table of published loci, with contig and position, or as from the GWAS "
+        "Catalog: loci are told to be known or new",
     )
     colocalise: tuple[Location, ...] = Field(
         (),
         description="folders of published statistics (GWAS-SSF, <trait>.tsv.gz with -meta.yaml "
-        "beside each) with which it is told whether a locus shares its cause",
+        "beside each), with which loci may share their cause",
     )
-    rare: Rare | None = None
+    rare: Rare | None = Field(None, description="tests of rare variants, gene by gene")
     scores: bool = Field(
         False,
-        description="polygenic scores of every factor and trait for everybody genotyped: a second "
-        "whole-genome regression, with families kept whole",
+        description="true: polygenic scores of every factor and trait for everybody genotyped, by "
+        "a second whole-genome regression in which families are kept whole",
     )
-    mr: Mr | None = None
+    mr: Mr | None = Field(
+        None, description="Mendelian randomisation of factors and traits on diseases"
+    )
 
     @property
     def engine_used(self) -> str:

@@ -1,7 +1,6 @@
-"""A study file is read, and refused with every problem at once."""
+"""Reads a study file, and refuses it with every problem at once."""
 
 import os
-from importlib.resources import files
 from pathlib import Path
 
 import yaml
@@ -15,10 +14,15 @@ from ecg_spark.study.study import Study
 
 
 def load_study(path: str | Path) -> Study:
-    """Read and validate a study file, a path or URI.
+    """Read and validate a study file.
 
-    Raises `UsageError` that lists every problem of the file, a line each, and
-    `InfrastructureError` where the store on which it lies cannot be reached.
+    Args:
+        path: a path or URI. Relative paths in the file are relative to its folder.
+
+    Raises:
+        UsageError: the file cannot be read or is wrong; the message lists every problem, one per
+            line.
+        InfrastructureError: the store on which it lies cannot be reached.
     """
     place, text = _text(path)
     try:
@@ -48,13 +52,8 @@ def load_study(path: str | Path) -> Study:
     return study
 
 
-def study_template() -> str:
-    """The commented study file that `ecg-spark init` writes."""
-    return files("ecg_spark.study").joinpath("template.yaml").read_text(encoding="utf-8")
-
-
 def _text(path: str | Path) -> tuple[str, str]:
-    """Where a study file lies, and what it says."""
+    """Return the location of a study file, and its content."""
     try:
         place = resolve(os.getcwd(), str(path))
         return place, content_of(place).decode()

@@ -8,31 +8,33 @@ from ecg_spark.study.section import Code, Location, Section
 class Participants(Section):
     """The participant table (CSV, TSV or Parquet): one row a participant."""
 
-    path: Location
+    path: Location = Field(
+        description="with any common delimiter; 1104729.0 is read as the id 1104729",
+        examples=["participants.csv"],
+    )
     id: str = Field("participant_id", description="column: the participant")
     covariates: tuple[str, ...] = Field(
         ("age", "sex"),
-        description="columns, their squares (age^2) and products (age:sex); a text becomes an "
-        "indicator for each of its values but the most frequent",
+        description="columns, squares (age^2) and products (age:sex); a column of text becomes an "
+        "indicator of each of its values but the most frequent",
     )
     categories: tuple[str, ...] = Field(
-        (), description="covariates whose numbers are codes of a category, such as a centre's"
+        (), description="covariates whose numbers are codes: [centre, batch]"
     )
     missing_codes: tuple[Code, ...] | dict[str, tuple[Code, ...]] = Field(
         (),
-        description="values that stand for a missing one: of every covariate, or of each column "
-        "its own",
+        description="values that stand for a missing one, of every covariate: [-9], or of some "
+        "columns: {bmi: [-1, -3]}",
     )
     sex: str = Field(
         "sex",
-        description="column, if there is one, that the X chromosome is held against: "
-        "1, M or male; 0, 2, F or female",
+        description="column, if there is one, with which the sex seen on the X chromosome is "
+        "compared: 1, M or male; 0, 2, F or female",
     )
-
     age: str = Field(
         "age",
-        description="the covariate, if there is one, that is the age in years: whether it and sex "
-        "change what lead variants do is told",
+        description="the covariate, if there is one, that is the age in years: lead variants are "
+        "tested for interactions with it and with sex",
     )
 
     @model_validator(mode="after")

@@ -10,14 +10,18 @@ from ecg_spark.study.section import Code, Location, Section
 class Phenotypes(Section):
     """A table of the study's own phenotypes (CSV, TSV or Parquet): one row a participant."""
 
-    path: Location
+    path: Location = Field(
+        description="a CSV, TSV or Parquet table, one row per participant",
+        examples=["phenotypes.csv"],
+    )
     id: str = Field("participant_id", description="column: the participant")
     columns: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
-        description="columns of numbers, by name or with a * for the rest of it: [lv_mass, z_*]"
+        description="columns of numbers, by name, or with a * for any ending",
+        examples=[["lv_mass", "z_*"]],
     )
     missing_codes: tuple[Code, ...] | dict[str, tuple[Code, ...]] = Field(
         (),
-        description="values that stand for a missing one: of every column, or of each its own",
+        description="values that stand for a missing one, as those of participants",
     )
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ecg_spark.study.section import Section
+from ecg_spark.study.section import Section, section_in
 
 STANDS_ON = {
     "beats": ("ecg",),
@@ -22,19 +22,31 @@ OF_TRAINING = {"beats", "model", "sweep"}
 
 
 def key_of(location: tuple[int | str, ...]) -> str:
-    """The key of a problem, as the study file spells it."""
+    """Return the key of a problem, as the study file spells it.
+
+    Example:
+        >>> key_of(("gwas", "rare", "max_maf", 0))
+        'gwas.rare.max_maf.0'
+    """
     return ".".join(str(part) for part in location)
 
 
 def problem_of(item: dict[str, Any], whole: type[Section]) -> str:
-    """A problem in words, as pydantic gives it of a section and those in it."""
+    """Return a problem in words.
+
+    Args:
+        item: the problem as pydantic's `ValidationError.errors` describes it.
+        whole: the section in which its location begins.
+    """
     match item["type"]:
         case "missing":
             return "is missing"
         case "extra_forbidden":
-            section: Any = whole
+            section = whole
             for part in item["loc"][:-1]:
-                section = _section(section.model_fields[part].annotation)
+                inner = section_in(section.model_fields[part].annotation)
+                assert inner is not None
+                section = inner
             return f"is not a key; known here are {', '.join(section.model_fields)}"
         case _:
             message = item["msg"].removeprefix("Value error, ")
@@ -42,16 +54,8 @@ def problem_of(item: dict[str, Any], whole: type[Section]) -> str:
             return f"{message.replace('input should', 'should')} (found {item['input']!r})"
 
 
-def _section(annotation: Any) -> Any:
-    """The section class in an annotation such as `Manifest | None`."""
-    for candidate in (annotation, *getattr(annotation, "__args__", ())):
-        if isinstance(candidate, type) and issubclass(candidate, Section):
-            return candidate
-    raise TypeError(f"no section in {annotation}")
-
-
 def contradictions(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What sections that are there and sections that are not say against each other, by key."""
+    """Yield, by key, what is wrong with which sections are there and which are not."""
     there = {key for key, value in content.items() if value is not None}
     if "archives" in there:
         for key in ("ecg", "participants", "genotypes", "phenotypes", "phewas"):

@@ -4,7 +4,7 @@ Apart from the sections, so that a task which is sent one imports no more than i
 of ECG files take seconds.
 """
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -14,7 +14,8 @@ Code = int | float | str
 """A value of a table that stands for a missing one."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Location = Annotated[str, Field(min_length=1, description="a path or URI"), AfterValidator(spelled)]
+Location = Annotated[str, Field(min_length=1), AfterValidator(spelled)]
+"""A path or URI."""
 
 
 class Section(BaseModel):
@@ -23,8 +24,21 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
+def section_in(annotation: Any) -> type[Section] | None:
+    """The section in an annotation such as `Manifest | None`; None where it has none."""
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, Section):
+            return candidate
+    return None
+
+
 def listed(value: Any) -> Any:
-    """A list of one where a single value stands, and numbers (a chromosome's) as text."""
+    """Return a single value as a list of one, and numbers (of chromosomes) as text.
+
+    Example:
+        >>> listed(6), listed(["X", 6])
+        (('6',), ('X', '6'))
+    """
     values = value if isinstance(value, list | tuple) else [value]
     return tuple(str(one) if isinstance(one, int) else one for one in values)
 
@@ -33,6 +47,6 @@ AnySection = TypeVar("AnySection", bound=Section)
 
 
 def given(section: AnySection | None) -> AnySection:
-    """A section that the study has, for it has the step that asks for it."""
+    """Return a section that the study must have, because it has the step that asks for it."""
     assert section is not None
     return section

@@ -25,26 +25,40 @@ class Mlflow(Section):
 
     tracking_uri: str | None = Field(
         None,
-        description="null: that of the environment (MLFLOW_TRACKING_URI), else an SQLite file in "
-        "the output folder",
+        description="the server; null: MLFLOW_TRACKING_URI of the environment, else an SQLite "
+        "file in the output folder",
     )
     registry_uri: str | None = Field(
         None,
-        description="of registered models; null: that of the environment (MLFLOW_REGISTRY_URI), "
-        "else where runs are tracked",
+        description="of registered models, where they are elsewhere; null: MLFLOW_REGISTRY_URI "
+        "of the environment, else where runs are tracked",
     )
-    experiment: str = "ecg-spark"
-    model_name: str = "ecg-vae"
+    experiment: str = Field("ecg-spark", description="the experiment that holds the runs")
+    model_name: str = Field(
+        "ecg-vae",
+        description="the registered model; in Unity Catalog (databricks-uc) catalog.schema.name",
+    )
 
 
 class Spark(Section):
     """Memory of a local session; under spark-submit the cluster's own settings hold."""
 
-    driver_memory: Annotated[str, Field(pattern=r"^\d+[gm]$")] = "4g"
+    driver_memory: Annotated[str, Field(pattern=r"^\d+[gm]$")] = Field(
+        "4g",
+        description="of a local session; under spark-submit the cluster's settings hold",
+    )
 
 
 def require_name(model_name: str, registry_uri: str) -> None:
-    """Raise `UsageError` where a registry of MLflow does not take a model of this name."""
+    """Check that a registry of MLflow accepts a model of this name.
+
+    Args:
+        model_name: the name of the registered model.
+        registry_uri: where MLflow keeps models.
+
+    Raises:
+        UsageError: Unity Catalog needs a name of three parts, which this is not.
+    """
     if _UNITY_CATALOG.match(registry_uri) and not _THREE_PARTS.fullmatch(model_name):
         raise UsageError(
             f"The model's name {model_name} has not the three parts by which Unity Catalog "

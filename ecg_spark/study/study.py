@@ -36,27 +36,57 @@ class Study(Section):
     `archives` it trains a model on the beats of other studies, and that is all.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]*$")]
-    output: Location = Field(description="the folder that receives every table and the report")
-    seed: Annotated[int, Field(ge=1)] = 1
-    ecg: Ecg | None = None
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]*$")] = Field(
+        description="stands in the report and in MLflow", examples=["my-study"]
+    )
+    output: Location = Field(
+        description="receives every table, the MLflow store, report.html, and the secret by which "
+        "participants are told apart and split (secret.key)",
+        examples=["out"],
+    )
+    seed: Annotated[int, Field(ge=1)] = Field(
+        1, description="of the data split, the training and a random pairing"
+    )
+    ecg: Ecg | None = Field(None, description="the raw ECG files, and whose they are")
     archives: Annotated[tuple[Location, ...], Field(min_length=1)] = Field(
-        (), description="study files whose published beats a model is trained on together"
+        (),
+        description="in place of ecg and all that follows but beats, model and sweep: the studies "
+        "on whose published beats one model is trained",
+        examples=[["mimic/study.yaml", "code15/study.yaml"]],
     )
-    participants: Participants | None = None
-    genotypes: Genotypes | None = None
-    phenotypes: Phenotypes | None = None
-    phewas: Phewas | None = None
-    beats: Beats = Beats()
-    model: Model = Model()
+    participants: Participants | None = Field(
+        None, description="a CSV, TSV or Parquet table, one row per participant"
+    )
+    genotypes: Genotypes | None = Field(
+        None, description="what is tested, in whom, and the quality control of both"
+    )
+    phenotypes: Phenotypes | None = Field(
+        None,
+        description="the study's own, such as embeddings or imaging traits: tested beside the "
+        "latents, in those who have them, or alone where there is no ecg",
+    )
+    phewas: Phewas | None = Field(
+        None,
+        description="diseases: every latent, trait and lead variant is tested against each of them",
+    )
+    beats: Beats = Field(
+        Beats(), description="which average beats are used, and what they are warned of"
+    )
+    model: Model = Field(Model(), description="the variational autoencoder and its training")
     sweep: dict[str, list[Any]] = Field(
-        {}, description="settings of the model, each with values to try: ecg-spark sweep"
+        {},
+        description="any settings of the model, each with values to try: 'ecg-spark sweep' trains "
+        "every combination, to choose from",
+        examples=[{"latents": [16, 20, 32], "kl_weight": [0.5, 1.0]}],
     )
-    gwas: Gwas = Gwas()
-    mlflow: Mlflow = Mlflow()
-    spark: Spark = Spark()
+    gwas: Gwas = Field(Gwas(), description="the association study: null model, tests and loci")
+    mlflow: Mlflow = Field(Mlflow(), description="where training runs and models are kept")
+    spark: Spark = Field(Spark(), description="the session in which steps work")
     truth: Location | None = Field(
-        None, description="truth.json of a simulated biobank: the report compares with it"
+        None,
+        description="what was planted in a simulated biobank: the report compares it with what "
+        "was found",
+        examples=["truth.json"],
     )
 
     _folder: str = PrivateAttr(default_factory=os.getcwd)
@@ -97,17 +127,22 @@ class Study(Section):
         return table(self.name, ("", ""), said.items()) + folded("settings by default", others)
 
     def locate(self, path: str) -> str:
-        """A path of the study file as an absolute path, or as a URI, which it may be already."""
+        """Return a path of the study file as an absolute path; a URI as it is."""
         return resolve(self._folder, path)
 
     def inputs(self) -> Iterator[tuple[str, str]]:
-        """Every location that the study reads, by its key, as `locate` gives it."""
+        """Yield every location that the study reads, by its key, as `locate` returns it."""
         for key, path in _locations(self):
             if key != "output":
                 yield key, self.locate(path)
 
     def absolute(self, section: AnySection, *keys: str) -> AnySection:
-        """A section with the paths under `keys`, where given, as absolute paths."""
+        """Return a section with absolute paths.
+
+        Args:
+            section: a section of the study.
+            keys: its fields with paths; those that are not set stay so.
+        """
         given = {key: getattr(section, key) for key in keys}
         return section.model_copy(
             update={key: self.locate(path) for key, path in given.items() if path}
@@ -115,20 +150,21 @@ class Study(Section):
 
     @property
     def model_source(self) -> str | None:
-        """Where the model lies that is taken or trained on; as it is where MLflow has it."""
+        """The model that is used or trained further: MLflow's address, or as `locate` gives it."""
         source = self.model.source
         return source if source is None or source.startswith(REGISTERED) else self.locate(source)
 
     @property
     def output_path(self) -> str:
-        """The absolute output folder or its URI."""
+        """The output folder as an absolute path or a URI."""
         return self.locate(self.output)
 
     @property
     def tracking_uri(self) -> str:
-        """Where MLflow keeps runs: see `Mlflow.tracking_uri`.
+        """The address where MLflow keeps runs: see `Mlflow.tracking_uri`.
 
-        Raises `UsageError` where nothing says it and the output folder cannot hold a database.
+        Raises:
+            UsageError: nothing says it, and the output folder cannot hold a database.
         """
         uri = self.mlflow.tracking_uri or os.environ.get(TRACKING_ADDRESS)
         if uri:
@@ -142,9 +178,10 @@ class Study(Section):
 
     @property
     def registry_uri(self) -> str | None:
-        """Where MLflow keeps registered models: see `Mlflow.registry_uri`; None: where it tracks.
+        """The address where MLflow keeps registered models; None: where it keeps runs.
 
-        Raises `UsageError` where the model's name is none that this registry takes.
+        Raises:
+            UsageError: this registry does not accept the model's name.
         """
         uri = self.mlflow.registry_uri or os.environ.get(REGISTRY_ADDRESS)
         if uri:
@@ -153,7 +190,7 @@ class Study(Section):
 
 
 def _flat(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The settings of nested sections, each by its whole key."""
+    """Yield the settings of nested sections, each by its full key."""
     for key, value in content.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
@@ -162,7 +199,7 @@ def _flat(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def _locations(section: Section, above: str = "") -> Iterator[tuple[str, str]]:
-    """The locations in a section and those in it, with their keys."""
+    """Yield the locations in a section and those in it, with their keys."""
     for name, annotation in get_type_hints(type(section), include_extras=True).items():
         value = getattr(section, name, None)
         if isinstance(value, Section):

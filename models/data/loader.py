@@ -1,30 +1,22 @@
-"""Beats for training: the table through Petastorm, split by participant, every row counted.
+"""Beats for training, split by participant: kept on the device, or streamed if they do not fit."""
 
-The columns read are `signal` (7,200 floats: 12 leads x 600 samples in C order, mV),
-`participant_hash` and, where recordings with some flags are left out, `flags`. Only the eight
-independent leads are kept: a beat is float32 [8, 600] in mV.
-"""
-
-import itertools
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from queue import Full, Queue
 from threading import Event, Thread
-from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ecg_spark.ecg import BEAT_SAMPLES, INDEPENDENT_ROWS, LEADS
+from ecg_spark.ecg import BEAT_SAMPLES, INDEPENDENT_ROWS
 from ecg_spark.errors import DataError
 from ecg_spark.machine import free_memory
-from ecg_spark.selection import is_used
-from models.data.petastorm_compat import Table, TableFiles, batch_reader
+from models.data.petastorm_compat import Table
+from models.data.reading import ALL, Signals, read_epoch, row_groups
 from models.data.split import OWN, TEST, TRAINING, VALIDATION, Hashes, Split
 from models.distributed import (
     Shard,
@@ -34,121 +26,22 @@ from models.distributed import (
     processes_of_this_machine,
 )
 
-ALL = Shard()
 BYTES_PER_BEAT = 4 * len(INDEPENDENT_ROWS) * BEAT_SAMPLES
-READERS, READ_AHEAD = 2, 8
-"""Readers of an epoch, and row groups (of 8 MiB) that each decodes before they are asked for."""
 BATCHES_AHEAD = 8
-"""Batches that are mixed and copied to where a GPU takes them before they are asked for."""
+"""Batches that are shuffled and copied to pinned memory in advance."""
 SHUFFLE_BEATS = 16_384
-"""Beats that are held and mixed at a time where the training set is streamed."""
-
-Signals = NDArray[np.float32]
-Wanted = Callable[[Hashes], NDArray[np.bool_]]
-
-
-def row_groups(path: Table, shard: Shard = ALL) -> list[int]:
-    """Rows of each row group of a table, or of a shard's, by the Parquet footers.
-
-    Raises `DataError` where there is no file or row, or a shard would have no row group.
-    """
-    files = TableFiles(path)
-    groups: list[int] = []
-    for name in files.names():
-        with pq.ParquetFile(files.source(name)) as file:
-            footer = file.metadata
-        groups += [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
-    if not sum(groups):
-        raise DataError(f"The beats table {_shown(path)} holds no row: run the average step again.")
-    if len(groups) < shard.world:
-        raise DataError(
-            f"The beats table {_shown(path)} has {len(groups)} row groups, fewer than the "
-            f"{shard.world} training processes: start fewer."
-        )
-    return groups[shard.rank :: shard.world]
-
-
-def read_epoch(
-    path: Table,
-    seed: int,
-    shard: Shard = ALL,
-    wanted: Wanted | None = None,
-    leave_out: Sequence[str] = (),
-) -> Generator[tuple[Signals, Hashes]]:
-    """Every beat of the table, or of a shard's row groups, once, a row group at a time.
-
-    Several tables are read as one, whose row groups come mixed.
-
-    Signals [n, 8, 600] in mV and participant hashes [n], of those whose hashes are `wanted` and
-    that have no flag of `leave_out`. Row
-    groups come in an order that the seed decides, and so do the rows within each; equal seeds (1 or
-    more) give an equal order. Raises `DataError` where the rows read are not those that the footers
-    announce, or a signal is not 12 x 600 finite values.
-    """
-    groups, rows, random = row_groups(path, shard), 0, np.random.default_rng(seed)
-    columns = ("signal", "participant_hash", *(["flags"] if leave_out else []))
-    with _in_turn(path, columns, seed, shard, min(READERS, len(groups))) as batches:
-        for batch in batches:
-            signal, hashes = np.asarray(batch.signal, np.float32), batch.participant_hash
-            # A sum is finite where all its terms are, and costs a tenth of looking at each.
-            if signal.shape[1] != len(LEADS) * BEAT_SAMPLES or not np.isfinite(signal.sum()):
-                raise DataError(
-                    f"The beats table {_shown(path)} holds a signal that is not {len(LEADS)} x "
-                    f"{BEAT_SAMPLES} finite values: run the average step again."
-                )
-            rows += len(signal)
-            order = random.permutation(len(signal))
-            if leave_out:
-                order = order[is_used(batch.flags, leave_out)[order]]
-            if wanted is not None:
-                order = order[wanted(hashes[order])]
-            signal = signal.reshape(-1, len(LEADS), BEAT_SAMPLES)
-            yield signal[order[:, None], INDEPENDENT_ROWS], hashes[order]
-    if rows != sum(groups):
-        raise DataError(
-            f"An epoch over the beats table {_shown(path)} gave {rows} rows of {sum(groups)}: "
-            f"it changed while it was read, or its files are damaged."
-        )
-
-
-def _shown(path: Table) -> str:
-    """A table, or several, in a message."""
-    return path if isinstance(path, str) else " with ".join(path)
-
-
-@contextmanager
-def _in_turn(
-    path: Table, columns: Sequence[str], seed: int, shard: Shard, readers: int
-) -> Iterator[Iterator[Any]]:
-    """A shard's row groups from several Petastorm readers: each has its own, and gives one in turn.
-
-    A reader with several workers would give them as they happen to be ready.
-    """
-    with ExitStack() as stack:
-        opened = [
-            stack.enter_context(
-                batch_reader(
-                    path,
-                    columns,
-                    seed=seed,
-                    shuffle_row_groups=True,
-                    shuffle_rows=False,  # they are when the leads are picked, in one copy
-                    workers_count=1,
-                    results_queue_size=READ_AHEAD,
-                    num_epochs=1,
-                    cur_shard=shard.rank + shard.world * number,
-                    shard_count=shard.world * readers,
-                )
-            )
-            for number in range(readers)
-        ]
-        turns = itertools.zip_longest(*opened)
-        yield (batch for turn in turns for batch in turn if batch is not None)
+"""The size of the buffer in which a streamed training set is shuffled."""
 
 
 @dataclass(frozen=True)
 class Resident:
-    """Beats that are kept on the device, [n, 8, 600], and shuffled there."""
+    """Beats that are kept on the device and shuffled there.
+
+    Attributes:
+        beats: [n, 8, 600] in mV.
+        seed: decides the order of each epoch.
+        shard: which part of each batch this process takes.
+    """
 
     beats: Tensor
     seed: int
@@ -158,14 +51,18 @@ class Resident:
         return len(self.beats)
 
     def steps(self, batch_size: int) -> int:
-        """Batches of an epoch."""
+        """Return the number of batches in an epoch."""
         return math.ceil(len(self.beats) / batch_size)
 
     def epoch(self, number: int, batch_size: int) -> Iterator[Tensor]:
-        """All beats once, in an order that the seed and the epoch's number decide.
+        """Yield all beats once, in an order that the seed and the epoch's number decide.
 
-        Of several processes each gets its own part of every batch; of one of fewer beats than
-        processes that may be none.
+        Of several processes each gets its own part of every batch; if a batch has fewer beats than
+        there are processes, that part may be empty.
+
+        Args:
+            number: the epoch, from 1.
+            batch_size: beats in a batch of all processes together.
         """
         generator = torch.Generator().manual_seed(self.seed + number)
         order = torch.randperm(len(self.beats), generator=generator)
@@ -173,19 +70,27 @@ class Resident:
             yield self.beats[self.shard.own(rows)]
 
     def once(self, batch_size: int) -> Iterator[Tensor]:
-        """All beats exactly once over all processes."""
+        """Yield all beats exactly once over all processes."""
         yield from map(self.shard.own, self.beats.split(batch_size))
 
     def sample(self, at_most: int) -> Signals:
-        """Up to so many beats in memory: the first, which are in no order of their own."""
+        """Return up to `at_most` beats in main memory: the first, whose order means nothing."""
         return self.beats[:at_most].cpu().numpy()
 
 
 @dataclass(frozen=True)
 class Streamed:
-    """Beats that are read anew every epoch, mixed within a buffer of `SHUFFLE_BEATS`.
+    """Beats that are read again in every epoch, shuffled within a buffer of `SHUFFLE_BEATS`.
 
-    `n` are in the table, `most` in the row groups of the process that has most.
+    Attributes:
+        path: the table.
+        split: who is held out.
+        side: which side of the split these beats are on.
+        n: how many beats all processes have together.
+        most: how many the process with the most beats has.
+        device: where batches are sent.
+        shard: whose row groups this process reads.
+        leave_out: beats with one of these flags are not used.
     """
 
     path: Table
@@ -201,7 +106,7 @@ class Streamed:
         return self.n
 
     def steps(self, batch_size: int) -> int:
-        """Batches of an epoch, the same for every process."""
+        """Return the number of batches in an epoch, the same for every process."""
         return math.ceil(self.most / (batch_size // self.shard.world))
 
     def _read(self, seed: int) -> Generator[Signals]:
@@ -213,10 +118,14 @@ class Streamed:
                 yield signals
 
     def epoch(self, number: int, batch_size: int) -> Iterator[Tensor]:
-        """All beats once, in an order that the seed and the epoch's number decide.
+        """Yield all beats once, in an order that the seed and the epoch's number decide.
 
-        Of several processes each gets the beats of its row groups; one with fewer than another
-        begins again.
+        Of several processes each gets the beats of its row groups; one that has fewer than another
+        starts again from the beginning.
+
+        Args:
+            number: the epoch, from 1.
+            batch_size: beats in a batch of all processes together.
         """
         with ahead(self._steps(number, batch_size)) as batches:
             for batch in batches:
@@ -232,7 +141,7 @@ class Streamed:
                     return
 
     def _pass(self, number: int, batch_size: int) -> Generator[Tensor]:
-        """One pass: a full buffer gives beats from anywhere in it, and takes the next instead."""
+        """Yield the beats once, from random places of a full buffer that the next beats take."""
         random = np.random.default_rng([self.split.seed, number])
         size = max(SHUFFLE_BEATS, batch_size)
         held = np.empty((size, len(INDEPENDENT_ROWS), BEAT_SAMPLES), np.float32)
@@ -256,7 +165,7 @@ class Streamed:
             yield self._pinned(batch)
 
     def once(self, batch_size: int) -> Iterator[Tensor]:
-        """All beats exactly once over all processes."""
+        """Yield all beats exactly once over all processes."""
         with closing(self._read(self.split.seed)) as groups:
             for group in groups:
                 for start in range(0, len(group), batch_size):
@@ -264,12 +173,12 @@ class Streamed:
                     yield batch.to(self.device, non_blocking=True)
 
     def _pinned(self, beats: Signals) -> Tensor:
-        """In memory that a GPU copies from while it computes."""
+        """Return beats in pinned memory, from which a GPU copies while it computes."""
         batch = torch.from_numpy(beats)
         return batch.pin_memory() if self.device.type == "cuda" else batch
 
     def sample(self, at_most: int) -> Signals:
-        """Up to so many beats in memory: the first of a shuffled epoch."""
+        """Return up to `at_most` beats in the main memory: the first of a shuffled epoch."""
         found: list[Signals] = []
         with closing(self._read(self.split.seed)) as groups:
             for group in groups:
@@ -284,7 +193,10 @@ Beats = Resident | Streamed
 
 @contextmanager
 def ahead(values: Generator[Tensor]) -> Iterator[Iterator[Tensor]]:
-    """The values of a generator that a thread draws while the ones before are worked on."""
+    """Let a thread compute the next values of a generator while earlier ones are being used.
+
+    An error of the generator is raised in place of the value.
+    """
     drawn: Queue[Tensor | BaseException | None] = Queue(BATCHES_AHEAD)
     over = Event()
 
@@ -301,7 +213,7 @@ def ahead(values: Generator[Tensor]) -> Iterator[Iterator[Tensor]]:
                     if over.is_set():
                         return
             put(None)
-        except BaseException as error:  # raised where the value would have been
+        except BaseException as error:  # raised in place of the value, in `given`
             put(error)
 
     def given() -> Iterator[Tensor]:
@@ -327,16 +239,25 @@ def open_beats(
     room_bytes: int | None = None,
     leave_out: Sequence[str] = (),
 ) -> tuple[Beats, Beats, Beats]:
-    """Beats of a table by participant: for training, for validation, and of the fold's own people.
+    """Return beats by participant: for training, for validation, and of the fold's own people.
 
-    Of several tables as of one: people are told apart by their hashes. Where each table's are keyed
-    by a secret of its own, a person who is in two of them counts as two.
+    Each beat is read once and kept on the device if all of them take at most `room_bytes`;
+    otherwise each process streams its row groups in every epoch. With one fold the last of the
+    three is the second: the beats for validation.
 
-    Those with a flag of `leave_out` are none of them, and neither are the test's. With one fold
-    the last are those for validation. All are read once and kept on the device, a row group at a
-    time, where they take at most `room_bytes`, by default a third of its free memory, which on a
-    CPU the processes of a machine share; else each process streams its row groups every epoch.
-    Raises `DataError` where a side of the split is empty, also for one process.
+    Args:
+        path: one table, or several that are read as one. People are told apart by their hashes: if
+            each table's are keyed by a secret of its own, a person in two tables counts as two
+            people.
+        split: who is held out; beats of people held out for the test are in none of the three.
+        device: where the beats are kept or sent.
+        shard: which part of them this process takes.
+        room_bytes: None takes a third of the device's free memory, which on a CPU is shared by the
+            processes of the machine.
+        leave_out: beats with one of these flags are not used.
+
+    Raises:
+        DataError: a side of the split is empty, possibly for one process only.
     """
     if room_bytes is None:
         sharing = 1 if device.type == "cuda" else processes_of_this_machine(shard)
@@ -388,9 +309,19 @@ def _free_bytes(device: torch.device) -> int:
 def beats_of_the_test(
     path: Table, split: Split, at_most: int, leave_out: Sequence[str] = ()
 ) -> tuple[Signals, Hashes]:
-    """Up to so many beats of the people whom no training has seen, [n, 8, 600] in mV, and whose.
+    """Return beats of people who were held out of all training, and their participants' hashes.
 
-    Raises `DataError` where there is none.
+    Args:
+        path: the table.
+        split: who is held out.
+        at_most: how many beats are returned at most.
+        leave_out: beats with one of these flags are not used.
+
+    Returns:
+        Beats [n, 8, 600] in mV and hashes [n].
+
+    Raises:
+        DataError: there is none.
     """
 
     def wanted(hashes: Hashes) -> NDArray[np.bool_]:
@@ -407,22 +338,6 @@ def beats_of_the_test(
     if not sum(map(len, whose)):
         raise _nobody_to_test()
     return np.concatenate(signals)[:at_most], np.concatenate(whose)[:at_most]
-
-
-def count_sides(path: str, split: Split, leave_out: Sequence[str] = ()) -> NDArray[np.int64]:
-    """How many beats of a table are on each side of a split, [4], at its number.
-
-    Those with a flag of `leave_out` are none of them. The beats themselves are not read.
-    """
-    found = np.zeros(4, np.int64)
-    columns = ("participant_hash", *(["flags"] if leave_out else []))
-    with _in_turn(path, columns, split.seed, ALL, readers=1) as batches:
-        for batch in batches:
-            side = split.side(batch.participant_hash)
-            if leave_out:
-                side = side[is_used(batch.flags, leave_out)]
-            found += np.bincount(side, minlength=len(found))
-    return found
 
 
 def _nobody_to_test() -> DataError:

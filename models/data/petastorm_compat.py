@@ -1,8 +1,9 @@
-"""Petastorm 0.12.1 uses pyarrow's legacy dataset classes and NumPy names, gone since 15 and 2.0.
+"""Lets Petastorm 0.12.1 run with current pyarrow and NumPy, and makes its reader.
 
-This module supplies just what `make_batch_reader` touches, and the reader is made here, so that
-nothing else has to know. It never unpickles: a data set's own Petastorm metadata is not looked at.
-Petastorm 0.13.1 is no way out: its thread pool loses rows without a word.
+Petastorm uses pyarrow's legacy dataset classes, gone since version 15, and NumPy names gone since
+2.0. This module supplies exactly what `make_batch_reader` uses, and the reader is made here, so
+that nothing else needs to know. It never unpickles: a data set's own Petastorm metadata are not
+read. Petastorm 0.13.1 is no alternative: its thread pool loses rows silently.
 """
 
 import sys
@@ -26,7 +27,7 @@ OPEN_FILES = 8
 """Parquet files that a reader keeps open."""
 
 Table = str | tuple[str, ...]
-"""The folder of a table, a path or URI, or those of several that are read as one."""
+"""The path or URI of a table's folder, or those of several that are read as one."""
 
 
 def _module(name: str, **content: Any) -> None:
@@ -91,7 +92,7 @@ class _Dataset:
 class _Opened:
     """The Parquet files of a file system: each footer is read once, a few files are open at a time.
 
-    A table of a million beats has hundreds of files, and each reader of each process its own.
+    A table of a million beats has hundreds of files, and each reader of each process opens its own.
     """
 
     def __init__(self, files: "TableFiles") -> None:
@@ -150,14 +151,14 @@ def _as_numpy(column: pa.ChunkedArray, name: str) -> NDArray[Any] | pa.ListArray
 
 for _user in (_reader, _worker, _metadata):
     vars(_user)["pq"] = SimpleNamespace(ParquetDataset=_Dataset, ParquetDatasetPiece=_Piece)
-vars(_worker)["ParquetFile"] = lambda file: file  # it opens what a piece has open already
+vars(_worker)["ParquetFile"] = lambda file: file  # the piece has opened it
 _worker.ArrowReaderWorker.new_results_queue_reader = staticmethod(_Flat)
 
 
 class TableFiles:
-    """The Parquet files of a table, or of several as of one.
+    """The Parquet files of one table, or of several that are read as one.
 
-    A file's name begins with the number of its table, so that those of several differ.
+    A file's name begins with the number of its table, so that files of different tables differ.
     """
 
     def __init__(self, table: Table) -> None:
@@ -165,7 +166,7 @@ class TableFiles:
         self._folders = [fsspec.core.url_to_fs(folder) for folder in folders]
 
     def names(self) -> list[str]:
-        """The data files: neither hidden nor Spark's own, table by table, by their names."""
+        """Return the names of the data files, table by table; not hidden ones or Spark's own."""
         return [
             f"{number}/{name}"
             for number, (filesystem, root) in enumerate(self._folders)
@@ -174,7 +175,7 @@ class TableFiles:
         ]
 
     def source(self, name: str) -> Any:
-        """What Arrow opens: of a local file its path, without Python between Arrow and the disk."""
+        """Return what Arrow opens: a local file's path, so that Arrow reads it without Python."""
         number, _, rest = name.partition("/")
         filesystem, root = self._folders[int(number)]
         path = f"{root}/{rest}"
@@ -182,9 +183,12 @@ class TableFiles:
 
 
 def batch_reader(table: Table, columns: Sequence[str], **options: Any) -> Any:
-    """Petastorm's `make_batch_reader` over the Parquet files of a table, or of several as of one.
+    """Return Petastorm's `make_batch_reader` for the Parquet files of a table.
 
-    `options` are its own: seed, workers_count, reader_pool_type, shuffle_row_groups, ...
+    Args:
+        table: one table, or several that are read as one.
+        columns: the columns to read.
+        options: those of `make_batch_reader`: seed, workers_count, shuffle_row_groups, ...
     """
     return _reader.make_batch_reader(
         "file:///table",  # a name only: the files are those of the given file system

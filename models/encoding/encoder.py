@@ -1,4 +1,4 @@
-"""The encoder of a registered model: one network, or one a fold, and which of them sees whom."""
+"""The encoder of a registered model: one network, or one per fold, and which encodes whom."""
 
 import hashlib
 import json
@@ -17,12 +17,19 @@ FOLDER, MODEL = "encoder", "folds.json"
 
 
 class Encoder:
-    """The networks of a model, whose factors are the same in all: as many as there are folds.
+    """The networks of a model, one per fold, whose factors have the same meaning in all.
 
-    Calls take the hashes of the beats' participants: a person is then encoded by the network of
-    their fold, which was not trained on them. Without hashes, and where the model is `carried`, the
-    beats are of people on whom no network was trained, and get the mean over all networks. Small
-    and picklable, to be broadcast to Spark's workers.
+    With the hashes of their participants, beats are encoded by the network of each person's fold,
+    which was not trained on that person. Without hashes, or if the model is `carried`, no network
+    was trained on these people, and they get the mean over all networks. It is small and can be
+    pickled, so that it can be broadcast to Spark's workers.
+
+    Args:
+        folds: the networks.
+        match: for each factor the mean absolute correlation of the other folds' with the first
+            fold's.
+        carried: whether the model was trained in another study, so that no network has seen anybody
+            of this one.
     """
 
     def __init__(
@@ -36,67 +43,101 @@ class Encoder:
 
     @property
     def config(self) -> dict[str, Any]:
-        """How the first network was made."""
+        """The configuration of the first network."""
         return self.folds[0].config
 
     @property
     def n_active(self) -> int:
-        """How many latents are active; as many components has the PCA peer."""
+        """The number of active latents, and of components in the PCA."""
         return self.folds[0].n_active
 
     @property
     def kl(self) -> list[float]:
-        """Mean KL of each active latent of the first network, in nats, falling."""
+        """The mean KL of each active latent of the first network, in nats, in falling order."""
         return self.folds[0].kl
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all networks' weights, factors and components: what tells that latents of two
-        cohorts are the same, as no name or version of a model does."""
+        """SHA-256 of the weights, factors and components of all networks.
+
+        It shows that latents of two cohorts are the same, which no name or version of a model does.
+        """
         each = (hashlib.sha256(fold.weights).digest() for fold in self.folds)
         return hashlib.sha256(b"".join(each)).hexdigest()
 
     def fold_of(self, hashes: Hashes) -> NDArray[np.int64]:
-        """The fold of each participant, whose network has not seen them; 0 of a carried model."""
+        """Return each participant's fold, whose network did not see them; 0 if it is carried."""
         if self.carried:
             return np.zeros(len(hashes), np.int64)
         return fold_of(hashes, int(self.config["seed"]), len(self.folds))
 
     @property
     def test_share(self) -> float:
-        """The share of the participants on whom nothing of the model stands."""
+        """The share of the participants on whom nothing about the model depends."""
         return 1.0 if self.carried else float(self.config["test_share"])
 
     def held_out(self, hashes: Hashes) -> NDArray[np.bool_]:
-        """Whose beats no network, choice or rotation saw: the published figures are of such."""
+        """Return for each participant whether no network, choice or rotation depends on them.
+
+        The published figures are of such people.
+        """
         if self.carried:
             return np.ones(len(hashes), bool)
         return of_the_test(hashes, int(self.config["seed"]), self.test_share)
 
     def encode(self, signal: Signals, hashes: Hashes | None = None) -> Encoding:
-        """Active latents of beats, float32 [n, 12, 600] in mV; posterior SDs are averaged."""
+        """Return the active latents of beats.
+
+        Args:
+            signal: float32 [n, 12, 600] in mV.
+            hashes: the participants' hashes [n]; None if no network was trained on them.
+
+        Returns:
+            Latents [n, k] and their posterior SD; NaN for a beat for which none were found. Over
+            several networks, both are averaged.
+        """
         return self._encoding(FoldEncoder.encode, signal, hashes)
 
     def encode_pca(self, signal: Signals, hashes: Hashes | None = None) -> Encoding:
-        """Scores of beats on the principal components, in standard deviations."""
+        """Return the scores of beats on the principal components, in standard deviations.
+
+        Args:
+            signal: float32 [n, 12, 600] in mV.
+            hashes: as in `encode`.
+        """
         return self._encoding(FoldEncoder.encode_pca, signal, hashes)
 
     def decode(self, z: NDArray[np.floating[Any]], hashes: Hashes | None = None) -> Signals:
-        """Beats [n, 12, 600] in mV of active latents [n, k]."""
+        """Return the beats [n, 12, 600] in mV that active latents describe.
+
+        Args:
+            z: active latents, [n, k].
+            hashes: as in `encode`.
+        """
         return self._beats(FoldEncoder.decode, z, hashes)
 
     def decode_pca(self, z: NDArray[np.floating[Any]], hashes: Hashes | None = None) -> Signals:
-        """Beats [n, 12, 600] in mV of scores [n, k] on the principal components."""
+        """Return the beats [n, 12, 600] in mV that scores on the principal components describe.
+
+        Args:
+            z: scores in standard deviations, [n, k].
+            hashes: as in `encode`.
+        """
         return self._beats(FoldEncoder.decode_pca, z, hashes)
 
     def traverse(self, latent: int, sds: NDArray[np.floating[Any]]) -> Signals:
-        """Beats [m, 12, 600] in mV as one latent takes the values `sds` [m], the others zero."""
+        """Return the beats [m, 12, 600] in mV as one latent varies and the others stay zero.
+
+        Args:
+            latent: the number of the latent, from 0.
+            sds: the values that it takes, [m].
+        """
         z = np.zeros((len(sds), self.n_active), np.float32)
         z[:, latent] = sds
         return self.decode(z)
 
     def save(self, folder: Path) -> None:
-        """Write the model: a folder a network, and what they have in common."""
+        """Write the model: one folder per network, and a file with what they have in common."""
         for number, fold in enumerate(self.folds):
             own = folder / f"fold_{number}"
             own.mkdir()
@@ -137,7 +178,7 @@ class Encoder:
         hashes: Hashes | None,
         shape: tuple[int, ...],
     ) -> NDArray[Any]:
-        """What the network of each row's fold makes of it, or the mean over all."""
+        """Return what the network of each row's fold makes of it, or the mean over all networks."""
         if len(self.folds) == 1:
             return apply(self.folds[0], rows)
         if hashes is None or self.carried:
@@ -150,9 +191,14 @@ class Encoder:
 
 
 def read_encoder(folder: Path, device: str = "cpu") -> Encoder:
-    """The Encoder of a folder that `Encoder.save` wrote, to work on 'cpu', 'cuda' or 'auto'.
+    """Return the Encoder in a folder that `Encoder.save` wrote.
 
-    Raises `DataError` where the folder is damaged.
+    Args:
+        folder: a local folder.
+        device: where it will work: `cpu`, `cuda` or `auto`.
+
+    Raises:
+        DataError: the folder is damaged.
     """
     try:
         common = json.loads((folder / MODEL).read_text("utf-8"))

@@ -1,4 +1,4 @@
-"""How well a model rebuilds held-out beats, beside PCA with as many components."""
+"""How well a model reconstructs held-out beats, beside PCA with as many components."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -8,27 +8,27 @@ import torch
 from scipy.stats import norm
 from torch import Tensor
 
-from ecg_spark.ecg import BEAT_RATE_HZ, LEADS, R_INDEX
+from ecg_spark.ecg import BEAT_RATE_HZ, LEADS, R_INDEX, derive_leads
 from ecg_spark.errors import DataError
 from ecg_spark.study import Model
 from models.data.loader import Beats
 from models.distributed import all_reduce_sum
 from models.encoding.fold_encoder import Array, Encoding, Signals, independent_leads
 from models.network.loss import draw, gaussian_nll, kl_divergence
-from models.network.vae import VAE, twelve_leads
+from models.network.vae import VAE
 
 Metrics = dict[str, float]
 
 MAX_SAMPLE_BEATS = 20_000
-"""Beats of a larger set that the components, the factors, figures and pictures are made from."""
+"""The most beats from which components, factors, metrics and figures are computed."""
 
 EVALUATED = 512
-"""Beats that are evaluated at a time, by all processes together."""
+"""How many beats are evaluated at a time, by all processes together."""
 
 VALIDATED, PEER = "val", "pca"
-"""What the names of figures on validation people begin with, of the model and of its PCA peer."""
+"""What the names of metrics on validation people begin with: of the model, and of the PCA."""
 TESTED, TESTED_PEER = "test", "test_pca"
-"""The same of the figures that are published, on people whom nothing was chosen by."""
+"""The same for the published metrics, on people on whom no choice depended."""
 
 SEGMENTS_MS = {"p": (-280, -60), "qrs": (-60, 60), "st_t": (60, 460)}
 """Parts of a beat in ms from R, for people at rest."""
@@ -36,13 +36,17 @@ SEGMENTS_MS = {"p": (-280, -60), "qrs": (-60, 60), "st_t": (60, 460)}
 
 @torch.inference_mode()
 def evaluate(network: VAE, held_out: Beats, settings: Model) -> Metrics:
-    """Figures of an epoch on held-out beats, from the encoder's guess at the latents.
+    """Return the metrics of an epoch on held-out beats, from the encoder's guess at the latents.
 
     `val/loss` is the training's own loss, the negative ELBO with a weighted KL term, at the final
     weight and with the same draws of the noise in every epoch, so that epochs can be compared.
-    `guess/mae_uv` and `guess/pearson_r` are of beats rebuilt from the guess; the trained model's
-    own (`compare`) are of the posterior's mode and better. Of several processes each takes its
-    part of the beats.
+    `guess/mae_uv` and `guess/pearson_r` are of beats reconstructed from the guess; those of the
+    trained model (`compare`) are of the posterior's mode and better.
+
+    Args:
+        network: the network.
+        held_out: beats for validation; of several processes each evaluates its own part.
+        settings: KL weight and threshold of active latents.
     """
     device = network.noise.device
     random, shape = torch.Generator(device).manual_seed(1), (EVALUATED, settings.latents)
@@ -68,7 +72,12 @@ def evaluate(network: VAE, held_out: Beats, settings: Model) -> Metrics:
 
 
 def agreement(beats: Tensor, rebuilt: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean absolute error in µV, and Pearson r averaged over leads, of each beat: [n] and [n]."""
+    """Return mean absolute error in µV and Pearson r averaged over leads, each [n], of beats.
+
+    Args:
+        beats: [n, leads, 600] in mV.
+        rebuilt: the same beats reconstructed.
+    """
     error = (beats - rebuilt).abs().flatten(1).mean(dim=1) * 1000
     a, b = (x - x.mean(dim=-1, keepdim=True) for x in (beats, rebuilt))
     r = (a * b).sum(dim=-1) / (a.norm(dim=-1) * b.norm(dim=-1)).clamp(min=1e-9)
@@ -76,32 +85,41 @@ def agreement(beats: Tensor, rebuilt: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Coder(Protocol):
-    """What beats [n, 12, 600] are encoded and rebuilt by, and its peer."""
+    """A model that encodes and reconstructs beats [n, 12, 600], and the PCA beside it."""
 
     def encode(self, signal: Signals) -> Encoding:
-        """Latents of beats."""
+        """Return the latents of beats."""
 
     def decode(self, z: Array) -> Signals:
-        """Beats of latents."""
+        """Return the beats of latents."""
 
     def encode_pca(self, signal: Signals) -> Encoding:
-        """The peer's scores of beats."""
+        """Return the scores of beats on the PCA."""
 
     def decode_pca(self, z: Array) -> Signals:
-        """Beats of the peer's scores."""
+        """Return the beats of scores on the PCA."""
 
 
 def compare(
     judged: Sequence[tuple[Coder, Signals]], model: str = VALIDATED, peer: str = PEER
 ) -> Metrics:
-    """Figures of a model and of its PCA peer on beats [n, 8, 600] that each network has not seen.
+    """Return the metrics of a model and of a PCA on beats that each network has not seen.
 
-    Names begin with `model` and `peer`, here `val/` and `pca/`: mean absolute error in µV over all
-    leads, by lead and by part of the beat, and Pearson r. `val/max_abs_r` and `val/mean_abs_r` are
-    of the correlations between two active latents, about the means of each network's people; 0
-    where there is one. With few people the largest of many correlations is far from 0 by chance
-    alone: `val/max_abs_r_by_chance` is its median where all are 0. `val/no_factors` is the share of
-    beats for which none were found; the other figures are without them.
+    Args:
+        judged: each network with its beats, [n, 8, 600] in mV.
+        model: what the names of the model's metrics begin with.
+        peer: what the names of the PCA's metrics begin with.
+
+    Returns:
+        For both: `mae_uv`, the mean absolute error in µV over all leads, also by lead and by part
+        of the beat, and `pearson_r`. For the model: `max_abs_r` and `mean_abs_r` of the
+        correlations between two active latents, about the means of each network's people, 0 if
+        there is only one; `max_abs_r_by_chance`, the median of the largest if all were 0, because
+        with few people it is far from 0 by chance alone; `no_factors`, the share of beats for which
+        no factors were found, which the other metrics leave out.
+
+    Raises:
+        DataError: factors were found for none of the beats.
     """
     signal, z, rebuilt = rebuild(judged)
     beats = independent_leads(signal)
@@ -132,15 +150,28 @@ def compare(
 
 
 def archive_error(archive: str, whose: str) -> str:
-    """The name of the mean absolute error on one archive's people; `whose` is as in `compare`."""
+    """Return the name of the metric: the mean absolute error on the people of one archive.
+
+    Args:
+        archive: its name.
+        whose: what the name begins with, as in `compare`.
+    """
     return f"{whose}/mae_uv/archive_{archive}"
 
 
 def largest_by_chance(k: int, n: int) -> float:
-    """The median of the largest absolute correlation among k independent columns of n rows.
+    """Return the median of the largest absolute correlation among independent columns.
 
     A correlation of independent normal columns has SD 1 / sqrt(n - 1); k (k - 1) / 2 of them are
     all below x with probability one half.
+
+    Args:
+        k: how many columns there are.
+        n: how many rows.
+
+    Example:
+        >>> round(largest_by_chance(20, 1000), 3), largest_by_chance(1, 1000)
+        (0.092, 0.0)
     """
     pairs = k * (k - 1) // 2
     if not pairs or n < 3:
@@ -151,15 +182,25 @@ def largest_by_chance(k: int, n: int) -> float:
 def rebuild(
     judged: Sequence[tuple[Coder, Signals]],
 ) -> tuple[Signals, Array, dict[str, Signals]]:
-    """Beats [n, 12, 600] in mV, their latents, centred by network, and the beats rebuilt.
+    """Return beats, their latents, and the beats reconstructed by the model and by the PCA.
 
-    Those for which no factors were found are left out. Raises `DataError` where that is all.
+    Beats for which no factors were found are left out.
+
+    Args:
+        judged: each network with its beats, [n, 8, 600] in mV.
+
+    Returns:
+        Beats [n, 12, 600] in mV; latents [n, k], centred for each network; and the beats
+        reconstructed by `model` and `peer`.
+
+    Raises:
+        DataError: factors were found for none of the beats.
     """
     latents: list[Array] = []
     measured: list[Signals] = []
     rebuilt: dict[str, list[Signals]] = {"model": [], "peer": []}
     for encoder, beats in judged:
-        signal = twelve_leads(torch.from_numpy(beats)).numpy()
+        signal = derive_leads(beats)
         z = encoder.encode(signal).z
         found = np.isfinite(z).all(axis=1)
         z, signal = z[found], signal[found]
@@ -170,7 +211,7 @@ def rebuild(
             rebuilt["peer"].append(encoder.decode_pca(encoder.encode_pca(signal).z))
     if not latents:
         raise DataError(
-            "The model finds factors of no held-out beat: lower model.learning_rate, or look for "
+            "The model finds factors for no held-out beat: lower model.learning_rate, or look for "
             "extreme beats in the beats table."
         )
     together = {name: np.concatenate(parts) for name, parts in rebuilt.items()}

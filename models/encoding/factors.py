@@ -16,10 +16,13 @@ Array = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Factors:
-    """An affine map of the VAE's latents to factors: z = rotation (mean - offset).
+    """An affine map from the VAE's latents to factors: z = rotation (mean - offset).
 
-    `rotation` is [k, latents], `inverse` [latents, k] its inverse on the active latents, `offset`
-    [latents] the mean of the training beats' posterior means. Inactive latents stay at the offset.
+    Attributes:
+        rotation: [k, latents].
+        inverse: [latents, k], its inverse on the active latents; inactive latents stay at the
+            offset.
+        offset: [latents], the mean of the training beats' posterior means.
     """
 
     rotation: Array
@@ -27,32 +30,39 @@ class Factors:
     offset: Array
 
     def of_posterior(self, mean: Array, covariance: Array) -> tuple[Array, Array]:
-        """Mean and SD of the factors, each [n, k], of a posterior of the latents.
+        """Return mean and SD of the factors, each [n, k], of a posterior of the latents.
 
-        Its means are [n, latents], its covariances [n, latents, latents].
+        Args:
+            mean: the means of the latents, [n, latents].
+            covariance: their covariances, [n, latents, latents].
         """
         variance = ((self.rotation @ covariance) * self.rotation).sum(axis=2)
         return (mean - self.offset) @ self.rotation.T, np.sqrt(variance)
 
     def to_latents(self, z: Array) -> Array:
-        """The VAE's latents [n, latents] of factors [n, k]."""
+        """Return the VAE's latents [n, latents] of factors [n, k]."""
         return (self.offset + z @ self.inverse.T).astype(np.float32)
 
 
 def fit_factors(
     mean: Array, covariance: Array, min_active_kl: float, effect: Callable[[Factors], Array]
 ) -> tuple[Factors, Array]:
-    """Factors of training posteriors and the mean KL in nats of each, [k], falling.
+    """Return the factors of a trained network, and the mean KL in nats of each, in falling order.
 
-    `mean` is [n, latents], `covariance` [n, latents, latents]. Latents whose mean KL is below
-    `min_active_kl` are left out. The others are decorrelated over the training beats by the
-    symmetric whitening of their means, which of all decorrelations moves each the least (Kessy et
-    al., Am Stat 2018; 72:309), rotated so that each factor acts on as little of the beat as can be
-    (varimax), and ordered by KL. `effect` gives what one SD more of each factor does to the mean
-    beat, [k, samples]; the sign of a factor is that which makes the sum of cubes of its effect
-    positive, so that its largest deflection points up.
+    The active latents are decorrelated over the training beats by the symmetric whitening of their
+    means, which of all decorrelations changes each of them the least (Kessy et al., Am Stat 2018;
+    72:309); rotated so that each factor acts on as little of the beat as possible (varimax); and
+    ordered by KL. The sign of a factor makes the sum of cubes of its effect positive, so that its
+    largest deflection points up.
 
-    Raises `DataError` where no latent is active.
+    Args:
+        mean: posterior means of training beats, [n, latents].
+        covariance: their covariances, [n, latents, latents].
+        min_active_kl: latents whose mean KL is below it are left out.
+        effect: returns what one SD more of each factor does to the mean beat, [k, samples].
+
+    Raises:
+        DataError: no latent is active.
     """
     kl = mean_kl(mean, np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)))
     active = np.flatnonzero(kl >= min_active_kl)
@@ -85,10 +95,18 @@ def fit_factors(
 
 
 def varimax(loadings: Array) -> Array:
-    """The rotation [k, k] that makes the squares of loadings [m, k] vary most within each column.
+    """Return the rotation [k, k] that makes the squared loadings vary most within each column.
 
     Kaiser's criterion (Psychometrika 1958; 23:187) without his scaling of the rows, by the
     iteration over singular value decompositions of Jennrich (Psychometrika 2001; 66:289).
+
+    Args:
+        loadings: [m, k].
+
+    Example:
+        >>> mixed = np.diag([2.0, 1.0]) @ np.array([[0.8, -0.6], [0.6, 0.8]])
+        >>> np.abs(mixed @ varimax(mixed)).round(3).tolist()
+        [[2.0, 0.0], [0.0, 1.0]]
     """
     rotation, before = np.eye(loadings.shape[1]), 0.0
     for _ in range(MOST_ROTATIONS):
@@ -103,11 +121,26 @@ def varimax(loadings: Array) -> Array:
 
 
 def factor_kl(factors: Factors, mean: Array, covariance: Array) -> Array:
-    """Mean KL in nats of each factor's posterior from the standard normal, [k]."""
+    """Return the mean KL in nats of each factor's posterior from the standard normal, [k].
+
+    Args:
+        factors: the map to factors.
+        mean: posterior means of beats, [n, latents].
+        covariance: their covariances, [n, latents, latents].
+    """
     return mean_kl(*factors.of_posterior(mean, covariance))
 
 
 def mean_kl(z: Array, z_sd: Array) -> NDArray[np.float64]:
-    """Mean KL in nats of posteriors of factors, means and SDs [n, k], from the normal, [k]."""
+    """Return the mean KL in nats of posteriors from the standard normal, [k].
+
+    Args:
+        z: posterior means, [n, k].
+        z_sd: posterior SDs, [n, k].
+
+    Example:
+        >>> mean_kl(np.array([[0.0, 2.0]]), np.array([[1.0, 1.0]])).tolist()
+        [0.0, 2.0]
+    """
     kl = 0.5 * (z**2 + z_sd**2 - 1) - np.log(z_sd)
     return np.asarray(kl.mean(axis=0), np.float64)

@@ -1,6 +1,6 @@
-"""One trained network: beats to active latents and back, with its PCA peer beside.
+"""One trained network: beats to active latents and back, with a PCA beside it.
 
-It is two files, and nothing in them is unpickled: `weights.safetensors` (the network, the
+It is stored in two files, neither of which is unpickled: `weights.safetensors` (the network, the
 rotation of its latents to factors, the components) and `model.json` (shapes and how it was made).
 """
 
@@ -16,17 +16,17 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from torch import Tensor
 
-from ecg_spark.ecg import INDEPENDENT_ROWS, LEADS
+from ecg_spark.ecg import INDEPENDENT_ROWS, LEADS, derive_leads
 from ecg_spark.errors import DataError
 from models.distributed import choose_device
 from models.encoding.factors import Factors
 from models.encoding.posterior import BATCH, posteriors
 from models.network.pca import Components
-from models.network.vae import MAX_WARP, VAE, twelve_leads
+from models.network.vae import MAX_WARP, VAE
 
 FORM = 3
-"""Of a model's files. 3: the arrays have other names.
-2: people of the test are held out; before, z was one step from a guess."""
+"""The version of the form of a model's files. 3: the arrays have other names. 2: people are held
+out for the test, and z is the mode; before, it was one step from a guess."""
 WEIGHTS, CONFIG = "weights.safetensors", "model.json"
 Array = NDArray[np.float64]
 Signals = NDArray[np.float32]
@@ -34,10 +34,12 @@ Signals = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Encoding:
-    """Latents of n beats: `z` [n, k], the posterior's mode, and `z_sd` [n, k], Laplace's SD there.
+    """Latents of beats, with the uncertainty of each; NaN for a beat whose mode was not found.
 
-    `z_sd` is what the network's own noise leaves open about one beat, not how far a second ECG of
-    the person would fall. A beat whose mode was not found has NaN.
+    Attributes:
+        z: the mode of the posterior, [n, k].
+        z_sd: its SD by Laplace's approximation, [n, k]: what the noise of one beat leaves open, not
+            how much a second ECG of the person would differ.
     """
 
     z: Array
@@ -46,11 +48,11 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Formula:
-    """A decoder as arrays: what makes a beat of factors z [k].
+    """A decoder as arrays: the formula that makes a beat of factors z [k].
 
     The eight independent leads are template + z @ amplitudes, in mV, read at the times t + shift in
     samples, linearly and within the beat; shift is `furthest` tanh((bend_start + bends @ z) / 3) at
-    the knots, carried to every sample by `knots`.
+    the knots, interpolated to every sample by `knots`.
     """
 
     template: Array
@@ -67,12 +69,17 @@ class Formula:
 
 
 class FoldEncoder:
-    """A trained network as bytes; small, picklable, to be broadcast to Spark's workers.
+    """A trained network as bytes; small, and it can be pickled and broadcast to Spark's workers.
 
-    Latents are the active ones only, by falling KL, in units of their standard deviation over the
-    training beats. The network is built at the first call in each process, on its GPU where
-    `device` is 'cuda', or 'auto' and there is one. Where it was unpickled, which is on a worker,
-    PyTorch keeps to one thread: other tasks have the other cores.
+    Latents are the active ones only, in falling order of their KL, in units of their standard
+    deviation over the training beats. The network is built at the first call in each process. In a
+    process that unpickled it, such as a Spark worker, PyTorch uses one thread: other tasks use the
+    other cores.
+
+    Args:
+        weights: the content of `weights.safetensors`.
+        config: the content of `model.json`.
+        device: where it works: `cpu`, `cuda` or `auto` (a GPU if there is one).
     """
 
     def __init__(self, weights: bytes, config: dict[str, Any], device: str = "cpu") -> None:
@@ -88,16 +95,16 @@ class FoldEncoder:
 
     @property
     def n_active(self) -> int:
-        """How many latents are active; as many components has the PCA peer."""
+        """The number of active latents, and of components in the PCA."""
         return int(self.config["n_active"])
 
     @property
     def kl(self) -> list[float]:
-        """Mean KL of each active latent over training beats, in nats, falling."""
+        """The mean KL of each active latent over training beats, in nats, in falling order."""
         return list(self.config["kl"])
 
     def encode(self, signal: Signals) -> Encoding:
-        """Active latents of beats, float32 [n, 12, 600] in mV."""
+        """Return the active latents of beats, float32 [n, 12, 600] in mV."""
         network, factors, _ = self._build()
         parts = [
             factors.of_posterior(own.mean.numpy(), own.covariance.numpy())
@@ -107,19 +114,19 @@ class FoldEncoder:
         return Encoding(z, z_sd)
 
     def encode_pca(self, signal: Signals) -> Encoding:
-        """Scores of beats [n, 12, 600] on the principal components: see `encode_by`."""
+        """Return the scores of beats [n, 12, 600] on the principal components: see `encode_by`."""
         return encode_by(self._build()[2], signal)
 
     def decode(self, z: NDArray[np.floating[Any]]) -> Signals:
-        """Beats [n, 12, 600] in mV of active latents [n, k]."""
+        """Return the beats [n, 12, 600] in mV that active latents [n, k] describe."""
         network, factors, _ = self._build()
         latents = torch.from_numpy(factors.to_latents(np.asarray(z, np.float32)))
         with torch.inference_mode():
             parts = latents.to(network.noise.device).split(BATCH)
-            return torch.cat([twelve_leads(network.decode(rows)).cpu() for rows in parts]).numpy()
+            return derive_leads(torch.cat([network.decode(rows).cpu() for rows in parts]).numpy())
 
     def formula(self) -> "Formula":
-        """The decoder written out, for a reader who has no PyTorch."""
+        """Return the decoder written out as arrays, for readers without PyTorch."""
         network, factors, _ = self._build()
         with torch.inference_mode():
             loadings = (network.amplitude.weight.T @ network.axes).cpu().double().numpy()
@@ -138,14 +145,16 @@ class FoldEncoder:
         )
 
     def decode_pca(self, z: NDArray[np.floating[Any]]) -> Signals:
-        """Beats [n, 12, 600] in mV of scores [n, k] on the principal components."""
+        """Return the beats [n, 12, 600] in mV of scores [n, k] on the principal components."""
         return decode_by(self._build()[2], z)
 
     def rotated(self, rotation: Array, peer_rotation: Array, kl: Array) -> "FoldEncoder":
-        """The same network with other factors, z @ rotation, whose mean KL is `kl` [m].
+        """Return the same network with other factors, z @ rotation.
 
-        `rotation` and `peer_rotation` (of the components) are [n_active, m], with orthonormal
-        columns.
+        Args:
+            rotation: of the factors, [n_active, m], with orthonormal columns.
+            peer_rotation: of the components, [n_active, m], with orthonormal columns.
+            kl: the mean KL of the new factors, [m].
         """
         network, factors, components = self._build()
         mapped = Factors(rotation.T @ factors.rotation, factors.inverse @ rotation, factors.offset)
@@ -156,12 +165,12 @@ class FoldEncoder:
         return pack(network, mapped, peer, config, self.device)
 
     def network_state(self) -> dict[str, Tensor]:
-        """The network's own weights, as `VAE.load_state_dict` takes them."""
+        """Return the network's own weights, as `VAE.load_state_dict` takes them."""
         own = _group(load(self.weights), "vae")
         return {name: torch.from_numpy(value) for name, value in own.items()}
 
     def save(self, folder: Path) -> None:
-        """Write the model's two files."""
+        """Write the model's two files into a folder."""
         (folder / WEIGHTS).write_bytes(self.weights)
         (folder / CONFIG).write_text(json.dumps(self.config, indent=1), encoding="utf-8")
 
@@ -181,19 +190,28 @@ class FoldEncoder:
 
 
 def encode_by(components: Components, signal: Signals) -> Encoding:
-    """Scores of beats, float32 [n, 12, 600] in mV, on components, in standard deviations.
+    """Return the scores of beats on principal components, in standard deviations.
 
-    `z_sd` is the posterior SD under probabilistic PCA (Tipping and Bishop, 1999): the noise's SD
-    over the component's.
+    `z_sd` is the posterior SD under probabilistic PCA (Tipping and Bishop, J R Stat Soc B 1999;
+    61:611): the SD of the noise divided by that of the component.
+
+    Args:
+        components: the PCA.
+        signal: float32 [n, 12, 600] in mV.
     """
     z = np.asarray(components.scores(independent_leads(signal)), np.float64)
     return Encoding(z, np.tile(components.score_sd.astype(np.float64), (len(z), 1)))
 
 
 def decode_by(components: Components, z: NDArray[np.floating[Any]]) -> Signals:
-    """Beats [n, 12, 600] in mV of scores [n, k] on components."""
-    flat = torch.from_numpy(components.rebuild(np.asarray(z, np.float32)))
-    return twelve_leads(flat.reshape(len(flat), len(INDEPENDENT_ROWS), -1)).numpy()
+    """Return the beats [n, 12, 600] in mV that scores on principal components describe.
+
+    Args:
+        components: the PCA.
+        z: scores in standard deviations, [n, k].
+    """
+    flat = components.rebuild(np.asarray(z, np.float32))
+    return derive_leads(flat.reshape(len(flat), len(INDEPENDENT_ROWS), -1))
 
 
 def pack(
@@ -203,7 +221,15 @@ def pack(
     config: dict[str, Any],
     device: str = "cpu",
 ) -> FoldEncoder:
-    """The encoder of a trained network, its factors and its peer, at work on a device."""
+    """Return the encoder of a trained network with its factors and its PCA.
+
+    Args:
+        network: the trained network.
+        factors: the map from its latents to factors.
+        components: the PCA with as many components.
+        config: what `model.json` will hold.
+        device: where the encoder works.
+    """
     state = network.state_dict()
     arrays = {f"vae.{name}": value.cpu().numpy().copy() for name, value in state.items()}
     arrays |= {f"factors.{name}": value for name, value in vars(factors).items()}
@@ -213,17 +239,22 @@ def pack(
 
 
 def read_fold(folder: Path, device: str) -> FoldEncoder:
-    """What `FoldEncoder.save` wrote into a folder.
+    """Return the encoder that `FoldEncoder.save` wrote into a folder.
 
-    Raises `DataError` where it is damaged or of another form.
+    Args:
+        folder: a local folder.
+        device: where it will work: `cpu`, `cuda` or `auto`.
+
+    Raises:
+        DataError: the files are damaged or of another form.
     """
     try:
         config = json.loads((folder / CONFIG).read_text("utf-8"))
         form = config.get("form", 1)
         if form != FORM:
             raise DataError(
-                f"The model is of form {form}, this ecg-spark reads form {FORM}: train it "
-                f"again, or load it with the version that made it."
+                f"The model's files have form {form}, and this ecg-spark reads form {FORM}: train "
+                f"it again, or load it with the version that made it."
             )
         weights = (folder / WEIGHTS).read_bytes()
         FoldEncoder(weights, config)._build()
@@ -233,7 +264,7 @@ def read_fold(folder: Path, device: str) -> FoldEncoder:
 
 
 def damaged(folder: Path, error: Exception) -> DataError:
-    """What to raise where a model's files cannot be read."""
+    """Return the error for a model whose files cannot be read."""
     return DataError(
         f"The model in {folder} is damaged or not one of ecg-spark "
         f"({type(error).__name__}): train it again."
@@ -246,6 +277,6 @@ def _group(arrays: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[An
 
 
 def independent_leads(signal: Signals) -> Signals:
-    """The eight independent leads, float32 [n, 8, 600], of beats [n, 12, 600]."""
+    """Return the eight independent leads, float32 [n, 8, 600], of beats [n, 12, 600]."""
     signal = np.asarray(signal, np.float32)
     return np.ascontiguousarray(signal.reshape(len(signal), len(LEADS), -1)[:, INDEPENDENT_ROWS])

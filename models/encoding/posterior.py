@@ -1,9 +1,9 @@
 """The posterior of a beat's latents under the decoder: its mode, to a stated tolerance.
 
-An encoder falls short of what its decoder could say, most of all on beats unlike those it was
+An encoder falls short of what its decoder could tell, most of all for beats unlike those it was
 trained on (Cremer et al., ICML 2018). Its guess is where the search begins: Gauss-Newton steps,
-damped where a whole one would overshoot (Levenberg, 1944; Marquardt, 1963; the scaling is
-Marquardt's), each beat for itself until it moves no further. The curvature there is the covariance
+damped if a full step would overshoot (Levenberg, 1944; Marquardt, 1963; the scaling is
+Marquardt's), for each beat until it moves no further. The curvature there gives the covariance
 (Laplace's approximation).
 """
 
@@ -17,18 +17,21 @@ from torch import Tensor
 from models.network.vae import VAE
 
 TOLERANCE = 2e-5
-"""A beat is done where its next step moves no latent by more; a latent's prior has SD 1."""
+"""A beat is done if its next step moves no latent by more; a latent's prior has SD 1."""
 MOST_STEPS = 1_000
-"""Steps, tried ones included, after which a beat is given up: its mode is then NaN."""
+"""Steps, refused ones included, after which a beat is given up: its mode is then NaN."""
 FIRST_DAMPING, MORE, LESS = 0.1, 4.0, 0.25
-"""Damping, in shares of the curvature: at the first refusal, and how it changes after each step."""
+"""Damping as a fraction of the curvature: at the first refused step, and the factors by which it
+grows after a refused step and shrinks after an accepted one."""
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """Of n beats: the mode `mean` [n, latents], and `covariance` [n, latents, latents].
+    """The posterior of the latents of n beats; NaN for a beat whose mode was not found.
 
-    Both are NaN for a beat with NaN, and for one whose mode was not found.
+    Attributes:
+        mean: the mode, [n, latents].
+        covariance: [n, latents, latents].
     """
 
     mean: Tensor
@@ -36,14 +39,18 @@ class Posterior:
 
 
 BATCH, GPU_BATCH = 64, 1024
-"""Beats that are encoded at a time: 64 beats' derivatives by 20 latents take 49 MB. A GPU's cores
-are busy with no fewer than a thousand."""
+"""Beats that are encoded at a time. The derivatives of 64 beats with respect to 20 latents take
+49 MB. Fewer than a thousand beats do not keep the cores of a GPU busy."""
 
 
 def posteriors(network: VAE, beats: Tensor) -> Iterator[Posterior]:
-    """The posterior of any number of beats [n, 8, 600] in mV, on the CPU, a batch at a time.
+    """Yield the posteriors of any number of beats, a batch at a time, on the CPU.
 
-    It is found where the network is.
+    They are computed on the network's device.
+
+    Args:
+        network: the trained network.
+        beats: [n, 8, 600] in mV.
     """
     device = network.noise.device
     for rows in beats.split(GPU_BATCH if device.type == "cuda" else BATCH):
@@ -53,12 +60,16 @@ def posteriors(network: VAE, beats: Tensor) -> Iterator[Posterior]:
 
 @torch.inference_mode()
 def posterior(network: VAE, beats: Tensor) -> Posterior:
-    """The posterior of the latents of beats [n, 8, 600] in mV.
+    """Return the posterior of the latents of a few beats (see `posteriors` for many).
 
     No step is taken that would not raise the posterior's density. The search is in double
-    precision: in single, rounding decides where a flat direction ends, and with it which other
-    beats are encoded at the same time. Memory is that of the derivatives of all samples by all
-    latents: give a few beats at a time (see `posteriors`).
+    precision: in single precision, rounding decides where a flat direction ends, and depends on
+    which other beats are encoded at the same time. It needs the memory of the derivatives of all
+    samples with respect to all latents.
+
+    Args:
+        network: the trained network.
+        beats: [n, 8, 600] in mV, on the network's device.
     """
     z = network.encode(beats)[0].double()
     with torch.inference_mode(False):  # what is copied in inference mode cannot be converted
@@ -101,7 +112,7 @@ def posterior(network: VAE, beats: Tensor) -> Posterior:
 
 
 def _slope(network: VAE, beats: Tensor, z: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-    """Half the negative gradient of the energy, [n, latents], and half its curvature."""
+    """Return half the negative gradient of the energy, [n, latents], and half its curvature."""
     rebuilt, slopes = network.linearised(z)
     slopes = slopes.flatten(1, 2)
     off = (beats - rebuilt).transpose(1, 2).flatten(1)
@@ -111,5 +122,5 @@ def _slope(network: VAE, beats: Tensor, z: Tensor, variance: Tensor) -> tuple[Te
 
 
 def _energy(beats: Tensor, rebuilt: Tensor, z: Tensor, variance: Tensor) -> Tensor:
-    """Twice the negative log density of the posterior, [n], but for a constant."""
+    """Return twice the negative log density of the posterior, [n], up to a constant."""
     return ((beats - rebuilt) ** 2).flatten(1).sum(dim=1) / variance + (z**2).sum(dim=1)

@@ -1,4 +1,4 @@
-"""Principal components of beats: the linear peer with as many components as the VAE has factors."""
+"""Principal components of beats: the linear model that the VAE is compared with."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,15 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Components:
-    """A fitted PCA: `mean` [d], orthonormal `axes` [k, d], `sd` [k] of the scores, all in mV.
+    """A fitted PCA.
 
-    `noise_sd` is the standard deviation in mV of what the components leave, a dimension. `rotation`
-    [k, m], whose columns are orthonormal, turns standardised scores to those of another fit.
+    Attributes:
+        mean: the mean beat in mV, [d].
+        axes: orthonormal, [k, d].
+        sd: the SD of the scores in mV, [k].
+        noise_sd: the SD in mV per dimension of what the components leave.
+        rotation: [k, m] with orthonormal columns; rotates standardised scores to those of another
+            fit.
     """
 
     mean: Array
@@ -24,26 +29,29 @@ class Components:
     rotation: Array
 
     def scores(self, beats: Array) -> Array:
-        """Scores in standard deviations, [n, m], of beats [n, ...] that flatten to d values."""
+        """Return the scores in SD, [n, m], of beats [n, ...] that flatten to d values."""
         around: Array = beats.reshape(len(beats), -1) - self.mean
         return np.asarray(around @ self.axes.T / self.sd @ self.rotation, np.float32)
 
     @property
     def score_sd(self) -> Array:
-        """Posterior SD of the scores under probabilistic PCA (Tipping and Bishop, 1999), [m]."""
+        """The posterior SD of scores, [m], under probabilistic PCA (Tipping and Bishop, 1999)."""
         return np.asarray(np.sqrt((self.noise_sd / self.sd) ** 2 @ self.rotation**2), np.float32)
 
     def rebuild(self, scores: Array) -> Array:
-        """Beats [n, d] in mV of scores [n, m]."""
+        """Return the beats [n, d] in mV that scores [n, m] describe."""
         around: Array = scores @ self.rotation.T * self.sd
         return self.mean + np.asarray(around @ self.axes, np.float32)
 
 
 def fit_components(beats: Array, k: int) -> Components:
-    """The first k principal components of beats [n, ...], by a truncated SVD.
+    """Return the first principal components of beats, by a truncated SVD.
 
-    The sign of an axis is such that the sum of its cubes is positive: its largest deflection
-    points up. Fewer beats or samples than k + 1 give as many components as there can be.
+    The sign of an axis makes the sum of its cubes positive: its largest deflection points up.
+
+    Args:
+        beats: [n, ...] in mV.
+        k: how many components; if there are at most k beats or samples, as many as there can be.
     """
     flat = beats.reshape(len(beats), -1).astype(np.float64)
     mean = flat.mean(axis=0)

@@ -15,31 +15,21 @@ N_LEADS = len(INDEPENDENT_LEADS)
 SCORES = 80
 """Principal components whose scores the encoder sees and whose axes span the amplitudes."""
 SMALLEST_SCORE_MV = 0.05
-"""Added to the SD of a score, so that components which hold only noise are not blown up."""
+"""Added to the SD of a score, so that components with noise alone are not magnified."""
 
 SMALLEST_SD_MV = 1e-3
-"""A component with less spread is one of too few beats; its score is not blown up either."""
+"""A component with less spread comes from too few beats; its score is not magnified either."""
 
 HIDDEN = 256
 WARP_KNOTS = 28
 MAX_WARP = 30.0
 """The furthest that a sample may be moved along the beat, in samples of 2 ms."""
 START_OF_RESIDUAL = 0.1
-"""The curved parts' last layers start this much smaller than usual: training starts at PCA."""
-
-
-def twelve_leads(independent: Tensor) -> Tensor:
-    """All twelve leads [n, 12, 600] in the order of LEADS from the eight independent [n, 8, 600].
-
-    III = II - I, aVR = -(I + II)/2, aVL = I - II/2, aVF = II - I/2.
-    """
-    one, two = independent[:, 0], independent[:, 1]
-    limb = torch.stack([one, two, two - one, -(one + two) / 2, one - two / 2, two - one / 2], dim=1)
-    return torch.cat([limb, independent[:, 2:]], dim=1)
+"""Factor on the initial weights of the last nonlinear layers: training starts close to PCA."""
 
 
 class Residual(nn.Module):
-    """Two convolutions beside an identity; at the start it is the identity."""
+    """Two convolutions added to an identity; before training it is the identity."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -48,7 +38,7 @@ class Residual(nn.Module):
         nn.init.zeros_(self.second.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same shape as the input, [n, channels, samples]."""
+        """Return an output of the same shape as the input, [n, channels, samples]."""
         h = self.first(nn.functional.gelu(x))
         return x + self.second(nn.functional.gelu(h))
 
@@ -56,17 +46,21 @@ class Residual(nn.Module):
 class VAE(nn.Module):
     """Beats [n, 8, 600] in mV to the posterior of `latents` factors, and back.
 
-    The encoder is curved: convolutions over the beat, beside its scores on principal components.
+    The encoder is nonlinear: convolutions over the beat, beside its scores on principal components.
     The decoder is not: a beat is amplitudes on a warped time axis, both linear in the latents.
     Durations and intervals (PR, QRS, QT, the fall of T) stretch the axis of all leads together;
     voltages, axes and notches scale what lies on it. A latent then follows a trait of the heart in
     a straight line, and a straight line is what a GWAS tests.
 
-    Transposed convolutions in its place (tests/bench/bench_decoders.py, bench_hearts.py)
-    rebuild beats of the training's own archive better from some 2,000 beats on, by a quarter at
-    20,000, and those of another archive worse at every size, by a fifth; of variants planted on
-    4,000 real hearts they find as many, fewer of them by single latents. Factors are to be compared
-    between archives, so the decoder stays the stiffer one, whatever the number of beats.
+    Transposed convolutions instead (tests/bench/bench_decoders.py, bench_hearts.py) reconstruct
+    beats of the archive they were trained on better, from some 2,000 beats on, by a quarter at
+    20,000; and those of another archive worse at every size, by a fifth. Of variants planted on
+    4,000 real hearts they find as many, but fewer of them by single latents. Factors are to be
+    compared between archives, so the decoder stays the stiffer one, whatever the number of beats.
+
+    Args:
+        latents: how many latents it has.
+        channels: the width of the first convolution; later ones have twice as many.
     """
 
     centre: Tensor
@@ -106,9 +100,10 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def start_from(self, beats: NDArray[np.float32]) -> None:
-        """Start as the PCA of training beats [n, 8, 600] in mV.
+        """Start as the PCA of training beats, [n, 8, 600] in mV.
 
-        The linear paths carry its scores, the curved part and the warp next to nothing.
+        The linear paths carry its scores; the nonlinear part and the warp contribute next to
+        nothing.
         """
         components = fit_components(beats, SCORES)
         k, latents = len(components.axes), self.linear.out_features
@@ -131,7 +126,7 @@ class VAE(nn.Module):
         nn.init.zeros_(self.warp.bias)
 
     def encode(self, beats: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of the posterior, each [n, latents], of beats [n, 8, 600] in mV."""
+        """Return the posterior's mean and log variance, each [n, latents], of beats [n, 8, 600]."""
         around = beats - self.centre
         with torch.autocast(beats.device.type, enabled=False):  # of µV in mV: full precision
             scores = around.flatten(1) @ self.axes.T
@@ -141,13 +136,18 @@ class VAE(nn.Module):
         return mean + straight, log_variance.clamp(-12, 4)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Beats [n, 8, 600] in mV of latents [n, latents]."""
+        """Return the beats [n, 8, 600] in mV of latents [n, latents]."""
         return resample(self._unwarped(z), MAX_WARP * self._warp_at_knots(z) @ self.knots)
 
     def linearised(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Beats [n, 8, 600] in mV of latents [n, latents], and how each sample changes with each.
+        """Return beats, and the derivative of each sample with respect to each latent.
 
-        The derivatives, in mV, are [n, 600, 8, latents]: a sample's voltages lie together.
+        Args:
+            z: latents, [n, latents].
+
+        Returns:
+            Beats [n, 8, 600] in mV, and derivatives in mV [n, 600, 8, latents], in which the
+            voltages of a sample lie together.
         """
         signal, bent = self._unwarped(z), self._warp_at_knots(z)
         left, part, inside = _sample_positions(MAX_WARP * bent @ self.knots)
@@ -165,25 +165,31 @@ class VAE(nn.Module):
         return torch.lerp(here, next_, part.unsqueeze(1)), slopes
 
     def _unwarped(self, z: Tensor) -> Tensor:
-        """The amplitudes [n, 8, 600] in mV before the time axis is warped."""
+        """Return the amplitudes [n, 8, 600] in mV before the time axis is warped."""
         change = (self.amplitude(z) @ self.axes).unflatten(1, (N_LEADS, BEAT_SAMPLES))
         return self.template + change
 
     def _warp_at_knots(self, z: Tensor) -> Tensor:
-        """The warp at its knots, [n, knots], as a share of the furthest."""
+        """Return the warp at its knots, [n, knots], as a fraction of the largest."""
         return torch.tanh(self.warp(z) / 3)
 
 
 def resample(beats: Tensor, shift: Tensor) -> Tensor:
-    """Beats [n, 8, 600] read at t + shift(t), linearly; `shift` [n, 600] is in samples."""
+    """Return beats read at the times t + shift(t), by linear interpolation.
+
+    Args:
+        beats: [n, 8, 600].
+        shift: in samples, [n, 600].
+    """
     left, part, _ = _sample_positions(shift)
     return torch.lerp(_at(beats, left), _at(beats, left + 1), part.unsqueeze(1))
 
 
 def _sample_positions(shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The sample before t + shift(t), the part of a sample beyond it, and whether that moves.
+    """Return the sample before t + shift(t), the fraction after it, and whether that moves.
 
-    Each is [n, 600]. Beyond the ends of the beat its first and last values are read.
+    Each is [n, 600]. Beyond the ends of the beat its first and last values are read, which do not
+    move.
     """
     wanted = torch.arange(BEAT_SAMPLES, device=shift.device) + shift
     at = wanted.clamp(0, BEAT_SAMPLES - 1.01)
@@ -192,12 +198,12 @@ def _sample_positions(shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _at(beats: Tensor, places: Tensor) -> Tensor:
-    """Beats [n, 8, 600] at places [n, 600] of their own."""
+    """Return each beat of [n, 8, 600] at its own sample positions [n, 600]."""
     return beats.gather(2, places.unsqueeze(1).expand_as(beats))
 
 
 def _smooth_basis(knots: int) -> Tensor:
-    """Bells along the beat that sum to one at every sample, [knots, 600]."""
+    """Return bell-shaped curves along the beat that sum to one at every sample, [knots, 600]."""
     centres = torch.linspace(60, BEAT_SAMPLES - 40, knots).unsqueeze(1)
     width = (BEAT_SAMPLES - 100) / (knots - 1)
     bells = torch.exp(-0.5 * ((torch.arange(BEAT_SAMPLES) - centres) / width) ** 2)

@@ -1,7 +1,7 @@
 """The model card: what a registered model is, what it was trained on, how good it is, its limits.
 
-After Mitchell et al., Model Cards for Model Reporting, FAT* 2019. It is the description of the
-model's version in MLflow; it speaks of counts and figures, never of a person.
+It follows Mitchell et al., Model Cards for Model Reporting, FAT* 2019. It is the description of the
+model's version in MLflow, and contains counts and metrics, never anything about a person.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,9 +19,15 @@ def model_card(
     leave_out: Sequence[str] = (),
     archives: Mapping[str, Mapping[str, int]] | None = None,
 ) -> str:
-    """The card as Markdown, from the model's configuration and its held-out figures.
+    """Return the card as Markdown, from the model's configuration and its held-out metrics.
 
-    `archives` are the beats of each archive, where there are several, as `judge_archives` counts.
+    Args:
+        encoder: the model.
+        metrics: as `compare` and `judge_archives` return them.
+        beats_training: how many beats it was trained on.
+        beats_tested: how many held-out beats the metrics are of.
+        leave_out: flags whose recordings were not used.
+        archives: if there are several, the beats of each, as `judge_archives` counts them.
     """
 
     def shown(whose: str, key: str, form: str) -> str:
@@ -40,9 +46,9 @@ def model_card(
         f"It holds {len(encoder.folds)} networks, each trained on all people but those of its fold "
         f"(by a hash of the participant and the seed; relatives may be in different folds). A "
         f"participant is encoded by the network that was not trained on them. Factors of the other "
-        f"networks are turned to those of the first: mean absolute correlation "
-        f"{metrics['folds/mean_abs_r']:.3f}. **A person on whom none was trained**, which is how "
-        f"the model answers when loaded from MLflow, gets the mean over all networks.\n\n"
+        f"networks are rotated to match those of the first: mean absolute correlation "
+        f"{metrics['folds/mean_abs_r']:.3f}. **A person on whom no network was trained** gets the "
+        f"mean over all networks; loaded from MLflow, the model treats everybody so.\n\n"
         if len(encoder.folds) > 1
         else ""
     )
@@ -59,15 +65,15 @@ A variational autoencoder of average heartbeats: 12 leads x 600 samples at 500 H
 fixed sample. It gives {encoder.n_active} latent factors, uncorrelated over the training beats, in
 units of their standard deviation; factors are ordered by their KL divergence, and their sign is
 such that the largest deflection that they cause points up. A beat's factors are the mode of their
-posterior under the decoder, found from where the encoder guesses it. How far two ECGs of a person
-fall apart is measured on the study's people, in its table of latents.
+posterior under the decoder; the search starts at the encoder's guess. How much two ECGs of a person
+differ is measured on the study's people, in its table of latents.
 
 ## What it was trained on
 
 {beats_training} average beats (table version `{encoder.config["table_version"]}`); people, not
-ECGs, were held out: {beats_tested} beats of people by whom neither an epoch nor settings nor the
-factors were chosen give the figures below. Relatives may be on both sides: kinship is not known
-when the beats are trained on. Seed {encoder.config["seed"]}. {left_out}
+ECGs, were held out. The figures below are of {beats_tested} beats of people on whom no choice
+depended, neither of an epoch, of settings nor of the factors. Relatives may be on both sides:
+kinship is not known when a model is trained. Seed {encoder.config["seed"]}. {left_out}
 
 {by_archive}{networks}## How good it is, on held-out people
 
@@ -77,27 +83,36 @@ when the beats are trained on. Seed {encoder.config["seed"]}. {left_out}
 
 {independence}## What it is for, and what not
 
-Phenotypes for association studies of resting ECGs made as the training's were. Factors of another
-model, also of the same study, are other factors. Not a medical device: no diagnosis may rest on it.
+Phenotypes for association studies of resting ECGs recorded as those of the training were. Factors
+of another model, even of the same study, are different factors. Not a medical device: no diagnosis
+may be based on it.
 """
 
 
 def travelled_card(
     encoder: Encoder, metrics: Metrics, home: Home, beats_tested: int, notes: Sequence[str]
 ) -> str:
-    """The card of a model that was trained in another study, as Markdown."""
+    """Return the card of a model that was trained in another study, as Markdown.
+
+    Args:
+        encoder: the model.
+        metrics: on this study's beats, as `compare` returns them.
+        home: the metrics where it was trained.
+        beats_tested: how many beats of this study the metrics are of.
+        notes: what else must be said, one clause each.
+    """
     table = _table([(TESTED, metrics), (TESTED_PEER, metrics), (TESTED, home.figures)])
     told = "".join(f"- **{note[0].upper()}{note[1:]}.**\n" for note in notes)
     return f"""\
 ## What it is
 
 A variational autoencoder of average heartbeats with {encoder.n_active} latent factors, trained in
-the study `{home.study}` and taken as it is (SHA-256 of its weights: `{encoder.digest}`). Nobody of
-this study was trained on. Its factors are those of `{home.study}`: loci can be compared.
+the study `{home.study}` and used unchanged (SHA-256 of its weights: `{encoder.digest}`). It was
+trained on nobody of this study. Its factors are those of `{home.study}`: loci can be compared.
 
 ## How good it is here, and where it was trained
 
-On {beats_tested} beats of this study; the PCA is fitted here, on other people of it.
+On {beats_tested} beats of this study; the PCA was fitted to other people of this study.
 
 | | this model, here | PCA fitted here | this model, where it was trained |
 | --- | --- | --- | --- |
@@ -106,13 +121,13 @@ On {beats_tested} beats of this study; the PCA is fitted here, on other people o
 {told}
 ## What it is for, and what not
 
-Phenotypes for association studies of resting ECGs, as those of `{home.study}`. Not a medical
-device: no diagnosis may rest on it.
+Phenotypes for association studies of resting ECGs recorded as those of `{home.study}` were. Not a
+medical device: no diagnosis may be based on it.
 """
 
 
 def _archive_table(archives: Mapping[str, Mapping[str, int]], metrics: Metrics) -> str:
-    """What each archive gave, and the errors on its held-out people, as Markdown."""
+    """Return what each archive contributed, and the errors on its held-out people, as Markdown."""
     rows = []
     for name, beats in archives.items():
         errors = (metrics.get(archive_error(name, whose)) for whose in (TESTED, TESTED_PEER))
@@ -120,8 +135,8 @@ def _archive_table(archives: Mapping[str, Mapping[str, int]], metrics: Metrics) 
         cells = [name, beats["beats_training"], beats["beats_tested"], *shown]
         rows.append(f"| {' | '.join(map(str, cells))} |\n")
     return f"""\
-The beats are of several archives. Each tells its own people apart: whether a person is in two of
-them is not known, and such a person may be on both sides.
+The beats are of several archives. People are told apart within an archive only: whether a person is
+in two archives is not known, and such a person may be on both sides.
 
 | archive | beats trained on | tested on | mean absolute error, µV | PCA's |
 | --- | --- | --- | --- | --- |
@@ -130,7 +145,7 @@ them is not known, and such a person may be on both sides.
 
 
 def _table(columns: Sequence[tuple[str, Mapping[str, float]]]) -> str:
-    """Rows of a Markdown table: reconstruction in columns, each by where its figures are."""
+    """Return the rows of a Markdown table of reconstruction errors, a column per set of metrics."""
     rows = [
         ("mean absolute error, µV", "mae_uv", "{:.1f}"),
         *(

@@ -1,16 +1,16 @@
 """A model that is carried to another study: one folder or .zip, read without MLflow.
 
-    SHA256SUMS                     of every other file, as `sha256sum -c` takes it
-    about.json                     what the model is of, and its figures where it was trained
+    SHA256SUMS                     the checksum of every other file, for `sha256sum -c`
+    about.json                     what the model is, and its metrics where it was trained
     card.md                        the model card
-    check.safetensors              mean beats, and the factors that they must get
+    check.safetensors              mean beats, and the factors that the model must give them
     encoder/                       the model, as `Encoder.save` writes it
 
-Nothing in it is unpickled, and nothing in it is of one person: figures are counts, means and
-correlations over a study, a mean beat is of at least 20 people or of the decoder. What the networks
-themselves hold of the training (their weights, the mean beat and the axes of the components) is in
-`encoder/`. Whoever gives the files is not trusted: they are of known names and bounded sizes, and
-each must have its checksum.
+Nothing in it is unpickled, and nothing in it is about one person: metrics are counts, means and
+correlations over a study; a mean beat is of at least 20 people, or of the decoder. What the
+networks themselves contain of the training (their weights, the mean beat and the axes of the
+components) is in `encoder/`. The files are not trusted: they must have known names and bounded
+sizes, and each must match its checksum.
 """
 
 import hashlib
@@ -27,12 +27,11 @@ from typing import Any
 
 import fsspec
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from ecg_spark.ecg import BEAT_SAMPLES, BEAT_VERSION, LEADS
+from ecg_spark.ecg import BEAT_SAMPLES, BEAT_VERSION, LEADS, derive_leads
 from ecg_spark.errors import DataError, UsageError
 from ecg_spark.store import atomic_write
 from models.data.loader import beats_of_the_test
@@ -41,12 +40,11 @@ from models.data.split import Split
 from models.encoding.encoder import FOLDER, Encoder, read_encoder
 from models.encoding.evaluation import MAX_SAMPLE_BEATS, SEGMENTS_MS, TESTED, Metrics
 from models.encoding.fold_encoder import Signals
-from models.network.vae import twelve_leads
 
 FORM = 1
 ABOUT, CARD, CHECK, SUMS = "about.json", "card.md", "check.safetensors", "SHA256SUMS"
 MIN_GROUP_SIZE = 20
-"""People whose beats a mean that leaves the study is of."""
+"""The fewest people whose mean beat may leave the study."""
 CHECK_GROUPS = 5
 
 _NAMES = re.compile(
@@ -56,18 +54,22 @@ _SHOWN = [f"{TESTED}/{key}" for key in ("pearson_r", "mae_uv")]
 _SHOWN += [f"{TESTED}/mae_uv/part_{part}" for part in SEGMENTS_MS]
 _MAX_BYTES = {".safetensors": 1 << 30, ".json": 1 << 24, ".md": 1 << 20}
 _MAX_DIFFERENCE = 0.01
-"""Of a check's factors from those where the model was trained, in standard deviations: another
-PyTorch or processor gives some 1e-5."""
+"""How far, in standard deviations, factors of the check may differ from those where the model was
+trained: another version of PyTorch or another processor changes them by about 1e-5."""
 
 
 @dataclass(frozen=True)
 class Home:
-    """What a model was worth where it was trained.
+    """How good a model was in the study in which it was trained.
 
-    `figures` are its held-out ones, `test/...` and `test_pca/...`. The rest, of the people there,
-    is None where they were not encoded: `factors` has the `mean` and `sd` of each factor and the
-    share `outside` three SD, `icc` the agreement of two ECGs by factor, `trait_r` the correlation
-    of each factor with each trait.
+    Attributes:
+        study: the name of that study.
+        digest: `Encoder.digest`.
+        figures: its held-out metrics, `test/...` and `test_pca/...`.
+        factors: `mean` and `sd` of each factor over the people there, and the share `outside` three
+            SD; None, as the following, if they were not encoded.
+        icc: the agreement of two ECGs of a person, by factor.
+        trait_r: the correlation of each factor with each trait.
     """
 
     study: str
@@ -80,22 +82,33 @@ class Home:
 
 @dataclass(frozen=True)
 class Carried:
-    """A model that was trained elsewhere, and what it was worth there."""
+    """A model that was trained elsewhere, and how good it was there."""
 
     encoder: Encoder
     home: Home
 
 
 def held_out_means(beats_path: Table, encoder: Encoder, leave_out: Sequence[str]) -> Signals:
-    """Mean beats [m, 12, 600] in mV of people on whom nothing of the model stands, for its check.
+    """Return mean beats of people on whom nothing about the model depends, for its check.
 
-    One beat a person, in the order of the first factor, in at most five groups of at least 20
-    people; none where there are fewer.
+    One beat per person is used. They are ordered by the first factor and divided into at most five
+    groups of at least 20 people.
+
+    Args:
+        beats_path: the table of beats.
+        encoder: the model.
+        leave_out: beats with one of these flags are not used.
+
+    Returns:
+        [m, 12, 600] in mV; m is 0 if there are fewer than 20 people.
+
+    Raises:
+        DataError: nobody was held out.
     """
     config = encoder.config
     split = Split(int(config["seed"]), 0.5, test_share=float(config["test_share"]))
     beats, hashes = beats_of_the_test(beats_path, split, MAX_SAMPLE_BEATS, leave_out)
-    signal = twelve_leads(torch.from_numpy(beats[np.unique(hashes, return_index=True)[1]])).numpy()
+    signal = derive_leads(beats[np.unique(hashes, return_index=True)[1]])
     first = encoder.encode(signal).z[:, 0]
     signal = signal[np.argsort(first)][: np.isfinite(first).sum()]
     groups = min(CHECK_GROUPS, len(signal) // MIN_GROUP_SIZE)
@@ -107,11 +120,18 @@ def held_out_means(beats_path: Table, encoder: Encoder, leave_out: Sequence[str]
 def write_carried(
     encoder: Encoder, home: Mapping[str, Any], card: str, means: Signals, target: str
 ) -> list[str]:
-    """Write a model into a new folder, or a .zip where `target` ends so; the names of its files.
+    """Write a model into a new folder or .zip, and return the names of its files.
 
-    `home` are the fields of `Home`, but for the digest. `means` [m, 12, 600] in mV, each of at
-    least 20 people, become the check, with the decoder's own mean beat. Raises `UsageError` where
-    the target exists.
+    Args:
+        encoder: the model.
+        home: the fields of `Home`, except the digest.
+        card: the model card.
+        means: mean beats [m, 12, 600] in mV, each of at least 20 people. With the decoder's own
+            mean beat they become the check.
+        target: the path or URI of a folder, or of a .zip if it ends so.
+
+    Raises:
+        UsageError: the target exists.
     """
     fs, base = fsspec.core.url_to_fs(target)
     if fs.exists(base):
@@ -150,15 +170,20 @@ def write_carried(
     else:
         for name, content in files.items():
             atomic_write(f"{target}/{name}", content)
-        atomic_write(f"{target}/{SUMS}", sums.encode())  # the last: without it there is no model
+        atomic_write(f"{target}/{SUMS}", sums.encode())  # last: it makes the model complete
     return [*sorted(files), SUMS]
 
 
 def read_carried(source: str, device: str = "cpu") -> Carried:
-    """The model in a folder or .zip that `write_carried` wrote, to work on 'cpu', 'cuda' or 'auto'.
+    """Return the model in a folder or .zip that `write_carried` wrote.
 
-    Raises `DataError` where it is not there, was altered or damaged, is of other leads or another
-    version of the average beat, or gives other factors here than where it was trained.
+    Args:
+        source: the path or URI.
+        device: where it will work: `cpu`, `cuda` or `auto`.
+
+    Raises:
+        DataError: it does not exist, is damaged or altered, is for other leads or another version
+            of the average beat, or gives other factors here than where it was trained.
     """
     try:
         files = _checked(*_opened(source))
@@ -188,9 +213,14 @@ def read_carried(source: str, device: str = "cpu") -> Carried:
 
 
 def require_same_beats(encoder: Encoder, beat_source: str | None = None) -> None:
-    """Raise `DataError` where a model was trained on beats that are averaged in another way.
+    """Check that a model was trained on beats that are averaged as this study's are.
 
-    `beat_source`, where given, is the study's own beats.source.
+    Args:
+        encoder: the model.
+        beat_source: the study's beats.source; None does not check it.
+
+    Raises:
+        DataError: it was not.
     """
     config = encoder.config
     made = config.get("beat_version")
@@ -237,10 +267,10 @@ Reader = Callable[[str, int], bytes]
 
 
 def _opened(source: str) -> tuple[list[str], Reader]:
-    """The names in a folder or archive, and what reads one of them up to a size."""
+    """Return the names in a folder or archive, and a function that reads one up to a size."""
     fs, base = fsspec.core.url_to_fs(source)
     if not fs.exists(base):
-        raise DataError("The model (model.source) is not there: correct its path.")
+        raise DataError("The model (model.source) does not exist: correct its path.")
     if not fs.isdir(base):
         archive = zipfile.ZipFile(fs.open(base, "rb"))
         return archive.namelist(), lambda name, most: _bounded(archive.open(name), most, name)
@@ -249,7 +279,7 @@ def _opened(source: str) -> tuple[list[str], Reader]:
 
 
 def _checked(names: list[str], read: Reader) -> dict[str, bytes]:
-    """The content of every file, by name, each with its checksum."""
+    """Return the content of every file by name, after comparing it with its checksum."""
     if SUMS not in names:
         raise _damaged(f"{SUMS} is missing")
     lines = read(SUMS, 1 << 20).decode().splitlines()
@@ -259,7 +289,7 @@ def _checked(names: list[str], read: Reader) -> dict[str, bytes]:
     files = {}
     for name, digest in sums.items():
         if not _NAMES.fullmatch(name):
-            raise _damaged("a file that is none of a model")
+            raise _damaged("a file that does not belong to a model")
         files[name] = read(name, _MAX_BYTES[Path(name).suffix])
         if _sha256(files[name]) != digest:
             raise _damaged(f"the checksum of {Path(name).name}")

@@ -1,5 +1,8 @@
-"""The models of a registry side by side: how each fits, how independent its factors are, how far
-two ECGs of a person agree in them, and what was found by them."""
+"""The models of a registry side by side.
+
+How well each fits, how independent its factors are, how well two ECGs of a person agree in them,
+and what was found with them.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,14 +14,20 @@ from models.registry.publishing import REGISTERED
 from models.registry.tracking import tracked, without_user
 
 MOST = 100
-"""Versions that are looked at, the newest."""
+"""How many versions are read at most, the newest first."""
 
 
 @dataclass(frozen=True)
 class Registered:
-    """A version of a registered model: the study that it was trained for, and its run's metrics.
+    """A version of a registered model.
 
-    `page` is where MLflow's own pages show the run; empty where no server is asked.
+    Attributes:
+        name: the name of the registered model.
+        version: the number of the version.
+        aliases: its aliases in MLflow.
+        study: the study for which it was trained.
+        metrics: those of its run.
+        page: where MLflow's web pages show the run; empty if no server is used.
     """
 
     name: str
@@ -30,15 +39,22 @@ class Registered:
 
     @property
     def uri(self) -> str:
-        """The address of the version, as 'models:/ecg-vae/3'."""
+        """The address of the version, such as 'models:/ecg-vae/3'."""
         return f"{REGISTERED}{self.name}/{self.version}"
 
 
 def registered(name: str, tracking_uri: str, registry_uri: str | None = None) -> list[Registered]:
-    """The newest versions of a registered model, the newest first; none where nothing has the name.
+    """Return the newest versions of a registered model, the newest first.
 
-    A version whose run was deleted has no metrics. Raises `InfrastructureError` where MLflow does
-    not answer.
+    A version whose run was deleted has no metrics.
+
+    Args:
+        name: the name of the registered model; if nothing has the name, there are no versions.
+        tracking_uri: where MLflow keeps runs.
+        registry_uri: where it keeps models; None: where it keeps runs.
+
+    Raises:
+        InfrastructureError: MLflow does not answer.
     """
     with tracked(tracking_uri, registry_uri):
         return list(_versions(name, tracking_uri))
@@ -64,7 +80,7 @@ def _versions(name: str, tracking_uri: str) -> Iterator[Registered]:
 
 
 def _page(tracking_uri: str, experiment: str, run: str) -> str:
-    """Where a server shows a run; empty for an address that no browser opens."""
+    """Return where a server shows a run; empty for an address that no browser opens."""
     if not tracking_uri.startswith(("http://", "https://")):
         return ""
     return f"{without_user(tracking_uri).rstrip('/')}/#/experiments/{experiment}/runs/{run}"

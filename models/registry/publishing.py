@@ -1,4 +1,4 @@
-"""What a training run leaves in MLflow, and how it is read back."""
+"""What a training run stores in MLflow, and how it is read back."""
 
 import hashlib
 import json
@@ -28,18 +28,24 @@ from models.registry.tracking import tracked
 
 HISTORY, FIGURES = "history.json", "figures.json"
 NEEDED = ("torch", "numpy", "scipy", "safetensors", "mlflow", "pydicom", "h5py")
-"""What the registered model imports: its requirements, at the versions that trained it."""
+"""The packages that the registered model imports; it requires the versions that trained it."""
 
 _NO_STEP = 10**9
 """MLflow gives a model every metric that its run logs later at the model's own step: this is one
 that the measurements of the machine, which count from 0, do not reach."""
 
 BEATS = Schema([TensorSpec(np.dtype(np.float32), (-1, len(LEADS), BEAT_SAMPLES))])
-"""What a model is trained on and takes: average beats in mV."""
+"""The input of a model: average beats in mV."""
 
 
 def log_table(path: str, table_version: str, name: str = "beats") -> None:
-    """Name a beats table and its version as an input of the active run."""
+    """Log a table of beats and its version as an input of the active run.
+
+    Args:
+        path: the path or URI of the table.
+        table_version: the run that published it, or several.
+        name: the name of the input.
+    """
     digest = table_version
     if len(digest) > 36:  # MLflow's limit
         digest = hashlib.sha256(table_version.encode()).hexdigest()[:32]
@@ -52,21 +58,15 @@ def log_table(path: str, table_version: str, name: str = "beats") -> None:
 
 
 def log_history(history: list[dict[str, float]]) -> None:
-    """Keep the metrics of every epoch as one JSON artifact of the active run."""
+    """Log the metrics of every epoch as one JSON artifact of the active run."""
     mlflow.log_text(json.dumps(history, indent=1), HISTORY)
 
 
-def read_history(run_id: str, tracking_uri: str) -> list[dict[str, float]]:
-    """The metrics of every epoch of a run; raises `InfrastructureError` where MLflow fails."""
-    with tracked(tracking_uri):
-        return list(json.loads(mlflow.artifacts.load_text(f"runs:/{run_id}/{HISTORY}")))
-
-
 def requirements() -> list[str]:
-    """What an environment needs in which the registered model is to be loaded, as pip takes it.
+    """Return the packages that are needed to load the registered model, as pip takes them.
 
-    A build of PyTorch for one kind of machine (2.13.0+cpu) is no version that an index has: the
-    model runs on any.
+    The name of a build of PyTorch (2.13.0+cpu) is left off, because an index does not have it: the
+    model runs with any build.
     """
     return [f"{package}=={version(package).split('+')[0]}" for package in NEEDED]
 
@@ -79,11 +79,21 @@ def register(
     step: int,
     scratch: Path,
 ) -> tuple[int, str]:
-    """Log the model as a pyfunc of the active run, register it; its version and MLflow's model id.
+    """Log the model as a pyfunc of the active run, and register it.
 
-    It carries the code that it needs, and its weights as safetensors. The version gets the card
-    as its description and the alias `candidate`, and `champion` where the model has none. The
-    logged model has the name of the run and `metrics`, so that models can be sorted by them.
+    It carries the code that it needs, and its weights as safetensors. The version gets the alias
+    `candidate`, and `champion` if no other version has it.
+
+    Args:
+        encoder: the model.
+        name: the name of the registered model.
+        card: the description of the version.
+        metrics: logged to the model, so that models can be sorted by them.
+        step: the step at which MLflow records them.
+        scratch: an empty local folder.
+
+    Returns:
+        The number of the version, and MLflow's model id.
     """
     folder = scratch / FOLDER
     folder.mkdir()
@@ -121,10 +131,17 @@ def register(
 def load_encoder(
     model_uri: str, tracking_uri: str, device: str = "cpu", *, registry_uri: str | None = None
 ) -> Encoder:
-    """The Encoder of a registered model, such as 'models:/ecg-vae@champion', as `read_encoder`'s.
+    """Return the Encoder of a registered model.
 
-    `registry_uri` is where MLflow keeps models, by default where it keeps runs.
-    Raises `InfrastructureError` where MLflow does not answer or does not know the model.
+    Args:
+        model_uri: such as 'models:/ecg-vae@champion'.
+        tracking_uri: where MLflow keeps runs.
+        device: where it will work: `cpu`, `cuda` or `auto`.
+        registry_uri: where MLflow keeps models; None: where it keeps runs.
+
+    Raises:
+        InfrastructureError: MLflow does not answer or does not know the model.
+        DataError: the model's files are damaged.
     """
     with tracked(tracking_uri, registry_uri):
         folder = mlflow.artifacts.download_artifacts(artifact_uri=model_uri)
@@ -132,9 +149,15 @@ def load_encoder(
 
 
 def resolved(model_uri: str, tracking_uri: str, registry_uri: str | None = None) -> str:
-    """The address of the version that an alias names now, as 'models:/ecg-vae/3'.
+    """Return the address of the version that an alias refers to now, such as 'models:/ecg-vae/3'.
 
-    Raises `InfrastructureError` where MLflow does not answer or does not know the model.
+    Args:
+        model_uri: such as 'models:/ecg-vae@champion'.
+        tracking_uri: where MLflow keeps runs.
+        registry_uri: where MLflow keeps models; None: where it keeps runs.
+
+    Raises:
+        InfrastructureError: MLflow does not answer or does not know the model.
     """
     with tracked(tracking_uri, registry_uri):
         name, number = _name_and_version(model_uri)
@@ -144,9 +167,17 @@ def resolved(model_uri: str, tracking_uri: str, registry_uri: str | None = None)
 def of_registry(
     model_uri: str, tracking_uri: str, device: str = "cpu", *, registry_uri: str | None = None
 ) -> Carried:
-    """A registered model as one that is carried to other people, with its held-out figures.
+    """Return a registered model as one that is carried to other people, with its held-out metrics.
 
-    Raises what `load_encoder` raises.
+    Args:
+        model_uri: such as 'models:/ecg-vae@champion'.
+        tracking_uri: where MLflow keeps runs.
+        device: where it will work: `cpu`, `cuda` or `auto`.
+        registry_uri: where MLflow keeps models; None: where it keeps runs.
+
+    Raises:
+        InfrastructureError: MLflow does not answer or does not know the model.
+        DataError: the model's files are damaged.
     """
     read = load_encoder(model_uri, tracking_uri, device, registry_uri=registry_uri)
     encoder = Encoder(read.folds, read.match, carried=True)
@@ -160,14 +191,23 @@ def of_registry(
 
 
 def card_of(model_uri: str, tracking_uri: str, registry_uri: str | None = None) -> str:
-    """The model card of a registered version; raises what `resolved` raises."""
+    """Return the model card of a registered version.
+
+    Args:
+        model_uri: such as 'models:/ecg-vae@champion'.
+        tracking_uri: where MLflow keeps runs.
+        registry_uri: where MLflow keeps models; None: where it keeps runs.
+
+    Raises:
+        InfrastructureError: MLflow does not answer or does not know the model.
+    """
     with tracked(tracking_uri, registry_uri):
         name, number = _name_and_version(model_uri)
         return str(mlflow.MlflowClient().get_model_version(name, number).description or "")
 
 
 def _name_and_version(model_uri: str) -> tuple[str, str]:
-    """The name and the version of a registered model, of which an alias is asked for."""
+    """Return name and version of a registered model; MLflow is asked what an alias refers to."""
     name, sign, alias = model_uri.removeprefix(REGISTERED).partition("@")
     if sign:
         return name, str(mlflow.MlflowClient().get_model_version_by_alias(name, alias).version)
@@ -176,7 +216,7 @@ def _name_and_version(model_uri: str) -> tuple[str, str]:
 
 
 def _copy(source: Traversable, target: Path) -> None:
-    """Copy a package's files, which may lie in a zip: spark-submit's --py-files are imported so."""
+    """Copy a package's files, which may lie in a zip, as those of spark-submit's --py-files do."""
     if source.is_dir():
         target.mkdir(parents=True)
         for item in source.iterdir():

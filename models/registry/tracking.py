@@ -1,4 +1,4 @@
-"""MLflow: where runs are tracked, a server that must answer, runs that end as what they are."""
+"""MLflow: where runs are tracked, a server that must answer, runs that end in the right state."""
 
 import logging
 import os
@@ -25,13 +25,13 @@ from ecg_spark.study import REGISTRY_ADDRESS, TRACKING_ADDRESS
 log = logging.getLogger(__name__)
 
 ERRORS = (MlflowException, requests.RequestException, SQLAlchemyError)
-"""What MLflow raises where it is away or fails."""
+"""What MLflow raises if it does not answer or fails."""
 PAUSE_SECONDS = 60.0
-"""How long a training goes on before it tries again a server that was away."""
+"""How long training continues before it tries a server again that did not answer."""
 WAIT_SECONDS = 120.0
-"""How long a training that is over waits for a server that is away."""
+"""How long a training that is finished waits for a server that does not answer."""
 _PASSING = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED")
-"""Codes of MLflow's errors that another try may not meet; no connection is the first of them."""
+"""Codes of MLflow's errors after which a retry may succeed; the first is that of no connection."""
 PROBE_SECONDS = 5
 """How long a tracking server is given to answer at all."""
 
@@ -41,11 +41,11 @@ _BOUNDS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # its own default waits for minutes
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_RUN_CONTEXT": '{"mlflow.source.name": "ecg-spark"}',  # else the path of the program
+    "MLFLOW_RUN_CONTEXT": '{"mlflow.source.name": "ecg-spark"}',  # else the program's path
 }
 _SQLITE = "sqlite:///"
 _OPENS_ON_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
-"""What MLflow's own pages set where a user says that an experiment is of models."""
+"""What MLflow's web pages set if a user says that an experiment trains models."""
 _PATHS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -55,16 +55,23 @@ _PATHS = (
 )
 """Tables of MLflow's store, and their columns with paths of artifacts."""
 _FORBIDDEN = re.compile(r"[/:.%\"']")
-"""Signs that the name of a logged model must not have."""
+"""Characters that the name of a logged model must not have."""
 
 
 @contextmanager
 def tracked(tracking_uri: str, registry_uri: str | None = None) -> Iterator[None]:
-    """Work with MLflow at this URI, with registered models at the other, by default there, too.
+    """Use MLflow at these addresses while the block runs.
 
-    MLflow writes both into the environment, where the next study would find them: what stood there
-    before stands there again.
-    Raises `InfrastructureError`, in seconds, where it does not answer or fails on the way.
+    MLflow writes both into the environment, where the next study would find them; afterwards the
+    environment is as before.
+
+    Args:
+        tracking_uri: where MLflow keeps runs.
+        registry_uri: where it keeps models; None: where it keeps runs.
+
+    Raises:
+        InfrastructureError: MLflow does not answer, which is found within seconds, or fails while
+            the block runs.
     """
     for name, value in _BOUNDS.items():
         os.environ.setdefault(name, value)
@@ -97,9 +104,11 @@ def tracked(tracking_uri: str, registry_uri: str | None = None) -> Iterator[None
 
 
 class EpochMetricLogger:
-    """The metrics of every epoch, sent to a run as they come, and later where MLflow is away.
+    """Sends the metrics of every epoch to a run as they come, and again later if MLflow was away.
 
-    `history`, which grows, has an entry an epoch; those that the run has already are not sent.
+    Args:
+        run_id: the run; metrics that it has already are not sent.
+        history: one entry per epoch; it grows.
     """
 
     def __init__(self, run_id: str, history: list[dict[str, float]]) -> None:
@@ -109,7 +118,7 @@ class EpochMetricLogger:
         self._next_try = 0.0
 
     def send(self) -> None:
-        """Send what is new, unless MLflow did not answer within the last minute."""
+        """Send what is new, unless MLflow failed to answer within the last minute."""
         if time.monotonic() < self._next_try:
             return
         try:
@@ -121,9 +130,11 @@ class EpochMetricLogger:
             )
 
     def finish(self) -> None:
-        """Send what is left. A server that is away is waited for, `WAIT_SECONDS` at most.
+        """Send everything that is left, waiting up to `WAIT_SECONDS` for a server that is away.
 
-        Raises MLflow's own errors where it stays away, or where waiting would not help.
+        Raises:
+            MlflowException, RequestException, SQLAlchemyError: the server stays away, or waiting
+                would not help.
         """
         end, told = time.monotonic() + WAIT_SECONDS, False
         while True:
@@ -139,7 +150,7 @@ class EpochMetricLogger:
             time.sleep(2)
 
     def flush(self) -> None:
-        """Send what is new; errors of MLflow pass."""
+        """Send what is new; errors of MLflow are raised."""
         for entry in self._history[self._sent :]:
             metrics = {name: value for name, value in entry.items() if name != "epoch"}
             mlflow.log_metrics(metrics, step=int(entry["epoch"]), run_id=self._run_id)
@@ -149,10 +160,16 @@ class EpochMetricLogger:
 def log_downstream_metrics(
     run_id: str, model_id: str, metrics: Mapping[str, float], tracking_uri: str
 ) -> None:
-    """Add what later steps found to a model and its run, so that models can be compared.
+    """Add metrics that later steps found to a model and its run, so that models can be compared.
 
-    Where MLflow does not answer, a line says so and nothing else happens: the step's own output
-    has the figures as well.
+    If MLflow does not answer, a warning is logged and nothing else happens: the step's own output
+    has the metrics as well.
+
+    Args:
+        run_id: the run of the training.
+        model_id: MLflow's id of the model.
+        metrics: by name.
+        tracking_uri: where MLflow keeps runs.
     """
     try:
         with tracked(tracking_uri):
@@ -162,9 +179,13 @@ def log_downstream_metrics(
 
 
 def experiment_id(name: str, tracking_uri: str) -> str:
-    """The id of the experiment, made where it does not exist.
+    """Return the id of an experiment, which is created if it does not exist.
 
-    Of an SQLite store, the artifacts lie beside the file and not where the process happens to run.
+    With an SQLite store, the artifacts lie beside its file, not where the process happens to run.
+
+    Args:
+        name: the name of the experiment.
+        tracking_uri: where MLflow keeps runs.
     """
     found = mlflow.get_experiment_by_name(name)
     if found is not None:
@@ -176,12 +197,22 @@ def experiment_id(name: str, tracking_uri: str) -> str:
 
 
 def run_name(study: str, latents: int) -> str:
-    """The name of a run and of its model: study, latents, date; MLflow forbids some signs."""
+    """Return the name of a run and its model: study, latents, date, without forbidden signs.
+
+    Args:
+        study: the name of the study.
+        latents: how many latents the model has.
+    """
     return f"{_FORBIDDEN.sub(' ', study)}, {latents} latents, {datetime.now(UTC):%Y-%m-%d %H %M}"
 
 
 def tags_of(study: str, archive: str) -> dict[str, str]:
-    """What a run is found by: study, archive, the version of ecg-spark, and its commit if known."""
+    """Return the tags of a run: study, archive, the version of ecg-spark, and its commit if known.
+
+    Args:
+        study: the name of the study.
+        archive: what recordings the beats are of; empty for no tag.
+    """
     tags = {"ecg_spark.study": study, "ecg_spark.version": version("ecg-spark")}
     tags |= {"ecg_spark.archive": archive} if archive else {}
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
@@ -199,15 +230,15 @@ def _folder(tracking_uri: str) -> Path:
 
 
 def _artifacts(tracking_uri: str) -> str:
-    """Where the artifacts of an SQLite store lie: beside the file."""
+    """Return where the artifacts of an SQLite store lie: beside the file."""
     return (_folder(tracking_uri) / "mlartifacts").as_uri()
 
 
 def _follow_the_folder(tracking_uri: str) -> None:
-    """Where an SQLite store was moved or copied, let it find its artifacts where they are now.
+    """Let an SQLite store that was moved or copied find its artifacts where they are now.
 
-    MLflow keeps their whole paths, in several tables. Raises `InfrastructureError` where the file
-    is not to be written or none of MLflow's.
+    MLflow keeps their full paths, in several tables. Raises `InfrastructureError` if the file
+    cannot be written or is not MLflow's.
     """
     file, now = Path(tracking_uri.removeprefix(_SQLITE)), _artifacts(tracking_uri)
     if not file.is_file():
@@ -234,7 +265,7 @@ def _follow_the_folder(tracking_uri: str) -> None:
 
 
 def _probe(uri: str, key: str) -> None:
-    """One short request: MLflow's own retries would take minutes to say that nobody is there."""
+    """Send one short request: MLflow's own retries take minutes to find that nobody answers."""
     try:
         requests.get(f"{uri.rstrip('/')}/health", timeout=PROBE_SECONDS)
     except requests.RequestException as error:
@@ -245,7 +276,12 @@ def _probe(uri: str, key: str) -> None:
 
 
 def without_user(tracking_uri: str) -> str:
-    """The URI without user and password."""
+    """Return a URI without user and password.
+
+    Example:
+        >>> without_user("https://me:secret@mlflow.org/x")
+        'https://mlflow.org/x'
+    """
     parts = urlsplit(tracking_uri)
     return tracking_uri.replace(f"{parts.netloc.rpartition('@')[0]}@", "", 1)
 

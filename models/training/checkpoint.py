@@ -1,4 +1,4 @@
-"""The state of a training run between two epochs: files written whole or not at all."""
+"""The state of a training run between two epochs, in files that are replaced atomically."""
 
 import io
 import logging
@@ -14,16 +14,21 @@ from ecg_spark.store import atomic_write, remove_folder
 log = logging.getLogger(__name__)
 
 SECONDS_APART = 20.0
-"""Epochs of a small study take a second: they are not all kept."""
+"""The shortest time between two saves: epochs of a small study take a second."""
 
 
 @dataclass(frozen=True)
 class State:
-    """What training goes on from: the parts' state dictionaries, and where it stands.
+    """Everything from which training can be resumed.
 
-    `identity` says what is trained on what: another run's state is not gone on from. `run_id` is
-    the fold's own run in MLflow, `whole_run_id` that of the model, the same where there is one
-    fold only.
+    Attributes:
+        identity: what is trained on what; the state of another training is not resumed.
+        run_id: the fold's own run in MLflow.
+        whole_run_id: the run of the model; the same if there is only one fold.
+        fold: the number of the fold.
+        step: how many steps are done.
+        history: the metrics of each epoch that is done.
+        parts: the state dictionaries of network, average and optimiser, and the best weights.
     """
 
     identity: str
@@ -41,9 +46,10 @@ class State:
 
 
 class Checkpoints:
-    """The states of one study's training, a file a fold, in a folder: a path or URI.
+    """The states of one study's training, one file per fold. Only tensors are unpickled.
 
-    Nothing in them is unpickled but tensors.
+    Args:
+        folder: a path or URI.
     """
 
     def __init__(self, folder: str) -> None:
@@ -51,7 +57,7 @@ class Checkpoints:
         self._saved_at = 0.0
 
     def load(self, fold: int) -> State | None:
-        """The state that a fold saved last; None where there is none that can be read."""
+        """Return the state that a fold saved last; None if there is none that can be read."""
         files, path = fsspec.core.url_to_fs(self._file(fold))
         try:
             content = files.cat_file(path)
@@ -60,11 +66,17 @@ class Checkpoints:
         try:
             return State(**torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
         except Exception as error:  # whatever a damaged file makes of the reader
-            log.warning("train: the checkpoint cannot be read (%s): from the start", type(error))
+            kind = type(error).__name__
+            log.warning("train: the checkpoint cannot be read (%s); training starts anew", kind)
             return None
 
     def save(self, state: State, *, now: bool = False) -> None:
-        """Replace the fold's state, at most every `SECONDS_APART` unless `now`."""
+        """Replace the fold's state.
+
+        Args:
+            state: the new state.
+            now: save even if less than `SECONDS_APART` have passed since the last save.
+        """
         if now or time.monotonic() - self._saved_at > SECONDS_APART:
             content = io.BytesIO()
             torch.save(asdict(state), content)

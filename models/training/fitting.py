@@ -1,22 +1,23 @@
-"""The epochs of training: a network, its optimiser, and the state that can be gone on from.
+"""The epochs of training: a network, its optimiser, and the state from which it can be resumed.
 
-How the factors come to be independent and to follow the heart's traits in straight lines, each
-part chosen by measurement (tests/bench/bench_vae.py compares with PCA):
+How the factors come to be independent and to follow the heart's traits in straight lines, each part
+chosen by measurement (tests/bench/bench_vae.py compares with PCA):
 
 - The decoder is linear amplitudes on a linearly warped time axis; models/network/vae.py says what
   convolutions in it gain and lose.
 - The network starts as a PCA, so that the factors start uncorrelated.
-- The weight of the KL term rises from zero, or many latents would never become active.
+- The weight of the KL term rises from zero; otherwise many latents would never become active.
 - Weights are averaged over the last steps (EMA), and those of the epoch with the lowest validation
   loss are kept: on 2,000 simulated people they lose 0.06 % of the last ones' loss on other people,
   on as many beats of a network trained on real ECGs they gain 0.09 %, and training ends earlier.
-- What correlation is left between the active latents is taken off by the whitening that moves them
-  least (models/encoding/factors.py).
-- Of all uncorrelated factors those are taken that act on as little of the beat as can be (varimax,
-  same place): one is a part of the heart's work more often, and its variants are found singly.
+- The correlation that is left between the active latents is removed by the whitening that changes
+  them least (models/encoding/factors.py).
+- Of all uncorrelated factors, those are chosen that act on as little of the beat as possible
+  (varimax, in the same module): more of them describe one part of the heart's work, whose variants
+  are then found one by one.
 
-The loss is one wherever it is named: the negative evidence lower bound (ELBO) in nats a beat, of
-one draw from each posterior, its KL term weighted by `model.kl_weight` in full.
+"Loss" always means the same: the negative evidence lower bound (ELBO) in nats per beat, with one
+draw from each posterior and the full weight `model.kl_weight` on its KL term.
 """
 
 import copy
@@ -43,15 +44,20 @@ from models.network.vae import VAE
 from models.training.checkpoint import State
 
 WARMED_UP = 0.3
-"""The share of the steps over which the KL weight rises."""
+"""The fraction of the steps over which the KL weight rises to its full value."""
 MAX_GRADIENT = 0.02
-"""Norm to which the gradient of the loss (nats a sample of the beat) is clipped."""
+"""Norm to which the gradient of the loss (in nats per sample of the beat) is clipped."""
 AVERAGED = 0.01
-"""The share of the steps over whose weights the mean goes: a longer one lags in short trainings."""
+"""The fraction of the steps whose weights are averaged: a larger one lags in short trainings."""
 
 
 class Loss(torch.nn.Module):
-    """The two terms of the loss of a batch, as one forward pass."""
+    """The two terms of the loss of a batch, as one forward pass.
+
+    Args:
+        network: the network.
+        device: where it is; on a GPU it is compiled.
+    """
 
     def __init__(self, network: VAE, device: torch.device) -> None:
         super().__init__()
@@ -61,9 +67,11 @@ class Loss(torch.nn.Module):
         )
 
     def forward(self, beats: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Negative log likelihood and KL divergence in nats, each summed over the beats.
+        """Return negative log likelihood and KL divergence in nats, each summed over the beats.
 
-        Beats are [n, 8, 600] in mV; `noise`, standard normal [n, latents], makes the draws.
+        Args:
+            beats: [n, 8, 600] in mV.
+            noise: standard normal [n, latents], for the draws from the posteriors.
         """
         with mixed_precision(self.device):
             mean, log_variance = self.encode(beats)
@@ -73,7 +81,19 @@ class Loss(torch.nn.Module):
 
 
 class Trainer:
-    """The network while it is trained: everything that an epoch changes, and nothing else."""
+    """The network in training: everything that an epoch changes, and nothing else.
+
+    Args:
+        training: the beats to train on.
+        settings: the section `model` of the study file.
+        seed: decides initial weights, order and noise.
+        device: where to train.
+        before: the state from which to resume; None starts anew.
+        start: a network to train further; None starts as a PCA.
+
+    Raises:
+        DataError: a batch has fewer beats than there are processes.
+    """
 
     def __init__(
         self,
@@ -108,7 +128,7 @@ class Trainer:
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimiser,
             settings.learning_rate,
-            total_steps=max(self.steps, 20),  # its rise must have two steps or more
+            total_steps=max(self.steps, 20),  # the warm-up (pct_start) needs two steps or more
             pct_start=0.1,
         )
         self.best = copy.deepcopy(self.averaged.state_dict())
@@ -119,7 +139,7 @@ class Trainer:
                 part.load_state_dict(before.parts[name])
             self.best = before.parts["best"]
             self.history = list(before.history)
-            # As many steps of these processes: another number of them may make another number.
+            # Counted in steps of the present processes: their number may have changed since.
             self.step = self.schedule.last_epoch = len(self.history) * steps
 
     def _parts(self) -> dict[str, Any]:
@@ -130,37 +150,52 @@ class Trainer:
         }
 
     def state(self, identity: str, run_id: str, whole_run_id: str, fold: int) -> State:
-        """What a later process needs to go on from here."""
+        """Return the state from which another process can resume.
+
+        Args:
+            identity: what is trained on what.
+            run_id: the fold's own run in MLflow.
+            whole_run_id: the run of the model.
+            fold: the number of the fold.
+        """
         parts = {name: part.state_dict() for name, part in self._parts().items()}
         parts["best"] = self.best
         return State(identity, run_id, whole_run_id, fold, self.step, list(self.history), parts)
 
     def result(self) -> VAE:
-        """The trained network, on the CPU: the mean weights of the epoch with the lowest loss."""
+        """Return the trained network on the CPU, with the averaged weights of the best epoch."""
         network = self.averaged.cpu().eval()
         network.load_state_dict(self.best)
         return network
 
     @property
     def averaged(self) -> VAE:
-        """The network with the mean of its last weights."""
+        """The network with the average of its last weights."""
         return cast(VAE, self.average.module)
 
     @property
     def best_epoch(self) -> int:
-        """The epoch with the lowest validation loss so far; 0 before the first."""
+        """The epoch with the lowest validation loss so far, from 1; 0 before the first."""
         losses = [entry["val/loss"] for entry in self.history]
         return int(np.argmin(losses)) + 1 if losses else 0
 
     @property
     def done(self) -> bool:
-        """Whether all epochs are over, or so many without a lower loss as the settings bear."""
+        """Whether all epochs are done, or `patience` epochs have passed without a lower loss."""
         epochs, patience = len(self.history), self.settings.patience
         waited = patience is not None and epochs - self.best_epoch >= patience
         return epochs >= self.settings.epochs or waited
 
     def epochs(self, held_out: Beats) -> Iterator[Metrics]:
-        """Train the epochs that are left, and give the metrics of each as it is done."""
+        """Train the remaining epochs, and yield the metrics of each when it is done.
+
+        Args:
+            held_out: the beats for validation.
+
+        Raises:
+            DataError: the loss is not finite.
+            InfrastructureError: memory runs out, or the GPU fails.
+        """
         while not self.done:
             epoch = len(self.history) + 1
             with enough_memory():
@@ -173,8 +208,9 @@ class Trainer:
     def _train(self, epoch: int) -> Metrics:
         """One epoch. Raises `DataError` where the loss is not finite."""
         shard, size = self.training.shard, self.settings.batch_size
-        # Seeded anew, so that an epoch's noise is the same whether or not training was stopped;
-        # and every process draws that of the whole batch, so that their number changes nothing.
+        # Seeded for each epoch, so that its noise is the same whether or not training was
+        # interrupted; every process draws the noise of the whole batch, so that the number of
+        # processes changes nothing.
         mixed = np.random.SeedSequence([self.seed, epoch])
         random = torch.Generator(self.device).manual_seed(int(mixed.generate_state(1)[0]))
         sums = torch.zeros(3, device=self.device)
@@ -185,7 +221,7 @@ class Trainer:
             terms = torch.stack([nll, kl, torch.full_like(kl, len(beats))])
             n = all_reduce_sum(terms[2].detach().clone())
             self.optimiser.zero_grad()
-            # Gradients are averaged over the processes: their sum is to be over the whole batch.
+            # DDP averages gradients over the processes; times world / n it is the batch's mean.
             values = n * math.prod(beats.shape[1:])
             ((terms[0] + weight * terms[1]) * shard.world / values).backward()
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), MAX_GRADIENT)
@@ -204,9 +240,9 @@ class Trainer:
 
 
 def mixed_precision(device: torch.device) -> AbstractContextManager[Any]:
-    """bfloat16 where it is wide and fast, on a GPU; a CPU stays bit for bit repeatable.
+    """Return a context with bfloat16 on a GPU, where it is fast; a CPU stays repeatable.
 
-    Only the encoder's convolutions and layers run in it: a beat in bfloat16 is off by some µV.
+    Only the encoder's layers run in it: a beat in bfloat16 would be off by some µV.
     """
     if device.type == "cuda":
         return torch.autocast("cuda", torch.bfloat16)
@@ -214,11 +250,11 @@ def mixed_precision(device: torch.device) -> AbstractContextManager[Any]:
 
 
 def compiled(function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
-    """The function compiled on a GPU, where the machine has what torch.compile needs for it.
+    """Return a function compiled for a GPU; unchanged on a CPU, or if compiling is not possible.
 
-    As CUDA graphs: a batch of 64 keeps a GPU busy for less time than its hundreds of kernels take
-    to be launched one by one. On an H200 7,000 beats a second become 13,600, of 512 a batch 64,000
-    become 86,000, with the same losses.
+    It is compiled to CUDA graphs: a batch of 64 keeps a GPU busy for less time than it takes to
+    launch its hundreds of kernels one by one. On an H200, 7,000 beats per second become 13,600;
+    with batches of 512, 64,000 become 86,000; with the same losses.
     """
     can = find_spec("triton") is not None and (shutil.which("cc") or shutil.which("gcc"))
     if device.type != "cuda" or not can:
@@ -227,13 +263,22 @@ def compiled(function: Callable[..., Any], device: torch.device) -> Callable[...
 
 
 def kl_weight(settings: Model, progress: float) -> float:
-    """The weight of the KL term when a share `progress` of the steps is done."""
+    """Return the weight of the KL term during training: it rises linearly and then stays.
+
+    Args:
+        settings: its `kl_weight` is the final weight.
+        progress: the fraction of all steps that is done.
+    """
     return settings.kl_weight * min(progress / WARMED_UP, 1.0)
 
 
 @contextmanager
 def enough_memory() -> Iterator[None]:
-    """Raise `InfrastructureError` where memory does not suffice, or the GPU fails."""
+    """Turn errors of memory or of the GPU within the block into sentences that say what to do.
+
+    Raises:
+        InfrastructureError: memory runs out, or the GPU fails.
+    """
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # torch's own is a RuntimeError
@@ -242,11 +287,11 @@ def enough_memory() -> Iterator[None]:
                 raise
             raise InfrastructureError(
                 f"The GPU failed while training ({str(error).splitlines()[0]}): look at "
-                f"nvidia-smi, then run the same command again, which goes on after the last epoch "
-                f"kept."
+                f"nvidia-smi, then run the same command again, which resumes after the last saved "
+                f"epoch."
             ) from error
         raise InfrastructureError(
-            "Memory does not suffice for training: lower model.batch_size or model.channels."
+            "There is not enough memory for training: lower model.batch_size or model.channels."
         ) from error
 
 

@@ -1,11 +1,12 @@
-"""From trained networks to an encoder: factors of each, and those of several folds made the same.
+"""From trained networks to an encoder: the factors of each, and folds matched to one another.
 
-What the factors of one network are, its own decoder decides (models/encoding/factors.py). Networks
-of other people find nearly the same space and somewhat other axes in it. The orthogonal map that
-brings a fold's factors closest to those of the first fold (Schönemann, Psychometrika 1966; 31:1)
-keeps them uncorrelated and takes their order, sign and meaning from the first. Two networks, each
-trained on another 1,000 people: mean absolute correlation 0.95 by the map and 0.93 by the best
-pairing on simulated hearts, 0.975 and 0.84 on recordings of a network trained on real ECGs.
+The factors of a network are decided by its own decoder (models/encoding/factors.py). Networks
+trained on other people find nearly the same space, with somewhat different axes in it. The
+orthogonal map that brings a fold's factors closest to those of the first fold (Schönemann,
+Psychometrika 1966; 31:1) keeps them uncorrelated and takes their order, sign and meaning from the
+first. For two networks, each trained on another 1,000 people, the mean absolute correlation is 0.95
+by this map and 0.93 by the best pairing on simulated hearts, and 0.975 and 0.84 on recordings of a
+network trained on real ECGs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ecg_spark.ecg import derive_leads
 from ecg_spark.study import Model
 from models.data.loader import Beats
 from models.encoding.encoder import Encoder
@@ -24,7 +26,7 @@ from models.encoding.factors import Factors, fit_factors, mean_kl
 from models.encoding.fold_encoder import FORM, Array, Encoding, FoldEncoder, Signals, pack
 from models.encoding.posterior import posteriors
 from models.network.pca import fit_components
-from models.network.vae import VAE, twelve_leads
+from models.network.vae import VAE
 
 
 def finish(
@@ -34,10 +36,17 @@ def finish(
     provenance: Mapping[str, Any],
     device: torch.device,
 ) -> FoldEncoder:
-    """The encoder of a trained network: its active factors, and PCA with as many components.
+    """Return the encoder of a trained network: its active factors, and PCA with as many components.
 
-    `provenance` is what its configuration says besides: the seed, and which beats. The factors are
-    found on the device, and the encoder works there.
+    Args:
+        network: the trained network.
+        training: the beats that it was trained on.
+        settings: the section `model` of the study file.
+        provenance: what else its configuration is to say: the seed, and which beats.
+        device: where the factors are found and the encoder will work.
+
+    Raises:
+        DataError: no latent is active.
     """
     beats = training.sample(MAX_SAMPLE_BEATS)
     parts = list(posteriors(network.to(device), torch.from_numpy(beats)))
@@ -65,23 +74,34 @@ def finish(
 
 @torch.inference_mode()
 def effects(network: VAE, factors: Factors) -> NDArray[np.float32]:
-    """What each factor does to a beat: the change from -1/2 to 1/2 SD, [k, 8 * 600] in mV."""
+    """Return the change of a beat as each factor goes from -1/2 to 1/2 SD, [k, 8 * 600] in mV.
+
+    Args:
+        network: the trained network, on the CPU.
+        factors: the map from its latents to factors.
+    """
     around = np.eye(len(factors.rotation), dtype=np.float32) * 0.5
     up, down = (network.decode(torch.from_numpy(factors.to_latents(z))) for z in (around, -around))
     return np.asarray((up - down).flatten(1).numpy())
 
 
 def align(folds: Sequence[FoldEncoder], beats: Signals) -> tuple[Encoder, Array]:
-    """The folds' encoders with the factors of the first, and the match of each, [folds, k].
+    """Return the folds' encoders with the factors of the first, and how well those of each match.
 
-    `beats` [n, 8, 600] are of all people but those of the test. As many factors are kept as the
-    fold with the fewest active ones has. The match is the absolute correlation between a fold's
-    factor and the first fold's over those beats; it is 1 for the first.
+    As many factors are kept as the fold with the fewest active ones has.
+
+    Args:
+        folds: one encoder per fold.
+        beats: [n, 8, 600] in mV, of all people except those of the test.
+
+    Returns:
+        The encoder, and the match [folds, k]: the absolute correlation between a fold's factor and
+        the first fold's over those beats, which is 1 for the first.
     """
     if len(folds) == 1:
         match = np.ones((1, folds[0].n_active))
         return Encoder(folds, match[0]), match
-    signal = twelve_leads(torch.from_numpy(beats)).numpy()
+    signal = derive_leads(beats)
     encodings = [fold.encode(signal) for fold in folds]
     found = np.all([np.isfinite(own.z).all(axis=1) for own in encodings], axis=0)
     signal = signal[found]
@@ -104,14 +124,34 @@ def align(folds: Sequence[FoldEncoder], beats: Signals) -> tuple[Encoder, Array]
 
 
 def closest(z: Array, target: Array) -> Array:
-    """The map [a, m] with orthonormal columns that brings z [n, a] closest to `target` [n, m]."""
+    """Return the map [a, m] with orthonormal columns that brings z [n, a] closest to a target.
+
+    Args:
+        z: [n, a].
+        target: [n, m]. Both are centred first.
+
+    Example:
+        >>> z = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
+        >>> (closest(z, z[:, ::-1]).round(6) + 0.0).tolist()
+        [[0.0, 1.0], [1.0, 0.0]]
+    """
     z, target = z - z.mean(axis=0), target - target.mean(axis=0)
     left, _, right = np.linalg.svd(z.T @ target, full_matrices=False)
     return np.asarray(left @ right)
 
 
 def matched(z: Array, target: Array) -> Array:
-    """The absolute correlation of each column of z [n, m] with that of `target` [n, m]."""
+    """Return the absolute correlation of each column with the same column of a target, [m].
+
+    Args:
+        z: [n, m].
+        target: [n, m].
+
+    Example:
+        >>> z = np.array([[1.0, 2.0], [2.0, 1.0], [3.0, 4.0]])
+        >>> matched(z, -z).round(6).tolist()
+        [1.0, 1.0]
+    """
     z, target = z - z.mean(axis=0), target - target.mean(axis=0)
     lengths = np.linalg.norm(z, axis=0) * np.linalg.norm(target, axis=0)
     return np.asarray(np.abs((z * target).sum(axis=0) / lengths))

@@ -1,12 +1,11 @@
-"""A training run in MLflow: one network, or one a fold, that goes on where it was stopped."""
+"""A training run in MLflow: one network, or one per fold, resumed if it was interrupted."""
 
-import hashlib
 import itertools
 import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import mlflow
@@ -14,13 +13,10 @@ import numpy as np
 import torch
 from mlflow.exceptions import MlflowException
 
-from ecg_spark.ecg import BEAT_VERSION
 from ecg_spark.progress import time_left
-from ecg_spark.store import fingerprint
-from ecg_spark.study import Model
-from models.data.loader import Beats, beats_of_the_test, count_sides, open_beats
-from models.data.petastorm_compat import Table
-from models.data.split import TEST, TRAINING, Split
+from models.data.loader import Beats, beats_of_the_test, open_beats
+from models.data.reading import count_sides
+from models.data.split import TEST, TRAINING
 from models.distributed import Shard, broadcast_from_rank0, choose_device, processes
 from models.encoding.encoder import Encoder
 from models.encoding.evaluation import (
@@ -38,90 +34,23 @@ from models.registry.tracking import EpochMetricLogger, experiment_id, run_name,
 from models.training.checkpoint import Checkpoints, State
 from models.training.fitting import Trainer
 from models.training.folds import align, finish
+from models.training.plan import Plan
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Archive:
-    """One of several archives that a network is trained on: the name of its study, and its beats.
-
-    `table_version` is the run that has published them.
-    """
-
-    name: str
-    beats_path: str
-    table_version: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is trained on what, where it is tracked, and the folder of its checkpoints."""
-
-    beats: str | tuple[Archive, ...]
-    """The folder of the beats table, or the archives whose tables are read as one."""
-    settings: Model
-    seed: int
-    table_version: str
-    tracking_uri: str
-    experiment: str
-    checkpoints: str
-    tags: dict[str, str] = field(default_factory=dict)
-    leave_out: tuple[str, ...] = ()
-    """Flags whose recordings are not trained or judged on."""
-    study: str = "study"
-    archive: str = ""
-    """What recordings the beats are of: formats with their numbers."""
-    registry_uri: str | None = None
-    """Where the model is registered; None: where it is tracked."""
-    beat_source: str = "computed"
-    """Whose averages the beats are, as the study's beats.source says."""
-    start: FoldEncoder | None = None
-    """The network that is trained on, in place of one that starts as a PCA."""
-
-    @property
-    def archives(self) -> tuple[Archive, ...]:
-        """The archives, none where there is one table only."""
-        return () if isinstance(self.beats, str) else self.beats
-
-    @property
-    def beats_path(self) -> Table:
-        """The folder of the beats table, or those of the archives'."""
-        if isinstance(self.beats, str):
-            return self.beats
-        return tuple(archive.beats_path for archive in self.beats)
-
-    @property
-    def identity(self) -> str:
-        """A digest of all that decides the result."""
-        settings = self.settings.model_dump(exclude={"device", "source", "fine_tune"})
-        start = self.start and hashlib.sha256(self.start.weights).hexdigest()
-        return fingerprint(settings, self.seed, self.table_version, self.leave_out, start)
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """What the model's configuration says of the seed and of the beats that it is made for."""
-        return {
-            "seed": self.seed,
-            "table_version": self.table_version,
-            "beat_version": BEAT_VERSION,
-            "beat_source": self.beat_source,
-        }
-
-    def split(self, fold: int) -> Split:
-        """Who is held out of a fold's training."""
-        settings = self.settings
-        return Split(
-            self.seed, settings.validation_share, settings.folds, fold, settings.test_share
-        )
-
-
-@dataclass(frozen=True)
 class Fold:
-    """A trained fold: its run, and beats of people that it was not trained on, [n, 8, 600].
+    """A trained fold: its run, and beats of people that it was not trained on.
 
-    `validation` chose its epoch; `own` are of the fold's people, by which its factors are turned
-    to those of the others.
+    Attributes:
+        run_id: its run in MLflow.
+        encoder: its network.
+        history: the metrics of each epoch.
+        validation: beats [n, 8, 600] in mV of the people by whom the epoch was chosen.
+        own: beats [n, 8, 600] in mV of the fold's people, over whom its factors are matched to
+            those of the first fold.
+        n_training: how many beats it was trained on.
     """
 
     run_id: str
@@ -134,9 +63,16 @@ class Fold:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A trained model in its run, with the figures of its validation people.
+    """A trained model whose run is still open, with the metrics on its validation people.
 
-    `judged` are the networks with the validation beats of each.
+    Attributes:
+        run_id: the run of the model.
+        fold_run_ids: the run of each fold.
+        encoder: the model.
+        history: the metrics of each epoch, averaged over the folds.
+        metrics: those of `compare` on validation people, and of the match of the folds.
+        judged: the networks, each with its validation beats.
+        n_training: how many beats the first network was trained on.
     """
 
     run_id: str
@@ -150,11 +86,16 @@ class Outcome:
 
 @contextmanager
 def training_run(plan: Plan) -> Iterator[Outcome]:
-    """Train what is planned, and work with it while its run of MLflow is still open.
+    """Train what is planned, and yield the outcome while its run in MLflow is still open.
 
-    The run is nested in the active one, if there is one, and the folds' runs in it; all have the
-    same metrics. Its state is kept after epochs; planned again, it goes on from there in the same
-    runs. It is removed when all is done. A run that fails is marked so.
+    The run is nested in the active one, if there is one, and the folds' runs are nested in it; all
+    have the same metrics. Its state is saved after epochs. If it is interrupted, the same plan
+    resumes it in the same runs; the state is removed once all is done. A run that fails is
+    marked as failed.
+
+    Raises:
+        DataError: the table is empty or damaged, or training diverges.
+        InfrastructureError: MLflow does not answer, the GPU fails, or there is not enough memory.
     """
     device, folds = choose_device(plan.settings.device), plan.settings.folds
     kept = Checkpoints(plan.checkpoints)
@@ -206,7 +147,7 @@ def join_training(plan: Plan) -> None:
 
 
 def _beats(plan: Plan, fold: int, device: torch.device, shard: Shard) -> tuple[Beats, Beats, Beats]:
-    """What the network of a fold is trained, validated and judged on."""
+    """Return the beats that the network of a fold is trained, validated and judged on."""
     split = plan.split(fold)
     return open_beats(plan.beats_path, split, device, shard, leave_out=plan.leave_out)
 
@@ -265,13 +206,19 @@ def _combine_folds(plan: Plan, trained: list[Fold], run_id: str) -> Outcome:
 
 
 def judge(plan: Plan, outcome: Outcome) -> tuple[Metrics, list[tuple[FoldEncoder, Signals]]]:
-    """The figures to publish, and the networks with the beats that they are of.
+    """Return the metrics to publish, and the networks with the beats that they are of.
 
-    Those of each fold are logged to its run.
+    The metrics of each fold are logged to its run. The people are those on whom no choice depended:
+    neither of an epoch, of settings nor of factors. Each is encoded by the network of their fold.
+    Once these metrics have been seen, another model that is chosen by them has no such people any
+    more.
 
-    The people are those whom nothing was chosen by: neither an epoch nor settings nor factors.
-    Each is encoded by the network of their fold. Once they have been looked at, another model that
-    is chosen by these figures has no such people any more.
+    Args:
+        plan: what was trained.
+        outcome: the trained model.
+
+    Raises:
+        DataError: nobody is left to test on.
     """
     beats, hashes = beats_of_the_test(
         plan.beats_path, plan.split(0), MAX_SAMPLE_BEATS, plan.leave_out
@@ -282,10 +229,10 @@ def judge(plan: Plan, outcome: Outcome) -> tuple[Metrics, list[tuple[FoldEncoder
     for number, (own, run_id) in enumerate(
         zip(outcome.encoder.folds, outcome.fold_run_ids, strict=True)
     ):
-        theirs = beats[folds == number]
-        client.log_param(run_id, "beats_tested", len(theirs))
-        if len(theirs):
-            judged.append((own, theirs))
+        of_fold = beats[folds == number]
+        client.log_param(run_id, "beats_tested", len(of_fold))
+        if len(of_fold):
+            judged.append((own, of_fold))
             if len(outcome.fold_run_ids) > 1:
                 metrics = compare(judged[-1:], TESTED, TESTED_PEER)
                 mlflow.log_metrics(main_figures(metrics), step=epochs, run_id=run_id)
@@ -295,11 +242,16 @@ def judge(plan: Plan, outcome: Outcome) -> tuple[Metrics, list[tuple[FoldEncoder
 
 
 def judge_archives(plan: Plan, outcome: Outcome) -> tuple[Metrics, dict[str, dict[str, int]]]:
-    """Held-out figures of each archive, and of how many beats: trained on (by a fold) and tested.
+    """Return the held-out metrics of each archive, and how many beats they are based on.
 
-    The figures are `test/mae_uv/archive_NAME` and the same of the PCA peer, of people as in
-    `judge`; there is none of an archive with fewer than 20 people to test on. Both are empty where
-    there are no archives.
+    Args:
+        plan: what was trained.
+        outcome: the trained model.
+
+    Returns:
+        `test/mae_uv/archive_NAME` and the same of the PCA, on people chosen as in `judge`, for
+        archives with at least 20 people to test on; and the beats that a fold was trained on and
+        that were tested, by archive. Both are empty if there are no archives.
     """
     split, metrics, counts = plan.split(0), Metrics(), {}
     for archive in plan.archives:
@@ -321,22 +273,29 @@ def judge_archives(plan: Plan, outcome: Outcome) -> tuple[Metrics, dict[str, dic
 
 
 def main_figures(metrics: Metrics) -> Metrics:
-    """Metrics without those of single leads, which would crowd the pages of runs."""
+    """Return metrics without those of single leads, which would crowd MLflow's pages."""
     return {name: value for name, value in metrics.items() if "/lead_" not in name}
 
 
 def _run_name(plan: Plan) -> str:
-    """A sweep names its combinations itself."""
+    """Return the name of the run; a sweep names its combinations itself."""
     return plan.tags.get("mlflow.runName") or run_name(plan.study, plan.settings.latents)
 
 
 def match_metrics(match: np.ndarray) -> Metrics:
-    """How well folds' factors match the first fold's: mean and lowest absolute correlation."""
+    """Return how well folds' factors match the first's: mean and lowest absolute correlation."""
     return {"folds/mean_abs_r": float(match.mean()), "folds/lowest_abs_r": float(match.min())}
 
 
 def mean_history(histories: Sequence[list[Metrics]]) -> list[Metrics]:
-    """The mean of the folds' metrics in each epoch; a fold that has ended counts with its last."""
+    """Return the mean of the folds' metrics in each epoch.
+
+    A fold that has ended earlier counts with its last epoch.
+
+    Example:
+        >>> mean_history([[{"epoch": 1, "val/loss": 4.0}], [{"epoch": 1, "val/loss": 2.0}]])
+        [{'epoch': 1, 'val/loss': 3.0}]
+    """
     longest = max(map(len, histories))
     return [
         {
@@ -350,14 +309,14 @@ def mean_history(histories: Sequence[list[Metrics]]) -> list[Metrics]:
 
 
 class Progress:
-    """A line now and then that says how training goes, and how long it may yet take."""
+    """Logs a line from time to time that says how training goes, and how long it may still take."""
 
     def __init__(self, epochs: int, of: str, done: int) -> None:
         self._epochs, self._of, self._said = epochs, of, 0.0
         self._before, self._began = done, time.monotonic()
 
     def show(self, epoch: int, metrics: Metrics) -> None:
-        """Say what an epoch reached, of the last and where five seconds have passed."""
+        """Log what an epoch reached, if five seconds have passed or it is the last."""
         if time.monotonic() - self._said < 5 and epoch < self._epochs:
             return
         self._said = time.monotonic()
@@ -372,7 +331,7 @@ class Progress:
 
 
 def _log_parameters(plan: Plan, device: torch.device, shard: Shard) -> None:
-    """Say in the active run what it is made from."""
+    """Log to the active run what it is made from."""
     about: dict[str, Any] = plan.settings.model_dump(exclude={"source", "fine_tune"})
     about |= {"seed": plan.seed, "device": device.type, "processes": shard.world}
     about |= {"leave_out": ", ".join(plan.leave_out)}
@@ -381,7 +340,7 @@ def _log_parameters(plan: Plan, device: torch.device, shard: Shard) -> None:
 
 
 def log_tables(plan: Plan) -> None:
-    """Name the beats table, or each archive's, as an input of the active run."""
+    """Log the table of beats, or each archive's, as an input of the active run."""
     if isinstance(plan.beats, str):
         publishing.log_table(plan.beats, plan.table_version)
     for archive in plan.archives:
@@ -390,11 +349,11 @@ def log_tables(plan: Plan) -> None:
 
 
 def _continued(kept: Checkpoints, identity: str) -> str | None:
-    """The run to go on in. Another training's state is dropped, and its runs marked as killed."""
+    """Return the run to resume; remove another training's state and mark its runs as killed."""
     client, state = mlflow.MlflowClient(), kept.load(0)
     if state is not None and _is_known(client, state.whole_run_id):
         if state.identity == identity:
-            log.info("train: goes on after epoch %d", state.epoch)
+            log.info("train: resumes after epoch %d", state.epoch)
             return state.whole_run_id
         client.set_terminated(state.whole_run_id, "KILLED")
         for fold in itertools.count():

@@ -1,4 +1,4 @@
-"""A carried model, judged on a study's beats in place of a training, and registered there."""
+"""A carried model, judged on a study's beats instead of training one, and registered there."""
 
 import json
 import logging
@@ -22,29 +22,41 @@ from models.registry import publishing
 from models.registry.card import travelled_card
 from models.registry.carried import Carried
 from models.registry.tracking import experiment_id, run_name, tags_of, tracked
-from models.training.job import Plan, log_tables, main_figures
+from models.training.job import log_tables, main_figures
+from models.training.plan import Plan
 from models.training.train import TrainResult, log_pictures
 
 log = logging.getLogger(__name__)
 
 MAX_ERROR_RATIO = 1.5
-"""Of the reconstruction's error here to that at home: above it a model is out of its place."""
+"""Ratio of the reconstruction error here to that at home above which the model does not fit."""
 AT_HOME = "home"
-"""What the names of the figures of the model's own study begin with."""
+"""What the names of the metrics from the model's own study begin with."""
 
 
 def judge_carried(
     plan: Plan, carried: Carried, model_name: str, folder: str
 ) -> tuple[TrainResult, dict[str, Any]]:
-    """Judge a carried model on a study's beats, log the run and register the model, as it is.
+    """Judge a carried model on a study's beats, log the run and register the model unchanged.
 
-    The figures `test/...` are of the same share of people as a training would keep for its test;
-    `test_pca/...` are of a PCA with as many components that is fitted here, on the people whom a
-    training would be on; `home_test/...` are the model's own, where it was trained. Returns the
-    result, as `train` does, and what the step tells besides: where the model is from, and notes.
+    The metrics `test/...` are of the same share of people as a training would keep for its test.
+    `test_pca/...` are of a PCA with as many components that is fitted here, on the people that a
+    training would use. `home_test/...` are the model's own, from where it was trained.
 
-    Raises `DataError` where there are no beats to judge on, and `InfrastructureError` where MLflow
-    does not answer.
+    Args:
+        plan: the study's beats, settings and MLflow.
+        carried: the model.
+        model_name: the name under which it is registered.
+        folder: the path or URI where `history.json` is written; it is empty, as nothing was
+            trained.
+
+    Returns:
+        The result, as from `train`, and what else the step reports: where the model is from, and
+        notes.
+
+    Raises:
+        DataError: there are no beats to judge it on.
+        InfrastructureError: MLflow does not answer.
     """
     encoder, home = carried.encoder, carried.home
     settings, device = plan.settings, choose_device(plan.settings.device)
@@ -72,8 +84,8 @@ def judge_carried(
         card = travelled_card(encoder, metrics, home, len(beats), notes)
         mlflow.set_tag("mlflow.note.content", card)
         mlflow.log_dict(metrics, publishing.FIGURES)
-        theirs = {f"{AT_HOME}_{name}": value for name, value in home.figures.items()}
-        metrics = main_figures(metrics | theirs)
+        at_home = {f"{AT_HOME}_{name}": value for name, value in home.figures.items()}
+        metrics = main_figures(metrics | at_home)
         with TemporaryDirectory() as scratch:
             version, model_id = publishing.register(
                 encoder, model_name, card, metrics, 0, Path(scratch)
@@ -88,41 +100,47 @@ def judge_carried(
 
 
 def notes_of(metrics: Metrics, home: Metrics) -> list[str]:
-    """What must be said of a model's reconstruction here, beside that where it was trained."""
+    """Return what must be said about a model's reconstruction here and where it was trained.
+
+    Args:
+        metrics: the model's here, as `compare` returns them.
+        home: its metrics where it was trained.
+    """
     here, there = metrics[f"{TESTED}/mae_uv"], home[f"{TESTED}/mae_uv"]
     pca = metrics[f"{TESTED_PEER}/mae_uv"]
     notes = []
     if here > MAX_ERROR_RATIO * there:
         notes.append(
-            f"the carried model rebuilds beats here to {here:.1f} µV and where it was trained to "
-            f"{there:.1f} µV, which is more than {MAX_ERROR_RATIO} times: look whether the ECGs "
-            f"are of another kind, or set model.fine_tune"
+            f"the carried model reconstructs beats with an error of {here:.1f} µV here and "
+            f"{there:.1f} µV where it was trained, more than {MAX_ERROR_RATIO} times as much: "
+            f"check whether the ECGs are of another kind, or set model.fine_tune"
         )
     if here > pca:
         notes.append(
-            f"a PCA fitted here rebuilds beats to {pca:.1f} µV, the carried model to {here:.1f} µV"
+            f"a PCA fitted here reconstructs beats with an error of {pca:.1f} µV, the carried "
+            f"model with {here:.1f} µV"
         )
     return notes
 
 
 class WithPeer:
-    """A model beside a PCA that is fitted elsewhere than the model was."""
+    """A model beside a PCA that was fitted in another study than the model."""
 
     def __init__(self, encoder: Encoder, components: Components) -> None:
         self._encoder, self._components = encoder, components
 
     def encode(self, signal: Signals) -> Encoding:
-        """The model's own latents of beats, float32 [n, 12, 600] in mV."""
+        """Return the model's latents of beats, float32 [n, 12, 600] in mV."""
         return self._encoder.encode(signal)
 
     def decode(self, z: Array) -> Signals:
-        """The model's own beats [n, 12, 600] in mV of latents [n, k]."""
+        """Return the model's beats [n, 12, 600] in mV of latents [n, k]."""
         return self._encoder.decode(z)
 
     def encode_pca(self, signal: Signals) -> Encoding:
-        """Scores of beats on the components, in standard deviations."""
+        """Return the scores of beats on the components, in standard deviations."""
         return encode_by(self._components, signal)
 
     def decode_pca(self, z: Array) -> Signals:
-        """Beats [n, 12, 600] in mV of scores [n, k] on the components."""
+        """Return the beats [n, 12, 600] in mV of scores [n, k] on the components."""
         return decode_by(self._components, z)

@@ -1,4 +1,4 @@
-"""A grid of settings: each combination a run nested in one parent, to choose a model from."""
+"""A grid of settings: each combination is a run nested in one parent, to choose a model from."""
 
 import itertools
 import logging
@@ -14,19 +14,27 @@ from ecg_spark.study import Model
 from models.distributed import broadcast_from_rank0, choose_device, processes
 from models.encoding.evaluation import Metrics
 from models.registry.tracking import experiment_id, tracked
-from models.training.job import Plan, join_training, main_figures, training_run
+from models.training.job import join_training, main_figures, training_run
+from models.training.plan import Plan
 from models.training.train import log_pictures
 
 log = logging.getLogger(__name__)
 
 SWEEP, COMBINATION = "ecg_spark.sweep", "ecg_spark.combination"
-"""Tags by which the parent and the finished combinations are found again."""
+"""Tags by which the parent run and the finished combinations are found again."""
 SORTED_BY = "val/mae_uv"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One combination: what it sets, its run and metrics; without metrics it failed."""
+    """One combination of settings.
+
+    Attributes:
+        values: the settings.
+        run_id: its run; None if it failed.
+        metrics: those of its run; empty if it failed.
+        trained_now: False if it had been trained before.
+    """
 
     values: dict[str, Any]
     run_id: str | None
@@ -35,19 +43,33 @@ class Trial:
 
 
 def combinations(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Every combination of the grid's values, as settings of the model."""
+    """Return every combination of the grid's values, as settings of the model.
+
+    Example:
+        >>> combinations({"latents": [10, 20], "kl_weight": [1.0]})
+        [{'latents': 10, 'kl_weight': 1.0}, {'latents': 20, 'kl_weight': 1.0}]
+    """
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
 def sweep(plan: Plan, grid: Mapping[str, Sequence[Any]]) -> tuple[str, list[Trial]]:
-    """Train every combination of a grid and return the parent's run, and the trials, best first.
+    """Train every combination of a grid of settings.
 
-    They are told apart by validation people; those of the test are not looked at. Each has the
-    metrics of any other training. A combination that has finished on the same table is not trained
-    again, one that was stopped goes on, one that diverges is marked as failed and
-    the next is taken. Nothing is registered. All sweeps on a table share one parent.
+    They are compared on validation people; people of the test are not used. Each combination has
+    the metrics of any other training. One that has finished on the same table is not trained again,
+    one that was interrupted is resumed, and one that diverges is marked as failed, after which the
+    next is trained. Nothing is registered. All sweeps on a table share one parent run.
 
-    Raises `DataError` where every combination fails, and what `training_run` raises.
+    Args:
+        plan: the training, whose settings the grid replaces.
+        grid: the values of each setting.
+
+    Returns:
+        The parent run's id, and the trials, the best first.
+
+    Raises:
+        DataError: every combination fails.
+        InfrastructureError: MLflow does not answer, the GPU fails, or there is not enough memory.
     """
     trials = []
     device = choose_device(plan.settings.device)
@@ -71,7 +93,12 @@ def sweep(plan: Plan, grid: Mapping[str, Sequence[Any]]) -> tuple[str, list[Tria
 
 
 def join_sweep(plan: Plan, grid: Mapping[str, Sequence[Any]]) -> None:
-    """Train along with the first of several processes, which alone calls `sweep`."""
+    """Train along with the first of several processes, which alone calls `sweep`.
+
+    Args:
+        plan: as in `sweep`.
+        grid: as in `sweep`.
+    """
     with processes(choose_device(plan.settings.device)):
         for values in combinations(grid):
             if broadcast_from_rank0(None):  # the first process finds that it is to be trained
@@ -80,17 +107,17 @@ def join_sweep(plan: Plan, grid: Mapping[str, Sequence[Any]]) -> None:
 
 
 def _planned(plan: Plan, values: dict[str, Any]) -> Plan:
-    """The training of one combination."""
+    """Return the training of one combination."""
     own = replace(plan, settings=Model.model_validate(plan.settings.model_dump() | values))
     tags = {COMBINATION: own.identity}
     return replace(own, tags=tags, checkpoints=f"{plan.checkpoints}/{own.identity}")
 
 
 def _trial(own: Plan, values: dict[str, Any], said: str, where: str) -> Trial:
-    """Train one combination, unless that is done."""
+    """Train one combination, unless that has been done."""
     done = "and attributes.status = 'FINISHED'"
     finished = _found(where, COMBINATION, own.identity, done)
-    broadcast_from_rank0(finished is None)  # for those in assist_sweep
+    broadcast_from_rank0(finished is None)  # for the processes in join_sweep
     if finished is not None:
         return Trial(values, finished, _metrics(finished), trained_now=False)
     try:
@@ -105,7 +132,7 @@ def _trial(own: Plan, values: dict[str, Any], said: str, where: str) -> Trial:
 
 
 def _found(where: str, tag: str, value: str, condition: str) -> str | None:
-    """The newest run with a tag of this value."""
+    """Return the newest run with a tag of this value."""
     runs = mlflow.MlflowClient().search_runs(
         [where], f"tags.`{tag}` = '{value}' {condition}", max_results=1
     )

@@ -28,12 +28,12 @@ import numpy as np
 import wfdb
 
 from ecg_spark.ecg import (
-    INDEPENDENT_ROWS,
     LEADS,
     R_INDEX,
     Recording,
     RecordingError,
     average_beat,
+    derive_leads,
     detect_r_peaks,
     measure_traits,
     read_recording,
@@ -117,11 +117,7 @@ def mitdb(folder, detectors):
 
 def twelve_leads(signal):
     """A recording at 360 Hz of two channels [2, n] in mV, mixed into eight leads."""
-    eight = TWO_TO_EIGHT.T @ signal
-    one, two = eight[:2]
-    samples = np.zeros((12, signal.shape[1]))
-    samples[INDEPENDENT_ROWS] = eight
-    samples[2:6] = two - one, -(one + two) / 2, one - two / 2, two - one / 2
+    samples = derive_leads(TWO_TO_EIGHT.T @ signal)
     return Recording(np.rint(1000 * samples).astype(np.int16), 1.0, 360.0, "mitdb")
 
 

@@ -24,13 +24,13 @@ from peers import FactorEcg, MRegle, fit
 from populations import PTBXL, deepfake, power, ptbxl, simulated
 from scipy.optimize import linear_sum_assignment
 
+from ecg_spark.ecg import derive_leads
 from ecg_spark.study import Model
 from models.data.loader import Resident
 from models.distributed import choose_device
 from models.encoding.evaluation import agreement
 from models.encoding.fold_encoder import independent_leads
 from models.network.pca import fit_components
-from models.network.vae import twelve_leads
 from models.training.fitting import Trainer
 from models.training.folds import closest, finish, matched
 
@@ -52,7 +52,7 @@ def ours(training, validation, latents, updates, batch, seed):
     )
 
     def apply(rows):
-        z = encoder.encode(twelve_leads(torch.from_numpy(rows)).numpy()).z
+        z = encoder.encode(derive_leads(rows)).z
         return z, independent_leads(encoder.decode(z))
 
     return apply

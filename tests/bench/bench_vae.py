@@ -23,7 +23,7 @@ from ecg_spark.study import Model
 from models.encoding.factors import varimax
 from models.encoding.fold_encoder import independent_leads
 from models.registry.publishing import load_encoder
-from models.training.job import Plan
+from models.training.plan import Plan
 from models.training.train import train
 
 FRESH = 10_000

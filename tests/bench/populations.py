@@ -7,8 +7,8 @@ import numpy as np
 from scipy import stats
 from scipy.ndimage import gaussian_filter1d
 
-from ecg_spark.ecg import Recording, RecordingError, average_beat, read_recording
-from ecg_spark.simulate.heart import PARAMETERS, beat_mv, hearts_from_scores, to_twelve_leads
+from ecg_spark.ecg import Recording, RecordingError, average_beat, derive_leads, read_recording
+from ecg_spark.simulate.heart import PARAMETERS, beat_mv, hearts_from_scores
 from models.encoding.fold_encoder import independent_leads
 
 SHARE = 0.07
@@ -26,7 +26,7 @@ def simulated(seed, people):
     scores = np.sqrt(SHARE) * dosages + np.sqrt(1 - SHARE) * rng.standard_normal(shape)
     beats = independent_leads(beat_mv(hearts_from_scores(scores)))
     noise = gaussian_filter1d(rng.standard_normal(beats.shape), 2.0, axis=-1)
-    beats = to_twelve_leads(beats + noise * NOISE_MV / noise.std()).astype(np.float32)
+    beats = derive_leads(beats + noise * NOISE_MV / noise.std()).astype(np.float32)
     return beats, scores, dosages
 
 
@@ -108,5 +108,5 @@ def _average(uv):
 
 def recording_of(uv):
     """The recording of eight leads [8, n] in µV at 500 Hz."""
-    samples = np.round(to_twelve_leads(np.asarray(uv, float))).astype("<i2")
+    samples = np.round(derive_leads(np.asarray(uv, float))).astype("<i2")
     return Recording(samples, 1.0, 500.0, "deepfake")

@@ -51,7 +51,7 @@ from ecg_spark.tables import (
     write_rows,
 )
 from models.registry.publishing import load_encoder
-from models.training.job import Plan
+from models.training.plan import Plan
 from models.training.train import train
 
 HOSTILE = "<script>alert('rs1')</script>"

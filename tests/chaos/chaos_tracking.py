@@ -16,7 +16,7 @@ from tests.chaos.conftest import MODEL, in_process, sentence_of, wait_for
 LONG = MODEL | {"epochs": 1500, "patience": None}
 """A training of some two minutes."""
 
-GOES_ON = re.compile(r"goes on after epoch (\d+)")
+GOES_ON = re.compile(r"resumes after epoch (\d+)")
 
 
 class Server:

@@ -135,7 +135,7 @@ def test_the_end_of_records_is_a_day_or_a_column(tmp_path):
     assert read_last_days(settings, str(path), "2023-10-31", []) == datetime.date(2023, 10, 31)
     found = read_last_days(settings, str(path), "end", notes)
     assert found.to_dict() == {"1": (datetime.date(2020, 1, 31) - DAY).days}
-    assert notes == ["1 values of end are no dates and count as missing"]
+    assert notes == ["1 values of end are not dates and count as missing"]
     with pytest.raises(DataError, match="no column death"):
         read_last_days(settings, str(path), "death", [])
     with pytest.raises(DataError, match="holds no date"):

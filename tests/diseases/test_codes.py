@@ -137,9 +137,9 @@ def test_without_a_map_a_disease_is_three_characters_of_icd10():
     ("contents", "says"),
     [
         (["a,b\n1,2\n"], "has no column phecode; it has a, b"),
-        (["phecode,code\n427,I48\n"], "no column that says of which vocabulary"),
-        (["phecode,ICD10\nI48,427\n"], "1 phecodes that are none"),
-        (["phecode,sex\n427,unsure\n"], "1 sexes that are none of"),
+        (["phecode,code\n427,I48\n"], "no column that names their vocabulary"),
+        (["phecode,ICD10\nI48,427\n"], "1 entries that are not phecodes"),
+        (["phecode,sex\n427,unsure\n"], "1 sexes other than"),
         ([DEFINITIONS, "phecode,male_only,female_only\n185,FALSE,FALSE\n"], "185 to both sexes"),
         (["phecode,phecode_exclude_range\n427,all others\n"], "exclusion range that is no list"),
     ],

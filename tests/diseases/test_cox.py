@@ -24,7 +24,7 @@ def made_up(seed, n=600, ties=False, effect=0.5):
 
 @settings(max_examples=15)
 @given(st.integers(0, 10_000), st.booleans())
-def test_fit_is_phregs(seed, ties):
+def test_fits_and_estimates_agree_with_statsmodels_phreg(seed, ties):
     x, g, time, event = made_up(seed, ties=ties)
     risk = Risk(time, event)
     fit = fit_cox(risk, x[risk.order])

@@ -99,7 +99,7 @@ def test_the_day_comes_first_where_one_date_says_so(read):
     assert american == found
 
 
-def test_dates_that_stand_for_none_are_none(read):
+def test_dates_that_stand_for_unknown_ones_are_ignored(read):
     found, dates, _ = read(
         text(
             [
@@ -133,7 +133,7 @@ def test_nothing_of_a_persons_row_is_lost_to_a_quoted_delimiter(read):
         ("participant_id,code\n77,I48\n78,I48\n", "None of the 2 participants in the table of"),
         ("participant_id,code\n1001,XYZ\n", "All 1 codes in the table of diagnoses"),
         ("participant_id,code\n1001,flutter, atrial,I48\n1001,I48\n", "have more fields"),
-        ("participant_id,code,date\n1001,I48,04/05/2011\n", "cannot be told whether the day or"),
+        ("participant_id,code,date\n1001,I48,04/05/2011\n", "do not show whether the day or"),
         ("participant_id,code,date\n1001,I48,31/05/2011\n1001,I48,05/31/2011\n",
          "1 dates with the day first and 1 with the month first"),
         ("participant_id,code,date\n1001,I48,last year\n", "None of the 1 dates"),

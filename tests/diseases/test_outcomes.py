@@ -72,7 +72,7 @@ def test_cases_of_one_sex_only_are_told_to_be_of_a_disease_of_it():
 
 @settings(max_examples=40)
 @given(st.integers(0, 10_000))
-def test_nobody_is_twice_and_no_time_is_none(seed):
+def test_nobody_is_counted_twice_and_every_time_is_positive(seed):
     rng = np.random.default_rng(seed)
     n = 40
     first = rng.integers(0, 300, n).astype(float)

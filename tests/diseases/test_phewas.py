@@ -135,7 +135,7 @@ def test_every_disease_is_counted_and_says_why_it_was_not_tested(published):
     assert summary["diagnoses"] == 9
     said = " ".join(summary["notes"])
     assert "a note" in said
-    assert "somebody has a disease of the other sex (1 diseases)" in said
+    assert "diagnoses are of a disease of the other sex (1 diseases)" in said
     assert "1 diseases have too few cases" in said
 
 
@@ -160,7 +160,7 @@ def test_mean_beats_are_of_cases_and_controls_and_of_no_flagged_recording(publis
         assert np.max(ill["mean"]) < 5
 
 
-def test_a_mean_of_nineteen_people_is_none(spark, tmp_path):
+def test_groups_of_fewer_than_twenty_people_have_no_mean_beat(spark, tmp_path):
     people = [f"p{k}" for k in range(40)]
     write_rows(beats_of(people, np.arange(40.0)), BEATS, f"{tmp_path}/beats")
     beats = spark.read.schema(BEATS.schema).parquet(f"{tmp_path}/beats")

@@ -28,7 +28,7 @@ def made_up(seed=1, n=3000):
 
 @settings(max_examples=25)
 @given(st.integers(0, 10_000), st.booleans())
-def test_area_is_scikit_learns_and_its_error_delongs(seed, ties):
+def test_the_area_agrees_with_scikit_learn_and_its_error_with_delong(seed, ties):
     rng = np.random.default_rng(seed)
     is_case = rng.random(200) < 0.3
     risk = rng.normal(size=200) + is_case
@@ -78,7 +78,7 @@ def test_factors_gain_what_intervals_and_components_do_not():
     assert rows == {row["model"]: row for row in predictions(panel, outcome, "I48", 1)}
 
 
-def test_labels_drawn_by_chance_are_told_by_nothing():
+def test_random_labels_are_not_predicted():
     panel, outcome = made_up()
     chance = np.random.default_rng(9).permutation(outcome.is_case)
     rows = predictions(panel, Outcome("ever", outcome.rows, chance, "both", 0), "X", 1)

@@ -41,7 +41,7 @@ def test_what_cannot_be_tested_is_nan_and_not_zero():
     assert np.isfinite(v[2:]).all()
 
 
-def test_perfect_separation_by_a_covariate_is_told():
+def test_perfect_separation_by_a_covariate_is_noted():
     x, _, _ = made_up(2)
     y = (x[:, 1] > 1.2).astype(float)
     assert not fit_logistic(x, y).converged

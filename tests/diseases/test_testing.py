@@ -166,5 +166,5 @@ def test_false_discovery_rate_is_benjamini_and_hochbergs(strengths):
     np.testing.assert_allclose(false_discovery_rate(strengths), expected, rtol=1e-9)
 
 
-def test_no_test_has_no_rate():
+def test_the_false_discovery_rate_of_no_tests_is_empty():
     assert false_discovery_rate(np.empty(0)).shape == (0,)

@@ -76,7 +76,7 @@ LENGTHS = st.one_of(st.just(0), st.integers(3, 400))
 
 @given(front=LENGTHS, behind=LENGTHS, empty=st.sampled_from([0.0, np.nan]))
 @settings(max_examples=20, deadline=None)
-def test_padding_is_left_off_and_said(front, behind, empty):
+def test_padding_is_removed_and_noted(front, behind, empty):
     padded = np.pad(EIGHT + 0.5, ((0, 0), (front, behind)), constant_values=empty)
     recording = read_recording(hdf5({"ecg": padded}), samples=DESCRIBED)
     assert recording.samples.shape == (12, 3000)

@@ -45,7 +45,7 @@ def test_a_table_in_any_encoding_of_spreadsheets_is_read(codec):
     comma=st.booleans(),
 )
 @settings(max_examples=40, deadline=None)
-def test_a_table_is_read_whatever_parts_its_columns(separator, first, end, width, comma):
+def test_a_table_is_read_whatever_separates_its_columns(separator, first, end, width, comma):
     """Numbers of mV, the first of them whole, with a decimal point or comma."""
     comma = comma and separator != ","
     rows = [[f"{value / 1000:g}" for value in row] for row in EIGHT.T]

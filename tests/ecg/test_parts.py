@@ -213,7 +213,7 @@ def swapped(crc: int) -> int:
 
 @given(st.integers(200, 40_000), st.integers(0, 7))
 @settings(max_examples=20, deadline=None)
-def test_crcs_that_are_swapped_still_tell_damage(place, bit):
+def test_swapped_crcs_still_show_damage(place, bit):
     assert read_recording(record()).notes == ()
     assert read_recording(record(swapped)).notes == (Note.CHECKSUM_SWAPPED,)
     assert read_recording(record(lambda crc: 0)).notes == (Note.CHECKSUM_ABSENT,)
@@ -252,7 +252,7 @@ def test_discontinuous_records_are_read_where_they_follow_each_other(bits, shift
 
 @given(st.sampled_from(["short", "crc", "base64", "unit", "lead", "rate"]))
 @settings(max_examples=6, deadline=None)
-def test_a_damaged_median_beat_of_muse_costs_only_itself(damage):
+def test_a_damaged_median_beat_of_muse_is_dropped_alone(damage):
     muse = small_muse().decode()
     sound = read_recording(muse.encode())
     waveform = muse[muse.index("<Waveform>") : muse.index("</RestingECG>")]

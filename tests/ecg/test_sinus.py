@@ -53,7 +53,7 @@ def twelve(signal: np.ndarray) -> Recording:
     coupling=st.floats(0.55, 0.65),
 )
 @settings(max_examples=12, deadline=None)
-def test_of_sinus_and_ventricular_beats_the_sinus_beat_is_averaged(kinds, sinus_s, coupling):
+def test_sinus_beats_are_averaged_and_not_ventricular_ones(kinds, sinus_s, coupling):
     early = coupling * sinus_s
     between = {"NN": sinus_s, "NV": early, "VV": early, "VN": 2 * sinus_s - early}
     example, times = strip(kinds, between)

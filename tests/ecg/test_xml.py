@@ -114,7 +114,7 @@ def test_a_wrong_declaration_costs_no_number(name, codec, declared, remark, nois
 
 @given(FORMATS, NAMES.filter(lambda text: not text.isascii()))
 @settings(max_examples=20, deadline=None)
-def test_replaced_text_is_said(name, remark):
+def test_replaced_text_is_noted(name, remark):
     data = document(name, "latin-1", "UTF-8", "é" + remark)
     if remark.encode("latin-1", "ignore"):
         assert Note.TEXT_REPLACED in read_recording(data).notes
@@ -122,7 +122,7 @@ def test_replaced_text_is_said(name, remark):
     assert not read_recording(document(name, "gb18030", "GB18030", remark)).notes
 
 
-def test_a_participant_whose_name_is_a_guess_is_nobody():
+def test_a_participant_id_decoded_by_a_guess_is_dropped():
     """Two ids that differ in a letter that cannot be read must not become one."""
     sound = DOCUMENTS["cardiosoft"].replace(
         "<StripData>", "<PatientInfo><PID>Å1</PID></PatientInfo><StripData>"
@@ -205,7 +205,7 @@ def test_a_decimal_comma_is_a_decimal_point(whole, digits):
     ["", ",", ".", "1.234,5", "1,234.5", "1,2,3", "1.2.3", "nan", "inf", "1_0", "0x1", "1e13",
      "\ufffd5", "5\ufffd0", "4\u066b8", "--1", "1e999", "5 uV"],
 )  # fmt: skip
-def test_what_is_no_number_is_none(text):
+def test_a_text_that_is_not_a_number_gives_none(text):
     assert decimal(text) is None
 
 

@@ -61,7 +61,11 @@ def _vcf(path, contig="1", length=249_250_621):
         ("b.bed", lambda p: _plink(p, contigs=["chr1"] * 3), None),
         ("c.bed", lambda p: _plink(p, samples=["x", "x", "y", "z"]), "more than once|once each"),
         ("d.bgen", lambda p: _bgen(p, bits=16), None),
-        ("d.bgen", lambda p: _bgen(p, people=[2, 3, 2, 2]), "people with more than two alleles"),
+        (
+            "d.bgen",
+            lambda p: _bgen(p, people=[2, 3, 2, 2]),
+            "people who have more than two alleles",
+        ),
         ("d.bgen", lambda p: _bgen(p, cut=5), "is cut short"),
         ("e.bgen", lambda p: _bgen(p, layout=1), "BGEN of layout 1, not 2"),
         ("f.bgen", lambda p: _bgen(p, position=249_000_000), "lie on another build"),

@@ -44,7 +44,7 @@ def archives(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pool(archives, tmp_path_factory):
+def pool(archives, mlflow_store, tmp_path_factory):
     """A study of both that has been run: its file and its store."""
     folder = tmp_path_factory.mktemp("pool")
     study = pool_of(folder, archives)

@@ -223,7 +223,7 @@ def test_a_step_that_a_study_cannot_have_is_refused(tmp_path, arguments, section
     name, *options = arguments
     assert main([name, str(path), *options]) == 2
     error = capsys.readouterr().err
-    assert f"there is no section {section} in its file" in error
+    assert f"its file has no section {section}" in error
     assert f"run one of {steps}.\n" in error
     assert not (tmp_path / "out" / "runs").exists()
 
@@ -267,5 +267,5 @@ def test_what_a_study_no_longer_has_is_a_reason_to_run_again(study):
     run_step(rare, bare)
     with pytest.raises(UsageError, match="'cohort' was made with other settings"):
         run_step(rare, study)
-    with pytest.raises(UsageError, match="no step 'average', for there is no section ecg"):
+    with pytest.raises(UsageError, match="no step 'average', since its file has no section ecg"):
         run_step(averaged, bare)

@@ -67,7 +67,7 @@ def test_what_is_stopped_or_refused_leaves_nothing(spark, folders, tmp_path, cap
     assert Store(str(out)).published("meta") is None
 
 
-def test_one_cohort_is_none_to_combine(spark, folders, tmp_path, capsys):
+def test_one_cohort_and_a_folder_without_results_are_refused(spark, folders, tmp_path, capsys):
     assert main(["meta", folders[0], "--out", str(tmp_path / "meta")]) == 2
     assert "2 to 50 cohorts" in capsys.readouterr().err
     assert main(["meta", str(tmp_path), folders[1], "--out", str(tmp_path / "meta")]) == 3

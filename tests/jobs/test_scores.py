@@ -79,7 +79,7 @@ def test_scores_are_published_applied_again_and_told(study, tmp_path, capsys):
     result = ecg_spark.score(told, [weights], f"{tmp_path}/scored")
     assert result.tables["applied_scores"].count() == N
     assert result.summary["scores"]["height"]["used"] == summary["variants"]
-    assert "take the cross-fitted table" in result.summary["notes"][-1]
+    assert "use the cross-fitted table" in result.summary["notes"][-1]
     capsys.readouterr()
     command = ["score", str(study), "--weights", weights, "--out", f"{tmp_path}/scored"]
     assert main(command) == 0

@@ -5,7 +5,7 @@ import pytest
 from ecg_spark.errors import UsageError
 from ecg_spark.study import Study
 from jobs.train import check, settings
-from models.training.job import Plan
+from models.training.plan import Plan
 from tests.builders.study_file import MINIMAL
 
 

@@ -119,7 +119,7 @@ def test_several_ecgs_of_a_person_are_averaged(encoded, encoder, beats, hashes):
         np.testing.assert_allclose(row["z_sd"], one_ecg / np.sqrt(n), rtol=1e-3)
 
 
-def test_a_beat_without_factors_is_counted_and_a_spread_of_too_few_is_not_said(
+def test_a_beat_without_factors_is_counted_and_no_spread_is_given_for_too_few_people(
     spark, beats, encoder, table_of, tmp_path
 ):
     """Of ten people one has such a beat and a good one, another only such beats."""

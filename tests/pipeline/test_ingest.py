@@ -151,7 +151,7 @@ def test_a_folder_without_any_ecg_is_one_sentence(run, tmp_path):
         run(folder)
 
 
-def test_the_digest_follows_the_files(tmp_path):
+def test_the_listing_digest_changes_with_the_files(tmp_path):
     wfdb_record(tmp_path / "ecg", 1, seed=1)
     before = listing_digest(str(tmp_path / "ecg"))
     assert listing_digest(str(tmp_path / "ecg")) == before

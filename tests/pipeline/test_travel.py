@@ -36,7 +36,7 @@ def test_nothing_is_said_where_people_are_alike():
         ({"pr_ms": (0, 0.1)}, "factor 00 and pr_ms have correlation 0.10 here and 0.50"),
     ],
 )
-def test_what_is_beyond_its_limit_is_said_by_itself(changes, says):
+def test_each_figure_beyond_its_limit_is_noted(changes, says):
     (note,) = compare_with_home(here(**changes), HOME)
     assert says in note
 

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ecg_spark import ecg_paper
 from ecg_spark.ecg import LEADS
 from ecg_spark.errors import UsageError
 from ecg_spark.report import draw_heart, draw_locus, draw_report, evidence, explain, models
-from ecg_spark.report.drawing import papers
 from ecg_spark.results import Figures
 from models.registry.overview import Registered, _page, registered
 from models.registry.publishing import load_encoder
@@ -38,8 +38,8 @@ def test_a_heart_on_paper_is_the_decoded_beat_in_lines(planted, explainer):
     curves = figure.axes[0].lines
     assert len(curves) == 24
     lead = curves[1]  # of lead I, after heart B
-    shown = (lead.get_ydata() + papers._ZERO_MM) / papers._MM_PER_MV
-    np.testing.assert_allclose(shown, expected[LEADS.index("I"), papers._SHOWN])
+    shown = (lead.get_ydata() + ecg_paper._ZERO_MM) / ecg_paper._MM_PER_MV
+    np.testing.assert_allclose(shown, expected[LEADS.index("I"), ecg_paper._SHOWN])
     content = pdf_of(figure)
     assert content.startswith(b"%PDF")
     assert b"/Subtype /Image" not in content

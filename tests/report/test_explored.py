@@ -105,7 +105,7 @@ def test_the_decoder_in_the_page_is_the_network(page, planted):
     assert 1000 * np.abs(found - expected).max() < 1
 
 
-def test_the_decoder_of_several_turned_folds_is_their_mean(page):
+def test_the_decoder_of_several_rotated_folds_is_their_mean(page):
     rng = np.random.default_rng(7)
     beats = rng.normal(0, 0.3, (60, 12, 600)).astype(np.float32).cumsum(axis=2) / 8
     plain = untrained_encoder(beats, 5)

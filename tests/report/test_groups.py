@@ -88,6 +88,6 @@ def test_no_bin_of_a_picture_holds_fewer_than_five_people(n, seed, kind):
     assert n >= 20 or not any(heights)
 
 
-def test_a_crowd_is_seen():
+def test_many_people_are_drawn_in_the_ancestry_figure():
     drawn = figures.ancestry(np.random.default_rng(0).normal(size=(2_000, 2))).axes[0]
     assert sum(drawn.collections[0].get_array()) > 1_600

@@ -199,7 +199,7 @@ def test_methods_and_checklist_are_of_the_study(planted, null):
     assert shown["Relatives"].startswith("one of each pair with a kinship above 0.0884")
     told = shown["Eligibility; people at each step"]
     assert told.endswith("left out: a covariate is missing (2)")
-    assert shown["Funding, availability of data"] == "for the authors to tell"
+    assert shown["Funding, availability of data"] == "for the authors to fill in"
 
 
 def test_report_shows_the_genes_of_the_loci_table(planted):

@@ -60,7 +60,7 @@ def test_diseases_of_the_heart_go_with_its_scores_and_others_do_not(population):
             assert np.abs(gap).max() < 4 * se
 
 
-def test_genes_cause_theirs_by_a_variant_that_does_nothing_to_the_heart(population):
+def test_genetic_diseases_are_caused_by_a_variant_that_does_not_act_on_the_heart(population):
     genome, planted, own, _, dosages, has, _ = population
     assert [one.parameter for one in own] == [one.phecode for one in DISEASES if one.by_genes]
     blocks = np.searchsorted(genome.block_start, [v.variant for v in [*planted, *own]], "right")

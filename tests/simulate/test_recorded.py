@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecg_spark.ecg import Recording, average_beat, measure_traits
-from ecg_spark.simulate.heart import sample_hearts, to_twelve_leads
+from ecg_spark.ecg import Recording, average_beat, derive_leads, measure_traits
+from ecg_spark.simulate.heart import sample_hearts
 from ecg_spark.simulate.noise import noise_mv
 from ecg_spark.simulate.recorded import CHANGES, changed
 from ecg_spark.simulate.rhythm import SAMPLES, draw_rhythm, strip_mv
@@ -32,7 +32,7 @@ def strip(seed, fibrillation=False):
 
 
 def beat_of(signal):
-    samples = np.rint(1000 * to_twelve_leads(signal)).astype(np.int16)
+    samples = np.rint(1000 * derive_leads(signal)).astype(np.int16)
     return average_beat(Recording(samples, 1.0, 500.0, "test"))
 
 

@@ -1,4 +1,4 @@
-"""The ECG file formats: one module per format, one function each, from bytes to a Recording."""
+"""The ECG file formats: one module for each, with one function from bytes to a Recording."""
 
 import io
 import os
@@ -69,17 +69,24 @@ def read_recording(
     samples: Samples = NOTHING_SAID,
     name: str | None = None,
 ) -> Recording:
-    """Return the recording in `source`: a file's content, or the path of a file.
+    """Return the recording in a file.
 
     The format is recognised by content: GE CardioSoft XML, GE MUSE XML, Philips Sierra XML, HL7
-    aECG, SCP-ECG, DICOM, EDF, a WFDB header, or bare samples in HDF5, CSV or Parquet, where
-    `samples` gives what the file does not state. Any of them may be compressed by gzip. The files
-    that a WFDB header names come from `companions` (by file name without folder) and, if `source`
-    is a path, from the header's own folder; no other file is ever opened.
+    aECG, SCP-ECG, DICOM, EDF, a WFDB header, or bare samples in HDF5, CSV or Parquet. Any of them
+    may be compressed by gzip.
 
-    Raises `RecordingError` with the reason, `OSError` if the path itself cannot be opened. The
-    reason is not_an_ecg if neither the content nor the file's `name` (by default that of the path)
-    suggests an ECG.
+    Args:
+        source: the path of a file, or its content.
+        companions: the files that a WFDB header names, by name without folder. If `source` is a
+            path, those that are not given are read from the header's own folder; no other file is
+            ever opened.
+        samples: what the study says about files of bare samples, which may not state it themselves.
+        name: the file's name, if `source` is its content; by default that of the path.
+
+    Raises:
+        RecordingError: the file cannot be used; its `reason` says why. It is `not_an_ecg` if
+            neither the content nor the name suggests an ECG.
+        OSError: the path cannot be opened.
     """
     given = companions or {}
     load: Callable[[str], bytes | None] = given.get
@@ -113,7 +120,12 @@ def read_recording(
 
 
 def promises_ecg(name: str) -> bool:
-    """Say whether a file's name suggests an ECG; files that WFDB headers name need not."""
+    """Return whether a file's name suggests an ECG; the files that WFDB headers name need not.
+
+    Example:
+        >>> [promises_ecg(name) for name in ("a.XML", "a.hea.gz", "a.dat")]
+        [True, True, False]
+    """
     suffix = PurePosixPath(name.lower().removesuffix(".gz")).suffix
     return suffix in (".hea", *_SUFFIXES)
 
@@ -144,9 +156,11 @@ def _named(name: str, read: Callable[[], Recording]) -> Recording:
 
 
 def unzipped(data: bytes) -> bytes:
-    """Return the content of a gzip file of any number of members, other data as they are.
+    """Return the content of a gzip file of any number of members; other data as they are.
 
-    Raises `RecordingError`: too_large beyond `MAX_FILE_BYTES`, before it is unpacked, malformed.
+    Raises:
+        RecordingError: `too_large` if it would unpack to more than `MAX_FILE_BYTES`, before it is
+            unpacked; `malformed` if it is damaged.
     """
     if not data.startswith(unpacked.GZIP):
         return data
@@ -165,7 +179,7 @@ def _unzipped(load: Callable[[str], bytes | None], name: str) -> bytes | None:
 
 
 def _read_beside(folder: Path, name: str) -> bytes | None:
-    """Return the content of `name` in `folder`, None where there is no such file."""
+    """Return the content of `name` in `folder`; None if there is no such file."""
     path = folder / name
     if path.is_symlink() and path.resolve().parent != folder.resolve():
         raise RecordingError(Reason.UNSAFE, "a signal file is a link out of its folder")

@@ -37,10 +37,13 @@ _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 
 
 def read_aecg(data: bytes) -> Recording:
-    """Return the rhythm of an annotated ECG that holds twelve leads together, samples as stored.
+    """Return the rhythm of an HL7 annotated ECG with twelve simultaneous leads, samples as stored.
 
-    `vendor` holds the measurements of the whole recording, those of its representative beat
-    (the median beat) winning; beat by beat annotations are left behind. Raises `RecordingError`.
+    `vendor` holds the measurements of the whole recording; those of its representative beat (the
+    median beat) take precedence. Annotations of single beats are not kept.
+
+    Raises:
+        RecordingError: the file is malformed or cannot be used.
     """
     root, notes = xmltree.parse(data, skip=("supportingROI", "controlVariable"))
     series = [
@@ -121,14 +124,14 @@ def _head(value: ET.Element | None, series_start_s: float | None) -> float | Non
 
 
 def _start(series: ET.Element, is_only: bool) -> float | None:
-    """Return when a series begins, zero where there is no other and it does not say."""
+    """Return when a series begins; zero if it does not say and is the only one."""
     low = series.find("effectiveTime/low")
     given = None if low is None else _seconds(low.get("value", ""))
     return 0.0 if given is None and is_only else given
 
 
 def _seconds(time: str) -> float | None:
-    """Return `YYYYMMDDhhmmss.fff` in seconds on a clock of no matter which beginning."""
+    """Return `YYYYMMDDhhmmss.fff` in seconds on a clock whose zero does not matter."""
     parts = re.match(r"(\d{8})(\d\d)(\d\d)(\d\d(?:[.,]\d{1,9})?)(?![\d.,])", time.strip())
     if parts is None:
         return None

@@ -45,16 +45,22 @@ Files = dict[str, bytes]
 
 
 def is_archive(name: str) -> bool:
-    """Say whether a file is an archive, by its name."""
+    """Return whether a file is an archive, by its name."""
     return name.lower().endswith(SUFFIXES)
 
 
 def recordings(file: BinaryIO, name: str) -> Iterator[Files | tuple[str, RecordingError]]:
-    """Yield the files of each recording in an archive, or a member's name and why it is refused.
+    """Yield the files of each recording in an archive, or a member's name and why it was refused.
 
-    `file` is seekable, and read from its start, once. WFDB's header and the files that it names
-    come together. Raises `RecordingError` where the archive itself ends early, is damaged,
-    or unpacks to too much; what was yielded before is sound.
+    A WFDB header and the files that it names come together.
+
+    Args:
+        file: the archive, seekable; it is read once from its start.
+        name: its file name, by which zip is told from tar.
+
+    Raises:
+        RecordingError: the archive itself ends early, is damaged, or unpacks to too much. What was
+            yielded before is sound.
     """
     window = _Window()
     for member, content in _members(file, name):
@@ -73,7 +79,7 @@ def recordings(file: BinaryIO, name: str) -> Iterator[Files | tuple[str, Recordi
 class _Window:
     """The members that wait for others of their recording.
 
-    What a WFDB header names is its companion, whatever its suffix, if it lies within
+    A file that a WFDB header names is its companion, whatever its suffix, if it lies within
     `MAX_WAITING_BYTES` of the header in the archive. Headers may share a signal file.
     """
 
@@ -245,7 +251,7 @@ def _zip_members(file: BinaryIO) -> Iterator[tuple[str, bytes | RecordingError]]
 
 
 def _is_hidden(member: str) -> bool:
-    """Say whether a member was added by the system: `._x.xml` of macOS, `.DS_Store`."""
+    """Return whether a member was added by the system: `._x.xml` of macOS, `.DS_Store`."""
     return PurePosixPath(member).name.startswith(".") or member.startswith("__MACOSX/")
 
 

@@ -33,9 +33,12 @@ _MEASUREMENTS = {
 def read_cardiosoft(data: bytes) -> Recording:
     """Return the resting ECG (StripData) of a CardioSoft XML file, samples as stored.
 
-    The vendor's onsets and offsets are ms from the start of its median beat. The exercise
-    recording (FullDisclosure) and everything that names the participant but the PID are left
-    behind. Raises `RecordingError`.
+    The vendor's onsets and offsets are in ms from the start of its median beat. The exercise
+    recording (FullDisclosure) is not kept, nor is anything that identifies the participant except
+    the PID.
+
+    Raises:
+        RecordingError: the file is malformed or cannot be used.
     """
     root, notes = xmltree.parse(data, skip=("FullDisclosure", "VectorLoops", "Interpretation"))
     strips = root.findall("StripData")

@@ -28,17 +28,25 @@ _MISSING += ["None", "-", "?"]
 
 
 def is_csv(data: bytes) -> bool:
-    """Say whether `data` is a table of leads: its first line names them, or is all numbers."""
+    """Return whether data are a table of leads: the first line names them, or is all numbers."""
     lines = _lines(data)
     return bool(lines) and (_separator(lines[0]) is not None or _is_numbers(lines))
 
 
 def read_csv(data: bytes, samples: Samples) -> Recording:
-    """Return the recording in a CSV file with one named column per lead.
+    """Return the recording in a CSV file with one named column per lead and one line per sample.
 
     The delimiter is a comma, semicolon, tab, bar or, if eight leads are named, spaces. Lines before
     the names that are blank, begin with # or say `sep=;` are skipped, and so are columns that are
-    not leads. Raises `RecordingError`, missing_lead if no lead is named.
+    not leads.
+
+    Args:
+        data: the content of the file.
+        samples: what the study says about rate and unit.
+
+    Raises:
+        RecordingError: `missing_lead` if no lead is named; otherwise the file is malformed or not
+            described.
     """
     data = _narrow(data)
     lines = _lines(data)
@@ -112,7 +120,7 @@ def _lines(data: bytes) -> list[str]:
 
 
 def _has_decimal_commas(data: bytes, separator: str) -> bool:
-    """Say whether a whole cell is a number with a decimal comma."""
+    """Return whether a whole cell is a number with a decimal comma."""
     if separator == ",":
         return False
     sign = re.escape(separator.encode())
@@ -137,7 +145,7 @@ def _separator(line: str) -> str | None:
 
 
 def _is_numbers(lines: list[str]) -> bool:
-    """Say whether the first lines are numbers in as many columns as an ECG has leads."""
+    """Return whether the first lines are numbers in as many columns as an ECG has leads."""
     for separator in _SEPARATORS:
         rows = [_cells(line, separator) for line in lines]
         if len(rows) > 1 and len(rows[0]) >= _MIN_COLUMNS:

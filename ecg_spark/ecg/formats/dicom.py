@@ -74,7 +74,7 @@ _MEASUREMENTS = {
 
 
 def is_dicom(data: bytes) -> bool:
-    """Say whether `data` is a DICOM file, or a DICOM data set of waveforms without its preamble."""
+    """Return whether data are a DICOM file, or a data set of waveforms without its preamble."""
     if data[128:132] == b"DICM":
         return True
     if data[:4] in (_FIRST_META, b"\x02\0\x01\0", b"\x02\0\x02\0") and data[4:6] in _META_KINDS:
@@ -91,9 +91,13 @@ def is_dicom(data: bytes) -> bool:
 def read_dicom(data: bytes) -> Recording:
     """Return the rhythm of a DICOM ECG, with its median group as the median beat.
 
-    Little- or big-endian, deflated, and without preamble or meta group. Multiplex groups of the
-    same time are joined; a recording stored in groups one after the other (four times 2.5 s) is
-    refused as such. Raises `RecordingError`.
+    The data may be little- or big-endian, deflated, and without preamble or meta group. Multiplex
+    groups of the same time are joined; a recording whose leads were stored in groups one after the
+    other (four times 2.5 s) is refused.
+
+    Raises:
+        RecordingError: `not_simultaneous` in that case; `too_large` beyond `MAX_BYTES` or
+            `MAX_ITEMS`; otherwise the file is malformed or cannot be used.
     """
     if len(data) > MAX_BYTES:
         raise RecordingError(Reason.TOO_LARGE, f"DICOM of more than {MAX_BYTES >> 20} MiB")
@@ -109,7 +113,7 @@ def read_dicom(data: bytes) -> Recording:
 
 
 def _quietly(read: Callable[[], T]) -> T:
-    """Return what `read` returns; whatever a damaged file provokes in pydicom is malformed."""
+    """Return what `read` returns; any error that a file provokes in pydicom becomes `malformed`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -122,7 +126,7 @@ def _quietly(read: Callable[[], T]) -> T:
 
 
 def _inflated(data: bytes) -> bytes:
-    """Return a deflated data set as it is without its meta group, other data as they are."""
+    """Return a deflated data set unpacked and without its meta group; other data as they are."""
     start = 132 if data[128:132] == b"DICM" else 0
     if _DEFLATED not in data[start : start + _META_BYTES]:
         return data
@@ -170,7 +174,7 @@ def _read(dataset: pydicom.Dataset) -> Recording:
 
 
 def _is_little_endian(dataset: pydicom.Dataset) -> bool:
-    """Return the byte order of the samples."""
+    """Return whether the samples are little-endian."""
     return bool(dataset.original_encoding[1])
 
 
@@ -221,7 +225,7 @@ def _group(group: pydicom.Dataset, is_big: bool) -> Part:
 def _marks_missing(
     padded: NDArray[np.bool_], row: NDArray[np.int64], padding: int, rate_hz: float
 ) -> bool:
-    """Say whether the declared padding value of a lead marks missing samples.
+    """Return whether the declared padding value of a lead marks missing samples.
 
     Some writers declare a value that is an ordinary sample (0): it is one if the lead passes
     through it without staying on it.
@@ -283,7 +287,7 @@ def _vendor(dataset: pydicom.Dataset, notes: list[Note]) -> dict[str, float]:
 
 
 def _measurement(annotation: pydicom.Dataset) -> tuple[str, float] | None:
-    """Return our name and the value of an annotation, None if it is not one that we keep."""
+    """Return the name that we use for an annotation, and its value; None if it is not kept."""
     concepts = annotation.get("ConceptNameCodeSequence") or []
     meaning = str(concepts[0].get("CodeMeaning", "")).lower() if concepts else ""
     name = _MEASUREMENTS.get(meaning)
@@ -294,7 +298,7 @@ def _measurement(annotation: pydicom.Dataset) -> tuple[str, float] | None:
     if value is None:
         if given is None or not str(given).strip():
             return None
-        raise RecordingError(Reason.MALFORMED, "a measurement is no number")
+        raise RecordingError(Reason.MALFORMED, "a measurement is not a number")
     # An interval of 0 was not measured.
     return (name, value) if value or name.endswith("_deg") else None
 

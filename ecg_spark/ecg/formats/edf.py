@@ -27,7 +27,7 @@ _RECORD_TIME = re.compile(rb"([+-][0-9]{1,12}(?:\.[0-9]{1,12})?)\x14\x14")
 
 
 def is_edf(data: bytes) -> bool:
-    """Say whether `data` begins as an EDF or BDF file: its version, and a number where one is."""
+    """Return whether data begin as EDF or BDF: with its version, and a number where one must be."""
     return data[:8] in (_EDF, _BDF) and data[184:192].strip().isdigit()
 
 
@@ -35,8 +35,12 @@ def read_edf(data: bytes) -> Recording:
     """Return the ECG of an EDF or BDF file; signals of other kinds are left out.
 
     EDF+D, which may have gaps, is read if the times of its records show that it has none. The
-    participant is EDF+'s patient code; plain EDF only has a text that may be a name. Raises
-    `RecordingError`.
+    participant is EDF+'s patient code; plain EDF has only a text that may be a name, which is not
+    used.
+
+    Raises:
+        RecordingError: `not_finite` if there are gaps; otherwise the file is malformed or cannot be
+            used.
     """
     head = data[:256].decode("latin-1")
     width = 3 if data[:8] == _BDF else 2
@@ -101,9 +105,9 @@ def _values(stored: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def _refuse_gaps(annotations: list[NDArray[np.uint8]], seconds: float, rate_hz: float) -> None:
-    """Refuse a file with gaps between its records [records, bytes of annotations].
+    """Raise `RecordingError` if there are gaps between records [records, bytes of annotations].
 
-    A record begins with its time: `+12.5`, closed by two bytes of 20 and one of 0.
+    A record begins with its time: `+12.5`, followed by two bytes of value 20 and one of 0.
     """
     if not annotations:
         raise RecordingError(Reason.UNKNOWN_FORMAT, "EDF+D without the times of its records")

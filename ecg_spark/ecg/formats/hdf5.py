@@ -39,7 +39,7 @@ _LAYOUTS = {h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED}
 
 
 def is_hdf5(data: bytes) -> bool:
-    """Say whether `data` is an HDF5 file: its signature is at the start or behind a user block."""
+    """Return whether data are an HDF5 file: its signature comes first or after a user block."""
     at = 0
     while at < len(data):
         if data[at : at + len(SIGNATURE)] == SIGNATURE:
@@ -51,8 +51,17 @@ def is_hdf5(data: bytes) -> bool:
 def read_hdf5(data: bytes, samples: Samples) -> Recording:
     """Return the one recording in an HDF5 file.
 
-    Its samples are the dataset that `samples` names, else the only one with two axes, of which one
-    counts the leads; or one dataset per lead, with the lead's name. Raises `RecordingError`.
+    Its samples are the dataset that the study names, or else the only one with two axes, of which
+    one has the length of the leads; or one dataset for each lead, named after it.
+
+    Args:
+        data: the content of the file.
+        samples: what the study says about rate, unit, leads and dataset.
+
+    Raises:
+        RecordingError: `unknown_format` if the study says that files hold several recordings;
+            `not_described` if it does not say what a file leaves open; `unsafe` for links to other
+            files; otherwise the file is malformed.
     """
     if samples.ids is not None:
         raise RecordingError(
@@ -75,11 +84,21 @@ def read_hdf5(data: bytes, samples: Samples) -> Recording:
 
 
 class Tracings:
-    """The recordings of an HDF5 file that holds several: [recordings, samples, leads] or
-    [recordings, leads, samples], and their ids."""
+    """The recordings of an HDF5 file that holds several, and their ids.
+
+    Samples are [recordings, samples, leads] or [recordings, leads, samples]. Close it after use.
+    """
 
     def __init__(self, file: BinaryIO | io.RawIOBase, samples: Samples) -> None:
-        """Open a seekable file. Raises `RecordingError` where it cannot be read as described."""
+        """Open a file.
+
+        Args:
+            file: the file, seekable.
+            samples: what the study says; `samples.ids` names the dataset of the ids.
+
+        Raises:
+            RecordingError: the file cannot be read as described.
+        """
         assert samples.ids is not None
         self._samples = samples
         with contextlib.ExitStack() as stack:
@@ -100,10 +119,14 @@ class Tracings:
         self._stack.close()
 
     def recordings(self, first: int, last: int) -> Iterator[tuple[str, Recording | RecordingError]]:
-        """Yield the id of each recording from `first` up to `last`, and the recording or its error.
+        """Yield the id of each recording, and the recording or the error that prevents its use.
 
-        If an id occurs twice in the file, both recordings are refused: it is unclear whose is
-        whose.
+        If an id occurs twice in the file, both recordings are refused: it is unclear to whom each
+        belongs.
+
+        Args:
+            first: the number of the first recording, from 0.
+            last: the number after that of the last one.
         """
         counts: dict[str, int] = {}
         for name in self.ids:

@@ -23,14 +23,17 @@ _CHECKSUM_BYTES = 4
 
 
 def filters_of(dataset: h5py.Dataset) -> list[int]:
-    """Return the filters through which a dataset's chunks went, in their order."""
+    """Return the filters that a dataset's chunks passed through, in their order."""
     plan = dataset.id.get_create_plist()
     return [plan.get_filter(index)[0] for index in range(plan.get_nfilters())]
 
 
 def check_stored(dataset: h5py.Dataset) -> None:
-    """Refuse a dataset of which any packed chunk is far larger than what it holds, before it is
-    loaded: `RecordingError` (too_large)."""
+    """Check that no packed chunk of a dataset is far larger than its content, before any is loaded.
+
+    Raises:
+        RecordingError: `too_large` if one is.
+    """
     if dataset.chunks is None or not filters_of(dataset):
         return
     most = 2 * _chunk_bytes(dataset) + _CHECKSUM_BYTES
@@ -39,10 +42,18 @@ def check_stored(dataset: h5py.Dataset) -> None:
 
 
 def check_chunks(dataset: h5py.Dataset, first: int, last: int) -> None:
-    """Refuse the rows `first` to `last` where a packed chunk does not hold what it should.
+    """Check that the packed chunks of some rows hold exactly what they should.
 
-    `check_stored` comes before it, once. Raises `RecordingError`: too_large, malformed; and what
-    the library raises on a damaged file.
+    Call `check_stored` once before it.
+
+    Args:
+        dataset: a dataset of the file.
+        first: the first row, from 0.
+        last: the row after the last one.
+
+    Raises:
+        RecordingError: `too_large` or `malformed`; besides, the library raises its own errors on a
+            damaged file.
     """
     filters = filters_of(dataset)
     if dataset.chunks is None or not filters:
@@ -74,7 +85,7 @@ def _chunk_bytes(dataset: h5py.Dataset) -> int:
 
 
 def _unpacked_size(content: bytes, filters: list[int], size: int) -> int:
-    """Return how many bytes a chunk holds that should hold `size`, before its `filters`."""
+    """Return how many bytes a chunk holds once its `filters` are undone; it should be `size`."""
     packed = True
     for which in reversed(filters):
         if which == _FLETCHER32:
@@ -104,7 +115,7 @@ def _inflated(content: bytes, most: int) -> bytes:
 
 
 def _lzf(content: bytes, most: int) -> bytearray:
-    """Unpack LZF: runs of up to 32 new bytes, and of up to 264 that were there before."""
+    """Unpack LZF: runs of up to 32 new bytes, and copies of up to 264 bytes that came before."""
     out = bytearray()
     at, end = 0, len(content)
     padded = content + bytes(2)

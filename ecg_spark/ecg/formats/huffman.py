@@ -16,9 +16,17 @@ _DEFAULT = 19999
 
 @dataclass(frozen=True)
 class HuffmanCode:
-    """A code: `prefix_bits` bits that read `prefix`, then `extra_bits` bits of a signed number.
+    """A code: some bits that identify it, and bits of a signed number that follow them.
 
-    It stands for `value` plus that number; where `switches`, for going on with table `value`.
+    It stands for `value` plus that number; if `switches`, it means that table `value` is used from
+    here on.
+
+    Attributes:
+        prefix_bits: how many bits identify the code.
+        extra_bits: how many bits the number has.
+        switches: whether the code switches to another table.
+        value: see above.
+        prefix: the bits that identify the code, the first being the highest.
     """
 
     prefix_bits: int
@@ -36,7 +44,7 @@ class HuffmanTable:
 
     @cached_property
     def by_bits(self) -> list[int]:
-        """The index of the code that the next 16 bits begin with, -1 where none does."""
+        """The index of the code that the next 16 bits begin with; -1 if they begin with none."""
         found = np.full(1 << _MAX_PREFIX, -1)
         for index, code in enumerate(self.codes):
             rest = _MAX_PREFIX - code.prefix_bits
@@ -61,9 +69,11 @@ DEFAULT_TABLE = _default()
 
 
 def read_tables(body: bytes) -> list[HuffmanTable]:
-    """Return the tables of section 2, the standard's where it names that.
+    """Return the Huffman tables of section 2, or the standard's own where the section refers to it.
 
-    Raises `RecordingError` (malformed), `struct.error` where the section ends early.
+    Raises:
+        RecordingError: `malformed`.
+        struct.error: the section ends early.
     """
     (count,) = struct.unpack_from("<H", body)
     if count == _DEFAULT:
@@ -91,9 +101,15 @@ def _code(prefix: int, total: int, mode: int, value: int, stored: int) -> Huffma
 
 
 def decode(coded: bytes, count: int, tables: list[HuffmanTable]) -> NDArray[np.int64]:
-    """Return the first `count` numbers of the bit stream `coded`, high bit first.
+    """Return the first numbers of a bit stream, in which the high bit of a byte comes first.
 
-    Raises `RecordingError` (malformed) where it holds fewer, or bits that are no code.
+    Args:
+        coded: the stream.
+        count: how many numbers it should hold.
+        tables: the tables, of which the first is used at the start.
+
+    Raises:
+        RecordingError: `malformed` if the stream holds fewer numbers, or bits that are not a code.
     """
     padded = coded + bytes(8)
     end = 8 * len(coded)

@@ -19,6 +19,7 @@ from ecg_spark.ecg.recording import (
     Reason,
     Recording,
     RecordingError,
+    limb_weights,
 )
 
 MIN_RATE_HZ, MAX_RATE_HZ = 100.0, 1000.0
@@ -72,9 +73,12 @@ _PLAIN = str.maketrans({**dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", 
 
 @dataclass(frozen=True)
 class StoredLead:
-    """One lead as stored: integer `samples` in units of `microvolts_per_unit`.
+    """One lead as the file stores it.
 
-    `missing` marks samples that are missing, whatever value they have; None if there are none.
+    Attributes:
+        samples: whole numbers of `microvolts_per_unit`.
+        microvolts_per_unit: the unit.
+        missing: marks samples that are missing, whatever their value; None if there are none.
     """
 
     samples: NDArray[np.int64]
@@ -84,13 +88,18 @@ class StoredLead:
 
 @lru_cache(maxsize=4096)
 def lead_name(name: str) -> str | None:
-    """Return the name in `LEADS` that `name` spells, None where it spells none.
+    """Return the name in `LEADS` that a text spells, or None if it spells none.
 
-    Any case, and any of hyphen, colon, point, underscore and white space between the parts: `avr`,
-    `Lead II`, `ECG_V1`, `EKG-I`, `ECG:I`, `ECG I-Ref`, `MDC_ECG_LEAD_I`, `C3`, `DI`, `D1`, `L1`.
-    Remarks in brackets or after a comma are ignored (`Lead I (Einthoven)`, `I [uV]`), unless they
-    say that the channel is something else (`aVR (inverted)`, `V4 (V4R)`): then it is not a lead.
-    Nor are an inverted lead (`-aVR`), a difference of leads (`I-II`) and a bare number.
+    Upper and lower case are not distinguished, and hyphen, colon, point, underscore and white space
+    may separate the parts: `avr`, `Lead II`, `ECG_V1`, `EKG-I`, `ECG:I`, `ECG I-Ref`,
+    `MDC_ECG_LEAD_I`, `C3`, `DI`, `D1`, `L1`. Remarks in brackets or after a comma are ignored
+    (`Lead I (Einthoven)`, `I [uV]`) unless they say that the channel is something else (`aVR
+    (inverted)`, `V4 (V4R)`): then it is not a lead. Nor are an inverted lead (`-aVR`), a difference
+    of leads (`I-II`) and a bare number.
+
+    Example:
+        >>> [lead_name(name) for name in ("avr", "MDC_ECG_LEAD_I", "C3", "-aVR", "V4 (V4R)")]
+        ['aVR', 'I', 'V3', None, None]
     """
     if len(name) > _LONGEST_NAME:
         return None
@@ -112,7 +121,7 @@ def lead_name(name: str) -> str | None:
 
 
 def _contradicts(remarks: str, lead: str) -> bool:
-    """Say whether the remarks after a lead's name make the channel something else."""
+    """Return whether the remarks after a lead's name make the channel something else."""
     if _OTHERWISE.search(remarks):
         return True
     inside = [part for part in re.split(r"[()\[\]{},;]", remarks) if part.strip()]
@@ -120,9 +129,10 @@ def _contradicts(remarks: str, lead: str) -> bool:
 
 
 def add_lead(leads: dict[str, StoredLead], name: str, lead: StoredLead) -> None:
-    """Put `lead` into `leads` under its canonical name; names outside of `LEADS` are ignored.
+    """Put a lead into `leads` under its canonical name; names outside of `LEADS` are ignored.
 
-    Raises `RecordingError` (malformed) if that lead is there already.
+    Raises:
+        RecordingError: `malformed` if that lead is there already.
     """
     canonical = lead_name(name)
     if canonical in leads:
@@ -132,7 +142,12 @@ def add_lead(leads: dict[str, StoredLead], name: str, lead: StoredLead) -> None:
 
 
 def has_twelve(names: Collection[str]) -> bool:
-    """Say whether all twelve leads are named or follow from those that are."""
+    """Return whether all twelve leads are named or can be derived from those that are.
+
+    Example:
+        >>> has_twelve(["I", "II", "V1", "V2", "V3", "V4", "V5", "V6"])
+        True
+    """
     limb = sum(lead in names for lead in LIMB_LEADS)
     return limb >= 2 and all(lead in names for lead in LEADS if lead not in LIMB_LEADS)
 
@@ -148,9 +163,15 @@ def without_padding(beat: Mapping[str, StoredLead]) -> dict[str, StoredLead]:
 
 
 def check_extent(sampling_rate_hz: float, n_samples: int, *, is_part: bool = False) -> None:
-    """Refuse a rate or length outside of the supported range, before anything is allocated.
+    """Check that rate and length are within the supported range, before anything is allocated.
 
-    What is a part of a recording may be shorter than a recording.
+    Args:
+        sampling_rate_hz: the rate.
+        n_samples: the length.
+        is_part: whether this is a part of a recording, which may be shorter than a recording.
+
+    Raises:
+        RecordingError: `unsupported_rate`, `too_large` or `too_short`.
     """
     if not MIN_RATE_HZ <= sampling_rate_hz <= MAX_RATE_HZ:
         raise RecordingError(
@@ -177,14 +198,29 @@ def make_recording(
     vendor: dict[str, float] | None = None,
     notes: Iterable[Note] = (),
 ) -> Recording:
-    """Return the Recording of the named leads, or raise the `RecordingError` that applies.
+    """Return the Recording of leads as stored, checked, in one unit and with all twelve leads.
 
     Limb leads that the file does not store are derived from any two that it does (Einthoven,
     Goldberger); the common unit is then half of the stored one, so that (I + II) / 2 stays exact.
-    Leads of different gain are brought to the finest of their units that int16 can hold. Missing
-    samples are derived from other leads or, if they are few, interpolated, with a note. `median` is
-    the device's median beat (at the recording's rate if `median_rate_hz` is None); if it cannot be
-    used it is dropped with a note, because the recording itself matters more.
+    Leads of different gain are brought to the finest of their units in which int16 can hold them.
+    Missing samples are derived from other leads or, if they are few, interpolated, with a note.
+
+    Args:
+        stored: the leads by their names in `LEADS`, all of one length.
+        sampling_rate_hz: their rate.
+        source_format: the name of the format.
+        median: the device's median beat, in the same form. If it cannot be used it is dropped with
+            a note, because the recording itself matters more.
+        median_rate_hz: the rate of the median beat; None is that of the recording.
+        participant_id: as the file gives it.
+        acquired_at: local time.
+        device: what the file calls the device.
+        vendor: the device's measurements (see `Recording`).
+        notes: faults of the file that cost no sample.
+
+    Raises:
+        RecordingError: a lead is missing or flat, or rate, length, unit or amplitude are not those
+            of a resting ECG.
     """
     _check_complete(stored)
     lengths = {lead.samples.size for lead in stored.values()}
@@ -237,7 +273,7 @@ def _check_complete(stored: Mapping[str, StoredLead]) -> None:
 
 
 def _is_usable(median: Mapping[str, StoredLead], rate_hz: float) -> bool:
-    """Say whether a device's median beat is whole: every lead, one length, a beat long."""
+    """Return whether a median beat is complete: every lead, of one length, as long as a beat."""
     try:
         _check_complete(median)
     except RecordingError:
@@ -288,15 +324,14 @@ def _twelve(stored: Mapping[str, StoredLead], unit: float) -> NDArray[np.int16]:
     absent = [name for name in LIMB_LEADS if name not in scaled]
     if absent:
         first, second = [name for name in LIMB_LEADS if name in scaled][:2]
-        solve = np.linalg.inv(np.array([LIMB_LEADS[first], LIMB_LEADS[second]]))
         for name in absent:
-            one, two = np.array(LIMB_LEADS[name]) @ solve
+            one, two = limb_weights(name, first, second)
             scaled[name] = np.rint(one * scaled[first] + two * scaled[second])
     return np.stack([scaled[lead].astype(np.int16) for lead in LEADS])
 
 
 def _check_amplitudes(recording: Recording) -> None:
-    """Refuse flat leads, and a recording whose amplitude is not that of a heart.
+    """Raise `RecordingError` for a flat lead, or if the amplitude is not that of a heart.
 
     The amplitude is the median peak-to-peak over leads and 2 s windows, which neither baseline
     wander nor a single artefact changes much.

@@ -1,4 +1,4 @@
-"""Missing samples: derived from other leads, interpolated if few, else refused."""
+"""Missing samples: derived from other leads, interpolated if they are few, otherwise refused."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_spark.ecg.recording import LIMB_LEADS, Note, Reason, RecordingError
+from ecg_spark.ecg.recording import LIMB_LEADS, Note, Reason, RecordingError, limb_weights
 
 if TYPE_CHECKING:
     from ecg_spark.ecg.formats.leads import StoredLead
@@ -25,13 +25,19 @@ Mask = NDArray[np.bool_]
 def fill_missing(
     leads: Mapping[str, "StoredLead"], rate_hz: float
 ) -> tuple[dict[str, "StoredLead"], list[Note]]:
-    """Return the leads, all of one length, without missing samples, and notes on what was done.
+    """Return leads without missing samples, and notes on what was done.
 
     A missing sample of a limb lead is derived from two others (Einthoven, Goldberger) if these obey
     that rule in the rest of the recording. Others are interpolated linearly if no more than
     `MAX_FILLED_SECONDS` of the lead are missing. A limb lead that is missing completely is left
-    out, as if it were not stored, if two others are there. Raises `RecordingError` (not_finite) if
-    more is missing.
+    out, as if it were not stored, if two others are there.
+
+    Args:
+        leads: by their names in `LEADS`, all of one length.
+        rate_hz: their sampling rate.
+
+    Raises:
+        RecordingError: `not_finite` if more is missing.
     """
     notes: list[Note] = []
     given = dict(leads)
@@ -85,8 +91,7 @@ def _derive(name: str, leads: Mapping[str, "StoredLead"], samples: Floats, hole:
             known = ~(_mask(one) | _mask(two))
             if not (hole & known).any():
                 continue
-            pair = np.array([LIMB_LEADS[first], LIMB_LEADS[second]])
-            weights = np.array(LIMB_LEADS[name]) @ np.linalg.inv(pair)
+            weights = limb_weights(name, first, second)
             microvolts = (
                 weights[0] * one.samples * one.microvolts_per_unit
                 + weights[1] * two.samples * two.microvolts_per_unit

@@ -41,10 +41,14 @@ _ONSETS = {
 
 
 def read_muse(data: bytes) -> Recording:
-    """Return the rhythm recording of a MUSE XML file: eight stored leads, four derived exactly.
+    """Return the rhythm recording of a MUSE XML file: eight stored leads, and four derived exactly.
 
-    The vendor's onsets and offsets are ms from the start of its median beat (the file holds
-    samples); its P duration follows from them. Raises `RecordingError`.
+    The vendor's onsets and offsets are in ms from the start of its median beat (the file gives them
+    in samples); its P duration follows from them.
+
+    Raises:
+        RecordingError: `checksum_mismatch` if a lead's samples differ from its CRC-32; otherwise
+            the file is malformed or cannot be used.
     """
     root, notes = xmltree.parse(data, skip=("Diagnosis", "OriginalDiagnosis", "MeasurementMatrix"))
     waveforms: dict[str, list[ET.Element]] = {}

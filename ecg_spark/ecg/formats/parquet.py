@@ -16,14 +16,22 @@ _OWN = ("pandas", "ARROW:schema")
 
 
 def is_parquet(data: bytes) -> bool:
-    """Say whether `data` begins as a Parquet file."""
+    """Return whether data begin as a Parquet file."""
     return data.startswith(MAGIC)
 
 
 def read_parquet(data: bytes, samples: Samples) -> Recording:
-    """Return the recording in a Parquet file; columns that are no leads are ignored.
+    """Return the recording in a Parquet file; columns that are not leads are ignored.
 
-    Rate and unit in the file's metadata count as stated by the file. Raises `RecordingError`.
+    Rate and unit in the file's metadata count as stated by the file.
+
+    Args:
+        data: the content of the file.
+        samples: what the study says about rate and unit.
+
+    Raises:
+        RecordingError: `missing_lead` if no column is a lead; otherwise the file is malformed, too
+            large or not described.
     """
     try:
         file = pq.ParquetFile(io.BytesIO(data))

@@ -1,4 +1,4 @@
-"""Recordings that a file holds in several parts, and parts that a recording can do without."""
+"""Recordings that a file stores in several parts, and parts that a recording can do without."""
 
 import contextlib
 from collections import Counter
@@ -31,10 +31,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Part:
-    """Leads that were recorded together: `start_s` on a clock of the file, None where not told.
+    """Leads that were recorded together. A rate that is not supported raises `RecordingError`.
 
-    `place` is the part's number in the file, that of the first if several were joined. Raises
-    `RecordingError` if the rate is not supported, before anything is divided by it.
+    Attributes:
+        leads: by their names in `LEADS`.
+        rate_hz: their sampling rate.
+        start_s: when they begin, on any clock of the file; None if it does not say.
+        place: the part's number in the file, or that of the first if several were joined.
     """
 
     leads: dict[str, StoredLead]
@@ -48,7 +51,7 @@ class Part:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the twelve leads are there, of one length."""
+        """Whether all twelve leads are there or can be derived, and have one length."""
         return has_twelve(self.leads) and len({x.samples.size for x in self.leads.values()}) == 1
 
     @property
@@ -58,7 +61,13 @@ class Part:
 
 
 def spared(read: Callable[[], T], notes: list[Note], note: Note) -> T | None:
-    """Return what `read` returns; if it refuses, None and a note, so that the rest is read."""
+    """Return what `read` returns, or None with a note if it raises `RecordingError`.
+
+    Args:
+        read: reads a part that the recording can do without.
+        notes: receives `note` if the part is dropped.
+        note: says which part it was.
+    """
     try:
         return read()
     except RecordingError:
@@ -67,20 +76,33 @@ def spared(read: Callable[[], T], notes: list[Note], note: Note) -> T | None:
 
 
 def noted_time(moment: datetime | None, given: str | None, notes: list[Note]) -> datetime | None:
-    """Return the moment that was read from `given`; adds a note if there was text but no moment."""
+    """Return a time that was read; note if the file had text for it that could not be read.
+
+    Args:
+        moment: the time that was read; None if there was none.
+        given: the text in the file.
+        notes: receives `time_unreadable` if there was text but no time.
+    """
     if moment is None and (given or "").strip():
         notes.append(Note.TIME_UNREADABLE)
     return moment
 
 
 def twelve_leads(readers: Iterable[Callable[[], Part]], notes: list[Note]) -> Part:
-    """Return the part of the file that holds twelve simultaneous leads, joined where it must be.
+    """Return the part of a file that holds twelve simultaneous leads, if need be joined.
 
     That is the first part of at least `MIN_SECONDS` with all twelve, else the first with all
     twelve, else parts of one rate, length and start together. If a file does not say when its parts
-    began, they are joined only if their beats coincide. A part that cannot be read is noted if it
-    is not needed. Raises `RecordingError` if it is, and not_simultaneous if all leads are there but
-    one group after the other (4 x 2.5 s).
+    began, they are joined only if their beats coincide.
+
+    Args:
+        readers: each reads one part.
+        notes: receives `part_dropped` if a part could not be read and is not needed.
+
+    Raises:
+        RecordingError: `not_simultaneous` if all leads are there but were recorded in groups one
+            after the other (4 x 2.5 s); the error of a part that is needed and could not be read;
+            `missing_lead`; `too_large` if there are more than 64 parts.
     """
     parts: list[Part] = []
     errors: list[RecordingError] = []
@@ -150,7 +172,7 @@ def _one_after_another(parts: list[Part]) -> RecordingError:
 
 
 def _beat_together(parts: list[Part]) -> bool:
-    """Say whether the beats of the parts coincide, as those of one recording do."""
+    """Return whether the beats of the parts coincide, as those of one recording do."""
     slopes = [_slope(part) for part in parts]
     with contextlib.suppress(FloatingPointError), np.errstate(all="raise"):
         return all(np.corrcoef(slopes[0], other)[0, 1] >= TOGETHER for other in slopes[1:])

@@ -41,9 +41,12 @@ Value = TypeVar("Value")
 class Samples:
     """What a study says about its files of bare samples; None where the files say it themselves.
 
-    `unit` is one of nV, uV, mV and V, with or without a number (`mV`, `4.88 uV`). `leads` is the
-    order of the leads where they are an axis of an HDF5 dataset; `dataset` is the dataset of the
-    samples, `ids` that of the recordings' ids where a file holds several.
+    Attributes:
+        sampling_rate_hz: the rate.
+        unit: one of nV, uV, mV and V, with or without a number (`mV`, `4.88 uV`).
+        leads: the order of the leads, where they are an axis of an HDF5 dataset.
+        dataset: the HDF5 dataset of the samples.
+        ids: the HDF5 dataset of the recordings' ids, where a file holds several recordings.
     """
 
     sampling_rate_hz: float | None = None
@@ -59,7 +62,13 @@ NOTHING_SAID = Samples()
 
 @dataclass(frozen=True)
 class Said:
-    """What a file itself says of its samples: rate, µV of a unit, and leads in their order."""
+    """What a file itself says about its samples; None where it does not.
+
+    Attributes:
+        sampling_rate_hz: the rate.
+        microvolts: how many µV its unit is.
+        leads: the leads in their order.
+    """
 
     sampling_rate_hz: float | None = None
     microvolts: float | None = None
@@ -67,7 +76,12 @@ class Said:
 
 
 def microvolts_of(unit: str) -> float | None:
-    """Return how many µV a unit is (`mV`, `4.88 uV`, `1e-4 V`), None where it is no voltage."""
+    """Return how many µV a unit with or without a number is; None if it is not a voltage.
+
+    Example:
+        >>> microvolts_of("mV"), microvolts_of("4.88 uV"), microvolts_of("mmHg")
+        (1000.0, 4.88, None)
+    """
     found = _UNIT.fullmatch(unit.strip()) if len(unit) <= _LONGEST else None
     volts = None if found is None else microvolts(found[2])
     if found is None or volts is None:
@@ -77,15 +91,25 @@ def microvolts_of(unit: str) -> float | None:
 
 
 def unit_in_name(name: str) -> float | None:
-    """Return how many µV the unit in a column's name is (`I [mV]`), None where it names none."""
+    """Return how many µV the unit in a column's name is; None if it names none.
+
+    Example:
+        >>> unit_in_name("I [mV]"), unit_in_name("I")
+        (1000.0, None)
+    """
     found = _IN_BRACKETS.search(name)
     return None if found is None else microvolts_of(found[1])
 
 
 def said_by(attributes: Mapping[str, Any]) -> Said:
-    """Return what a file's attributes say, under the names that are in use (`fs`, `units`, ...).
+    """Return what a file's attributes say about its samples.
 
-    Raises `RecordingError` (malformed) where one of them cannot be understood.
+    Args:
+        attributes: texts and numbers by name; those with a common name are used (`fs`, `units`,
+            ...).
+
+    Raises:
+        RecordingError: `malformed` if one of them cannot be understood.
     """
     rate = unit = None
     leads: tuple[str, ...] | None = None
@@ -97,7 +121,7 @@ def said_by(attributes: Mapping[str, Any]) -> Said:
             sizes = {microvolts_of(text) for text in _texts(value)}
             unit = sizes.pop() if len(sizes) == 1 else None
             if unit is None:
-                raise RecordingError(Reason.MALFORMED, "its attribute for the unit is no voltage")
+                raise RecordingError(Reason.MALFORMED, "its unit attribute is not a voltage")
         elif key in _LEADS:
             leads = _texts(value)
     return Said(rate, unit, leads)
@@ -129,7 +153,13 @@ def _texts(value: Any) -> tuple[str, ...]:
 def lead_order(said: Said, samples: Samples) -> tuple[str, ...]:
     """Return the leads in the order of their axis, as the file or the study says.
 
-    Raises `RecordingError` where they differ, or where rate, unit or order are told by neither.
+    Args:
+        said: what the file says about its samples.
+        samples: what the study says about them.
+
+    Raises:
+        RecordingError: `malformed` if file and study differ, or a lead is not named exactly once;
+            `not_described` if neither says what rate, unit or order are.
     """
     _check_told(
         sampling_rate_hz=said.sampling_rate_hz or samples.sampling_rate_hz,
@@ -147,7 +177,7 @@ def lead_order(said: Said, samples: Samples) -> tuple[str, ...]:
 
 
 def _check_told(**values: object) -> None:
-    """Refuse a file if neither it nor the study says what its numbers mean."""
+    """Raise `RecordingError` if neither the file nor the study says what its numbers mean."""
     if missing := [f"ecg.samples.{key}" for key, value in values.items() if value is None]:
         raise RecordingError(
             Reason.NOT_DESCRIBED,
@@ -156,7 +186,7 @@ def _check_told(**values: object) -> None:
 
 
 def _agreed(key: str, of_file: Value | None, of_study: Value | None) -> Value:
-    """Return what the file or the study says, which must be the same where both do."""
+    """Return what the file or the study says; if both say something, it must be the same."""
     _check_told(**{key: of_study if of_file is None else of_file})
     if of_file is not None and of_study is not None and not _same(of_file, of_study):
         raise RecordingError(Reason.MALFORMED, f"the file itself contradicts ecg.samples.{key}")
@@ -175,10 +205,20 @@ def recording_of(
     samples: Samples,
     source_format: str,
 ) -> Recording:
-    """Return the Recording of the samples of each lead, by the lead's name in the file.
+    """Return the Recording of bare samples.
 
     Padding is removed: samples at either end that are zero or missing in all leads at once. Columns
-    that are not leads are ignored. Raises `RecordingError`.
+    that are not leads are ignored.
+
+    Args:
+        columns: the samples of each lead by its name in the file, [n]; NaN where missing.
+        said: what the file says about them.
+        samples: what the study says about them.
+        source_format: the name of the format.
+
+    Raises:
+        RecordingError: `not_described` if neither says what rate or unit is; `malformed` if they
+            differ; otherwise as `make_recording` raises it.
     """
     chosen = {name: values for name, values in columns.items() if lead_name(name)}
     if len({values.size for values in chosen.values()}) > 1:
@@ -223,7 +263,7 @@ def _without_padding(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], 
 
 
 def _stored(row: NDArray[np.float64], unit: float) -> StoredLead:
-    """Return a lead in whole numbers: of its unit where they are, else of `FINEST_MICROVOLTS`.
+    """Return a lead in whole numbers: of its unit if they are whole, else of `FINEST_MICROVOLTS`.
 
     NaN is a missing sample.
     """

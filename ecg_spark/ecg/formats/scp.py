@@ -43,7 +43,7 @@ _MAX_LEADS = 64
 class _Lead:
     """A lead's place in the recording: its first and last sample, counted from one.
 
-    `name` is empty where it is none of the twelve.
+    `name` is empty if it is none of the twelve.
     """
 
     name: str
@@ -53,7 +53,7 @@ class _Lead:
 
 @dataclass(frozen=True)
 class _Signals:
-    """What sections 5 and 6 hold: `rows` of `nanovolts` a unit, a sample every `interval_us`."""
+    """The signals of section 5 or 6: `rows` of `nanovolts`, one sample every `interval_us`."""
 
     rows: list[NDArray[np.int64]]
     nanovolts: int
@@ -61,7 +61,7 @@ class _Signals:
 
 
 def is_scp(data: bytes) -> bool:
-    """Say whether `data` begins as an SCP-ECG record: section 0 that points to itself."""
+    """Return whether data begin as an SCP-ECG record: with a section 0 that points to itself."""
     if len(data) < 32 or data[8:10] != b"\0\0":
         return False
     return data[16:22] == b"SCPECG" or (data[22:24] == b"\0\0" and data[28:32] == b"\x07\0\0\0")
@@ -72,8 +72,12 @@ def read_scp(data: bytes) -> Recording:
 
     Huffman coding, differences and reference beat subtraction are undone; the CRC of every section
     that is used is checked. Damaged measurements, and a damaged reference beat that was not
-    subtracted, are left out. Bimodal compression, which discarded samples, is refused. `vendor`
-    comes from section 7. Raises `RecordingError`.
+    subtracted, are left out. `vendor` comes from section 7.
+
+    Raises:
+        RecordingError: `checksum_mismatch` if a section that is needed differs from its CRC;
+            `unknown_format` for bimodal compression, which discards samples; otherwise the file is
+            malformed or cannot be used.
     """
     try:
         return _read(data)
@@ -136,7 +140,7 @@ def _read(data: bytes) -> Recording:
 
 
 def _whole(read: Callable[[], T]) -> T:
-    """Return what `read` returns; malformed where the section that it reads ends early."""
+    """Return what `read` returns; raise `malformed` if the section that it reads ends early."""
     try:
         return read()
     except (struct.error, IndexError):
@@ -144,7 +148,7 @@ def _whole(read: Callable[[], T]) -> T:
 
 
 def _part(leads: list[_Lead], signals: _Signals, place: tuple[int, int], rate: float) -> Part:
-    """Return the leads that were recorded from and to one sample."""
+    """Return the leads that were recorded from one sample to another."""
     inside = [(lead.first, lead.last) == place for lead in leads]
     chosen = [lead for lead, here in zip(leads, inside, strict=True) if here]
     rows = [row for row, here in zip(signals.rows, inside, strict=True) if here]
@@ -156,7 +160,7 @@ def _sections(data: bytes, notes: list[Note]) -> tuple[dict[int, bytes], set[int
     """Return the bodies of sections 1 to 7, and which of 2 to 7 differ from their CRC.
 
     Some writers swap the bytes of every CRC, or write 0 for every one: that is noted. A CRC of 0
-    among others counts as damage.
+    among others that are not 0 counts as damage.
     """
     (size,) = struct.unpack_from("<I", data, 10)
     sections: dict[int, bytes] = {}
@@ -208,7 +212,7 @@ def _lead_definitions(body: bytes) -> tuple[list[_Lead], bool]:
 
 
 def _signals(body: bytes, counts: list[int], tables: list[HuffmanTable] | None) -> _Signals:
-    """Return the decoded rows of section 5 or 6, `counts` samples each; those of 0 are skipped."""
+    """Return the decoded rows of section 5 or 6, `counts` samples each; a count of 0 is skipped."""
     nanovolts, interval, differences = struct.unpack_from("<HHB", body)
     lengths = struct.unpack_from(f"<{len(counts)}H", body, 6)
     if not nanovolts or not interval or differences > 2:
@@ -233,7 +237,7 @@ def _signals(body: bytes, counts: list[int], tables: list[HuffmanTable] | None) 
 
 
 def _integrated(row: NDArray[np.int64], differences: int) -> NDArray[np.int64]:
-    """Undo first or second differences, in arithmetic of 16 bits as the encoder's."""
+    """Undo first or second differences, in 16-bit arithmetic like the encoder's."""
     if differences == 1:
         row = row.cumsum()
     elif differences == 2 and row.size > 2:
@@ -245,7 +249,7 @@ def _integrated(row: NDArray[np.int64], differences: int) -> NDArray[np.int64]:
 def _reference_beat(
     sections: dict[int, bytes], leads: list[_Lead], tables: list[HuffmanTable] | None
 ) -> _Signals | None:
-    """Return the reference beat of section 5, None where there is none of a plausible length."""
+    """Return the reference beat of section 5; None if there is none of a plausible length."""
     if 5 not in sections or 4 not in sections:
         return None
     (milliseconds,) = struct.unpack_from("<H", sections[4])
@@ -313,13 +317,13 @@ def _acquired_at(tags: dict[int, bytes], notes: list[Note]) -> datetime | None:
 
 
 def _device(field: bytes) -> str | None:
-    """Return the maker and model of the acquiring device."""
+    """Return maker and model of the device that acquired the recording."""
     maker = _text((field[36:].split(b"\0") + [b""] * 5)[4])
     return " ".join(name for name in (maker, _text(field[8:14])) if name) or None
 
 
 def _vendor(body: bytes) -> dict[str, float]:
-    """Return the measurements of the reference beat in section 7, ms and degrees."""
+    """Return the measurements of the reference beat in section 7, in ms and degrees."""
     if len(body) < 22 or body[0] < 1:
         return {}
     values = struct.unpack_from("<5H3h", body, 6)

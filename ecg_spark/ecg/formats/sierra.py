@@ -49,8 +49,12 @@ def read_sierra(data: bytes) -> Recording:
     """Return the rhythm recording of a Sierra XML file, samples as the device took them.
 
     Compressed files hold III, aVR, aVL and aVF as differences from what I and II give. `vendor`
-    holds the global measurements, QTc by Bazett; the median beat ("representative beat") has a
-    rate of its own. Raises `RecordingError`.
+    holds the global measurements, QTc by Bazett; the median beat ("representative beat") has its
+    own sampling rate.
+
+    Raises:
+        RecordingError: `unknown_format` for other versions and compressions; otherwise the file is
+            malformed or cannot be used.
     """
     root, notes = xmltree.parse(data, skip=("reportinfo", "userdefines", "internalmeasurements"))
     if not _VERSION.fullmatch(xmltree.text(root, "documentinfo/documentversion") or ""):
@@ -95,7 +99,7 @@ def read_sierra(data: bytes) -> Recording:
 
 
 def _channels(stored: ET.Element, n_samples: int, count: int) -> list[NDArray[np.int64]]:
-    """Return the first `count` stored channels, as they are before III to aVF are restored."""
+    """Return the first `count` stored channels, before III to aVF are restored."""
     raw = _bytes(stored)
     method = stored.get("compressmethod") or stored.get("compression") or "Uncompressed"
     if method.lower() == "uncompressed" or stored.get("compressflag", "").lower() == "false":
@@ -112,7 +116,7 @@ def _channels(stored: ET.Element, n_samples: int, count: int) -> list[NDArray[np
 
 
 def _decode_xli(raw: bytes, n_samples: int, count: int) -> list[NDArray[np.int64]]:
-    """Decode XLI: a chunk a channel, each an 8-byte header and LZW codes of 10 bits.
+    """Decode XLI: one chunk per channel, each an 8-byte header and LZW codes of 10 bits.
 
     The codes give the high bytes of 16-bit values, then the low ones. The first two values are
     samples; each later one is the deviation of the next sample from a straight line, plus 64.
@@ -142,7 +146,7 @@ def _decode_xli(raw: bytes, n_samples: int, count: int) -> list[NDArray[np.int64
 def _decode_lzw(packed: bytes, limit: int) -> bytes:
     """Decode LZW of fixed 10-bit codes, high bit first; the last code but one ends the stream.
 
-    Raises `RecordingError` (malformed) beyond `limit` bytes, before they are made.
+    Raises `RecordingError` (malformed) before more than `limit` bytes are made.
     """
     bits = np.unpackbits(np.frombuffer(packed, np.uint8))
     whole = bits[: bits.size // _CODE_BITS * _CODE_BITS].reshape(-1, _CODE_BITS)
@@ -233,7 +237,7 @@ def _bytes(element: ET.Element, encoding: str | None = None) -> bytes:
 
 
 def _vendor(root: ET.Element, notes: list[Note]) -> dict[str, float]:
-    """Return the device's measurements: the interpretation's, which a reader may have edited."""
+    """Return the device's measurements; those of the interpretation, which may be edited, win."""
     vendor: dict[str, float] = {}
     for path in (
         "measurements/globalmeasurements",

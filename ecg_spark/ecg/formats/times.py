@@ -1,7 +1,7 @@
-"""Times as ECG files write them: read if the text can mean one moment only, else missing.
+"""Times as ECG files write them: read if the text can only mean one moment, otherwise missing.
 
-A date without a time of day is not a moment; otherwise such ECGs would seem to be from midnight.
-Times are local: a time zone after the time is ignored.
+A date without a time of day is not a moment; otherwise such ECGs would seem to have been recorded
+at midnight. Times are local: a time zone after the time is ignored.
 """
 
 import re
@@ -47,13 +47,20 @@ _LONGEST = 80
 
 
 def read_moment(text: str, *, day_first: bool | None = None) -> datetime | None:
-    """Return the moment that `text` tells, None where it can mean none or more than one.
+    """Return the moment that a text means, or None if it can mean none or more than one.
 
-    Read are `2020-01-31T10:11:12`, `20200131101112`, `31/01/2020 10:11`, `31-Jan-2020 10:11:12`,
+    It reads `2020-01-31T10:11:12`, `20200131101112`, `31/01/2020 10:11`, `31-Jan-2020 10:11:12`,
     `10:11:12 31/01/2020`, `Jan 31, 2020 10:11 PM` and the like, with fractions of a second and a
-    time zone, which are ignored. Years have four digits. Of two numbers before or after the year,
-    `day_first` says whether the day comes first in the format. If it is None, the date is only read
-    if one of the two cannot be a month, or both are equal.
+    time zone, both of which are ignored. Years have four digits.
+
+    Args:
+        text: a date and a time of day.
+        day_first: whether the format writes the day before the month, where both are numbers. If it
+            is None, the date is only read if one of the two cannot be a month, or both are equal.
+
+    Example:
+        >>> str(read_moment("31/01/2020 10:11")), read_moment("02/01/2020 10:11")
+        ('2020-01-31 10:11:00', None)
     """
     if len(text) > _LONGEST:
         return None
@@ -74,7 +81,23 @@ def moment_of(
     minute: float | None,
     second: float | None,
 ) -> datetime | None:
-    """Return the moment of numbers that a file gives one by one; only seconds may be absent."""
+    """Return the moment of numbers that a file gives one by one; only the seconds may be missing.
+
+    Args:
+        year: all four digits.
+        month: 1 to 12.
+        day: 1 to 31.
+        hour: 0 to 23.
+        minute: 0 to 59.
+        second: fractions are cut off; None is 0.
+
+    Returns:
+        None if another number is missing, or there is no such moment.
+
+    Example:
+        >>> str(moment_of(2020, 1, 31, 10, 11, None)), moment_of(2020, 2, 31, 10, 11, None)
+        ('2020-01-31 10:11:00', None)
+    """
     given = (year, month, day, hour, minute, 0.0 if second is None else second)
     if any(part is None or not 0 <= part < 10_000 for part in given):
         return None

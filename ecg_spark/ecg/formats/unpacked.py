@@ -54,23 +54,31 @@ class _Gunzip:
 
 
 def is_compressed(head: bytes) -> bool:
-    """Say whether a file that begins with `head` is a stream that `Unpacked` reads."""
+    """Return whether a file that begins with `head` is a stream that `Unpacked` reads."""
     return head.startswith((GZIP, BZIP2, XZ))
 
 
 def check_ratio(unpacked: int, packed: int) -> None:
-    """Refuse (too_large) what unpacks to more than any ECG does."""
+    """Check that a stream does not unpack to more than any ECG does.
+
+    Args:
+        unpacked: the bytes so far.
+        packed: the bytes that were read for them.
+
+    Raises:
+        RecordingError: `too_large` if it does.
+    """
     if unpacked > FREE_BYTES + MAX_RATIO * packed:
         detail = f"it unpacks to more than {MAX_RATIO} times its size"
         raise RecordingError(Reason.TOO_LARGE, detail)
 
 
 class Unpacked(io.BufferedReader):
-    """The content of a compressed stream as a file that can only be read on.
+    """The content of a compressed stream, as a file that can only be read forwards.
 
-    A stream may have any number of members one after the other, empty ones among them, as parallel
-    packers and bgzip write, and zeros behind the last. Reading raises `RecordingError`: malformed
-    where it is damaged or ends early, too_large before it unpacks to too much.
+    A stream may have any number of members one after the other, some of them empty, as parallel
+    packers and bgzip write, and zeros after the last. Reading raises `RecordingError`: `malformed`
+    if it is damaged or ends early, `too_large` before it unpacks to too much.
     """
 
     def __init__(self, file: BinaryIO) -> None:

@@ -1,7 +1,7 @@
 """WFDB (PhysioNet) records: a text header and the signal files it names, as in PTB-XL, MIMIC-IV.
 
-The common storage formats are decoded here, where speed decides; the others, frames, skews and
-records of several segments by the package wfdb.
+The common storage formats are decoded here, where speed matters most; the others, frames, skews and
+records of several segments are left to the package wfdb.
 """
 
 import re
@@ -24,11 +24,19 @@ from ecg_spark.ecg.recording import Note, Reason, Recording, RecordingError
 
 
 def read_wfdb(data: bytes, load: Load) -> Recording:
-    """Return the record that the header `data` describes.
+    """Return the record that a header describes.
 
-    `load` is only called with plain names: a header that names another folder is refused as unsafe.
-    Checksums are compared if there are any; an ambiguous time is missing, with a note. Raises
-    `RecordingError`.
+    Checksums are compared if there are any. A time that can be read in two ways is missing, with a
+    note.
+
+    Args:
+        data: the content of the header.
+        load: returns the content of a file in the header's folder. It is only called with plain
+            names: a header that names another folder is refused as unsafe.
+
+    Raises:
+        RecordingError: `unsafe`; `checksum_mismatch`; otherwise the header is malformed or the
+            record cannot be used.
     """
     header = parse(data)
     if header.n_samples:
@@ -98,7 +106,7 @@ def _segments(header: Header, load: Load) -> dict[str, StoredLead]:
 
 
 def _written(name: str, header: Header, lines: list[str]) -> bytes:
-    """Return a header for the package wfdb: without a time, which it would read in its own way."""
+    """Return a header for the package wfdb, without a time: wfdb would read it in its own way."""
     length = "" if header.n_samples is None else f" {header.n_samples}"
     return plain_text([f"{name} {header.n_signals} {header.rate_hz}{length}", *lines])
 

@@ -41,7 +41,18 @@ _MAX_SEGMENTS, _MAX_PER_FRAME, _MAX_SKEW = 1000, 100, 10_000
 
 @dataclass(frozen=True)
 class Signal:
-    """One line of the header: where a lead's samples are and what they mean."""
+    """One line of the header: where a lead's samples are and what they mean.
+
+    Attributes:
+        file: the name of the signal file.
+        format: the number of WFDB's storage format.
+        byte_offset: where the samples begin in the file.
+        is_even: whether there is one sample per frame, and no skew.
+        unit_microvolts: µV per digital unit; None if the unit is not a voltage.
+        baseline: the digital value of 0 V.
+        checksum: the sum of the samples modulo 65536; None if it is not given.
+        name: the description, by which a lead is recognised.
+    """
 
     file: str
     format: int
@@ -55,10 +66,16 @@ class Signal:
 
 @dataclass(frozen=True)
 class Header:
-    """A header's first line, and its other `lines`, without comments, as they are.
+    """A header's first line, and its other lines as they are.
 
-    `n_samples` is None where it is not stated, `n_segments` where the record has none; `start` is
-    whatever stands for the time and date.
+    Attributes:
+        name: the record's name.
+        n_segments: how many records it joins; None if it is not a record of several segments.
+        n_signals: how many signals it has.
+        rate_hz: the sampling rate of a frame.
+        n_samples: samples per signal; None if it is not stated.
+        start: the text that stands for time and date.
+        lines: the other lines without comments.
     """
 
     name: str
@@ -70,7 +87,12 @@ class Header:
     lines: list[str]
 
     def signals(self) -> list[Signal]:
-        """Return the signals; raises `RecordingError` where a line cannot be read or is unsafe."""
+        """Return the signals.
+
+        Raises:
+            RecordingError: `malformed` if a line cannot be read; `unsafe` if it names another
+                folder; `unknown_format` for a storage format that is not read.
+        """
         if len(self.lines) < self.n_signals:
             raise RecordingError(Reason.MALFORMED, "the header has fewer lines than it has signals")
         return [_signal(line) for line in self.lines[: self.n_signals]]
@@ -78,7 +100,9 @@ class Header:
     def segments(self) -> list[str]:
         """Return the names of the records that follow each other in this one.
 
-        Raises `RecordingError`: malformed, unsafe, not_finite where a stretch is missing.
+        Raises:
+            RecordingError: `malformed`; `unsafe`; `not_finite` if a stretch of the record is
+                missing.
         """
         count = self.n_segments or 0
         if not 1 <= count <= _MAX_SEGMENTS or len(self.lines) < count:
@@ -97,10 +121,11 @@ class Header:
 
 
 def is_header(data: bytes) -> bool:
-    """Say whether `data` is a WFDB header: a record line, and lines of its signals or segments.
+    """Return whether data are a WFDB header: a record line, and lines of its signals or segments.
 
-    Text such as `HR 41` has the form of a record line. So at least half of the lines that should
-    describe signals must do so: with a file that is not a bare word, and a gain or a WFDB format.
+    Text such as `HR 41` has the form of a record line. Therefore at least half of the lines that
+    should describe signals must do so: with a file that is not a bare word, and a gain or a WFDB
+    format.
     """
     if data[:1] == b"<":  # XML: soon told
         return False
@@ -115,12 +140,16 @@ def is_header(data: bytes) -> bool:
 
 
 def is_header_name(name: str) -> bool:
-    """Say whether a file should be a WFDB header, by its name."""
+    """Return whether a file should be a WFDB header, by its name."""
     return name.lower().removesuffix(".gz").endswith(".hea")
 
 
 def parse(data: bytes) -> Header:
-    """Return the header; raises `RecordingError` (malformed) where it is none."""
+    """Return the header.
+
+    Raises:
+        RecordingError: `malformed` if the data are not a WFDB header.
+    """
     header = _parsed(data)
     if header is None:
         raise RecordingError(Reason.MALFORMED, "not a WFDB header")
@@ -128,11 +157,18 @@ def parse(data: bytes) -> Header:
 
 
 def named_files(data: bytes, load: Load) -> list[str]:
-    """Return every file of the record that a header describes, but the header itself.
+    """Return every file of the record that a header describes, except the header itself.
 
-    Those are its signal files, whatever their suffix, or its segments' headers and what these name
-    as far as `load` gives them. Raises `RecordingError`: unsafe for a name that is more than the
-    name of a file in the record's own folder, malformed where a line cannot be read.
+    Those are its signal files, whatever their suffix; or the headers of its segments and the files
+    that these name, as far as `load` returns them.
+
+    Args:
+        data: the content of the header.
+        load: returns the content of a file in the record's folder, or None.
+
+    Raises:
+        RecordingError: `unsafe` for a name that is more than the name of a file in the record's own
+            folder; `malformed` if a line cannot be read.
     """
     header = parse(data)
     if header.n_segments is None:
@@ -151,7 +187,7 @@ def named_files(data: bytes, load: Load) -> list[str]:
 
 
 def plain_text(lines: list[str]) -> bytes:
-    """Return lines in ASCII, as the package wfdb can read them: a sign of micro becomes `u`."""
+    """Return lines in ASCII, as the package wfdb can read them; a micro sign becomes `u`."""
     text = unicodedata.normalize("NFKC", "\n".join(lines)).replace("\u03bc", "u")
     return text.encode("ascii", "replace")
 
@@ -174,9 +210,10 @@ def _parsed(data: bytes) -> Header | None:
 
 
 def _lines(data: bytes) -> list[str]:
-    """Return the header's lines without comments; none where the data is no text.
+    """Return the header's lines without comments; none if the data are not text.
 
-    A line is UTF-8 where it can be, else Latin-1: a comment's encoding says nothing of the unit's.
+    A line is UTF-8 if it can be, else Latin-1: the encoding of a comment says nothing about that of
+    a unit.
     """
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         data = data.decode("utf-16", "replace").encode()

@@ -1,4 +1,4 @@
-"""The WFDB records that the package wfdb decodes, from bytes, in a folder of their own."""
+"""WFDB records that the package wfdb decodes, from bytes, in a temporary folder for each."""
 
 import tempfile
 import unicodedata
@@ -25,15 +25,19 @@ _MICROVOLTS |= {"volt": 1e6, "millivolt": 1e3, "microvolt": 1.0, "nanovolt": 1e-
 
 
 def microvolts(unit: str) -> float | None:
-    """Return how many µV a unit of voltage has, None where `unit` is none; either micro sign."""
+    """Return a unit of voltage in µV, with either micro sign; None if it is not a voltage."""
     return _MICROVOLTS.get(unicodedata.normalize("NFKC", unit).lower().removesuffix("s"))
 
 
 def read(files: dict[str, bytes], steps: dict[str, float]) -> dict[str, StoredLead]:
-    """Return the leads of the record `RECORD` in `files` (plain names, checked headers).
+    """Return the leads of the record `RECORD`.
 
-    `steps` gives the unit of each lead by its canonical name, the finest of its segments, in µV.
-    Raises `RecordingError`: malformed for whatever the package does not read.
+    Args:
+        files: the content of its files by plain name; headers must have been checked.
+        steps: for each lead in `LEADS`, the finest unit in any of its segments, in µV.
+
+    Raises:
+        RecordingError: `malformed` for anything that the package does not read.
     """
     import wfdb  # it takes a second, so only the records that need it pay
 

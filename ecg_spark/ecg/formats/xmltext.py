@@ -1,8 +1,8 @@
 """The text of an XML file with a wrong declaration or invalid bytes.
 
-Expat reads valid files by itself. What it refuses comes here: the bytes are decoded by what they
-look like, and what XML does not allow is replaced. Everything a reader needs from a device's file
-is ASCII, so a wrong guess can spoil a name but never a number: a number in which something was
+Expat reads valid files by itself. Files that it refuses come here: the bytes are decoded by what
+they look like, and what XML does not allow is replaced. Everything a reader needs from a device's
+file is ASCII, so a wrong guess can spoil a name but never a number: a number in which something was
 replaced is no longer a number.
 """
 
@@ -65,26 +65,29 @@ _PREDEFINED = ("amp", "lt", "gt", "quot", "apos")
 
 
 def looks_like_xml(data: bytes) -> bool:
-    """Say whether `data` begins with a `<` in any encoding, behind marks and white space."""
+    """Return whether data begin with a `<` in any encoding, after marks and white space."""
     head = data[:_HEAD]
     is_narrow = _without_marks(head)[0].startswith(b"<")
     return is_narrow or _wide_codec(head) is not None or _is_ebcdic(head)
 
 
 def refers_to_entities(data: bytes) -> bool:
-    """Say whether `data` holds a bare `&` or a reference to an entity that XML does not define."""
+    """Return whether data hold a bare `&` or a reference to an entity that XML does not define."""
     return b"&" in data and _FOREIGN_REFERENCE.search(data) is not None
 
 
 def repaired(data: bytes) -> tuple[str, bool]:
     """Return the document's text without its XML declaration, and whether any of it is a guess.
 
-    Decoded as its byte-order mark, its zero bytes, its declaration or UTF-8 has it, the first that
-    fits all of the bytes; else as Latin-1, which is a guess. Control characters, references to
-    them and to undefined entities become `REPLACED`, a bare `&` itself; white space, marks and
-    control characters before the beginning and whatever is behind the end are left out. Entity
-    declarations stay where they are, for the parser to refuse. Raises `RecordingError` (too_large)
-    beyond `MAX_REFERENCES`.
+    The encoding is that of the byte-order mark, the zero bytes, the declaration, or UTF-8: the
+    first of these that fits all of the bytes; otherwise Latin-1, which is a guess. Control
+    characters, references to them and to undefined entities become `REPLACED`; a bare `&` becomes a
+    proper one. White space, marks and control characters before the beginning are left out, and so
+    is anything after the end. Entity declarations stay where they are, so that the parser refuses
+    them.
+
+    Raises:
+        RecordingError: `too_large` if there are more than `MAX_REFERENCES` references.
     """
     text, guessed = _decoded(data)
     if text.count("&") > MAX_REFERENCES:
@@ -121,7 +124,7 @@ def _decoded(data: bytes) -> tuple[str, bool]:
     wide = _wide_codec(head)
     if wide is not None:
         width = 4 if wide.startswith("utf-32") else 2
-        body = data[: len(data) // width * width]  # a NUL or Ctrl-Z of one byte is no character
+        body = data[: len(data) // width * width]  # a lone NUL or Ctrl-Z is cut off
         return body.decode(wide, "replace"), _strict(body, wide) is None
     if _is_ebcdic(head):
         return _ebcdic(data.lstrip(_EBCDIC_JUNK))
@@ -149,12 +152,12 @@ def _ebcdic(body: bytes) -> tuple[str, bool]:
 
 
 def _wide_codec(head: bytes) -> str | None:
-    """Return the codec of two or four bytes a character that the document begins in, if any."""
+    """Return the codec, of two or four bytes per character, that the document begins in, if any."""
     return next((codec for codec, pattern in _WIDE if pattern.match(head)), None)
 
 
 def _without_marks(data: bytes) -> tuple[bytes, bool]:
-    """Return `data` without what may stand in front, and whether a byte-order mark was there."""
+    """Return data without what may precede the document, and whether a byte-order mark did."""
     body, is_marked = data.lstrip(_JUNK_BYTES), False
     while body.startswith(codecs.BOM_UTF8):
         body, is_marked = body[len(codecs.BOM_UTF8) :].lstrip(_JUNK_BYTES), True
@@ -162,7 +165,7 @@ def _without_marks(data: bytes) -> tuple[bytes, bool]:
 
 
 def _declared_in(text: str) -> str | None:
-    """Return Python's name of the declared codec, None where it is none that documents are in."""
+    """Return Python's name of the declared codec; None if documents are not written in it."""
     found = _DECLARED.match(text)
     for name in (found[1], found[1].lower().removeprefix("x-")) if found else ():
         try:
@@ -182,10 +185,10 @@ def _strict(data: bytes, codec: str) -> str | None:
 
 
 def _keeps_ascii(data: bytes, text: str, codec: str) -> bool:
-    """Say whether what XML and numbers are written in came through `codec` as ASCII.
+    """Return whether the characters of XML and of numbers came through `codec` as ASCII.
 
-    UTF-7, in which a plus sign is no plus sign, must give the same bytes up to the last tag when it
-    is written again.
+    UTF-7, in which a plus sign does not mean a plus sign, must give the same bytes up to the last
+    tag when it is encoded again.
     """
     if not text.startswith(data[:1].decode("latin-1")):
         return False

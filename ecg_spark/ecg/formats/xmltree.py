@@ -36,10 +36,12 @@ class _NotWellFormed(RecordingError):
 
 
 def root_tag(data: bytes) -> str | None:
-    """Return the name of the root element without prefix, or None where `data` is not XML.
+    """Return the name of the root element without prefix, or None if the data are not XML.
 
-    Where the document is damaged in front of it, the first that has the form of one. Raises
-    `RecordingError` (unsafe) where entities are declared before the root.
+    If the document is damaged before its root, it is the first element that can be recognised.
+
+    Raises:
+        RecordingError: `unsafe` if entities are declared before the root.
     """
     tag: str | None = None
 
@@ -63,15 +65,19 @@ def root_tag(data: bytes) -> str | None:
 
 
 def parse(data: bytes, skip: Collection[str] = ()) -> tuple[ET.Element, list[Note]]:
-    """Return the root element, and notes: one where text had to be replaced to read it.
+    """Return the root element, and a note if text had to be replaced before it could be read.
 
-    Elements named in `skip` are left out whole; names are without their namespace's prefix. What
-    `xmltext.repaired` mends is mended, where the document is not well formed as it is.
+    A document that is not well formed is first repaired, as far as `xmltext.repaired` can. Entity
+    declarations are refused, so no text can grow beyond the input; a document type that names an
+    external file is allowed, and the file is never opened.
 
-    Entity declarations are refused, so no text can grow beyond the input; a document type that
-    names an external file is allowed and never opened. Raises `RecordingError`: unsafe for
-    entities, malformed for XML that is not well formed, too_large above `MAX_ELEMENTS` elements
-    or `MAX_DEPTH` levels.
+    Args:
+        data: the document.
+        skip: names of elements that are left out with everything in them, without prefix.
+
+    Raises:
+        RecordingError: `unsafe` for entities; `malformed` if the XML is not well formed;
+            `too_large` above `MAX_ELEMENTS` elements or `MAX_DEPTH` levels.
     """
     with contextlib.suppress(_NotWellFormed):
         return _tree(data, skip), []
@@ -80,19 +86,23 @@ def parse(data: bytes, skip: Collection[str] = ()) -> tuple[ET.Element, list[Not
 
 
 def text(element: ET.Element | None, path: str) -> str | None:
-    """Return the stripped text of the first element at `path`, or None where absent or empty."""
+    """Return the stripped text of the first element at `path`, or None if it is absent or empty."""
     found = None if element is None else element.find(path)
     value = (found.text or "").strip() if found is not None else ""
     return value or None
 
 
 def number(element: ET.Element | None, path: str) -> float | None:
-    """Return the number at `path`, or None where absent, empty or not a finite number."""
+    """Return the number at `path`, or None if it is absent, empty or not a finite number."""
     return decimal(text(element, path))
 
 
 def required_number(element: ET.Element, path: str) -> float:
-    """Return the number at `path`; raises `RecordingError` (malformed) where there is none."""
+    """Return the number at `path`.
+
+    Raises:
+        RecordingError: `malformed` if there is none.
+    """
     value = number(element, path)
     if value is None:
         raise RecordingError(Reason.MALFORMED, f"{element.tag}/{path} holds no number")
@@ -100,15 +110,24 @@ def required_number(element: ET.Element, path: str) -> float:
 
 
 def attribute(element: ET.Element | None, name: str) -> float | None:
-    """Return the number in an attribute, or None where absent or not a finite number."""
+    """Return the number in an attribute, or None if it is absent or not a finite number."""
     return None if element is None else decimal(element.get(name))
 
 
 def whole_numbers(text: str, separator: str) -> NDArray[np.int64]:
-    """Return the samples that `text` lists; `separator` " " stands for any white space.
+    """Return the samples that a text lists.
 
-    Raises `RecordingError`: not_finite for NaN, malformed for anything else that is no whole
-    number of at most 24 bits.
+    Args:
+        text: whole numbers.
+        separator: what separates them; a space stands for any white space.
+
+    Raises:
+        RecordingError: `not_finite` for NaN and infinity; `malformed` for anything else that is not
+            a whole number of at most 24 bits.
+
+    Example:
+        >>> whole_numbers("12, -7,3", ",").tolist()
+        [12, -7, 3]
     """
     text = text.strip()
     try:
@@ -126,7 +145,11 @@ def whole_numbers(text: str, separator: str) -> NDArray[np.int64]:
 
 
 def sample_count(element: ET.Element, path: str) -> int | None:
-    """Return the count at `path`, None where absent; malformed where it is no whole number."""
+    """Return the count at `path`, or None if it is absent.
+
+    Raises:
+        RecordingError: `malformed` if it is not a whole number of 0 or more.
+    """
     value = number(element, path)
     if value is None:
         return None
@@ -138,9 +161,13 @@ def sample_count(element: ET.Element, path: str) -> int | None:
 def measurements(
     element: ET.Element | None, names: dict[str, str], notes: list[Note]
 ) -> dict[str, float]:
-    """Return the numbers found under `element`: `names` maps our name to the element's path.
+    """Return the numbers found under an element.
 
-    A value that is not a number is left out, with a note.
+    Args:
+        element: the element; None has no numbers.
+        names: the name in the result, and the path below the element, of each number.
+        notes: receives `measurement_unreadable` for each value that is not a number; it is left
+            out.
     """
     found: dict[str, float] = {}
     for name, path in names.items():
@@ -154,7 +181,7 @@ def measurements(
 
 
 def _tree(data: bytes, skip: Collection[str], encoding: str | None = None) -> ET.Element:
-    """Return the root of a document in the given encoding, that of its declaration where None."""
+    """Return the root of a document in the given encoding; None takes that of its declaration."""
     builder = ET.TreeBuilder()
     parser = _parser(encoding)
     depth = elements = skipped_from = 0

@@ -1,14 +1,14 @@
-"""Whether two cohorts speak of the same allele.
+"""Alignment of alleles: whether two cohorts report the effect of the same allele.
 
-A variant is told by its place and its two alleles, whichever of them a file calls the effect
-allele and on whichever strand it names them. For single bases a name on the other strand is the
-complement; longer alleles must be spelled alike, since on the other strand they would lie at
-another position.
+A variant is identified by its position and its two alleles, whichever of them a file calls the
+effect allele and on whichever strand it names them. For single bases, the name on the other strand
+is the complement. Longer alleles must be spelled alike, since on the other strand they would lie
+at another position.
 
-A/T and C/G are their own complements: which strand is meant only the frequency tells. Where it is
-within `UNCLEAR` of one half, nothing is certain, and the cohort's results at the variant are left
-out. Elsewhere a cohort whose frequency lies on the other side of one half than that of most cohorts
-names the other strand.
+A/T and C/G are their own complements, so only the frequency shows which strand is meant. Within
+`UNCLEAR` of one half it does not, and the cohort's results for the variant are left out.
+Elsewhere, a cohort whose frequency lies on the other side of one half than that of most cohorts is
+taken to name the other strand.
 """
 
 from collections.abc import Sequence
@@ -24,22 +24,22 @@ Reals = NDArray[np.float64]
 Truths = NDArray[np.bool_]
 
 UNCLEAR = 0.1
-"""A frequency so near to one half tells no strand."""
+"""Within this distance of one half, a frequency does not reveal the strand."""
 
 AMBIGUOUS = ("A/T", "C/G")
 
 KEY = ("chromosome", "position", "pair")
-"""What tells a variant in every cohort."""
+"""The columns that identify a variant in every cohort."""
 
 COMPLEMENT = {"A": "T", "C": "G", "G": "C", "T": "A"}
 
 
 def keyed(rows: DataFrame) -> DataFrame:
-    """Rows with ref and alt, the effect allele, by `KEY` in place of them.
+    """Identify variants by `KEY` instead of ref and alt, of which alt is the effect allele.
 
-    `pair` holds the two alleles in the order of the alphabet, on the strand on which they come
-    first; `complemented` says whether the file names the other strand, and `effect_first` whether
-    the effect allele is the first of the pair.
+    `pair` holds the two alleles in alphabetical order, on the strand on which they come first in
+    the alphabet. `complemented` is whether the file names the other strand, and `effect_first`
+    whether the effect allele is the first of the pair.
     """
     ref, alt = F.upper("ref"), F.upper("alt")
     single = ref.rlike("^[ACGT]$") & alt.rlike("^[ACGT]$")
@@ -63,7 +63,16 @@ def _complement(allele: Column) -> Column:
 
 
 def alleles(pairs: Sequence[str], coding: Whole) -> tuple[list[str], list[str]]:
-    """ref and alt of variants by their pairs and their codings (see `Aligned`)."""
+    """The ref and alt alleles of variants.
+
+    Args:
+        pairs: the column `pair` of `keyed`.
+        coding: the coding of each variant (see `Aligned`).
+
+    Example:
+        >>> alleles(["A/G", "A/G", "A/G"], np.array([0, 1, 3]))
+        (['A', 'G', 'C'], ['G', 'A', 'T'])
+    """
     refs, alts = [], []
     for pair, code in zip(pairs, coding.tolist(), strict=True):
         both = pair.split("/")
@@ -77,13 +86,18 @@ def alleles(pairs: Sequence[str], coding: Whole) -> tuple[list[str], list[str]]:
 
 @dataclass(frozen=True)
 class Aligned:
-    """Rows of variants in the terms of one coding each.
+    """The rows of several cohorts, brought to one coding per variant.
 
-    `coding` [variants]: 2 where it names the strand on which the pair does not come first, plus 1
-    where its effect allele is the pair's first. `sign` [rows]: -1 where a row's effect is that of
-    the other allele, 0 where it is not certain. `swapped`, `other_strand`, `by_frequency` and
-    `unclear` [cohorts]: at how many variants a cohort has the alleles the other way round, names
-    the other strand, and A/T or C/G was turned by the frequency or left out.
+    Attributes:
+        coding: [variants]: 2 if the coding is on the strand on which the pair does not come first,
+            plus 1 if its effect allele is the first of the pair.
+        sign: [rows]: -1 if a row's effect is that of the other allele, 0 if that is uncertain,
+            else 1.
+        swapped: [cohorts]: at how many variants the cohort has the alleles swapped.
+        other_strand: [cohorts]: at how many variants it names the other strand.
+        by_frequency: [cohorts]: at how many A/T or C/G variants it was turned because of its
+            frequency.
+        unclear: [cohorts]: at how many A/T or C/G variants it was left out.
     """
 
     coding: Whole
@@ -104,17 +118,25 @@ def align(
     ambiguous: Truths,
     cohorts: int,
 ) -> Aligned:
-    """Align rows [rows], each of a variant and a cohort by their numbers.
+    """Align rows, each of one variant in one cohort.
 
-    `frequency` is that of a row's effect allele, NaN where it is not known, `results` how many
-    phenotypes it has. `ambiguous` [variants] marks A/T and C/G. A variant has the strand and the
-    effect allele of most results; of two that are as frequent as each other the pair's own strand,
-    and its second allele: another order of the cohorts changes nothing.
+    A variant gets the strand and the effect allele of most results. In a tie it gets the pair's
+    own strand and second allele, so the order of the cohorts makes no difference.
+
+    Args:
+        variant: the number of each row's variant, [rows].
+        cohort: the number of each row's cohort, [rows].
+        complemented: as in `keyed`, [rows].
+        effect_first: as in `keyed`, [rows].
+        frequency: of each row's effect allele, [rows]; NaN where unknown.
+        results: how many phenotypes each row has, [rows].
+        ambiguous: whether a variant is A/T or C/G, [variants].
+        cohorts: how many cohorts there are.
     """
     n = len(ambiguous)
 
     def mostly(says: Truths) -> Truths:
-        """What most results of each variant say."""
+        """Whether the condition holds for most results of each variant."""
         return np.bincount(variant, np.where(says, 1, -1) * results, n) > 0
 
     strand, effect = mostly(complemented), mostly(effect_first)
@@ -124,7 +146,7 @@ def align(
     cell = variant * cohorts + cohort
 
     def seen(rows: Truths) -> Truths:
-        """The cells [variants, cohorts] of some rows."""
+        """The cells [variants, cohorts] in which some of the rows lie."""
         return np.bincount(cell[rows], minlength=n * cohorts).reshape(n, cohorts) > 0
 
     present = seen(np.ones(len(variant), bool))
@@ -149,7 +171,17 @@ def align(
 
 
 def mean_by_cell(values: Reals, cell: Whole, shape: tuple[int, int]) -> Reals:
-    """The mean of the values that are known in each cell of a table; NaN where none is."""
+    """The mean of the known values in each cell of a table; NaN where there are none.
+
+    Args:
+        values: NaN where unknown.
+        cell: the number of each value's cell, row by row.
+        shape: of the table.
+
+    Example:
+        >>> mean_by_cell(np.array([1.0, 3.0, np.nan]), np.array([0, 0, 1]), (1, 2)).tolist()
+        [[2.0, nan]]
+    """
     known = np.isfinite(values)
     size = shape[0] * shape[1]
     counts = np.bincount(cell[known], minlength=size)

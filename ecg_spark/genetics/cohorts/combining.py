@@ -1,4 +1,4 @@
-"""What a task of a meta-analysis does: variants combined, and its part of each table."""
+"""The work of one task of a meta-analysis: combine variants and write a part of each table."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,8 +34,11 @@ def combining(
 ) -> Iterator[Take]:
     """A worker that combines variants and writes its part of by_variant, associations and omnibus.
 
-    `factors`: what the standard errors of each cohort are multiplied by, by phenotype. `together`:
-    groups that are tested together, too, by their names.
+    Args:
+        build: GRCh37 or GRCh38.
+        phenotypes: the phenotypes of the variants' results, in their order.
+        factors: for each cohort, the factors of its standard errors by phenotype; empty for none.
+        together: the groups that are tested jointly, by name.
     """
     by_cohort = [[own.get(name, 1.0) for own in factors] for name in phenotypes]
     inflated = np.array(by_cohort) if factors else np.ones(1)
@@ -94,7 +97,7 @@ def _rows(joined: Joined, found: Combined, build: str, phenotypes: Sequence[str]
 
 
 def _long(tests: pa.Table) -> pa.Table:
-    """The rows of the table associations of some rows of `META_TESTS`."""
+    """The rows of the table associations, from rows of `META_TESTS`."""
     batch = tests.combine_chunks().to_batches()[0]
     fields, of_variant = elements(batch, "results")
     own = np.flatnonzero(are_known(fields["neg_log10_p"]))
@@ -110,7 +113,7 @@ def _long(tests: pa.Table) -> pa.Table:
 
 
 def _omnibus(tests: pa.Table, joint: Mapping[str, Joint]) -> pa.Table:
-    """The rows of the table omnibus of some rows of `META_TESTS`: those that were tested."""
+    """The rows of the table omnibus for those variants that were tested."""
     schema = to_arrow_schema(META_OMNIBUS.schema)
     parts = []
     for key, found in joint.items():

@@ -1,9 +1,9 @@
 """One pass over the results of all cohorts, variant by variant.
 
-Spark brings the rows of a variant together, in stretches of `BLOCK_BP` that stay whole in a task;
-a task aligns and combines some thousand variants at a time, in NumPy, and writes its part of the
-tables. The driver gets counts, and sums for each stretch of the genome, however many variants
-there are.
+Spark brings the rows of a variant together, in stretches of `BLOCK_BP` that stay within one task.
+A task aligns and combines some thousand variants at a time in NumPy, and writes its part of the
+tables. The driver receives only counts, and sums for each stretch of the genome, however many
+variants there are.
 """
 
 from collections import defaultdict
@@ -36,20 +36,19 @@ Reals = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
 BLOCK_BP = 5_000_000
-"""Linkage does not reach from one such stretch far into the next."""
+"""The length of a stretch: LD hardly reaches from one into the next."""
 
 NULL_Z = 4.0
-"""Results beyond it, in any of those compared, count in no correlation of z-scores: a few large
-loci would decide it."""
+"""Larger |z| do not count in correlations of z-scores, which a few large loci would dominate."""
 
 FAR_APART = 0.2
-"""Two cohorts' frequencies of one allele that differ by more are counted."""
+"""If two cohorts' frequencies of an allele differ by more than this, the variant is counted."""
 
 PARTITION_BYTES = 32 << 20
-"""Of the cohorts' files, for a task."""
+"""About how many bytes of the cohorts' files a task handles."""
 
 CELLS, FEWEST_RESULTS = 2_500_000, 20_000
-"""A task combines so many results times cohorts at once, 100 bytes each, and at least so many
+"""How many results times cohorts a task combines at once, at 100 bytes each, and at least how many
 results."""
 
 _TOLD = "kind string, place long, values array<double>"
@@ -57,15 +56,15 @@ COUNTS = (
     "variants", "results", "swapped", "other_strand", "by_frequency", "unclear", "repeated",
     "unknown_chromosome",
 )  # fmt: skip
-"""Of each cohort: how many variants and results it brings, and what alignment made of variants:
-see `alignment.Aligned`; `repeated` are left out, since it has them twice."""
+"""What is counted for each cohort: its variants and results, and the outcome of the alignment (see
+`alignment.Aligned`). `repeated` variants are left out, since the cohort has them twice."""
 
 
 @dataclass(frozen=True)
 class Joined:
-    """Variants of all cohorts in the terms of one coding each.
+    """Variants of all cohorts, each in a single coding.
 
-    `beta`, `se`, `n` and `af` are [variants, phenotypes, cohorts], NaN where missing.
+    `beta`, `se`, `n` and `af` are [variants, phenotypes, cohorts]; NaN where missing.
     """
 
     chromosome: Whole
@@ -81,13 +80,18 @@ class Joined:
 
 @dataclass(frozen=True)
 class Gathered:
-    """What a pass has told the driver.
+    """What the tasks of a pass report to the driver.
 
-    `counts` [COUNTS, cohorts]; `apart` and `compared` [cohorts, cohorts]: at how many variants the
-    frequencies of two cohorts are `FAR_APART`, of how many; `n` [cohorts]: most people of a result;
-    `blocks` [blocks, 3, cohorts, cohorts]: over the results of both of two cohorts within `NULL_Z`,
-    how many there are, Σ z_i z_j and Σ z_i²; `variants` [cohorts, cohorts]: at how many variants;
-    `correlation` [..., phenotypes, phenotypes]: of phenotypes' z-scores (see `Take`).
+    Attributes:
+        counts: for each of `COUNTS`, the numbers by cohort.
+        apart: at how many variants the frequencies of two cohorts differ by more than `FAR_APART`,
+            [cohorts, cohorts].
+        compared: at how many variants they were compared, [cohorts, cohorts].
+        n: the largest number of people of a result, [cohorts].
+        blocks: for each stretch of the genome, over the results within `NULL_Z` in both of two
+            cohorts: how many there are, Σ z_i z_j and Σ z_i², [blocks, 3, cohorts, cohorts].
+        variants: at how many variants two cohorts have such results, [cohorts, cohorts].
+        correlation: of the z-scores of phenotypes (see `Take`), [sets, phenotypes, phenotypes].
     """
 
     counts: dict[str, Whole]
@@ -100,23 +104,27 @@ class Gathered:
 
 
 Take = Callable[[Joined], Reals]
-"""What a task does with some variants; it returns z-scores of phenotypes, which their correlation
-is reckoned from: [sets, variants, phenotypes]."""
+"""Handles some variants, and returns z-scores [sets, variants, phenotypes], from which the
+correlation of the phenotypes is computed for each set."""
 
 Worker = Callable[[], AbstractContextManager[Take]]
-"""What a task does, from its begin to its end; sent to every task."""
+"""Opens the context of a task, which lasts from its start to its end; sent to every task."""
 
 
 @contextmanager
 def looking_only() -> Iterator[Take]:
-    """A worker that keeps nothing and takes the z-scores of each cohort for a set."""
+    """A worker that writes nothing and returns the z-scores of each cohort as one set."""
     yield lambda joined: np.moveaxis(joined.beta / joined.se, 2, 0)
 
 
 def pass_over(
     spark: SparkSession, cohorts: Sequence[Cohort], phenotypes: Sequence[str], worker: Worker
 ) -> Gathered:
-    """Bring the cohorts' results of some phenotypes together, and let tasks work on them."""
+    """Bring the cohorts' results for some phenotypes together, and let the tasks work on them.
+
+    Args:
+        worker: makes the context in which a task handles its variants.
+    """
     frames = [
         keyed(one.rows)
         .withColumn("cohort", F.lit(number))
@@ -137,7 +145,12 @@ def pass_over(
 
 
 def contigs(build: str, chromosomes: Whole) -> list[str]:
-    """The names of chromosomes, by their numbers, on a build."""
+    """The names of chromosomes on a build, by their numbers.
+
+    Example:
+        >>> contigs("GRCh38", np.array([1, 23]))
+        ['chr1', 'chrX']
+    """
     names = [contig_of(build, one) for one in CHROMOSOMES]
     return [names[number - 1] for number in chromosomes.tolist()]
 
@@ -145,7 +158,7 @@ def contigs(build: str, chromosomes: Whole) -> list[str]:
 def _task(
     cohorts: int, phenotypes: tuple[str, ...], worker: Worker, batches: Iterable[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
-    """Join the rows of a task, work on them, and tell the sums."""
+    """Join the rows of a task, work on them, and yield the sums."""
     sums = _Sums(cohorts)
     with worker() as take:
         for piece in _pieces(batches, cohorts):
@@ -156,7 +169,7 @@ def _task(
 
 
 def _pieces(batches: Iterable[pa.RecordBatch], cohorts: int) -> Iterator[pa.Table]:
-    """Sorted rows in pieces of bounded size, in none of which a variant is without all its rows."""
+    """Sorted rows in pieces of limited size; all rows of a variant are in the same piece."""
     most = max(FEWEST_RESULTS, CELLS // cohorts)
     held: list[pa.RecordBatch] = []
     size = 0
@@ -176,7 +189,7 @@ def _pieces(batches: Iterable[pa.RecordBatch], cohorts: int) -> Iterator[pa.Tabl
 
 
 def _begins(table: pa.Table) -> NDArray[np.bool_]:
-    """Whether a row is the first of a variant."""
+    """Whether a row is the first of its variant."""
     codes = pc.dictionary_encode(table["pair"].combine_chunks()).indices
     columns = [table["chromosome"], table["position"], codes]
     changes = [np.diff(np.asarray(one, np.int64), prepend=-1) != 0 for one in columns]
@@ -197,7 +210,7 @@ class _Sums:
         self.phenotypes: Reals | None = None
 
     def joined(self, table: pa.Table, phenotypes: tuple[str, ...]) -> Joined:
-        """Some variants with all their rows, aligned and counted."""
+        """Align some variants, with all their rows, and count them."""
         k, p = self.cohorts, len(phenotypes)
         chromosome = np.asarray(table["chromosome"], np.int64)
         cohort = np.asarray(table["cohort"], np.int64)
@@ -271,7 +284,9 @@ class _Sums:
         )  # fmt: skip
 
     def add(self, joined: Joined, z: Reals) -> None:
-        """Sums of the z-scores of some variants, by stretches, and of those that `Take` gives."""
+        """Add the z-scores of some variants to the sums, by stretch of the genome, and those
+        from `Take`.
+        """
         own = joined.beta / joined.se
         null = np.abs(own) < NULL_Z
         self.pairs[2] += _products(null.any(axis=1).astype(float))
@@ -293,7 +308,7 @@ class _Sums:
         self.phenotypes = moments if self.phenotypes is None else self.phenotypes + moments
 
     def told(self) -> Iterator[pa.RecordBatch]:
-        """What is sent to the driver, as rows of `_TOLD`."""
+        """The sums as rows of `_TOLD`, for the driver."""
         rows: list[tuple[str, int, Reals]] = [
             ("counts", 0, self.counts), ("pairs", 0, self.pairs), ("n", 0, self.n),
         ]  # fmt: skip
@@ -315,7 +330,7 @@ class _Sums:
 
 
 def _gathered(told: Sequence[Any], k: int, p: int) -> Gathered:
-    """The sums of all tasks."""
+    """The sums over all tasks."""
     arrays: dict[str, list[Reals]] = defaultdict(list)
     blocks: dict[int, Reals] = defaultdict(lambda: np.zeros((3, k, k)))
     for row in told:
@@ -348,13 +363,13 @@ def _products(values: Reals) -> Reals:
 
 
 def _mean(values: Reals, axis: int) -> Reals:
-    """The mean of what is known; NaN where nothing is."""
+    """The mean of the known values; NaN where there are none."""
     known = np.isfinite(values)
     return np.asarray(np.where(known, values, 0.0).sum(axis=axis) / known.sum(axis=axis))
 
 
 def _numbers(names: pa.Array, known: Sequence[str]) -> Whole:
-    """The numbers of phenotypes among those that are known; -1 for others."""
+    """The numbers of phenotypes among the known ones; -1 for others."""
     encoded = names.dictionary_encode()
     index = {name: number for number, name in enumerate(known)}
     table = np.array([index.get(name, -1) for name in encoded.dictionary.to_pylist()], np.int64)

@@ -1,4 +1,4 @@
-"""The meta-analysis of several cohorts: their results combined, and the loci among them."""
+"""Meta-analysis of several cohorts: their results combined, and the loci among these."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -42,18 +42,22 @@ log = logging.getLogger(__name__)
 Reals = NDArray[np.float64]
 
 FEWEST, MOST = 2, 50
-"""Cohorts of a meta-analysis."""
+"""The least and the largest number of cohorts of a meta-analysis."""
 
 MOST_HITS = 500_000
-"""Results that pass the threshold, beyond which no meta-analysis of real loci is."""
+"""The most significant results that are accepted; more can only be due to inflation."""
 
 _DEFAULTS = {name: field.default for name, field in Gwas.model_fields.items()}
 P_THRESHOLD, WINDOW_BP = _DEFAULTS["p_threshold"], _DEFAULTS["clump_window_bp"]
-"""Those of a study by default: a meta-analysis has no study file."""
+"""The defaults of a study, since a meta-analysis has no study file."""
 
 
 def require_number(cohorts: int) -> None:
-    """Raise `UsageError` for too few or too many cohorts."""
+    """Refuse too few or too many cohorts.
+
+    Raises:
+        UsageError: unless there are `FEWEST` to `MOST`.
+    """
     if not FEWEST <= cohorts <= MOST:
         raise UsageError(f"A meta-analysis is of {FEWEST} to {MOST} cohorts, not of {cohorts}.")
 
@@ -63,22 +67,30 @@ def meta_analyse(
 ) -> dict[str, Any]:
     """Combine the results of 2 to 50 cohorts, and find the loci among them.
 
-    Phenotypes of at least two cohorts are combined, each at every variant of at least one cohort
-    (`fixed_effects`), in the terms that `alignment` says. With `genomic_control` the standard
-    errors of each cohort and phenotype are multiplied by √lambda first, where lambda is above 1.
+    Phenotypes of at least two cohorts are combined (`fixed_effects`), each at every variant of at
+    least one cohort, with alleles aligned as `alignment` says. The latents of each kind are also
+    tested jointly (`together`). A locus of any method passes `P_THRESHOLD` divided by the
+    effective number of tests of a variant, which allows for the correlation of z-scores at
+    variants without effect (see `multiplicity`). Without genotypes there is no LD: significant
+    variants that follow each other within `WINDOW_BP` are one locus, which may contain several
+    signals.
 
-    The latents of a kind are tested together, too (`together`). A locus of any method passes
-    `P_THRESHOLD` divided by the number of tests of a variant, as many as they are when the
-    correlation of z-scores at variants without an effect is allowed for (see `multiplicity`).
-    There are no genotypes, and so no linkage: significant variants that follow each other within
-    `WINDOW_BP` are one locus, in which there may be several signals.
+    Writes by_variant, the tables associations and omnibus (see `META_ASSOCIATIONS` and
+    `META_OMNIBUS`), sumstats/ (in GWAS-SSF and REGENIE format, with which the result can serve as
+    a cohort itself) and the table loci.
 
-    Writes by_variant and the tables associations and omnibus (see `META_ASSOCIATIONS` and
-    `META_OMNIBUS`), sumstats/ (GWAS-SSF and REGENIE's format, with which the whole is a cohort
-    itself) and the table loci.
+    Args:
+        folder: where everything is written.
+        genomic_control: first multiply the standard errors of each cohort and phenotype by
+            √lambda, where lambda is above 1.
 
-    Raises `UsageError` for too few or too many cohorts, `DataError` where they cannot be combined:
-    on two builds, latents of two models, people in common, other alleles than their frequencies.
+    Returns:
+        The summary.
+
+    Raises:
+        UsageError: for too few or too many cohorts.
+        DataError: if they cannot be combined: no common phenotype, different builds, latents of
+            different models, people in common, or effect alleles that contradict the frequencies.
     """
     require_number(len(cohorts))
     refuse_different(cohorts)
@@ -87,7 +99,7 @@ def meta_analyse(
     if not phenotypes:
         raise DataError("No phenotype is in two of the cohorts: name their files alike.")
     alone = sorted(set(named) - set(phenotypes))
-    # A sample first: what is refused is refused before all results are combined, as a rule.
+    # A sample first, so that cohorts that do not fit are usually refused before the main work.
     sample = pass_over(spark, sampled(cohorts), phenotypes, looking_only)
     _refuse(cohorts, sample)
     groups = _groups(phenotypes)
@@ -162,13 +174,13 @@ def meta_analyse(
 
 
 def _refuse(cohorts: Sequence[Cohort], gathered: Gathered) -> None:
-    """Raise `DataError` where the results do not go together."""
+    """Raise `DataError` if the results cannot be combined."""
     refuse_unlike(cohorts, gathered)
     refuse_shared(cohorts, gathered)
 
 
 def _lambdas(cohort: Cohort, phenotypes: Sequence[str]) -> dict[str, float]:
-    """The median of (beta / se)² over its expectation, of each phenotype of a cohort."""
+    """The median of (beta / se)² over its expectation, for each phenotype of a cohort."""
     one = F.explode("results").alias("one")
     square = F.when(F.col("one.se") > 0, F.pow(F.col("one.beta") / F.col("one.se"), 2))
     rows = (
@@ -183,14 +195,14 @@ def _lambdas(cohort: Cohort, phenotypes: Sequence[str]) -> dict[str, float]:
 
 
 def _factors(lambdas: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], ...]:
-    """What the standard errors of each cohort are multiplied by, by phenotype."""
+    """The factors of the standard errors of each cohort, by phenotype."""
     return tuple(
         {name: float(np.sqrt(max(1.0, value))) for name, value in own.items()} for own in lambdas
     )
 
 
 def _groups(phenotypes: Sequence[str]) -> dict[str, list[str]]:
-    """Phenotypes by what is tested with them: see `tables.group_of`."""
+    """The phenotypes of each group (see `tables.group_of`)."""
     groups: dict[str, list[str]] = {}
     for name in phenotypes:
         groups.setdefault(group_of(name), []).append(name)
@@ -198,7 +210,7 @@ def _groups(phenotypes: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _as_associations(spark: SparkSession, folder: str, method: str) -> DataFrame:
-    """The omnibus tests of a method as associations without an effect."""
+    """The omnibus tests of a method in the form of associations, without effects."""
     table = read_table(spark, META_OMNIBUS, f"{folder}/{META_OMNIBUS.name}")
     own = table.filter(F.col("model") == method.removesuffix(TOGETHER))
     effects = {name: F.lit(None).cast("double") for name in ("beta", "se")}
@@ -207,16 +219,16 @@ def _as_associations(spark: SparkSession, folder: str, method: str) -> DataFrame
 
 
 def _loci(tests: DataFrame, method: str, threshold: float) -> list[dict[str, Any]]:
-    """The loci of a method among its tests, as associations.
+    """The loci of a method among its tests.
 
-    Raises `DataError` where more results than `MOST_HITS` pass the threshold.
+    Raises `DataError` if more than `MOST_HITS` results pass the threshold.
     """
     rows = tests.filter(F.col("neg_log10_p") >= threshold)
     hits = pd.DataFrame(rows.limit(MOST_HITS + 1).toPandas())
     if len(hits) > MOST_HITS:
         raise DataError(
             f"More than {MOST_HITS:,} results of the group {method} pass its threshold: a cohort "
-            f"is inflated; --genomic-control tells its lambda."
+            f"is inflated; --genomic-control reports its lambda."
         )
     found = find_loci(hits, _all_linked, WINDOW_BP, 0.0)
     more = ["cohorts", "direction", "i2_percent", "het_neg_log10_p"]
@@ -229,7 +241,7 @@ def _loci(tests: DataFrame, method: str, threshold: float) -> list[dict[str, Any
 
 
 def _all_linked(lead: pd.DataFrame, others: pd.DataFrame) -> NDArray[np.float32]:
-    """Without genotypes all that lies within the window counts as linked."""
+    """Correlations of 1: without genotypes, everything within the window counts as linked."""
     return np.ones(len(others), np.float32)
 
 

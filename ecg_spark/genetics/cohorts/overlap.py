@@ -1,16 +1,16 @@
-"""Whether cohorts can be combined: the same build and model, frequencies alike, different people.
+"""Whether cohorts can be combined: same build and model, similar frequencies, different people.
 
-Who is in two cohorts is in none of their summary statistics, but their chance is the same: where
-n_s people are in both of cohorts i and j, z-scores of a phenotype at variants that do nothing
-correlate by n_s / √(n_i n_j) (Lin and Sullivan, Am J Hum Genet 2009; 85:862). What many small
-effects add, which are the same in cohorts without a person in common, is at most
-√((χ̄²_i - 1) (χ̄²_j - 1)) by Cauchy and Schwarz, and is taken off:
+Summary statistics do not show who is in two cohorts, but people in common correlate their noise.
+If n_s people are in both of cohorts i and j, the z-scores of a phenotype at variants without
+effect correlate by n_s / √(n_i n_j) (Lin & Sullivan 2009, Am J Hum Genet 85:862). Many small
+effects, which are the same in cohorts without common people, contribute at most √((χ̄²_i - 1)
+(χ̄²_j - 1)) by the Cauchy-Schwarz inequality, which is subtracted:
 
     ρ = mean(z_i z_j) - √(max(0, mean(z_i²) - 1) max(0, mean(z_j²) - 1))
 
-over results within `joint.NULL_Z` in both, of all phenotypes. Its standard error is by the
-jackknife over stretches of the genome, which linkage hardly crosses, and not below that of as many
-independent results as there are variants.
+over the results of all phenotypes within `joint.NULL_Z` in both. Its standard error is by a
+jackknife over stretches of the genome, between which there is hardly any LD, but at least that of
+as many independent results as there are variants.
 """
 
 from collections.abc import Sequence
@@ -27,24 +27,28 @@ from ecg_spark.tables import is_latent
 Reals = NDArray[np.float64]
 
 MOST_SHARED = 0.02
-"""Of n_s / √(n_i n_j): with less, a test is hardly larger than it should be."""
+"""The largest n_s / √(n_i n_j) that is accepted: below, tests are hardly inflated."""
 
 CERTAIN = 5.0
-"""Standard errors of ρ, above which it is no chance."""
+"""ρ must exceed this many of its standard errors before a pair is refused."""
 
 MOST_APART = 0.25
-"""The share of variants whose frequencies may be `FAR_APART`: populations of different continents
-stay below it, other alleles or another build do not."""
+"""The largest share of variants with frequencies `FAR_APART` that is accepted. Populations of
+different continents stay below it; swapped alleles or another build do not."""
 
 FEWEST_ALIKE = 0.05
-"""The share of the smaller cohort's variants that another cohort has, too."""
+"""The least share of the smaller cohort's variants that another cohort must also have."""
 
 ENOUGH = 200
-"""Variants, of which such shares are reckoned."""
+"""The least number of variants with which these shares are judged."""
 
 
 def refuse_different(cohorts: Sequence[Cohort]) -> None:
-    """Raise `DataError` where cohorts lie on two builds or have latents of two models."""
+    """Refuse cohorts that lie on different builds or have latents of different models.
+
+    Raises:
+        DataError: for the first two cohorts that differ.
+    """
     first = cohorts[0]
     for other in cohorts[1:]:
         if other.build != first.build:
@@ -59,21 +63,25 @@ def refuse_different(cohorts: Sequence[Cohort]) -> None:
             model = cohort.models[name]
             if model is None:
                 raise DataError(
-                    f"{cohort.name} does not say of which model its latents are: run "
+                    f"{cohort.name} does not say which model its latents come from: run "
                     f"'ecg-spark run' on that study again, or give its traits alone, a folder of "
                     f"GWAS-SSF files."
                 )
             whose, digest = known.setdefault(name[:3], (cohort.name, model))
             if digest != model:
                 raise DataError(
-                    f"The latents of {whose} and of {cohort.name} are of two models and have only "
-                    f"their names in common: encode both by one model, or give the traits alone, "
+                    f"The latents of {whose} and of {cohort.name} come from two models and share "
+                    f"only their names: encode both by one model, or give the traits alone, "
                     f"folders of GWAS-SSF files."
                 )
 
 
 def refuse_unlike(cohorts: Sequence[Cohort], gathered: Gathered) -> None:
-    """Raise `DataError` where cohorts share hardly a variant, or have other frequencies."""
+    """Refuse cohorts that share hardly any variant, or whose frequencies contradict each other.
+
+    Raises:
+        DataError: with the cohort that differs from most others.
+    """
     names = [one.name for one in cohorts]
     own, both = gathered.counts["variants"], gathered.compared
     i, j = np.triu_indices(len(cohorts), 1)
@@ -82,8 +90,8 @@ def refuse_unlike(cohorts: Sequence[Cohort], gathered: Gathered) -> None:
     if apart.any():
         worst = _most_often(names, i[apart], j[apart])
         raise DataError(
-            f"Hardly a variant of {worst} has the place and the alleles that it has elsewhere: "
-            f"they lie on another build than its sidecars say, or its alleles have other names; "
+            f"Hardly any variant of {worst} has the same position and alleles as elsewhere: its "
+            f"files lie on another build than its sidecars say, or name alleles differently; "
             f"correct them."
         )
     share = gathered.apart[i, j] / np.maximum(both[i, j], 1)
@@ -91,15 +99,16 @@ def refuse_unlike(cohorts: Sequence[Cohort], gathered: Gathered) -> None:
     if unlike.any():
         worst = _most_often(names, i[unlike], j[unlike])
         raise DataError(
-            f"At {share[unlike].max():.0%} of the variants the frequency in {worst} is not that "
-            f"elsewhere (by more than {FAR_APART}): its effect allele and its frequency are of two "
-            f"alleles; correct its columns."
+            f"At {share[unlike].max():.0%} of the variants the frequency in {worst} differs by "
+            f"more than {FAR_APART} from that elsewhere: its effect allele and its frequency "
+            f"refer to different alleles; correct its columns."
         )
 
 
 def shared_people(gathered: Gathered) -> tuple[Reals, Reals]:
-    """ρ of every pair of cohorts, and its standard error [cohorts, cohorts]; NaN without a result
-    in common."""
+    """ρ of every pair of cohorts and its standard error, each [cohorts, cohorts]; NaN without
+    common results.
+    """
     total = gathered.blocks.sum(axis=0)
     rho = _rho(total)
     floor = 1 / np.sqrt(np.maximum(gathered.variants, 1))
@@ -112,7 +121,11 @@ def shared_people(gathered: Gathered) -> tuple[Reals, Reals]:
 
 
 def refuse_shared(cohorts: Sequence[Cohort], gathered: Gathered) -> None:
-    """Raise `DataError` where two cohorts clearly have people in common."""
+    """Refuse cohorts that clearly have people in common.
+
+    Raises:
+        DataError: for the first such pair, with an estimate of how many people they share.
+    """
     rho, error = shared_people(gathered)
     for i, j in combinations(range(len(cohorts)), 2):
         if rho[i, j] > max(MOST_SHARED, CERTAIN * error[i, j]):
@@ -132,13 +145,13 @@ def _rho(sums: Reals) -> Reals:
 
 
 def _rounded(people: float) -> str:
-    """A number of people to two digits: it is an estimate."""
+    """A number of people rounded to two digits, since it is an estimate."""
     digits = max(0, int(np.log10(max(people, 1))) - 1)
     return f"{int(round(people, -digits)):,}"
 
 
 def _most_often(names: Sequence[str], i: NDArray[np.int64], j: NDArray[np.int64]) -> str:
-    """The cohort that is in most of some pairs; both where no one is in more."""
+    """The cohort that is in most of the given pairs; several if they are in equally many."""
     counts = np.bincount(np.concatenate([i, j]), minlength=len(names))
     worst = [name for name, count in zip(names, counts, strict=True) if count == counts.max()]
     return " or ".join(worst)

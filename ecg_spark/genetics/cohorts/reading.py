@@ -1,7 +1,8 @@
-"""A cohort's results: what a study or a meta-analysis has published, or files of GWAS-SSF.
+"""A cohort's results: what a study or a meta-analysis has published, or a folder of GWAS-SSF
+files.
 
-Only summary statistics are read: of a study the tests of its variants and the sidecars of its
-summary statistics, which say on which build they lie and of which model the latents are.
+Only summary statistics are read. Of a study these are the tests of its variants, and the sidecars
+of its summary statistics, which give the build and the model of the latents.
 """
 
 import gzip
@@ -28,7 +29,7 @@ from ecg_spark.tables import is_latent
 BUILDS = ("GRCh37", "GRCh38")
 
 PUBLISHED = ("associations", "meta")
-"""The steps whose output is a cohort's."""
+"""The steps whose output can serve as a cohort."""
 
 _NEEDED = (
     "chromosome", "base_pair_location", "effect_allele", "other_allele", "beta", "standard_error",
@@ -47,10 +48,15 @@ _SSF_NUMBERS = (
 class Cohort:
     """The results of a cohort.
 
-    `name`: as in messages; `rows`: chromosome (its number, X 23, Y 24, MT 25), position, ref, alt
-    (the effect allele), rsid and the results; `models`: of each phenotype the digest of the model
-    whose latent it is, None for another phenotype or where it is not known; `stamp` changes with
-    the content; `bytes`: of the files.
+    Attributes:
+        name: what messages call it.
+        rows: chromosome (its number, with X 23, Y 24 and MT 25), position, ref, alt (the effect
+            allele), rsid and the results.
+        build: GRCh37 or GRCh38.
+        models: for each phenotype the digest of the model if it is a latent; None for other
+            phenotypes, or if it is unknown.
+        stamp: changes with the content.
+        bytes: the size of the files.
     """
 
     name: str
@@ -62,11 +68,16 @@ class Cohort:
 
 
 def open_cohort(spark: SparkSession, place: str, name: str) -> Cohort:
-    """The cohort in a folder: a study's output, a meta-analysis or files of GWAS-SSF.
+    """Open the cohort in a folder: a study's output, a meta-analysis, or GWAS-SSF files.
 
-    Files of GWAS-SSF are a phenotype each, `<phenotype>.tsv.gz` with its `-meta.yaml` beside it.
-    Raises `DataError` where the folder is none of them, a file lacks its sidecar or a column, or
-    the files lie on several builds or on one that is not known.
+    GWAS-SSF files are one per phenotype, `<phenotype>.tsv.gz` with its `-meta.yaml` beside it.
+
+    Args:
+        name: what messages call it.
+
+    Raises:
+        DataError: if the folder is none of these, a file lacks its sidecar or a column, or the
+            files lie on several builds or an unknown one.
     """
     files, published = fsspec.core.url_to_fs(place)[0], _published(place)
     if published is not None:
@@ -79,13 +90,15 @@ def open_cohort(spark: SparkSession, place: str, name: str) -> Cohort:
     said = _sidecars(place, name)
     rows = _ssf_rows(spark, place, said, name)
     stamp = file_stamp(place)
-    return Cohort(name, rows, *_described(said, name), stamp, 4 * stamp[1])  # text packs well
+    # Text is compressed to about a quarter.
+    return Cohort(name, rows, *_described(said, name), stamp, 4 * stamp[1])
 
 
 def cohort_build(place: str, name: str) -> str:
-    """The build on which the cohort in a folder lies, by its sidecars alone.
+    """The build of the cohort in a folder, from its sidecars only.
 
-    Raises `DataError` as `open_cohort` does.
+    Raises:
+        DataError: as `open_cohort` does.
     """
     published = _published(place)
     folder = place if published is None else published.path("sumstats")
@@ -93,13 +106,13 @@ def cohort_build(place: str, name: str) -> str:
 
 
 def _published(place: str) -> Publication | None:
-    """What a study or a meta-analysis has published into a folder."""
+    """What a study or a meta-analysis has published in a folder."""
     store = Store(place)
     return next((one for one in map(store.published, PUBLISHED) if one is not None), None)
 
 
 def _sidecars(folder: str, name: str) -> dict[str, dict[str, Any]]:
-    """What the sidecars of the files in a folder say, by phenotype."""
+    """The contents of the sidecars in a folder, by phenotype."""
     files, base = fsspec.core.url_to_fs(folder)
     found = sorted(files.glob(f"{base}/*{SUFFIXES['ssf']}"))
     if not found:
@@ -151,7 +164,7 @@ def _described(
 def _ssf_rows(
     spark: SparkSession, folder: str, said: Mapping[str, Mapping[str, Any]], name: str
 ) -> DataFrame:
-    """The rows of files of GWAS-SSF; those with the same columns are read together."""
+    """The rows of GWAS-SSF files; files with the same columns are read together."""
     files, base = fsspec.core.url_to_fs(folder)
     sizes = {phenotype: _size(one) for phenotype, one in said.items()}
     alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
@@ -169,7 +182,7 @@ def _ssf_rows(
             )
         if "n" not in columns and sizes[phenotype] is None:
             raise DataError(
-                f"{phenotype}{SUFFIXES['ssf']} of {name} does not say of how many people it is: "
+                f"{phenotype}{SUFFIXES['ssf']} of {name} does not say how many people it has: "
                 f"write samples, with their sample_size, into its sidecar."
             )
         alike[columns].append(path)
@@ -220,7 +233,7 @@ def _ssf_frame(
 
 
 def chromosome_number(contig: Column) -> Column:
-    """The number of a contig of either build (X 23, Y 24, MT 25); null of any other."""
+    """The number of a contig of either build (X 23, Y 24, MT 25); null for any other."""
     return _number(contig, NUMBERS)
 
 
@@ -229,7 +242,7 @@ def _number(chromosome: Column, numbers: Mapping[str, int]) -> Column:
 
 
 def _size(said: Mapping[str, Any]) -> int | None:
-    """How many people a sidecar tells of."""
+    """How many people a sidecar reports."""
     samples = said.get("samples")
     found = [one.get("sample_size") for one in samples or [] if isinstance(one, dict)]
     sizes = [size for size in found if isinstance(size, int)]

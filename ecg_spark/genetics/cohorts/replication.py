@@ -1,19 +1,19 @@
-"""The loci of a study, sought in another cohort.
+"""Replication: the loci of a study looked up in another cohort.
 
-Of a locus the lead variant is looked at there with the phenotype that found it. It is replicated
-where its effect has the same sign and p < .05 / n, two-sided, n loci of the method having been
-tested there. The power is that of such a result, with beta the effect and s its standard error
-there: Φ(|beta| / s - c) for the c with p(c) = .05 / n.
+The lead variant of a locus is tested there for the phenotype that found it. It is replicated if
+its effect has the same sign and p < 0.05 / n, two-sided, where n loci of the method were tested
+there. The power is the probability of that result, with effect beta and standard error s there:
+Φ(|beta| / s - c) for the c with p(c) = 0.05 / n.
 
-A locus is found because its effect was estimated as large: the estimate is on average too large
-(the winner's curse). `shrunk` takes that off: the most probable effect given that |z| has passed
-the threshold (Ghosh, Zou, Wright, Am J Hum Genet 2008; 82:1064, the conditional likelihood). That
-takes off too much as a rule: the loci that replicate are between what the two powers promise.
+A locus is found because its effect was estimated as large, so the estimate is on average too large
+(the winner's curse). `shrunk` corrects this: the most likely effect given that |z| passed the
+threshold (Ghosh, Zou & Wright 2008, Am J Hum Genet 82:1064, the conditional likelihood). As a rule
+that overcorrects, so the number of loci that replicate lies between what the two powers predict.
 
-An omnibus test has no effect but a direction: the combination of the phenotypes that has the
-largest z here, w = R⁻¹ z with their correlation R, and z_w = w'z / √(w'Rw). The same combination is
-one test there, with R of the other cohort (O'Brien, Biometrics 1984; 40:1079). Both R are the
-correlations of z-scores at variants without an effect.
+An omnibus test has no effect but a direction: the combination of phenotypes with the largest z
+here, w = R⁻¹ z with R their correlation, and z_w = w'z / √(w'Rw). The same combination is tested
+as a single test there, with R of the other cohort (O'Brien 1984, Biometrics 40:1079). Both R are
+the correlations of z-scores at variants without effect.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,14 +58,23 @@ def replicate(
     there: Cohort,
     folder: str,
 ) -> dict[str, Any]:
-    """Seek the loci of the cohort `here` in the cohort `there`.
+    """Look up the loci of the cohort `here` in the cohort `there`, and write the table
+    replication.
 
-    `loci`: rows of the published table, `thresholds` the -log10 p that each method's have passed.
     Loci that cannot be tested there count neither as replicated nor as failed.
 
-    Writes the table replication. Raises `DataError` where there is no locus, and where the two
-    cohorts cannot be compared: on two builds, latents of two models, people in common, frequencies
-    of other alleles.
+    Args:
+        loci: rows of the published table of loci.
+        thresholds: the threshold of each method as -log10 p.
+        folder: where the table is written.
+
+    Returns:
+        The summary.
+
+    Raises:
+        DataError: if there is no locus, or if the two cohorts cannot be compared: no common
+            phenotype, different builds, latents of different models, people in common, or effect
+            alleles that contradict the frequencies.
     """
     if loci.empty:
         raise DataError("The study has no locus: there is nothing to replicate.")
@@ -114,8 +123,14 @@ def _counted(own: pd.DataFrame) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Found:
-    """What both cohorts say of a lead variant, by phenotype (beta, se, n, af), in the terms of the
-    loci; `is_clear`: whether it is certain that they speak of the same allele."""
+    """What both cohorts report of a lead variant, with alleles as in the loci.
+
+    Attributes:
+        here: beta, se, n and af by phenotype.
+        there: the same in the other cohort.
+        is_there: whether the other cohort has the variant.
+        is_clear: whether both certainly report the effect of the same allele.
+    """
 
     here: pd.DataFrame
     there: pd.DataFrame
@@ -124,7 +139,9 @@ class Found:
 
 
 def at_leads(loci: pd.DataFrame, here: Cohort, there: Cohort) -> dict[tuple[Any, ...], Found]:
-    """What both cohorts say of the lead variants of `here`, by contig, position, ref and alt."""
+    """What both cohorts report of the lead variants of `here`, by contig, position, ref and
+    alt.
+    """
     leads = loci[VARIANT].drop_duplicates().reset_index(drop=True)
     places = leads.assign(
         chromosome=leads["contig"].map(NUMBERS).astype("int32"), lead=leads.index.astype("int32")
@@ -155,7 +172,7 @@ def at_leads(loci: pd.DataFrame, here: Cohort, there: Cohort) -> dict[tuple[Any,
             np.array([own["pair"] in ("A/T", "C/G")]),
             2,
         )
-        # Aligned to each other; then to the terms of the loci, which are those of `here`.
+        # The two are aligned to each other; now turn them to the alleles of the loci.
         sign = aligned.sign.copy()
         first = rows["cohort"].to_numpy() == 0
         turned = first.any() and int(sign[first][0]) * _sense(rows[first].iloc[0], own) < 0
@@ -175,12 +192,12 @@ def at_leads(loci: pd.DataFrame, here: Cohort, there: Cohort) -> dict[tuple[Any,
 
 
 def _sense(row: pd.Series, asked: pd.Series) -> int:
-    """1 where a row has the effect allele that the loci have, -1 where it has the other."""
+    """1 if a row has the effect allele of the loci, -1 if it has the other."""
     return 1 if row["effect_first"] == asked["effect_first"] else -1
 
 
 def _results(rows: DataFrame, asked: DataFrame) -> pd.DataFrame:
-    """The results of a cohort at some variants, a row a variant and phenotype."""
+    """The results of a cohort at some variants, one row per variant and phenotype."""
     one = F.explode("results").alias("one")
     told = (
         keyed(rows)
@@ -198,7 +215,7 @@ def _of_method(
     threshold: float,
     correlations: Sequence[pd.DataFrame],
 ) -> list[dict[str, Any]]:
-    """The rows of the table replication of one method's loci."""
+    """The rows of the table replication for the loci of one method."""
     rows = []
     for locus in loci.itertuples(index=False):
         own = found[tuple(getattr(locus, name) for name in VARIANT)]
@@ -225,8 +242,10 @@ def _of_method(
 
 
 def _tested(locus: Any, own: Found, correlations: Sequence[pd.DataFrame]) -> dict[str, Any] | str:
-    """The test of a locus there, or why there is none; `expected` is its z were the effect here
-    the true one."""
+    """The test of a locus there, or why there is none.
+
+    `expected` is the z-score that it would have if the effect here were the true one.
+    """
     if not own.is_there:
         return NO_VARIANT
     if not own.is_clear:
@@ -261,9 +280,17 @@ def _tested(locus: Any, own: Found, correlations: Sequence[pd.DataFrame]) -> dic
 
 
 def direction(z: Reals, correlation: Reals) -> Reals:
-    """The weights R⁻¹ z [k] of the combination of phenotypes that has the largest z-score.
+    """The weights R⁻¹ z [k] of the combination of phenotypes with the largest z-score.
 
     Directions in which the phenotypes do not vary are left out.
+
+    Args:
+        z: [k].
+        correlation: R, [k, k].
+
+    Example:
+        >>> direction(np.array([3.0, 1.0]), np.eye(2)).tolist()
+        [3.0, 1.0]
     """
     values, vectors = np.linalg.eigh(correlation)
     held = values > _SINGULAR * values.max()
@@ -272,16 +299,25 @@ def direction(z: Reals, correlation: Reals) -> Reals:
 
 
 def along(weights: Reals, z: Reals, correlation: Reals) -> Reals:
-    """The z-scores w'z / √(w'Rw) of a combination of phenotypes, of z-scores [..., k] of each."""
+    """The z-scores w'z / √(w'Rw) of a combination of phenotypes.
+
+    Args:
+        weights: w, [k].
+        z: z-scores of the phenotypes, [..., k].
+        correlation: R, [k, k].
+    """
     return np.asarray(z @ weights / np.sqrt(weights @ correlation @ weights))
 
 
 def shrunk(z: Reals | float, passed: float) -> Reals:
-    """The most probable true z-score of estimates z that had to be beyond ± `passed`, of which all
-    are.
+    """The most likely true z-scores of estimates that were selected for |z| > `passed`.
 
-    It solves E(Z | |Z| > c; μ) = z, whose left side rises with μ, by bisection; of the sign of z,
-    or 0.
+    Solves E(Z | |Z| > c; μ) = z for μ by bisection, since the left side increases with μ. The
+    result has the sign of z, or is 0.
+
+    Example:
+        >>> shrunk(np.array([5.5, 12.0]), 5.45).round(2).tolist()
+        [0.39, 12.0]
     """
     z = np.asarray(z, float)
     low, high = np.zeros_like(z), np.abs(z)
@@ -293,7 +329,7 @@ def shrunk(z: Reals | float, passed: float) -> Reals:
 
 
 def _mean_beyond(mean: Reals, limit: float) -> Reals:
-    """E(Z | |Z| > limit) of a normal Z of some mean and variance 1."""
+    """E(Z | |Z| > limit) of a normal Z with the given mean and variance 1."""
     log_p = np.logaddexp(log_ndtr(mean - limit), log_ndtr(-mean - limit))
     densities = [-((limit - mean) ** 2) / 2, -((limit + mean) ** 2) / 2]
     upper, lower = (np.exp(one - 0.5 * np.log(2 * np.pi) - log_p) for one in densities)

@@ -2,7 +2,7 @@
 
 from pyspark.sql.types import ArrayType, BooleanType, StructField, StructType
 
-from ecg_spark.genetics.outputs.tables import OMNIBUS
+from ecg_spark.genetics.outputs.tables import LOCUS_COLUMNS, OMNIBUS
 from ecg_spark.tables import ASSOCIATIONS, REAL, TEXT, VARIANT, VARIANT_COLUMNS, WHOLE, Table
 from ecg_spark.tables import schema as columns
 
@@ -16,10 +16,10 @@ META_ASSOCIATIONS = Table(
         se=REAL,
         neg_log10_p=REAL,
         n=WHOLE,  # over the cohorts that have a result
-        af=(REAL, None),  # the mean of the cohorts' by their n
+        af=(REAL, None),  # the mean over the cohorts, weighted by n
         cohorts=WHOLE,
-        direction=TEXT,  # a sign a cohort, in their order: + - 0, ? where it has no result
-        q=(REAL, None),  # Cochran's; null with one cohort, as the next two
+        direction=TEXT,  # a sign per cohort, in their order: + - 0, ? where it has no result
+        q=(REAL, None),  # Cochran's; null with one cohort, like the next two
         i2_percent=(REAL, None),
         het_neg_log10_p=(REAL, None),
     ),
@@ -36,8 +36,8 @@ META_TESTS = columns(
     **VARIANT_COLUMNS,
     results=ArrayType(StructType([StructField(name, kind) for name, kind in _KINDS.items()])),
 )
-"""The same, a row a variant and a result a phenotype, null in it where no cohort has one: what the
-summary statistics are written from."""
+"""The same as one row per variant, with a result per phenotype that is null where no cohort has
+one; the summary statistics are written from it."""
 
 META_OMNIBUS = Table(
     "omnibus",
@@ -51,26 +51,18 @@ META_OMNIBUS = Table(
         n=WHOLE,  # over the cohorts that take part
         af=REAL,
         cohorts=WHOLE,
-        q=(REAL, None),  # see `together`; null with one cohort, as the next two
+        q=(REAL, None),  # see `together`; null with one cohort, like the next two
         i2_percent=(REAL, None),
         het_neg_log10_p=(REAL, None),
     ),
 )
-"""A variant against all latents of a model together, over all cohorts."""
+"""The joint test of a variant against all latents of a model, over all cohorts."""
 
 META_LOCI = Table(
     "loci",
     ("method", *VARIANT),
     columns(
-        method=TEXT,  # vae, vae omnibus, pca, …, traits, own
-        **VARIANT_COLUMNS,  # of the lead variant
-        start=WHOLE,  # of the variants in it, bp, inclusive
-        end=WHOLE,
-        phenotype=TEXT,
-        beta=(REAL, None),  # null for an omnibus test
-        se=(REAL, None),
-        neg_log10_p=REAL,
-        n=WHOLE,
+        **LOCUS_COLUMNS,
         af=(REAL, None),
         cohorts=WHOLE,
         direction=(TEXT, None),  # null for an omnibus test
@@ -101,8 +93,8 @@ REPLICATION = Table(
         n_there=(WHOLE, None),
         af_there=(REAL, None),
         same_sign=(BooleanType(), None),
-        power=(REAL, None),  # were the effect here the true one
-        power_shrunk=(REAL, None),  # with that effect corrected for having been selected
+        power=(REAL, None),  # if the effect here is the true one
+        power_shrunk=(REAL, None),  # with the effect corrected for the winner's curse
     ),
 )
-"""A locus of a study, sought in another cohort."""
+"""A locus of a study, looked up in another cohort."""

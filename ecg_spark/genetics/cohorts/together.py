@@ -1,19 +1,19 @@
-"""Whether a variant moves any of a model's latents, over several cohorts.
+"""The joint test of a variant against all latents of a model, over several cohorts.
 
-The estimates b_i of k latents in cohort i have the covariance S_i = D_i R_i D_i, where D_i holds
-their standard errors and R_i is the correlation of the latents in the people of that cohort: that
-of their z-scores at variants that do nothing (Zhu et al., Am J Hum Genet 2015; 96:21). By
-multivariate fixed effects (Becker and Wu, Stat Sci 2007; 22:414)
+The estimates b_i of k latents in cohort i have covariance S_i = D_i R_i D_i, where D_i holds their
+standard errors and R_i is the correlation of the latents among the people of that cohort,
+estimated by the correlation of their z-scores at variants without effect (Zhu et al. 2015, Am J
+Hum Genet 96:21). By multivariate fixed effects (Becker & Wu 2007, Stat Sci 22:414),
 
     b = A⁻¹ Σ S_i⁻¹ b_i    with    A = Σ S_i⁻¹,    χ² = b'A b
 
-is chi-squared with k degrees of freedom where the variant does nothing, and
-Q = Σ b_i'S_i⁻¹ b_i - χ² with k for each cohort but one where its effects are the same in all. Of
-one cohort χ² = z'R⁻¹z, as the omnibus test of a study for many people.
+is chi-squared with k degrees of freedom if the variant has no effect, and Q = Σ b_i'S_i⁻¹ b_i - χ²
+with k for each cohort but one if its effects are the same in all. With one cohort, χ² = z'R⁻¹z, as
+in a study's own omnibus test for many people.
 
-R_i is reckoned from the sample of all variants that `sampled` draws. In n independent variants it
-is known to 1 / √n, by which χ² is on average too large by the factor n / (n - k - 1): latents are
-tested together where every cohort has `FEWEST_NULL` variants for each.
+R_i is estimated from the sample of variants that `sampled` draws. From n independent variants it
+is known to 1 / √n, which makes χ² on average too large by the factor n / (n - k - 1). Latents are
+therefore tested jointly only if every cohort has `FEWEST_NULL` variants for each.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,20 +32,22 @@ from ecg_spark.genetics.testing.p_values import neg_log10_p_of_chi2
 Reals = NDArray[np.float64]
 
 SAMPLE_BYTES = 64 << 20
-"""Of the smallest cohort's files: some 100,000 variants of 20 phenotypes."""
+"""How many bytes of the smallest cohort are sampled: some 100,000 variants of 20 phenotypes."""
 
 FEWEST_NULL = 100
 
 _SINGULAR = 1e-6
 _AT_ONCE = 2_048
-"""Variants, with a matrix of k x k each."""
+"""How many variants are tested at a time, with a k x k matrix each."""
 
 
 @dataclass(frozen=True)
 class Together:
-    """What a group of phenotypes is tested together by.
+    """How a group of phenotypes is tested jointly.
 
-    `columns` are their places among all phenotypes, `precision` [cohorts, k, k] is R_i⁻¹.
+    Attributes:
+        columns: their places among all phenotypes.
+        precision: R_i⁻¹, [cohorts, k, k].
     """
 
     columns: tuple[int, ...]
@@ -54,9 +56,9 @@ class Together:
 
 @dataclass(frozen=True)
 class Joint:
-    """The tests of a group [variants], NaN where there is none: see the module.
+    """The joint tests of a group (see the module); each [variants], NaN where there is none.
 
-    `n` and `af` are over the cohorts that take part, by their numbers in `cohorts`.
+    `n` and `af` are over the cohorts that take part, and `cohorts` is their number.
     """
 
     chi2: Reals
@@ -71,7 +73,7 @@ class Joint:
 
 
 def sampled(cohorts: Sequence[Cohort]) -> list[Cohort]:
-    """The cohorts with a sample of their variants, the same places in all."""
+    """The cohorts with a sample of their variants, the same positions in all."""
     every = max(1, min(one.bytes for one in cohorts) // SAMPLE_BYTES)
     if every == 1:
         return list(cohorts)
@@ -82,9 +84,12 @@ def sampled(cohorts: Sequence[Cohort]) -> list[Cohort]:
 def groups_together(
     groups: Mapping[str, Sequence[str]], phenotypes: Sequence[str], gathered: Gathered
 ) -> tuple[dict[str, Together], dict[str, str]]:
-    """The groups that are tested together, and why others of several latents are not.
+    """The groups that are tested jointly, and why other groups of several latents are not.
 
-    `gathered`: of a pass that takes the z-scores of each cohort for a set (`joint.looking_only`).
+    Args:
+        groups: phenotypes by group.
+        phenotypes: all phenotypes, in their order.
+        gathered: of a pass with `joint.looking_only`.
     """
     found, not_tested = {}, {}
     fewest = int(gathered.variants.diagonal().min())
@@ -100,17 +105,22 @@ def groups_together(
                 f"({FEWEST_NULL * k} are needed in each cohort)"
             )
         elif (values[:, 0] < _SINGULAR * values[:, -1]).any():
-            not_tested[key] = "in one cohort some of them say what others say already"
+            not_tested[key] = "in one cohort some of them follow from others"
         else:
             found[key] = Together(columns, np.asarray(np.linalg.inv(correlations), float))
     return found, not_tested
 
 
 def joint_test(joined: Joined, se: Reals, terms: Together) -> Joint:
-    """The tests of a group at some variants; `se` are the standard errors as they are used.
+    """The joint tests of a group at some variants.
 
-    A cohort takes part in a variant where it has a result of every phenotype of the group. There is
-    no test where the alleles of all that take part are not `FEWEST_TOGETHER` of the rarer one.
+    A cohort takes part if it has a result for every phenotype of the group. There is no test if
+    the cohorts that take part have fewer than `FEWEST_TOGETHER` minor alleles, or do not know the
+    frequency.
+
+    Args:
+        se: the standard errors, [variants, phenotypes, cohorts], after genomic control if there is
+            any.
     """
     own, k = list(terms.columns), len(terms.columns)
     beta, se = joined.beta[:, own], se[:, own]
@@ -142,7 +152,7 @@ def _statistics(
         information += weight[:, :, None] * precision[i] * weight[:, None, :]
         score += weight * half
         alone += (z * half).sum(axis=1)
-    # In units in which the diagonal is 1, whatever the phenotypes' are.
+    # Scaled to a diagonal of 1, since the units of the phenotypes may differ by orders.
     scale = 1 / np.sqrt(np.einsum("mkk->mk", information))
     information *= scale[:, :, None] * scale[:, None, :]
     score *= scale

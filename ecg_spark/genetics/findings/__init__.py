@@ -1,1 +1,1 @@
-"""What the tests say together: loci, signals, genes, heritability."""
+"""What the tests show together: loci, signals, genes, heritability."""

@@ -13,11 +13,16 @@ _CATALOG = {"Chr_id": "contig", "CHR_ID": "contig", "Chr_pos": "position", "CHR_
 
 
 def read_gene_positions(path: str) -> pd.DataFrame:
-    """Genes of a GTF (.gtf, .gtf.gz): contig (bare: 1 … 22, X, Y, MT), start, end in bp, gene.
+    """Read the genes of a GTF file (.gtf, .gtf.gz).
 
-    `is_coding`: whether its gene_biotype or gene_type is protein_coding; also of one without.
-    Contigs may be named 1, chr1 or by RefSeq's accession (NC_000001). Raises `DataError` where the
-    file cannot be read or holds no gene.
+    Contigs may be named 1, chr1 or by RefSeq accession (NC_000001).
+
+    Returns:
+        contig (bare: 1 … 22, X, Y, MT), start and end in bp, gene, and `is_coding`: whether its
+        gene_biotype or gene_type is protein_coding, or it has neither.
+
+    Raises:
+        DataError: if the file cannot be read or holds no gene.
     """
     try:
         table = pd.read_csv(
@@ -47,10 +52,16 @@ def read_gene_positions(path: str) -> pd.DataFrame:
 
 
 def read_published(path: str) -> pd.DataFrame:
-    """Published loci: contig (bare) and position, from a table of the GWAS Catalog or any other.
+    """Read published loci, from a table of the GWAS Catalog or any other.
 
-    Columns contig and position, or the Catalog's Chr_id and Chr_pos; rows without a position are
-    left out. Raises `DataError` where it cannot be read or lacks them.
+    The columns are contig and position, or the Catalog's Chr_id and Chr_pos. Rows without a
+    position are left out.
+
+    Returns:
+        contig (bare: 1 … 22, X, Y, MT) and position.
+
+    Raises:
+        DataError: if the table cannot be read or lacks a column.
     """
     table = read_text_table(path, "table of published loci").rename(columns=_CATALOG)
     if missing := [name for name in ("contig", "position") if name not in table.columns]:
@@ -65,30 +76,43 @@ def read_published(path: str) -> pd.DataFrame:
 
 
 def nearest_gene(genes: pd.DataFrame, contig: str, position: int) -> tuple[str, int] | None:
-    """The gene that is nearest to a place, with the distance in bp: 0 within it."""
+    """The gene nearest to a position, and its distance in bp (0 within the gene); None if the
+    contig has none.
+
+    Example:
+        >>> genes = pd.DataFrame({"contig": ["3"], "start": [100], "end": [200], "gene": ["SCN5A"]})
+        >>> nearest_gene(genes, "chr3", 250)
+        ('SCN5A', 50)
+    """
     own = genes[genes["contig"] == chromosome_of(contig)]
     if own.empty:
         return None
     before, after = own["start"].to_numpy() - position, position - own["end"].to_numpy()
     distance = np.maximum(np.maximum(before, after), 0)
-    # Of several genes around a place, the shortest says most.
+    # Of several genes that contain the position, the shortest is the most specific.
     best = np.lexsort([(own["end"] - own["start"]).to_numpy(), distance])[0]
     return str(own["gene"].iloc[best]), int(distance[best])
 
 
 def genes_within(genes: pd.DataFrame, contig: str, start: int, end: int) -> pd.DataFrame:
-    """The genes of a stretch, or that reach into it, with `contig` as given."""
+    """The genes that overlap a stretch, with `contig` named as given."""
     own = genes[genes["contig"] == chromosome_of(contig)]
     return own[(own["end"] >= start) & (own["start"] <= end)].assign(contig=contig)
 
 
 def is_published(known: pd.DataFrame, contig: str, start: int, end: int, window_bp: int) -> bool:
-    """Whether a published place lies within `window_bp` of a locus."""
+    """Whether a published position lies within `window_bp` of a locus.
+
+    Example:
+        >>> known = pd.DataFrame({"contig": ["3"], "position": [38_600_000]})
+        >>> is_published(known, "chr3", 38_700_000, 38_800_000, 500_000)
+        True
+    """
     own = known.loc[known["contig"] == chromosome_of(contig), "position"]
     return bool(own.between(start - window_bp, end + window_bp).any())
 
 
 def _bare(contig: str) -> str | None:
-    """The chromosome of a contig's name; None for what is no chromosome."""
+    """The chromosome that a contig's name stands for, or None."""
     refseq = re.match(r"NC_0+(\d+)\.", contig)
     return chromosome_of(refseq[1] if refseq else contig)

@@ -1,4 +1,4 @@
-"""The loci of every method, with their signals, nearest genes and what is published."""
+"""The loci of every method, with their signals, nearest genes and published loci."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -44,12 +44,19 @@ from ecg_spark.study import Genotypes, Gwas
 from ecg_spark.tables import TOGETHER, VARIANT, write_rows
 
 MOST_HITS = 500_000
-"""Tests of a method that pass its threshold, beyond which no study of real loci is."""
+"""The most significant tests of a method that are accepted; more can only be due to inflation."""
 
 
 @dataclass(frozen=True)
 class Tests:
-    """The published tests, the phenotypes of each group, and each method's threshold (-log10 p)."""
+    """The published tests.
+
+    Attributes:
+        associations: the table of single tests.
+        omnibus: the table of omnibus tests.
+        groups: the phenotypes of each group.
+        thresholds: the threshold of each method, as -log10 p.
+    """
 
     associations: DataFrame
     omnibus: DataFrame
@@ -59,7 +66,14 @@ class Tests:
 
 @dataclass(frozen=True)
 class Annotation:
-    """Genes, published loci, what variants do and published statistics, where a study names any."""
+    """The tables by which loci are described; each None or empty if the study names none.
+
+    Attributes:
+        genes: positions of genes.
+        published: positions of published loci.
+        gene_table: the path of a table of variants' consequences, and its build.
+        colocalise: published statistics to colocalise with.
+    """
 
     genes: pd.DataFrame | None
     published: pd.DataFrame | None
@@ -68,8 +82,11 @@ class Annotation:
 
 
 def read_annotation(settings: Gwas, reference_genome: str) -> Annotation:
-    """Read the tables of genes, of published loci and of what variants do; `DataError` where they
-    cannot be used."""
+    """Read the tables of genes and of published loci that a study names.
+
+    Raises:
+        DataError: if one cannot be used.
+    """
     of_genes = settings.rare and settings.rare.genes
     return Annotation(
         read_gene_positions(settings.genes) if settings.genes else None,
@@ -90,14 +107,22 @@ def write_loci(
     sites: DataFrame,
     folder: str,
 ) -> tuple[dict[str, int], list[str]]:
-    """Write the tables loci, nearby_genes and those of the regions about the loci (see `regions`);
-    return each method's number of loci, and notes.
+    """Find the loci of every method, and write the tables loci and nearby_genes and those of the
+    regions around the loci (see `regions`).
 
-    A method is a key of `tests.thresholds`: a group of phenotypes, or a group's omnibus test.
-    `packed`: the variants that were to be tested, with their `set`; `questions`: what was asked of
-    those of each set, by its number; `thresholds`: what they have to pass; `sites`: contig,
-    position, ref and alt of the variants. Raises `DataError` where
-    more tests pass a threshold than `MOST_HITS`.
+    A method is a key of `tests.thresholds`: a group of phenotypes, or the omnibus test of a group.
+
+    Args:
+        packed: the variants that were to be tested, with the number of their `set`.
+        questions: what the variants of each set were tested for, by the number of the set.
+        thresholds: what a variant must pass to be tested.
+        sites: contig, position, ref and alt of the variants.
+
+    Returns:
+        The number of loci of each method, and notes.
+
+    Raises:
+        DataError: if more than `MOST_HITS` tests of a method pass its threshold.
     """
     hits = {method: hits_of(tests, method, least) for method, least in tests.thresholds.items()}
     people = packed.places(list(cohort.terms.index))
@@ -155,8 +180,8 @@ def write_loci(
     write_rows(nearby, NEARBY_GENES, f"{folder}/{NEARBY_GENES.name}")
     left_out = sum(len(region.loci) for region in regions if not region.is_whole)
     notes = [
-        f"{left_out} loci are not fine-mapped: more than {MOST_VARIANTS:,} variants lie about "
-        f"them, as where linkage reaches far"
+        f"{left_out} loci are not fine-mapped: more than {MOST_VARIANTS:,} variants lie around "
+        f"them, as in regions of long-range linkage"
     ]
     counts = {method: sum(one["method"] == method for one in loci) for method in hits}
     return counts, notes if left_out else []
@@ -165,8 +190,11 @@ def write_loci(
 def _signals_of(
     number: int, region: Region, loci: Sequence[Mapping[str, Any]], signals: pd.DataFrame
 ) -> dict[str, Any]:
-    """What `loci` tells of the signals of a locus's phenotype: those that are nearer to it than to
-    another locus of its method in the region."""
+    """The columns of `loci` on the signals of a locus's phenotype.
+
+    A signal counts for the locus if it is nearer to it than to any other locus of the same method
+    in the region.
+    """
     locus = loci[number]
     nothing: dict[str, Any] = {"set_variants": None, "set_pip": None}
     nothing |= {"set_genes": [], "set_consequences": []}
@@ -194,7 +222,8 @@ def _signals_of(
 def hits_of(tests: Tests, method: str, threshold: float) -> pd.DataFrame:
     """The tests of a method that pass its threshold.
 
-    Raises `DataError` where they are more than `MOST_HITS`, which the driver would have to hold.
+    Raises:
+        DataError: if there are more than `MOST_HITS`, since the driver would have to hold them.
     """
     if method in tests.groups:
         rows = tests.associations.filter(F.col("phenotype").isin(list(tests.groups[method])))
@@ -219,8 +248,15 @@ def hits_of(tests: Tests, method: str, threshold: float) -> pd.DataFrame:
 def correlations_of(
     packed: Packed, variants: pd.DataFrame, people: NDArray[np.int64]
 ) -> Correlations:
-    """The correlations among significant variants, whose genotypes are read when they are asked
-    for: however many there are, a few are in memory."""
+    """The correlations among significant variants.
+
+    Genotypes are read when a correlation is asked for, a few at a time, however many variants
+    there are.
+
+    Args:
+        variants: contig, position, ref and alt.
+        people: places of the people analysed in the set.
+    """
     places = packed.rows(variants)
     index = pd.MultiIndex.from_frame(packed.named(places)[VARIANT])
 
@@ -237,7 +273,7 @@ def correlations_of(
 def _products(
     packed: Packed, lead: int, places: NDArray[np.int64], people: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """r of the variant at one place with those at others, some read at a time."""
+    """The correlation of one variant with others, which are read a few at a time."""
     own = standardised(packed.calls.read(np.array([lead]), people))[0]
     pieces = [standardised(calls) @ own for calls in _batches(packed, places, people)]
     return np.concatenate([np.empty(0, np.float32), *pieces])
@@ -246,7 +282,7 @@ def _products(
 def _batches(
     packed: Packed, places: NDArray[np.int64], people: NDArray[np.int64]
 ) -> Iterator[NDArray[np.int8]]:
-    """The calls of the variants at some places, in their order, a few variants at a time."""
+    """The calls of variants in their order, a few variants at a time."""
     step = max(1, BATCH_BYTES // (8 * len(people)))
     for start in range(0, len(places), step):
         yield packed.calls.read(places[start : start + step], people)

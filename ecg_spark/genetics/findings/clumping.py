@@ -1,4 +1,4 @@
-"""Loci: significant variants gathered by linkage disequilibrium and by distance."""
+"""Loci: significant variants grouped by linkage disequilibrium and by distance."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,23 +10,29 @@ from numpy.typing import NDArray
 from ecg_spark.tables import VARIANT
 
 Correlations = Callable[[pd.DataFrame, pd.DataFrame], NDArray[np.float32]]
-"""r of a variant, the only row of a frame with contig, position, ref and alt, with each of the
-variants of another such frame, among the people analysed."""
+"""Given a frame with one variant (contig, position, ref, alt) and a frame with others: the
+correlation r of the one with each of the others, among the people analysed."""
 
 
 def find_loci(
     hits: pd.DataFrame, correlations: Correlations, window_bp: int, r2: float
 ) -> list[dict[str, Any]]:
-    """The loci of one method from its significant tests, the strongest first.
+    """Group the significant tests of one method into loci.
 
-    `hits`: a row a variant and phenotype, with contig, position, ref, alt, rsid, phenotype, beta,
-    se, neg_log10_p, n, af, over all phenotypes of the method.
+    Each variant counts with its best phenotype. As in PLINK's clumping, the strongest variant
+    takes all others within `window_bp` whose r² with it is at least `r2`, then the strongest of
+    the rest does, and so on. Clumps whose lead variants follow each other within `window_bp` are
+    merged into one locus.
 
-    Each variant counts with its best phenotype. The strongest takes all within `window_bp` whose
-    r² with it is at least `r2`, then the strongest of those left, and so on (plink's clumping).
-    Clumps whose lead variants follow each other within `window_bp` are one locus, with the columns
-    of its lead variant and best phenotype, start and end of its variants, all their phenotypes,
-    the number of variants and of clumps.
+    Args:
+        hits: one row per variant and phenotype over all phenotypes of the method: contig,
+            position, ref, alt, rsid, phenotype, beta, se, neg_log10_p, n, af.
+        window_bp: the distance in bp.
+
+    Returns:
+        The loci, the strongest first. Each has the columns of its lead variant and best phenotype,
+        the start and end of its variants, all their phenotypes, and the number of variants and of
+        clumps.
     """
     if hits.empty:
         return []
@@ -57,7 +63,11 @@ def find_loci(
 def clump(
     variants: pd.DataFrame, correlations: Correlations, window_bp: int, r2: float
 ) -> NDArray[np.int64]:
-    """The clump of each variant, as the index of its lead variant; strongest variant first."""
+    """The clump of each variant, as the index of the clump's lead variant.
+
+    Args:
+        variants: contig, position, ref and alt, the strongest first.
+    """
     contigs, positions = variants["contig"].to_numpy(), variants["position"].to_numpy()
     clumps = np.full(len(variants), -1)
     for lead in range(len(variants)):
@@ -75,7 +85,9 @@ def clump(
 
 
 def merge(variants: pd.DataFrame, clumps: NDArray[np.int64], window_bp: int) -> NDArray[np.int64]:
-    """The locus of each lead variant: the index of one of its leads, by index of the variant."""
+    """The locus of each lead variant, as the index of one of the locus's leads; -1 for other
+    variants.
+    """
     loci = np.full(len(variants), -1)
     leads = variants.iloc[np.unique(clumps)].sort_values(["contig", "position"])
     previous: Any = None
@@ -91,6 +103,12 @@ def merge(variants: pd.DataFrame, clumps: NDArray[np.int64], window_bp: int) -> 
 
 
 def significant_variants(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """The different variants of several methods' hits, in the order of the genome."""
+    """The distinct variants of several methods' hits, sorted by contig, position and alleles.
+
+    Example:
+        >>> one = pd.DataFrame({"contig": ["2"], "position": [7], "ref": ["A"], "alt": ["G"]})
+        >>> len(significant_variants([one, one]))
+        1
+    """
     variants = pd.concat([frame[VARIANT] for frame in frames]).drop_duplicates()
     return variants.sort_values(VARIANT).reset_index(drop=True)

@@ -1,11 +1,12 @@
-"""Whether two signals of a region have the same cause: colocalisation.
+"""Colocalisation: whether two signals of a region have the same causal variant.
 
-With the Bayes factors of each variant for one signal and the other, each being of one cause, the
-posterior of five hypotheses (Giambartolomei et al. 2014, PLoS Genet 10:e1004383): neither (H0), the
-first alone (H1), the second alone (H2), both by different variants (H3), both by the same (H4). The
-signals are those that SuSiE told apart (Wallace 2021, PLoS Genet 17:e1009440), so that several in
-a region do not hide each other; of published statistics, of which the linkage is not known, one
-cause is assumed. What is said holds among the variants that were tested.
+From the Bayes factors of each variant for one signal and for the other, each assumed to have a
+single cause, follow the posterior probabilities of five hypotheses (Giambartolomei et al. 2014,
+PLoS Genet 10:e1004383): neither signal is real (H0), only the first (H1), only the second (H2),
+both with different causes (H3), both with the same cause (H4). The signals are those that SuSiE
+separated (Wallace 2021, PLoS Genet 17:e1009440), so that several in a region do not mask each
+other. For published statistics, whose LD is unknown, a single cause is assumed. All of this holds
+among the variants that were tested.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,28 +23,37 @@ from ecg_spark.tables import PEER
 Reals = NDArray[np.float64]
 
 P1 = P2 = 1e-4
-"""The prior probability of a variant to act on one trait."""
+"""The prior probability that a variant is causal for one trait."""
 
 P12 = 5e-6
-"""And on both (Wallace 2020, PLoS Genet 16:e1008720)."""
+"""The prior probability that it is causal for both (Wallace 2020, PLoS Genet 16:e1008720)."""
 
 LEAST_SHARED = 0.5
-"""The probability of a signal's cause to be among the variants of both, below which it is not asked
-whether they share it."""
+"""Two signals are only compared if the cause of each is among the variants of both with at least
+this probability."""
 
 SD_PRIOR = 0.15
 """The prior standard deviation of an effect on a trait of variance 1 (Giambartolomei)."""
 
 
 Evidence = tuple[Reals, Reals, NDArray[np.int64]]
-"""Of a signal: the probability of each variant to be its cause, its log Bayes factor, and its place
-among the sites of the region."""
+"""The evidence for a signal: for each variant the probability that it is the cause, its log Bayes
+factor, and its place among the sites of the region."""
 
 
 def posteriors(first: Reals, second: Reals) -> Reals:
-    """The posterior of H0 to H4 from the log Bayes factors of the same variants [p]."""
+    """The posterior probabilities of H0 to H4.
+
+    Args:
+        first: log Bayes factors of the variants for the first signal, [p].
+        second: log Bayes factors of the same variants for the second signal, [p].
+
+    Example:
+        >>> posteriors(np.array([20.0, 0.0]), np.array([20.0, 0.0])).round(3).tolist()
+        [0.0, 0.0, 0.0, 0.0, 1.0]
+    """
     one, other, both = logsumexp(first), logsumexp(second), logsumexp(first + second)
-    # Of two different variants: all pairs but those of a variant with itself.
+    # The sum over pairs of two different variants: over all pairs, minus each variant with itself.
     apart = one + other
     with np.errstate(divide="ignore"):
         differ = apart + np.log(-np.expm1(min(both - apart, 0.0)))
@@ -53,10 +63,16 @@ def posteriors(first: Reals, second: Reals) -> Reals:
 
 
 def log_bf_of_published(beta: Reals, se: Reals, af: Reals, n: Reals) -> Reals:
-    """The log Bayes factor of each variant to be the only cause, from published statistics [p].
+    """The log Bayes factor of each variant to be the only cause, from published statistics, [p].
 
-    Wakefield's (2009, Genet Epidemiol 33:79), for a trait scaled to variance 1: its spread follows
-    from 2 n f (1 - f) = var(y) / se², fitted over the variants.
+    Wakefield's approximation (2009, Genet Epidemiol 33:79) for a trait scaled to variance 1. The
+    variance of the trait follows from 2 n f (1 - f) = var(y) / se², fitted over the variants.
+
+    Args:
+        beta: effects [p], in the unit of the trait.
+        se: their standard errors.
+        af: allele frequencies.
+        n: numbers of people.
     """
     spread, precision = 2 * n * af * (1 - af), 1 / se**2
     variance = float(spread @ precision) / float(precision @ precision)
@@ -73,9 +89,15 @@ def rows_of_pairs(
 ) -> Iterator[dict[str, Any]]:
     """The rows of the table colocalisation of a region.
 
-    Each signal with every signal of a phenotype of another group, and of another of the traits or
-    of the study's own; then with each of the `published` traits. `groups`: the group of every
-    phenotype and omnibus test; those of the group pca are left out.
+    Each signal is compared with every signal of a phenotype of another group; within the traits,
+    and within the study's own phenotypes, also with those of other phenotypes of the group; and
+    with each published trait.
+
+    Args:
+        groups: the group of every phenotype and omnibus test; those of the group pca are left out.
+        published: the evidence of each published trait.
+        sites: the variants of the region.
+        stretch: start and end of the region.
     """
     asked = [one for one in signals if groups[one.phenotype] != PEER]
     for k, one in enumerate(asked):
@@ -99,7 +121,9 @@ def rows_of_pairs(
 
 
 def _pair(one: Evidence, other: Evidence, sites: pd.DataFrame) -> dict[str, Any] | None:
-    """What is told of two signals; None where too little of one is among the variants of both."""
+    """The columns of two signals; None if one signal's cause is probably not among the
+    variants of both.
+    """
     shared, first, second = np.intersect1d(one[2], other[2], return_indices=True)
     if min(one[0][first].sum(), other[0][second].sum()) < LEAST_SHARED:
         return None

@@ -1,8 +1,8 @@
-"""What is told of the regions about the loci: a task each, which reads its genotypes.
+"""The description of the regions around the loci, one task per region, which reads its genotypes.
 
-A task writes its part of the tables itself: neither genotypes nor linkage are ever on the driver.
-It holds the genotypes as they are in the set, 2 bytes a dosage or 2 bits a call, and 24 bytes for
-each pair of variants: of `MOST_VARIANTS` and 31,000 people 0.25 GB and 0.4 GB.
+Tasks write their parts of the tables themselves; neither genotypes nor LD ever reach the driver. A
+task holds the genotypes as they are stored, 2 bytes per dosage or 2 bits per call, and 24 bytes
+per pair of variants: for `MOST_VARIANTS` and 31,000 people 0.25 GB and 0.4 GB.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -53,14 +53,19 @@ _FOUND = [
 
 @dataclass(frozen=True)
 class Known:
-    """What the tasks know beside their regions.
+    """What the tasks know besides their regions.
 
-    `samples`: those of the genotype set, by their places; `questions`: what was asked of the
-    variants of each set by its number, without thresholds; `thresholds`: what a variant has to
-    pass; `modifiers`: sex and age (see `modifiers_of`); `groups`: the group of each phenotype and
-    omnibus test; `genes` (see `read_gene_positions`) and `consequences` (see `read_consequences`),
-    None where the study names no table of them; `published`: the folder in which published
-    statistics lie (see `published.cut_to_regions`), None where there are none.
+    Attributes:
+        samples: the sample ids of the genotype set, in its order.
+        questions: what the variants of each set were tested for, without thresholds, by the number
+            of the set.
+        thresholds: what a variant must pass.
+        modifiers: sex and age (see `modifiers_of`).
+        groups: the group of each phenotype and omnibus test.
+        genes: see `read_gene_positions`; None if the study names no table of them.
+        consequences: see `read_consequences`; None if the study names no table of them.
+        published: the folder of published statistics (see `published.cut_to_regions`); None if
+            there are none.
     """
 
     samples: pd.Index
@@ -73,7 +78,7 @@ class Known:
     published: str | None = None
 
     def about(self, regions: Sequence[Region]) -> "Known":
-        """The same, of genes and consequences those in the regions alone."""
+        """The same, with only those genes and consequences that lie in the regions."""
         genes, table = self.genes, self.consequences
         if genes is not None:
             near = [genes_within(genes, one.contig, one.start, one.end) for one in regions]
@@ -87,8 +92,9 @@ class Known:
         return replace(self, genes=genes, consequences=table)
 
     def lies_in(self, sites: pd.DataFrame) -> list[tuple[list[str], list[str]]]:
-        """Of each of some variants the coding genes in which it lies, and what it does to which, as
-        in `SCN5A missense_variant`."""
+        """For each variant, the coding genes that contain it and its consequences, as in
+        `SCN5A missense_variant`.
+        """
         genes: list[list[str]] = [[] for _ in range(len(sites))]
         if self.genes is not None:
             coding, positions = self.genes[self.genes["is_coding"]], sites["position"].to_numpy()
@@ -106,10 +112,10 @@ class Known:
 def describe_regions(
     spark: SparkSession, regions: Sequence[Region], known: Known, folder: str
 ) -> pd.DataFrame:
-    """Write the tables `TABLES` of regions into a folder; a frame of the signals found.
+    """Describe regions and write the tables `TABLES` into a folder.
 
-    The frame has, of each signal, the number of its region and some of the columns of the table
-    signals.
+    Returns:
+        One row per signal: the number of its region, and some columns of the table signals.
     """
     if not regions:
         for table in TABLES:
@@ -136,7 +142,7 @@ def describe_regions(
 
 
 def _described(region: Region, known: Known) -> dict[str, list[dict[str, Any]]]:
-    """The rows of each table."""
+    """The rows of each table for one region."""
     asked = known.questions[region.of_set]
     excerpt = read_excerpt(region.calls, known.samples.get_indexer(asked.people))
     terms, sites = terms_on(asked, region.contig), excerpt.sites
@@ -169,7 +175,9 @@ def _described(region: Region, known: Known) -> dict[str, list[dict[str, Any]]]:
 
 
 def _together(asked: Question, terms: Terms, number: int) -> dict[str, tuple[Whole, Together]]:
-    """Of each group that is tested together by the people of a pattern, the columns and weights."""
+    """For each group that is tested jointly in the people of a pattern: the columns of its
+    phenotypes, and how the tests are combined.
+    """
     places = terms.patterns[number].places.tolist()
     return {
         key: (np.array([places.index(one) for one in own]), terms.weights[key])
@@ -185,7 +193,7 @@ def _place_of(lead: Lead, sites: pd.DataFrame) -> int:
 
 
 def _linkage(lead: Lead, products: Products, sites: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of the table ld of a lead variant; none where it was not tested in these people."""
+    """The rows of the table ld of a lead variant; none if it was not tested in these people."""
     own, position = sites.iloc[products.variants], lead[0]
     here = products.variants == _place_of(lead, sites)
     if not here.any():

@@ -1,8 +1,10 @@
-"""Fine-mapping: the signals of a region, their credible sets, and what they do beside each other.
+"""Fine-mapping: the signals of a region, their credible sets, and their effects next to each
+other.
 
-Every phenotype of a locus is fitted by SuSiE (see `susie`), and so is each other whose best test in
-the region passes `SUGGESTIVE`, with which a locus may share its cause. Behind an omnibus test the
-decorrelated phenotypes are fitted together. All is computed in the task that reads the genotypes.
+SuSiE (see `susie`) is fitted to every phenotype of a locus, and to each other phenotype whose best
+test in the region passes `SUGGESTIVE`, since a locus may share its cause with it. For an omnibus
+test it is fitted to the decorrelated phenotypes jointly. Everything is computed in the task that
+reads the genotypes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,18 +26,28 @@ Reals = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
 SUGGESTIVE = 5.0
-"""-log10 p of a phenotype's best test in a region, from which on its signals are looked for."""
+"""A phenotype without a locus is fine-mapped if the -log10 p of its best test in the region is at
+least this."""
 
 
 @dataclass(frozen=True)
 class Signal:
-    """A signal of a phenotype, or of a group together.
+    """A signal of one phenotype, or of a group tested jointly.
 
-    `places` [p]: where in the excerpt the variants of the region are; `found`: its credible set,
-    whose numbers are places among these; `pip` [p]: of all signals of the phenotype; `beta`, `se`:
-    of its likeliest variant beside those of the other signals, NaN for a group, `neg_log10_p` the
-    same, NaN where the variants follow from each other; `alone`: beta, se and -log10 p of each of
-    the variants by itself [3, p], of a group -log10 p alone; `af` [p].
+    Attributes:
+        number: of the signal among those of the phenotype in the region, from 1, the strongest
+            first.
+        places: the places of the region's variants in the excerpt, [p].
+        found: the credible set; its variants are numbers within `places`.
+        pip: the posterior inclusion probability of each variant over all signals of the phenotype,
+            [p].
+        beta: the effect of the most probable variant, in a regression with those of the other
+            signals; NaN for a group.
+        se: its standard error; NaN for a group.
+        neg_log10_p: -log10 p in that regression; NaN if the variants are collinear.
+        alone: beta, se and -log10 p of each variant by itself, [3, p]; for a group only -log10 p,
+            the others NaN.
+        af: allele frequencies, [p].
     """
 
     phenotype: str
@@ -51,7 +63,7 @@ class Signal:
 
     @property
     def likeliest(self) -> int:
-        """The place in the excerpt of the variant that is likeliest to act."""
+        """The place in the excerpt of the variant that is most probably causal."""
         return int(self.places[self.found.variants[0]])
 
 
@@ -61,11 +73,14 @@ def signals_of(
     wanted: Sequence[str],
     together: Mapping[str, tuple[Whole, Together]],
 ) -> Iterator[Signal]:
-    """The signals of phenotypes in a region, from its products with those of one group of people.
+    """Find the signals of phenotypes in a region.
 
-    `names` [k]: the phenotypes of the products; `wanted`: the phenotypes and the groups, as in
-    `vae omnibus`, that have a locus here; `together`: of each group among these people, the columns
-    of its phenotypes and how they are judged together (see `omnibus.together`).
+    Args:
+        products: the region's variants and one pattern of phenotypes.
+        names: the phenotypes of the products, [k].
+        wanted: the phenotypes and omnibus tests (as in `vae omnibus`) that have a locus here.
+        together: for each group tested jointly in these people, the columns of its phenotypes and
+            how the tests are combined (see `omnibus.together`).
     """
     if not len(products.variants):
         return
@@ -96,7 +111,7 @@ def signals_of(
         joint = z[np.ix_(enough, columns)] @ weights.related.T
         found = fit(r[np.ix_(enough, enough)], joint, m * rank, products.n)
         tops = [int(enough[one.variants[0]]) for one in found.sets]
-        wider = products.factors[columns]  # tests together are judged as among independent people
+        wider = products.factors[columns]  # the omnibus test takes t as among independent people
         p_alone = omnibus(t[np.ix_(enough, columns)] * wider, weights, products.df)[1]
         unknown = np.full(len(enough), np.nan)
         _, _, own_t, df = products.together(tops) if tops else (beta, se, t, 0)
@@ -109,13 +124,19 @@ def signals_of(
 
 
 About = Sequence[tuple[list[str], list[str]]]
-"""Of each variant, the genes in which it lies, and what it does to which."""
+"""For each variant, the genes that contain it, and its consequences."""
 
 
 def rows_of_signals(
     signals: Sequence[Signal], sites: pd.DataFrame, about: About, stretch: tuple[int, int]
 ) -> list[dict[str, Any]]:
-    """The rows of the table signals."""
+    """The rows of the table signals.
+
+    Args:
+        sites: the variants of the excerpt.
+        about: the genes and consequences of each variant of the excerpt.
+        stretch: start and end of the region.
+    """
     rows = []
     for one in signals:
         top = one.found.variants[0]
@@ -142,7 +163,7 @@ def rows_of_signals(
 def rows_of_sets(
     signals: Sequence[Signal], sites: pd.DataFrame, about: About, stretch: tuple[int, int]
 ) -> list[dict[str, Any]]:
-    """The rows of the table credible_sets."""
+    """The rows of the table credible_sets; the arguments are those of `rows_of_signals`."""
     rows = []
     for one in signals:
         for variant in one.found.variants.tolist():

@@ -1,10 +1,10 @@
-"""Genes by their common variants: whether the variants in and about a gene move a phenotype.
+"""Gene tests of common variants: whether the variants in and near a gene are associated.
 
-The sum of the χ² of all variants that were tested, whose distribution under the null is a weighted
-sum of χ²₁, the weights being the eigenvalues of the variants' correlations (VEGAS: Liu et al. 2010,
-Am J Hum Genet 87:139; MAGMA's snp-wise mean: de Leeuw et al. 2015, PLoS Comput Biol 11:e1004219).
-Correlations are those of the genotypes and people that were tested. That a gene passes says that
-its variants do: those may act through another gene.
+The statistic is the sum of χ² over all tested variants of the gene. Under the null it is a
+weighted sum of χ²₁, with the eigenvalues of the variants' correlation matrix as weights (VEGAS:
+Liu et al. 2010, Am J Hum Genet 87:139; MAGMA's snp-wise mean: de Leeuw et al. 2015, PLoS Comput
+Biol 11:e1004219). Correlations are those of the genotypes and people that were tested. A
+significant gene contains associated variants, but these may act through another gene.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,22 +32,29 @@ from ecg_spark.tables import check_table, table_of, write_rows
 Whole = NDArray[np.int64]
 
 ABOUT_BP = 10_000
-"""How far from a gene its variants lie."""
+"""Variants up to this distance from a gene count for it."""
 
 MOST_VARIANTS = 1_000
-"""Of a gene with more variants, every second, third … is taken, so that at most so many are."""
+"""Of a gene with more variants, only every second (or third, …) is used, to have at most this many.
+"""
 
 GROUP_VARIANTS = 300
-"""About how many variants the genes have whose genotypes are read at one time."""
+"""About how many variants the genes of a group have; their genotypes are read together."""
 
 TASK_GROUPS = 16
-"""Neighbouring groups of genes in a task, which reads the offsets of a chromosome once."""
+"""How many neighbouring groups of genes a task tests; it reads the LOCO predictions of a chromosome
+once."""
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Neighbouring genes: `calls` of the variants of all, and of each gene its name, place and the
-    places of its variants among them."""
+    """Neighbouring genes whose genotypes are read together.
+
+    Attributes:
+        calls: where the genotypes of all their variants are.
+        genes: for each gene its name, start, end, and the places of its variants among those of
+            `calls`.
+    """
 
     of_set: int
     contig: str
@@ -63,11 +70,15 @@ def write_common_genes(
     thresholds: Genotypes,
     folder: str,
 ) -> int:
-    """Write the table common_genes into a folder; return how many genes were tested.
+    """Test the common variants of each coding gene, and write the table common_genes into a
+    folder.
 
-    `genes`: as `read_gene_positions` gives them, of which those that code are tested; the table is
-    empty where there are none. `packed`, `questions` and `thresholds` are those of
-    `describe_regions`.
+    Args:
+        packed: as in `write_loci`, like `questions` and `thresholds`.
+        genes: from `read_gene_positions`; the table is empty if None.
+
+    Returns:
+        How many genes were tested.
     """
     groups = [] if genes is None else _groups(packed, genes[genes["is_coding"]], set(questions))
     place = f"{folder}/{COMMON_GENES.name}"
@@ -95,7 +106,7 @@ def write_common_genes(
 
 
 def _groups(packed: Packed, genes: pd.DataFrame, sets: set[int]) -> list[_Group]:
-    """The genes that hold a variant, in groups of about `GROUP_VARIANTS`."""
+    """The genes that contain a variant, in groups of about `GROUP_VARIANTS`."""
     of_set = packed.sites["set"].to_numpy()
     contigs = {chromosome_of(name): name for name in packed.sites["contig"].cat.categories
                if len(packed.within(name, 1, np.iinfo(np.int32).max))}  # fmt: skip

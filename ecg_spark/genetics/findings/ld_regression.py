@@ -1,16 +1,17 @@
 """LD-score regression: heritability, its intercept, and genetic correlation from test statistics.
 
-A variant's chi-squared grows with the variation that it tags if the trait is polygenic, and does
-not if the statistics are inflated by structure (Bulik-Sullivan et al. 2015, Nat Genet 47:291):
+The chi-squared of a variant grows with the variation that it tags if the trait is polygenic, but
+does not if the statistics are inflated by population structure (Bulik-Sullivan et al. 2015, Nat
+Genet 47:291; genetic correlation: Nat Genet 47:1236):
 
     E χ²ⱼ = N h² lⱼ / M + a,      E z₁ⱼ z₂ⱼ = √(N₁N₂) ρ lⱼ / M + b
 
-for the LD score lⱼ, M variants and the genetic covariance ρ (Nat Genet 47:1236). A few large loci
-are no polygenic background, and one outweighs thousands of variants: those with a chi-squared above
-`large`, as LDSC has it, and all in reach of their linkage are left out. What is estimated is the
-rest, over all M variants. The intercept comes from variants with a chi-squared below `TWO_STEP`,
-the slope from all that are used with the intercept held. Standard errors come from a jackknife over
-blocks of neighbouring variants. Variants are in the order of the genome.
+with the LD score lⱼ, M variants and the genetic covariance ρ. A few large loci are not a polygenic
+background, and a single one outweighs thousands of variants. Variants with a chi-squared above
+`large`, as in LDSC, are therefore left out with everything within reach of their LD; the estimate
+is of the rest, over all M variants. The intercept is estimated from variants with a chi-squared
+below `TWO_STEP`, and the slope from all that are used, with the intercept fixed. Standard errors
+are by a jackknife over blocks of neighbouring variants. Variants are in the order of the genome.
 """
 
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from ecg_spark.genetics.findings.ld_score import WINDOW_BP
 
 BLOCKS = 200
 TWO_STEP = 30.0
-"""The intercept stands on variants with a smaller chi-squared."""
+"""The intercept is estimated from variants with a smaller chi-squared."""
 
 _ROUNDS = 3
 
@@ -45,7 +46,7 @@ class Heritability:
 
 @dataclass(frozen=True)
 class GeneticCorrelation:
-    """Genetic correlation of two phenotypes; NaN where one of them has no heritability."""
+    """The genetic correlation of two phenotypes; NaN if one of them has no heritability."""
 
     rg: float
     rg_se: float
@@ -55,15 +56,29 @@ class GeneticCorrelation:
 
 
 def large(n: float) -> float:
-    """The chi-squared above which a variant of a study of `n` people is a large locus's."""
+    """The chi-squared above which a variant belongs to a large locus, in a study of `n` people
+    (LDSC's rule).
+
+    Example:
+        >>> large(31_000), large(500_000)
+        (80.0, 500.0)
+    """
     return max(0.001 * n, 80.0)
 
 
 def are_polygenic(chi2: Reals, n: float, places: Places) -> Bools:
-    """Which variants [m] are no large locus's: farther than `WINDOW_BP` from all that are `large`.
+    """Which variants are farther than `WINDOW_BP` from every variant of a large locus, [m].
 
-    `places` [m]: positions in bp, ascending over the contigs, of which one begins beyond the
-    window of the one before.
+    Args:
+        chi2: [m].
+        n: the number of people.
+        places: positions in bp [m] that increase over the contigs, with more than the window
+            between two contigs.
+
+    Example:
+        >>> places = np.array([100, 500_000, 5_000_000])
+        >>> are_polygenic(np.array([1.0, 200.0, 3.0]), 31_000, places).tolist()
+        [False, False, True]
     """
     loci = places[chi2 > large(n)]
     if not len(loci):
@@ -76,12 +91,22 @@ def are_polygenic(chi2: Reals, n: float, places: Places) -> Bools:
 def heritability(
     chi2: Reals, n: float, scores: Reals, variants: int, blocks: int = BLOCKS
 ) -> Heritability:
-    """Univariate regression of `chi2` [m] of `n` people on LD `scores` [m], both of the polygenic
-    variants, in the two steps of Hail's `ld_score_regression`, of which many phenotypes would take
-    hours.
+    """The univariate regression of chi-squared on LD scores.
 
-    `variants`: M. h² of nothing is as often below 0 as above; Hail tells 0 there. NaN where fewer
-    than ten variants are in the first step, or all tag alike.
+    The two steps are those of Hail's `ld_score_regression`, which would take hours for many
+    phenotypes. If there is no heritability, the estimate is negative as often as positive; Hail
+    reports 0 there.
+
+    Args:
+        chi2: of the polygenic variants, [m].
+        n: the number of people.
+        scores: LD scores of the same variants, [m].
+        variants: M, the number of variants over which h² is estimated.
+        blocks: of the jackknife.
+
+    Returns:
+        NaN if fewer than ten variants are in the first step, or all variants have the same LD
+        score.
     """
     low = chi2 < TWO_STEP
     blocks = min(blocks, int(low.sum()))
@@ -110,27 +135,42 @@ def heritability(
 
 @dataclass(frozen=True)
 class Univariate:
-    """What the regression of one phenotype's z² over the blocks gives to those of its pairs: `n`
-    people, intercept and slope [2], the slope without each block [blocks]."""
+    """The regression of one phenotype's z² on LD scores, as the regressions of its pairs need it.
+
+    Attributes:
+        n: the number of people.
+        beta: intercept and slope, [2].
+        deleted: the slope without each block, [blocks].
+    """
 
     n: float
     beta: Reals
     deleted: Reals
 
     def expected(self, floor: Reals) -> Reals:
-        """χ² at LD scores over the number of variants [m]."""
+        """The expected χ² at LD scores divided by the number of variants, [m]."""
         return np.asarray(max(self.beta[0], 0.1) + np.clip(self.beta[1], 0, self.n) * floor)
 
 
 def enough(scores: Reals) -> bool:
-    """Whether there are 50 variants, and not all tag alike: else no correlation can be told."""
+    """Whether there are at least 50 variants with different LD scores: otherwise no
+    correlation can be estimated.
+    """
     return len(scores) >= 50 and _informative(scores)
 
 
 def univariate(
     z: Reals, n: float, scores: Reals, polygenic: Bools, blocks: int = BLOCKS
 ) -> Univariate:
-    """What `correlation` needs of each phenotype of a pair; `polygenic` [m]: the variants used."""
+    """The regression of one phenotype that `correlation` needs.
+
+    Args:
+        z: [m].
+        n: the number of people.
+        scores: LD scores, [m].
+        polygenic: the variants to use, [m].
+        blocks: of the jackknife.
+    """
     x, floor, block, blocks = _in_blocks(scores, blocks)
     chi2 = z**2
 
@@ -150,12 +190,20 @@ def correlation(
     polygenic: tuple[Bools, Bools],
     blocks: int = BLOCKS,
 ) -> GeneticCorrelation:
-    """The genetic correlation of a pair of phenotypes, from their `z` [m] at LD `scores` [m], which
-    are `enough`: the bivariate regression of their product over variants `polygenic` in both.
+    """The genetic correlation of two phenotypes, by the bivariate regression of the product of
+    their z.
 
-    The intercept takes what shared people make. Both heritabilities, `of` each, and the covariance
-    are estimated over the same blocks, whose jackknife carries their common error into that of the
-    correlation.
+    The intercept absorbs what shared people contribute. Both heritabilities and the covariance are
+    estimated over the same blocks, so that the jackknife carries their common error into the
+    standard error of the correlation.
+
+    Args:
+        z: of each phenotype, [m].
+        of: the univariate regression of each phenotype.
+        scores: LD scores [m], of which there must be `enough`.
+        polygenic: for each phenotype, the variants outside its large loci; only variants in both
+            are used.
+        blocks: of the jackknife.
     """
     x, floor, block, blocks = _in_blocks(scores, blocks)
     own, other = of
@@ -185,7 +233,7 @@ def correlation(
 
 @dataclass(frozen=True)
 class _Fit:
-    """Intercept and slope, and both without each block [blocks]."""
+    """Intercept and slope, and both without each block, [blocks]."""
 
     intercept: float
     slope: float
@@ -202,9 +250,11 @@ def _two_steps(
     block: Places,
     blocks: int,
 ) -> _Fit:
-    """The regression of `y` on `x` [m], each step in three rounds of reweighting from `start`.
+    """The regression of `y` on `x` [m] in two steps, each in three rounds of reweighting from
+    `start`.
 
-    `low` [m]: in the first step; `weights`: of variants, given intercept and slope.
+    `low` [m] marks the variants of the first step; `weights` gives the weights of variants for an
+    intercept and slope.
     """
     design = np.column_stack([np.ones(len(x)), x])
     first = start
@@ -216,14 +266,15 @@ def _two_steps(
         slope, deleted = _jackknifed(x[:, None], y - intercept, weights(second), block, blocks)
         second = np.array([intercept, slope[0]])
     own = weights(start)
-    share = (own * x).sum() / (own * x**2).sum()  # of an error of the intercept, in the slope
+    share = (own * x).sum() / (own * x**2).sum()  # how an error of the intercept moves the slope
     slopes = deleted[:, 0] - share * (intercepts - intercept)
     return _Fit(intercept, float(second[1]), intercepts, slopes)
 
 
 def _in_blocks(scores: Reals, blocks: int) -> tuple[Reals, Reals, Places, int]:
-    """The scores over m [m], the same but at least 1 / m, each variant's block, and how many blocks
-    there are."""
+    """The scores over m, the same but at least 1 / m, the block of each variant, and the
+    number of blocks.
+    """
     m = len(scores)
     blocks = min(blocks, m // 5)
     return scores / m, np.maximum(scores, 1) / m, np.arange(m) * blocks // m, blocks
@@ -232,7 +283,7 @@ def _in_blocks(scores: Reals, blocks: int) -> tuple[Reals, Reals, Places, int]:
 def _jackknifed(
     design: Reals, y: Reals, weights: Reals, block: NDArray[np.int64], blocks: int
 ) -> tuple[Reals, Reals]:
-    """Weighted least squares, and the same without each block [blocks, columns]."""
+    """Weighted least squares, and the same without each block, [blocks, columns]."""
     k = design.shape[1]
     weighted = design * weights[:, None]
     grams = np.empty((blocks, k, k))
@@ -248,12 +299,12 @@ def _jackknifed(
 
 
 def _informative(scores: Reals) -> bool:
-    """Whether variants differ in what they tag, without which no slope can be told."""
+    """Whether LD scores differ between variants; otherwise no slope can be estimated."""
     return bool(scores.std() > 1e-3 * np.abs(scores).mean())
 
 
 def _spread(whole: float, deleted: Reals) -> float:
-    """The jackknife's standard error of an estimate."""
+    """The jackknife standard error of an estimate."""
     count = len(deleted)
     pseudo = count * whole - (count - 1) * deleted
     return float(np.sqrt(pseudo.var(ddof=1) / count))

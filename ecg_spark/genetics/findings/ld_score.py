@@ -1,4 +1,4 @@
-"""LD scores: how much variation each variant tags, which LD-score regression stands on.
+"""LD scores: how much variation each variant tags, the basis of LD-score regression.
 
 Variants are in the order of the genome.
 """
@@ -30,11 +30,16 @@ def ld_scores(
     covariates: Reals,
     window_bp: int = WINDOW_BP,
 ) -> Reals:
-    """The sum of each variant's adjusted r² with all `variants` within `window_bp` and itself.
+    """The LD score of each variant: the sum of its adjusted r² with all `variants` within
+    `window_bp`, itself included.
 
-    `samples` are places in the set; `covariates` [samples, c] are projected out first, so that
-    ancestry makes no LD (Luo et al. 2021, Hum Mol Genet 30:1521). At most `LD_SAMPLES` samples,
-    evenly spread, are used. r² is adjusted for chance, r² - (1 - r²) / (n - c - 2).
+    The covariates are projected out first, so that ancestry does not count as LD (Luo et al. 2021,
+    Hum Mol Genet 30:1521). r² is adjusted for chance: r² - (1 - r²) / (n - c - 2).
+
+    Args:
+        variants: places in the set, in the order of the genome.
+        samples: places in the set; at most `LD_SAMPLES` of them, evenly spaced, are used.
+        covariates: [samples, c].
     """
     step = -(-len(samples) // LD_SAMPLES)
     samples, covariates = samples[::step], covariates[::step]

@@ -1,12 +1,13 @@
-"""Whether sex and age change what a lead variant does.
+"""Whether sex and age modify the effect of a lead variant.
 
-Women and men are regressed apart, each with covariates of their own; the difference of the two
-effects is the interaction of a model in which sex acts on every covariate, too. The interaction
-with age has a product of age with every covariate beside it: without these, age and a covariate
-that goes with the variant would make one (Keller 2014, Biol Psychiatry 75:18). Standard errors are
-those of MacKinnon and White (1985, J Econom 29:305; HC3): the spread of a phenotype differs by age
-and sex, which plain ones take for an interaction. They are of independent people: relatives are
-left out.
+Women and men are analysed in separate regressions, each with covariates of their own; the
+difference of the two effects is the interaction in a model where sex also interacts with every
+covariate. The model of the interaction with age includes the product of age with every covariate:
+otherwise the interaction of age with a covariate that is correlated with the variant would be
+taken for one (Keller 2014, Biol Psychiatry 75:18). Standard errors are robust (HC3: MacKinnon &
+White 1985, J Econom 29:305), because the variance of a phenotype differs by age and sex, which
+ordinary standard errors would mistake for an interaction. They assume independent people, so
+relatives are left out.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,18 +31,23 @@ Reals = NDArray[np.float64]
 Truths = NDArray[np.bool_]
 
 FEWEST_MINOR = 20
-"""Minor alleles among the people of a regression, below which it is not done."""
+"""A regression needs at least this many minor alleles among its people."""
 
 YEARS = 10.0
-"""The effect of age is told of so many years."""
+"""The effect of age is reported per this many years."""
 
 _RANK = 1e-8
 
 
 @dataclass(frozen=True)
 class People:
-    """What may change an effect, of the people analysed [n]: `is_male` (1, 0), `age` in years, NaN
-    where not known, and whether they are `unrelated`."""
+    """What may modify an effect in the people analysed, [n].
+
+    Attributes:
+        is_male: 1 or 0; NaN where unknown.
+        age: in years; NaN where unknown.
+        unrelated: whether each is in the set without relatives.
+    """
 
     is_male: Reals
     age: Reals
@@ -50,7 +56,7 @@ class People:
 
 @dataclass(frozen=True)
 class Estimate:
-    """An effect with its robust standard error, and the degrees of freedom."""
+    """An effect with its robust standard error and the residual degrees of freedom."""
 
     beta: float
     se: float
@@ -58,15 +64,21 @@ class Estimate:
 
     @property
     def neg_log10_p(self) -> float:
-        """-log10 p against no effect."""
+        """-log10 p of the test against no effect."""
         return float(neg_log10_p_of_t(self.beta / self.se, self.df))
 
 
 def robust(y: Reals, x: Reals, covariates: Reals) -> list[Estimate] | None:
-    """The effects of the columns of x [n, q] on y [n], beside an intercept and covariates [n, c].
+    """The effects of the columns of x on y with robust standard errors (HC3).
 
-    Covariates may follow from each other. None where the columns of x follow from them or from each
-    other, or too few people are left.
+    Args:
+        y: [n].
+        x: [n, q].
+        covariates: [n, c], without the intercept; they may be collinear.
+
+    Returns:
+        None if the columns of x are collinear with each other or with the covariates, or if there
+        are too few people.
     """
     design = np.column_stack([np.ones(len(y)), covariates])
     basis, sizes, _ = np.linalg.svd(design, full_matrices=False)
@@ -88,7 +100,13 @@ def robust(y: Reals, x: Reals, covariates: Reals) -> list[Estimate] | None:
 
 
 def modified(y: Reals, x: Reals, covariates: Reals, people: People) -> dict[str, Any]:
-    """What the table interactions tells of the dosages x [n] of a variant and a phenotype y [n]."""
+    """The columns of the table interactions for one variant and one phenotype.
+
+    Args:
+        y: the phenotype, [n].
+        x: the dosages of the variant, [n].
+        covariates: [n, c].
+    """
     told: dict[str, Any] = {"n": len(y)}
     by_sex = []
     for name, value in (("women", 0), ("men", 1)):
@@ -127,11 +145,13 @@ def rows_of_interactions(
     leads: Sequence[tuple[int, Sequence[str]]],
     people: People,
 ) -> Iterator[dict[str, Any]]:
-    """The rows of the table interactions of lead variants, by their places in the excerpt, and of
-    each the phenotypes that have a locus there; for an omnibus test the one of its group that the
-    variant moves most.
+    """The rows of the table interactions of the lead variants of a region.
 
-    `people`: those of the patterns.
+    Args:
+        leads: the place of each lead variant in the excerpt, and the phenotypes that have a locus
+            there. An omnibus test stands for the phenotype of its group on which the variant has
+            the largest effect.
+        people: the people of the patterns.
     """
     groups = {key: f"{group}{TOGETHER}" for group, own in asked.together.items() for key in own}
     for place, wanted in leads:
@@ -167,7 +187,7 @@ def modifiers_of(cohort: Cohort) -> pd.DataFrame:
 
 
 def people_of(modifiers: pd.DataFrame, samples: pd.Index) -> People:
-    """What may change an effect in some samples, of what `modifiers_of` tells of all."""
+    """What may modify an effect, for some samples of the table of `modifiers_of`."""
     own = modifiers.loc[samples]
     return People(
         own["is_male"].to_numpy(float), own["age"].to_numpy(float), own["unrelated"].to_numpy(bool)
@@ -175,7 +195,7 @@ def people_of(modifiers: pd.DataFrame, samples: pd.Index) -> People:
 
 
 def _only(excerpt: Excerpt, place: int) -> Excerpt:
-    """The variant at a place of an excerpt."""
+    """The excerpt with only the variant at one place."""
     for places, rows in excerpt.pieces:
         here = np.flatnonzero(places == place)
         if len(here):
@@ -184,5 +204,5 @@ def _only(excerpt: Excerpt, place: int) -> Excerpt:
 
 
 def _enough(x: Reals) -> bool:
-    """Whether enough minor alleles are among people with dosages x."""
+    """Whether people with dosages x have enough minor alleles."""
     return float(min(x.sum(), (2 - x).sum())) >= FEWEST_MINOR

@@ -1,8 +1,8 @@
-"""What all variants say together: LD scores, heritability and genetic correlation of phenotypes.
+"""What all variants show together: LD scores, heritability and genetic correlation of phenotypes.
 
-The major histocompatibility complex is left out: its linkage reaches beyond any window. z and n of
-every phenotype are columns of a scratch table. A task a phenotype, and then a task a phenotype with
-all behind it, reads those that it needs, two at a time.
+The major histocompatibility complex is left out, since its LD reaches beyond any window. z and n
+of every phenotype are columns of a scratch table. One task per phenotype, and then one task per
+phenotype with all that follow it, reads the columns that it needs, two at a time.
 """
 
 import logging
@@ -42,19 +42,19 @@ log = logging.getLogger(__name__)
 
 MIN_MAF = 0.01
 MAX_VARIANTS = 1_000_000
-"""Of a set of more variants a share is taken, which bounds the work: every pair of phenotypes is
-regressed over all of them, three times, and LD scores grow with the square of their density. So
-many have 400 MB of z on disk for 47 phenotypes. The driver holds their places and LD scores alone,
-17 bytes each."""
+"""From a larger set a share is used, which bounds the work: every pair of phenotypes is regressed
+over all variants three times, and the work of LD scores grows with the square of their density.
+This many take 400 MB of z on disk for 47 phenotypes. The driver holds only their places and LD
+scores, 17 bytes each."""
 
 NAMED_BY_TASK = 20_000
 FILES = 8
-"""Of the scratch table: a task opens them all for each column."""
+"""The number of files of the scratch table; a task opens all of them for each column."""
 
 _DRAWS = 1 << 20
 
 _APART = 1_000_000_000
-"""In bp, more than any contig is long."""
+"""In bp, longer than any contig."""
 
 
 def write_polygenic(
@@ -67,16 +67,28 @@ def write_polygenic(
     kept: Mapping[str, float],
     folder: str,
 ) -> dict[str, Any]:
-    """Write the tables heritability and genetic_correlation of a study; return their summary.
+    """Estimate heritability and genetic correlation, and write the tables heritability and
+    genetic_correlation.
 
-    `wide`: a row a variant with contig, position, ref, alt and `results` (phenotype, beta, se, n,
-    af). LD scores come from the samples of `covariates`, on which they are conditioned. Common
-    autosomal variants are used; of a set of more than `MAX_VARIANTS`, a share that leaves as many
-    of the set, drawn by their names. Every one of `phenotypes` gets a heritability, every pair of
-    `correlated` a correlation where there are variants enough outside large loci of either.
-    `kept`: by phenotype, the share of its variance that offsets of the tests have left, 1 where
-    there is none: effects on what is left are as large and seem to explain more. A scratch table
-    lies in `folder`, which every task must reach, while this runs.
+    Common autosomal variants are used. From a set of more than `MAX_VARIANTS`, a share that leaves
+    this many is chosen by a hash of their names. Every phenotype gets a heritability; every pair
+    of `correlated` gets a correlation if there are enough variants outside the large loci of
+    either.
+
+    Args:
+        packed: the candidate variants.
+        wide: one row per variant with contig, position, ref, alt and `results` (phenotype, beta,
+            se, n, af).
+        covariates: of the people from whom LD scores are computed, conditioned on these.
+        phenotypes: the names of all phenotypes.
+        correlated: the names of those whose pairs are correlated.
+        kept: for each phenotype, the share of its variance that remained after subtracting LOCO
+            predictions (1 if not given). Effects on the remainder are as large, and would
+            otherwise seem to explain more.
+        folder: also for a temporary scratch table; every task must be able to reach it.
+
+    Returns:
+        The summary.
     """
     share = MAX_VARIANTS / len(packed.sites)
     tests = _tests(wide, phenotypes, share).join(
@@ -94,7 +106,7 @@ def write_polygenic(
         z, counts = (own[sound] for own in statistics.columns([f"z_{number}", f"n_{number}"]))
         n = float(counts.mean())
         used = are_polygenic(z**2, n, along)
-        # So many people would have made the same tests without offsets.
+        # The number of people with whom tests without offsets would have been as precise.
         as_many = n / kept.get(phenotypes[number], 1.0)
         found = heritability(z[used] ** 2, as_many, scores[used], len(scores))
         own = None
@@ -150,13 +162,14 @@ def write_polygenic(
 
 @dataclass(frozen=True)
 class _Statistics:
-    """The scratch table: the `place` of each variant in the packed set, whether all its tests are
-    `sound`, z_0 and n_0 of the first phenotype, and so on."""
+    """The scratch table: the `place` of each variant in the packed set, whether all its tests
+    are `sound`, and the columns z_0 and n_0 of the first phenotype, and so on.
+    """
 
     folder: str
 
     def columns(self, names: Sequence[str]) -> Iterator[NDArray[Any]]:
-        """Some columns, one after the other, NaN where missing, in the order of the genome."""
+        """Some columns, one at a time, in the order of the genome; NaN where missing."""
         files, base = fsspec.core.url_to_fs(self.folder)
         paths = sorted(files.glob(f"{base}/part-*.parquet"))
 
@@ -176,7 +189,7 @@ class _Statistics:
 
 
 def _write(tests: DataFrame, phenotypes: int, folder: str) -> _Statistics:
-    """Write the table of so many phenotypes from a row a variant with its place, z and n."""
+    """Write the scratch table from one row per variant with its place, z and n."""
     is_sound = F.forall("z", lambda z: F.coalesce(F.abs(z) < float("inf"), F.lit(False)))
     columns = [F.col(kind)[k].alias(f"{kind}_{k}") for k in range(phenotypes) for kind in "zn"]
     table = tests.select("place", is_sound.alias("sound"), *columns)
@@ -185,7 +198,7 @@ def _write(tests: DataFrame, phenotypes: int, folder: str) -> _Statistics:
 
 
 def _along(packed: Packed, places: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Positions of variants, ascending over the contigs (see `are_polygenic`)."""
+    """Positions of variants that increase over the contigs (see `are_polygenic`)."""
     sites = packed.sites.iloc[places]
     contigs = sites["contig"].cat.codes.to_numpy()
     begins = np.diff(contigs, prepend=contigs[:1]) != 0
@@ -193,8 +206,9 @@ def _along(packed: Packed, places: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _placed(spark: SparkSession, packed: Packed) -> DataFrame:
-    """The place of each variant of a packed set, by contig, position, ref and alt, which tasks
-    read."""
+    """The place of each variant in a packed set, by contig, position, ref and alt, read by
+    tasks.
+    """
     m = len(packed.sites)
     unnamed = replace(packed, samples=packed.samples[:0], sites=packed.sites[:0])
     shared = broadcast(spark, unnamed)
@@ -214,9 +228,9 @@ def _placed(spark: SparkSession, packed: Packed) -> DataFrame:
 
 
 def _drawn(frame: DataFrame, share: float) -> DataFrame:
-    """The variants on autosomes and not in `MHC`, or a `share` of them.
+    """The variants on autosomes and outside `MHC`, or a `share` of them.
 
-    Whether a variant is taken depends on what it is alone, so that partitions change nothing.
+    Whether a variant is chosen depends only on its name, so partitions make no difference.
     """
     autosomal = [contig for contig, one in CONTIGS.items() if one in AUTOSOMES]
     frame = frame.filter(F.col("contig").isin(autosomal))
@@ -230,7 +244,9 @@ def _drawn(frame: DataFrame, share: float) -> DataFrame:
 
 
 def _tests(wide: DataFrame, phenotypes: Sequence[str], share: float) -> DataFrame:
-    """z and n of every phenotype, in their order, at a `share` of the common autosomal variants."""
+    """z and n of every phenotype, in their order, at a `share` of the common autosomal
+    variants.
+    """
     by_name = F.map_from_entries(
         F.transform("results", lambda one: F.struct(one["phenotype"], one))
     )
@@ -246,5 +262,5 @@ def _tests(wide: DataFrame, phenotypes: Sequence[str], share: float) -> DataFram
 
 
 def _each(spark: SparkSession, numbers: range) -> Any:
-    """A task a number."""
+    """An RDD with one task per number."""
     return spark.sparkContext.parallelize(numbers, max(1, len(numbers)))

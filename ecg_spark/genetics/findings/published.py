@@ -1,4 +1,4 @@
-"""Published statistics (GWAS-SSF) with which loci are colocalised, cut to their regions."""
+"""Published statistics (GWAS-SSF) for colocalisation, cut to the regions of the loci."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ from ecg_spark.genetics.findings.colocalisation import Evidence, log_bf_of_publi
 from ecg_spark.genetics.findings.regions import Region
 
 FEWEST_VARIANTS = 10
-"""Of a trait in a region, below which nothing is said of it."""
+"""A published trait with fewer variants in a region is ignored there."""
 
 _COLUMNS = ["trait", "position", "ref", "alt", "beta", "se", "n", "af"]
 _STRETCHES = "region int, contig string, start int, end int"
@@ -27,9 +27,10 @@ _STRETCHES = "region int, contig string, start int, end int"
 def open_published(
     spark: SparkSession, folders: Sequence[str], reference_genome: str
 ) -> list[Cohort]:
-    """The published statistics in some folders (see `cohorts.reading.open_cohort`).
+    """Open the published statistics in some folders (see `cohorts.reading.open_cohort`).
 
-    Raises `DataError` where one is none, or lies on another build than the study.
+    Raises:
+        DataError: if a folder holds none, or they lie on another build than the study.
     """
     found = []
     for number, folder in enumerate(folders, 1):
@@ -50,11 +51,15 @@ def cut_to_regions(
     regions: Sequence[Region],
     folder: str,
 ) -> None:
-    """Write what published statistics say of the variants in regions, a part of a folder each.
+    """Write what published statistics say about the variants in regions, one part of a folder per
+    region.
 
-    `sites`: contig, position, ref and alt of the variants of the study. A variant has the study's
-    names of its alleles, whichever allele and strand they are called by there, and none where the
-    study has not tested it.
+    A variant gets the study's names of its alleles, whichever allele and strand the published
+    statistics use; they are null if the study has not tested it.
+
+    Args:
+        sites: contig, position, ref and alt of the study's variants.
+        folder: where the parts are written.
     """
     stretches = [(one.number, one.contig, one.start, one.end) for one in regions]
     about = spark.createDataFrame(stretches, _STRETCHES)
@@ -83,10 +88,14 @@ def cut_to_regions(
 def published_in(
     folder: str, region: int, sites: pd.DataFrame, af: NDArray[np.float64]
 ) -> dict[str, Evidence]:
-    """The evidence of the published traits in a region, by what `cut_to_regions` wrote.
+    """The evidence of the published traits in a region, from what `cut_to_regions` wrote.
 
-    `sites`: the variants of the region, by their places; `af`: their frequencies in the study,
-    which count where none is published, NaN where not known.
+    Traits with fewer than `FEWEST_VARIANTS` usable variants are left out.
+
+    Args:
+        region: the number of the region.
+        sites: the variants of the region, by their places.
+        af: their frequencies in the study, used where none is published; NaN where unknown.
     """
     files, base = fsspec.core.url_to_fs(f"{folder}/region={region}")
     paths = files.glob(f"{base}/*.parquet")

@@ -1,7 +1,7 @@
-"""What a region of neighbouring variants says of phenotypes: products, from which all follows.
+"""The cross-products of a region's variants and phenotypes, from which everything else follows.
 
-The genotypes are those that were tested, dosages where they are not calls, in the people who have
-the phenotype; covariates and what the other chromosomes predict are taken off as in the tests.
+The genotypes are those that were tested (dosages where they are not hard calls), in the people who
+have the phenotype. Covariates and LOCO predictions are removed as in the tests.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,20 +20,25 @@ Reals = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
 CHUNK_BYTES = 64 << 20
-"""Genotypes that are numbers at one time."""
+"""How many bytes of genotypes are expanded to numbers at a time."""
 
 SINGULAR = 1e-3
-"""Variants of which the correlations have a smaller eigenvalue have no effects of their own."""
+"""If the correlations of variants have a smaller eigenvalue, their effects cannot be separated."""
 
 
 @dataclass(frozen=True)
 class Products:
-    """The products of the variants that were tested in one group of phenotypes.
+    """The cross-products of the variants tested against one pattern of phenotypes.
 
-    `people`: how many have them; `variants` [p]: their places in the excerpt; `af` [p]; `gram`
-    [p, p]: with each other, and `xy` [p, k]: with the phenotypes, both less what covariates
-    explain; `yy` [k]: the phenotypes' sums of squares; `df`: of a test of one variant; `factors`
-    [k]: of standard errors, for relatives.
+    Attributes:
+        people: how many people have the phenotypes.
+        variants: the places of the variants in the excerpt, [p].
+        af: allele frequencies, [p].
+        gram: products of the variants after covariates, [p, p].
+        xy: products of variants and phenotypes after covariates, [p, k].
+        yy: sums of squares of the phenotypes after covariates, [k].
+        df: residual degrees of freedom of a test of one variant.
+        factors: the factors of standard errors that correct for relatives, [k].
     """
 
     people: int
@@ -47,35 +52,43 @@ class Products:
 
     @property
     def n(self) -> float:
-        """The people, less a degree of freedom for each covariate."""
+        """The number of people minus one for each covariate."""
         return self.df + 2.0
 
     @property
     def length(self) -> Reals:
-        """What covariates leave of the sum of squares of each variant [p]."""
+        """The sum of squares of each variant after covariates, [p]."""
         return np.diag(self.gram)
 
     def r(self) -> Reals:
-        """The correlations of the variants [p, p]."""
+        """The correlation matrix of the variants, [p, p]."""
         scale = np.sqrt(self.length)
         return np.asarray(self.gram / scale / scale[:, None])
 
     def z(self) -> Reals:
-        """The products of variants and phenotypes of variance 1, over √(n - 1) [p, k], as among
-        independent people."""
+        """The products of variants and phenotypes, both of variance 1, over √(n - 1), [p, k];
+        as among independent people.
+        """
         own = self.xy / np.sqrt(self.length)[:, None]
         return np.asarray(own / np.sqrt(self.yy / (self.n - 1)))
 
     def alone(self) -> tuple[Reals, Reals, Reals]:
-        """beta, se and t of each variant and phenotype, as they were tested [p, k]."""
+        """beta, se and t of each variant for each phenotype, as they were tested, each [p, k]."""
         beta = self.xy / self.length[:, None]
         rss = self.yy - beta * self.xy
         se = np.sqrt(np.maximum(rss, 0) / self.length[:, None] / self.df) * self.factors
         return beta, se, beta / se
 
     def together(self, chosen: Sequence[int]) -> tuple[Reals, Reals, Reals, int]:
-        """beta, se and t [chosen, k] of some variants in one regression, and its degrees of
-        freedom; NaN where they follow from each other."""
+        """Several variants in one regression.
+
+        Args:
+            chosen: their numbers.
+
+        Returns:
+            beta, se and t, each [chosen, k], and the residual degrees of freedom; NaN if the
+            variants are collinear.
+        """
         own = self.gram[np.ix_(chosen, chosen)]
         df = self.df - (len(chosen) - 1)
         scale = np.sqrt(np.diag(own))
@@ -94,10 +107,14 @@ def products_of(
     factors: Sequence[Reals],
     thresholds: Genotypes,
 ) -> Iterator[Products]:
-    """The products of an excerpt's variants with the phenotypes of each pattern of its people.
+    """The cross-products of an excerpt's variants with the phenotypes of each pattern.
 
-    A variant counts in a pattern in whose people it passes the `thresholds`, and of which the
-    covariates leave something.
+    A variant is included if it passes the thresholds among the people of the pattern, and is not
+    explained entirely by the covariates.
+
+    Args:
+        patterns: patterns of the people of the excerpt.
+        factors: for each pattern, the factors of standard errors that correct for relatives.
     """
     m = len(excerpt.sites)
     mean, af = np.zeros((2, len(patterns), m))
@@ -115,8 +132,16 @@ def products_of(
 
 
 def centred_rows(excerpt: Excerpt, mean: Reals, start: int, stop: int) -> Reals:
-    """The genotypes [variants, stop - start] of some people, the first a multiple of four, each
-    less the variant's mean, missing ones 0."""
+    """Genotypes minus each variant's mean, for the people from `start` to `stop`; missing ones are
+    0.
+
+    Args:
+        mean: of each variant.
+        start: a multiple of four.
+
+    Returns:
+        [variants, stop - start].
+    """
     x = np.empty((len(excerpt.sites), stop - start))
     for places, rows in excerpt.pieces:
         own = _people(rows, start, stop)

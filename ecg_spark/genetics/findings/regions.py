@@ -1,7 +1,7 @@
-"""The regions about the loci: of which loci each is, and which variants are in it.
+"""The regions around the loci: which loci belong to each, and which variants it contains.
 
-A region is the stretch from `FLANK_BP` before a locus to as much behind it, of the loci of all
-methods together where these overlap.
+A region reaches from `FLANK_BP` before a locus to as far behind it; overlapping regions, also of
+loci of different methods, are one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,20 +20,24 @@ Lead = tuple[int, str, str]
 """Position, ref and alt of a lead variant."""
 
 FLANK_BP = 250_000
-"""How far about a locus a cause is looked for: a variant that acts need not be significant."""
+"""How far around a locus a cause is sought: the causal variant need not be significant itself."""
 
 MOST_VARIANTS = 4_000
-"""The largest region that is fine-mapped: work and memory grow with the square."""
+"""Larger regions are not fine-mapped, since work and memory grow with the square."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """A region: what its task is sent.
+    """A region, as it is sent to its task.
 
-    `of_set`: the number of the genotype set that it is in; `calls`: of its variants alone;
-    `is_whole`: whether all of them are in it, else those nearest to its only lead variant;
-    `wanted`: the phenotypes and omnibus tests that have a locus here; `leads`: the lead variants
-    that are told of here, with the phenotypes of each; `loci`: the loci by their numbers.
+    Attributes:
+        of_set: the number of the genotype set whose variants it has.
+        calls: where the genotypes of its variants are.
+        is_whole: whether all its variants are included, or only those nearest to its single lead
+            variant.
+        wanted: the phenotypes and omnibus tests that have a locus here.
+        leads: the lead variants that this region reports on, each with its phenotypes.
+        loci: the numbers of its loci.
     """
 
     number: int
@@ -49,11 +53,14 @@ class Region:
 
 
 def regions_of(packed: Packed, loci: Sequence[Mapping[str, Any]]) -> list[Region]:
-    """The regions about loci, in the order of the genome.
+    """The regions around loci, in the order of the genome.
 
-    `packed`: the variants that were tested, in the order of the genome, with the number of their
-    `set`. Loci of which the regions overlap share one, unless it would have more than
-    `MOST_VARIANTS`.
+    Loci whose regions overlap share one, unless it would have more than `MOST_VARIANTS`.
+
+    Args:
+        packed: the variants that were tested, in the order of the genome, with the number of their
+            `set`.
+        loci: the loci as `find_loci` returns them.
     """
     if not loci:
         return []
@@ -77,7 +84,7 @@ def regions_of(packed: Packed, loci: Sequence[Mapping[str, Any]]) -> list[Region
     for number, contig, start, end, members in gathered:
         within = _within(packed, number, contig, start, end)
         is_whole = len(within) <= MOST_VARIANTS
-        if not is_whole:  # of a region of its own
+        if not is_whole:  # such a region has a single locus
             lies = packed.sites["position"].to_numpy()[within]
             far = np.abs(lies - loci[members[0]]["position"])
             within = within[np.sort(np.argsort(far, kind="stable")[:MOST_VARIANTS])]
@@ -107,6 +114,6 @@ def _places_of(packed: Packed, loci: Sequence[Mapping[str, Any]]) -> list[int]:
 
 
 def _within(packed: Packed, of_set: int, contig: str, start: int, end: int) -> Whole:
-    """The places of the variants of a set from `start` to `end`."""
+    """The places of the variants of one genotype set from `start` to `end`."""
     places = packed.within(contig, start, end)
     return places[packed.sites["set"].to_numpy()[places] == of_set]

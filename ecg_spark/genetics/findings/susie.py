@@ -1,19 +1,19 @@
-"""The sum of single effects (SuSiE): which variants of a region cause a signal, and how surely.
+"""The sum of single effects (SuSiE): which variants of a region cause a signal, and how certainly.
 
-The model of Wang et al. (2020, J R Stat Soc B 82:1273) on sufficient statistics: a phenotype is the
-sum of a few effects, each of exactly one variant, and noise. Iterative Bayesian stepwise selection
-(IBSS) fits one effect after the other to what the others leave, and tells of each the probability
-of every variant to be the one that acts.
+The model of Wang et al. (2020, J R Stat Soc B 82:1273) on sufficient statistics: a phenotype is
+the sum of a few effects, each of exactly one variant, and noise. Iterative Bayesian stepwise
+selection (IBSS) fits one effect after the other to the residual of the others, and gives for each
+effect the probability of every variant to be the causal one.
 
-Phenotypes of which one cause is sought together are uncorrelated, of variance 1: an effect is then
-of one variant on all K of them, b ~ N(0, V I). For a variant j with x'x = m, and χ²ⱼ the sum of the
-K squared z-scores of what the other effects leave,
+Phenotypes that are fitted jointly are uncorrelated and of variance 1. An effect is then that of
+one variant on all K of them, b ~ N(0, V I). For a variant j with x'x = m, and χ²ⱼ the sum of the K
+squared z-scores of the residual of the other effects,
 
     log BFⱼ = -K/2 log(1 + w) + χ²ⱼ/2 w / (1 + w),    w = V m / σ²,
 
-so that a variant's evidence is a function of its omnibus χ² alone, however the phenotypes were
-decorrelated. One prior variance V of each effect, shared by the phenotypes, is estimated: of one a
-phenotype, noise alone would raise some. With K = 1 it is SuSiE as it was published.
+so that the evidence for a variant depends only on its omnibus χ², however the phenotypes were
+decorrelated. The prior variance V of each effect is estimated, shared by the phenotypes: with one
+per phenotype, noise alone would inflate some. With K = 1 this is SuSiE as published.
 """
 
 from dataclasses import dataclass
@@ -27,13 +27,13 @@ Reals = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
 EFFECTS = 10
-"""The most signals of a region."""
+"""The most signals that are looked for in a region."""
 
 COVERAGE = 0.95
-"""The probability with which a credible set holds the variant that acts."""
+"""The probability with which a credible set contains the causal variant."""
 
 MIN_ABS_R = 0.5
-"""A set of which two variants are linked less than this tells nothing, and is none."""
+"""The purity filter: a set with two variants of smaller |r| is uninformative and dropped."""
 
 _TOLERANCE = 1e-3
 _ROUNDS = 100
@@ -44,12 +44,15 @@ _LOG_VARIANCE = (-30.0, 15.0)
 
 @dataclass(frozen=True)
 class CredibleSet:
-    """A signal: `variants` that hold the one that acts with probability `COVERAGE`, the likeliest
-    first.
+    """A signal and its credible set.
 
-    `alpha` [p]: the probability of every variant of the region to be it; `log_bf` [p]: its log
-    Bayes factor against no effect, and `log_bf_of_set` that of the signal; `min_abs_r`: the
-    smallest |r| among its variants.
+    Attributes:
+        variants: the smallest set that contains the causal variant with probability `COVERAGE`,
+            the most probable first.
+        alpha: the probability of every variant of the region to be the causal one, [p].
+        log_bf: the log Bayes factor of every variant against no effect, [p].
+        log_bf_of_set: the log Bayes factor of the signal.
+        min_abs_r: the smallest |r| between two of its variants.
     """
 
     variants: Whole
@@ -61,11 +64,14 @@ class CredibleSet:
 
 @dataclass(frozen=True)
 class Fit:
-    """What is told of a region: its credible `sets`, the strongest first, and `pip` [p], the
-    probability of every variant to act in any effect.
+    """The signals of a region.
 
-    `elbo`: the evidence lower bound after each round; `has_converged`: whether it changed by less
-    than 0.001 in the last; `sigma2`: the residual variance.
+    Attributes:
+        sets: the credible sets, the strongest first.
+        pip: the posterior inclusion probability of every variant, [p].
+        elbo: the evidence lower bound after each round.
+        has_converged: whether it changed by less than 0.001 in the last round.
+        sigma2: the residual variance.
     """
 
     sets: list[CredibleSet]
@@ -78,11 +84,16 @@ class Fit:
 def fit(r: Reals, z: Reals, total: float, n: float, effects: int = EFFECTS) -> Fit:
     """Fit the sum of single effects to the sufficient statistics of a region.
 
-    `r` [p, p]: the correlations of the variants; `z` [p, K]: the products of each variant, scaled
-    to variance 1, with each phenotype, over √(n - 1); `total`: the sum of squares of all
-    phenotypes; both without what covariates explain; `n`: the people. The prior variance of each
-    effect and the residual variance are estimated. Rounds end where the evidence lower bound
-    changes by less than 0.001, after 100 at the latest.
+    The prior variance of each effect and the residual variance are estimated. Rounds end when the
+    evidence lower bound changes by less than 0.001, or after 100.
+
+    Args:
+        r: the correlation matrix of the variants, [p, p].
+        z: products of each variant with each phenotype, both of variance 1 after covariates, over
+            √(n - 1), [p, K].
+        total: the sum of squares of all phenotypes after covariates.
+        n: the number of people.
+        effects: the most signals to look for.
     """
     p, k = z.shape
     m = n - 1
@@ -130,23 +141,15 @@ def fit(r: Reals, z: Reals, total: float, n: float, effects: int = EFFECTS) -> F
     return Fit(strongest, pip, elbo[1:], abs(elbo[-1] - elbo[-2]) < _TOLERANCE, sigma2)
 
 
-def log_bf_alone(z: Reals, n: float) -> Reals:
-    """The log Bayes factor of each variant [p] to act alone on phenotypes, from z [p, K].
-
-    The prior variance is estimated as that of an effect of `fit`.
-    """
-    chi2, k = (z**2).sum(axis=1), z.shape[1]
-    return _log_bf(chi2, k, _prior_variance(chi2, k, n, _FIRST_VARIANCE) * n)
-
-
 def _log_bf(chi2: Reals, k: int, w: float) -> Reals:
     return np.asarray(-k / 2 * np.log1p(w) + chi2 / 2 * w / (1 + w))
 
 
 def _prior_variance(chi2: Reals, k: int, weight: float, before: float) -> float:
-    """The prior variance with the largest evidence for an effect; 0 where none has any.
+    """The prior variance with the largest evidence for an effect; 0 if no value has any.
 
-    `weight`: x'x / σ². The one of the round before is kept where a search finds none as good.
+    `weight` is x'x / σ². The value `before` of the previous round is kept if the search finds none
+    as good.
     """
 
     most = float(chi2.max())
@@ -167,7 +170,7 @@ def _prior_variance(chi2: Reals, k: int, weight: float, before: float) -> float:
 
 
 def _credible(alpha: Reals, log_bf: Reals, log_bf_of_set: float, r: Reals) -> CredibleSet:
-    """The fewest variants whose probabilities are together at least `COVERAGE`."""
+    """The smallest set of variants whose probabilities add up to at least `COVERAGE`."""
     order = np.argsort(-alpha, kind="stable")
     within = order[: int((np.cumsum(alpha[order]) < COVERAGE).sum()) + 1]
     linked = float(np.abs(r[np.ix_(within, within)]).min())

@@ -1,8 +1,8 @@
-"""BGEN 1.2 and 1.3 (layout 2): sites, and dosages of a variant's block, whatever its kind.
+"""A reader of BGEN 1.2 and 1.3 (layout 2): the list of variants, and the dosages of one variant.
 
-Phased or not, one or two alleles a person, 1 to 32 bits, uncompressed, zlib or zstd. Libraries read
-local files from their start; here any task reads the blocks that it is given, from any storage.
-
+All kinds are read: phased or unphased, one or two alleles per person, 1 to 32 bits, uncompressed,
+zlib or zstd. Existing libraries read a local file from its start; here any task can read the
+blocks that it is given, from any storage. The format:
 https://www.chg.ox.ac.uk/~gav/bgen_format/spec/v1.2.html
 """
 
@@ -21,12 +21,20 @@ from ecg_spark.errors import DataError
 NONE, ZLIB, ZSTD = range(3)
 
 Site = tuple[int, int, str, int, list[str], str]
-"""Where a variant's genotypes lie (place, size), contig, position, alleles (the first is the
-reference), rsid, empty where there is none."""
+"""A variant: offset and size of its genotype block in bytes, contig, position, alleles (the first
+is the reference), rsid (empty if it has none)."""
 
 
 def header(path: str) -> tuple[int, int, int, int, int]:
-    """Where the variants begin, how many they are, samples, compression and layout."""
+    """Read the header of a BGEN file.
+
+    Returns:
+        The offset of the first variant in bytes, the number of variants, the number of samples,
+        the compression (`NONE`, `ZLIB` or `ZSTD`) and the layout.
+
+    Raises:
+        DataError: if the file ends within its header.
+    """
     with fsspec.open(path, "rb") as file:
         offset, size, variants, samples = struct.unpack("<4I", _take(file, 16))
         file.seek(size)
@@ -35,7 +43,11 @@ def header(path: str) -> tuple[int, int, int, int, int]:
 
 
 def sites(path: str) -> Iterator[Site]:
-    """The variants of a BGEN. Raises `DataError` where it is cut short."""
+    """The variants of a BGEN file in its order, without their genotypes.
+
+    Raises:
+        DataError: if the file is truncated.
+    """
     start, variants, _, _, _ = header(path)
     with fsspec.open(path, "rb") as file:
         end = file.seek(0, 2)
@@ -54,9 +66,20 @@ def sites(path: str) -> Iterator[Site]:
 
 
 def dosages(block: bytes, compression: int, samples: int) -> NDArray[np.float64]:
-    """Dosage [samples] of the second allele of a variant with two, 0 to 2, NaN where missing.
+    """Decode the dosages of one variant with two alleles.
 
-    `block`: the bytes at a site's place. A person with one allele is on the scale 0 or 2.
+    Args:
+        block: the genotype block of the variant, as many bytes as its `Site` says.
+        compression: as `header` returns it.
+        samples: how many samples the file has.
+
+    Returns:
+        The dosage of the second allele [samples], from 0 to 2; NaN where missing. A person with a
+        single allele (a man on X) has 0 or 2, or a value in between.
+
+    Raises:
+        DataError: if the block has another number of samples, more than two alleles, or people
+            with more than two copies.
     """
     if compression == NONE:
         body = block
@@ -69,8 +92,8 @@ def dosages(block: bytes, compression: int, samples: int) -> NDArray[np.float64]
     people, alleles, _, most = struct.unpack("<IHBB", body[:8])
     if people != samples or alleles != 2 or most > 2:
         raise DataError(
-            "A BGEN holds a variant of other samples than its header says, or of people with more "
-            "than two alleles: write it again with plink2 --export bgen-1.2."
+            "A BGEN has a variant with another number of samples than its header says, or with "
+            "people who have more than two alleles: write it again with plink2 --export bgen-1.2."
         )
     flags = np.frombuffer(body, np.uint8, people, 8)
     ploidy, missing = flags & 0x3F, flags >= 0x80
@@ -94,7 +117,7 @@ def dosages(block: bytes, compression: int, samples: int) -> NDArray[np.float64]
 
 
 def _unpack(data: bytes, bits: int, count: int) -> NDArray[np.float64]:
-    """Whole numbers of some bits each, the lowest first."""
+    """Unpack `count` unsigned integers of `bits` bits each, least significant bit first."""
     if bits in (8, 16, 32):
         return np.asarray(np.frombuffer(data, f"<u{bits // 8}", count), np.float64)
     raw = np.frombuffer(data, np.uint8, -(-count * bits // 8))

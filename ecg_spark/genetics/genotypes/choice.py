@@ -1,7 +1,8 @@
-"""Which variants a study wants tested: lists of variants to keep or exclude, and regions.
+"""The variants that a study asks to be tested: lists of variants to keep or exclude, and regions.
 
-Structure and the whole-genome model stand on the whole set: a region alone tells no ancestry.
-Lists may hold millions of rows: they are read by Spark and joined, never collected.
+Principal components and the whole-genome model use the whole set regardless: a single region would
+say nothing about ancestry. Lists may hold millions of rows, so Spark reads and joins them; they
+are never collected on the driver.
 """
 
 import re
@@ -39,7 +40,7 @@ _BY_ID, _BY_PLACE = 0, 1
 
 @dataclass(frozen=True)
 class Interval:
-    """A stretch of a contig, both ends included, in bp from 1."""
+    """A stretch of a contig in bp, counted from 1, with both ends included."""
 
     contig: str
     start: int
@@ -49,18 +50,22 @@ class Interval:
 def choose(
     spark: SparkSession, genotypes: GenotypeSet, settings: Genotypes
 ) -> tuple[GenotypeSet, dict[str, int], list[str]]:
-    """The variants that a study wants tested, how many it does not, by reason, and notes of how
-    many of each list were found.
+    """Select the variants that the study asks to be tested.
 
-    A list names variants by their id, or as contig, position and two alleles (1:1200000:A:G or
-    chr1_1200000_A_G, either allele first).
+    A list names variants by their id, or by contig, position and two alleles (1:1200000:A:G or
+    chr1_1200000_A_G, the alleles in either order).
 
-    Raises `DataError` for a list that cannot be read or of which nothing is in the set, for a
-    region that is none, and where no variant is left.
+    Returns:
+        The set of the selected variants, the number of the others by reason, and a note for each
+        list on how many of its names were found.
+
+    Raises:
+        DataError: if a list cannot be read or names no variant of the set, if a region is invalid,
+            or if no variant is left.
     """
     unwanted: list[tuple[NDArray[np.bool_], str]] = []
     notes: list[str] = []
-    if settings.regions:  # first: a wrong one costs nothing
+    if settings.regions:  # checked first, so that a mistake shows before any list is read
         places = intervals(settings.regions, settings.reference_genome)
         rows = site_rows(spark, genotypes, ["contig", "position"])
         unwanted.append((~named(genotypes, _inside(rows, places)), ELSEWHERE))
@@ -76,7 +81,7 @@ def choose(
     if not unwanted:
         return genotypes, {}, notes
     left, counts = np.ones(genotypes.variants, bool), {}
-    for here, why in unwanted:  # the first reason is told
+    for here, why in unwanted:  # a variant is counted under the first reason that applies
         if count := int((left & here).sum()):
             counts[why] = count
         left &= ~here
@@ -90,8 +95,15 @@ def choose(
 
 
 def intervals(regions: Sequence[str], reference_genome: str) -> list[Interval]:
-    """The intervals of regions such as X, chr6, 6:25000000 or 6:25,000,000-34,000,000, both ends
-    included. Raises `DataError` where one is no region of the genome."""
+    """Parse regions such as X, chr6, 6:25000000 or 6:25,000,000-34,000,000, both ends included.
+
+    Raises:
+        DataError: if a region cannot be parsed or lies outside its chromosome.
+
+    Example:
+        >>> intervals(["6:25,000,000-34,000,000"], "GRCh38")
+        [Interval(contig='chr6', start=25000000, end=34000000)]
+    """
     known, found = genome(reference_genome), []
     for region in regions:
         parts = _REGION.fullmatch(region.strip())
@@ -99,7 +111,7 @@ def intervals(regions: Sequence[str], reference_genome: str) -> list[Interval]:
         chromosome = chromosome_of(name)
         if parts is None or chromosome is None or "PAR" in name or name in ("25", "XY", "CHRXY"):
             raise DataError(
-                f"The region {region} of genotypes.regions is none: write a chromosome "
+                f"{region} under genotypes.regions is not a region: write a chromosome "
                 f"({CHROMOSOMES[0]} to {CHROMOSOMES[-1]}), or chromosome:start-end in bp, as in "
                 f"6:25000000-34000000."
             )
@@ -111,8 +123,8 @@ def intervals(regions: Sequence[str], reference_genome: str) -> list[Interval]:
         start = max(start, 1)
         if not start <= stop or start > end:
             raise DataError(
-                f"The region {region} of genotypes.regions holds nothing: its start must not be "
-                f"behind its end or behind that of the chromosome, which has {end:,} bp on "
+                f"The region {region} of genotypes.regions is empty: its start must not be after "
+                f"its end or beyond the end of the chromosome, which has {end:,} bp on "
                 f"{reference_genome}."
             )
         found.append(Interval(known.contigs[chromosome], start, min(stop, end)))
@@ -120,7 +132,7 @@ def intervals(regions: Sequence[str], reference_genome: str) -> list[Interval]:
 
 
 def _inside(rows: DataFrame, places: Sequence[Interval]) -> DataFrame:
-    """The rows whose contig and position lie in one of some intervals."""
+    """The rows whose contig and position lie in one of the intervals."""
 
     def inside(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for sites in batches:
@@ -136,7 +148,7 @@ def _inside(rows: DataFrame, places: Sequence[Interval]) -> DataFrame:
 
 
 def _read_names(spark: SparkSession, path: str, key: str) -> DataFrame:
-    """The distinct ids of a list of variants, one column `name`."""
+    """The distinct variant ids of a list, as one column `name`."""
     what = f"list genotypes.{key}"
     try:
         if path.rstrip("/").endswith(".parquet"):
@@ -148,7 +160,7 @@ def _read_names(spark: SparkSession, path: str, key: str) -> DataFrame:
             lines = table.select(words.alias("words"))
         else:
             text = spark.read.text(path)
-            # The byte-order mark, carriage returns and quotes are no part of a name.
+            # A byte-order mark, carriage returns and quotes are not part of a name.
             clean = F.trim(F.regexp_replace("value", "[\ufeff\r\"']", ""))
             text = text.select(clean.alias("line")).filter(~F.col("line").startswith("##"))
             text = text.filter(F.col("line") != "")
@@ -180,15 +192,15 @@ def _read_names(spark: SparkSession, path: str, key: str) -> DataFrame:
 
 
 def _id_columns(names: Sequence[str]) -> list[str]:
-    """The column that holds ids, by its name; none where no name is known."""
+    """The column that holds the ids, recognised by its name; empty if no name is recognised."""
     known = [name for name in names if name.strip().lower() in ID_COLUMNS]
     return sorted(known, key=lambda name: ID_COLUMNS.index(name.strip().lower()))[:1]
 
 
 def _found(rows: DataFrame, names: DataFrame) -> DataFrame:
-    """The rows of the variants that a list names, by `part` and `row`, with the `name`, as listed.
+    """The variants that a list names: `part`, `row`, and `name` as it is written in the list.
 
-    A variant that is named by its id and by its place counts as named by its id.
+    A variant that the list names both by its id and by its position counts under its id.
     """
     parts = F.split("name", _ALLELES_APART)
     bare = F.regexp_replace(F.upper(parts[0]), "^(CHR)?0*", "")
@@ -212,17 +224,17 @@ def _found(rows: DataFrame, names: DataFrame) -> DataFrame:
 
 
 def _place(contig: Column, position: Column | str, a: Column | str, b: Column | str) -> Column:
-    """A contig, a position and two alleles in either order as one word."""
+    """Contig, position and two alleles as one string, the same whichever allele comes first."""
     return F.concat_ws(":", contig, position, F.sort_array(F.array(F.upper(a), F.upper(b))))
 
 
 def _looked_up(words: Mapping[str, str | None], key: Column) -> Column:
-    """What stands for a word, null where it is not among them."""
+    """Translate a column by a dictionary; null where the dictionary has no entry."""
     return F.create_map(*[F.lit(one) for pair in words.items() for one in pair])[key]
 
 
 def _told(names: DataFrame, found: DataFrame, key: str) -> str:
-    """A note of how many of a list are in the set. Raises `DataError` where none is."""
+    """A note on how many names of a list are in the set. Raises `DataError` if none is."""
     listed = names.count()
     here = found.select("name").distinct().count()
     if not here:

@@ -1,4 +1,4 @@
-"""Contigs by the names that files give them, and which sites of a file lie on the genome."""
+"""The names that files give to contigs, and which sites of a file lie on the reference genome."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -29,16 +29,16 @@ _LENGTHS = {
         16_569,
     ),
 }  # fmt: skip
-"""Of the chromosomes on each build, in bp."""
+"""Lengths of the chromosomes on each build, in bp."""
 _M_OF_HG19 = 16_571
-"""UCSC's hg19 has another mitochondrion than GRCh37 and no other difference in length."""
+"""The mitochondrion of UCSC's hg19, the only contig whose length differs from GRCh37."""
 
 PSEUDOAUTOSOMAL = {
     "GRCh37": ((60_001, 2_699_520), (154_931_044, 155_260_560)),
     "GRCh38": ((10_001, 2_781_479), (155_701_383, 156_030_895)),
 }
-"""The first and last positions of the regions of X, by build, that men have twice (the Genome
-Reference Consortium's PAR#1 and PAR#2 of GRCh37 and GRCh38)."""
+"""First and last positions on X of the pseudo-autosomal regions, of which men have two copies
+(PAR#1 and PAR#2 of the Genome Reference Consortium)."""
 
 UNKNOWN_CONTIG = "unknown contig"
 UNKNOWN_POSITION = "unknown position"
@@ -46,14 +46,18 @@ NO_ALTERNATE = "no alternate allele"
 SEVERAL_ALTERNATES = "several alternate alleles"
 BEYOND = "beyond the end of a chromosome"
 REASONS = (UNKNOWN_CONTIG, UNKNOWN_POSITION, NO_ALTERNATE, SEVERAL_ALTERNATES, BEYOND)
-"""Why a site cannot be used; one that lies beyond an end is no such site but the wrong build."""
+"""Why a site cannot be used. `BEYOND` is not left out like the others: it means the wrong build."""
 
 
 def chromosome_of(name: str) -> str | None:
-    """The chromosome (1 to 22, X, Y, MT) that a file calls `name`; None where it is none of them.
+    """The chromosome (1 to 22, X, Y, MT) that a file calls `name`, or None if it is none of these.
 
-    With or without chr, in any case, with leading zeros, or by PLINK's number; the pseudo-autosomal
-    regions (XY, PAR1, PAR2) are parts of X.
+    Understood are names with or without chr, in upper or lower case, with leading zeros, and
+    PLINK's numbers. The pseudo-autosomal regions (XY, PAR1, PAR2) count as X.
+
+    Example:
+        >>> chromosome_of("chr01"), chromosome_of("23"), chromosome_of("GL000192.1")
+        ('1', 'X', None)
     """
     bare = name.strip().upper().removeprefix("CHR").lstrip("0")
     bare = _CODES.get(bare, bare)
@@ -61,7 +65,12 @@ def chromosome_of(name: str) -> str | None:
 
 
 def contig_of(build: str, chromosome: str) -> str:
-    """What a chromosome is called on GRCh37 or GRCh38."""
+    """The name of a chromosome on GRCh37 or GRCh38.
+
+    Example:
+        >>> contig_of("GRCh37", "X"), contig_of("GRCh38", "MT")
+        ('X', 'chrM')
+    """
     if build == "GRCh37":
         return chromosome
     return "chrM" if chromosome == "MT" else f"chr{chromosome}"
@@ -71,13 +80,19 @@ CONTIGS = {contig_of(build, one): one for build in ("GRCh37", "GRCh38") for one 
 """The chromosome of every contig of a set that has been read."""
 
 NUMBERS = {contig: 1 + CHROMOSOMES.index(one) for contig, one in CONTIGS.items()}
-"""The number of the chromosome of every such contig, 23 to 25 of X, Y and MT."""
+"""The number of the chromosome of every such contig; X, Y and MT are 23 to 25."""
 
 
 @dataclass(frozen=True)
 class Genome:
-    """A reference genome: its name, its contigs' names by chromosome, their lengths in bp by
-    chromosome, and the lengths on the other build."""
+    """A reference genome.
+
+    Attributes:
+        name: GRCh37 or GRCh38.
+        contigs: the contig's name for each chromosome.
+        lengths: the length of each chromosome in bp.
+        other_lengths: the lengths of the chromosomes on the other build.
+    """
 
     name: str
     contigs: Mapping[str, str]
@@ -85,7 +100,12 @@ class Genome:
     other_lengths: Mapping[str, int]
 
     def judge(self, contig: str, position: int, alleles: int) -> str | None:
-        """Why a site cannot be used, None where it can."""
+        """Why a site cannot be used (one of `REASONS`), or None if it can.
+
+        Args:
+            position: in bp, from 1.
+            alleles: how many alleles the site has, the reference included.
+        """
         chromosome = chromosome_of(contig)
         if chromosome is None:
             return UNKNOWN_CONTIG
@@ -98,15 +118,21 @@ class Genome:
         return SEVERAL_ALTERNATES if alleles > 2 else None
 
     def recoding(self, names: set[str]) -> dict[str, str]:
-        """The names that a file uses and this genome does not -> those of the genome."""
+        """The contig names of a file that differ from this genome's, each with this genome's
+        name.
+
+        Example:
+            >>> genome("GRCh38").recoding({"1", "chr2", "23"}) == {"1": "chr1", "23": "chrX"}
+            True
+        """
         found = {name: chromosome_of(name) for name in names}
         known = {name: self.contigs[one] for name, one in found.items() if one is not None}
         return {name: contig for name, contig in known.items() if name != contig}
 
     def other_length(self, name: str, length: int) -> bool:
-        """Whether a contig that a header declares has a length that only another build has.
+        """Whether a declared contig length shows that the file lies on another build.
 
-        PLINK declares the last position + 1.
+        A length one above the chromosome's is accepted: PLINK declares the last position + 1.
         """
         chromosome = chromosome_of(name)
         if chromosome is None or (chromosome == "MT" and length == _M_OF_HG19):
@@ -115,7 +141,12 @@ class Genome:
         return length > own + 1 or (length != own and length == self.other_lengths[chromosome])
 
     def other_build(self, count: int, what: str) -> DataError:
-        """The error for sites or contigs that this genome does not have."""
+        """The error to raise for sites or contigs that this genome does not have.
+
+        Args:
+            count: how many there are.
+            what: what they are, as words that follow the count.
+        """
         return DataError(
             f"The genotypes (genotypes.path) have {count} {what} on {self.name}: they lie on "
             f"another build; correct genotypes.reference_genome."
@@ -123,7 +154,7 @@ class Genome:
 
 
 def declared_contigs(path: str) -> Iterator[tuple[str, int]]:
-    """The contigs that the header of a VCF declares with a length, by their names."""
+    """The contigs that a VCF header declares with a length: name and length in bp."""
     for line in head_lines(path):
         if line.startswith("##contig=<"):
             name = re.search(r"[<,]ID=([^,>]+)", line)
@@ -133,7 +164,7 @@ def declared_contigs(path: str) -> Iterator[tuple[str, int]]:
 
 
 def genome(name: str) -> Genome:
-    """GRCh37 or GRCh38."""
+    """The reference genome GRCh37 or GRCh38."""
     lengths = {one: dict(zip(CHROMOSOMES, own, strict=True)) for one, own in _LENGTHS.items()}
     other = "GRCh38" if name == "GRCh37" else "GRCh37"
     contigs = {one: contig_of(name, one) for one in CHROMOSOMES}

@@ -1,7 +1,8 @@
-"""PLINK's .bed, BGEN and PGEN: sites found by one task per file, genotypes read in parts by all.
+"""Import of PLINK .bed, BGEN and PGEN: one task per file lists the sites, then all tasks read
+genotypes.
 
-Hail's own readers take neither PGEN nor BGEN of 16 bits, zstd or people with one allele. What runs
-in tasks is here, apart from Hail, whose import takes a task ten seconds.
+Hail's own readers support neither PGEN nor BGEN with 16 bits, zstd or haploid people. Code that
+runs in tasks is kept apart from Hail, which takes ten seconds to import in each task.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -40,13 +41,13 @@ from ecg_spark.needs import PROCESS_BYTES, Needs, require
 from ecg_spark.session import broadcast
 
 LEAST_VARIANTS = 250
-"""Fewer do not make a part of their own."""
+"""A part has at least about this many variants."""
 
 COPIES = 2
-"""A set lies on disk as it was imported while its checked parts are written."""
+"""The imported set stays on disk while its quality-controlled copy is written."""
 
 SITE_BYTES = 80
-"""What is known of a variant, on disk."""
+"""Bytes on disk for the description of one variant, without its genotypes."""
 
 _SITES = (
     "file int, place long, size long, contig string, contig_order int, position int, "
@@ -63,11 +64,20 @@ def read_by_place(
     scratch: str,
     min_partitions: int,
 ) -> tuple[GenotypeSet, dict[str, int]]:
-    """The usable variants of .bed, .bgen or .pgen files, in the order of the genome, in parts in
-    the folder `scratch`; how many others, by reason.
+    """Read the usable variants of .bed, .bgen or .pgen files into parts under `scratch`.
 
-    Raises `DataError` where sites lie beyond the end of a chromosome, or a .bed has not the size
-    that its .bim and .fam ask for.
+    Args:
+        kind: `.bed`, `.bgen` or `.pgen`.
+        columns: the samples, and their columns in each file.
+        scratch: a folder for the parts and temporary tables.
+        min_partitions: how many parts a large set has at least.
+
+    Returns:
+        The set in the order of the genome, and the number of unusable sites by reason.
+
+    Raises:
+        DataError: if positions lie beyond the end of a chromosome, or if the size of a .bed does
+            not match its .bim and .fam.
     """
     find = {".bed": _bed_sites, ".bgen": bgen.sites, ".pgen": pgen_sites}[kind]
     sites = _sites(spark, files, find, genome, f"{scratch}/sites")
@@ -123,7 +133,7 @@ def read_by_place(
     def rows_of(batches: Iterable[pa.RecordBatch]) -> Iterator[Batch]:
         for batch in batches:
             file = batch.column("file").to_numpy()
-            # Runs of rows of one file, so that it is opened once.
+            # Consecutive rows of one file are read together, so that it is opened once.
             cuts = [0, *(np.flatnonzero(np.diff(file)) + 1).tolist(), batch.num_rows]
             for start, stop in pairwise(cuts):
                 if start == stop:
@@ -147,7 +157,7 @@ def read_by_place(
 
 
 def _read_bgen(path: str, blocks: Iterable[tuple[int, int]]) -> Iterator[Dosages]:
-    """Dosages of variants of a BGEN by place and size of their blocks."""
+    """The dosages of BGEN variants, given offset and size of each genotype block."""
     _, _, samples, compression, _ = bgen.header(path)
     with fsspec.open(path, "rb") as file:
         for place, size in blocks:
@@ -169,7 +179,7 @@ def _require_size(bed: str, variants: int, samples: int, name: str) -> None:
 
 
 def _named(sites: pa.RecordBatch) -> pa.Table:
-    """What names the variants."""
+    """The columns of `SITES` for some variants."""
     alleles = sites.column("alleles").to_pylist()
     columns = {name: sites.column(name) for name in ("contig", "position", "rsid")}
     columns |= {
@@ -186,7 +196,7 @@ def _sites(
     genome: Genome,
     folder: str,
 ) -> DataFrame:
-    """Every site of the files, with the reason why it cannot be used, if there is one."""
+    """Every site of the files; `reason` says why it cannot be used and is null if it can."""
     order = {contig: i for i, contig in enumerate(genome.contigs.values())}
     names = list(enumerate(files))
 

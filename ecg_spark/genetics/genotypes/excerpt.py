@@ -1,6 +1,6 @@
-"""The genotypes of some neighbouring variants, as they were tested: what a region is computed from.
+"""The genotypes of the variants of one region, as they were tested.
 
-Of each part only the row groups that hold one of the variants are read.
+Only the row groups that hold one of these variants are read from each part.
 """
 
 from collections.abc import Iterator
@@ -22,10 +22,12 @@ Whole = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Excerpt:
-    """Variants, and the genotypes that some people have of them.
+    """Some variants with the genotypes of some people.
 
-    `sites`: `NAMES` [variants]; `pieces`: places among the variants, and their rows (see `rows`),
-    as few bytes as they were written in.
+    Attributes:
+        sites: the columns `NAMES`, one row per variant.
+        pieces: pairs of the places of variants in `sites` and their genotype rows (see `rows`).
+            Calls and dosages are kept apart, in the bytes in which they were written.
     """
 
     sites: pd.DataFrame
@@ -33,9 +35,13 @@ class Excerpt:
 
 
 def read_excerpt(calls: Calls, samples: Whole) -> Excerpt:
-    """All variants of `calls`, which lie in the parts of a set, in the people at some places of it.
+    """Read all variants of `calls`, which lie in the parts of a set, for some people.
 
-    Raises `DataError` where a part is not as it was written.
+    Args:
+        samples: the places of the people in the set, [n].
+
+    Raises:
+        DataError: if a part has been altered since it was written.
     """
     part, places = calls.located(np.arange(len(calls.at) if calls.at is not None else 0))
     pieces: list[tuple[Whole, Rows]] = []
@@ -55,7 +61,9 @@ def read_excerpt(calls: Calls, samples: Whole) -> Excerpt:
 
 
 def _batches(stem: str, places: Whole, n_samples: int) -> Iterator[tuple[Whole, Batch]]:
-    """The variants at some places of a part, a row group at a time: which of them, and they."""
+    """The variants at some places of a part, one row group at a time, each with its places in
+    `places`.
+    """
     width = -(-n_samples // 4)
     with fsspec.open(f"{stem}.parquet", "rb") as table, fsspec.open(f"{stem}.bed", "rb") as bed:
         try:

@@ -1,4 +1,6 @@
-"""The files of a genotype set, and what their first bytes tell before Hail reads them for hours."""
+"""The files of a genotype set, and checks of their first bytes before hours are spent on
+reading them.
+"""
 
 import gzip
 import io
@@ -34,7 +36,15 @@ _COMPANIONS = {".bed": (".bim", ".fam"), ".pgen": (".pvar", ".psam")}
 
 
 def format_of(path: str) -> str:
-    """The format of a genotype set by its name, as in `FORMATS`; `DataError` where it is none."""
+    """The format of a genotype set, one of `FORMATS`, by the end of its name.
+
+    Raises:
+        DataError: if the name ends in none of them.
+
+    Example:
+        >>> format_of("cohort.chr1.vcf.gz")
+        '.vcf.gz'
+    """
     for suffix in reversed(FORMATS):
         if path.endswith(suffix):
             return suffix
@@ -45,14 +55,15 @@ def format_of(path: str) -> str:
 
 
 def is_read_by_hail(path: str) -> bool:
-    """Whether it is Hail that reads a set of this name."""
+    """Whether Hail reads a set of this name."""
     return path.rstrip("/").endswith((".mt", ".bcf", ".vcf", ".vcf.gz", ".vcf.bgz"))
 
 
 def expand(path: str) -> list[str]:
-    """The files that a path or glob stands for, in the order of their names.
+    """The files that a path or glob stands for, sorted by name.
 
-    Raises `DataError` where there is none.
+    Raises:
+        DataError: if there is none.
     """
     files, base = fsspec.core.url_to_fs(path)
     if any(sign in path for sign in "*?["):
@@ -65,10 +76,13 @@ def expand(path: str) -> list[str]:
 
 
 def genotype_files(path: str) -> list[str]:
-    """Every file of the genotype set that `path` names: those that it or its glob stands for, with
-    the .bim and .fam, .pvar and .psam or the .sample beside them; for a MatrixTable, its metadata.
+    """Every file that belongs to the genotype set `path`.
 
-    Raises `DataError` where there is none.
+    These are the files that the path or glob stands for, with the .bim and .fam, .pvar and .psam
+    or .sample beside each; of a MatrixTable only its metadata.
+
+    Raises:
+        DataError: if there is none.
     """
     found = []
     for file in expand(path.rstrip("/")):
@@ -81,20 +95,31 @@ def genotype_files(path: str) -> list[str]:
 
 
 def stem_of(file: str) -> str:
-    """A file without the end of its name."""
+    """A path without the extension of the file.
+
+    Example:
+        >>> stem_of("s3://bucket/chr1.bed")
+        's3://bucket/chr1'
+    """
     return file.rpartition(".")[0]
 
 
 def pvar_of(pgen: str) -> str:
-    """The table of variants of a .pgen, which may be packed."""
+    """The variant table of a .pgen: its .pvar, or its .pvar.zst if there is no .pvar."""
     plain = f"{stem_of(pgen)}.pvar"
     return plain if exists(plain) else f"{plain}.zst"
 
 
 def file_of(number: int, count: int) -> str:
-    """How an error calls a file of a set: by its place among the sorted names, never by its name.
+    """What error messages call a file: its place among the sorted names, never its name.
 
-    `number` counts from 1.
+    Args:
+        number: the place, from 1.
+        count: how many files there are.
+
+    Example:
+        >>> file_of(2, 22)
+        'File 2 of the 22 of genotypes.path (in the order of their names)'
     """
     if count == 1:
         return "The file of genotypes.path"
@@ -102,28 +127,34 @@ def file_of(number: int, count: int) -> str:
 
 
 def exists(file: str) -> bool:
-    """Whether there is a file."""
+    """Whether a file exists, on any storage."""
     files, base = fsspec.core.url_to_fs(file)
     return bool(files.exists(base))
 
 
 def new_file(file: str) -> fsspec.core.OpenFile:
-    """A text file to be written, in a folder that is made where there is none."""
+    """A UTF-8 text file to write; its folder is created if need be."""
     make_folder(file.rpartition("/")[0])
     return fsspec.open(file, "wt", encoding="utf-8")
 
 
 def is_bgzf(file: str) -> bool:
-    """True where a gzip file is made of blocks, by the extra field of its header."""
+    """Whether a gzip file is block-compressed (BGZF), by the extra field of its header."""
     with fsspec.open(file, "rb") as stream:
         head = stream.read(14)
     return len(head) == 14 and bool(head[3] & 4) and head[12:14] == b"BC"
 
 
 def check(files: Sequence[str], kind: str) -> None:
-    """Refuse files of a set that cannot be what their names say.
+    """Refuse files that cannot be what their names say.
 
-    Looked at are the signature, the companions, and the layout of a BGEN. Raises `DataError`.
+    Checked are the first bytes, the presence of the companion files, and the layout of a BGEN.
+
+    Args:
+        kind: the format of all of them, as `format_of` returns it.
+
+    Raises:
+        DataError: for the first file that fails.
     """
     each = [(file, file_of(number, len(files))) for number, file in enumerate(files, 1)]
     side_by_side(lambda one: _check(*one, kind), each)
@@ -154,14 +185,17 @@ def _check(file: str, name: str, kind: str) -> None:
 
 
 def side_by_side(look: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
-    """What `look` finds in each of the items, in their order: of hundreds of files in a store each
-    takes its time to answer."""
+    """Apply `look` to each item in threads, and return the results in the order of the items.
+
+    Meant for waiting, not for computing: a store takes its time to answer for each of hundreds of
+    files.
+    """
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return list(pool.map(look, items))
 
 
 def _head(file: str, kind: str) -> bytes:
-    """The first bytes of a file, decompressed."""
+    """The first 64 bytes of a file, decompressed."""
     with fsspec.open(file, "rb") as raw:
         if not kind.endswith(("gz", "bcf")):
             return bytes(raw.read(64))
@@ -170,7 +204,9 @@ def _head(file: str, kind: str) -> bytes:
 
 
 def head_lines(path: str) -> Iterator[str]:
-    """The header of a VCF, its last line the one with the samples, and the first row below it."""
+    """The header lines of a VCF, down to the line with the samples, and the first row below
+    it.
+    """
     with fsspec.open(path, "rb") as raw:
         stream = gzip.GzipFile(fileobj=raw) if path.endswith("gz") else raw
         for line in io.TextIOWrapper(stream, "utf-8", "replace", newline="\n"):
@@ -180,7 +216,9 @@ def head_lines(path: str) -> Iterator[str]:
 
 
 def bcf_as_vcf(spark: SparkSession, files: Sequence[str], folder: str) -> list[str]:
-    """Copies of BCFs as block-compressed VCF in a folder, each written by a task of its own."""
+    """Convert BCF files to block-compressed VCF in `folder`, one task per file; returns the
+    copies.
+    """
 
     def convert(number: int) -> str:
         import pysam.bcftools
@@ -193,7 +231,7 @@ def bcf_as_vcf(spark: SparkSession, files: Sequence[str], folder: str) -> list[s
             pysam.bcftools.view(local(files[number]), "-Oz", "-o", whole, catch_stdout=False)
             target, place = fsspec.core.url_to_fs(copy)
             make_folder(folder)
-            # Under a name of its own until it is whole: a task may run twice.
+            # Under a temporary name until it is complete: a task may run twice.
             unfinished = f"{place}.{secrets.token_hex(4)}"
             target.put_file(whole, unfinished)
             target.mv(unfinished, place)

@@ -1,7 +1,7 @@
-"""Regions of the genome in which variants far apart are linked, as one list for both builds.
+"""Regions of long-range linkage disequilibrium, as one list for both builds.
 
-Inversions, centromeres and what selection has swept: such a region is a component of its own, and
-no ancestry, where its variants are let into the components (Price et al. 2008, Am J Hum Genet
+They are inversions, centromeres and traces of selection. Left in, such a region makes a principal
+component of its own that has nothing to do with ancestry (Price et al. 2008, Am J Hum Genet
 83:132; Anderson et al. 2010, Nat Protoc 5:1564; with the inversion of 17q21.31, Stefansson et al.
 2005, Nat Genet 37:129). The positions on GRCh38 are those of the same genes.
 """
@@ -38,20 +38,26 @@ LONG_RANGE_LD = (
     ("17", (43.38, 44.92), (45.30, 46.84)),  # an inversion
     ("20", (32.53, 35.07), (33.94, 36.44)),
 )
-"""Of each the chromosome, and its start and end in Mb on GRCh37 and on GRCh38."""
+"""Each region's chromosome, its start and end in Mb on GRCh37, and the same on GRCh38."""
 
 MHC = ("6", 25_000_000, 34_000_000)
-"""Where the linkage of the major histocompatibility complex reaches, on either build."""
+"""Chromosome, start and end in bp of the major histocompatibility complex with the variants that
+are linked to it, wide enough for both builds."""
 
 
 def long_range_ld(reference_genome: str) -> list[tuple[str, float, float]]:
-    """The regions on a build: chromosome, start and end in bp."""
+    """The regions on a build: chromosome, start and end in bp.
+
+    Example:
+        >>> long_range_ld("GRCh38")[0]
+        ('1', 47760000.0, 51770000.0)
+    """
     build = ("GRCh37", "GRCh38").index(reference_genome)
     return [(name, own[build][0] * 1e6, own[build][1] * 1e6) for name, *own in LONG_RANGE_LD]
 
 
 def outside_long_range(packed: Packed, reference_genome: str) -> NDArray[np.bool_]:
-    """Which variants of a set lie outside these regions [variants]."""
+    """Which variants of a set lie outside the long-range LD regions, [variants]."""
     outside = np.ones(len(packed.sites), bool)
     for name, start, end in long_range_ld(reference_genome):
         within = packed.sites["position"].between(start, end).to_numpy()

@@ -1,4 +1,4 @@
-"""A genotype set in parts as a MatrixTable of Hail, for the tests that are Hail's."""
+"""A genotype set in parts as a Hail MatrixTable, for the tests that Hail computes."""
 
 from collections.abc import Iterator
 
@@ -15,18 +15,21 @@ _ROWS = "contig string, position int, ref string, alt string, rsid string, n_alt
 
 
 def as_matrix(spark: SparkSession, genotypes: GenotypeSet, reference_genome: str) -> hl.MatrixTable:
-    """The chosen variants, in the order of the genome: rows keyed by locus and alleles, the second
-    being the effect allele, with `rsid`; columns keyed by the sample id `s`; the entry `n_alt`, the
-    dosage of the effect allele (0 to 2), missing where it is not known.
+    """Write the chosen variants as a MatrixTable into Hail's temporary folder.
 
-    It is written into Hail's temporary folder. Raises `DataError` in a task where a part is not as
-    it was written.
+    Returns:
+        Rows in the order of the genome, keyed by locus and alleles (the second is the effect
+        allele), with `rsid`; columns keyed by the sample id `s`; the entry field `n_alt`, the
+        dosage of the effect allele from 0 to 2, missing where unknown.
+
+    Raises:
+        DataError: in a task, if a part has been altered since it was written.
     """
     n_samples = len(genotypes.samples)
 
     def rows(_: int, batches: Iterator[Batch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            # Exact in four bytes.
+            # Dosages are multiples of 1/16384, which four bytes hold exactly.
             values = decode(as_dosages(batch.rows(), n_samples)).astype(np.float32)
             ends = pa.array(np.arange(len(values) + 1) * n_samples, pa.int32())
             lists = pa.ListArray.from_arrays(ends, pa.array(values.ravel()))
@@ -34,7 +37,8 @@ def as_matrix(spark: SparkSession, genotypes: GenotypeSet, reference_genome: str
             yield pa.record_batch([*sites, lists], [*SITES.names, "n_alt"])
 
     frame = genotypes.map(spark, rows, _ROWS, SITES.names)
-    # Read once: what follows reads the keys, to find them in order, and then the rows.
+    # Saved, so that the parts are read only once: `key_by` reads the keys, to find that they are
+    # in order, and then the rows.
     unkeyed = hl.utils.new_temp_file("rows", "ht")
     table = hl.Table.from_spark(frame).checkpoint(unkeyed)
     table = table.select(

@@ -1,10 +1,10 @@
-"""A genotype set in parts: tasks write them side by side and read them one by one.
+"""A genotype set in parts: tasks write them in parallel, and each part can be read by itself.
 
 A part holds some thousand neighbouring variants of one set, in three files:
 
-- part-00000.bed, part-00000.bim: the calls, as plink2 reads them beside samples.fam
-- part-00000.parquet: a row a variant with what is known of it, in the order of the .bed, in row
-  groups that fit in memory; `dosages` where the calls do not say all (see `rows`)
+- part-00000.bed, part-00000.bim: the hard calls, readable by plink2 together with samples.fam
+- part-00000.parquet: one row per variant with what is known of it, in the order of the .bed, in
+  row groups that fit in memory; `dosages` where hard calls would lose information (see `rows`)
 
 set.json lists the parts, with the number of variants and the checksum of each.
 """
@@ -28,11 +28,11 @@ from ecg_spark.genetics.genotypes.files import side_by_side
 from ecg_spark.genetics.genotypes.rows import Rows, as_dosages
 
 TASK_VARIANTS = 4_000
-"""About how many variants make a part."""
+"""About how many variants a part has."""
 
 BATCH_BYTES = 32 << 20
 BATCH_VARIANTS = 512
-"""Rows that are held at one time: so many variants, and dosages of so many bytes."""
+"""The most that a batch holds: this many variants, and dosages of this many bytes."""
 
 SITES = pa.schema(
     [
@@ -43,32 +43,46 @@ SITES = pa.schema(
         pa.field("rsid", pa.string()),
     ]
 )
-"""What names a variant; `rsid` may be missing."""
+"""The columns that name a variant; `rsid` may be missing."""
 
 _TASKS = "number int, variants int, checksum long, chosen binary"
 MAGIC = b"\x6c\x1b\x01"
-"""What a .bed begins with."""
+"""The first bytes of a .bed."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part: the number in its name, how many variants it holds, the CRC-32 of its calls."""
+    """A part of a genotype set.
+
+    Attributes:
+        number: the number in the names of its files.
+        variants: how many variants it holds.
+        checksum: the CRC-32 of its .bed.
+    """
 
     number: int
     variants: int
     checksum: int
 
     def mask(self, bits: bytes) -> NDArray[np.bool_]:
-        """Which of the variants a bit each chooses; those behind the last bit are not."""
-        # Filled up here: of no bits NumPy would make as many as are asked for, out of nothing.
+        """Unpack a bit mask (`numpy.packbits`) of the part's variants; variants after its end
+        are False.
+        """
+        # Padded here, because `np.unpackbits(..., count=)` invents bits for an empty input.
         known = np.unpackbits(np.frombuffer(bits, np.uint8))[: self.variants]
         return np.pad(known, (0, self.variants - len(known))).astype(bool)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some variants of a part: `sites` and what else is known of them, their `calls`, and, of those
-    that are `dosed` (their places in the batch), the `dosages`."""
+    """Some consecutive variants of a part.
+
+    Attributes:
+        sites: what is known of each variant, one row per variant.
+        calls: packed hard calls of all of the variants (see `rows`).
+        dosed: the places in the batch of the variants that have dosages.
+        dosages: the dosages of these, [dosed, samples].
+    """
 
     sites: pa.Table
     calls: Rows
@@ -76,7 +90,9 @@ class Batch:
     dosages: Rows
 
     def rows(self) -> Rows:
-        """The genotypes of all variants, in one kind."""
+        """The genotypes of all variants as one array: dosages if any variant has them, else
+        packed calls.
+        """
         if not len(self.dosed):
             return self.calls
         found = as_dosages(self.calls, self.dosages.shape[1])
@@ -84,7 +100,7 @@ class Batch:
         return found
 
     def slice(self, start: int, stop: int) -> "Batch":
-        """The variants from one place up to another."""
+        """The variants from place `start` up to, but not including, `stop`."""
         own = (start <= self.dosed) & (self.dosed < stop)
         return Batch(
             self.sites.slice(start, stop - start),
@@ -94,7 +110,9 @@ class Batch:
         )
 
     def kinds(self) -> Iterator[tuple[NDArray[np.int64], Rows]]:
-        """The places in the batch of the variants of each kind, and their rows."""
+        """The variants with calls only, then those with dosages: their places in the batch,
+        and their rows.
+        """
         called = np.setdiff1d(np.arange(len(self.calls)), self.dosed)
         if len(called):
             yield called, self.calls[called]
@@ -104,8 +122,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class GenotypeSet:
-    """A set in parts in a folder, its samples by their ids, and of each part the variants that are
-    chosen, a bit each (`numpy.packbits`), None where all are."""
+    """A genotype set in parts, or a selection of its variants.
+
+    Attributes:
+        folder: where the parts lie.
+        samples: the sample ids, in the order of the genotypes.
+        chosen: for each part a bit mask of its chosen variants (`numpy.packbits`); None if all
+            are.
+    """
 
     folder: str
     samples: pd.Index
@@ -114,19 +138,23 @@ class GenotypeSet:
 
     @property
     def variants(self) -> int:
-        """How many variants are chosen."""
+        """The number of chosen variants."""
         if self.chosen is None:
             return sum(part.variants for part in self.parts)
         return sum(int(own.sum()) for own in self.masks())
 
     def masks(self) -> list[NDArray[np.bool_]]:
-        """Of each part, which variants are chosen."""
+        """For each part, which of its variants are chosen."""
         if self.chosen is None:
             return [np.ones(part.variants, bool) for part in self.parts]
         return [part.mask(own) for own, part in zip(self.chosen, self.parts, strict=True)]
 
     def only(self, wanted: NDArray[np.bool_]) -> "GenotypeSet":
-        """The set of those of the chosen variants that are wanted [variants], in their order."""
+        """Narrow the selection.
+
+        Args:
+            wanted: for each variant chosen so far, whether to keep it, [variants].
+        """
         masks, first = self.masks(), 0
         for own in masks:
             count = int(own.sum())
@@ -141,10 +169,15 @@ class GenotypeSet:
         schema: str | StructType,
         columns: list[str] | None = None,
     ) -> DataFrame:
-        """What a function of a part's number and its batches yields, a task a part.
+        """Apply a function to the genotypes of each part, one task per part.
 
-        `columns` of the sites that it needs, by default all. Raises `DataError` in the task where a
-        part is not as it was written.
+        Args:
+            function: takes the number of a part and its batches, and yields Arrow batches.
+            schema: the columns of what it yields.
+            columns: which columns of the sites the function needs; None for all.
+
+        Raises:
+            DataError: in the task, if a part has been altered since it was written.
         """
         folder, n_samples = self.folder, len(self.samples)
 
@@ -159,8 +192,12 @@ class GenotypeSet:
         function: Callable[[Part, NDArray[np.bool_]], Iterator[pa.RecordBatch]],
         schema: str | StructType,
     ) -> DataFrame:
-        """What a function of a part and of which of its variants are chosen yields, a task a part
-        of which some are."""
+        """Apply a function to each part that has a chosen variant, one task per part.
+
+        Args:
+            function: takes a part and the mask of its chosen variants, and yields Arrow batches.
+            schema: the columns of what it yields.
+        """
         tasks = [
             (part.number, part.variants, part.checksum, np.packbits(own).tobytes())
             for part, own in zip(self.parts, self.masks(), strict=True)
@@ -183,8 +220,16 @@ class GenotypeSet:
         function: Callable[[Iterator[Batch]], NDArray[np.float64]],
         columns: list[str],
     ) -> NDArray[np.float64]:
-        """The sum over the parts of the numbers that a function counts in the batches of one, in a
-        row. They are added up in tasks: the driver holds those of a few, however many there are."""
+        """Add up, over all parts, an array of numbers that a function computes from the batches of
+        one part.
+
+        The arrays are added in the tasks (`treeReduce`), so the driver only ever holds a few of
+        them.
+
+        Args:
+            function: must return an array of the same length for every part.
+            columns: which columns of the sites the function needs.
+        """
 
         def count(_: int, batches: Iterator[Batch]) -> Iterator[pa.RecordBatch]:
             content = function(batches).tobytes()
@@ -194,11 +239,15 @@ class GenotypeSet:
         return np.asarray(rows.map(lambda row: np.frombuffer(row["counts"])).treeReduce(np.add))
 
     def where(self, flag: str) -> "GenotypeSet":
-        """The set of those of the chosen variants of which a column of the sites is true."""
+        """The chosen variants for which the boolean column `flag` of the sites is true."""
         return self.only(self.sites([flag])[flag].to_numpy())
 
     def sites(self, columns: list[str] | None = None) -> pd.DataFrame:
-        """What is known of the chosen variants, part by part, without their genotypes."""
+        """The table of the chosen variants, part by part, without their genotypes.
+
+        Args:
+            columns: None for all.
+        """
         wanted = columns or [name for name in self.schema().names if name != "dosages"]
         tables = side_by_side(
             lambda one: read_sites(self.folder, *one, wanted),
@@ -207,13 +256,17 @@ class GenotypeSet:
         return pa.concat_tables(tables).to_pandas()
 
     def schema(self) -> pa.Schema:
-        """The columns of the table of a part."""
+        """The Arrow schema of the table of a part."""
         with fsspec.open(f"{part_stem(self.folder, self.parts[0].number)}.parquet", "rb") as file:
             return pq.read_schema(file)
 
 
 def open_set(folder: str) -> GenotypeSet:
-    """A set that `save` listed."""
+    """Open a set that `writing.save` has listed.
+
+    Raises:
+        DataError: if the list of samples does not have the length it was saved with.
+    """
     with fsspec.open(f"{folder}/set.json", "rt", encoding="utf-8") as file:
         listed = json.load(file)
     with fsspec.open(f"{folder}/samples.fam", "rt", encoding="utf-8") as file:
@@ -224,14 +277,18 @@ def open_set(folder: str) -> GenotypeSet:
 
 
 def batch_variants(samples: int) -> int:
-    """How many variants are held at one time."""
+    """How many variants of a set with this many samples are held in memory at a time."""
     return max(1, min(BATCH_VARIANTS, BATCH_BYTES // (2 * max(samples, 1))))
 
 
 def read_sites(folder: str, part: Part, chosen: NDArray[np.bool_], columns: list[str]) -> pa.Table:
-    """What is known of the chosen variants of a part, without their genotypes.
+    """Read the table of the chosen variants of a part, without their genotypes.
 
-    Raises `DataError` where the part is not as it was written.
+    Args:
+        chosen: a mask of the part's variants.
+
+    Raises:
+        DataError: if the part has been altered since it was written.
     """
     try:
         with fsspec.open(f"{part_stem(folder, part.number)}.parquet", "rb") as file:
@@ -250,7 +307,16 @@ def read_part(
     samples: int,
     columns: list[str] | None,
 ) -> Iterator[Batch]:
-    """The chosen variants of a part, which must be as it was written, in batches."""
+    """Read the chosen variants of a part with their genotypes, one row group at a time.
+
+    Args:
+        chosen: a mask of the part's variants.
+        columns: which columns of the sites to read; None for all.
+
+    Raises:
+        DataError: if the part has been altered since it was written. The checksum is only known
+            once all batches have been read.
+    """
     stem, width = part_stem(folder, part.number), -(-samples // 4)
     with fsspec.open(f"{stem}.parquet", "rb") as table, fsspec.open(f"{stem}.bed", "rb") as bed:
         try:
@@ -282,7 +348,9 @@ def read_part(
 
 
 def batch_of(sites: pa.Table, calls: Rows, samples: int) -> Batch:
-    """The variants of some rows of a part's table, with their `dosages`, and their calls."""
+    """Assemble a batch from rows of a part's table, with their column `dosages`, and their
+    packed calls.
+    """
     values = sites.column("dosages").combine_chunks()
     dosed = np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False))
     dosages = np.frombuffer(b"".join(values.drop_null().to_pylist()), "<u2")
@@ -292,12 +360,12 @@ def batch_of(sites: pa.Table, calls: Rows, samples: int) -> Batch:
 
 
 def part_stem(folder: str, number: int) -> str:
-    """The files of a part, without the ends of their names."""
+    """The path of a part's files without their extensions."""
     return f"{folder}/part-{number:05d}"
 
 
 def altered() -> DataError:
-    """What is raised where a part is not as it was written."""
+    """The error to raise for a part that has been altered since it was written."""
     return DataError(
         "A part of the published genotypes is not as it was written (cut short, altered or "
         "gone): run the step genotypes again with --force."

@@ -1,4 +1,4 @@
-"""PLINK's tables of sites (.bim, .pvar), and dosages of a .pgen through pgenlib."""
+"""PLINK's variant tables (.bim, .pvar), and the dosages of a .pgen through pgenlib."""
 
 import io
 import math
@@ -19,16 +19,23 @@ _BIM = ("CHROM", "ID", "CM", "POS", "ALT", "REF")
 
 
 def bim_sites(path: str) -> Iterator[Site]:
-    """The variants of a .bim in its order, A2 as the reference; empty lines are none.
+    """The variants of a .bim in its order, with A2 as the reference; empty lines are skipped.
 
-    A position may be written 1.2e+06. Raises `DataError` that names the line which is no variant.
+    A position may be written as 1.2e+06.
+
+    Raises:
+        DataError: if a line is not a variant, with the number of the line.
     """
     with fsspec.open(path, "rt", encoding="utf-8-sig") as file:
         yield from _sites(file, _BIM, ".bim")
 
 
 def pvar_sites(path: str) -> Iterator[Site]:
-    """The variants of a .pvar or .pvar.zst; without a header it is a .bim."""
+    """The variants of a .pvar or .pvar.zst; without a header it is read as a .bim.
+
+    Raises:
+        DataError: if a line is not a variant, with the number of the line.
+    """
     with fsspec.open(path, "rb") as raw:
         packed = path.endswith(".zst")
         stream = pa.CompressedInputStream(raw, "zstd") if packed else raw
@@ -54,7 +61,7 @@ def _sites(file: Iterable[str], names: tuple[str, ...], what: str) -> Iterator[S
         position = _whole(row.get("POS", ""))
         if len(fields) < len(columns) or position is None:
             raise DataError(
-                f"Line {number} of a {what} of genotypes.path is no variant (it has "
+                f"Line {number} of a {what} of genotypes.path is not a variant (it has "
                 f"{len(fields)} columns, of which the position "
                 f"{'is' if position is not None else 'is not'} a whole number): correct it."
             )
@@ -76,9 +83,10 @@ def _whole(text: str) -> int | None:
 
 
 def pgen_sites(pgen: str) -> Iterator[Site]:
-    """The variants of a .pgen, by the table beside it.
+    """The variants of a .pgen, from the .pvar beside it.
 
-    Raises `DataError` where the two do not hold as many.
+    Raises:
+        DataError: if the two do not hold the same number of variants, or a line is not a variant.
     """
     pvar, count, most = pvar_of(pgen), 0, 0
     for site in pvar_sites(pvar):
@@ -101,9 +109,16 @@ def _reader(path: str, pvar: str | None, samples: int | None):  # type: ignore[n
 
 
 def pgen_dosages(path: str, pvar: str | None, variant: int, samples: int) -> NDArray[np.float64]:
-    """Dosage [samples] of the alternate allele, NaN where missing; men on X count 0 or 2.
+    """Read the dosages of one variant of a .pgen.
 
-    `pvar` is needed where some variants have several alternate alleles.
+    Args:
+        pvar: its variant table; needed only if some variants have several alternate alleles.
+        variant: its place in the file.
+        samples: how many samples the file has.
+
+    Returns:
+        The dosage of the alternate allele [samples], 0 to 2; NaN where missing. Men on X have 0 or
+        2.
     """
     found = np.empty(samples, np.float64)
     _reader(path, pvar, samples).read_dosages(variant, found)
@@ -112,7 +127,9 @@ def pgen_dosages(path: str, pvar: str | None, variant: int, samples: int) -> NDA
 
 
 def local(path: str) -> str:
-    """A file on this machine: itself, or its copy from a store, made once a process."""
+    """The path of a file on this machine: itself, or a copy from the store, made once per
+    process.
+    """
     files, base = fsspec.core.url_to_fs(path)
     if isinstance(files, LocalFileSystem):
         return str(base)

@@ -1,4 +1,4 @@
-"""Quality control of samples and variants, with what each filter left."""
+"""Quality control of samples and variants, with the counts that remain after each filter."""
 
 import logging
 from collections.abc import Callable, Collection, Iterator
@@ -44,8 +44,8 @@ from ecg_spark.tables import VARIANT
 log = logging.getLogger(__name__)
 
 Filter = tuple[str, str, Callable[[pd.DataFrame], pd.Series]]
-"""A filter of samples: its name, the reason for leaving the others out, whom of those left it
-keeps."""
+"""A filter of samples: its name, the reason given for those it leaves out, and a function from the
+table of the remaining samples to whether each is kept."""
 
 UNKNOWN_ALLELES = {"*", ".", "0"}
 _REASONS = {
@@ -56,17 +56,22 @@ _REASONS = {
 
 
 LENIENT = 0.8
-"""Samples are judged over variants with such a call rate, or with that which the study asks for
-where it is lower: a variant that failed says nothing about them."""
+"""The call rate of a sample is computed over variants with at least this call rate (or the study's
+threshold, if that is lower): a variant that failed says nothing about the sample."""
 
 SHARE_ANALYSED = 0.1
-"""The smallest share of the genotyped people who must be analysed for no variant to be missed: one
-that reaches `min_maf` among these has at least this part of it among all."""
+"""The share of the genotyped people who must be analysed for no variant to be missed: a variant
+that reaches `min_maf` among these has at least this share of `min_maf` among all."""
 
 
 @dataclass(frozen=True)
 class RemainingCounts:
-    """How many samples and variants were left after a filter, and why the others were not."""
+    """How many samples and variants remain after a filter.
+
+    Attributes:
+        filter: the name of the filter.
+        reason: why the others were left out.
+    """
 
     filter: str
     samples: int
@@ -74,14 +79,19 @@ class RemainingCounts:
     reason: str = ""
 
     def row(self) -> dict[str, Any]:
-        """The count as a row of the published table."""
+        """The counts as a row of the published table."""
         return {"filter": self.filter, "samples": self.samples, "variants": self.variants}
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A genotype set after quality control, `call_rate` and `heterozygosity` of each of its own
-    samples, what each filter left, and the rows of `flow`."""
+    """A genotype set after quality control.
+
+    Attributes:
+        by_sample: `call_rate` and `heterozygosity` of each sample that is kept.
+        left: what remained after each filter, in their order.
+        flow: rows of the table `flow`.
+    """
 
     genotypes: GenotypeSet
     by_sample: pd.DataFrame
@@ -98,25 +108,32 @@ def quality_control(
     joins: GenotypeSet | None = None,
     chosen: tuple[str, Collection[str]] | None = None,
 ) -> Checked:
-    """Leave out poor samples, then poor variants; count at each filter.
+    """Leave out poor samples, then poor variants, and count what remains after each filter.
 
-    Samples that are not `among` those of another set, of which the first item is the key, nor those
-    `chosen`, of which it is the name of the filter; samples
-    by the lists `settings.exclude` and `settings.keep` and call rate (see `LENIENT`);
-    variants on Y, which women lack, by unknown or repeated alleles, and by the criteria of
-    `thresholds` over the samples left. Variants that fail those of frequency alone stay: with
-    `is_common` false, and `is_candidate` true where they may pass them among the people analysed
-    (as long as these are at least `SHARE_ANALYSED` of all); the others are for the tests of rare
-    variants. What is left is written into `folder`, with `call_rate`, `af` (of the alternate
-    allele) and `set`, the number of the set among those that were joined.
+    Samples are filtered by `among`, `chosen`, the lists `settings.exclude` and `settings.keep`,
+    and their call rate (see `LENIENT`). Variants are left out on Y, which women lack; if an allele
+    is unknown or the variant is repeated; and by the criteria of `thresholds` over the remaining
+    samples. Variants that fail only the criteria of frequency stay, for the tests of rare
+    variants: `is_common` is false for these, and `is_candidate` is true if they may still pass
+    among the people analysed, as long as these are at least `SHARE_ANALYSED` of all.
 
-    With `joins`, the samples and the folder are those of that set, whose variants the result holds
-    as well; a sample that is not in this one has no dosage of its variants.
+    The remaining variants are written into `folder`, with `call_rate`, `af` (of the alternate
+    allele) and `set`, the number of the genotype set that they come from.
 
-    Raises `DataError` that names the filter which left no sample or no variant.
+    Args:
+        among: the key of another genotype set in the study file, and its samples: only these are
+            kept.
+        joins: a set that this one extends, in the same folder. The result has the samples of that
+            set, and the variants of both; a sample that this set lacks has no dosage of its
+            variants.
+        chosen: the name of a further filter, and the samples that it keeps.
+
+    Raises:
+        DataError: if a filter leaves no sample or no variant (the message names it), or if a list
+            cannot be read.
     """
     raw = imported.genotypes
-    # Read, and refused, before the hours of counting.
+    # Read first, so that a bad list is refused before hours of counting.
     listed = _listed(settings, raw.samples)
     least = min(LENIENT, settings.min_variant_call_rate)
     table, n_on_y = _by_sample(spark, raw, least)
@@ -164,10 +181,10 @@ def quality_control(
 def _by_sample(
     spark: SparkSession, genotypes: GenotypeSet, least: float
 ) -> tuple[pd.DataFrame, int]:
-    """`call_rate` and `heterozygosity` of each sample, and how many variants are on Y.
+    """The `call_rate` and `heterozygosity` of each sample, and how many variants are on Y.
 
-    Over variants with a call rate of at least `least`, or over all where there is none: not on Y,
-    and of heterozygosity on autosomes.
+    Computed over the variants with a call rate of at least `least`, or over all if there are none;
+    without Y, and heterozygosity over autosomes only.
     """
     n = len(genotypes.samples)
     if not genotypes.parts:
@@ -210,7 +227,9 @@ def _write(
     folder: str,
     joins: GenotypeSet | None,
 ) -> tuple[GenotypeSet, list[Any]]:
-    """Write what passes among the samples at some places, and count what passes each filter."""
+    """Write the variants that pass in the samples at `places`, and count how many pass each
+    filter.
+    """
     n, number, first = len(genotypes.samples), 0, 0
     samples = genotypes.samples[places]
     columns: NDArray[np.int64] | None = None
@@ -258,15 +277,17 @@ def _judged(
     settings: Genotypes,
     counts: dict[str, dict[str, int]],
 ) -> tuple[NDArray[np.bool_], pa.Table]:
-    """Which variants are kept, and what is known of all; those that pass each filter and all before
-    it are counted."""
+    """Which variants are kept, and the table of all with what was computed.
+
+    Adds to `counts` how many variants pass each filter and all filters before it.
+    """
     found = tally(rows, everybody)
     alleles = [sites.column(name).to_pylist() for name in ("ref", "alt")]
     unknown = np.array([bool(set(one) & UNKNOWN_ALLELES) for one in zip(*alleles, strict=True)])
     first = {"no repeated variant": ~repeated, "known alleles": ~unknown.astype(bool)}
     quality = quality_criteria(found, found, settings)
     frequency = frequency_criteria(found, settings)
-    call_rate = next(iter(quality))  # told before the frequencies
+    call_rate = next(iter(quality))  # reported before the criteria of frequency
     filters = first | {call_rate: quality[call_rate]} | frequency
     filters |= {"not the same in everybody": found.varies} | quality
     least = SHARE_ANALYSED * settings.min_maf
@@ -299,7 +320,7 @@ def _chromosomes(sites: pa.Table) -> NDArray[np.object_]:
 
 
 def _samples_of(left: list[RemainingCounts]) -> tuple[int, dict[str, int], int]:
-    """How many samples came in, were left out by reason, and went on."""
+    """How many samples came in, were left out by reason, and remain."""
     out: dict[str, int] = {}
     for before, after in pairwise(left):
         if after.samples < before.samples:
@@ -308,9 +329,9 @@ def _samples_of(left: list[RemainingCounts]) -> tuple[int, dict[str, int], int]:
 
 
 def _listed(settings: Genotypes, samples: pd.Index) -> list[Filter]:
-    """The filters of the lists that a study names, told with how many of their ids are there.
+    """The filters for the lists that the study names; their names say how many ids were found.
 
-    Raises `DataError` where a list cannot be read, or none of its ids is a sample's.
+    Raises `DataError` if a list cannot be read, or if none of its ids is a sample's.
     """
     filters: list[Filter] = []
     for key, name, reason in (
@@ -329,7 +350,7 @@ def _membership(ids: set[str], wanted: bool) -> Callable[[pd.DataFrame], pd.Seri
 
 
 def _sample_filters(settings: Genotypes) -> list[Filter]:
-    """Names of the filters of samples by their calls, and what each keeps of those left."""
+    """The filters of samples by their own genotypes."""
     return [
         (
             f"sample call rate ≥ {settings.min_sample_call_rate:g}",

@@ -1,8 +1,8 @@
-"""Genotypes from PLINK, BGEN, VCF or a Hail MatrixTable, all brought to one form.
+"""Genotypes from PLINK, BGEN, VCF or a Hail MatrixTable, all converted to one form.
 
-The form is a set in parts (see `parts`), in the order of the genome, of the number of alternate
-(effect) alleles: 0, 1, 2, a dosage in between, or missing. A person with one allele is on the same
-scale, 0 or 2.
+The form is a set in parts (see `parts`) in the order of the genome. It holds the number of
+alternate (effect) alleles: 0, 1, 2, a dosage in between, or missing. A person with a single allele
+is on the same scale, with 0 or 2.
 """
 
 import gzip
@@ -67,12 +67,12 @@ _UNREADABLE = (
     PySparkException, Py4JError, ValueError, LookupError, RuntimeError, EOFError, struct.error,
     zlib.error, gzip.BadGzipFile,
 )  # fmt: skip
-"""What Spark and the readers raise at a file that is not what it should be."""
+"""What Spark and the readers raise for a damaged file."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A set as it was read, and how many variants were not, by reason."""
+    """A genotype set as it was read, and the number of variants that were not read, by reason."""
 
     genotypes: GenotypeSet
     left_out: dict[str, int]
@@ -86,18 +86,25 @@ def import_genotypes(
     min_partitions: int = 8,
     sample: str | None = None,
 ) -> Imported:
-    """Read a genotype set into parts in the folder `scratch`.
+    """Read a genotype set of any supported format into parts in the folder `scratch`.
 
-    `path` is a .bed (its .bim and .fam beside it), a .bgen (its .sample beside it, or `sample`, or
-    ids in it), a .pgen (with .pvar and .psam), a .vcf, .vcf.gz, .vcf.bgz or .bcf, or a Hail .mt, or
-    a glob of several, one a chromosome. Their samples are matched by id; the first file gives the
-    order. Variants with several alternate alleles are split in VCF and MatrixTable, and left out of
-    the others. `scratch` receives copies, never the folder of the user's file. A large set has more
-    than `min_partitions` parts, a small one fewer.
+    Samples of several files are matched by id, in the order of the first file. Variants with
+    several alternate alleles are split if they come from a VCF or MatrixTable, and left out
+    otherwise. The folder of the user's files is never written to.
 
-    Raises `DataError` where the set is missing, is not of the format of its name, lies on another
-    reference genome, names a sample twice or with white space, or where its files have different
-    samples.
+    Args:
+        path: a .bed (with .bim and .fam), a .bgen (with a .sample beside it, `sample`, or ids
+            inside), a .pgen (with .pvar and .psam), a .vcf, .vcf.gz, .vcf.bgz or .bcf, or a Hail
+            .mt; or a glob of several such files, for example one per chromosome.
+        reference_genome: GRCh37 or GRCh38.
+        scratch: a folder for the parts and temporary copies.
+        min_partitions: a large set gets at least this many parts; a small one may get fewer.
+        sample: the .sample of a BGEN, if it is not the one beside it.
+
+    Raises:
+        DataError: if the set is missing, is not in the format that its name says, lies on another
+            reference genome, names a sample twice or with white space, or if its files have
+            different samples.
     """
     path = path.rstrip("/")
     kind, files = format_of(path), expand(path)
@@ -124,7 +131,7 @@ def import_genotypes(
     except errors as error:
         if "No space left on device" in str(error):
             raise
-        # What a task refused is in the text; the rest of it may name samples.
+        # A `DataError` of a task is quoted; the rest of the text may name samples and is dropped.
         words = re.search(r"DataError: (.+)", str(error))
         raise DataError(
             words[1]
@@ -159,7 +166,7 @@ def _read_vcf(
 
 
 def _require_build(files: list[str], known: Genome) -> None:
-    """Refuse VCFs whose headers declare contigs of another build."""
+    """Refuse VCFs whose headers declare contig lengths of another build."""
 
     def count(file: str) -> int:
         return sum(known.other_length(*one) for one in declared_contigs(file))
@@ -187,7 +194,7 @@ def _read_matrices(spark: SparkSession, files: list[str], known: Genome, scratch
                 f"{name}, a MatrixTable, lies on {found.name if found else 'no reference genome'}, "
                 f"not on {known.name}: correct genotypes.reference_genome."
             )
-        # Unkeyed: a keyed table of columns is sorted by id, which is not the order of the calls.
+        # Unkeyed: a keyed table of columns is sorted by id, but the calls are in file order.
         own = hl.str(genotypes.key_cols_by().s).collect()
         require_names(own, number, len(files))
         counts.update(survey(genotypes.rows(), known)[1])
@@ -199,13 +206,15 @@ def _read_matrices(spark: SparkSession, files: list[str], known: Genome, scratch
 def _from_tables(
     spark: SparkSession, tables: list[Any], samples: list[str], scratch: str
 ) -> GenotypeSet:
-    """Tables of `vcf.split` as one set in parts. Raises `DataError` for what they count."""
+    """Write tables of `vcf.split` as one set in parts. Raises `DataError` for the faults they
+    count.
+    """
     from ecg_spark.genetics.genotypes.vcf import FAULTS, refuse
 
     rows = reduce(lambda one, other: one.union(other), tables).key_by()
     copy = f"{scratch}/rows"
-    # Hail's rows go through files: a task that handed them to Python would never end, since Hail
-    # looks for its own context in another thread than the one that read them.
+    # Hail's rows go through files: a task that handed them straight to Python would hang, because
+    # Hail looks for its context in another thread than the one that reads the rows.
     rows.select(
         contig=rows.locus.contig,
         position=rows.locus.position,

@@ -1,8 +1,8 @@
-"""Whose genotypes the columns of each file of a set are, by one rule for every format.
+"""Which person each column of a genotype file belongs to, by one rule for every format.
 
-A person is named by the IID (of a .fam, .psam or .sample), by the ids inside a BGEN, or by the
-header of a VCF; families (FID) are not looked at. The files of a set are matched by these names,
-never by place: the first file gives the order, every other one is brought into it.
+A person is named by the IID of a .fam, .psam or .sample, by the ids inside a BGEN, or by the
+header of a VCF; family ids (FID) are ignored. The files of a set are matched by these names, never
+by position: the first file gives the order, and every other file is brought into it.
 """
 
 import struct
@@ -27,18 +27,29 @@ SAMPLE_FORM = (
 
 @dataclass(frozen=True)
 class Columns:
-    """The samples of a set: their names in the order of the first file, and for every file the
-    places [samples] of these in its columns, None where it has that order itself."""
+    """The samples of a set.
+
+    Attributes:
+        names: their ids, in the order of the first file.
+        places: for every file, the column of each sample [samples]; None if the file has that
+            order.
+    """
 
     names: list[str]
     places: list[NDArray[np.int32] | None]
 
 
 def matched(spark: SparkSession, files: Sequence[str], read: Callable[[str], list[str]]) -> Columns:
-    """Hold the samples of every file of a set, as `read` names them, against the first file's.
+    """Match the samples of every file of a set to those of the first file.
 
-    The files are read side by side by Spark's tasks. Raises `DataError` where a file names a sample
-    twice or with white space, or has other samples than the first, with the count.
+    Spark's tasks read the files in parallel.
+
+    Args:
+        read: returns the sample ids of a file in its order.
+
+    Raises:
+        DataError: if a file names a sample twice or with white space, or does not have the same
+            samples as the first file (with the counts).
     """
     names = read(files[0])
     require_names(names, 1, len(files))
@@ -64,7 +75,21 @@ def matched(spark: SparkSession, files: Sequence[str], read: Callable[[str], lis
 def places_in(
     names: list[str], found: list[str], number: int, count: int
 ) -> NDArray[np.int32] | None:
-    """The places of a set's samples in a file that names them as `found`, None where in order."""
+    """The place of each of the set's samples in a file; None if the file has them in the same
+    order.
+
+    Args:
+        names: the samples of the first file.
+        found: the samples of this file.
+        number: the place of this file among the `count` files of the set, from 1, for messages.
+
+    Raises:
+        DataError: if the two do not have the same samples, or a name is not allowed.
+
+    Example:
+        >>> places_in(["a", "b"], ["b", "a"], 2, 2).tolist()
+        [1, 0]
+    """
     require_names(found, number, count)
     if names == found:
         return None
@@ -81,7 +106,11 @@ def places_in(
 
 
 def require_names(names: list[str], number: int, count: int) -> None:
-    """Refuse a file that names samples twice, with white space or not at all."""
+    """Refuse a file that names no samples, or names them twice, with white space, or not at all.
+
+    Raises:
+        DataError: with how many names are wrong, never with a name.
+    """
     if not names:
         raise DataError(f"{file_of(number, count)} names no samples: give one that does.")
     if repeated := len(names) - len(set(names)):
@@ -96,7 +125,11 @@ def require_names(names: list[str], number: int, count: int) -> None:
 
 
 def read_fam(path: str) -> list[str]:
-    """The second column (IID) of a .fam, whatever the others hold."""
+    """The sample ids of a .fam: its second column (IID); the other columns are not checked.
+
+    Raises:
+        DataError: if a line has fewer than two columns, or the file is not UTF-8.
+    """
     names = []
     for number, fields in _lines(path, ".fam"):
         if len(fields) < 2:
@@ -108,7 +141,11 @@ def read_fam(path: str) -> list[str]:
 
 
 def read_psam(path: str) -> list[str]:
-    """The IIDs of a .psam, which without a header is a .fam."""
+    """The IIDs of a .psam; without a header it is read as a .fam.
+
+    Raises:
+        DataError: if a line has too few columns, or the file is not UTF-8.
+    """
     column, names = 1, []
     for number, fields in _lines(path, ".psam"):
         if fields[0].startswith("#"):
@@ -127,10 +164,11 @@ def read_psam_beside(pgen: str) -> list[str]:
 
 
 def read_vcf_ids(path: str) -> list[str]:
-    """The samples that the header of a VCF names.
+    """The sample ids in the header of a VCF.
 
-    Raises `DataError` where the first row has not as many columns: Hail would take what it finds
-    from left to right, and give people each other's genotypes.
+    Raises:
+        DataError: if the first row has another number of columns than the header. Hail would
+            assign genotypes from left to right, to the wrong people.
     """
     names: list[str] = []
     for line in head_lines(path):
@@ -146,7 +184,12 @@ def read_vcf_ids(path: str) -> list[str]:
 
 
 def read_sample(path: str) -> list[str]:
-    """The persons of a .sample of Oxford's kind: ID_2, or the one id column of QCTOOL's."""
+    """The sample ids of an Oxford .sample: ID_2, or the only id column of a QCTOOL file.
+
+    Raises:
+        DataError: if the file is not in this format, or a line has another number of columns than
+            the header.
+    """
     lines = _lines(path, ".sample")
     header, types = next(lines, (0, []))[1], next(lines, (0, []))[1]
     known = set("0123DCPBSTF")
@@ -166,9 +209,14 @@ def read_sample(path: str) -> list[str]:
 
 
 def read_bgen_ids(path: str, sample: str | None) -> list[str]:
-    """The persons of a BGEN: those of the .sample, by default the one beside it, else its own ids.
+    """The sample ids of a BGEN: from its .sample if there is one, else the ids inside the file.
 
-    Raises `DataError` where there is neither, or where the two contradict each other.
+    Args:
+        sample: the .sample; None for the one beside the BGEN, if there is one.
+
+    Raises:
+        DataError: if there are no ids at all, if the .sample has another number of people, or if
+            it names the same people in another order than the BGEN itself.
     """
     own = _ids_inside(path)
     if sample is None and exists(f"{stem_of(path)}.sample"):
@@ -197,7 +245,7 @@ def read_bgen_ids(path: str, sample: str | None) -> list[str]:
 
 
 def _ids_inside(path: str) -> list[str] | None:
-    """The ids inside a BGEN, None where it holds none."""
+    """The ids inside a BGEN, or None if it holds none."""
     with fsspec.open(path, "rb") as file:
         size = struct.unpack("<II", file.read(8))[1]
         file.seek(size)

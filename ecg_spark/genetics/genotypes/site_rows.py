@@ -1,7 +1,6 @@
-"""The variants of a genotype set as rows of Spark, and the choice that such rows make.
+"""The variants of a genotype set as rows of a Spark table, and selections made from such rows.
 
-The sites of millions of variants are looked up where they lie: what comes to the driver is a bit a
-variant.
+Millions of variants are looked up in the tasks; only one bit per variant comes to the driver.
 """
 
 from collections.abc import Iterator
@@ -19,10 +18,14 @@ _PLACE = (pa.field("part", pa.int32()), pa.field("row", pa.int32()))
 
 
 def site_rows(spark: SparkSession, genotypes: GenotypeSet, columns: list[str]) -> DataFrame:
-    """The chosen variants of a set as rows: the number of their `part`, their `row` in it, and some
-    columns of the sites. Their genotypes are not read.
+    """The chosen variants of a set as Spark rows, without their genotypes.
 
-    Raises `DataError` in the task where a part is not as it was written.
+    Returns:
+        The number of the variant's `part`, its `row` in that part, and the given columns of the
+        sites.
+
+    Raises:
+        DataError: in the task, if a part has been altered since it was written.
     """
     folder, known = genotypes.folder, genotypes.schema()
     schema = pa.schema([*_PLACE, *(known.field(name) for name in columns)])
@@ -37,7 +40,11 @@ def site_rows(spark: SparkSession, genotypes: GenotypeSet, columns: list[str]) -
 
 
 def named(genotypes: GenotypeSet, rows: DataFrame) -> NDArray[np.bool_]:
-    """Which of the chosen variants of a set some rows name by `part` and `row`, [variants]."""
+    """Which of the chosen variants the given rows name, [variants].
+
+    Args:
+        rows: a table with the columns `part` and `row` of `site_rows`.
+    """
     bits = rows.select("part", "row").groupBy("part").applyInPandas(_bits, "part int, bits binary")
     found = {row["part"]: row["bits"] for row in bits.collect()}
     masks = [
@@ -48,7 +55,7 @@ def named(genotypes: GenotypeSet, rows: DataFrame) -> NDArray[np.bool_]:
 
 
 def _bits(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of one part as a bit each."""
+    """The rows of one part as a bit mask."""
     here = np.zeros(rows["row"].max() + 1, bool)
     here[rows["row"]] = True
     return pd.DataFrame({"part": rows["part"].iloc[:1], "bits": [np.packbits(here).tobytes()]})

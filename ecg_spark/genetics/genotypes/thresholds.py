@@ -1,7 +1,7 @@
-"""What a variant must be to be tested: the thresholds of a study, on whatever people are counted.
+"""The thresholds that a variant must pass to be tested, computed over any group of people.
 
-They are applied twice: to all who are genotyped, for what structure and the whole-genome model
-stand on, and to the people of each test, whichever engine tests.
+They are applied twice: over everybody genotyped, for the principal components and the whole-genome
+model, and over the people of each test, whichever engine computes it.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from ecg_spark.genetics.genotypes.rows import NEAREST, NO_DOSAGE, SCALE, Rows
 from ecg_spark.study import Genotypes
 
 NO_VARIATION = "does not vary"
-"""The criterion that no threshold of a study can loosen."""
+"""A criterion that always holds, whatever the thresholds of the study."""
 
 ROUNDING = 1e-6
-"""Of a sum of dosages."""
+"""Tolerance for the rounding of a sum of dosages."""
 
 FREQUENCY_ROUNDING = 1e-9
 
@@ -28,42 +28,53 @@ Reals = NDArray[np.float64]
 
 
 def call_rate_name(settings: Genotypes) -> str:
-    """The name of the threshold of the call rate."""
+    """The name of the criterion of the variant call rate."""
     return f"variant call rate ≥ {settings.min_variant_call_rate:g}"
 
 
 def hwe_name(settings: Genotypes) -> str:
-    """The name of the threshold of the Hardy-Weinberg test."""
+    """The name of the criterion of the Hardy-Weinberg test."""
     return f"Hardy-Weinberg p ≥ {settings.min_hwe_p:g} (excess of heterozygotes)"
 
 
 def info_name(settings: Genotypes) -> str:
-    """The name of the threshold of imputation quality."""
+    """The name of the criterion of imputation quality."""
     return f"imputation quality ≥ {settings.min_info:g}"
 
 
 def maf_name(settings: Genotypes) -> str:
-    """The name of the threshold of the minor allele frequency."""
+    """The name of the criterion of the minor allele frequency."""
     return f"minor allele frequency ≥ {settings.min_maf:g}"
 
 
 def mac_name(settings: Genotypes) -> str:
-    """The name of the threshold of the minor allele count."""
+    """The name of the criterion of the minor allele count."""
     return f"minor allele count ≥ {settings.min_mac}"
 
 
 def as_reason(name: str) -> str:
-    """What is told of those that do not pass a criterion of this name."""
+    """The reason reported for variants that fail a criterion: its name with ≥ turned into <.
+
+    Example:
+        >>> as_reason("minor allele count ≥ 20")
+        'minor allele count < 20'
+    """
     return name.replace("≥", "<")
 
 
 @dataclass(frozen=True)
 class Tally:
-    """What people have of each variant [variants].
+    """Counts of the genotypes of each variant in a group of people.
 
-    `people`: how many there are; `known`: how many have a dosage, `total` and `square`: the sum of
-    these and of their squares; `varies`: whether they are not all one; `hom_ref`, `het` and
-    `hom_alt`: how many have each call.
+    Attributes:
+        people: how many people there are.
+        known: how many of them have a dosage, [variants].
+        total: the sum of their dosages, [variants].
+        square: the sum of the squares of their dosages, [variants].
+        varies: whether their dosages differ, [variants].
+        hom_ref: how many have no alternate allele by their hard call, [variants].
+        het: how many have one, [variants].
+        hom_alt: how many have two, [variants].
     """
 
     people: int
@@ -77,22 +88,27 @@ class Tally:
 
     @property
     def mean(self) -> Reals:
-        """The mean dosage, 0 where nobody has one."""
+        """The mean dosage [variants]; 0 where nobody has one."""
         return np.asarray(self.total / np.maximum(self.known, 1))
 
     @property
     def af(self) -> Reals:
-        """The frequency of the alternate allele."""
+        """The frequency of the alternate allele, [variants]."""
         return self.mean / 2
 
     @property
     def minor(self) -> Reals:
-        """How many alleles are the rarer one."""
+        """The minor allele count, [variants]."""
         return np.asarray(np.minimum(self.total, 2 * self.known - self.total))
 
 
 def tally(rows: Rows, known: NDArray[np.bool_]) -> Tally:
-    """What the `known` people [n] have, counted in packed calls or in dosages."""
+    """Count the genotypes of a group of people.
+
+    Args:
+        rows: packed calls or dosages (see `rows`).
+        known: a mask of the samples: who is in the group.
+    """
     if rows.dtype == np.uint16:
         return _of_dosages(rows, known)
     width = -(-rows.shape[1] // 8) * 8
@@ -116,10 +132,14 @@ def tally(rows: Rows, known: NDArray[np.bool_]) -> Tally:
 
 
 def tallies(rows: Rows, groups: Sequence[NDArray[np.bool_]]) -> list[Tally]:
-    """What each of several groups of people [n] has, as `tally` counts it, the same group once.
+    """Count the genotypes of several groups of people, each different group once.
 
-    Dosages are dear to count. They are counted once in everybody who is in a group, and then in
-    those whom a group lacks, where these are the fewer; the sums are of whole numbers, and exact.
+    Counting dosages is slow. They are counted once over everybody in any group; a group that lacks
+    only a few of these is obtained by subtraction. The sums are of integers, hence exact.
+
+    Args:
+        rows: packed calls or dosages (see `rows`).
+        groups: masks of the samples. The same mask object given twice is counted once.
     """
     once = list({id(known): known for known in groups}.values())
     if rows.dtype != np.uint16 or len(once) == 1:
@@ -140,10 +160,11 @@ def tallies(rows: Rows, groups: Sequence[NDArray[np.bool_]]) -> list[Tally]:
 
 
 def _without(whole: Tally, lacking: Tally) -> Tally:
-    """What the people of one tally have who are not in the other."""
+    """The counts of those people of one tally who are not in the other."""
     known = whole.known - lacking.known
     total, square = whole.total - lacking.total, whole.square - lacking.square
-    # All have the same c if and only if the sum is k c and that of the squares k c².
+    # k people all have the same dosage c if and only if their sum is k c and their sum of squares
+    # is k c².
     sums, squares = np.rint(total * SCALE).astype(np.int64), np.rint(square * SCALE**2)
     each = sums // np.maximum(known, 1)
     varies = (sums != known * each) | (squares.astype(np.int64) != known * each**2)
@@ -154,7 +175,7 @@ def _without(whole: Tally, lacking: Tally) -> Tally:
 
 
 def of_calls(hom_ref: Counts, het: Counts, hom_alt: Counts, people: int) -> Tally:
-    """What people have whose dosages are calls, by how many have each."""
+    """The tally of people who all have hard calls, from the number of people with each call."""
     known = hom_ref + het + hom_alt
     kinds = (hom_ref > 0).astype(int) + (het > 0) + (hom_alt > 0)
     total, square = (het + k * hom_alt for k in (2.0, 4.0))
@@ -167,7 +188,8 @@ def _of_dosages(rows: NDArray[Any], among: NDArray[np.bool_]) -> Tally:
     total, square = np.zeros((2, m))
     varies = np.zeros(m, bool)
     for i, row in enumerate(rows):
-        # A variant at a time: it stays near the processor. Sums of whole numbers are exact.
+        # One variant at a time, so that it stays in the processor's cache. The sums of integers
+        # are exact.
         own = row if len(people) == len(row) else row.take(people)
         own = own[own != NO_DOSAGE]
         if not len(own):
@@ -183,9 +205,16 @@ def _of_dosages(rows: NDArray[Any], among: NDArray[np.bool_]) -> Tally:
 
 
 def imputation_quality(counts: Tally) -> Reals:
-    """The variance of the dosages over that of calls in Hardy-Weinberg equilibrium, [variants].
+    """The imputation quality of each variant: the variance of its dosages over the variance
+    2p(1-p) of hard calls in Hardy-Weinberg equilibrium, [variants].
 
-    NaN of a variant that does not vary.
+    NaN for a variant that does not vary. This is MaCH's r², as plink2 reports it (`--freq
+    cols=+machr2`).
+
+    Example:
+        >>> counts = of_calls(np.array([25, 10]), np.array([50, 0]), np.array([25, 0]), 100)
+        >>> imputation_quality(counts).tolist()
+        [1.0, nan]
     """
     af = counts.af
     variance = counts.square / np.maximum(counts.known, 1) - 4 * af**2
@@ -201,12 +230,16 @@ def call_rate(counts: Tally) -> Reals:
 def quality_criteria(
     counts: Tally, judged: Tally, settings: Genotypes
 ) -> dict[str, NDArray[np.bool_]]:
-    """Whether each variant passes each threshold of quality, by its name.
+    """Whether each variant passes each threshold of quality, by the name of the criterion.
 
-    `counts`: of everybody, whom the call rate is of; `judged`: of those by whom the others are
-    judged, among whom genotypes have the proportions that they expect. The Hardy-Weinberg test is
-    for an excess of heterozygotes alone: genotyping errors make one, while several populations in
-    one sample make a lack of them (`--hwe keep-fewhet` of plink2).
+    The Hardy-Weinberg test looks only for an excess of heterozygotes. Genotyping errors cause an
+    excess, whereas several populations in one sample cause a deficit (`--hwe keep-fewhet` of
+    plink2).
+
+    Args:
+        counts: over everybody, for the call rate.
+        judged: over the people by whom the other criteria are judged, in whom genotypes are
+            expected to be in Hardy-Weinberg proportions.
     """
     af = judged.af
     variance = judged.square / np.maximum(judged.known, 1) - 4 * af**2
@@ -222,7 +255,7 @@ def quality_criteria(
 
 
 def frequency_criteria(counts: Tally, settings: Genotypes) -> dict[str, NDArray[np.bool_]]:
-    """Whether each variant passes each threshold of frequency, by its name."""
+    """Whether each variant passes each threshold of frequency, by the name of the criterion."""
     af, some = counts.af, counts.known > 0
     return {
         maf_name(settings): some
@@ -232,9 +265,11 @@ def frequency_criteria(counts: Tally, settings: Genotypes) -> dict[str, NDArray[
 
 
 def first_failed(counts: Tally, judged: Tally, settings: Genotypes) -> NDArray[np.object_]:
-    """The first criterion that each variant fails, as a reason; None where it fails none.
+    """The reason of the first criterion that each variant fails; None if it fails none.
 
-    See `quality_criteria`; frequencies are those of everybody.
+    Args:
+        counts: over everybody tested, for variation, call rate and frequencies.
+        judged: as in `quality_criteria`.
     """
     passes = {NO_VARIATION: counts.varies}
     passes |= quality_criteria(counts, judged, settings) | frequency_criteria(counts, settings)
@@ -245,10 +280,11 @@ def first_failed(counts: Tally, judged: Tally, settings: Genotypes) -> NDArray[n
 
 
 def excess_of_heterozygotes(counts: Tally) -> Reals:
-    """-log10 p of the exact test for an excess of heterozygotes, [variants].
+    """The exact test for an excess of heterozygotes, as -log10 p with the mid-p correction,
+    [variants].
 
-    With the mid-p correction (Wigginton et al. 2005, Am J Hum Genet 76:887; Graffelman & Moreno
-    2013, Stat Appl Genet Mol Biol 12:433). 0.3 where nobody has a call.
+    0.3 (p = 0.5) where nobody has a call. Wigginton et al. 2005, Am J Hum Genet 76:887; mid-p:
+    Graffelman & Moreno 2013, Stat Appl Genet Mol Biol 12:433.
     """
     n, het = counts.hom_ref + counts.het + counts.hom_alt, counts.het
     alternate = het + 2 * counts.hom_alt
@@ -258,7 +294,8 @@ def excess_of_heterozygotes(counts: Tally) -> Reals:
     log_p = gammaln(n + 1.0) + gammaln(rare + 1.0) + gammaln(2 * n - rare + 1.0)
     log_p = log_p - gammaln(2 * n + 1.0) + het * np.log(2)
     log_p = log_p - sum(gammaln(one + 1.0) for one in (het, fewer, more))
-    # From the count away from the mode, so that every probability is below the one before.
+    # Summed from the observed count away from the mode, so that the terms decrease and the sum can
+    # stop early; on the other side of the mode p is one minus that tail.
     ratio = 4.0 * fewer * more / ((het + 2.0) * (het + 1.0))
     up = ratio < 1
     step = np.where(up, 1, -1)

@@ -1,7 +1,9 @@
-"""VCF brought into Hail, and the dosage of a call in whatever fields a VCF or MatrixTable has.
+"""VCF imported through Hail, and the dosage of a call from whichever fields a VCF or MatrixTable
+has.
 
-A call's dosage is its DS, else what GP, HDS or GT say, call by call. A person with one allele (a
-man on X outside the pseudo-autosomal regions) is on the scale 0 or 2, as in PLINK and plink2.
+The dosage of a call is its DS if it has one, else it comes from GP, HDS or GT, decided call by
+call. A person with a single allele (a man on X outside the pseudo-autosomal regions) is on the
+scale 0 or 2, as in PLINK and plink2.
 """
 
 from collections.abc import Mapping
@@ -26,21 +28,23 @@ from ecg_spark.genetics.genotypes.samples import Columns
 _COLUMNS = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT"
 _FIELDS = ("DS", "GP", "HDS")
 NOT_A_NUMBER = (r"(?i)(?<=[:,\t])[-+]?(nan|inf|infinity)(?=[:,\t]|$)", ".")
-"""What Hail takes for a fault and is a missing value; to look for it takes time."""
+"""Values that Hail refuses and that mean a missing value. Replacing them takes time, so it is
+only done for a set in which Hail finds one."""
 
 _SLACK = 0.01
-"""Rounding of a dosage, or of the sum of probabilities a genotype."""
+"""Tolerance for the rounding of a dosage or of a genotype probability."""
 
 FAULTS = {
-    "n_unequal": "have not one value for each alternate allele, so that it cannot be known whose "
-    "dosage it is: write DS with Number=A, or one alternate allele a line (bcftools norm -m -)",
+    "n_unequal": "do not have one value for each alternate allele, so that it is unknown which "
+    "allele they count: write DS with Number=A, or one alternate allele per line (bcftools norm -m "
+    "-)",
     "n_wild": "have dosages below 0 or above the number of alleles, or probabilities that do not "
     "add up to 1: correct them",
     "n_unclear": "have a DS on X outside the pseudo-autosomal regions without GT, HDS or GP, so "
-    "that it cannot be known whether it counts to 1 or to 2: write GT beside it",
-    "n_beyond": "have a GT of an allele that the variant has not: correct GT or ALT",
+    "that it is unknown whether it counts to 1 or to 2: write GT beside it",
+    "n_beyond": "have a GT with an allele that the variant does not have: correct GT or ALT",
 }
-"""What is wrong with the calls that the fields of these names count."""
+"""For each count of faulty calls, what is wrong with them and what to do."""
 
 
 def read_vcf(
@@ -51,8 +55,19 @@ def read_vcf(
     min_partitions: int,
     replace: tuple[str, str] | None = None,
 ) -> tuple[list[hl.Table], dict[str, int]]:
-    """The variants of VCFs as tables of `split`, whose samples are in the set's order; how many
-    others there are, by reason. `replace`: a pattern in each row and what stands for it."""
+    """Read VCF files as tables of `split`, with the samples in the order of the set.
+
+    Args:
+        columns: the samples, and their columns in each file.
+        scratch: a folder for the header that Hail is given.
+        replace: a regular expression to be replaced in each row, and its replacement.
+
+    Returns:
+        The tables, and the number of sites left out, by reason.
+
+    Raises:
+        DataError: as `survey` and `split` do.
+    """
     # Files with the same order of samples are imported together.
     groups: dict[bytes, list[int]] = {}
     for number, place in enumerate(columns.places):
@@ -74,8 +89,11 @@ def read_vcf(
 
 
 def _write_header(names: list[str], path: str) -> str:
-    """A header of what is read, whatever the files' own declare: Hail takes it instead of theirs,
-    and skips every field that it does not have."""
+    """Write a header that declares only the fields to be read, whatever the files' own declare.
+
+    Hail takes it instead of the files' own headers, and skips every field that it does not
+    declare.
+    """
     lines = ["##fileformat=VCFv4.2", '##FORMAT=<ID=GT,Number=1,Type=String,Description="">']
     lines += [f'##FORMAT=<ID={one},Number=.,Type=Float,Description="">' for one in _FIELDS]
     lines.append("\t".join([_COLUMNS, *names]))
@@ -95,7 +113,7 @@ def _import(
     in_blocks = all(side_by_side(is_bgzf, packed))
     options = {
         "header_file": header,
-        # Plain gzip cannot be split: Hail reads such a file in one piece, and must be told to.
+        # Plain gzip cannot be split: Hail reads such a file in one piece, but only if forced to.
         "force": not in_blocks,
         "force_bgz": in_blocks and len(packed) == len(files),
         "min_partitions": min_partitions,
@@ -115,9 +133,10 @@ def _import(
 
 
 def survey(sites: hl.Table, genome: Genome) -> tuple[set[str], dict[str, int]]:
-    """The contigs that sites name, and how many sites `split` leaves out, by reason.
+    """The contigs that the sites name, and how many sites `split` leaves out, by reason.
 
-    Raises `DataError` where positions lie beyond the end of a chromosome.
+    Raises:
+        DataError: if positions lie beyond the end of a chromosome.
     """
     contig, position = sites.locus.contig, sites.locus.position
     found = sites.aggregate(
@@ -147,14 +166,23 @@ def survey(sites: hl.Table, genome: Genome) -> tuple[set[str], dict[str, int]]:
 def split(
     genotypes: hl.MatrixTable, genome: Genome, places: NDArray[np.int32] | None = None
 ) -> hl.Table:
-    """One row per alternate allele of a chromosome, with `rsid` and the `dosages` (see `rows`) of
-    the samples at some places or of all; the rows count in `n_unequal` the calls whose DS, GP or
-    HDS has not as many values as the alleles ask for, in `n_wild` those with impossible values, in
-    `n_unclear` dosages on X of people whose number of alleles no field tells, in `n_beyond` calls
-    of alleles that the site has not (see `refuse`).
+    """One row per alternate allele of a site on a chromosome.
 
-    Alleles are as the set has them; those of a site that is split lose the bases that they share at
-    their end. Raises `DataError` where there is no field of calls or dosages.
+    Alleles are as the set has them; alleles of a split site lose the bases that they share at
+    their ends.
+
+    Args:
+        places: the columns of the wanted samples; None for all in their order.
+
+    Returns:
+        A table keyed by locus and alleles, with `rsid`, `dosages` (integers, see `rows`) and four
+        counts of faulty calls (see `FAULTS`): `n_unequal`, whose DS, GP or HDS has another number
+        of values than the alleles require; `n_wild`, with impossible values; `n_unclear`, a DS on
+        X of a person whose ploidy no field tells; `n_beyond`, with an allele that the site does
+        not have.
+
+    Raises:
+        DataError: if there is no field of calls or dosages.
     """
     if not {"n_alt", "GT", "DS", "dosage", "GP", "HDS"} & set(genotypes.entry):
         raise DataError(
@@ -162,7 +190,7 @@ def split(
         )
     rsid = genotypes.rsid if "rsid" in genotypes.row else hl.missing(hl.tstr)
     genotypes = genotypes.select_rows(rsid=hl.or_missing(rsid != "", rsid)).select_cols()
-    known = hl.literal(set(genome.contigs.values()))  # Hail's genomes have other contigs, too
+    known = hl.literal(set(genome.contigs.values()))  # Hail's genomes also have other contigs
     genotypes = genotypes.filter_rows(known.contains(genotypes.locus.contig))
     table = genotypes.localize_entries("entries", "columns").key_by("locus").select_globals()
     if places is not None:
@@ -170,7 +198,7 @@ def split(
         table = table.annotate(entries=order.map(lambda place: table.entries[place]))
 
     def of_alternate(a: hl.Int32Expression) -> hl.StructExpression:
-        """The row of an alternate allele; what is wrong with a site is counted in its first."""
+        """The row of an alternate allele; faults of the whole site are counted in the first row."""
         own = [table.alleles[0], table.alleles[a]]
         shorter = hl.min_rep(table.locus, own)
         is_split = (hl.len(table.alleles) > 2) & (own[0] != own[1])
@@ -195,7 +223,7 @@ def split(
             ),
         )
 
-    # Sites at one place, whose alternates may lie among each other, are sorted together.
+    # Sites at one position are sorted together, since their alternate alleles may interleave.
     table = table.select(rows=hl.range(1, hl.len(table.alleles)).map(of_alternate))
     table = table.collect_by_key("sites")
     rows = hl.sorted(table.sites.flatmap(lambda one: one.rows), key=lambda one: one.alleles)
@@ -209,8 +237,9 @@ def _dose(
     k: hl.Int32Expression,
     a: hl.Int32Expression,
 ) -> hl.StructExpression:
-    """The dosage of alternate `a` in a call of a site with `k` alleles, and what is wrong with it
-    (see `split`)."""
+    """The dosage of alternate allele `a` in a call of a site with `k` alleles, and the faults
+    of the call (see `split`).
+    """
     if "n_alt" in entry:
         known = hl.float64(entry.n_alt)
         found = hl.or_missing((k == 2) & hl.is_finite(known), known)
@@ -250,7 +279,7 @@ def _dose(
     from_gt = hl.float64(own.n_alt_alleles() * hl.if_else(own.ploidy == 1, 2, 1))
     has_ds = unequal_ds | hl.is_defined(from_ds)
     by_gp = ~has_ds & hl.is_defined(gp) & (total != 0)
-    # The first field that a call has decides.
+    # The first of DS, GP, HDS and GT that the call has decides.
     chosen = (
         hl.case()
         .when(has_ds, hl.struct(x=from_ds, sound=~unequal_ds))
@@ -265,7 +294,7 @@ def _dose(
     )
     on_x = locus.in_x_nonpar() & ("DS" in entry)  # Hail's dosage counts to 2
     return hl.struct(
-        # Left to itself Hail takes the other number where one is missing, and tells 0.
+        # Without filter_missing=False, Hail ignores a missing number and would return 0.
         n_alt=hl.min(2.0, hl.max(0.0, chosen.x, filter_missing=False), filter_missing=False),
         unequal=~chosen.sound,
         wild=hl.coalesce(wild, False),
@@ -275,7 +304,14 @@ def _dose(
 
 
 def refuse(counts: Mapping[str, tuple[int, int]]) -> None:
-    """Raise `DataError` where one of the counts of `split`, of calls and of variants, is not 0."""
+    """Refuse a set with faulty calls.
+
+    Args:
+        counts: for each of `FAULTS`, how many calls of how many variants have it.
+
+    Raises:
+        DataError: for the first fault with a count above 0.
+    """
     for kind, text in FAULTS.items():
         calls, variants = counts[kind]
         if calls:
@@ -285,7 +321,7 @@ def refuse(counts: Mapping[str, tuple[int, int]]) -> None:
 
 
 def _array(entry: hl.StructExpression, name: str) -> hl.ArrayNumericExpression:
-    """A call's field as numbers, missing where the set lacks it."""
+    """A field of a call as an array of numbers; missing if the set does not have the field."""
     if name not in entry:
         return hl.missing(hl.tarray(hl.tfloat64))
     field = entry[name]
@@ -295,6 +331,6 @@ def _array(entry: hl.StructExpression, name: str) -> hl.ArrayNumericExpression:
 
 
 def _finite(values: hl.ArrayNumericExpression) -> hl.ArrayNumericExpression:
-    """The finite numbers of a field, missing where there is none."""
+    """The finite numbers of a field; missing if there are none."""
     found = values.filter(lambda x: hl.is_defined(x) & hl.is_finite(x))
     return hl.or_missing(hl.len(found) > 0, found)

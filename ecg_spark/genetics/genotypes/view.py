@@ -1,4 +1,6 @@
-"""A genotype set in parts as a packed set, for what is computed on the calls of some variants."""
+"""A genotype set in parts as a packed set, for computations on the hard calls of some
+variants.
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -16,19 +18,21 @@ from ecg_spark.genetics.genotypes.packed import NAMES, Calls, Packed
 from ecg_spark.genetics.genotypes.parts import GenotypeSet, Part, read_sites
 
 IS_SNP = "is_snp"
-"""May be asked of the sites though it is no column: ref and alt are one base each."""
+"""A column that is computed, not stored: whether ref and alt are one base each."""
 
 _Found = dict[str, NDArray[np.generic]]
 
 
 def packed_view(genotypes: GenotypeSet, *asked: str) -> Packed:
-    """The chosen variants of a set in the order of the genome; of several sets joined, those at one
-    position in the order of the sets, and within a set in its own.
+    """The chosen variants of a set as a `Packed` set in the order of the genome.
 
-    `asked`: what its sites have beside contig and position: flags or numbers that the parts know,
-    or `IS_SNP`. The driver holds 9 bytes a variant (its contig 1, position 4, place in the parts 4)
-    and what is asked for, 1 byte a flag and 8 a frequency; twice as much while it is gathered. All
-    parts are opened, many at a time; names stay there and are read when they are wanted.
+    Where several sets are joined, variants at one position are in the order of the sets and,
+    within a set, in the order of the set. The driver holds 9 bytes per variant (contig 1, position
+    4, place in the parts 4) and what is asked for (1 byte per flag, 8 per number), and twice as
+    much while it is gathered. Names of variants stay on disk until they are wanted.
+
+    Args:
+        asked: further columns of `sites`: flags or numbers that the parts have, or `IS_SNP`.
     """
     columns = ["contig", "position", *(name for name in asked if name != IS_SNP)]
     alleles = ["ref", "alt"] if IS_SNP in asked else []
@@ -71,7 +75,7 @@ def _names(
 
 
 def _codes(contigs: pa.ChunkedArray) -> NDArray[np.int8]:
-    """The place of each contig among `CONTIGS`, which is in the order of the genome."""
+    """The index of each contig in `CONTIGS`, which is in the order of the genome."""
     codes = pc.index_in(contigs, value_set=pa.array(CONTIGS))
     if codes.null_count:
         raise ValueError("a contig of the set is on neither build")

@@ -1,4 +1,4 @@
-"""Genotype sets written in parts, side by side by tasks (see `parts`)."""
+"""Genotype sets written in parts, by tasks in parallel (see `parts`)."""
 
 import json
 import zlib
@@ -20,14 +20,21 @@ from ecg_spark.session import partition_number
 from ecg_spark.store import atomic_file
 
 WRITTEN = "number int, variants int, checksum long, told string"
-"""What a task tells of a part: see `Part`, and what it counted, as JSON."""
+"""What a task reports of its part: the fields of `Part`, and what it counted, as JSON."""
 
 _BIM = ("contig", "rsid", "position", "alt", "ref")
 
 
 def write_parts(folder: str, samples: pd.Index, frame: DataFrame) -> tuple[GenotypeSet, list[Any]]:
-    """The set whose parts the tasks of `frame` (see `WRITTEN`) write into a folder, and what they
-    told, in the order of the parts."""
+    """Run the tasks that write the parts of a set.
+
+    Args:
+        folder: where the tasks write.
+        frame: yields one row of `WRITTEN` per part.
+
+    Returns:
+        The set, and what each task reported under `told`, both in the order of the parts.
+    """
     rows = sorted(frame.collect(), key=lambda row: row["number"])
     parts = tuple(
         Part(row["number"], row["variants"], row["checksum"]) for row in rows if row["variants"]
@@ -37,7 +44,9 @@ def write_parts(folder: str, samples: pd.Index, frame: DataFrame) -> tuple[Genot
 
 
 def save(found: GenotypeSet) -> None:
-    """Write the list of the parts and of the samples."""
+    """Write the list of the parts (set.json) and of the samples (samples.fam) into the set's
+    folder.
+    """
     make_folder(found.folder)
     with fsspec.open(f"{found.folder}/samples.fam", "wt", encoding="utf-8") as file:
         file.writelines(f"0\t{name}\t0\t0\t0\t-9\n" for name in found.samples)
@@ -49,7 +58,11 @@ def save(found: GenotypeSet) -> None:
 def with_samples(
     spark: SparkSession, genotypes: GenotypeSet, samples: pd.Index, folder: str
 ) -> GenotypeSet:
-    """The chosen variants in these samples, which must be of the set, written into a folder."""
+    """Write the chosen variants of a set for some of its samples into a folder.
+
+    Args:
+        samples: ids, all of which must be in the set.
+    """
     places = genotypes.samples.get_indexer(samples)
 
     def write(number: int, batches: Iterator[Batch]) -> Iterator[pa.RecordBatch]:
@@ -60,7 +73,9 @@ def with_samples(
 
 
 def written(sites: pa.Table, rows: Rows) -> Batch:
-    """Variants as they are written: dosages only where they are not calls."""
+    """A batch as it is to be stored: dosages are kept only for variants that are not all hard
+    calls.
+    """
     if rows.dtype == np.uint8:
         return Batch(sites, rows, np.empty(0, np.int64), np.empty((0, 0), np.uint16))
     dosed = np.flatnonzero(~are_calls(rows))
@@ -70,8 +85,8 @@ def written(sites: pa.Table, rows: Rows) -> Batch:
 def write_part(folder: str, batches: Iterable[Batch], first: int = 0) -> Part:
     """Write the part of this task.
 
-    The part's number is that of the task's partition, from `first` on; one without variants has no
-    files. A file is under a name of its own until it is whole: a task may run twice.
+    The part's number is `first` plus the number of the task's Spark partition. A part without
+    variants has no files. A file has a temporary name until it is complete: a task may run twice.
     """
     number = first + partition_number()
     stem = part_stem(folder, number)
@@ -101,7 +116,11 @@ def write_part(folder: str, batches: Iterable[Batch], first: int = 0) -> Part:
 
 
 def told(part: Part, counted: Any = None) -> Iterator[pa.RecordBatch]:
-    """The row of `WRITTEN` of a task."""
+    """The row of `WRITTEN` that a task yields for its part.
+
+    Args:
+        counted: what the task counted; anything that JSON can hold.
+    """
     row = {
         "number": part.number,
         "variants": part.variants,
@@ -114,7 +133,9 @@ def told(part: Part, counted: Any = None) -> Iterator[pa.RecordBatch]:
 
 
 def _with_dosages(batch: Batch) -> pa.Table:
-    """The row of each variant in the table of a part."""
+    """The rows of a batch in the table of a part, with the column `dosages` (null for hard
+    calls).
+    """
     found: list[bytes | None] = [None] * len(batch.sites)
     for place, row in zip(batch.dosed.tolist(), batch.dosages, strict=True):
         found[place] = row.astype("<u2").tobytes()

@@ -1,4 +1,4 @@
-"""Mendelian randomisation: what factors and traits do to diseases, from summary statistics.
+"""Mendelian randomisation: the effects of factors and traits on diseases, from summary statistics.
 
-The room's door is `study.randomise`.
+The entry point is `study.randomise`.
 """

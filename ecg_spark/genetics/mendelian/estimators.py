@@ -1,18 +1,19 @@
-"""Estimates of the effect of an exposure on an outcome from a few independent variants.
+"""Estimators of the causal effect of an exposure on an outcome from a few independent variants.
 
-Each variant has an effect on the exposure and one on the outcome, found in different people. Their
-ratio is the effect of the exposure, where the variant acts on the outcome through it alone. The
-methods differ in what they need of variants that do not.
+Each variant has an effect on the exposure and one on the outcome, estimated in different people.
+Their ratio estimates the effect of the exposure if the variant affects the outcome only through
+it. The methods differ in what they assume about variants for which this does not hold
+(pleiotropy).
 
-- Inverse variance (Burgess, Butterworth, Thompson 2013, Genet Epidemiol 37:658): the outcome's
-  effects regressed on the exposure's, through the origin, by the outcome's precision. Fixed: all
-  variants are valid. Random: their other effects cancel out, and the standard error is multiplied
-  by the residual one where that is above 1.
-- Egger (Bowden, Davey Smith, Burgess 2015, Int J Epidemiol 44:512): the same with an intercept, all
-  exposure's effects being positive. The intercept is the mean of the other effects, which must not
-  go with those on the exposure.
-- Weighted median (Bowden et al. 2016, Genet Epidemiol 40:304): at least half of the weight belongs
-  to valid variants. Its standard error is by the parametric bootstrap.
+- Inverse variance (Burgess, Butterworth & Thompson 2013, Genet Epidemiol 37:658): the effects on
+  the outcome are regressed on those on the exposure, through the origin, weighted by the precision
+  of the outcome. Fixed effects: all variants are valid. Random effects: pleiotropic effects cancel
+  out on average, and the standard error is multiplied by the residual one if that is above 1.
+- Egger (Bowden, Davey Smith & Burgess 2015, Int J Epidemiol 44:512): the same with an intercept,
+  after making all effects on the exposure positive. The intercept is the mean pleiotropic effect;
+  pleiotropic effects must be independent of the effects on the exposure.
+- Weighted median (Bowden et al. 2016, Genet Epidemiol 40:304): at least half of the weight comes
+  from valid variants. The standard error is by parametric bootstrap.
 """
 
 from dataclasses import dataclass
@@ -25,11 +26,11 @@ from ecg_spark.genetics.testing.p_values import WITHIN, neg_log10_p_of_chi2, neg
 Reals = NDArray[np.float64]
 
 FEWEST = 3
-"""Variants, with fewer of which nothing is estimated: Egger's line has two parameters."""
+"""With fewer variants nothing is estimated: Egger's line has two parameters."""
 
 BOOTSTRAPS = 10_000
 SEED = 1
-"""Of the bootstrap: the same effects give the same standard error."""
+"""The seed of the bootstrap, so that the same effects give the same standard error."""
 
 IVW_FIXED, IVW_RANDOM = "inverse variance, fixed", "inverse variance, random"
 EGGER, MEDIAN = "Egger", "weighted median"
@@ -37,8 +38,9 @@ EGGER, MEDIAN = "Egger", "weighted median"
 
 @dataclass(frozen=True)
 class Effects:
-    """Of each variant the effects on the exposure and on the outcome with their standard errors, of
-    the same allele, [k]."""
+    """The effects of k variants on exposure and outcome, of the same allele, with their
+    standard errors; each [k].
+    """
 
     exposure: Reals
     exposure_se: Reals
@@ -46,21 +48,31 @@ class Effects:
     outcome_se: Reals
 
     def without(self, number: int) -> "Effects":
-        """All variants but one."""
+        """The effects of all variants but one, given by its number."""
         return Effects(*(np.delete(one, number) for one in vars(self).values()))
 
     @property
     def mean_f(self) -> float:
-        """The mean of (effect / standard error)² on the exposure: below 10, variants are weak."""
+        """The mean F statistic on the exposure, (effect / standard error)²; below 10,
+        instruments are weak.
+
+        Example:
+            >>> Effects(np.array([0.1]), np.array([0.02]), np.zeros(1), np.ones(1)).mean_f
+            25.0
+        """
         return float(np.mean((self.exposure / self.exposure_se) ** 2))
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The effect on the outcome of one unit of the exposure, by a method.
+    """The effect on the outcome of one unit of the exposure, by one method.
 
-    `q`: how far the variants are from the method's line, chi-squared with `q_df` degrees of freedom
-    (Cochran's; Rücker's of Egger), None where the method has none. `intercept`: Egger's.
+    Attributes:
+        low: lower limit of the 95 % confidence interval.
+        high: upper limit of the 95 % confidence interval.
+        q: heterogeneity of the variants, chi-squared with `q_df` degrees of freedom (Cochran's Q;
+            Rücker's Q' for Egger); None where the method has none.
+        intercept: of Egger; None for other methods.
     """
 
     method: str
@@ -78,13 +90,24 @@ class Estimate:
 
 
 def estimates(effects: Effects) -> list[Estimate]:
-    """The estimates of all methods from at least `FEWEST` variants."""
+    """The estimates by all methods, from at least `FEWEST` variants."""
     return [inverse_variance(effects, IVW_FIXED), inverse_variance(effects, IVW_RANDOM),
             egger(effects), weighted_median(effects)]  # fmt: skip
 
 
 def inverse_variance(effects: Effects, method: str) -> Estimate:
-    """The inverse-variance estimate, `IVW_FIXED` or `IVW_RANDOM`."""
+    """The inverse-variance weighted estimate.
+
+    Args:
+        method: `IVW_FIXED` or `IVW_RANDOM`.
+
+    Example:
+        >>> found = inverse_variance(
+        ...     Effects(*np.array([[0.1, 0.2], [0.01, 0.01], [0.05, 0.1], [0.01, 0.01]])), IVW_FIXED
+        ... )
+        >>> round(found.estimate, 6), round(found.se, 6)
+        (0.5, 0.044721)
+    """
     x, y, w = effects.exposure, effects.outcome, effects.outcome_se**-2
     information = float((w * x * x).sum())
     slope = float((w * x * y).sum()) / information
@@ -94,7 +117,7 @@ def inverse_variance(effects: Effects, method: str) -> Estimate:
 
 
 def egger(effects: Effects) -> Estimate:
-    """Egger's estimate, with random effects as in `IVW_RANDOM`."""
+    """The MR-Egger estimate, with random effects as in `IVW_RANDOM`."""
     sign = np.where(effects.exposure < 0, -1, 1)
     x, y, w = sign * effects.exposure, sign * effects.outcome, effects.outcome_se**-2
     centre = (w * x).sum() / w.sum()
@@ -117,7 +140,8 @@ def egger(effects: Effects) -> Estimate:
 
 def weighted_median(effects: Effects) -> Estimate:
     """The weighted median of the variants' ratios."""
-    # In one order and of one allele each: the bootstrap draws the same for the same effects.
+    # Sorted, and with positive effects on the exposure, so that the bootstrap gives the same result
+    # whatever the order of the variants and the choice of their alleles.
     sign = np.where(effects.exposure < 0, -1, 1)
     columns = np.stack(
         [sign * effects.exposure, effects.exposure_se, sign * effects.outcome, effects.outcome_se]
@@ -133,13 +157,15 @@ def weighted_median(effects: Effects) -> Estimate:
 
 
 def leave_one_out(effects: Effects) -> list[Estimate]:
-    """The inverse-variance estimates, random, without each variant."""
+    """The random-effects inverse-variance estimates without each variant in turn."""
     return [inverse_variance(effects.without(k), IVW_RANDOM) for k in range(len(effects.exposure))]
 
 
 def _median(ratios: Reals, weights: Reals) -> Reals:
-    """Weighted medians of rows of ratios: half of the weight lies below, half of a ratio's own
-    weight counting as below it, with a straight line in between."""
+    """Weighted medians of rows of ratios, by linear interpolation.
+
+    Half of a ratio's own weight counts as lying below it.
+    """
     order = np.argsort(ratios, axis=1)
     ratios, weights = (np.take_along_axis(one, order, axis=1) for one in (ratios, weights))
     below = (np.cumsum(weights, axis=1) - weights / 2) / weights.sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Mendelian randomisation of a study's factors and traits on the diseases of other studies."""
+"""Mendelian randomisation of a study's factors and traits on diseases from other studies."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -45,15 +45,23 @@ def randomise(
     outcomes: Cohort,
     folder: str,
 ) -> dict[str, Any]:
-    """Estimate what each factor and trait does to each disease of `outcomes`.
+    """Estimate the effect of each factor and trait on each disease of `outcomes`.
 
-    `here`: the study's own results, `tests` the folder that `associate_variants` wrote. Of each
-    factor and trait the variants are the lead ones of its own loci at `settings.p_threshold`, in
-    the terms of the study's loci; each is looked up in the outcomes, alleles matched as in
-    `cohorts.alignment`. Where fewer than `FEWEST` can be used nothing is estimated, and it is told.
+    The instruments of a factor or trait are the lead variants of its own loci at
+    `settings.p_threshold`, clumped as the study's loci are. Each is looked up in the outcomes,
+    with alleles matched as in `cohorts.alignment`. A pair with fewer than `FEWEST` usable variants
+    is not estimated, which the notes report. Writes the tables mr_estimates and mr_variants.
 
-    Writes the tables mr_estimates and mr_variants. Raises `DataError` where the two lie on
-    different builds.
+    Args:
+        genotypes: the folder that `prepare_genotypes` wrote.
+        cohort_folder: the folder that `prepare_cohort` wrote.
+        tests: the folder that `associate_variants` wrote.
+        here: the study's own results.
+        outcomes: the results of the diseases.
+        folder: where the tables are written.
+
+    Raises:
+        DataError: if the two lie on different builds.
     """
     refuse_different([here, outcomes])
     cohort = load_cohort(cohort_folder)

@@ -14,18 +14,18 @@ MR_ESTIMATES = Table(
         mean_f=REAL,  # of the variants' effects on the exposure
         estimate=REAL,  # of one SD of the exposure on the outcome, in the units of its file
         se=REAL,
-        low=REAL,  # of the interval of 95 %
+        low=REAL,  # of the 95 % confidence interval
         high=REAL,
         neg_log10_p=REAL,
         q=(REAL, None),  # heterogeneity; null for the median
         q_df=(WHOLE, None),
         q_neg_log10_p=(REAL, None),
-        intercept=(REAL, None),  # Egger's alone
+        intercept=(REAL, None),  # of Egger only
         intercept_se=(REAL, None),
         intercept_neg_log10_p=(REAL, None),
     ),
 )
-"""What an exposure does to an outcome, by each method."""
+"""The effect of an exposure on an outcome, by each method."""
 
 MR_VARIANTS = Table(
     "mr_variants",
@@ -39,7 +39,7 @@ MR_VARIANTS = Table(
         exposure_se=REAL,
         outcome_beta=(REAL, None),
         outcome_se=(REAL, None),
-        estimate_without=(REAL, None),  # inverse variance, random, of all others; null of too few
+        estimate_without=(REAL, None),  # inverse variance, random, by the others; null if too few
         se_without=(REAL, None),
     ),
 )

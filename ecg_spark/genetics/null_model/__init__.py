@@ -1,1 +1,3 @@
-"""What is known of a phenotype before any variant is tested: covariates and the genome."""
+"""What explains a phenotype before any variant is tested: covariates and the rest of the
+genome.
+"""

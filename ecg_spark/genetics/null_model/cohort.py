@@ -1,4 +1,4 @@
-"""Who is analysed, with their phenotypes as they are tested and their covariates."""
+"""Who is analysed, with their covariates and with their phenotypes as they are tested."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -32,16 +32,20 @@ from ecg_spark.study import Genotypes, Gwas
 from ecg_spark.tables import LATENT, OWN, write_columns
 
 TOGETHER = (*LATENT, OWN)
-"""Groups of phenotypes that are also tested together, where the same people have all of them."""
+"""Groups of phenotypes that are also tested jointly, if the same people have all of them."""
 
 
 @dataclass(frozen=True)
 class Brought:
-    """What a study brings of its participants, indexed by their ids.
+    """What a study knows of its participants; all tables are indexed by participant id.
 
-    `phenotypes` and `covariates`: NaN where missing; `groups`: the columns of `phenotypes` by
-    group; `is_male`: 1, 0 or NaN, None where nothing tells the sex; `age`: in years, None where no
-    covariate is the age; `told`: notes on the tables that these came from.
+    Attributes:
+        phenotypes: one column per phenotype; NaN where missing.
+        groups: the columns of `phenotypes` by group.
+        covariates: one column per covariate; NaN where missing.
+        is_male: 1, 0 or NaN; None if no column of the participant table gives the sex.
+        age: in years; None if no covariate is the age.
+        told: notes on the tables that these came from.
     """
 
     phenotypes: pd.DataFrame
@@ -54,13 +58,19 @@ class Brought:
 
 @dataclass(frozen=True)
 class Cohort:
-    """The people analysed, indexed by sample id.
+    """The people analysed; all tables are indexed by sample id.
 
-    `people`: the participant of each; `tested`: phenotypes as they are tested, NaN where missing;
-    `terms`: covariates and components, complete; `unrelated`: a set of them without relatives;
-    `judges`: by whose genotypes the quality of a variant is judged, on autosomes (`by`) and on X
-    (`on_x`); `is_male` (1, 0) and `age` in years: NaN where not known; `sets`: the numbers of the
-    genotype sets in which each sample is; `groups`: the phenotypes tested, by group.
+    Attributes:
+        people: the participant id of each sample.
+        tested: the phenotypes as they are tested; NaN where missing.
+        terms: covariates and principal components, without missing values.
+        unrelated: whether each is in a set of people without relatives.
+        judges: whether the genotypes of a person count when the quality of a variant is judged, on
+            autosomes (`by`) and on X (`on_x`).
+        is_male: 1 or 0; NaN where unknown.
+        age: in years; NaN where unknown.
+        sets: the numbers of the genotype sets in which each sample is.
+        groups: the phenotypes that are tested, by group.
     """
 
     people: pd.Series
@@ -74,14 +84,20 @@ class Cohort:
     groups: Mapping[str, list[str]]
 
     def of_set(self, number: int) -> pd.Index:
-        """The samples that are in the genotype set of a number."""
+        """The samples that are in the genotype set `number`."""
         return self.terms.index[[number in own for own in self.sets]]
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """A cohort and how it came about: `flow` tells who was left out, `participants` how many have
-    phenotypes, `matched` how many samples have a participant with one, `notes` what was mended."""
+    """A cohort, and how it came about.
+
+    Attributes:
+        flow: who was left out, and why.
+        participants: how many participants there are.
+        matched: how many samples belong to a participant with a phenotype.
+        notes: what was adjusted on the way.
+    """
 
     cohort: Cohort
     flow: Flow
@@ -98,14 +114,21 @@ def gather(
     gwas: Gwas,
     seed: int,
 ) -> Gathered:
-    """Match the samples of the table `scores` (indexed by `s`) with participants, and choose.
+    """Match samples with participants, and choose who is analysed.
 
-    Everybody is analysed who has every covariate, whose heterozygosity is not far from what the
-    components predict and whose X chromosome does not contradict their sex. Of `relatives` (s1, s2)
-    one is chosen among these, where the null model does not allow for both.
+    A person is analysed if every covariate is known, if heterozygosity is close to what the
+    principal components predict, and if the X chromosome does not contradict the reported sex.
+    Where the null model does not allow for relatives, only one of each related pair is kept.
 
-    Raises `DataError` where ids do not match, a person has two samples, the sexes are coded the
-    other way round, or nothing can be tested.
+    Args:
+        scores: the table `scores`, indexed by sample id `s`.
+        relatives: pairs of related samples, s1 and s2.
+        brought: what the study knows of its participants.
+        seed: for random pairing, if the study asks for it.
+
+    Raises:
+        DataError: if ids do not match, a person has two samples, the coding of sex is reversed, or
+            no phenotype can be tested.
     """
     phenotypes, covariates = map(by_normal_id, (brought.phenotypes, brought.covariates))
     owners = owners_of(scores.index, settings.id_map)
@@ -138,7 +161,7 @@ def gather(
         flow.both("close relative of another", "no close relative kept", len(terms))
     notes = [*brought.told, *found_notes]
     if brought.is_male is None:
-        notes.append("no column of the participant table tells the sex: it was not checked")
+        notes.append("no column of the participant table gives the sex: it was not checked")
     values = phenotypes.loc[people[terms.index]].set_axis(terms.index)
     values, told = conventional(values[names], brought.groups)
     in_units = units_kept(brought.groups, gwas.scale)
@@ -148,7 +171,7 @@ def gather(
         known = tested[members[0]].notna()
         tested.loc[known, members] = jointly_normal(tested.loc[known, members].to_numpy(float))
     if not (has_any := tested.notna().any(axis=1)).all():
-        # Those who have only phenotypes that cannot be tested.
+        # People whose only phenotypes are among those that cannot be tested.
         terms, found_notes = usable_covariates(terms[has_any])
         tested, notes = tested[has_any], notes + found_notes
     flow.both("no phenotype that can be tested", "a phenotype that is tested", len(terms))
@@ -174,9 +197,10 @@ def gather(
 def together(
     tested: pd.DataFrame, groups: Mapping[str, Sequence[str]], scale: str
 ) -> dict[str, list[str]]:
-    """The groups of phenotypes that are tested together, too, with their members that are `tested`.
+    """The groups of phenotypes that are tested jointly, with their members among `tested`.
 
-    In units phenotypes are not: of what no ranks have made normal the sum of squares tells nothing.
+    A group qualifies if the same people have all of its phenotypes, and if all were
+    rank-transformed: the null distribution of a joint test relies on normal phenotypes.
     """
     found = {}
     for key in TOGETHER:
@@ -188,15 +212,16 @@ def together(
 
 
 def _without_relatives(samples: pd.Index, relatives: pd.DataFrame) -> pd.Index:
-    """The largest set of samples of which no two are relatives, as far as it is easily found."""
+    """A large set of samples of which no two are related, found greedily."""
     pairs = np.column_stack([samples.get_indexer(relatives[key]) for key in ("s1", "s2")])
     return samples[unrelated_set(len(samples), pairs[(pairs >= 0).all(axis=1)])]
 
 
 def _judges(scores: pd.DataFrame, unrelated: pd.Series, is_male: pd.Series) -> pd.DataFrame:
-    """By whose genotypes quality is judged: unrelated people of one ancestry, on X women.
+    """Whose genotypes count when the quality of a variant is judged: unrelated people of one
+    ancestry and, on X, only women.
 
-    Ancestry is that of most, where it is known.
+    The ancestry is the most frequent one, if ancestry is known at all.
     """
     by = unrelated.copy()
     known = scores["ancestry"].dropna()
@@ -206,7 +231,9 @@ def _judges(scores: pd.DataFrame, unrelated: pd.Series, is_male: pd.Series) -> p
 
 
 def _reported(values: pd.Series | None, people: pd.Series) -> pd.Series:
-    """What is told of the person of each sample, such as the sex, NaN where it is not."""
+    """A value that the study reports for the person of each sample, such as the sex; NaN where
+    missing.
+    """
     if values is None:
         return pd.Series(np.nan, people.index)
     known: Any = by_normal_id(values)
@@ -214,8 +241,9 @@ def _reported(values: pd.Series | None, people: pd.Series) -> pd.Series:
 
 
 def save_cohort(cohort: Cohort, folder: str) -> None:
-    """Write the table `analysed` and, as Parquet with a column for each, the phenotypes as they are
-    tested and the covariates; `groups.json` names the phenotypes of each group."""
+    """Write a cohort: the table `analysed`; phenotypes.parquet and covariates.parquet with a
+    column for each; and groups.json with the phenotypes of each group.
+    """
     samples = cohort.terms.index
     columns = {
         "s": list(samples),
@@ -235,9 +263,8 @@ def save_cohort(cohort: Cohort, folder: str) -> None:
 
 
 def save_told(brought: Brought, people: pd.Series, folder: str) -> None:
-    """Write `told.parquet`: what the participant table tells of the people analysed, as it is.
-
-    Covariates in their own units and `is_male` (1, 0, or missing), by `participant_id`.
+    """Write told.parquet: covariates in their own units and `is_male` (1, 0 or missing) of the
+    people analysed, as the participant table gives them, by `participant_id`.
     """
     told = by_normal_id(brought.covariates).reindex(people.unique())
     if brought.is_male is not None:
@@ -247,7 +274,7 @@ def save_told(brought: Brought, people: pd.Series, folder: str) -> None:
 
 
 def load_cohort(folder: str) -> Cohort:
-    """The cohort that `save_cohort` wrote."""
+    """Read a cohort that `save_cohort` wrote."""
     frames = []
     for name in (f"{ANALYSED.name}/part-0", "phenotypes", "covariates"):
         with fsspec.open(f"{folder}/{name}.parquet", "rb") as file:
@@ -268,7 +295,7 @@ def _as_column(values: pd.Series) -> list[float | None]:
 def _of_the_reported_sex(
     scores: pd.DataFrame, people: pd.Series, is_male: pd.Series | None, flow: Flow
 ) -> pd.Series:
-    """The people whose X chromosome does not contradict their sex."""
+    """The people whose X chromosome does not contradict their reported sex."""
     if is_male is None or not scores["x_f"].notna().any():
         return people
     reported = _reported(is_male, people)

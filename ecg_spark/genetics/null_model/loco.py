@@ -1,9 +1,10 @@
-"""Predictions of phenotypes without each chromosome, kept as REGENIE keeps them.
+"""Predictions of phenotypes without each chromosome (LOCO), stored in REGENIE's format.
 
-A file a phenotype: a header with FID_IID of every person, then a line a chromosome, 1 to 22 and 23
-for X, with what the rest of the genome predicts, in units of the spread that the covariates leave
-of the phenotype. A list names the phenotypes and their files: what `regenie --step 2 --pred` takes.
-So the files of a run can be given to regenie, and regenie's be used in their place.
+There is one file per phenotype: a header with the FID_IID of every person, then one line per
+chromosome (1 to 22, and 23 for X) with the prediction from the rest of the genome. The unit is the
+standard deviation of the phenotype after covariates. A list names the phenotypes and their files;
+it is what `regenie --step 2 --pred` takes. So the files of a run can be given to REGENIE, and
+REGENIE's own files can be used instead of them.
 """
 
 import json
@@ -25,21 +26,28 @@ from ecg_spark.genetics.null_model.ridge import residual_phenotypes
 from ecg_spark.session import broadcast
 
 ROWS = (*AUTOSOMES, "23")
-"""The chromosomes of a file; the last is X, and any that is no autosome."""
+"""The lines of a file. The last is for X, and used for any contig that is not an autosome."""
 
 Lines = Mapping[str, tuple[int, int]]
-"""The first byte of a chromosome's line in a file, and the byte behind its last."""
+"""For each line of a file, its first byte and the byte after its last."""
 
 
 @dataclass(frozen=True)
 class Loco:
-    """Predictions of every phenotype without each chromosome: small enough for every task.
+    """Predictions of every phenotype without each chromosome; small enough to be sent to every
+    task.
 
-    `files` and `lines`, one a phenotype; `columns`: the column of each of the `samples` in the
-    files; `scales`: the units of the predictions, in those of each phenotype; `contigs`: those in
-    the model; `r2`: the share of each phenotype's variance that the whole genome predicts in people
-    of whose phenotypes the model knows nothing, empty where others fitted it; `unpredicted`: the
-    phenotypes of which nothing is predicted.
+    Attributes:
+        files: the file of each phenotype.
+        lines: where the lines of each file are.
+        columns: the column of each sample in the files.
+        samples: the sample ids.
+        phenotypes: the names of the phenotypes.
+        scales: for each phenotype, the unit of its predictions in units of the phenotype.
+        contigs: the contigs in the model.
+        r2: the share of each phenotype's variance that the whole genome predicts in people whose
+            phenotype was not used; empty if the predictions were made elsewhere.
+        unpredicted: the phenotypes for which nothing is predicted.
     """
 
     files: tuple[str, ...]
@@ -53,14 +61,15 @@ class Loco:
     unpredicted: tuple[str, ...] = ()
 
     def of(self, samples: pd.Index) -> "Loco":
-        """The predictions of the same people in another order."""
+        """The same predictions with the same people in another order."""
         places = self.samples.get_indexer(samples)
         return replace(self, columns=self.columns[places], samples=samples)
 
     def without(self, contig: str) -> pd.DataFrame:
-        """The predictions for tests on `contig` [samples, phenotypes], in the phenotypes' units.
+        """The predictions to be used in tests on `contig`, [samples, phenotypes], in units of the
+        phenotypes.
 
-        A contig that is not in the model gets the prediction from all that are.
+        A contig that is not in the model gets the prediction from all contigs that are.
         """
         values = np.empty((len(self.samples), len(self.phenotypes)))
         for k, scale in enumerate(self.scales):
@@ -68,24 +77,31 @@ class Loco:
         return pd.DataFrame(values, self.samples, list(self.phenotypes))
 
     def kept(self, phenotype: int, left: NDArray[np.float32]) -> float:
-        """The share of the variance of a phenotype that is left when the predictions are taken off,
-        the mean over the autosomes.
+        """The share of a phenotype's variance that remains once its predictions are subtracted,
+        averaged over the autosomes.
 
-        `left` [samples]: what covariates leave of it, of variance 1, 0 where missing.
+        Args:
+            phenotype: its number.
+            left: its residuals after covariates [samples], with variance 1; 0 where missing.
         """
         known, whole = left != 0, float(left @ left)
         off = [(left - self._of(phenotype, row))[known] for row in AUTOSOMES]
         return float(np.mean([one @ one for one in off]) / whole)
 
     def _of(self, phenotype: int, row: str) -> NDArray[np.float64]:
-        """A line of a phenotype's file, in the order of the samples."""
+        """One line of a phenotype's file, in the order of the samples."""
         files, name = fsspec.core.url_to_fs(self.files[phenotype])
         text = files.cat_file(name, *self.lines[phenotype][row]).decode()
         return np.asarray(_numbers(text)[self.columns])
 
 
 def row_of(contig: str) -> str:
-    """The line of a file that is for a contig."""
+    """The line of a prediction file that applies to a contig.
+
+    Example:
+        >>> row_of("chr7"), row_of("chrX")
+        ('7', '23')
+    """
     chromosome = CONTIGS.get(contig, contig)
     return chromosome if chromosome in AUTOSOMES else ROWS[-1]
 
@@ -93,9 +109,13 @@ def row_of(contig: str) -> str:
 def write_loco(
     path: str, samples: Sequence[str], predictions: Mapping[str, NDArray[np.float32]]
 ) -> dict[str, tuple[int, int]]:
-    """Write the predictions [samples] of one phenotype by row (see `ROWS`); their lines.
+    """Write the predictions of one phenotype. The family id of everybody is 0, as in samples.fam.
 
-    The family of everybody is 0, as in samples.fam.
+    Args:
+        predictions: for each line of `ROWS` the predictions [samples].
+
+    Returns:
+        Where each line begins and ends in the file, in bytes.
     """
     lines, at = {}, 0
     with fsspec.open(path, "wb") as file:
@@ -108,15 +128,18 @@ def write_loco(
 
 
 def write_list(path: str, files: Mapping[str, str]) -> None:
-    """Write the list of phenotypes and their files, which are named from its folder on."""
+    """Write the list of phenotypes and their files, whose paths are relative to the list's
+    folder.
+    """
     with fsspec.open(path, "w") as file:
         file.writelines(f"{phenotype} {name}\n" for phenotype, name in files.items())
 
 
 def save_loco(loco: Loco, folder: str) -> None:
-    """Write `folder`/loco.json, which says where the predictions are and of whom: see `load_loco`.
+    """Write `folder`/loco.json, which says where the predictions are and whose they are (see
+    `load_loco`).
 
-    Files below the folder are named from it on, so that it may lie elsewhere when they are read.
+    Files within the folder are named relative to it, so that the folder can be moved.
     """
     told = asdict(loco) | {"columns": loco.columns.tolist()}
     del told["samples"]
@@ -128,9 +151,13 @@ def save_loco(loco: Loco, folder: str) -> None:
 
 
 def load_loco(folder: str, samples: pd.Index) -> Loco:
-    """The predictions that `save_loco` described, of these samples, in the order of that time.
+    """Read the description that `save_loco` wrote.
 
-    Raises `ValueError` where those were not as many.
+    Args:
+        samples: the same samples as then, in the same order.
+
+    Raises:
+        ValueError: if their number differs.
     """
     with fsspec.open(f"{folder}/loco.json", encoding="utf-8") as file:
         told = json.load(file)
@@ -145,19 +172,23 @@ def load_loco(folder: str, samples: pd.Index) -> Loco:
 
 
 def take_loco(path: str, phenotypes: pd.DataFrame, covariates: pd.DataFrame) -> Loco:
-    """REGENIE's predictions by their list at `path`, for phenotypes [samples, p] as tested.
+    """Use the predictions of a REGENIE run.
 
-    A file that the list names without a folder lies beside it. `covariates`: those of the samples,
-    complete, without the intercept.
+    Args:
+        path: the list that regenie's step 1 wrote. A file that it names without a folder lies
+            beside it.
+        phenotypes: [samples, p] as they are tested; NaN where missing.
+        covariates: of the samples, without missing values and without the intercept.
 
-    Raises `DataError` where a phenotype, a chromosome or a person with a phenotype has no
-    prediction, where the people of two files differ, or a file is compressed.
+    Raises:
+        DataError: if a phenotype, a chromosome or a person with a phenotype has no prediction, if
+            two files have different people, or if a file is compressed.
     """
     listed = prediction_files(path)
     names = list(map(str, phenotypes.columns))
     if lacking := [name for name in names if name not in listed]:
         raise DataError(
-            f"The list of predictions has no file of {len(lacking)} of {len(names)} phenotypes, "
+            f"The list of predictions has no file for {len(lacking)} of {len(names)} phenotypes, "
             f"{', '.join(lacking[:5])} among them: run regenie's step 1 on those of this study."
         )
     files = tuple(listed[name] for name in names)
@@ -165,7 +196,7 @@ def take_loco(path: str, phenotypes: pd.DataFrame, covariates: pd.DataFrame) -> 
     header = found[0][0]
     if any(other != header for other, _ in found):
         raise DataError(
-            "The files of predictions have not the same people: take those of one run of regenie."
+            "The files of predictions have different people: take those of one run of regenie."
         )
     columns = _columns_of(header, phenotypes.index)
     basis = basis_of(covariates.to_numpy(float)).astype(np.float32)
@@ -183,10 +214,12 @@ def take_loco(path: str, phenotypes: pd.DataFrame, covariates: pd.DataFrame) -> 
 def kept_variance(
     spark: SparkSession, loco: Loco, phenotypes: pd.DataFrame, covariates: pd.DataFrame
 ) -> dict[str, float]:
-    """The share of each phenotype's variance, by name, that is left of what the covariates leave
-    when the predictions are taken off (see `Loco.kept`).
+    """For each phenotype, the share of the variance after covariates that remains once the
+    predictions are subtracted (see `Loco.kept`).
 
-    `phenotypes` and `covariates`: those of the samples, as `take_loco` takes them.
+    Args:
+        phenotypes: [samples, p] as in `take_loco`.
+        covariates: as in `take_loco`.
     """
     basis = basis_of(covariates.to_numpy(float)).astype(np.float32)
     left, _, _ = residual_phenotypes(phenotypes[list(loco.phenotypes)].to_numpy(float), basis)
@@ -203,9 +236,11 @@ def kept_variance(
 
 
 def prediction_files(path: str) -> dict[str, str]:
-    """The files of predictions by phenotype, as the list at `path` names them.
+    """The prediction file of each phenotype, as the list at `path` names them.
 
-    Raises `DataError` where there is no such list, or it is none.
+    Raises:
+        DataError: if the list does not exist, has a line that is not a phenotype and a file, or
+            names compressed files.
     """
     try:
         with fsspec.open(path, "r") as file:
@@ -215,7 +250,7 @@ def prediction_files(path: str) -> dict[str, str]:
             "The list of predictions does not exist: correct gwas.predictions."
         ) from None
     if not rows or any(len(row) != 2 for row in rows):
-        raise DataError("The list of predictions has not a phenotype and a file in every line.")
+        raise DataError("The list of predictions must have a phenotype and a file on every line.")
     folder = path.rpartition("/")[0]
     listed = {}
     for name, own in rows:
@@ -228,7 +263,7 @@ def prediction_files(path: str) -> dict[str, str]:
 
 
 def _lines_of(path: str) -> tuple[list[str], Lines]:
-    """The people in a file of predictions, and its lines."""
+    """The people in a prediction file, and where its lines are."""
     lines: dict[str, tuple[int, int]] = {}
     try:
         with fsspec.open(path, "rb") as file:
@@ -248,7 +283,9 @@ def _lines_of(path: str) -> tuple[list[str], Lines]:
 
 
 def _columns_of(header: Sequence[str], samples: pd.Index) -> NDArray[np.int64]:
-    """The columns of the samples, which stand in a header behind their family and a _."""
+    """The columns of the samples in a header of names such as FID_IID, where both may contain
+    a `_`.
+    """
     known = set(samples)
     place: dict[str, int] = {}
     twice = False
@@ -266,5 +303,5 @@ def _columns_of(header: Sequence[str], samples: pd.Index) -> NDArray[np.int64]:
 
 
 def _numbers(line: str) -> NDArray[np.float64]:
-    """The numbers of a line behind its first word, NaN where there is none."""
+    """The numbers of a line after its first word; NaN for NA."""
     return np.fromstring(line.partition(" ")[2].replace("NA", "nan"), sep=" ")

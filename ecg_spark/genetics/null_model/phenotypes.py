@@ -1,4 +1,4 @@
-"""Phenotypes and covariates as the regression takes them: checked, on one scale.
+"""Phenotypes and covariates as the regression uses them: checked, and on one scale.
 
 Covariates stay in the regression; phenotypes are not residualised beforehand (but see `traits`).
 """
@@ -14,20 +14,28 @@ from ecg_spark.errors import DataError
 from ecg_spark.genetics.null_model.projection import residuals
 
 COLLINEAR = 1e-6
-"""A covariate is redundant if less than this share of its length is new (within rounding)."""
+"""A covariate is redundant if the covariates before it leave less than this share of its length."""
 
 JOINT_ROUNDS = 5
 FEWEST_JOINT = 5
-"""People for each phenotype, of whom fewer are far out by what the others' spread happens to be."""
+"""With fewer people per phenotype, the covariance is too uncertain to tell outliers by it."""
 
 LEAST_VARIANCE = 0.5
-"""No relatives make a test more certain than this times what independent people make it."""
+"""Lower bound on the variance of a test among relatives, relative to independent people."""
 
 
 def rank_inverse_normal(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks as normal quantiles, Φ⁻¹((r - 3/8) / (n + 1/4)); ties share a rank, NaN stays.
+    """Ranks as quantiles of the normal distribution, Φ⁻¹((r - 3/8) / (n + 1/4)); ties share a
+    rank.
 
-    Blom (1958), as in Beasley et al. (2009, Behav Genet 39:580).
+    Blom 1958, as in Beasley et al. 2009, Behav Genet 39:580.
+
+    Args:
+        values: NaN where missing; they stay NaN.
+
+    Example:
+        >>> rank_inverse_normal(np.array([3.0, np.nan, 1.0, 2.0])).round(3).tolist()
+        [0.869, nan, -0.869, 0.0]
     """
     values = np.asarray(values, float)
     result = np.full(values.shape, np.nan)
@@ -39,14 +47,20 @@ def rank_inverse_normal(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def jointly_normal(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Normal scores [n, k] of phenotypes, complete, whose distance from the mean is that of k
-    independent normal deviates, too.
+    """Normal scores of several phenotypes whose joint distances from the mean are also normal.
 
-    One odd heartbeat lies far out in many latents at once. Each alone is made normal by its ranks;
-    the sum of squares over all is not, and a few carriers of that kind make a test of all together
-    far smaller than it should be. Here each person's distance, in units of the spread in every
-    direction, is moved to its quantile of the chi distribution, and the values to their normal
-    scores, in turn. As they are where people are too few to tell the spread.
+    One unusual heartbeat is an outlier in many latents at once. Ranks make each latent normal, but
+    not the sum of squares over all, so a few such carriers would make the p-value of a joint test
+    far too small. Here each person's Mahalanobis distance is moved to its quantile of the chi
+    distribution with k degrees of freedom, and each phenotype to its normal scores, in
+    alternation.
+
+    Args:
+        values: [n, k], without missing values.
+
+    Returns:
+        The scores [n, k]. If there are too few people to estimate the covariance, each phenotype
+        is only rank-transformed.
     """
     n, k = values.shape
     scores = np.apply_along_axis(rank_inverse_normal, 0, values)
@@ -65,13 +79,17 @@ def jointly_normal(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def usable_covariates(covariates: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Complete rows and independent columns of the covariates, centred and scaled, and notes.
+    """The covariates that the regression can use, centred and scaled to variance 1.
 
-    Samples that lack a covariate are left out. A covariate that is constant, or that those before
-    it (and the intercept) already hold, is left out. Both are told in the notes. Scaling changes
-    no test; it keeps the regression well conditioned.
+    Samples that lack a covariate are left out. So is a covariate that is constant or follows from
+    the intercept and the covariates before it. The notes report both. Scaling changes no test, but
+    keeps the regression numerically well conditioned.
 
-    Raises `DataError` where no sample has every covariate.
+    Returns:
+        The covariates without missing values, and the notes.
+
+    Raises:
+        DataError: if no sample has every covariate.
     """
     notes = []
     complete = covariates[np.isfinite(covariates.to_numpy(float)).all(axis=1)]
@@ -107,13 +125,18 @@ def usable_covariates(covariates: pd.DataFrame) -> tuple[pd.DataFrame, list[str]
 def usable_phenotypes(
     phenotypes: pd.DataFrame, n_covariates: int, untransformed: Collection[str] = ()
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Phenotypes after the rank-inverse-normal transform, but those that are `untransformed`,
-    without those that cannot be tested.
+    """The phenotypes that can be tested, rank-inverse-normal transformed.
 
-    Left out, with a note: a phenotype with one value only, and one that fewer samples have than
-    the regression has terms (intercept, variant, covariates) plus one.
+    Left out, with a note, is a phenotype that is constant, or that fewer samples have than the
+    regression has terms (intercept, variant, covariates) plus one.
 
-    Raises `DataError` where none is left.
+    Args:
+        phenotypes: NaN where missing.
+        n_covariates: how many covariates the regression has.
+        untransformed: the phenotypes that stay in their units.
+
+    Raises:
+        DataError: if none is left.
     """
     notes = []
     columns = {}
@@ -138,11 +161,16 @@ def usable_phenotypes(
 def variance_by_relatives(
     left: NDArray[np.float64], samples: pd.Index, relatives: pd.DataFrame | None
 ) -> NDArray[np.float64]:
-    """The variance of a test of a variant with no effect, over that among independent people [k].
+    """How much relatives inflate the variance of the test of a variant without effect, [k].
 
-    The diagonal of `covariance_by_relatives`. Siblings whose residuals are alike make it larger
-    than 1, and those whose residuals out-of-fold predictions have driven apart smaller, but never
-    smaller than `LEAST_VARIANCE`.
+    This is the variance over that among independent people: the diagonal of
+    `covariance_by_relatives`. It is above 1 if the residuals of relatives are alike, and below 1
+    if out-of-fold predictions have driven them apart, but never below `LEAST_VARIANCE`.
+
+    Args:
+        left: residual phenotypes [n, k].
+        samples: their ids.
+        relatives: pairs (s1, s2, kinship); None for all 1.
     """
     if relatives is None:
         return np.ones(left.shape[1])
@@ -154,13 +182,18 @@ def variance_by_relatives(
 def covariance_by_relatives(
     left: NDArray[np.float64], samples: pd.Index, relatives: pd.DataFrame | None
 ) -> NDArray[np.float64]:
-    """The covariance [k, k] of the tests of a variant with no effect, each of variance 1 among
-    independent people.
+    """The covariance [k, k] of the tests of k phenotypes at a variant without effect; each test
+    has variance 1 among independent people.
 
-    `left` [n, k]: residual phenotypes of the samples; `relatives`: pairs (s1, s2, kinship), of
-    which those among the samples count; without any, the correlation of the residuals. A variant's
-    covariance among two people is twice their kinship times its variance, so that the covariance of
-    its products with the residuals r is Σ r r' + Σ 2φ (r₁r₂' + r₂r₁') in place of Σ r r'.
+    The genotypes of two people covary by twice their kinship φ times the variance of the genotype.
+    The products of the genotype with residuals r and r' therefore have covariance Σ r r' + Σ 2φ
+    (r₁r₂' + r₂r₁') in place of Σ r r', where the second sum is over related pairs.
+
+    Args:
+        left: residual phenotypes [n, k].
+        samples: their ids.
+        relatives: pairs (s1, s2, kinship), of which only those among the samples count; None for
+            the plain correlation of the residuals.
     """
     covariance = left.T @ left
     if relatives is not None:
@@ -174,8 +207,9 @@ def covariance_by_relatives(
 def _pairs(
     left: NDArray[np.float64], samples: pd.Index, relatives: pd.DataFrame
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Of the pairs among the samples, the residuals of either [pairs, k] and twice their kinship
-    [pairs, 1]."""
+    """For the related pairs among the samples: the residuals of the first and of the second
+    [pairs, k], and twice their kinship [pairs, 1].
+    """
     first, second = (samples.get_indexer(relatives[key]) for key in ("s1", "s2"))
     both = (first >= 0) & (second >= 0)
     kinship = 2 * relatives["kinship"].to_numpy(float)[both, None]
@@ -183,9 +217,10 @@ def _pairs(
 
 
 def correlation_of(phenotypes: pd.DataFrame, covariates: pd.DataFrame) -> NDArray[np.float64]:
-    """The correlation [k, k] of the tests of phenotypes at a variant with no effect.
+    """The correlation [k, k] of the tests of phenotypes at a variant without effect.
 
-    That of their residuals, 0 where one is missing: tests in different people are independent.
+    It is the correlation of their residuals. A missing residual counts as 0, since tests in
+    different people are independent.
     """
     left = np.zeros(phenotypes.shape)
     for own in by_missingness(phenotypes):
@@ -198,7 +233,13 @@ def correlation_of(phenotypes: pd.DataFrame, covariates: pd.DataFrame) -> NDArra
 
 
 def by_missingness(phenotypes: pd.DataFrame) -> list[list[str]]:
-    """Names of phenotypes in groups that are known for exactly the same samples."""
+    """Group phenotypes that exactly the same samples have.
+
+    Example:
+        >>> table = pd.DataFrame({"a": [1, None], "b": [2, 3], "c": [4, None]})
+        >>> by_missingness(table)
+        [['a', 'c'], ['b']]
+    """
     groups: dict[bytes, list[str]] = {}
     for name in phenotypes.columns:
         groups.setdefault(phenotypes[name].notna().to_numpy().tobytes(), []).append(name)

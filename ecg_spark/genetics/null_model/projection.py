@@ -1,4 +1,4 @@
-"""What an intercept and the covariates leave of anything that is told of the same people."""
+"""Projection of the intercept and the covariates out of any values of the same people."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,13 @@ def basis_of(covariates: NDArray[np.float64]) -> NDArray[np.float64]:
 def residuals(
     phenotypes: NDArray[np.float64], covariates: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """What an intercept and the covariates [n, c] leave of complete phenotypes [n, k]."""
+    """The residuals of phenotypes [n, k] on an intercept and covariates [n, c]; nothing may be
+    missing.
+
+    Example:
+        >>> y = np.array([[1.0], [2.0], [6.0]])
+        >>> residuals(y, np.zeros((3, 0))).ravel().round(6).tolist()
+        [-2.0, -1.0, 3.0]
+    """
     basis = basis_of(covariates)
     return np.asarray(phenotypes - basis @ (basis.T @ phenotypes))

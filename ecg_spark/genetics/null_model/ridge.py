@@ -1,7 +1,8 @@
-"""The arithmetic of whole-genome regression: ridges that predict people from others, in NumPy.
+"""The arithmetic of whole-genome regression in NumPy: ridges that predict people from other
+people.
 
-Matrices of people come in parts of at most `PART` people, each part within one fold, so that memory
-does not grow with variants times people.
+People are divided into parts of at most `PART`, each within one fold, and matrices are processed
+part by part. Memory therefore does not grow with the product of variants and people.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,21 +19,23 @@ from ecg_spark.genetics.genotypes.rows import in_order
 FOLDS = 5
 PART = 8_192
 SHRINKAGES = (0.01, 0.25, 0.5, 0.75, 0.99)
-"""Shares of variance for which the ridges shrink, at both levels."""
+"""The heritabilities h² whose penalties m (1 - h²) / h² are tried at both levels, as in REGENIE."""
 
 OF_SUMS = 0.1
 BESIDE_SUMS = (0.002, 0.01, 0.05, 0.25, 0.5, 0.75)
-"""Shares of variance for which sums of predictors, and those of blocks beside them, are shrunk."""
+"""The same for the sums of predictors (`OF_SUMS`), and for the blocks' own beside them."""
 
 LEAST_SPREAD = 1e-4
-"""A variant whose calls differ by less than this beside the covariates does not vary."""
+"""A variant whose standard deviation after covariates is below this counts as constant."""
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Runs of people: those of part i are `bounds[i]` to `bounds[i + 1]`, in fold `fold[i]`."""
+    """A division of the people into consecutive parts: part i is `bounds[i]` to `bounds[i +
+    1]`, and belongs to fold `fold[i]`.
+    """
 
     bounds: NDArray[np.int64]
     fold: NDArray[np.int64]
@@ -47,12 +50,23 @@ class Parts:
 
 
 def parts_of(people: int, folds: int = FOLDS, size: int = PART) -> Parts:
-    """Folds of people in a row, as even as can be, and each in parts of at most `size`."""
+    """Divide people into `folds` consecutive folds of nearly equal size, and these into parts
+    of at most `size`.
+
+    Example:
+        >>> list(parts_of(4, folds=2, size=1))[:3]
+        [(0, slice(0, 1, None)), (0, slice(1, 2, None)), (1, slice(2, 3, None))]
+    """
     return parts_between(np.linspace(0, people, folds + 1).astype(int).tolist(), size)
 
 
 def parts_between(ends: Sequence[int], size: int = PART) -> Parts:
-    """Folds of people in a row, from each of `ends` up to the next, in parts of at most `size`."""
+    """Divide people into consecutive folds between the given ends, and these into parts of at most
+    `size`.
+
+    Args:
+        ends: the first person of each fold, and the end of the last fold.
+    """
     bounds, fold = [0], []
     for number, (start, stop) in enumerate(pairwise(ends)):
         cuts = np.linspace(start, stop, max(1, -(-(stop - start) // size)) + 1).astype(int)[1:]
@@ -64,7 +78,16 @@ def parts_between(ends: Sequence[int], size: int = PART) -> Parts:
 def residual_phenotypes(
     phenotypes: NDArray[np.float64], basis: Floats
 ) -> tuple[Floats, NDArray[np.bool_], NDArray[np.float64]]:
-    """Residual phenotypes [n, p] of variance 1, 0 where missing; what is known; their spreads."""
+    """The residuals of phenotypes on the basis, with variance 1.
+
+    Args:
+        phenotypes: [n, p]; NaN where missing.
+        basis: orthonormal columns of intercept and covariates, [n, c].
+
+    Returns:
+        The residuals [n, p], 0 where missing; what is known [n, p]; and the standard deviation by
+        which each phenotype was divided [p].
+    """
     known = np.isfinite(phenotypes)
     count = known.sum(axis=0)
     y = np.where(known, phenotypes - np.nanmean(phenotypes, axis=0), 0)
@@ -75,14 +98,17 @@ def residual_phenotypes(
 
 @dataclass(frozen=True)
 class BlockPredictors:
-    """What a block of variants says of every phenotype.
+    """The predictors that one block of variants gives for every phenotype.
 
-    `predictors` [p, penalties, n]: of mean 0 and variance 1 among those who have the
-    phenotype, 0 for the others. `shares` [p, folds, folds, penalties]: the product of the phenotype
-    with the predictor within fold i, of which j is the share that stems from the phenotype in fold
-    j; none stems from fold i itself. `weights` [p, folds, penalties, m]: of an allele of each
-    variant in the predictor of the people of a fold, beside what the covariates take off. `spreads`
-    [p, penalties]: of the predictors as the ridges gave them.
+    Attributes:
+        predictors: [p, penalties, n], with mean 0 and variance 1 among those who have the
+            phenotype; 0 for the others.
+        shares: [p, folds, folds, penalties]: the product of phenotype and predictor within fold i,
+            as a sum over the folds j whose phenotypes the predictor learned from. It never learns
+            from fold i itself.
+        weights: [p, folds, penalties, m]: the weight of an allele of each variant in the predictor
+            for the people of a fold, before the projection on the covariates is subtracted.
+        spreads: [p, penalties]: the standard deviations of the predictors before scaling.
     """
 
     predictors: Floats
@@ -101,12 +127,20 @@ def block_predictors(
     parts: Parts,
     penalties: NDArray[np.float64],
 ) -> BlockPredictors:
-    """Level 0 for one block: ridges that predict the people of each fold from the others.
+    """Level 0 for one block: ridge regressions that predict the people of each fold from the other
+    folds.
 
-    `samples`: places in the set, part by part; `basis` [n, c]: orthonormal columns of intercept and
-    covariates; `y` [n, p]: residual phenotypes, 0 where not `known`. Genotypes are residuals on the
-    basis, scaled to variance 1, missing calls at the mean. Beside what it returns it holds the
-    packed calls of the block, a quarter of a byte each, and the genotypes of one part.
+    Genotypes are residuals on the basis, scaled to variance 1; missing calls count as the mean.
+    Besides the result, memory holds the packed calls of the block (a quarter of a byte each) and
+    the genotypes of one part.
+
+    Args:
+        variants: places in the set, [m].
+        samples: the places of the people in the set, [n], in the order of `parts`.
+        basis: orthonormal columns of intercept and covariates, [n, c].
+        y: residual phenotypes [n, p]; 0 where missing.
+        known: where `y` is not missing, [n, p].
+        penalties: the ridge penalties to fit.
     """
     folds, m, p = int(parts.fold.max()) + 1, len(variants), y.shape[1]
     rows = calls.packed(variants)
@@ -151,7 +185,9 @@ _ALTERNATE = np.where(BY_BYTE == MISSING, 0, BY_BYTE).sum(axis=1).astype(np.uint
 
 
 def _tables(by_part: list[NDArray[np.uint8]]) -> Floats:
-    """The four centred genotypes [m, 256, 4] in each value of a byte of each variant."""
+    """A lookup table [m, 256, 4] of the four centred genotypes in each value of a byte, for
+    each variant.
+    """
     called, alternate = (
         sum(one[rows].sum(axis=1, dtype=np.int64) for rows in by_part)
         for one in (_CALLED, _ALTERNATE)
@@ -161,7 +197,9 @@ def _tables(by_part: list[NDArray[np.uint8]]) -> Floats:
 
 
 def _inverse_spread(grams: Floats, on_basis: Floats, df: int) -> Floats:
-    """One over the spread [m] of each variant beside the basis, 0 where it does not vary."""
+    """One over the standard deviation of each variant after covariates, [m]; 0 where it does
+    not vary.
+    """
     square = np.einsum("fii->i", grams, dtype=float)
     left = np.maximum(square - (on_basis.astype(float) ** 2).sum(axis=1), 0)
     spread = np.sqrt(left / df)
@@ -172,7 +210,9 @@ def _inverse_spread(grams: Floats, on_basis: Floats, df: int) -> Floats:
 def _take_off(
     grams: Floats, crosses: Floats, on_basis: Floats, basis: Floats, y: Floats, parts: Parts
 ) -> None:
-    """Make products of genotypes x within folds those of their residuals, x - (all x'Q) Q'."""
+    """Turn products of genotypes x within folds into products of their residuals, x - (all
+    x'Q) Q', in place.
+    """
     whole = on_basis.sum(axis=0)
     for fold, (gram, cross, own_basis) in enumerate(zip(grams, crosses, on_basis, strict=True)):
         own = [people for number, people in parts if number == fold]
@@ -186,7 +226,9 @@ def _take_off(
 def _ridges(
     grams: Floats, crosses: Floats, penalties: NDArray[np.float64]
 ) -> tuple[Floats, NDArray[np.float64]]:
-    """Weights [folds, m, p, penalties] of each fold from the others, and `shares`, unscaled."""
+    """The weights [folds, m, p, penalties] of each fold, learned from the others, and
+    `shares`, unscaled.
+    """
     folds, m, p = crosses.shape
     weights = np.empty((folds, m, p, len(penalties)), np.float32)
     shares = np.zeros((p, folds, folds, len(penalties)))
@@ -204,8 +246,11 @@ def _ridges(
 def _on_one_scale(
     found: Floats, shares: NDArray[np.float64], y: Floats, known: NDArray[np.bool_], parts: Parts
 ) -> Floats:
-    """Give predictors mean 0 and variance 1 among those who have the phenotype, and their shares
-    the same scale; return the spreads [p, penalties] that they had."""
+    """Give predictors mean 0 and variance 1 among those who have the phenotype, in place.
+
+    The shares are put on the same scale. Returns the standard deviations [p, penalties] before
+    that.
+    """
     folds = shares.shape[1]
     others = (1 - np.eye(folds)) / (folds - 1)
     spreads = np.empty(found.shape[:2], np.float32)
@@ -233,24 +278,31 @@ def level_one(
     totals: NDArray[np.float64],
     penalties: NDArray[np.float64],
 ) -> tuple[Floats, float]:
-    """Weights [folds, q] of the predictors of a phenotype, and the share of it that they predict.
+    """Level 1: combine the predictors of one phenotype by a ridge regression, out of fold.
 
-    `grams` [folds, q, q]: products of the predictors within each fold; `shares` [folds, folds, q]:
-    those with the phenotype (see `BlockPredictors`); `totals` [folds]: of the phenotype with
-    itself; `penalties`: those to choose from, each one for all predictors or [q].
+    Nothing that is decided for a fold may know the phenotypes of that fold. A level-0 predictor
+    within another fold does know them, and so does a ridge fitted to it: for a phenotype that
+    nothing predicts, the predictors would seem to explain a share q / n of it. Here the part of
+    each product that stems from the fold in question is left out, and the rest, which stems from
+    folds - 2 folds instead of folds - 1, is scaled up. The penalty for a fold is the one that does
+    best in the other folds, each of which is predicted by ridges that know neither of the two. The
+    share predicted is therefore that of an outer cross-validation: on average at or below 0 if
+    there is nothing to predict.
 
-    Nothing that is decided for a fold knows its phenotype. A predictor within another fold does: so
-    do ridges that are fitted to it, and of a phenotype that nothing predicts they seem to predict
-    q / n. Here that share of the products is left out, and the rest, of folds - 2 in place of
-    folds - 1, is scaled up. The shrinkage of a fold is the best in the other folds, each predicted
-    by ridges that know neither of the two. So the share predicted is that of an outer
-    cross-validation: at or below 0 on average where there is nothing to predict.
+    Args:
+        grams: products of the predictors within each fold, [folds, q, q].
+        shares: products with the phenotype, [folds, folds, q] (see `BlockPredictors`).
+        totals: the sum of squares of the phenotype in each fold, [folds].
+        penalties: the penalties to choose from; each a number, or one per predictor [q].
+
+    Returns:
+        The weights of the predictors [folds, q], and the share of the variance that they predict.
     """
     folds = len(grams)
     gram = grams.sum(axis=0)
 
     def product(i: int, unknown: tuple[int, ...]) -> NDArray[np.float64]:
-        """Of the phenotype in fold i with the predictors, from what other folds are not unknown."""
+        """The product of phenotype and predictors in fold i, as learned without `unknown` folds."""
         from_others = [j for j in range(folds) if j != i and j not in unknown]
         return np.asarray(shares[i, from_others].sum(axis=0) * (folds - 1) / len(from_others))
 
@@ -280,13 +332,20 @@ def level_one_with_sums(
     totals: NDArray[np.float64],
     spreads: NDArray[np.float64],
 ) -> tuple[Floats, float]:
-    """As `level_one`, with the sum over all blocks of the predictors of each penalty beside them.
+    """Level 1 as in `level_one`, with one more predictor for each penalty: the sum over all
+    blocks.
 
-    The predictors of hundreds of blocks are each worth little where thousands of variants act, and
-    a ridge that weighs each by itself adds more noise than it gains. Their sums, of the scale
-    `spreads` [blocks, penalties] that level 0 gave them, are what a ridge on all variants at once
-    would predict but for the linkage between blocks; hardly shrunk beside them, they leave to the
-    blocks what single loci of large effect add.
+    Where thousands of variants act, each block's predictor is worth little by itself, and a ridge
+    that weighs hundreds of them one by one adds more noise than it gains. The sums are what a
+    single ridge on all variants would predict, if blocks were not linked. They are hardly shrunk,
+    so that the blocks are left with what single loci of large effect add.
+
+    Args:
+        grams: as in `level_one`.
+        shares: as in `level_one`.
+        totals: as in `level_one`.
+        spreads: the standard deviations of the predictors at level 0, [blocks, penalties]; they
+            restore the scale on which the blocks can be added.
     """
     blocks, k = spreads.shape
     q = blocks * k
@@ -306,7 +365,7 @@ def level_one_with_sums(
 
 
 def _ridge(gram: Floats, cross: Floats, penalty: float | NDArray[np.float64]) -> Floats:
-    """(gram + penalty I)⁻¹ cross, with a penalty for all or one for each."""
+    """(gram + penalty I)⁻¹ cross, with one penalty for all or one per row."""
     shrunk = gram.copy()
     shrunk.flat[:: len(gram) + 1] += penalty
     return np.asarray(cho_solve(cho_factor(shrunk, overwrite_a=True, check_finite=False), cross))

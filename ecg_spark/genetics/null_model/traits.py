@@ -1,10 +1,10 @@
-"""The conventional traits as they are tested.
+"""The conventional ECG traits in the form in which they are tested.
 
-An axis is an angle: ranks of it would put the two sides of 180 degrees farthest apart. It becomes
-its signed distance from the mean direction. QT and QTc become what heart rate leaves of them, which
-every study of QT has among its covariates (Arking et al. 2014, Nat Genet 46:826): Bazett's formula
-takes off too little of it at slow and too much at fast rates, and the loci of heart rate would be
-among those of QTc.
+An electrical axis is an angle: ranks of it would put the two sides of 180 degrees farthest apart,
+so it becomes its signed distance from the mean direction. QT and QTc become their residuals on
+heart rate, which every study of QT has among its covariates (Arking et al. 2014, Nat Genet
+46:826). Bazett's formula corrects too little at slow rates and too much at fast ones, and the loci
+of heart rate would otherwise appear among those of QTc.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,10 +20,10 @@ Reals = NDArray[np.float64]
 
 ANGLE, RATE = "axis_deg", "heart_rate_bpm"
 OF_THE_RATE = ("qt_ms", "qtc_ms")
-"""Traits that are tested given the heart rate."""
+"""Traits that are adjusted for heart rate before they are tested."""
 
 GROUP = "traits"
-"""The group of phenotypes that the conventional traits are."""
+"""The group of phenotypes that holds the conventional traits."""
 
 FEWEST = 10
 
@@ -31,9 +31,14 @@ FEWEST = 10
 def conventional(
     phenotypes: pd.DataFrame, groups: Mapping[str, Sequence[str]]
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The phenotypes with the conventional traits as they are tested, and notes on these.
+    """Bring the conventional traits among the phenotypes into the form in which they are tested.
 
-    `phenotypes`: a row for each person analysed, NaN where missing.
+    Args:
+        phenotypes: one row per person analysed; NaN where missing.
+        groups: the columns by group; the conventional traits are in the group `GROUP`.
+
+    Returns:
+        All phenotypes, and notes on the traits that were changed.
     """
     members, notes = groups.get(GROUP, ()), []
     found = phenotypes.copy()
@@ -44,13 +49,15 @@ def conventional(
         found[name] = given_rate(found[name].to_numpy(float), found[RATE].to_numpy(float))
     if adjusted:
         notes.append(
-            f"{' and '.join(adjusted)} are tested as what heart rate and its square leave of them"
+            f"{' and '.join(adjusted)} are tested as their residuals on heart rate and its square"
         )
     return found, notes
 
 
 def units_kept(groups: Mapping[str, Sequence[str]], scale: str) -> list[str]:
-    """The phenotypes that are tested in their units, on a `scale` of `Gwas`: no latents."""
+    """The phenotypes that are tested in their own units, for a `scale` of `Gwas`. Latents
+    never are.
+    """
     if scale == "ranks":
         return []
     return [name for key, members in groups.items() if key not in LATENT for name in members]
@@ -59,7 +66,9 @@ def units_kept(groups: Mapping[str, Sequence[str]], scale: str) -> list[str]:
 def ranked_again(
     phenotypes: pd.DataFrame, groups: Mapping[str, Sequence[str]], scale: str
 ) -> pd.DataFrame:
-    """Phenotypes rank-inverse-normal transformed among those who are left, but those in units."""
+    """Rank-inverse-normal transform the phenotypes again among the people in the table, except
+    those that stay in their units.
+    """
     kept = units_kept(groups, scale)
     return phenotypes.apply(
         lambda one: one if one.name in kept else pd.Series(rank_inverse_normal(one), one.index)
@@ -67,7 +76,15 @@ def ranked_again(
 
 
 def from_mean_direction(degrees: Reals) -> Reals:
-    """The signed distance of each angle from their mean direction, -180 to 180; NaN stays."""
+    """The signed distance of each angle from the mean direction, from -180 to 180 degrees.
+
+    Args:
+        degrees: NaN where missing; they stay NaN.
+
+    Example:
+        >>> from_mean_direction(np.array([170.0, -170.0, np.nan])).round(6).tolist()
+        [-10.0, 10.0, nan]
+    """
     angles = np.radians(degrees)
     known = np.isfinite(angles)
     if not known.any():
@@ -77,9 +94,14 @@ def from_mean_direction(degrees: Reals) -> Reals:
 
 
 def given_rate(values: Reals, rate: Reals) -> Reals:
-    """What a parabola in heart rate leaves of some values, about their mean.
+    """The residuals of values on heart rate and its square, plus the mean of the values.
 
-    NaN where either is missing, and of everybody where fewer than `FEWEST` people have both.
+    Args:
+        values: NaN where missing.
+        rate: heart rate in beats per minute; NaN where missing.
+
+    Returns:
+        NaN where either is missing, and for everybody if fewer than `FEWEST` people have both.
     """
     known = np.isfinite(values) & np.isfinite(rate)
     left = np.full(len(values), np.nan)

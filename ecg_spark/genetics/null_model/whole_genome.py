@@ -1,16 +1,18 @@
-"""Whole-genome regression: what the rest of the genome says about each phenotype.
+"""Whole-genome regression: how well the rest of the genome predicts each phenotype.
 
-The two-level ridge regression of REGENIE (Mbatchou et al. 2021, Nat Genet 53:1097). Level 0: each
-block of neighbouring variants predicts each phenotype, once for each of five shrinkages. Level 1:
-a ridge over these predictors, whose shrinkage is chosen by cross-validation. Both levels predict
-the people of a fold from the others, and nothing that is decided for a fold knows its phenotypes
-(see `ridge.level_one`). The prediction without a chromosome (leave one chromosome out, LOCO) is the
-offset of the tests on that chromosome: it holds relatives, structure and the polygenic background.
+This is the two-level ridge regression of REGENIE (Mbatchou et al. 2021, Nat Genet 53:1097). Level
+0: each block of neighbouring variants predicts each phenotype, once for each of five penalties.
+Level 1: a ridge regression combines these predictors, with a penalty chosen by cross-validation.
+Both levels predict the people of a fold from the other folds, and nothing that is decided for a
+fold knows its phenotypes (see `ridge.level_one`). The prediction that leaves one chromosome out
+(LOCO) is the offset of the tests on that chromosome: it accounts for relatives, structure and the
+polygenic background.
 
-A task of level 0 reads one block once, one of level 1 the predictors of one phenotype. With 500,000
-people, 300 blocks and 20 phenotypes the first holds 65 MB of packed calls and 200 MB of predictors,
-the other 50 MB of a part of the people, the predictors' products (9 MB a fold) and 46 MB of
-predictions. On disk there are four bytes a person, phenotype, block and shrinkage while it runs.
+A task of level 0 reads one block, a task of level 1 the predictors of one phenotype. With 500,000
+people, 300 blocks and 20 phenotypes the former holds 65 MB of packed calls and 200 MB of
+predictors; the latter 50 MB for a part of the people, the products of the predictors (9 MB per
+fold) and 46 MB of predictions. While it runs, the disk holds four bytes for each combination of
+person, phenotype, block and penalty.
 """
 
 import logging
@@ -54,9 +56,11 @@ LIST = "predictions.list"
 
 @dataclass(frozen=True)
 class Offsets:
-    """What is known of the people analysed beside their covariates, each None where it is not used.
+    """What the null model knows of the people analysed besides their covariates.
 
-    `loco`: what the other chromosomes predict; `relatives`: pairs (s1, s2, kinship).
+    Attributes:
+        loco: predictions from the other chromosomes; None if not used.
+        relatives: pairs (s1, s2, kinship); None if not used.
     """
 
     loco: Loco | None
@@ -64,14 +68,13 @@ class Offsets:
 
     @property
     def notes(self) -> list[str]:
-        """The phenotypes from which nothing is taken off."""
+        """A note that names the phenotypes without an offset, if there are any."""
         names = self.loco.unpredicted if self.loco else ()
         if not self.loco or not names:
             return []
         return [
-            f"the genome predicts nothing of {len(names)} of {len(self.loco.phenotypes)} "
-            f"phenotypes, from which "
-            f"nothing is taken off: {', '.join(names)}"
+            f"the genome does not predict {len(names)} of {len(self.loco.phenotypes)} phenotypes, "
+            f"which are tested without an offset: {', '.join(names)}"
         ]
 
 
@@ -82,10 +85,13 @@ def thinned(
     samples: pd.Index,
     seed: int,
 ) -> NDArray[np.int64]:
-    """The variants for the model: of at most `MAX_CANDIDATES` none linked to a neighbour.
+    """Choose variants for the model: of at most `MAX_CANDIDATES`, those not in LD with a
+    neighbour.
 
-    `variants`: places in the set, chosen from with `seed`. r² is that among the `samples`, and of
-    two variants within 1 Mb at most `MAX_R2`.
+    Of two variants within 1 Mb with r² above `MAX_R2` among the samples, one is left out.
+
+    Args:
+        variants: places in the set, from which candidates are drawn with `seed`.
     """
     variants = at_most(variants, MAX_CANDIDATES, seed)
     return pruned(spark, packed, variants, packed.places(list(samples)), MAX_R2, seed)
@@ -101,18 +107,25 @@ def predict_by_genome(
     seed: int,
     block_variants: int = BLOCK_VARIANTS,
 ) -> Loco:
-    """Fit the model to all phenotypes at once and predict each without each chromosome.
+    """Fit the model to all phenotypes at once, and predict each of them without each chromosome.
 
-    `variants`: the places in `packed` of those in the model, all autosomal, of which at most
-    `MAX_VARIANTS` are used, chosen with `seed`. `phenotypes` [samples, p] (NaN where missing; such
-    people count with the mean) and `covariates` (complete, without the intercept) are indexed by
-    sample id. A fold is a run of people in this order: relatives in a row should be shuffled apart.
+    If the prediction of a phenotype, or its prediction without a chromosome, is not clearly better
+    than none in people whose phenotypes the model has not seen, it is set to 0. Writes the
+    predictions in REGENIE's format (see `loco`) into `folder`, with their list `LIST`.
 
-    Where the prediction of a phenotype, or that of it without a chromosome, is not surely better
-    than none in people of whose phenotypes the model knows nothing, it is 0. Writes the predictions
-    as REGENIE does (see `loco`) into `folder`, which every task must reach, and `LIST` of them.
+    Args:
+        variants: the places in `packed` of the variants for the model, all autosomal; at most
+            `MAX_VARIANTS` of them are used, drawn with `seed`.
+        phenotypes: [samples, p], indexed by sample id; a missing value (NaN) counts as the mean.
+        covariates: [samples, c], without missing values and without the intercept. Folds are
+            consecutive runs of people, so relatives that follow each other should be shuffled
+            apart.
+        folder: every task must be able to reach it.
+        block_variants: the most variants of a block.
 
-    Raises `DataError` where there is no variant.
+    Raises:
+        DataError: if there is no variant.
+        ValueError: if a variant is not autosomal.
     """
     variants = at_most(variants, MAX_VARIANTS, seed)
     basis = basis_of(covariates.to_numpy(float)).astype(np.float32)
@@ -121,7 +134,7 @@ def predict_by_genome(
     parts = parts_of(len(phenotypes))
     contigs = packed.sites["contig"].iloc[variants].to_numpy()
     if not {CONTIGS.get(contig, contig) for contig in set(contigs)} <= set(AUTOSOMES):
-        raise ValueError("the model stands on autosomes")
+        raise ValueError("the model takes autosomal variants only")
     if not len(variants):
         raise DataError(
             "No common autosomal variant is left for whole-genome regression: set gwas.null_model "
@@ -167,9 +180,10 @@ def predict_by_genome(
 def _predictions(
     made: Predictors, phenotype: int, y: Floats, block_rows: NDArray[np.str_]
 ) -> tuple[float, dict[str, Floats]]:
-    """The share of a phenotype that the genome predicts, and its predictions by row (`ROWS`).
+    """The share of a phenotype that the genome predicts, and its predictions by line of `ROWS`.
 
-    `y` [n]: the residual phenotype, 0 where missing; `block_rows`: the row of each block's contig.
+    `y` [n] is the residual phenotype, 0 where missing; `block_rows` the line of each block's
+    contig.
     """
     parts, q = made.parts, len(block_rows) * len(SHRINKAGES)
     weights, r2 = fit_predictors(made, phenotype, y)
@@ -187,9 +201,10 @@ def _predictions(
 
 
 def _is_better(prediction: Floats, y: Floats) -> bool:
-    """Whether a prediction is better than none, by more than the standard error of what it gains.
+    """Whether a prediction beats none by more than the standard error of its gain.
 
-    One that seems better by chance takes as much off every effect as off the phenotype.
+    A prediction that only seems better by chance would shrink every effect as much as the
+    phenotype.
     """
     gain = (y**2 - (y - prediction) ** 2).astype(float)
     return bool(gain.sum() > np.sqrt((gain**2).sum()))

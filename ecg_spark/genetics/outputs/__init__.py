@@ -1,1 +1,1 @@
-"""What is published: the tables, and summary statistics as the field exchanges them."""
+"""What is published: tables, and summary statistics in the formats of the field."""

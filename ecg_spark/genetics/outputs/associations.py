@@ -1,6 +1,6 @@
-"""The tests as tables, in files that the tasks that test write themselves.
+"""The tables of tests, written as Parquet files directly by the tasks that compute the tests.
 
-Through Spark's rows the writing took longer than the tests.
+Passing the tests through Spark's rows took longer than computing them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,17 +30,24 @@ WRITTEN = "part int"
 def write_tests(
     folder: str, of_set: int, tests: Iterable[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
-    """Write the part of this task of three tables; a batch of `WRITTEN`.
+    """Write this task's part of three tables.
 
-    `tests`: rows of `results.TESTS`. They are written as they are into by_variant; those of
-    variants with a result of some phenotype into associations, a row a variant and phenotype, and
-    omnibus, a row a variant and model. Where nobody who has a phenotype has a known genotype there
-    is no row. Together are tested variants of at least `FEWEST_TOGETHER` minor alleles among the
-    people: the sum of squares over many latents is chi-squared for many carriers, not for one odd
-    heartbeat.
+    by_variant gets the rows as they are; associations one row per phenotype, and omnibus one row
+    per model, of each variant that has a result for some phenotype. There is no row if nobody with
+    the phenotype has a known genotype. An omnibus test needs at least `FEWEST_TOGETHER` minor
+    alleles among the people: the sum of squares over many latents is chi-squared distributed with
+    many carriers, but not if a few unusual heartbeats decide it.
 
-    A file bears the numbers of the genotype set and of the task's partition: a task that runs twice
-    writes it again.
+    The name of a file has the numbers of the genotype set and of the task's partition, so a task
+    that runs twice writes the same file again.
+
+    Args:
+        folder: the folder of the tables.
+        of_set: the number of the genotype set.
+        tests: rows of `results.TESTS`.
+
+    Returns:
+        One row of `WRITTEN`; none if there were no tests.
     """
     number = partition_number()
     is_empty = True
@@ -54,9 +61,10 @@ def write_tests(
 
 @contextmanager
 def part_files(folder: str, name: str) -> Iterator[Callable[[Mapping[str, pa.Table]], None]]:
-    """A function that appends to tables by name, each a file of this name in a folder of its own.
+    """A function that appends rows to tables, given by name.
 
-    The files bear their names once all is written.
+    Each table is one file called `name` in a folder of its own. The files appear under that name
+    once everything has been written.
     """
     with ExitStack() as files:
         writers: dict[str, pq.ParquetWriter] = {}
@@ -73,17 +81,21 @@ def part_files(folder: str, name: str) -> Iterator[Callable[[Mapping[str, pa.Tab
 
 
 def refuse_repeated(tests: DataFrame) -> None:
-    """Raise `DataError` where a variant has two rows of tests."""
+    """Refuse a variant that was tested twice.
+
+    Raises:
+        DataError: with the number of such variants.
+    """
     repeated = F.count(F.lit(1)) - F.count_distinct(F.struct(*VARIANT))
     if repeated := tests.agg(repeated).collect()[0][0]:
         raise DataError(
-            f"{repeated} variants are twice among those tested: give each in one of "
+            f"{repeated} variants are among those tested twice: give each in one of "
             f"genotypes.path and genotypes.separate."
         )
 
 
 def _tables(batch: pa.RecordBatch) -> dict[str, pa.Table]:
-    """What some variants are in each table."""
+    """The rows of some variants in each table."""
     results, of_result = elements(batch, "results")
     tested = np.zeros(len(batch), bool)
     tested[of_result[are_known(results["neg_log10_p"])]] = True
@@ -101,7 +113,9 @@ def _tables(batch: pa.RecordBatch) -> dict[str, pa.Table]:
 
 
 def elements(batch: pa.RecordBatch, column: str) -> tuple[dict[str, pa.Array], NDArray[np.int64]]:
-    """The fields of the structs in the lists of a column, and the row of each."""
+    """The structs in a list column, as one array per field, and the row that each struct comes
+    from.
+    """
     lists = batch.column(column)
     structs = lists.flatten()
     names = [structs.type.field(i).name for i in range(structs.type.num_fields)]
@@ -110,7 +124,12 @@ def elements(batch: pa.RecordBatch, column: str) -> tuple[dict[str, pa.Array], N
 
 
 def are_known(values: pa.Array) -> NDArray[np.bool_]:
-    """Which of some values are not missing."""
+    """Which values are not null.
+
+    Example:
+        >>> are_known(pa.array([1.5, None])).tolist()
+        [True, False]
+    """
     return np.asarray(values.is_valid().to_numpy(zero_copy_only=False), bool)
 
 
@@ -121,7 +140,7 @@ def _long(
     tested: NDArray[np.bool_],
     table: Table,
 ) -> pa.Table:
-    """A row of a table for each of some elements that is of a variant that is tested."""
+    """One row of a table for each struct that belongs to a tested variant."""
     own = np.flatnonzero(are_known(fields["af"]) & tested[of_variant])
     sites = {name: batch.column(name).take(pa.array(of_variant[own])) for name in VARIANT_COLUMNS}
     found = sites | {name: values.take(pa.array(own)) for name, values in fields.items()}

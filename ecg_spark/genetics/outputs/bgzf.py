@@ -1,8 +1,8 @@
-"""Blocked gzip files with a tabix index: a gzip file of which a region can be read alone.
+"""Block-compressed gzip files (BGZF) with a tabix index, of which a region can be read by itself.
 
 BGZF: section 4.1 of https://samtools.github.io/hts-specs/SAMv1.pdf. Tabix:
-https://samtools.github.io/hts-specs/tabix.pdf. Many machines write the pieces of a file, each with
-its own part of the index; joining them copies bytes and nothing else.
+https://samtools.github.io/hts-specs/tabix.pdf. Many machines can write the pieces of a file in
+parallel, each with its part of the index; joining the pieces only copies bytes.
 """
 
 import hashlib
@@ -21,19 +21,20 @@ END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 Places = NDArray[np.int64]
 
 _BLOCK = 65_280
-"""Bytes of text in a block; with any content it fits into the 64 KiB of a compressed one."""
+"""Bytes of text in a block: whatever the content, the compressed block fits into 64 KiB."""
 
 _LEVEL = 2
-"""Of compression: these lines become a fifth larger than at level 6, in a third of the time."""
+"""The compression level: these lines become a fifth larger than at level 6, in a third of the time.
+"""
 
 _WINDOW_BITS = 14  # 16 kb, the smallest bins of the index
 _FIRST_BIN = 4681
 
 
 class Piece:
-    """Some neighbouring lines of a file, compressed as they come.
+    """Consecutive lines of a file, compressed as they are added.
 
-    Lines are of records of one base, sorted by contig and position.
+    Each line is a record of one base; lines are sorted by contig and position.
     """
 
     def __init__(self) -> None:
@@ -44,8 +45,13 @@ class Piece:
         self._index: list[Places] = []
 
     def add(self, lines: bytes, ends: Places, contigs: Places, positions: Places) -> None:
-        """Whole lines, and of each where it ends among them, its contig's number and its position
-        (bp, from 1)."""
+        """Add whole lines.
+
+        Args:
+            ends: where each line ends within `lines`.
+            contigs: the number of each line's contig.
+            positions: the position of each line, in bp from 1.
+        """
         if not len(ends):
             return
         bounds = np.concatenate([[0], ends]) + self._length
@@ -58,8 +64,9 @@ class Piece:
         self._pack(len(self._text) // _BLOCK * _BLOCK)
 
     def finish(self) -> tuple[bytes, Places]:
-        """The lines compressed, and where each window of the index begins and ends in them, as
-        virtual offsets: [contig and window, begin, end]."""
+        """The compressed lines, and the index: where each window begins and ends in them, as
+        virtual offsets, [contig and window, begin, end].
+        """
         self._pack(len(self._text))
         if not self._index:
             return b"", np.empty((3, 0), np.int64)
@@ -75,8 +82,9 @@ class Piece:
         del self._text[:count]
 
     def _virtual(self, places: Places) -> Places:
-        """The virtual offsets of places in the text; the end of the last block is the next one's
-        begin."""
+        """The virtual offsets of places in the text; the end of the last block counts as the
+        start of the next.
+        """
         block, within = np.divmod(places, _BLOCK)
         at_end = places == self._length
         block[at_end], within[at_end] = len(self._blocks), 0
@@ -86,10 +94,15 @@ class Piece:
 def join(
     files: Any, pieces: Iterable[tuple[bytes, Places]], header: bytes, target: str
 ) -> tuple[str, Places]:
-    """Write a header and the pieces of a file (see `Piece.finish`); its MD5, and where each window
-    lies in all of it.
+    """Write a header and the pieces of a file.
 
-    `files`: the fsspec file system of the target. Pieces are read as they are written.
+    Args:
+        files: the fsspec file system of the target.
+        pieces: as `Piece.finish` returns them; each is read just before it is written.
+        header: the uncompressed header.
+
+    Returns:
+        The MD5 of the file, and the index of the whole file.
     """
     digest = hashlib.md5(usedforsecurity=False)
     nothing = np.empty((3, 0), np.int64)
@@ -104,9 +117,12 @@ def join(
 
 
 def tabix(windows: Places, names: Sequence[str], skipped_lines: int) -> bytes:
-    """The content of the .tbi file: contigs in column 1, positions in column 2.
+    """The content of a .tbi file for contigs in column 1 and positions in column 2.
 
-    `windows`: of `join`; `names`: of the contigs, by their numbers.
+    Args:
+        windows: the index that `join` returned.
+        names: the names of the contigs, by their numbers.
+        skipped_lines: how many header lines the file has.
     """
     contigs = windows[0] >> 32
     present = list(dict.fromkeys(contigs.tolist()))
@@ -118,7 +134,7 @@ def tabix(windows: Places, names: Sequence[str], skipped_lines: int) -> bytes:
         place, begin, end = own[0] & 0xFFFFFFFF, own[1], own[2]
         bins = np.empty(len(place), "<u4,<i4,<u8,<u8")
         bins["f0"], bins["f1"], bins["f2"], bins["f3"] = _FIRST_BIN + place, 1, begin, end
-        # A window without lines of its own points to where those before it begin.
+        # A window without lines points to where the window before it begins.
         linear = np.zeros(place[-1] + 1, "<u8")
         linear[place] = begin
         out += [struct.pack("<i", len(bins)), bins.tobytes()]
@@ -129,14 +145,14 @@ def tabix(windows: Places, names: Sequence[str], skipped_lines: int) -> bytes:
 
 
 def _merged(index: Places) -> Places:
-    """An index in which a window that pieces share is one."""
+    """An index in which a window that two pieces share occurs once."""
     first = np.flatnonzero(np.diff(index[0], prepend=-1))
     last = np.flatnonzero(np.diff(index[0], append=-1))
     return np.stack([index[0, first], index[1, first], index[2, last]])
 
 
 def _block(content: bytes) -> bytes:
-    """At most 64 KiB of content as one block."""
+    """Compress at most 64 KiB of content into one block."""
     compressor = zlib.compressobj(_LEVEL, wbits=-15)
     packed = compressor.compress(content) + compressor.flush()
     head = END[:16] + struct.pack("<H", len(packed) + 25)

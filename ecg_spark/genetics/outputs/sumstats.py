@@ -1,10 +1,10 @@
-"""Summary statistics as the field exchanges them: GWAS-SSF v1 with metadata, and REGENIE's.
+"""Summary statistics in the formats of the field: GWAS-SSF v1 with metadata, and REGENIE's.
 
-GWAS-SSF: https://github.com/EBISPOT/gwas-summary-statistics-standard. One tab separated file a
-phenotype in blocked gzip, sorted by position, `#NA` for missing, p-values as -log10, with a tabix
-index and a sidecar `<file>-meta.yaml`. REGENIE: the columns of its step 2. Spark sorts the
-variants; a task writes the lines of some neighbouring ones for all files, and one a file joins
-them.
+GWAS-SSF: https://github.com/EBISPOT/gwas-summary-statistics-standard. There is one tab-separated,
+block-compressed file per phenotype, sorted by position, with `#NA` for missing values, p-values as
+-log10, a tabix index and a sidecar `<file>-meta.yaml`. REGENIE: the columns of its step 2. Spark
+sorts the variants; each task writes the lines of consecutive variants for all files, and then one
+task per file joins them.
 """
 
 import secrets
@@ -47,10 +47,10 @@ COLUMNS = (
     "n",
 )
 QUALITY = ("info", "hwe_neg_log10_p", "call_rate", "alleles")
-"""What results of genotypes tell of a variant in the people of a phenotype (see `results.TESTS`),
-and those of a meta-analysis do not."""
+"""The fields of `results.TESTS` on the quality of a variant among the people of a phenotype; a
+meta-analysis does not have them."""
 OF_QUALITY = ("info", "hwe_neg_log_10_p_value", "call_rate", "effect_allele_count")
-"""Their columns, of which the standard names the first and allows the others."""
+"""Their columns in GWAS-SSF: the standard defines the first and allows the others."""
 REGENIE = (
     "CHROM", "GENPOS", "ID", "ALLELE0", "ALLELE1", "A1FREQ", "INFO", "N", "TEST", "BETA", "SE",
     "CHISQ", "LOG10P", "EXTRA",
@@ -59,12 +59,12 @@ MISSING = {"ssf": "#NA", "regenie": "NA"}
 SUFFIXES = {"ssf": ".tsv.gz", "regenie": ".regenie.gz"}
 
 PIECE_TESTS = 1_000_000
-"""About how many tests a task writes the lines of; it holds them compressed, 100 bytes each."""
+"""About how many tests a task writes; it holds their lines compressed, at 100 bytes each."""
 
 
 MODEL = "encoder_sha256"
-"""The key of a latent's sidecar that tells of which model it is: latents of two cohorts are the
-same only where it is the same. The standard has no word for it."""
+"""The sidecar key that identifies the model of a latent: latents of two cohorts are the same only
+if it is equal. The standard has no key for this."""
 
 NORMAL_SCORES = "rank-inverse-normal transformed"
 
@@ -74,18 +74,18 @@ META = "meta"
 _REALS = ("beta", "se", "af", "neg_log10_p", "t")
 
 _PIECES = "phenotype string, kind string, file string, start long, ends array<long>, n int"
-"""Where a task has written the lines of a file: compressed up to the first end, then their part of
-the index up to the second; and how many people were tested at most."""
+"""Where a task has written its lines of a file: compressed lines up to the first of `ends`, then
+their part of the index up to the second; `n` is the largest number of people tested."""
 
 _FILES = "phenotype string, kind string, md5 string, n int"
 
 Lines = tuple[bytes, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
-"""Text, and of each of its lines the end, the number of the chromosome and the position."""
+"""Text, and for each of its lines the end, the number of the chromosome and the position."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What the sidecar tells about all phenotypes of a study."""
+    """What the sidecar says about all phenotypes of a study."""
 
     genome_assembly: str
     covariates: Sequence[str]
@@ -94,22 +94,29 @@ class Context:
     whole_genome: bool = False
     notes: str | None = None
     models: Mapping[str, str] = field(default_factory=dict)
-    """Of latents, by phenotype, the digest of the model that they are of."""
+    """For each latent the digest of its model."""
     in_units: Sequence[str] = ()
     """Phenotypes whose effects are in their own units."""
     ancestry: str | None = None
-    """The population that everybody is of, as inferred from genotypes."""
+    """The population that everybody belongs to, as inferred from genotypes."""
 
 
 def export_sumstats(
     tests: DataFrame, variants: int, phenotypes: int, folder: str, context: Context
 ) -> list[str]:
-    """Write `folder`/<phenotype>.tsv.gz, its .tbi and -meta.yaml; return the data files' names.
+    """Write `folder`/<phenotype>.tsv.gz, its .tbi and its -meta.yaml, and the same results in
+    REGENIE's format as `folder`/regenie/<phenotype>.regenie.gz.
 
-    `tests`: rows of `results.TESTS`, of so many `variants` and `phenotypes`; alt is the effect
-    allele. Tests without a result are left out, as are alleles that are not sequences, for which
-    the format has no word. `folder`/regenie receives the same in REGENIE's format, as
-    <phenotype>.regenie.gz.
+    Tests without a result are left out. So are variants with alleles that are not sequences, which
+    the format cannot express.
+
+    Args:
+        tests: rows of `results.TESTS`; alt is the effect allele.
+        variants: the number of variants, by which the work is divided into tasks.
+        phenotypes: the number of phenotypes, likewise.
+
+    Returns:
+        The names of the GWAS-SSF files.
     """
     files, base = fsspec.core.url_to_fs(folder)
     scratch = f"{folder}/.pieces"
@@ -126,7 +133,7 @@ def export_sumstats(
         .sortWithinPartitions(*order)
         .mapInArrow(partial(_write_pieces, scratch), _PIECES)
     )  # fmt: skip
-    # Asked for: of a few short rows Spark would make one task.
+    # The number of tasks is given, since Spark would make one task of a few short rows.
     tasks = min(2 * phenotypes, 2 * tests.sparkSession.sparkContext.defaultParallelism)
     joined = (
         pieces.repartition(tasks, "phenotype", "kind")
@@ -147,7 +154,9 @@ def export_sumstats(
 
 
 def write_regenie_inputs(phenotypes: pd.DataFrame, covariates: pd.DataFrame, folder: str) -> None:
-    """Write `folder`/phenotypes.txt and covariates.txt, by FID (0, as in samples.fam) and IID."""
+    """Write `folder`/phenotypes.txt and covariates.txt for REGENIE, by FID (0, as in
+    samples.fam) and IID.
+    """
     for name, table in (("phenotypes", phenotypes), ("covariates", covariates)):
         table = table.rename_axis("IID").reset_index()
         table.insert(0, "FID", "0")
@@ -158,14 +167,15 @@ def write_regenie_inputs(phenotypes: pd.DataFrame, covariates: pd.DataFrame, fol
 
 
 def _headers(with_quality: bool) -> dict[str, str]:
-    """The first line of each kind of file."""
+    """The header line of each kind of file."""
     columns = (*COLUMNS, *OF_QUALITY) if with_quality else COLUMNS
     return {"ssf": "\t".join(columns), "regenie": " ".join(REGENIE)}
 
 
 def _write_pieces(folder: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Write the lines of sorted variants into one file of a folder, those of each file of the
-    export together, and tell where they lie."""
+    """Write the lines of sorted variants into one file of a folder, grouped by the file of the
+    export that they belong to, and report where they lie.
+    """
     pieces: dict[tuple[str, str], bgzf.Piece] = defaultdict(bgzf.Piece)
     sizes: dict[str, int] = defaultdict(int)
     for batch in batches:
@@ -175,7 +185,7 @@ def _write_pieces(folder: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa
                 pieces[phenotype, kind].add(*own)
     if not pieces:
         return
-    # The number puts the pieces in order; the rest is a task's own, which may run twice.
+    # The number orders the pieces; the random part keeps apart two runs of the same task.
     name = f"{partition_number():06d}-{secrets.token_hex(4)}"
     start, rows = 0, []
     with fsspec.open(f"{folder}/{name}", "wb") as out:
@@ -194,9 +204,10 @@ def _write_pieces(folder: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa
 
 
 def _lines(batch: pa.RecordBatch) -> Iterator[tuple[str, int, dict[str, Lines]]]:
-    """Of each phenotype how many people were tested at most, and its lines for each kind of file.
+    """For each phenotype, the largest number of people tested, and its lines for each kind of
+    file.
 
-    `batch`: variants with their tests, of which those without a result have no line.
+    `batch` holds variants with their tests; tests without a result have no line.
     """
     columns, variants = elements(batch, "results")
     phenotype = columns["phenotype"].dictionary_encode()
@@ -224,19 +235,19 @@ def _lines(batch: pa.RecordBatch) -> Iterator[tuple[str, int, dict[str, Lines]]]
 
 
 def _are_sequences(batch: pa.RecordBatch) -> NDArray[np.bool_]:
-    """Whether both alleles of each variant are sequences."""
+    """Whether both alleles of each variant are sequences of A, C, G and T."""
     both = [pc.match_substring_regex(batch.column(name), "^[ACGT]+$") for name in ("ref", "alt")]
     return np.asarray(pc.and_(*both).to_numpy(zero_copy_only=False), bool)
 
 
 def _sites(batch: pa.RecordBatch) -> dict[str, pa.Array]:
-    """What lines tell of a variant: the first and the last columns of each kind of file."""
+    """The columns of a line that depend on the variant only, before and after the results."""
     number, position, ref, alt, rsid = (
         batch.column(name) for name in ("chromosome", "position", "ref", "alt", "rsid")
     )
     place = [pc.cast(one, pa.string()) for one in (number, position)]
     named = pc.match_substring_regex(rsid, "^rs[0-9]+$")
-    # In REGENIE's file a blank ends a column.
+    # In REGENIE's format a blank ends a column.
     one_word = pc.replace_substring_regex(rsid, r"\s+", "_")
     one_word = pc.if_else(pc.match_substring_regex(rsid, r"\S"), one_word, None)
     identifier = pc.coalesce(one_word, _joined([*place, ref, alt], ":"))
@@ -276,29 +287,35 @@ def _texts(sites: Mapping[str, pa.Array], tests: Mapping[str, pa.Array]) -> dict
 
 
 def _at_most_1(values: pa.Array, name: str) -> pa.Array:
-    """Imputation quality as the standard has it: by chance dosages vary more than expected."""
+    """Imputation quality cut at 1, as the standard requires: by chance, dosages may vary more
+    than expected.
+    """
     return pc.min_element_wise(values, 1.0, skip_nulls=False) if name == "info" else values
 
 
 def _told(texts: Sequence[pa.Array], kind: str) -> list[pa.Array]:
-    """Texts, those that are missing as that kind of file tells it."""
+    """Texts with missing ones replaced by the kind of file's word for missing."""
     return [pc.fill_null(one, MISSING[kind]) for one in texts]
 
 
 def _joined(texts: Sequence[Any], separator: str, kind: str = "ssf") -> pa.Array:
-    """Texts side by side; what is missing is told as that kind of file tells it."""
+    """Texts joined side by side, with missing ones replaced by the kind of file's word for
+    missing.
+    """
     return pc.binary_join_element_wise(
         *texts, separator, null_handling="replace", null_replacement=MISSING[kind]
     )
 
 
 def _digits(numbers: pa.Array) -> pa.Array:
-    """Numbers by as many digits as tell them from their neighbours in single precision, seven."""
+    """Numbers as text with the shortest digits that identify them in single precision, about
+    seven.
+    """
     return pc.cast(pc.cast(numbers, pa.float32(), safe=False), pa.string())
 
 
 def _parts_of(text: pa.Array) -> tuple[memoryview, NDArray[np.int64]]:
-    """The characters of texts, one after the other, and where each begins, and the last ends."""
+    """The characters of an array of texts, and where each text begins and the last one ends."""
     _, ends, content = text.buffers()
     places = np.frombuffer(ends, np.int32)[text.offset : text.offset + len(text) + 1]
     return memoryview(content or b""), places.astype(np.int64)
@@ -307,7 +324,7 @@ def _parts_of(text: pa.Array) -> tuple[memoryview, NDArray[np.int64]]:
 def _join(
     folder: str, headers: Mapping[str, str], key: tuple[str, str], pieces: pd.DataFrame
 ) -> pd.DataFrame:
-    """Write a file of the export, the lines of a phenotype, from its pieces, with its index."""
+    """Write one file of the export from its pieces, with its index."""
     phenotype, kind = key
     files, base = fsspec.core.url_to_fs(folder)
     target = f"{base}/{'regenie/' if kind == 'regenie' else ''}{phenotype}{SUFFIXES[kind]}"
@@ -338,7 +355,7 @@ def _metadata(
     elif context.engine == "hail":
         software += f" by Hail {version('hail')} linear_regression_rows"
     if context.whole_genome:
-        software += " of what whole-genome ridge regression without the chromosome leaves"
+        software += " after whole-genome ridge regression without the chromosome"
     ancestry: dict[str, object] = {}
     if context.ancestry:
         ancestry = {

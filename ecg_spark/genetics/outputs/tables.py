@@ -1,4 +1,6 @@
-"""What the genetic steps publish besides the associations: the tables and their schemas."""
+"""The tables that the genetic steps publish, apart from the associations, and their schemas."""
+
+from typing import Any
 
 from pyspark.sql.types import ArrayType, BooleanType, DataType
 
@@ -18,16 +20,16 @@ SCORES = Table(
     schema(
         s=TEXT,
         call_rate=REAL,
-        heterozygosity_sd=(REAL, None),  # beyond what the components predict; null: too few samples
-        unrelated=BooleanType(),  # of all samples: those that the components stand on
-        ancestry=(TEXT, None),  # a population of genotypes.ancestry; null: none for certain
+        heterozygosity_sd=(REAL, None),  # residual on the components; null with too few samples
+        unrelated=BooleanType(),  # among all samples; the components are computed from these
+        ancestry=(TEXT, None),  # a population of genotypes.ancestry; null where uncertain
         pc=ArrayType(REAL, False),
         x_f=(REAL, None),  # inbreeding on X; null with too few variants
         sets=ArrayType(WHOLE, False),  # 0: genotypes.path; those of genotypes.separate from 1
     ),
 )
-"""A genotyped sample: is it in the unrelated set, its scores on the principal components, and
-what tells its sex."""
+"""A genotyped sample: whether it is in the unrelated set, its principal components, and the
+inbreeding on X, which shows its sex."""
 
 RELATIVES = Table(
     "relatives",
@@ -46,21 +48,20 @@ ANALYSED = Table(
     schema(
         s=TEXT,
         participant_id=TEXT,
-        unrelated=BooleanType(),  # of those analysed
-        judges=BooleanType(),  # is the quality of variants that of their genotypes?
+        unrelated=BooleanType(),  # among those analysed
+        judges=BooleanType(),  # whether the quality of variants is judged by their genotypes
         judges_on_x=BooleanType(),
         sets=ArrayType(WHOLE, False),  # as in `scores`
-        is_male=(REAL, None),  # 1 or 0; null where it is not known
-        age=(REAL, None),  # in years; null where no covariate is called so
+        is_male=(REAL, None),  # 1 or 0; null where unknown
+        age=(REAL, None),  # in years; null if no covariate is the age
     ),
 )
-"""The people analysed: their sample and their participant id. It never leaves the store."""
+"""The people analysed, by sample and participant id. This table never leaves the store."""
 
 FEWEST_TOGETHER = 100
-"""Minor alleles in the people tested, below which phenotypes are not tested together. Of 32 latents
-of beats, made normal together (`phenotypes.jointly_normal`), p < 1e-5 came as often as it should by
-chance among so many carriers, and 1.8 times as often among 40, where it came 4 times as often
-before."""
+"""The least number of minor alleles for a joint test. With 32 latents of beats and this many
+carriers, p < 1e-5 was as frequent under the null as it should be; with 40 carriers it was 1.8 times
+too frequent (4 times before the latents were made jointly normal, `phenotypes.jointly_normal`)."""
 
 OMNIBUS = Table(
     "omnibus",
@@ -75,33 +76,38 @@ OMNIBUS = Table(
         af=REAL,
     ),
 )
-"""A variant against all latents of a model together."""
+"""The joint test of a variant against all latents of a model."""
+
+LOCUS_COLUMNS: dict[str, Any] = dict(
+    method=TEXT,  # vae, vae omnibus, pca, …, traits, own
+    **VARIANT_COLUMNS,  # of the lead variant
+    start=WHOLE,  # of its significant variants, bp, inclusive
+    end=WHOLE,
+    phenotype=TEXT,
+    beta=(REAL, None),  # null for an omnibus test
+    se=(REAL, None),
+    neg_log10_p=REAL,
+    n=WHOLE,
+)
+"""What every table of loci begins with."""
 
 LOCI = Table(
     "loci",
     ("method", *VARIANT),
     schema(
-        method=TEXT,  # vae, vae omnibus, pca, …, traits, own
-        **VARIANT_COLUMNS,  # of the lead variant
-        start=WHOLE,  # of the variants in it, bp, inclusive
-        end=WHOLE,
-        phenotype=TEXT,
-        beta=(REAL, None),  # null for an omnibus test
-        se=(REAL, None),
-        neg_log10_p=REAL,
-        n=WHOLE,
+        **LOCUS_COLUMNS,
         af=REAL,
         phenotypes=ArrayType(TEXT, False),
         n_variants=WHOLE,
         n_clumps=WHOLE,
         n_signals=(WHOLE, None),  # credible sets; null where it was not fine-mapped
-        set_variants=(WHOLE, None),  # in the set of the strongest; null where there is none
-        set_pip=(REAL, None),  # of its likeliest variant, to be the one that acts
-        set_genes=ArrayType(TEXT, False),  # that code, in which a variant of the set lies
+        set_variants=(WHOLE, None),  # in the strongest signal's credible set; null if none
+        set_pip=(REAL, None),  # the largest probability of a variant in it to be causal
+        set_genes=ArrayType(TEXT, False),  # coding genes that contain a variant of the set
         set_consequences=ArrayType(TEXT, False),  # as in `SCN5A missense_variant`
         nearest_gene=(TEXT, None),  # null without a table of genes
         gene_distance_bp=(WHOLE, None),
-        published=(BooleanType(), None),  # null without a table of such loci
+        published=(BooleanType(), None),  # null without a table of published loci
     ),
 )
 """A locus that a method has found, and its lead variant."""
@@ -114,7 +120,7 @@ _IN_REGION: dict[str, DataType | tuple[DataType, None]] = {
 }
 
 _LIES_IN: dict[str, DataType | tuple[DataType, None]] = {
-    "genes": ArrayType(TEXT, False),  # that code, in which a variant lies
+    "genes": ArrayType(TEXT, False),  # coding genes that contain the variant
     "consequences": ArrayType(TEXT, False),  # as in `SCN5A missense_variant`
 }
 
@@ -123,19 +129,19 @@ SIGNALS = Table(
     ("phenotype", "contig", "region_start", "signal"),
     schema(
         **_IN_REGION,
-        **VARIANT_COLUMNS,  # of the variant that is likeliest to act
-        probability=REAL,  # that it is the one
+        **VARIANT_COLUMNS,  # of the variant that is most probably causal
+        probability=REAL,  # that it is the causal one
         n_variants=WHOLE,  # in the 95 % credible set
         min_r2=REAL,  # between two variants of the set
-        log10_bf=REAL,  # of the signal against none
-        beta=(REAL, None),  # beside the other signals; null for an omnibus test
+        log10_bf=REAL,  # Bayes factor of the signal against none
+        beta=(REAL, None),  # in a regression with the other signals; null for an omnibus test
         se=(REAL, None),
-        neg_log10_p=(REAL, None),  # the same; null where the variants follow from each other
-        **_LIES_IN,  # any of its set
+        neg_log10_p=(REAL, None),  # in that regression; null if the variants are collinear
+        **_LIES_IN,  # of any variant of its set
     ),
 )
-"""A signal about a locus, by SuSiE: of every phenotype that has a locus there or a suggestive test.
-"""
+"""A signal of the region around a locus, by SuSiE, for every phenotype that has a locus or a
+suggestive test there."""
 
 CREDIBLE_SETS = Table(
     "credible_sets",
@@ -143,9 +149,9 @@ CREDIBLE_SETS = Table(
     schema(
         **_IN_REGION,
         **VARIANT_COLUMNS,
-        probability=REAL,  # to be the one that acts in this signal
-        pip=REAL,  # to act in any signal of the phenotype
-        beta=(REAL, None),  # by itself, as it was tested; null for an omnibus test
+        probability=REAL,  # to be the causal variant of this signal
+        pip=REAL,  # to be causal in any signal of the phenotype
+        beta=(REAL, None),  # of the variant by itself; null for an omnibus test
         se=(REAL, None),
         neg_log10_p=REAL,
         af=REAL,
@@ -163,15 +169,15 @@ COLOCALISATION = Table(
         phenotype_1=TEXT,
         signal_1=WHOLE,  # as in `signals`
         phenotype_2=TEXT,  # of the study, or a published trait
-        signal_2=(WHOLE, None),  # null for a published trait, of which one cause is assumed
-        **VARIANT_COLUMNS,  # of the variant that is likeliest to be the cause of both
-        n_variants=WHOLE,  # that both have
+        signal_2=(WHOLE, None),  # null for a published trait, which is assumed to have one cause
+        **VARIANT_COLUMNS,  # of the variant that is most probably the cause of both
+        n_variants=WHOLE,  # in common
         h0=REAL,  # probability that neither has a cause
-        h1=REAL,  # the first alone
-        h2=REAL,  # the second alone
+        h1=REAL,  # only the first
+        h2=REAL,  # only the second
         h3=REAL,  # both, different variants
         h4=REAL,  # both, the same variant
-        shared_pip=REAL,  # of the variant to be the cause, if it is the same
+        shared_pip=REAL,  # the probability of the variant to be the cause, if they share it
     ),
 )
 """Whether two signals of a region have the same cause."""
@@ -184,20 +190,20 @@ INTERACTIONS = Table(
         **VARIANT_COLUMNS,  # a lead variant
         n=WHOLE,  # people, relatives left out
         n_women=WHOLE,
-        beta_women=(REAL, None),  # null where there are too few minor alleles, as all that follow
-        se_women=(REAL, None),  # robust, as all that follow
+        beta_women=(REAL, None),  # null with too few minor alleles, like all that follow
+        se_women=(REAL, None),  # robust, like all that follow
         n_men=WHOLE,
         beta_men=(REAL, None),
         se_men=(REAL, None),
-        sex_beta=(REAL, None),  # men less women
+        sex_beta=(REAL, None),  # effect in men minus effect in women
         sex_se=(REAL, None),
         sex_neg_log10_p=(REAL, None),
-        age_beta=(REAL, None),  # what ten years add to the effect
+        age_beta=(REAL, None),  # change of the effect per ten years
         age_se=(REAL, None),
         age_neg_log10_p=(REAL, None),
     ),
 )
-"""Whether sex and age change what a lead variant does to the phenotypes that have a locus there."""
+"""Whether sex and age modify the effect of a lead variant on the phenotypes with a locus there."""
 
 LD = Table(
     "ld",
@@ -210,10 +216,10 @@ LD = Table(
         position=WHOLE,
         ref=TEXT,
         alt=TEXT,
-        r2=REAL,  # of the genotypes tested, in people analysed, less what covariates explain
+        r2=REAL,  # of the genotypes tested, in the people analysed, after covariates
     ),
 )
-"""The linkage of lead variants with their neighbours."""
+"""The linkage disequilibrium of lead variants with their neighbours."""
 
 NEARBY_GENES = Table(
     "nearby_genes",
@@ -225,7 +231,7 @@ NEARBY_GENES = Table(
         gene=TEXT,
     ),
 )
-"""The genes about the loci; empty where no table of genes is given."""
+"""The genes around the loci; empty if no table of genes is given."""
 
 
 COMMON_GENES = Table(
@@ -237,12 +243,12 @@ COMMON_GENES = Table(
         start=WHOLE,  # bp, inclusive
         end=WHOLE,
         phenotype=TEXT,
-        n_variants=WHOLE,  # in and about it
+        n_variants=WHOLE,  # in and near it
         chi2=REAL,  # their sum
         neg_log10_p=REAL,
     ),
 )
-"""A gene's common variants together against a phenotype; empty where no table of genes is given."""
+"""The test of a gene's common variants for a phenotype; empty if no table of genes is given."""
 
 HERITABILITY = Table(
     "heritability",
@@ -273,7 +279,7 @@ GENETIC_CORRELATION = Table(
         intercept=REAL,
     ),
 )
-"""How far two phenotypes share their genetic causes, by LD-score regression."""
+"""The genetic correlation of two phenotypes, by LD-score regression."""
 
 
 GENES = Table(
@@ -284,16 +290,16 @@ GENES = Table(
         gene=TEXT,
         start=WHOLE,  # bp, of its first variant
         end=WHOLE,
-        phenotype=TEXT,  # "<group> omnibus": the phenotypes of a group together
+        phenotype=TEXT,  # "<group> omnibus": the joint test of a group of phenotypes
         n=WHOLE,
-        neg_log10_p=(REAL, None),  # of all sets and tests, by the Cauchy combination
-        mask=TEXT,  # of the smallest single p
+        neg_log10_p=(REAL, None),  # over all sets and tests, by the Cauchy combination
+        mask=TEXT,  # the set with the smallest p, with the next two
         max_maf=REAL,
         test=TEXT,
-        leave_one_out_neg_log10_p=(REAL, None),  # the smallest without one variant; null: not asked
+        leave_one_out_neg_log10_p=(REAL, None),  # smallest without one variant; null: not computed
     ),
 )
-"""One p of a gene and a phenotype from its rare variants; empty where no gene table is given."""
+"""The test of a gene's rare variants for a phenotype; empty if no gene table is given."""
 
 GENE_SETS = Table(
     "gene_sets",
@@ -306,7 +312,7 @@ GENE_SETS = Table(
         phenotype=TEXT,
         n_variants=WHOLE,
         alleles=REAL,  # minor alleles in all people
-        burden_beta=(REAL, None),  # per minor allele; null of a group
+        burden_beta=(REAL, None),  # per minor allele; null for a group of phenotypes
         burden_se=(REAL, None),
         burden_neg_log10_p=(REAL, None),
         skat_q=(REAL, None),
@@ -315,4 +321,4 @@ GENE_SETS = Table(
         acat_o_neg_log10_p=(REAL, None),
     ),
 )
-"""The tests of each mask of a gene up to each frequency, which the p of the gene combines."""
+"""The tests of each mask of a gene up to each frequency, which are combined into the gene's p."""

@@ -1,1 +1,1 @@
-"""Who is analysed: samples and participants, relatives, ancestry, sex."""
+"""Who is analysed: samples and participants, relatives, ancestry and sex."""

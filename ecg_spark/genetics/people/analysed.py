@@ -1,4 +1,4 @@
-"""Who and what is analysed, and who and what is left out of it for which reason."""
+"""Counts of the people and variants that are analysed, and of those left out by each reason."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,10 +15,14 @@ BY_COVARIATES = "varies only as the covariates do"
 
 
 class Flow:
-    """The samples and people that are left, filter by filter.
+    """Counts the samples and people that remain after each filter.
 
-    Samples are all of the checked genotype set, people those with latents or, in a study without
-    ECGs, in the table of phenotypes; both end as the people who are analysed.
+    Samples start as all samples of the checked genotype set; people start as those with latents
+    or, in a study without ECGs, those in the table of phenotypes. Both end as the people who are
+    analysed.
+
+    Attributes:
+        filters: the number of samples after each filter, for the summary.
     """
 
     def __init__(self, samples: int, people: int, name: str) -> None:
@@ -28,16 +32,22 @@ class Flow:
         self.filters: list[dict[str, Any]] = [{"filter": name, "samples": samples}]
 
     def samples(self, reason: str, name: str, left: int) -> None:
-        """Count the samples that a filter of some name leaves; the others go for a reason."""
+        """Record how many samples a filter leaves.
+
+        Args:
+            reason: why the others are left out, for the table `flow`.
+            name: the name of the filter, for the summary.
+            left: how many samples remain.
+        """
         self._leave_out(SAMPLES, reason, left)
         self.filters.append({"filter": name, "samples": left})
 
     def people(self, reason: str, left: int) -> None:
-        """Count the people whom a filter leaves."""
+        """Record how many people a filter leaves."""
         self._leave_out(PEOPLE, reason, left)
 
     def both(self, reason: str, name: str, left: int) -> None:
-        """Count a filter of people each of whom has a sample."""
+        """Record a filter of people each of whom has one sample."""
         self.people(reason, left)
         self.samples(reason, name, left)
 
@@ -59,10 +69,14 @@ class Flow:
 
 
 def variant_flow(tests: DataFrame, unwanted: Mapping[str, int]) -> list[Row]:
-    """The rows of the table `flow` for the variants of a frame of tests (see `blocks.TESTS`).
+    """The rows of the table `flow` for the variants of a study.
 
-    `unwanted`: how many the study has chosen not to test, by reason. A variant that no phenotype
-    has a result of is left out for what the people of the first phenotype say.
+    A variant that has a result for no phenotype is counted under the reason that holds among the
+    people of the first phenotype.
+
+    Args:
+        tests: rows of `results.TESTS`.
+        unwanted: how many variants the study chose not to test, by reason.
     """
     why = F.coalesce(F.expr("filter(failed, one -> one is not null)")[0], F.lit(BY_COVARIATES))
     found = F.when(has_result(), WENT_ON).otherwise(why).alias("why")
@@ -73,12 +87,12 @@ def variant_flow(tests: DataFrame, unwanted: Mapping[str, int]) -> list[Row]:
 
 
 def has_result() -> Column:
-    """Whether a variant has a result of any phenotype."""
+    """A column that says whether a variant has a result for any phenotype."""
     return F.exists("results", lambda one: one["neg_log10_p"].isNotNull())
 
 
 def in_words(rows: Iterable[Row]) -> str:
-    """The flow as a sentence a step and unit."""
+    """The flow as text, one sentence for each step and unit."""
     told: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         reason = (
@@ -92,7 +106,12 @@ def in_words(rows: Iterable[Row]) -> str:
 
 
 def left_out_of(rows: Iterable[Row]) -> dict[str, dict[str, int]]:
-    """How many of each unit all steps together have left out, by reason."""
+    """How many of each unit all steps together have left out, by reason.
+
+    Example:
+        >>> left_out_of([{"unit": "people", "reason": "no phenotype", "n": 3}])
+        {'people': {'no phenotype': 3}}
+    """
     out: dict[str, dict[str, int]] = {}
     for row in rows:
         if row["reason"] not in (CAME_IN, WENT_ON):

@@ -1,8 +1,9 @@
-"""Which ancestry each sample has, from people of a reference whose populations are known.
+"""The ancestry of each sample, inferred from a reference of people whose populations are known.
 
-Components are those of the reference (as of the 1000 Genomes Project), onto which the samples are
-projected. A population is a normal distribution on them; a sample belongs to the one that makes
-its place likeliest, where no other comes near and it does not lie beyond all.
+The principal components are those of the reference (such as the 1000 Genomes Project), and the
+samples are projected onto them. Each population is modelled as a normal distribution on the
+components. A sample is assigned to the population with the highest likelihood, unless another
+comes close or the sample lies far from all of them.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,11 +35,11 @@ MIN_MAF, MAX_R2 = 0.05, 0.2
 COMPONENTS = 8
 LEAST_PROBABILITY = 0.9
 FARTHEST = 2 * float(chi2.isf(1e-4, COMPONENTS))
-"""The squared distance from a population, in its own spread, beyond which nobody belongs to it: the
-reference holds some peoples of a continent alone."""
+"""The squared Mahalanobis distance beyond which nobody is assigned to a population. Twice a strict
+quantile, since the reference holds only some of the peoples of a continent."""
 
 FEWEST_PEOPLE = 20
-"""Of a population of the reference; of fewer its spread is not known."""
+"""The least size of a population of the reference: its covariance must be estimated."""
 
 _SAMPLES_AT_A_TIME = 500
 _COMPLEMENT = str.maketrans("ACGT", "TGCA")
@@ -46,16 +47,23 @@ _COMPLEMENT = str.maketrans("ACGT", "TGCA")
 
 @dataclass(frozen=True)
 class Inferred:
-    """The population of each sample [n], None where it is of none, and from how many variants."""
+    """The inferred ancestry.
+
+    Attributes:
+        populations: the population of each sample [n]; None where it is uncertain.
+        variants: how many variants it was inferred from.
+    """
 
     populations: NDArray[np.object_]
     variants: int
 
 
 def read_populations(path: str) -> pd.Series:
-    """The population of each person of the reference, from a table with sample_id and population.
+    """The population of each person of the reference, from a table with columns sample_id and
+    population.
 
-    Raises `DataError` where it cannot be read, lacks a column or names somebody twice.
+    Raises:
+        DataError: if the table cannot be read, lacks a column or names somebody twice.
     """
     what = "table of the reference (genotypes.ancestry.populations)"
     table = read_text_table(path, what)
@@ -76,14 +84,20 @@ def infer_ancestry(
     reference_genome: str,
     seed: int,
 ) -> Inferred:
-    """The population of each sample of a packed set.
+    """Infer the population of each sample of a packed set.
 
-    `packed` and `reference` know `IS_SNP` of their sites; `populations`: of the people of the
-    reference, by id. Used are autosomal SNPs of both sets outside long-range linkage, common and
-    independent in the reference, whose alleles tell the strand.
+    Used are autosomal SNPs that both sets have, outside long-range LD, common and independent in
+    the reference, and with alleles that reveal the strand (not A/T or C/G).
 
-    Raises `DataError` where the sets share too few variants, or fewer than two populations have
-    people enough.
+    Args:
+        packed: the set, with `IS_SNP` among its sites.
+        reference: the reference, with `IS_SNP` among its sites.
+        populations: the population of the people of the reference, by sample id.
+        seed: for the random choice among the variants.
+
+    Raises:
+        DataError: if the sets share too few variants, or fewer than two populations have enough
+            people.
     """
     known = populations.reindex(reference.samples)
     counts = known.value_counts()
@@ -123,8 +137,9 @@ def infer_ancestry(
 def _shared(
     packed: Packed, reference: Packed, reference_genome: str, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """The places of shared variants in the reference and in the set, and whether ref and alt are
-    the other way round in it."""
+    """The places of shared variants in the reference and in the set, and whether the set has
+    ref and alt swapped.
+    """
     tables = []
     for one in (reference, packed):
         suitable = one.on(AUTOSOMES) & one.sites[IS_SNP].to_numpy()
@@ -159,7 +174,9 @@ def _frequency(calls: NDArray[np.int8]) -> Reals:
 
 
 def _scaled(calls: NDArray[np.int8], frequency: Reals) -> NDArray[np.float32]:
-    """Calls about twice the frequency, over their spread; 0 where missing."""
+    """Calls centred at twice the allele frequency and divided by their expected spread; 0
+    where missing.
+    """
     spread = np.sqrt(2 * frequency * (1 - frequency)).astype(np.float32)[:, None]
     return np.asarray(centred(calls, 2 * frequency) / spread)
 
@@ -171,10 +188,10 @@ def _projected(
     frequency: Reals,
     loadings: Reals,
 ) -> Reals:
-    """The place [n, k] of every sample on the components; whoever lacks calls as if they had all.
+    """The position [n, k] of every sample on the components, corrected for missing calls.
 
-    Missing calls are at the mean of the reference, which draws to its middle: the place is that
-    over the share of the variance of the loadings that is known.
+    A missing call counts as the mean of the reference, which pulls a sample towards the centre.
+    The position is therefore divided by the share of the loadings' sum of squares that is known.
     """
     n, size = len(packed.samples), _SAMPLES_AT_A_TIME
     shared = broadcast(spark, (packed.calls, variants, frequency, loadings))
@@ -204,7 +221,7 @@ def _projected(
 def _nearest(
     projected: Reals, scores: Reals, known: NDArray[np.object_], names: Sequence[str]
 ) -> NDArray[np.object_]:
-    """The population of each sample by its place, None where it is of none for certain."""
+    """The population of each sample by its position; None where it is uncertain."""
     likelihood, distance = np.empty((2, len(projected), len(names)))
     for j, name in enumerate(names):
         own = scores[known == name]

@@ -1,8 +1,9 @@
-"""Principal components of ancestry, from packed calls in blocks of variants.
+"""Principal components of ancestry, computed from packed calls in blocks of variants.
 
-Every pass over the blocks adds up matrices of people by some twenty columns, so that neither the
-driver nor a task holds people by variants. The decomposition is the block Lanczos method, begun at
-random, which is exact for few people and, for many, for all components that stand out.
+Each pass over the blocks adds up matrices of people by some twenty columns, so that neither the
+driver nor a task holds a matrix of people by variants. The decomposition is the block Lanczos
+method from a random start. It is exact for few people and, for many, accurate for all components
+that stand out.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -23,13 +24,13 @@ Reals = NDArray[np.float64]
 Block = tuple[Floats, Floats]
 """Scaled genotypes of the reference [variants, u], and of everybody [variants, n]."""
 OverBlocks = Callable[[Callable[[Block], NDArray[Any]]], NDArray[Any]]
-"""The sum over all blocks of what a function makes of each."""
+"""Applies a function to each block and returns the sum over all blocks."""
 
 EXACT = 2_000
-"""Up to so many people are decomposed exactly: their products fit into one matrix."""
+"""Up to this many people are decomposed exactly: their product matrix fits into memory."""
 STEPS = 8
 EXTRA = 6
-"""Columns of a step beside those of the components."""
+"""How many columns a step has in addition to one per component."""
 BLOCK_BYTES = 64 << 20
 BLOCKS_OF_TASK = 8
 
@@ -42,18 +43,29 @@ def principal_components(
     shared: Reals,
     seed: int,
 ) -> Reals:
-    """Scores [n, components] from the unrelated people, projected onto all.
+    """Principal components of the unrelated people, with everybody projected onto them.
 
-    `over_blocks`: see `blocks_of` for a packed set of so many `variants`; `shared` [n]: the share
-    of each other person's genome that is also that of some unrelated one (0.5 with a sibling among
-    these). Genotypes are centred and scaled by √(2p(1-p)) (Patterson et al. 2006); missing calls
-    are at the mean. Each component has variance 1 over the unrelated.
+    Genotypes are centred and scaled by √(2p(1-p)) (Patterson et al. 2006, PLoS Genet 2:e190);
+    missing calls count as the mean. Each component has variance 1 over the unrelated people.
 
-    Whoever has no part in a component is projected nearer to 0 than if they had had one. Their
-    scores are divided by that shrinkage (see `shrinkage`), or by what is between it and 1 as far as
-    a relative of theirs had a part.
+    People who take no part in a component are projected closer to 0 than if they had taken part.
+    Their scores are divided by that shrinkage (see `shrinkage`); if a relative of theirs took
+    part, by a value between the shrinkage and 1.
 
-    Raises `DataError` where there are fewer people or variants than components.
+    Args:
+        over_blocks: sums over the blocks of a packed set, from `blocks_of`.
+        unrelated: who takes part, [n].
+        components: how many components to compute; 0 for none.
+        variants: how many variants the blocks have in all.
+        shared: for each other person, the share of the genome that is also an unrelated person's,
+            [n]; 0.5 with a sibling among these.
+        seed: of the random start.
+
+    Returns:
+        Scores [n, components].
+
+    Raises:
+        DataError: if there are no more people or variants than components.
     """
     if not components:
         return np.zeros((len(unrelated), 0))
@@ -80,15 +92,20 @@ def principal_components(
 
 
 def shrinkage(values: Reals, probes: Reals, products: Reals) -> Reals:
-    """By which share [k] the projection of a new person is smaller than of one of the reference.
+    """By which factor the projection of a new person is smaller than that of a person of the
+    reference, [k].
 
-    `values` [k]: eigenvalues of the products A of u people with each other; `probes` [u, l]:
-    orthonormal and orthogonal to their vectors; `products`: A with these. With the eigenvalue d in
-    units of the noise, and γ variants a person, a component of true variance λ among others of
-    variance 1 has d = λ (1 + γ / (λ - 1)), and the share is (λ - 1) / (λ - 1 + γ) (Lee, Zou &
-    Wright 2010, Ann Stat 38:3605, eq. 9). Linked variants count as fewer: γ and the noise are those
-    whose spread of eigenvalues is that seen by the probes. Of a component that does not stand out
-    from the noise it is that of the least one that does.
+    With the eigenvalue d in units of the noise and γ variants per person, a component with true
+    variance λ among others of variance 1 has d = λ (1 + γ / (λ - 1)), and the factor is (λ - 1) /
+    (λ - 1 + γ) (Lee, Zou & Wright 2010, Ann Stat 38:3605, eq. 9). Linked variants count as fewer,
+    so γ and the noise are estimated from the spread of the eigenvalues that random probes see. A
+    component that does not stand out from the noise gets the factor of the smallest one that
+    would.
+
+    Args:
+        values: the leading eigenvalues of the product matrix A of u people, [k].
+        probes: orthonormal columns orthogonal to the leading eigenvectors, [u, l].
+        products: A times the probes, [u, l].
     """
     u = len(probes)
     mean = np.einsum("ij,ij->", probes, products) / probes.shape[1]
@@ -104,7 +121,9 @@ def shrinkage(values: Reals, probes: Reals, products: Reals) -> Reals:
 def _leading(
     over_blocks: OverBlocks, u: int, components: int, rng: np.random.Generator
 ) -> tuple[Reals, Reals]:
-    """The leading eigenvectors [u, k] of the products of the u people, and their values."""
+    """The leading eigenvectors [u, k] of the product matrix of the u people, and their
+    eigenvalues.
+    """
     if u <= EXACT:
         gram = over_blocks(lambda block: block[0].T @ block[0]).astype(float)
         basis, small = np.eye(u), gram
@@ -118,7 +137,9 @@ def _leading(
 def _krylov(
     over_blocks: OverBlocks, u: int, components: int, rng: np.random.Generator
 ) -> tuple[Reals, Reals]:
-    """An orthonormal basis that holds the leading vectors, and the products within it."""
+    """An orthonormal basis that contains the leading eigenvectors, and the product matrix
+    within it.
+    """
     step = np.linalg.qr(rng.normal(size=(u, components + EXTRA)))[0]
     steps, products = [], []
     for _ in range(STEPS):
@@ -127,7 +148,7 @@ def _krylov(
         products.append(made.astype(float))
         basis = np.concatenate(steps, axis=1)
         left = products[-1]
-        for _ in range(2):  # once leaves rounding
+        for _ in range(2):  # orthogonalised twice, since rounding remains after once
             left = left - basis @ (basis.T @ left)
         step = np.linalg.qr(left)[0]
     small = basis.T @ np.concatenate(products, axis=1)
@@ -135,7 +156,7 @@ def _krylov(
 
 
 def _product(columns: Floats, block: Block) -> Floats:
-    """The products of the reference with each other, with some columns [u, l]."""
+    """The product matrix of the reference people times some columns [u, l]."""
     return np.asarray(block[0].T @ (block[0] @ columns))
 
 
@@ -145,9 +166,13 @@ def blocks_of(
     variants: NDArray[np.int64],
     unrelated: NDArray[np.bool_],
 ) -> OverBlocks:
-    """Sums over blocks of variants, places in a packed set, in Spark; see `principal_components`.
+    """A function that sums over blocks of variants in Spark (see `principal_components`).
 
-    A block has 64 MB of genotypes or a variant.
+    A block has at most 500 variants and 64 MB of genotypes, but at least one variant.
+
+    Args:
+        variants: places in the packed set.
+        unrelated: who belongs to the reference, [n].
     """
     size = max(1, min(500, BLOCK_BYTES // (4 * len(unrelated))))
     starts = range(0, len(variants), size)
@@ -178,8 +203,13 @@ def squared_loadings(
     unrelated: NDArray[np.bool_],
     scores: Reals,
 ) -> Reals:
-    """r² [variants, k] of each variant, a place in a packed set, with each component among the
-    unrelated; `scores` [n, k] are those of `principal_components`."""
+    """The squared correlation of each variant with each component among the unrelated, [variants,
+    k].
+
+    Args:
+        variants: places in the packed set.
+        scores: from `principal_components`, [n, k].
+    """
     size = max(1, min(500, BLOCK_BYTES // (4 * len(unrelated))))
     starts = range(0, len(variants), size)
     own = scores[unrelated].astype(np.float32) / np.float32(unrelated.sum())
@@ -198,7 +228,9 @@ def squared_loadings(
 
 
 def scaled(rows: NDArray[np.uint8], unrelated: NDArray[np.bool_]) -> Block:
-    """The scaled genotypes of packed variants: 0 where a call is missing or nothing varies."""
+    """The scaled genotypes of packed variants; 0 where a call is missing or the variant does
+    not vary.
+    """
     counts = tally(rows, unrelated)
     p = counts.af
     spread = np.sqrt(2 * p * (1 - p))

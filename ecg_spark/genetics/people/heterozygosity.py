@@ -1,7 +1,7 @@
-"""How far a sample's heterozygosity lies from what its ancestry makes of it.
+"""How far the heterozygosity of a sample deviates from what its ancestry predicts.
 
-Heterozygosity differs between populations and rises with admixture. What it has beyond that tells
-of contamination, or of a sample that was badly called.
+Heterozygosity differs between populations and rises with admixture. A deviation beyond that
+indicates contamination or a poorly genotyped sample.
 """
 
 import numpy as np
@@ -10,17 +10,25 @@ from numpy.typing import NDArray
 Reals = NDArray[np.float64]
 
 _FEWEST = 10
-"""Samples beyond the terms of the regression, of which fewer tell no spread."""
+"""The least residual degrees of freedom with which the standard deviation is estimated."""
 
 
 def beyond_components(
     heterozygosity: Reals, scores: Reals, unrelated: NDArray[np.bool_]
 ) -> Reals | None:
-    """The residual of each sample's heterozygosity [n] in standard deviations, NaN where missing.
+    """The residual of each sample's heterozygosity on ancestry, in standard deviations.
 
-    The regression on the components `scores` [n, k] and their squares (Bycroft et al. 2018, Nature
-    562:203, S 3.6) is of the unrelated; on the components alone where the people are few, and None
-    where they are too few even for that.
+    The regression on the principal components and their squares is fitted to the unrelated people
+    (Bycroft et al. 2018, Nature 562:203, supplement S 3.6). With few people it uses the components
+    only.
+
+    Args:
+        heterozygosity: [n]; NaN where missing.
+        scores: principal components, [n, k].
+        unrelated: whom the regression is fitted to, [n].
+
+    Returns:
+        [n], NaN where missing; None if there are too few people for any regression.
     """
     known = np.isfinite(heterozygosity)
     used = known & unrelated

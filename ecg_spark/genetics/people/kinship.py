@@ -1,4 +1,4 @@
-"""Which samples are relatives, and of whom a set without relatives consists."""
+"""Which samples are related, and a set of samples without relatives."""
 
 from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
@@ -16,14 +16,17 @@ _BLOCK = 2_048
 _SIGNED = np.array([-1, 0, 1, 0], np.float32)
 _ROUNDING = 1e-6
 _PAIR_BYTES = 32 << 20
-"""Genotypes of pairs that are compared at one time."""
+"""How many bytes of genotypes of pairs are compared at a time."""
 
 
 def chance_relatives(calls: NDArray[np.int8], max_kinship: float) -> float:
-    """How many unrelated pairs are expected to seem more closely related than `max_kinship`.
+    """How many unrelated pairs are expected to exceed `max_kinship` by chance.
 
-    For independent variants the numerator of the KING estimate has variance Σ 12 p²q² and the
+    For independent variants the numerator of the KING estimate has variance Σ 12 p²q², and the
     denominator is 4 Σ pq.
+
+    Args:
+        calls: [variants, samples], `MISSING` where unknown.
     """
     n_samples = calls.shape[1]
     known = calls != MISSING
@@ -38,11 +41,17 @@ def chance_relatives(calls: NDArray[np.int8], max_kinship: float) -> float:
 def related_pairs(
     spark: SparkSession, calls: NDArray[np.int8], max_kinship: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Pairs of samples [pairs, 2] whose KING-robust kinship exceeds `max_kinship`, and theirs.
+    """Find the pairs of samples whose KING-robust kinship exceeds `max_kinship`.
 
-    `calls` [variants, samples]. Blocks of samples are spread over Spark, to which the calls are
-    sent at two bits each. Of a block one matrix product gives what the kinship of each pair is at
-    most (see `_at_most`); it is computed for those alone that may exceed the limit.
+    Blocks of samples are compared in Spark tasks, which receive the calls at two bits each. For a
+    block, one matrix product gives an upper bound on the kinship of each pair (see `_at_most`);
+    only pairs whose bound exceeds the limit are computed exactly.
+
+    Args:
+        calls: [variants, samples], `MISSING` where unknown.
+
+    Returns:
+        The pairs as numbers of samples [pairs, 2], and their kinship [pairs].
     """
     n_samples, n_variants = calls.shape[::-1]
     packed = np.concatenate(
@@ -74,11 +83,16 @@ def related_pairs(
 def king_robust(
     left: NDArray[np.int8], right: NDArray[np.int8], a: NDArray[np.int64], b: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """KING-robust kinship [pairs] of the samples `a` of `left` [samples, variants] with the samples
-    `b` of `right`.
+    """The KING-robust kinship of pairs of samples, [pairs].
 
-    The between-family estimate of Manichaikul et al. (2010, Bioinformatics 26:2867), eq. 11, which
-    holds with several populations in the sample.
+    The between-family estimate of Manichaikul et al. 2010, Bioinformatics 26:2867, eq. 11, which
+    is valid with several populations in the sample.
+
+    Args:
+        left: calls [samples, variants], `MISSING` where unknown.
+        right: calls [samples, variants] of the same variants.
+        a: for each pair, the first sample's place in `left`.
+        b: for each pair, the second sample's place in `right`.
     """
     step = max(1, _PAIR_BYTES // max(left.shape[1], 1))
     found = [np.empty(0)]
@@ -96,14 +110,14 @@ def king_robust(
 
 
 def _at_most(left: NDArray[np.int8], right: NDArray[np.int8]) -> NDArray[np.float32]:
-    """What the KING-robust kinship of samples `left` with samples `right` is at most [a, b].
+    """An upper bound on the KING-robust kinship of samples `left` with samples `right`, [a, b].
 
-    With g = -1, 0 and 1 for no, one and two alternate alleles, 0 also where missing, of n variants
-    h heterozygous and m missing ones of a sample, and i, j two samples,
+    With g = -1, 0 and 1 for no, one and two alternate alleles (0 also where missing), and of n
+    variants h heterozygous and m missing ones per sample, two samples i and j have
 
         both heterozygous - 2 opposite homozygous <= g_i g_j' + h_i + h_j + m_i + m_j - n,
 
-    exactly where no call is missing. Of the heterozygous calls of i, j has at least h_i - m_j.
+    with equality if no call is missing. Of the heterozygous calls of i, j has at least h_i - m_j.
     """
     (g_left, h_left, m_left), (g_right, h_right, m_right) = map(_counted, (left, right))
     m = m_left[:, None] + m_right
@@ -112,23 +126,33 @@ def _at_most(left: NDArray[np.int8], right: NDArray[np.int8]) -> NDArray[np.floa
     apart = np.maximum(np.abs(h_left[:, None] - h_right) - m, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         most = (2 * shared - apart) / (4 * fewest) * (1 + _ROUNDING)
-    # A negative kinship is divided by at most h_i, which is more.
+    # `fewest` bounds the denominator from below, which bounds a positive kinship from above. For a
+    # negative one it would not, but 0 is then a bound.
     return np.asarray(np.where(fewest < 1, np.inf, np.maximum(most, 0)))
 
 
 def _counted(
     samples: NDArray[np.int8],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Of samples, -1, 0 and 1 for their calls, and how many are heterozygous and missing."""
+    """For each sample its calls as -1, 0 and 1, and the number of heterozygous and of missing
+    calls.
+    """
     het, missing = ((samples == code).sum(axis=1, dtype=np.float32) for code in (1, MISSING))
     return _SIGNED[samples], het, missing
 
 
 def unrelated_set(n_samples: int, pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Samples of which no two are a pair: the one with most relatives goes first, then the later.
+    """A large set of samples without related pairs, by a deterministic greedy algorithm.
 
-    The greedy approximation of the maximal independent set; deterministic. `pairs` [pairs, 2] are
-    numbers of two different samples. Time grows as pairs x log(pairs).
+    The sample with the most remaining relatives is removed first; among equals, the later one.
+    This approximates a maximum independent set, in time proportional to pairs × log(pairs).
+
+    Args:
+        pairs: numbers of two different samples, [pairs, 2].
+
+    Example:
+        >>> unrelated_set(4, np.array([[0, 1], [1, 2]])).tolist()
+        [True, False, True, True]
     """
     partners: dict[int, set[int]] = {}
     for a, b in pairs.tolist():
@@ -136,8 +160,8 @@ def unrelated_set(n_samples: int, pairs: NDArray[np.int64]) -> NDArray[np.bool_]
         partners.setdefault(b, set()).add(a)
     kept = [True] * n_samples
     left = {sample: len(own) for sample, own in partners.items()}
-    # A sample stands in the queue once for every count of relatives that it has had; only the
-    # last of them is true.
+    # The queue holds a sample once for every count of relatives that it has had; only the entry
+    # with its present count is valid.
     queue = [(-count, -sample) for sample, count in left.items()]
     heapify(queue)
     while queue:
@@ -149,7 +173,7 @@ def unrelated_set(n_samples: int, pairs: NDArray[np.int64]) -> NDArray[np.bool_]
             left[other] -= 1
             if kept[other] and left[other]:
                 heappush(queue, (-left[other], -other))
-    # One may have gone for relatives that went after it.
+    # A sample may have been removed for relatives that were removed later: put it back.
     for sample in sorted(partners):
         if not any(kept[other] for other in partners[sample]):
             kept[sample] = True

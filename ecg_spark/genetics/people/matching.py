@@ -1,4 +1,4 @@
-"""Which sample is which participant, and what the tables of both tell of those who are analysed."""
+"""Which sample belongs to which participant, and the tables of both joined for those analysed."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ Frame = TypeVar("Frame", pd.DataFrame, pd.Series)
 
 @dataclass(frozen=True)
 class Matching:
-    """Which sample is which participant: aligned arrays of ids."""
+    """Which sample belongs to which participant, as two aligned arrays of ids."""
 
     samples: NDArray[np.object_]
     participants: NDArray[np.object_]
@@ -31,12 +31,20 @@ def match(
     pairing: str = "id",
     seed: int = 1,
 ) -> Matching:
-    """Pair genotyped samples with participants, in the order of the samples.
+    """Pair genotyped samples with participants.
 
-    `pairing` id: where the ids are equal. random: by chance, as many as there are of the fewer; the
-    same pairs for the same seed, in whatever order the participants come.
+    Args:
+        pairing: `id` pairs equal ids, in the order of the samples. `random` pairs by chance, as
+            many as the smaller side has; the same seed gives the same pairs, whatever the order of
+            the participants.
+        seed: for random pairing.
 
-    Raises `DataError` where an id occurs twice or no id matches.
+    Raises:
+        DataError: if an id occurs twice or no id matches.
+
+    Example:
+        >>> match(["s2", "s1", "s9"], ["s1", "s2", "s3"]).participants.tolist()
+        ['s2', 's1']
     """
     for ids, what in ((samples, "genotype sample"), (participants, "participant")):
         repeated = len(ids) - len(set(ids))
@@ -60,15 +68,23 @@ def match(
 
 
 def by_normal_id(table: Frame) -> Frame:
-    """A table of participants with their ids in normal form."""
+    """A table of participants with its ids in normal form."""
     return table.set_axis(table.index.map(lambda one: normal_id(str(one))), axis=0)
 
 
 def owners_of(samples: Iterable[str], id_map: str | None) -> dict[str, str]:
-    """The participant of each sample that has one, both as they are written in their tables.
+    """The participant of each sample that has one.
 
-    Raises `DataError` where two samples are of one person: which of them to take is not ours to
-    guess.
+    Args:
+        samples: ids as the genotype set has them.
+        id_map: the path of a table of sample and participant ids; None if they are the same.
+
+    Returns:
+        Participant ids in normal form, by sample.
+
+    Raises:
+        DataError: if two samples belong to one person, since nothing says which of them to take;
+            or if the id map cannot be used.
     """
     known = read_id_map(id_map) if id_map else None
     owners = {}
@@ -96,7 +112,17 @@ def people_of_samples(
     settings: Genotypes,
     seed: int,
 ) -> pd.Series:
-    """The participant of each matched sample."""
+    """The participant of each matched sample, indexed by sample.
+
+    Args:
+        scores: a table indexed by sample.
+        owners: the participant of each sample.
+        phenotypes: a table indexed by participant.
+        seed: for random pairing.
+
+    Raises:
+        DataError: if no participant matches a sample.
+    """
     samples = {owners[s]: s for s in scores.index if s in owners}
     matching = match(list(samples), list(phenotypes.index), settings.pairing, seed)
     return pd.Series(matching.participants, index=[samples[name] for name in matching.samples])
@@ -105,9 +131,10 @@ def people_of_samples(
 def with_components(
     scores: pd.DataFrame, covariates: pd.DataFrame, people: pd.Series
 ) -> pd.DataFrame:
-    """The covariates and components of each matched sample.
+    """The covariates and principal components of each matched sample.
 
-    Where the study brings columns named as our components are, ours are named otherwise.
+    If the study has a covariate that is named like one of the components (pc_1, ...), the
+    components get the prefix genotype_.
     """
     terms = covariates.reindex(people.to_numpy()).set_axis(people.index)
     components = np.array(scores.loc[people.index, "pc"].tolist(), float)
@@ -118,10 +145,11 @@ def with_components(
 
 
 def read_id_map(path: str) -> dict[str, str]:
-    """The participant of each sample, from a table with sample_id and participant_id.
+    """The participant of each sample, from a table with columns sample_id and participant_id; all
+    ids in normal form.
 
-    Ids are in normal form. Raises `DataError` where it cannot be read, lacks a column or names a
-    sample twice.
+    Raises:
+        DataError: if the table cannot be read, lacks a column or names a sample twice.
     """
     what = "id map (genotypes.id_map)"
     table = read_text_table(path, what)
@@ -135,26 +163,38 @@ def read_id_map(path: str) -> dict[str, str]:
 
 
 MALE_F, FEMALE_F = 0.8, 0.2
-"""Inbreeding on X above which a sample is a man's, below which a woman's (plink's limits)."""
+"""Above this F on X a sample is male, and below the other female (PLINK's thresholds)."""
 
 
 def contradicts(x_f: pd.Series, is_male: pd.Series) -> pd.Series:
-    """Whether the X chromosome contradicts the sex, by its inbreeding F; never where one lacks."""
+    """Whether the X chromosome contradicts the reported sex, by its inbreeding coefficient F.
+
+    Never true where either is missing.
+
+    Example:
+        >>> contradicts(pd.Series([0.99, 0.02, 0.99]), pd.Series([1.0, 1.0, np.nan])).tolist()
+        [False, True, False]
+    """
     as_man = (is_male == 1) & (x_f < FEMALE_F)
     return as_man | ((is_male == 0) & (x_f > MALE_F))
 
 
 def are_female(x_f: pd.Series, is_male: pd.Series) -> pd.Series:
-    """Who is a woman, by what is reported and, where that is missing, by the X chromosome."""
+    """Who is female: by the reported sex or, where that is missing, by the X chromosome."""
     return (is_male == 0) | (is_male.isna() & (x_f < FEMALE_F))
 
 
 FEWEST_JUDGED = 10
-"""People of a sex, by the X chromosome, of whom fewer say nothing about how it is coded."""
+"""The least number of people with which the coding of sex is judged."""
 
 
 def check_sex_coding(x_f: pd.Series, is_male: pd.Series) -> None:
-    """Raise `DataError` where the X chromosome contradicts the sex of most people."""
+    """Refuse a column of sex that most people's X chromosomes contradict.
+
+    Raises:
+        DataError: if more than half of the people who can be judged are contradicted; the message
+            says whether both sexes are affected.
+    """
     as_known = is_male.notna() & ((x_f < FEMALE_F) | (x_f > MALE_F))
     wrong = contradicts(x_f, is_male)[as_known]
     if as_known.sum() < FEWEST_JUDGED or 2 * wrong.sum() <= as_known.sum():

@@ -1,7 +1,8 @@
-"""Variants of which no two neighbours are linked, by correlations of packed calls.
+"""LD pruning by the correlation of packed calls.
 
-The first of a chain is kept, and then each that is linked to none that is kept. A task holds the
-calls of one run of variants, and of those kept before it within the window.
+Along a contig, the first variant is kept, and then each variant that is in LD with none of the
+kept ones. A task holds the calls of one run of variants, and of the variants kept before it within
+the window.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,11 +17,16 @@ from ecg_spark.session import broadcast
 WINDOW_BP = 1_000_000
 RUN = 500
 LD_SAMPLES = 2_000
-"""r² of so many people is right to some 0.03."""
+"""In this many people r² is estimated to about 0.03."""
 
 
 def at_most(variants: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
-    """The variants, or a random choice of so many, in their order."""
+    """The variants, or a random choice of `most` of them, in their order.
+
+    Example:
+        >>> at_most(np.array([3, 5, 8]), 3, seed=1).tolist()
+        [3, 5, 8]
+    """
     if len(variants) <= most:
         return variants
     return np.sort(np.random.default_rng(seed).choice(variants, most, replace=False))
@@ -34,10 +40,18 @@ def pruned(
     max_r2: float,
     seed: int,
 ) -> NDArray[np.int64]:
-    """Those of the variants, places in a packed set, of which no two within 1 Mb have r² > max_r2.
+    """Prune variants so that no two within 1 Mb have r² above `max_r2`.
 
-    r² is that of at most `LD_SAMPLES` of the `samples`. Variants that do not vary among them are
-    left out. A task a contig; the driver holds places alone.
+    Variants that do not vary among the samples are left out. There is one task per contig, and the
+    driver holds only places of variants.
+
+    Args:
+        variants: places in the packed set.
+        samples: places of samples; r² is computed in at most `LD_SAMPLES` of them, drawn with
+            `seed`.
+
+    Returns:
+        The places that are kept.
     """
     samples = np.sort(at_most(samples, LD_SAMPLES, seed))
     sites = packed.sites.iloc[variants]
@@ -68,9 +82,11 @@ def pruned(
 def prune(
     runs: Iterable[tuple[NDArray[np.float32], NDArray[np.int64]]], max_r2: float
 ) -> Iterator[NDArray[np.bool_]]:
-    """Which variants of each run are kept: of a contig, in the order of their positions.
+    """Which variants of each run are kept; the runs follow each other along one contig.
 
-    A run is its genotypes [variants, people], centred and of length 1 (or all zero), and positions.
+    Args:
+        runs: the genotypes of each run [variants, people], centred and of length 1 (or all zero),
+            and the positions of its variants in bp.
     """
     before = np.empty((0, 0), np.float32)
     places = np.empty(0, np.int64)
@@ -96,6 +112,6 @@ def _linked(
     other_positions: NDArray[np.int64],
     max_r2: float,
 ) -> NDArray[np.bool_]:
-    """Which variants are linked to which others, within the window."""
+    """Which variants are in LD with which others, within the window."""
     is_near = np.abs(np.subtract.outer(positions, other_positions)) <= WINDOW_BP
     return np.asarray(((values @ others.T) ** 2 > max_r2) & is_near)

@@ -1,7 +1,7 @@
-"""Whether a sample's X chromosome is that of the sex that its participant reported.
+"""The inbreeding coefficient on X, which shows whether a sample fits the reported sex.
 
-A man has one X, so that his calls on it are never heterozygous. The inbreeding coefficient F of
-the calls outside the pseudoautosomal regions is near 1 in men and near 0 in women.
+A man has one X, so his calls on it are never heterozygous. Over the calls outside the
+pseudo-autosomal regions, F is near 1 in men and near 0 in women.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from ecg_spark.genetics.genotypes.rows import as_calls
 from ecg_spark.genetics.genotypes.site_rows import named, site_rows
 
 MIN_VARIANTS = 200
-"""Common variants on X below which F is too uncertain to tell anybody's sex."""
+"""With fewer common variants on X, F is too uncertain to judge anybody's sex."""
 
 MIN_MAF = 0.05
 
@@ -26,12 +26,14 @@ MIN_MAF = 0.05
 def x_inbreeding(
     spark: SparkSession, genotypes: GenotypeSet, reference_genome: str
 ) -> NDArray[np.float64] | None:
-    """F of each sample on X [samples], as of plink's --check-sex; NaN of a sample without a call
-    there, None where X holds too few variants.
+    """The inbreeding coefficient F of each sample on X, as in PLINK's --check-sex.
 
-    F is (O - E) / (N - E) of a sample's N calls, O of them homozygous, where E is the sum of
-    1 - 2 f (1 - f) over the variants called, of which f is the frequency of the alternate allele
-    in all samples (`af` of the sites).
+    F is (O - E) / (N - E) for a sample with N calls, O of them homozygous. E is the sum of 1 - 2 f
+    (1 - f) over the called variants, where f is the frequency of the alternate allele in all
+    samples (`af` of the sites).
+
+    Returns:
+        [samples], NaN for a sample without calls on X; None if X has too few common variants.
     """
     sites = site_rows(spark, genotypes, ["contig", "position", "af", "is_common"])
     chosen = sites.filter(F.col("contig") == contig_of(reference_genome, "X"))

@@ -1,7 +1,7 @@
 """Population structure and relatives, from independent common variants.
 
-Relatives stand on some thousand of them, whose calls fit in memory as one byte each (2 GB for
-500,000 people); components on up to a hundred thousand, which are read in blocks.
+Relatives are found with some thousand variants, whose calls fit in memory at one byte each (2 GB
+for 500,000 people). Principal components use up to a hundred thousand, which are read in blocks.
 """
 
 from dataclasses import dataclass
@@ -33,14 +33,22 @@ MAX_R2 = 0.2
 
 WINDOW_BP = 5_000_000
 LARGE_PART, LARGE_RATIO = 0.1, 10.0
-"""A stretch as long as `WINDOW_BP` makes a large part of a component with such a share of its
-squared loadings, and with so many times its share of the variants."""
+"""A stretch of `WINDOW_BP` dominates a component if it has this share of the squared loadings, and
+this many times its share of the variants."""
 
 
 @dataclass(frozen=True)
 class Structure:
-    """Scores on the principal components [samples, k], who is in the unrelated set, related pairs
-    [pairs, 2] with their kinship, and notes."""
+    """The structure of a genotype set.
+
+    Attributes:
+        scores: principal components, [samples, k].
+        unrelated: who is in the unrelated set, [samples].
+        n_variants: how many variants the components were computed from.
+        related: related pairs, as numbers of samples, [pairs, 2].
+        kinship: the kinship of each pair, [pairs].
+        notes: what a reader should know about these.
+    """
 
     scores: NDArray[np.float64]
     unrelated: NDArray[np.bool_]
@@ -59,16 +67,22 @@ def structure(
     max_kinship: float,
     seed: int,
 ) -> Structure:
-    """Principal components and an unrelated set of the samples, in the order of the packed set, of
-    whose sites `IS_SNP` is known.
+    """Find the principal components, the related pairs and an unrelated set of a packed set.
 
-    Variants: common (MAF ≥ 0.05) autosomal SNPs outside regions of long-range LD, of a random
-    choice of `MAX_CANDIDATES` those that are left after pruning to r² ≤ 0.2 within 1 Mb, at most
-    `MAX_VARIANTS`, and of these at most `KINSHIP_VARIANTS` for relatives. Of each pair with a
-    kinship over `max_kinship` one sample is left out of the unrelated set; components are computed
-    on the unrelated and projected onto everybody.
+    Variants are common (MAF ≥ 0.05) autosomal SNPs outside regions of long-range LD: of a random
+    choice of `MAX_CANDIDATES`, those that remain after pruning to r² ≤ 0.2 within 1 Mb, at most
+    `MAX_VARIANTS`; of these, at most `KINSHIP_VARIANTS` are used to find relatives. One sample of
+    each pair with a kinship over `max_kinship` is left out of the unrelated set. Components are
+    computed from the unrelated people, and everybody is projected onto them.
 
-    Raises `DataError` where fewer independent variants are left than components are wanted.
+    Args:
+        packed: the set, with `IS_SNP` among its sites.
+        allele_frequency: of the alternate allele of each variant; 0 leaves a variant out.
+        components: how many components to compute.
+        seed: for the random choices.
+
+    Raises:
+        DataError: if too few independent variants remain for that many components.
     """
     n_samples = len(packed.samples)
     chosen = at_most(_candidates(packed, allele_frequency, reference_genome), MAX_CANDIDATES, seed)
@@ -102,9 +116,13 @@ def structure(
 
 
 def regional(sites: pd.DataFrame, loadings: NDArray[np.float64]) -> list[str]:
-    """Notes on components [variants, k] of which one stretch of the genome makes a large part.
+    """Notes on components that a single stretch of the genome dominates.
 
-    `sites`: contig and position of the variants. A component of ancestry is made everywhere.
+    Ancestry is reflected everywhere in the genome; such a component rather reflects LD.
+
+    Args:
+        sites: contig and position of the variants.
+        loadings: squared loadings, [variants, k].
     """
     window = sites["position"].to_numpy() // WINDOW_BP
     _, first, place = np.unique(
@@ -120,7 +138,7 @@ def regional(sites: pd.DataFrame, loadings: NDArray[np.float64]) -> list[str]:
         if share[most] >= LARGE_PART and share[most] >= LARGE_RATIO * share_of_variants[most]:
             contig, start = sites["contig"].iloc[first[most]], window[first[most]] * WINDOW_BP / 1e6
             notes.append(
-                f"principal component {k} may be linkage rather than ancestry: "
+                f"principal component {k} may reflect linkage rather than ancestry: "
                 f"{share[most]:.0%} of its squared loadings are those of {contig}:{start:.0f} to "
                 f"{start + WINDOW_BP / 1e6:.0f} Mb, where {share_of_variants[most]:.1%} of the "
                 f"variants are"
@@ -131,7 +149,7 @@ def regional(sites: pd.DataFrame, loadings: NDArray[np.float64]) -> list[str]:
 def _shared(
     pairs: NDArray[np.int64], kinship: NDArray[np.float64], unrelated: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """The share of each sample's genome that unrelated ones have as well: twice the kinship."""
+    """The share of each sample's genome that unrelated people also have: twice the kinship."""
     shared = np.zeros(len(unrelated))
     for one, other in (pairs.T, pairs.T[::-1]):
         np.add.at(shared, one, 2 * kinship * unrelated[other])
@@ -141,7 +159,7 @@ def _shared(
 def _candidates(
     packed: Packed, allele_frequency: NDArray[np.float64], reference_genome: str
 ) -> NDArray[np.int64]:
-    """The common autosomal SNPs outside long-range LD."""
+    """The places of common autosomal SNPs outside long-range LD."""
     sites = packed.sites
     maf = np.minimum(allele_frequency, 1 - allele_frequency)
     suitable = packed.on(AUTOSOMES) & (maf >= MIN_MAF) & sites[IS_SNP].to_numpy()

@@ -1,4 +1,4 @@
-"""Polygenic scores: fitted within a study and told honestly, or taken from files and added up.
+"""Polygenic scores: fitted within a study by cross-fitting, or computed from scoring files.
 
-The room's doors are `study.score_study` and `applying.apply_files`.
+The entry points are `study.score_study` and `applying.apply_files`.
 """

@@ -1,4 +1,4 @@
-"""How much of a phenotype a polygenic score tells, and how much it could tell at most."""
+"""How well a polygenic score predicts a phenotype, and how well it could at best."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,24 +16,28 @@ from ecg_spark.session import broadcast
 Reals = NDArray[np.float64]
 
 GROUPS = 200
-"""Of families, which the jackknife leaves out one after the other."""
+"""How many groups of families the jackknife leaves out in turn."""
 
 FEWEST_GROUPS = 20
-"""With fewer there is no interval."""
+"""With fewer groups there is no confidence interval."""
 
 PEOPLE_COMPARED = 1_000
-"""On either side of the pairs of people whose genomes are compared."""
+"""How many people are compared with as many others."""
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What a score tells of a phenotype of `n` people.
+    """How well a score predicts a phenotype.
 
-    `r`: their correlation beside the covariates; `r2`: the share of what the covariates leave that
-    the score tells, r |r|, below 0 where it tells the opposite, with the limits `r2_low` and
-    `r2_high` of its interval of 95 % (None for too few families); `slope`: of the phenotype on the
-    score, 1 where the score is neither too bold nor too timid; `r2_covariates`: the share that the
-    covariates tell alone, adjusted for their number.
+    Attributes:
+        n: how many people have the phenotype.
+        r: the correlation of score and phenotype after covariates.
+        r2: r |r|, the share of the variance after covariates that the score explains; negative if
+            the score points the wrong way.
+        r2_low: lower limit of the 95 % confidence interval of `r2`; None with too few families.
+        r2_high: upper limit of that interval.
+        slope: of the phenotype on the score; 1 if the score is calibrated.
+        r2_covariates: the adjusted R² of the covariates alone.
     """
 
     n: int
@@ -48,10 +52,16 @@ class Accuracy:
 def accuracy(
     phenotype: Reals, score: Reals, covariates: Reals, families: NDArray[np.int64]
 ) -> Accuracy:
-    """How well a score of people who did not fit it tells their phenotype, all [n] and complete.
+    """How well a score predicts the phenotype of people whom it was not fitted to.
 
-    `covariates` [n, c]. The interval is that of Fisher's z = artanh r, whose standard error is by
-    the jackknife over `GROUPS` of whole `families`: relatives count as less than as many strangers.
+    The confidence interval is that of Fisher's z = artanh r. Its standard error is estimated by a
+    jackknife over `GROUPS` groups of whole families, since relatives carry less information than
+    the same number of unrelated people.
+
+    Args:
+        phenotype: [n], like `score` without missing values.
+        covariates: [n, c].
+        families: the number of each person's family, [n].
     """
     n, design = len(phenotype), basis_of(covariates)
     y, s = (one - design @ (design.T @ one) for one in (phenotype - phenotype.mean(), score))
@@ -77,15 +87,22 @@ def accuracy(
 
 
 def _correlation(yy: Reals, ss: Reals, ys: Reals) -> Reals:
-    """r of sums of squares and products; 0 where one does not vary."""
+    """r from sums of squares and products; 0 where a variable does not vary."""
     return np.asarray(ys / np.sqrt(np.maximum(yy * ss, 1e-300)))
 
 
 def expected_r2(h2: float, n: float, segments: float) -> float:
-    """The R² that theory expects of a score that `n` people fit to a phenotype of heritability h².
+    """The R² that theory expects of a score fitted to `n` people: h² N h² / (N h² + M).
 
-    R² = h² N h² / (N h² + M): Daetwyler, Villanueva and Woolliams (2008, PLoS ONE 3:e3395).
-    `segments`: M, of how many independent pieces the variants effectively are.
+    Daetwyler, Villanueva & Woolliams 2008, PLoS ONE 3:e3395.
+
+    Args:
+        h2: the heritability of the phenotype.
+        segments: M, the effective number of independent segments.
+
+    Example:
+        >>> round(expected_r2(0.4, 30_000, 12_000), 3)
+        0.2
     """
     return h2 * n * h2 / (n * h2 + segments) if h2 > 0 else 0.0
 
@@ -98,12 +115,16 @@ def effective_segments(
     covariates: Reals,
     seed: int,
 ) -> float:
-    """Of how many independent pieces the variants of some blocks effectively are.
+    """The effective number of independent segments that the variants of some blocks represent.
 
-    One over the variance of the likeness of two unrelated people, Σ x x' / m over m standardised
-    variants (Goddard, Hayes and Meuwissen 2011, J Anim Breed Genet 128:409). `samples` are
-    unrelated, with their `covariates` [n, c], which are taken off; of them at most
-    `PEOPLE_COMPARED` are compared with as many others.
+    One over the variance of the relationship of two unrelated people, Σ x x' / m over m
+    standardised variants (Goddard, Hayes & Meuwissen 2011, J Anim Breed Genet 128:409).
+
+    Args:
+        samples: ids of unrelated people. At most `PEOPLE_COMPARED` of them are compared with as
+            many others.
+        covariates: [n, c], projected out of the genotypes.
+        seed: for the choice of people.
     """
     half = min(PEOPLE_COMPARED, len(samples) // 2)
     chosen = np.random.default_rng(seed).permutation(len(samples))[: 2 * half]

@@ -1,8 +1,9 @@
-"""Scores of everybody in a genotype set: sums of weights times alleles, added up where they lie.
+"""Polygenic scores of everybody in a genotype set: sums of weights times alleles, computed in
+tasks.
 
-A task reads some parts of the set, once, and adds up all scores of all people there; the sums of
-the tasks are added up in turn, a run of people by another task. The driver holds none of them. A
-missing genotype counts as the mean of those that are known, as plink2 --score takes it.
+A task reads some parts of the set once and adds up all scores of all people over the variants
+there. The sums of the tasks are then added in further tasks, one run of people each, so the driver
+holds none of them. A missing genotype counts as the mean of the known ones, as in plink2 --score.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,17 +28,17 @@ from ecg_spark.tables import Table
 Reals = NDArray[np.float64]
 
 RUN = 8_192
-"""People whose genotypes a task holds as numbers at one time."""
+"""How many people's genotypes a task expands to numbers at a time."""
 
 _CONSTANT = -1
-"""The number, among those of runs, of what is the same for everybody."""
+"""In place of the number of a run: the sums that are the same for everybody."""
 
 _SUMS = "number int, sums binary"
 
 
 @dataclass(frozen=True)
 class Run:
-    """Some people, by their places in the set, who are scored by the same model."""
+    """A run of people, by their places in the set, who are scored by the same model."""
 
     model: int
     people: NDArray[np.int64]
@@ -45,9 +46,15 @@ class Run:
 
 @dataclass(frozen=True)
 class Sums:
-    """Scores of a set: of each run its number and the scores [people, scores] of its people about
-    the mean genotypes, and what these mean genotypes score [models, scores]. `kept`: what Spark
-    keeps of them until it is told to forget it."""
+    """The scores of everybody in a set.
+
+    Attributes:
+        runs: the runs of people.
+        centred: for each run its number and the scores of its people [people, scores], relative to
+            the mean genotypes.
+        means: the scores of the mean genotypes, [models, scores].
+        kept: the RDD that Spark has cached; call its `unpersist` when done.
+    """
 
     runs: Sequence[Run]
     centred: "RDD[tuple[int, Reals]]"
@@ -56,7 +63,11 @@ class Sums:
 
 
 def runs_of(model: NDArray[np.int64]) -> list[Run]:
-    """Runs of people by the model that scores each [samples]."""
+    """Divide people into runs, each scored by one model.
+
+    Args:
+        model: the number of each sample's model, [samples].
+    """
     runs = []
     for one in np.unique(model):
         people = np.flatnonzero(model == one)
@@ -72,10 +83,16 @@ def add_up(
     model: NDArray[np.int64],
     scores: int,
 ) -> Sums:
-    """The scores of everybody in a set, each by one of several models.
+    """Compute the scores of everybody in a set, each by one of several models.
 
-    `weights`: rows of variants with `part`, `row` and `weights`, those of an alternate allele
-    [models, scores] one after the other; no variant twice. `model` [samples].
+    Args:
+        weights: rows with `part`, `row` and `weights`, the weights of the alternate allele
+            [models, scores] as one flat list; no variant twice.
+        model: the number of each sample's model, [samples].
+        scores: how many scores each model has.
+
+    Raises:
+        ValueError: in a task, if a variant is scored twice.
     """
     runs = runs_of(model)
     models = 1 + int(model.max())
@@ -122,7 +139,13 @@ def add_up(
 def score_rows(
     spark: SparkSession, sums: Sums, people: pd.DataFrame, names: Sequence[str], table: Table
 ) -> DataFrame:
-    """The rows of a table of scores: `people` [samples], what is told of each, and the scores."""
+    """The rows of a table of scores.
+
+    Args:
+        people: the columns before the scores, one row per sample of the set.
+        names: the names of the scores.
+        table: the declaration of the table.
+    """
     shared = broadcast(spark, (sums.runs, people, list(names)))
 
     def rows(runs: Iterable[tuple[int, NDArray[np.float64]]]) -> Iterator[tuple[Any, ...]]:
@@ -136,7 +159,7 @@ def score_rows(
 
 
 def _chosen(part: Part, row: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Which variants of a part lie in some rows."""
+    """A mask of the variants of a part that lie in the given rows."""
     chosen = np.zeros(part.variants, bool)
     chosen[row] = True
     if chosen.sum() != len(row):
@@ -152,7 +175,7 @@ def _add_part(
     totals: Sequence[Reals],
     means: Reals,
 ) -> None:
-    """Add what some variants of a part, in their order, score to the totals."""
+    """Add the scores of some variants of a part, in their order, to the totals."""
     first = 0
     for batch in batches:
         rows = batch.rows()
@@ -174,13 +197,13 @@ def _mean(genotypes: Rows | NDArray[np.int8]) -> Reals:
 
 
 def _about(genotypes: Rows | NDArray[np.int8], mean: Reals) -> Reals:
-    """Genotypes about the mean of each variant, in alleles; 0 where missing."""
+    """Genotypes minus the mean of each variant, in alleles; 0 where missing."""
     known, unit = _known(genotypes)
     return np.where(known, genotypes / unit - mean[:, None], 0.0)
 
 
 def _known(genotypes: Rows | NDArray[np.int8]) -> tuple[NDArray[np.bool_], int]:
-    """Which genotypes are known, and the number that stands for one allele."""
+    """Which genotypes are known, and the integer that stands for one allele."""
     if genotypes.dtype == np.uint16:
         return genotypes != NO_DOSAGE, SCALE
     return genotypes != MISSING, 1

@@ -1,4 +1,4 @@
-"""Scores by the weights of files, whoever has fitted them, of everybody in a genotype set."""
+"""Polygenic scores from scoring files, whoever fitted them, for everybody in a genotype set."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,15 +30,20 @@ def apply_files(
     folder: str,
     fitted_here: str | None,
 ) -> dict[str, Any]:
-    """Score everybody in a study's checked genotypes by files of the PGS Catalog's format.
+    """Score everybody in a study's checked genotypes by scoring files in the PGS Catalog's format.
 
-    `genotypes`: the folder that `prepare_genotypes` wrote; `fitted_here`: the run of the study's
-    own published scores, if it has any, whose files are told to have seen the people analysed. A
-    score is named by its file's pgs_id.
+    A score is named by the pgs_id of its file. Writes the tables applied_scores and applied_files.
 
-    Writes the tables applied_scores and applied_files. Raises `DataError` where a file cannot be
-    used: no header, another build, too few of its variants in the set, a variant twice; and where
-    two files are of one score.
+    Args:
+        genotypes: the folder that `prepare_genotypes` wrote.
+        paths: the scoring files.
+        folder: where the tables are written.
+        fitted_here: the run that published the study's own scores, if there is one. The notes warn
+            that files of that run were fitted to the people analysed.
+
+    Raises:
+        DataError: if a file cannot be used (no header, another build, too few of its variants in
+            the set, a variant twice), or if two files are of one score.
     """
     files = [open_scoring_file(path, number) for number, path in enumerate(paths, 1)]
     names = [file.score for file in files]
@@ -76,7 +81,7 @@ def apply_files(
     notes = [f"{one['score']}: {_sentence(one)}" for one in told if one["used"] < one["variants"]]
     if seen:
         notes.append(
-            f"{', '.join(seen)} was fitted to the people analysed in this study: of them, take the "
+            f"{', '.join(seen)} was fitted to the people analysed in this study: for them, use the "
             f"cross-fitted table polygenic_scores of the step scores"
         )
     return {
@@ -88,7 +93,9 @@ def apply_files(
 
 
 def _side_by_side(weights: Sequence[DataFrame]) -> DataFrame:
-    """The weights of several files in one row for each variant, 0 where a file has none."""
+    """The weights of several files as one row per variant; 0 where a file does not have the
+    variant.
+    """
     rows = reduce(
         DataFrame.unionByName,
         [one.withColumn("score", F.lit(number)) for number, one in enumerate(weights)],
@@ -101,7 +108,7 @@ def _side_by_side(weights: Sequence[DataFrame]) -> DataFrame:
 
 
 def _sentence(told: dict[str, Any]) -> str:
-    """What was left out of a file."""
+    """What was left out of a file, in words."""
     words = {
         "not_in_set": "not in the checked set", "unclear_strand": "of an unclear strand",
         "not_autosomal": "on no autosome", "several_in_set": "twice in the set",

@@ -1,9 +1,9 @@
-"""Weights of variants as the PGS Catalog keeps them: format 2.0, read and written.
+"""Scoring files of the PGS Catalog, format 2.0, read and written.
 
-Lambert et al. (2021, Nat Genet 53:420); https://www.pgscatalog.org/downloads/#dl_scoring_files.
-Lines that begin with # say of what score, on which build; then comes a tab separated table with a
-row for each variant. Files that the Catalog has brought to another build ("harmonised") have places
-there, too, in columns that begin with hm_.
+Lambert et al. 2021, Nat Genet 53:420; https://www.pgscatalog.org/downloads/#dl_scoring_files.
+Header lines begin with # and name the score and the build; then comes a tab-separated table with
+one row per variant. Files that the Catalog has lifted over to another build ("harmonised") also
+have positions in columns that begin with hm_.
 """
 
 import gzip
@@ -38,13 +38,19 @@ _BUILDS = {
 }  # fmt: skip
 _NOT_ADDITIVE = ("is_interaction", "is_dominant", "is_recessive", "is_haplotype", "is_diplotype")
 _MOST_HEADER = 1_000
-"""Lines, among which the names of the columns must be."""
+"""The names of the columns must appear within this many lines."""
 
 
 @dataclass(frozen=True)
 class ScoringFile:
-    """A file of weights: where it lies, how messages call it, what its header says, and the names
-    of its columns."""
+    """A scoring file.
+
+    Attributes:
+        path: where it lies.
+        name: what messages call it.
+        header: the keys and values of its header lines.
+        columns: the names of its columns.
+    """
 
     path: str
     name: str
@@ -61,7 +67,13 @@ class ScoringFile:
 def write_scoring_file(
     folder: str, phenotype: str, table: pd.DataFrame, build: str, run: str
 ) -> None:
-    """Write `folder`/<phenotype>.txt.gz from rows of `POLYGENIC_WEIGHTS` of one phenotype."""
+    """Write the weights of one phenotype as `folder`/<phenotype>.txt.gz.
+
+    Args:
+        table: rows of `POLYGENIC_WEIGHTS` of the phenotype.
+        build: GRCh37 or GRCh38.
+        run: the name of the run that fitted them.
+    """
     chromosome = table["contig"].map(CONTIGS)
     place = [chromosome.map(CHROMOSOMES.index), table["position"]]
     order = pd.DataFrame(dict(enumerate(place))).sort_values([0, 1], kind="stable").index
@@ -94,9 +106,13 @@ def write_scoring_file(
 
 
 def open_scoring_file(path: str, number: int) -> ScoringFile:
-    """What the head of a file says. `number`: of the files given, from 1, by which it is named.
+    """Read the header of a scoring file.
 
-    Raises `DataError` where it cannot be read, has no header or lacks a column.
+    Args:
+        number: its place among the files given, from 1, by which messages name it.
+
+    Raises:
+        DataError: if it cannot be read, has no header or lacks a column.
     """
     name = f"file {number} of the weights"
     found: dict[str, str] = {}
@@ -131,11 +147,15 @@ def open_scoring_file(path: str, number: int) -> ScoringFile:
 
 
 def read_weights(spark: SparkSession, file: ScoringFile, build: str) -> DataFrame:
-    """The rows of a file for a set on `build`: chromosome (its number, X 23, Y 24, MT 25, null for
-    another), position, alt (the effect allele), ref, af and weight, null where there is none.
+    """The rows of a scoring file, for a set on `build`.
 
-    Raises `DataError` where the file lies on another build, names no places or other alleles, or
-    is not additive.
+    Returns:
+        chromosome (its number, with X 23, Y 24 and MT 25; null for others), position, alt (the
+        effect allele), ref, af and weight; null where there is none.
+
+    Raises:
+        DataError: if the file lies on another build, has no positions or other alleles, or is not
+            additive.
     """
     chromosome, position = _places(file, build)
     what = _capital(file.name)
@@ -153,7 +173,7 @@ def read_weights(spark: SparkSession, file: ScoringFile, build: str) -> DataFram
         is_set = F.greatest(F.lit(False), *[F.lower(F.col(name)) == "true" for name in flags])
         if found := text.filter(is_set).count():
             raise DataError(
-                f"{what} has {found} rows that are no additive weights of single variants "
+                f"{what} has {found} rows that are not additive weights of single variants "
                 f"({', '.join(flags)}): such a score cannot be added up."
             )
     names = {one: number for number, one in enumerate(CHROMOSOMES, 1)}
@@ -174,7 +194,7 @@ def read_weights(spark: SparkSession, file: ScoringFile, build: str) -> DataFram
 
 
 def _places(file: ScoringFile, build: str) -> tuple[str, str]:
-    """The columns of the places on a build."""
+    """The columns that hold the positions on a build."""
     own, harmonised = (_build(file.header.get(key)) for key in ("genome_build", "HmPOS_build"))
     if harmonised == build:
         wanted = ("hm_chr", "hm_pos")

@@ -1,11 +1,12 @@
-"""Weights of variants for every phenotype, from whole-genome regression with families kept whole.
+"""Weights of variants for every phenotype, from whole-genome regression that keeps families
+together.
 
-The two-level ridge regression of `null_model.whole_genome`, with folds of whole families: a fold's
-model knows nothing of the phenotypes of its people, nor of their relatives'. At level 1 the sums of
-the predictors stand beside them (`ridge.level_one_with_sums`): without them a score of thousands of
-small effects tells a half of what it could. A predictor of level 0 is a sum over variants and level
-1 a sum over predictors, so that each fold's model is a weight for each variant. Whoever is in no
-fold is scored by the mean of all folds' weights.
+This is the two-level ridge regression of `null_model.whole_genome`, with folds of whole families:
+the model of a fold knows the phenotypes neither of its people nor of their relatives. Level 1 also
+uses the sums of the predictors (`ridge.level_one_with_sums`), without which a score of thousands
+of small effects explains half as much. A predictor of level 0 is a sum over variants, and level 1
+is a sum over predictors, so the model of each fold amounts to one weight per variant. People who
+are in no fold are scored by the mean of the folds' weights.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -42,17 +43,18 @@ _ARROW = pa.schema(
     }
 )
 WEIGHTS = from_arrow_schema(_ARROW)
-"""A variant of the model: its name, the frequency of alt, where it lies in the set, and the weights
-of an alternate allele [models, phenotypes], one after the other: those of each fold, then their
-mean."""
+"""A variant of the model: its name, the frequency of alt, its place in the set, and the weights of
+an alternate allele [models, phenotypes] as one flat list: those of each fold, then their mean."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A model of every phenotype for each fold, and one for whoever is in none.
+    """A model of every phenotype for each fold, and their mean for people in no fold.
 
-    `weights`: rows of `WEIGHTS`; `r2`: of each phenotype, the share that the predictions of the
-    folds take off; `scratch`: the folder behind `weights`, to be removed after them.
+    Attributes:
+        weights: rows of `WEIGHTS`.
+        r2: the share of each phenotype that the out-of-fold predictions explain.
+        scratch: a folder that `weights` reads from, to be removed afterwards.
     """
 
     weights: DataFrame
@@ -69,12 +71,18 @@ def fit_scores(
     fold: NDArray[np.int64],
     folder: str,
 ) -> Fitted:
-    """Fit the model to every phenotype, with each fold left out.
+    """Fit the model to every phenotype, with each fold left out in turn.
 
-    `packed`: of a set in parts, with `af` among its sites; `blocks`: of the variants in the model;
-    `phenotypes` [samples, p] (NaN where missing) and `covariates` (complete, without the intercept)
-    are indexed by sample id; `fold` [samples]. Scratch files lie in `folder`, which every task must
-    reach. Weights are in units of the phenotypes.
+    Args:
+        packed: a set in parts, with `af` among its sites.
+        blocks: the variants in the model, in blocks.
+        phenotypes: [samples, p], indexed by sample id; NaN where missing.
+        covariates: [samples, c], without missing values and without the intercept.
+        fold: the fold of each sample, [samples].
+        folder: for temporary files; every task must be able to reach it.
+
+    Returns:
+        The models; weights are in units of the phenotypes per alternate allele.
     """
     order = np.argsort(fold, kind="stable")
     phenotypes, covariates = phenotypes.iloc[order], covariates.iloc[order]
@@ -109,7 +117,7 @@ def _variant_weights(
     blocks: Sequence[Block],
     level_1: NDArray[np.float64],
 ) -> DataFrame:
-    """Rows of `WEIGHTS`, those of a block by a task."""
+    """Rows of `WEIGHTS`, computed by one task per block."""
     af = packed.sites["af"].to_numpy(float)
     unnamed = replace(packed, samples=packed.samples[:0], sites=packed.sites[:0])
     sent = (unnamed, [(places, af[places]) for _, places in blocks], level_1)

@@ -1,8 +1,8 @@
-"""The variants of a file of weights found in a genotype set, whatever it calls their alleles.
+"""The variants of a scoring file, found in a genotype set whichever way it names their alleles.
 
-The rules are those of `cohorts.alignment`: a variant is its place and its two alleles, on either
-strand; A/T and C/G are told apart by their frequency in the file and in the set, and left out where
-that is not known or near one half.
+The rules are those of `cohorts.alignment`: a variant is its position and its two alleles, on
+either strand. For A/T and C/G the strand is decided by the allele frequency in the file and in the
+set; they are left out if that is unknown or close to one half.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,10 +26,10 @@ from ecg_spark.genetics.genotypes.site_rows import site_rows
 
 LEAST_USED = 0.75
 """The share of a file's variants that the set must have, as in the PGS Catalog's own calculator: a
-score of fewer is another score."""
+sum over fewer would be a different score."""
 
 FEWEST_COMPARED = 20
-"""Variants whose frequencies tell whether a file is of other alleles."""
+"""The least number of frequencies by which it is judged whether the alleles are swapped."""
 
 _AUTOSOMES = 22
 _FLAGS = (
@@ -43,10 +43,14 @@ _FOUND = "part int, row int, weight double, constant double, share double, copie
 
 @dataclass(frozen=True)
 class Matched:
-    """The variants of a file that are scored: `part`, `row` and `weight`, that of an allele alt of
-    the set; `constant`: what is added to everybody's sum, for weights of its other allele; `told`:
-    counts for the table applied_files; `kept`: what Spark keeps of them until it is told to forget
-    it."""
+    """The variants of a file that are scored.
+
+    Attributes:
+        rows: `part`, `row` and `weight`, the weight of the set's allele alt.
+        constant: what is added to everybody's sum, because some weights are of the other allele.
+        told: counts for the table applied_files.
+        kept: the frame that Spark has cached; call its `unpersist` when done.
+    """
 
     rows: DataFrame
     constant: float
@@ -57,10 +61,15 @@ class Matched:
 def match_weights(
     spark: SparkSession, genotypes: GenotypeSet, weights: DataFrame, name: str
 ) -> Matched:
-    """Find the rows of a file (see `catalog_file.read_weights`) in a set on the same build.
+    """Find the variants of a scoring file in a set on the same build.
 
-    `name` is what messages call the file. Raises `DataError` where it names a variant twice, where
-    fewer than `LEAST_USED` of its variants are used, or frequencies are those of other alleles.
+    Args:
+        weights: the rows of the file, from `catalog_file.read_weights`.
+        name: what messages call the file.
+
+    Raises:
+        DataError: if the file names a variant twice, if fewer than `LEAST_USED` of its variants
+            can be used, or if its frequencies look like those of the other alleles.
     """
     usable = F.col("weight").isNotNull()
     for column in ("chromosome", "position", "ref", "alt"):
@@ -80,7 +89,8 @@ def match_weights(
         .mapInPandas(_aligned, _FOUND)
         .persist(StorageLevel.MEMORY_AND_DISK)
     )
-    # A variant of the file with several places in the set has a row for each: its share of one.
+    # A variant of the file that is in the set several times has several rows; `share` makes these
+    # count as one.
     sums = found.agg(
         *[F.sum(F.when(F.col(name), F.col("share")).otherwise(0.0)).alias(name) for name in _FLAGS],
         F.sum(F.when(F.col("copies") > 1, F.col("share") / F.col("copies"))).alias("repeated"),
@@ -135,7 +145,7 @@ def _sites(spark: SparkSession, genotypes: GenotypeSet) -> DataFrame:
 
 
 def _aligned(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-    """Rows of a file, with the set's where it has the variant, by the alleles of the set."""
+    """The rows of a file, with weights for the set's allele alt where the set has the variant."""
     for rows in batches:
         there = rows["part"].notna().to_numpy()
         several = there & (rows["places"] > 1).to_numpy()
@@ -152,7 +162,7 @@ def _aligned(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
                 "part": rows["part"].fillna(-1).astype("int32"),
                 "row": rows["row"].fillna(-1).astype("int32"),
                 "weight": weight,
-                # Two alleles less those that are alt.
+                # The number of ref alleles is 2 minus the number of alt alleles.
                 "constant": np.where(sign < 0, -2 * weight, 0.0),
                 "share": 1 / rows["places"].fillna(1).to_numpy(float),
                 "copies": rows["copies"],
@@ -169,8 +179,9 @@ def _aligned(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
 
 
 def _signs(pairs: pd.DataFrame) -> NDArray[np.int64]:
-    """Of pairs of rows of a file and the set, 1 where they tell of the same allele, -1 where of the
-    other, 0 where that is not certain."""
+    """For pairs of rows of file and set: 1 if both have the same effect allele, -1 if not, 0
+    if uncertain.
+    """
     n = len(pairs)
 
     def both(of_set: str, of_file: str, kind: type) -> Any:

@@ -1,4 +1,4 @@
-"""The polygenic scores of a study's phenotypes, for everybody genotyped."""
+"""Polygenic scores of a study's own phenotypes, for everybody genotyped."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -54,14 +54,24 @@ def score_study(
 ) -> dict[str, Any]:
     """Fit a polygenic score of every factor and trait, and score everybody genotyped.
 
-    The people analysed are parted into folds of whole families (relatives as the step genotypes
-    knows them), each scored by the model of the others; everybody else in the checked set by the
-    mean of the models. Variants are those of whole-genome regression, without those A/T and C/G
-    whose strand no other cohort could tell.
+    The people analysed are divided into folds of whole families (as the relatives found by the
+    step genotypes link them), and each fold is scored by the model fitted to the others. Everybody
+    else in the checked set is scored by the mean of the models. Variants are those of whole-genome
+    regression, without the A/T and C/G variants whose strand another cohort could not resolve.
 
-    Writes the tables polygenic_scores, polygenic_weights and score_accuracy, and weights/, a file
-    of the PGS Catalog's format for each phenotype, which names the last part of `folder` as its
-    run. Raises `DataError` where no variant is left or the people are too few families.
+    Writes the tables polygenic_scores, polygenic_weights and score_accuracy, and a scoring file in
+    the PGS Catalog's format for each phenotype under weights/.
+
+    Args:
+        genotypes: the folder that `prepare_genotypes` wrote.
+        cohort_folder: the folder that `prepare_cohort` wrote.
+        folder: where everything is written. The last part of its path is the name of the run,
+            which the scoring files repeat.
+        seed: for the folds and the choice of variants.
+
+    Raises:
+        DataError: if there is no phenotype to score, no variant is left, the people cannot be
+            divided into folds, or the machine lacks the memory or disk that the step needs.
     """
     cohort = load_cohort(cohort_folder)
     names = [name for key, own in cohort.groups.items() if key != PEER for name in own]
@@ -133,8 +143,9 @@ def run_of(folder: str) -> str:
 
 
 def _told_apart(packed: Packed, variants: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The variants of which any cohort can tell the strand: by their alleles, or by a frequency
-    that is not near one half."""
+    """The variants whose strand any cohort can resolve: by their alleles, or by a frequency
+    that is not close to one half.
+    """
     found = packed.named(variants)
     pairs = np.minimum(found["ref"], found["alt"]) + "/" + np.maximum(found["ref"], found["alt"])
     af = packed.sites["af"].to_numpy(float)[variants]
@@ -149,7 +160,7 @@ def _people(
     settings: Genotypes,
     fold: NDArray[np.int64],
 ) -> pd.DataFrame:
-    """What is told of each genotyped sample [samples] beside its scores."""
+    """The columns of polygenic_scores before the scores, for each genotyped sample."""
     samples, analysed = genotypes.samples, cohort.terms.index
     owners = dict(cohort.people)
     if settings.pairing == "id":
@@ -174,7 +185,7 @@ def _people(
 
 
 def _write_weights(weights: DataFrame, names: Sequence[str], build: str, folder: str) -> None:
-    """Write the table of weights, and a file for each phenotype."""
+    """Write the table of weights, and a scoring file for each phenotype."""
     count = len(names)
     by_phenotype = F.explode(
         F.array(
@@ -221,7 +232,7 @@ def _accuracy(
     own = [F.col("scores")[name].alias(f"score_{k}") for k, name in enumerate(names)]
     analysed = scores.filter(F.col("fold").isNotNull()).select("s", *own)
     found = pd.DataFrame(analysed.toPandas()).set_index("s").loc[cohort.terms.index].to_numpy(float)
-    # The models of two folds differ in what they say of everybody.
+    # The mean score differs between the models of two folds, so the folds count as covariates.
     of_folds = (fold[:, None] == np.arange(1, FOLDS)).astype(float)
     beside = np.column_stack([cohort.terms.to_numpy(float), of_folds])
     rows = []
@@ -235,11 +246,11 @@ def _accuracy(
 
 
 def _notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The phenotypes of which the scores do not surely tell anything."""
+    """A note that names the phenotypes whose scores may not predict anything."""
     names = [row["phenotype"] for row in rows if row["r2_low"] is None or row["r2_low"] <= 0]
     if not names:
         return []
     return [
-        f"the scores of {len(names)} of {len(rows)} phenotypes do not surely tell anything of "
-        f"them: {', '.join(names)}"
+        f"the scores of {len(names)} of {len(rows)} phenotypes may not predict them (their "
+        f"interval of R² is not above 0): {', '.join(names)}"
     ]

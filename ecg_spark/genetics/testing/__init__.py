@@ -1,1 +1,1 @@
-"""A variant against phenotypes: linear regression, and rare variants gene by gene."""
+"""Tests of variants against phenotypes: linear regression, and gene tests of rare variants."""

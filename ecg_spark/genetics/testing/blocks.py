@@ -1,9 +1,9 @@
-"""Association of a genotype set in parts with every phenotype, in NumPy: no Hail.
+"""Association of a genotype set in parts with every phenotype, in NumPy and without Hail.
 
-A task reads the variants of a part and tests them against the phenotypes of their contig (see
-`kernel`). It is sent the phenotypes and the covariates' bases, eight bytes for each person, column
-and pattern of missing phenotypes: 20 MB for 31,000 people, 20 phenotypes, 17 covariates and 4
-patterns.
+A task reads the variants of a part and tests them against the phenotypes (see `kernel`). It is
+sent the phenotypes and the bases of the covariates, eight bytes for each person and column, where
+each pattern of missing phenotypes has its own basis: 20 MB for 31,000 people, 20 phenotypes, 17
+covariates and 4 patterns.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,8 +30,8 @@ from ecg_spark.session import broadcast
 from ecg_spark.study import Genotypes
 
 MOST_TAKEN_OUT = 0.5
-"""Up to this share of a set's people are taken out of its rows before the tests; of more, the
-others stay in as people without phenotypes."""
+"""If at most this share of a set's people is analysed, they are extracted from its rows before the
+tests; otherwise everybody stays in, the others without phenotypes."""
 
 
 def associate(
@@ -46,20 +46,31 @@ def associate(
     judges: pd.DataFrame | None = None,
     sink: Sink = AS_ROWS,
 ) -> DataFrame:
-    """Test the chosen variants of a set; a frame of `TESTS`, or of what a sink makes of them.
+    """Test the chosen variants of a set against every phenotype.
 
-    `phenotypes` (NaN where missing) and `covariates` (complete, without the intercept) have one
-    row a sample, indexed by sample id. `together` names groups of phenotypes, known for the same
-    samples, for the omnibus test. With `offsets`, what the other chromosomes predict of a phenotype
-    is taken off it before its tests on each chromosome. With `relatives` (s1, s2, kinship) standard
-    errors are those of a test among such people (see `variance_by_relatives`); without, those of
-    independent people. With `thresholds`, a variant has a result only for phenotypes in whose
-    people it passes them (see `thresholds`). `judges`: by sample, whether the Hardy-Weinberg test
-    and imputation quality are of their genotypes, on autosomes and on X; without, of all. A missing
-    genotype is at the variant's mean over the people who have the phenotype.
+    A missing genotype counts as the variant's mean over the people who have the phenotype.
 
-    Raises `ValueError` where a sample is not in the set, or phenotypes that are tested together are
-    known for different samples.
+    Args:
+        phenotypes: one row per sample, indexed by sample id; NaN where missing.
+        covariates: one row per sample, without missing values and without the intercept.
+        together: groups of phenotypes for the omnibus test; the same samples must have all of a
+            group.
+        offsets: LOCO predictions. The prediction from the other chromosomes is subtracted from a
+            phenotype before its tests on a chromosome.
+        relatives: pairs (s1, s2, kinship), by which standard errors are corrected (see
+            `variance_by_relatives`); None if the samples are unrelated.
+        thresholds: a variant has no result for a phenotype if it fails these among the people who
+            have it (see `thresholds`); None to test every variant.
+        judges: for each sample, whether it counts in the Hardy-Weinberg test and in imputation
+            quality, on autosomes and on X; None if all do.
+        sink: what becomes of the rows in the task that computes them.
+
+    Returns:
+        Rows of `TESTS`, or what `sink` makes of them.
+
+    Raises:
+        ValueError: if a sample is not in the set, or different samples have the phenotypes of a
+            group.
     """
     places: NDArray[np.int64] | None = require_samples(genotypes, phenotypes.index)
     if len(phenotypes) > MOST_TAKEN_OUT * len(genotypes.samples):
@@ -85,7 +96,11 @@ def associate(
 
 
 def require_samples(genotypes: GenotypeSet, samples: pd.Index) -> NDArray[np.int64]:
-    """The places of samples in a set, in which all of them must be."""
+    """The places of samples in a set.
+
+    Raises:
+        ValueError: if a sample is not in the set, with how many are not.
+    """
     places = np.asarray(genotypes.samples.get_indexer(samples), np.int64)
     if (places < 0).any():
         raise ValueError(f"{(places < 0).sum()} samples are not in the genotype set")

@@ -1,4 +1,4 @@
-"""Several p-values of the same null hypothesis as one, however they depend on each other."""
+"""The Cauchy combination of p-values, valid however the tests depend on each other."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,22 +6,32 @@ from numpy.typing import NDArray
 Reals = NDArray[np.float64]
 
 _LARGEST = 0.99
-"""A p-value near 1 would weigh down all others: it counts as this (Fang, Chang & Park 2022)."""
+"""Larger p-values are set to this: one near 1 would outweigh all others (Fang et al. 2022)."""
 
 _NEAR = 8.0
-"""From this -log10 p on, tan((1/2 - p) π) is 1 / (p π) to sixteen digits."""
+"""Above this -log10 p, tan((1/2 - p) π) equals 1 / (p π) to sixteen digits."""
 
 _FINEST = 300.0
-"""The largest -log10 p that is told apart."""
+"""Larger -log10 p are set to this, near the limit of double precision."""
 
 
 def combined(neg_log10_p: Reals, weights: Reals | None = None) -> Reals:
-    """-log10 p [...] of the Cauchy combination over the first axis of -log10 p [tests, ...].
+    """Combine the p-values of several tests of the same null hypothesis.
 
-    With the p-values pᵢ and weights wᵢ that sum to 1, T = Σ wᵢ tan((1/2 - pᵢ) π) is at the tail a
+    With p-values pᵢ and weights wᵢ that sum to 1, T = Σ wᵢ tan((1/2 - pᵢ) π) has the tail of a
     standard Cauchy variable (Liu & Xie 2020, J Am Stat Assoc 115:393; ACAT: Liu et al. 2019, Am J
-    Hum Genet 104:410). `weights` [tests, ...], equal by default. Tests that are NaN, and those of
-    weight 0, do not count; NaN where none is left.
+    Hum Genet 104:410).
+
+    Args:
+        neg_log10_p: -log10 p [tests, ...]; NaN where a test has no result.
+        weights: [tests, ...], which need not sum to 1; None for equal weights.
+
+    Returns:
+        -log10 p [...]; NaN where no test has a result and a positive weight.
+
+    Example:
+        >>> float(combined(np.array([8.0, 0.3, 0.1])).round(2))
+        7.52
     """
     log_p = np.minimum(np.asarray(neg_log10_p, float), _FINEST)
     w = np.ones_like(log_p) if weights is None else np.broadcast_to(weights, log_p.shape)

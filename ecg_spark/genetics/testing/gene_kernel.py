@@ -1,17 +1,20 @@
-"""The tests of the rare variants of one gene against many phenotypes, in NumPy: no Spark.
+"""The tests of one gene's rare variants against many phenotypes, in NumPy and without Spark.
 
-With X [n, m] the minor alleles of the variants, R [n, k] the residual phenotypes of residual
-variance σ², S = X'R / σ and G what the covariates leave of X'X, whatever set of variants is tested:
+Let X [n, m] be the minor alleles of the variants, R [n, k] the residual phenotypes with residual
+variance σ², S = X'R / σ, and G the matrix X'X after covariates. Whatever set of variants is
+tested:
 
 - burden: the regression on the number of minor alleles of a person, Σⱼ xⱼ;
-- SKAT: Q = Σⱼ wⱼ Sⱼ² over the eigenvalues of √W G √W (Wu et al. 2011, Am J Hum Genet 89:82);
+- SKAT: Q = Σⱼ wⱼ Sⱼ², whose null distribution is given by the eigenvalues of √W G √W (Wu et al.
+  2011, Am J Hum Genet 89:82);
 - ACAT-V: the tests of single variants, combined with weights wⱼ fⱼ (1 - fⱼ) (Liu et al. 2019, Am J
   Hum Genet 104:410);
-- ACAT-O: the three combined.
+- ACAT-O: the combination of these three.
 
-Before SKAT and ACAT-V, variants with at most `ULTRA_RARE` minor alleles are collapsed into one,
-whose carriers are theirs (SAIGE-GENE+, Zhou et al. 2022, Nat Genet 54:1466; as in REGENIE). All is
-counted in those who have the phenotype, a missing genotype at the variant's mean among them.
+Before SKAT and ACAT-V, variants with at most `ULTRA_RARE` minor alleles are collapsed into one
+pseudo-variant, carried by whoever carries any of them (SAIGE-GENE+, Zhou et al. 2022, Nat Genet
+54:1466; as in REGENIE). Everything is counted among those who have the phenotype; a missing
+genotype counts as the variant's mean among them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,18 +36,20 @@ Reals = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 ULTRA_RARE = 10
-"""Minor alleles: with fewer, a variant's own test says nothing (REGENIE's and SAIGE's default)."""
+"""Variants with at most this many minor alleles are collapsed: their own tests have no power (the
+default of REGENIE and SAIGE-GENE+)."""
 
 MIN_ALLELES = 5
-"""Fewer minor alleles in all variants of a set are not tested (REGENIE's --minMAC)."""
+"""A set with fewer minor alleles over all of its variants is not tested (REGENIE's --minMAC)."""
 
 
 @dataclass(frozen=True)
 class Carried:
-    """What people have of the variants of a gene.
+    """The genotypes of the variants of a gene, as sparse matrices.
 
-    `minor` [n, m]: their minor alleles, 0 where not stored; `missing` [n, m]: 1 where the genotype
-    is not known.
+    Attributes:
+        minor: the number of minor alleles [n, m]; 0 where not stored.
+        missing: 1 where the genotype is missing, [n, m].
     """
 
     minor: csc_array
@@ -53,12 +58,22 @@ class Carried:
 
 @dataclass(frozen=True)
 class Found:
-    """The tests of one set of variants against phenotypes [k] and groups of them [g], in this
-    order; NaN where there is no result, as in `beta` and `se` of groups, and for groups in all if
-    the set has fewer than `FEWEST_TOGETHER` minor alleles.
+    """The tests of one set of variants against k phenotypes and then g groups of them, [k + g].
 
-    `variants`: how many are in the set; `alleles`: of the minor kind, among all who are counted;
-    `q`: of SKAT as the R package gives it, Q / 2.
+    NaN where there is no result: always for `beta` and `se` of a group, and for every test of a
+    group if the set has fewer than `FEWEST_TOGETHER` minor alleles.
+
+    Attributes:
+        variants: how many variants are in the set.
+        alleles: how many minor alleles they have among the people counted.
+        n: how many people are counted.
+        beta: the effect of one minor allele in the burden test.
+        se: its standard error.
+        burden: -log10 p of the burden test.
+        q: the statistic of SKAT as the R package SKAT gives it, Q / 2.
+        skat: -log10 p of SKAT.
+        acat_v: -log10 p of ACAT-V.
+        acat_o: -log10 p of ACAT-O.
     """
 
     variants: int
@@ -75,12 +90,18 @@ class Found:
 
 @dataclass(frozen=True)
 class Gene:
-    """The variants of a gene among those who have the phenotypes of a `pattern`.
+    """The variants of a gene among the people who have the phenotypes of a pattern.
 
-    `values` [n, m]: minor alleles, missing ones at the mean; `alleles` and `frequency` [m];
-    `given` [m]: weights of SKAT, NaN where they are those of the frequency; `factors` [k]: of the
-    standard errors, for relatives; `together`: the phenotypes that are tested together by their
-    places in the pattern, and how.
+    Attributes:
+        values: minor alleles [n, m]; missing ones at the mean.
+        alleles: the minor allele count of each variant, [m].
+        frequency: the minor allele frequency of each variant, [m].
+        given: the weights of SKAT that the study gives, [m]; NaN for the default, which depends on
+            the frequency.
+        factors: the factors of the standard errors of each phenotype that correct for relatives,
+            [k].
+        together: for each group of phenotypes tested jointly, their places in the pattern and how
+            the tests are combined.
     """
 
     pattern: Pattern
@@ -94,8 +115,9 @@ class Gene:
 
 @dataclass(frozen=True)
 class _Columns:
-    """Columns x of numbers of alleles beside the phenotypes: x'R [c, k] and what the covariates
-    leave of x'x, all of it [c, c] or its diagonal [c]."""
+    """Products of columns x of allele counts: x'R [c, k], and x'x after covariates, either all
+    of it [c, c] or its diagonal [c].
+    """
 
     xy: Reals
     left: Reals
@@ -108,12 +130,17 @@ def gene_of(
     factors: Reals,
     together: Mapping[str, tuple[NDArray[np.int64], Together]],
 ) -> Gene:
-    """The variants of a gene in the people of a pattern; the arguments are the fields of `Gene`."""
+    """Prepare the variants of a gene for the people of a pattern.
+
+    Args:
+        carried: the genotypes of everybody analysed.
+        given: as in `Gene`, like the other arguments.
+    """
     n = int(pattern.known.sum())
     minor, missing = (_rows_of(one, pattern.known) for one in (carried.minor, carried.missing))
     mean = minor.sum(axis=0) / np.maximum(n - missing.sum(axis=0), 1)
     values = csc_array(minor + missing.multiply(mean[None, :]))
-    # Rare in all people and common in these: the rarer allele is counted.
+    # An allele may be rare in all people but not in these: count whichever is the rarer one here.
     turned = mean > 1
     if turned.any():
         dense = values.toarray()
@@ -123,7 +150,14 @@ def gene_of(
 
 
 def set_tests(gene: Gene, chosen: Flags) -> Found | None:
-    """The tests of some variants [m] of a gene; None where they have too few minor alleles."""
+    """Test a set of variants of a gene.
+
+    Args:
+        chosen: which variants are in the set, [m].
+
+    Returns:
+        None if the set has fewer than `MIN_ALLELES` minor alleles.
+    """
     chosen = chosen & (gene.alleles > 0)
     alleles = float(gene.alleles[chosen].sum())
     if alleles < MIN_ALLELES:
@@ -157,8 +191,15 @@ def set_tests(gene: Gene, chosen: Flags) -> Found | None:
 
 
 def leave_one_out(gene: Gene, chosen: Flags, places: Sequence[int]) -> Reals:
-    """The smallest -log10 p of ACAT-O, at some `places` of `Found`, when any one variant of a set
-    is left out; 0 where the others have too few minor alleles."""
+    """The smallest -log10 p of ACAT-O when any single variant is left out of the set.
+
+    Args:
+        chosen: which variants are in the set, [m].
+        places: which of the phenotypes and groups of `Found` to compute.
+
+    Returns:
+        [places]; 0 where the remaining variants have too few minor alleles to be tested.
+    """
     least = np.full(len(places), np.inf)
     for variant in np.flatnonzero(chosen & (gene.alleles > 0)):
         others = chosen.copy()
@@ -170,14 +211,15 @@ def leave_one_out(gene: Gene, chosen: Flags, places: Sequence[int]) -> Reals:
 
 
 def _rows_of(carried: csc_array, known: Flags) -> csc_array:
-    """The rows of those who are known, the others empty."""
+    """The matrix with the rows of people who are not `known` set to 0."""
     return csc_array(carried.multiply(known[:, None].astype(float)))
 
 
 def _tested(gene: Gene, chosen: Flags) -> tuple[csc_array, Reals, Reals]:
-    """What SKAT and ACAT-V test of the chosen variants: columns [n, c], weights and frequencies.
+    """The columns [n, c] that SKAT and ACAT-V test for the chosen variants, their weights and
+    frequencies.
 
-    The ultra-rare ones are one column, of the largest dosage of each person.
+    The ultra-rare variants form one column: the largest dosage of each person.
     """
     ultra = chosen & (gene.alleles <= ULTRA_RARE)
     own = np.flatnonzero(chosen & ~ultra)
@@ -186,14 +228,16 @@ def _tested(gene: Gene, chosen: Flags) -> tuple[csc_array, Reals, Reals]:
         rare = np.flatnonzero(ultra)
         one = gene.values[:, rare].toarray().max(axis=1)
         columns = csc_array(hstack([columns, csc_array(one[:, None])], format="csc"))
-        given = np.r_[given, gene.given[rare].mean()]  # NaN where one has none
+        given = np.r_[given, gene.given[rare].mean()]  # NaN, the default, if any weight is NaN
         frequency = np.r_[frequency, one.sum() / 2 / gene.pattern.known.sum()]
     density = beta_distribution.pdf(frequency, 1, 25) ** 2
     return columns, np.where(np.isfinite(given), given, density), frequency
 
 
 def _beside(columns: csc_array, gene: Gene, whole: bool) -> _Columns:
-    """The products of columns [n, c]; the `whole` of what is left of them, or its diagonal."""
+    """The products of columns [n, c] with the phenotypes and, after covariates, with each
+    other: all of these if `whole`, else their diagonal.
+    """
     pattern, n = gene.pattern, int(gene.pattern.known.sum())
     total, xq = columns.sum(axis=0), columns.T @ pattern.basis
     if whole:
@@ -204,7 +248,7 @@ def _beside(columns: csc_array, gene: Gene, whole: bool) -> _Columns:
 
 
 def _regressions(columns: _Columns, pattern: Pattern) -> tuple[Reals, Reals, Reals]:
-    """beta, standard error and t [c, k] of each column, as among independent people."""
+    """The effect, standard error and t of each column [c, k], as if people were independent."""
     left = columns.left[:, None]
     yy = (pattern.left**2).sum(axis=0)
     sound = left > LEAST_LEFT * pattern.known.sum()
@@ -215,7 +259,9 @@ def _regressions(columns: _Columns, pattern: Pattern) -> tuple[Reals, Reals, Rea
 
 
 def _with_groups(t: Reals, gene: Gene) -> Reals:
-    """-log10 p [c, k + g] of the tests t [c, k] of each phenotype, and of each group's together."""
+    """-log10 p [c, k + g] of each phenotype, from the t statistics [c, k], and of each group
+    jointly.
+    """
     df = gene.pattern.df
     own = neg_log10_p_of_t(t / gene.factors, df)
     groups = [omnibus(t[:, places], how, df)[1][:, None] for places, how in gene.together.values()]
@@ -223,7 +269,9 @@ def _with_groups(t: Reals, gene: Gene) -> Reals:
 
 
 def _skat(columns: _Columns, weights: Reals, gene: Gene) -> tuple[Reals, Reals]:
-    """Q / 2 and -log10 p of SKAT [k + g]; of a group, of its decorrelated phenotypes together."""
+    """Q / 2 and -log10 p of SKAT [k + g]; for a group, over its decorrelated phenotypes
+    jointly.
+    """
     df = gene.pattern.df + 1
     root = np.sqrt(weights)
     scores = columns.xy * root[:, None] / np.sqrt((gene.pattern.left**2).sum(axis=0) / df)

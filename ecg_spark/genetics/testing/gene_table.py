@@ -1,10 +1,10 @@
-"""Which variants count for which gene, in which masks: the user's files, and what is in the set.
+"""Which variants belong to which gene and mask: the user's files, matched to the genotype set.
 
-Either one table with a header (contig, position, ref, alt, gene, and optionally consequence and
-weight), or the files that REGENIE takes, as they are: `--anno-file` (variant, gene, annotation,
-with or without a domain before it), `--set-list` (gene, chromosome, position, variants) and
-`--mask-def` (mask, annotations). A file is read a piece at a time, because an exome has ten million
-variants.
+Accepted is either one table with a header (contig, position, ref, alt, gene, and optionally
+consequence and weight), or the files that REGENIE takes, unchanged: `--anno-file` (variant, gene,
+annotation, with or without a domain before it), `--set-list` (gene, chromosome, position,
+variants) and `--mask-def` (mask, annotations). Files are read piece by piece, because an exome has
+ten million variants.
 """
 
 import itertools
@@ -30,7 +30,7 @@ from ecg_spark.tables import VARIANT
 from ecg_spark.text_tables import MISSING, read_head, read_piece, rows_of
 
 ALL = "all"
-"""The mask of a study that names none."""
+"""The name of the only mask if the study defines none."""
 
 _ROWS = 500_000
 _SCHEMA = pa.schema(
@@ -53,9 +53,10 @@ _COMPLEMENT = str.maketrans(*_OTHER_STRAND)
 
 
 def masks_of(rare: Rare) -> Mapping[str, frozenset[str] | None]:
-    """The consequences of each mask, None where every variant of a gene counts.
+    """The consequences that each mask includes; None if it includes every variant of a gene.
 
-    Raises `DataError` where the file of masks cannot be used.
+    Raises:
+        DataError: if the file of masks cannot be used.
     """
     if rare.masks is None:
         return {ALL: None}
@@ -79,7 +80,11 @@ def masks_of(rare: Rare) -> Mapping[str, frozenset[str] | None]:
 
 
 def check_gene_files(rare: Rare, build: str) -> None:
-    """Read the beginning of each file. Raises `DataError` where one of them cannot be used."""
+    """Read the beginning of each file, to refuse bad ones early.
+
+    Raises:
+        DataError: if one of them cannot be used.
+    """
     masks_of(rare)
     piece = next(_pieces(rare.genes, build, rows=1_000))
     if rare.sets is not None:
@@ -92,9 +97,13 @@ def check_gene_files(rare: Rare, build: str) -> None:
 
 
 def copy_gene_files(rare: Rare, build: str, folder: str) -> int:
-    """Copy the table of genes and the sets as Parquet into two folders; the number of rows.
+    """Copy the gene table and the sets as Parquet into `folder`/annotation and `folder`/sets.
 
-    Raises `DataError` where a file cannot be read, or holds no variant of a gene.
+    Returns:
+        The number of rows of the gene table.
+
+    Raises:
+        DataError: if a file cannot be read, or holds no variant of a gene.
     """
     n = _written(_pieces(rare.genes, build), f"{folder}/annotation")
     if rare.sets is not None:
@@ -105,16 +114,24 @@ def copy_gene_files(rare: Rare, build: str, folder: str) -> int:
 def matched_genes(
     spark: SparkSession, genotypes: GenotypeSet, rare: Rare, folder: str, n_rows: int
 ) -> tuple[DataFrame, list[str]]:
-    """The variants of the set that count for a gene, from what `copy_gene_files` wrote, and notes.
+    """Match the rows of the gene table to the variants of the set.
 
-    A row for each variant and gene: part, row, `VARIANT`, gene, masks (an array of names) and
-    weight (NaN where none is given). A variant is found by the id that the set has for it, or by
-    place and alleles: as written, with the alleles the other way round, on the other strand, or
-    both: the tests count the rarer allele, whichever is called the reference. A and T, or C and
-    G, are each other on the other strand, so there the two are the same. An id that several
-    variants have is nobody's.
+    A variant is found by the id that the set has for it, or by position and alleles: as written,
+    with the alleles swapped, on the other strand, or both. Swapping is harmless, since the tests
+    count the rarer allele, whichever is called the reference. A and T (or C and G) are each
+    other's complements, so for these a swap and a change of strand are the same. An id that
+    several variants share matches none.
 
-    Raises `DataError` where none is in the set, or none of these is in a mask.
+    Args:
+        folder: where `copy_gene_files` wrote.
+        n_rows: the number of rows it returned, for messages.
+
+    Returns:
+        One row per variant and gene: part, row, `VARIANT`, gene, masks (an array of names) and
+        weight (NaN where none is given); and notes.
+
+    Raises:
+        DataError: if none of the variants is in the set, or none of those is in a mask.
     """
     rows = spark.read.parquet(f"{folder}/annotation")
     if rare.sets is not None:
@@ -166,11 +183,19 @@ def matched_genes(
 def read_consequences(
     path: str, build: str, within: Sequence[tuple[str, int, int]]
 ) -> pd.DataFrame | None:
-    """What a gene table says that variants of some stretches (contig, start, end) do: contig,
-    position, ref, alt, gene, consequence.
+    """The rows of a gene table that lie in the given stretches of the genome.
 
-    Rows without a consequence or a place are left out; None where no row has a consequence. Raises
-    `DataError` where the table cannot be read.
+    Rows without a consequence or a position are left out.
+
+    Args:
+        within: contig, start and end of each stretch, both ends included.
+
+    Returns:
+        contig, position, ref, alt, gene and consequence; None if no row of the whole table has a
+        consequence.
+
+    Raises:
+        DataError: if the table cannot be read.
     """
     kept, any_told = [], False
     for piece in _pieces(path, build):
@@ -186,7 +211,9 @@ def read_consequences(
 
 
 def consequences_of(sites: pd.DataFrame, table: pd.DataFrame) -> list[list[tuple[str, str]]]:
-    """The genes and consequences of each of some variants, however the table names its alleles."""
+    """The pairs of gene and consequence that a table gives for each variant, whichever way it
+    writes the alleles.
+    """
     found: list[list[tuple[str, str]]] = [[] for _ in range(len(sites))]
     place = {tuple(one): k for k, one in enumerate(sites[VARIANT].to_numpy().tolist())}
     for contig, position, ref, alt, gene, consequence in table[
@@ -220,7 +247,7 @@ def _by_id(rows: DataFrame, sites: DataFrame) -> DataFrame:
 
 
 def _by_place(rows: DataFrame, sites: DataFrame) -> DataFrame:
-    """The variants by place and alleles, in each of the ways that alleles may be written."""
+    """Match variants by position and alleles, in each of the ways that alleles may be written."""
 
     def turned(allele: str) -> Column:
         return F.reverse(F.translate(F.upper(allele), *_OTHER_STRAND))
@@ -254,7 +281,7 @@ def _in_mask(name: str, consequences: frozenset[str] | None) -> Column:
 
 
 def _pieces(path: str, build: str, rows: int = _ROWS) -> Iterator[pd.DataFrame]:
-    """The table of genes, so many rows at a time, in the columns of `_SCHEMA`."""
+    """The gene table in the columns of `_SCHEMA`, this many rows at a time."""
     for piece in _raw_pieces(path, rows):
         if "id" in piece:
             places = piece["id"].str.extract(_PLACE)
@@ -273,13 +300,13 @@ def _pieces(path: str, build: str, rows: int = _ROWS) -> Iterator[pd.DataFrame]:
 
 
 def _contig(build: str, name: str) -> str:
-    """What a reference genome calls a contig; one that it does not have stays as it is."""
+    """The reference genome's name of a contig; an unknown contig keeps its name."""
     chromosome = chromosome_of(name)
     return name if chromosome is None else contig_of(build, chromosome)
 
 
 def _raw_pieces(path: str, rows: int) -> Iterator[pd.DataFrame]:
-    """The table of genes as text, in the columns that it has."""
+    """The gene table as text, in the columns that the file has."""
     head = read_head(path, _TABLE)
     names, delimiter, width = head.names, head.delimiter, len(head.line.split())
     has_names = "gene" in names
@@ -314,7 +341,7 @@ def _known(piece: pd.DataFrame) -> pd.DataFrame:
 
 
 def _members(path: str, rows: int = _ROWS) -> Iterator[pd.DataFrame]:
-    """The variants of each gene of a list of sets: id and gene."""
+    """The variants of each gene of a list of sets, as columns id and gene."""
     with _opened(path, "sets") as file:
         pairs = ((name, cells[0]) for cells in _sets(file) for name in cells[3].split(",") if name)
         while piece := list(itertools.islice(pairs, rows)):
@@ -342,7 +369,7 @@ def _require(needed: list[str], names: list[str]) -> None:
 
 
 def _opened(path: str, key: str) -> IO[str]:
-    """A text file, unpacked by the end of its name."""
+    """Open a text file, decompressed according to the end of its name."""
     try:
         opened = fsspec.open(path, "rt", compression="infer", encoding="utf-8-sig")
         return opened.open()  # type: ignore[no-any-return]

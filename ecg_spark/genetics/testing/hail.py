@@ -1,8 +1,8 @@
-"""Association of a genotype set with every phenotype: linear regression by Hail.
+"""Association of a genotype set with every phenotype: linear regression computed by Hail.
 
 Each phenotype y is regressed on an intercept, the covariates and the dosage x of the alternate
-allele; missing dosages are at the variant's mean over the samples that have the phenotype. What
-follows from the regression is that of all engines (see `results`).
+allele; missing dosages count as the variant's mean over the samples that have the phenotype. What
+is derived from the regression is the same for all engines (see `results`).
 """
 
 import math
@@ -44,11 +44,20 @@ def associate(
     judges: pd.DataFrame | None = None,
     sink: Sink = AS_ROWS,
 ) -> DataFrame:
-    """Test the chosen variants of a set on a reference genome; a frame of `TESTS`, or of what a
-    sink makes of them.
+    """Test the chosen variants of a set against every phenotype, by Hail.
 
-    The other arguments are those of `blocks.associate`, and so are the numbers. Phenotypes known
-    for the same samples share one pass.
+    Phenotypes that the same samples have share one pass. The remaining arguments are those of
+    `blocks.associate`, and so are the results.
+
+    Args:
+        reference_genome: GRCh37 or GRCh38.
+
+    Returns:
+        Rows of `TESTS`, or what `sink` makes of them.
+
+    Raises:
+        ValueError: if a sample is not in the set, or different samples have the phenotypes of a
+            group.
     """
     require_samples(genotypes, phenotypes.index)
     asked = question(phenotypes, covariates, together, None, relatives, thresholds, judges)
@@ -66,8 +75,8 @@ def associate(
     columns = {column_of(i): one for i, one in enumerate(found)}
     rows = first.select(**sites, **columns).key_by().select(*sites, *columns).select_globals()
     tell = partial(tests_told, broadcast(spark, asked), sink)
-    # Through files: a task that hands Hail's rows to Python itself never ends, since Hail looks for
-    # its own context in another thread than the one that read them.
+    # Through files: a task that handed Hail's rows straight to Python would hang, because Hail
+    # looks for its context in another thread than the one that reads the rows.
     copy = hl.utils.new_temp_file("tests", "parquet")
     frame = rows.to_spark(flatten=False)
     frame.write.parquet(copy)
@@ -81,8 +90,13 @@ def design_table(
     covariates: pd.DataFrame,
     judging: NDArray[np.bool_] | None = None,
 ) -> hl.Table:
-    """Complete phenotypes `y` [samples, p], covariates `c` and, where given, who judges `j`
-    [samples, 2], as arrays by sample `s`."""
+    """The right-hand and left-hand sides of the regression as a Hail table keyed by sample `s`.
+
+    Args:
+        phenotypes: [samples, p], without missing values; the array `y`.
+        covariates: indexed by sample id; the array `c`.
+        judging: who judges a variant on autosomes and on X, [samples, 2]; the array `j`.
+    """
     columns = {
         "s": covariates.index.astype(str),
         "y": phenotypes.tolist(),
@@ -103,7 +117,9 @@ def _regressed(
     own: Sequence[int],
     covariates: pd.DataFrame,
 ) -> hl.Table:
-    """Of every variant `found`, the tests of the phenotypes of a group and what `Tally` counts."""
+    """For every variant `found`: the tests of the phenotypes of a group, and the counts of
+    `Tally`.
+    """
     known = asked.known(own)
     judging = np.column_stack([asked.judging(known, contig) for contig in ("1", "X")])
     design = design_table(spark, asked.y[known][:, own], covariates[known], judging[known])
@@ -113,7 +129,7 @@ def _regressed(
     used = used.annotate_rows(
         counts=_counts(used.n_alt), judged=hl.agg.filter(by, _counts(used.n_alt))
     )
-    # Several lists of phenotypes in one call (chained) took ten times as long.
+    # One call per group: several groups in one call (chained) took ten times as long.
     tested = hl.linear_regression_rows(
         y=[used.y[i] for i in range(len(own))],
         x=used.n_alt,
@@ -131,7 +147,7 @@ def _regressed(
 
 
 def _counts(n_alt: hl.Float64Expression) -> hl.StructExpression:
-    """What `Tally` counts of a variant over the columns."""
+    """The counts of `Tally` for a variant, over the columns."""
     kinds = {"hom_ref": 0, "het": 1, "hom_alt": 2}
     dosages = hl.agg.stats(n_alt)
     return hl.struct(

@@ -1,16 +1,17 @@
-"""Linear regression of many phenotypes on packed calls or dosages, in NumPy: no Hail, no Spark.
+"""Linear regression of many phenotypes on packed calls or dosages, in NumPy, without Hail or
+Spark.
 
-A variant's calls, two bits each, become numbers through a table of its own, 256 bytes by 4 calls,
-in which a call is its difference from the mean of the first pattern and a missing one is 0;
-dosages become the same numbers as they stand. One product with the phenotypes and, for each set of
-people who have the same phenotypes (a pattern), an orthonormal basis of their covariates gives all
-tests. With x centred among the people of a pattern, y what the covariates leave of a phenotype and
-Q their basis, both 0 elsewhere,
+The calls of a variant, two bits each, become numbers through a lookup table of 256 bytes by 4
+calls, in which a call is its difference from the mean of the first pattern and a missing call is
+0; dosages become the same numbers directly. A pattern is a set of people who have the same
+phenotypes. One matrix product with the phenotypes and an orthonormal basis of the covariates of
+each pattern gives all tests. With x centred among the people of a pattern, y the residuals of a
+phenotype after covariates, and Q the basis of the covariates, both 0 for other people,
 
     β = x'y / s,    s = x'x - |Q'x|²,    se² = (y'y - β² s) / (s df),    t = β / se.
 
-A missing genotype is at the mean over the people of the pattern: where that differs from the mean
-of the first, the difference counts for the missing ones alone, which are few.
+A missing genotype counts as the mean over the people of the pattern. Where that mean differs from
+the first pattern's, the difference is added for the missing genotypes only, which are few.
 """
 
 from collections.abc import Sequence
@@ -30,11 +31,11 @@ from ecg_spark.genetics.null_model.projection import basis_of
 Reals = NDArray[np.float64]
 
 BATCH_BYTES = 32 << 20
-"""Genotypes that are numbers at one time, eight bytes each."""
+"""How many bytes of genotypes are expanded to numbers at a time, eight bytes each."""
 
 LEAST_LEFT = 1e-9
-"""The sum of squares of x that the covariates must leave, over the sum of x: one carrier among
-500,000 people, of either allele, leaves a thousand times as much, rounding a thousandth of it."""
+"""The least sum of squares of x after covariates, relative to the sum of x. A single carrier among
+500,000 people leaves a thousand times as much, and rounding a thousandth of it."""
 
 _ANY_MISSING = (BY_BYTE == MISSING).any(axis=1)
 
@@ -43,10 +44,13 @@ _ANY_MISSING = (BY_BYTE == MISSING).any(axis=1)
 class Pattern:
     """Phenotypes that the same people have.
 
-    `places`: the numbers of the phenotypes; `known` [n]: who has them; `left` [n, k]: what the
-    covariates leave of them, 0 where not known; `basis` [n, c]: orthonormal, of the covariates
-    without the intercept, 0 where not known; `judges` [n]: those of them by whose genotypes the
-    quality of a variant is judged.
+    Attributes:
+        places: the numbers of the phenotypes, [k].
+        known: who has them, [n].
+        left: the residuals of the phenotypes after covariates, [n, k]; 0 for other people.
+        basis: orthonormal columns of the covariates without the intercept, [n, c]; 0 for other
+            people.
+        judges: the people whose genotypes count when the quality of a variant is judged, [n].
     """
 
     places: NDArray[np.int64]
@@ -57,17 +61,23 @@ class Pattern:
 
     @property
     def df(self) -> int:
-        """Degrees of freedom of a test."""
+        """The residual degrees of freedom of a test."""
         return int(self.known.sum()) - self.basis.shape[1] - 2
 
 
 @dataclass(frozen=True)
 class Regression:
-    """The tests of variants against phenotypes of one pattern.
+    """The tests of variants against the phenotypes of one pattern.
 
-    `beta`, `se` and `t` [variants, k], NaN where a variant varies only as the covariates do; `n`
-    people; `sum_x` [variants] over them, missing genotypes at the mean; `tally` of what they have,
-    `judged` of what those have by whom quality is judged.
+    Attributes:
+        beta: the effect of an alternate allele [variants, k]; NaN where the covariates explain all
+            variation of the variant, as for `se` and `t`.
+        se: its standard error as among independent people, [variants, k].
+        t: beta / se, [variants, k].
+        n: how many people have the phenotypes.
+        sum_x: the sum of their dosages [variants], missing ones at the mean.
+        tally: the counts of their genotypes.
+        judged: the counts among those by whom quality is judged.
     """
 
     beta: Reals
@@ -80,9 +90,11 @@ class Regression:
 
 
 def basis_of_pattern(known: NDArray[np.bool_], covariates: Reals) -> Reals:
-    """The `basis` of a pattern of `known` people from their covariates [n, c].
+    """The `basis` of a pattern.
 
-    Covariates are independent of each other and of the intercept.
+    Args:
+        known: the people of the pattern, [n].
+        covariates: [n, c], which must be linearly independent of each other and of the intercept.
     """
     basis = np.zeros((len(known), covariates.shape[1]))
     basis[known] = basis_of(covariates[known])[:, 1:]
@@ -96,7 +108,13 @@ def pattern(
     phenotypes: Reals,
     judges: NDArray[np.bool_],
 ) -> Pattern:
-    """The pattern of phenotypes [n, k] that the `known` people have, with its basis."""
+    """Make the pattern of phenotypes that the `known` people have.
+
+    Args:
+        places: the numbers of the phenotypes.
+        phenotypes: [n, k].
+        judges: as in `Pattern`.
+    """
     left = np.zeros((len(known), phenotypes.shape[1]))
     left[known] = phenotypes[known] - phenotypes[known].mean(axis=0)
     left = left - basis @ (basis.T @ left)
@@ -106,8 +124,11 @@ def pattern(
 def regress_batch(
     batch: Batch, patterns: Sequence[Pattern], samples: NDArray[np.int64] | None
 ) -> list[Regression]:
-    """The tests of all variants of a batch, in its order, for each pattern of the people at some
-    places among its samples, or of all its samples."""
+    """Test all variants of a batch, in its order, against each pattern.
+
+    Args:
+        samples: the places of the people of the patterns among the samples; None for all samples.
+    """
     places, found = [], []
     for here, rows in batch.kinds():
         places.append(here)
@@ -117,10 +138,12 @@ def regress_batch(
 
 
 def regress(rows: Rows, patterns: Sequence[Pattern]) -> list[Regression]:
-    """The tests of variants, packed calls [variants, (n + 3) / 4] or dosages [variants, n], for
-    each pattern of n people.
+    """Test variants against each pattern.
 
-    Nobody has the pattern of what fills the last byte of a row.
+    Args:
+        rows: packed calls [variants, (n + 3) / 4] or dosages [variants, n]. The padding in the
+            last byte of packed calls belongs to nobody.
+        patterns: all of the same n people.
     """
     groups = [each.known for each in patterns] + [each.judges for each in patterns]
     counted = tallies(rows, groups)
@@ -159,10 +182,15 @@ def regress(rows: Rows, patterns: Sequence[Pattern]) -> list[Regression]:
 def checked(
     beta: Reals, se: Reals, t: Reals, left: Reals, sum_x: Reals, counts: Tally, judged: Tally
 ) -> Regression:
-    """Tests [variants, k] without those of variants of which the covariates leave nothing.
+    """The regression without the tests of variants that the covariates explain entirely.
 
-    `left` [variants, k or 1]: the sum of squares of x that they leave. Of a variant that does not
-    vary, or only as they do, it is rounding, and its standard error a large number.
+    For a variant that does not vary, or only as the covariates do, what is left is rounding, and
+    dividing by it gives arbitrary numbers.
+
+    Args:
+        beta: [variants, k], like `se` and `t`.
+        left: the sum of squares of x after covariates, [variants, k or 1].
+        sum_x: the sum of dosages, [variants].
     """
     n = counts.people
     sound = left > LEAST_LEFT * np.minimum(sum_x, 2 * n)[:, None]
@@ -176,15 +204,18 @@ def _width(each: Pattern) -> int:
 
 
 def fill_about(mean: Reals, rows: Rows, values: Reals) -> None:
-    """Fill in the genotypes of variants less the mean of each, missing ones 0.
+    """Write the centred genotypes of variants into `values`; missing ones become 0.
 
-    `values` [variants, people], of packed calls four people for each byte.
+    Args:
+        mean: the mean of each variant.
+        rows: packed calls or dosages.
+        values: the output, [variants, people]; of packed calls, four people for each byte.
     """
     (_calls_about if rows.dtype == np.uint8 else _dosages_about)(mean, rows, values)
 
 
 def _calls_about(mean: Reals, rows: NDArray[Any], values: Reals) -> None:
-    """Fill in calls less the mean of each variant, missing ones 0."""
+    """Write calls minus the mean of each variant; missing ones become 0."""
     four = values.reshape(len(rows), -1, 4)
     for i, (row, centre) in enumerate(zip(rows, mean, strict=True)):
         table = np.where(BY_BYTE == MISSING, 0.0, BY_BYTE - centre)
@@ -192,7 +223,7 @@ def _calls_about(mean: Reals, rows: NDArray[Any], values: Reals) -> None:
 
 
 def _dosages_about(mean: Reals, rows: NDArray[Any], values: Reals) -> None:
-    """Fill in dosages less the mean of each variant, missing ones 0."""
+    """Write dosages minus the mean of each variant; missing ones become 0."""
     for row, centre, own in zip(rows, mean, values, strict=True):
         np.multiply(row, 1 / SCALE, out=own)
         own -= centre
@@ -200,7 +231,9 @@ def _dosages_about(mean: Reals, rows: NDArray[Any], values: Reals) -> None:
 
 
 def _over_missing(rows: Rows, columns: Reals) -> Reals:
-    """The sum of the columns [people, k] over those who lack each variant."""
+    """For each variant, the sum of the columns [people, k] over the people whose genotype is
+    missing.
+    """
     width = rows.shape[1]
     found = np.empty((len(rows), columns.shape[1]))
     step = max(1, BATCH_BYTES // width)
@@ -221,7 +254,8 @@ def _over_missing(rows: Rows, columns: Reals) -> Reals:
 
 
 def _regression(xy: Reals, xq: Reals, counts: Tally, judged: Tally, each: Pattern) -> Regression:
-    # About the mean, counted in the rarer allele: the sums of a common one would cancel out.
+    # The sum of squares about the mean, counted in the rarer allele: for a common allele the two
+    # terms would be large and nearly equal, and rounding would remain.
     minor = np.where(
         counts.total <= counts.known,
         counts.square,
@@ -238,7 +272,7 @@ def _regression(xy: Reals, xq: Reals, counts: Tally, judged: Tally, each: Patter
 
 
 def _joined(pieces: Sequence[Any], order: NDArray[np.int64]) -> Any:
-    """Results of the same kind as one, their variants in another order."""
+    """Join results of the same kind, and put their variants in order."""
     first = pieces[0]
     if is_dataclass(first) and not isinstance(first, type):
         own = {

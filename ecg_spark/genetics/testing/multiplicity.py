@@ -1,9 +1,9 @@
-"""As how many independent tests those of a variant count, at the tail where they are judged.
+"""The effective number of tests of a variant, in the tail where they are judged.
 
-Every variant is tested against each phenotype and, for some groups, against all of a group at once.
-Without an effect, tests of correlated phenotypes are correlated normal deviates, and how far they
-count twice depends on the tail: 20 phenotypes with r = 0.8 are as 5 tests at 0.05 by the number of
-Li and Ji (2005), and as 16 at 5e-8 over 16.
+Every variant is tested against each phenotype and, for some groups, against a whole group at once.
+In the absence of an effect, tests of correlated phenotypes are correlated normal variables, and
+how redundant they are depends on the tail: 20 phenotypes with r = 0.8 count as 5 tests at 0.05 by
+the number of Li and Ji (2005), but as 16 at 5e-8 / 16.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from ecg_spark.genetics.testing.omnibus import decorrelation
 Reals = NDArray[np.float64]
 
 DRAWS = 20_000
-"""The standard error of the effective number is below 0.4 % of the number of tests."""
+"""The number of draws: the standard error of the result is below 0.4 % of the number of tests."""
 
 _AT_A_TIME = 2_000
 
@@ -25,12 +25,17 @@ _AT_A_TIME = 2_000
 def any_beyond(
     correlation: Reals, together: Sequence[Sequence[int]], p: float, seed: int = 1
 ) -> float:
-    """The probability that any test of a variant without an effect reaches `p`, over `p`.
+    """The probability that any test of a variant without effect reaches `p`, divided by `p`.
 
-    `correlation` [k, k]: of the tests of single phenotypes; `together`: the numbers of the
-    phenotypes of each omnibus test. Of T tests one, drawn by chance, is drawn beyond its limit, and
-    the others given that; with N the tests beyond theirs, the probability is T p E(1 / N) (Owen,
-    Maximov & Chertkov 2019, Electron J Stat 13:231): as precise at 5e-8 as at 0.05.
+    Of T tests, one is drawn at random and sampled beyond its limit; the others are sampled given
+    that. With N the number of tests beyond their limits, the probability is T p E(1 / N) (Owen,
+    Maximov & Chertkov 2019, Electron J Stat 13:231), which is as precise at 5e-8 as at 0.05.
+
+    Args:
+        correlation: of the tests of single phenotypes, [k, k].
+        together: the numbers of the phenotypes of each omnibus test.
+        p: the threshold of one test.
+        seed: of the random draws.
     """
     values, vectors = np.linalg.eigh(correlation)
     root = vectors * np.sqrt(np.maximum(values, 0))
@@ -65,10 +70,15 @@ def any_beyond(
 def effective_tests(
     correlation: Reals, together: Sequence[Sequence[int]], p_threshold: float
 ) -> tuple[int, float]:
-    """How many tests a variant gets, and as how many independent ones they count.
+    """How many tests a variant gets, and how many independent tests they count as.
 
-    The number grows with the tail: it is that at `p_threshold` over all tests, a little beyond
-    where it is used, so that `p_threshold` over it is never too lenient.
+    The effective number grows towards the tail. It is computed at `p_threshold` over all tests,
+    slightly beyond where it is used, so that the resulting threshold is never too lenient.
+
+    Args:
+        correlation: of the tests of single phenotypes, [k, k].
+        together: the numbers of the phenotypes of each omnibus test.
+        p_threshold: the threshold over all tests of a variant.
     """
     tests = len(correlation) + len(together)
     return tests, any_beyond(correlation, together, p_threshold / tests)

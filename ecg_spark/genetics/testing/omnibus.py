@@ -1,13 +1,13 @@
-"""Whether a variant moves any of a group of phenotypes, in NumPy.
+"""The omnibus test: whether a variant affects any phenotype of a group, in NumPy.
 
-With r the partial correlations of x with them and R their residual correlation,
+With r the partial correlations of x with the phenotypes and R their residual correlation,
 
     R² = r' R⁻¹ r,    F = (R² / k) / ((1 - R²) / (n - c - k)),    r = t / √(n - c - 1 + t²)
 
-for n samples and c covariates with the intercept. (n - c) R² is the chi-squared statistic of the
-decorrelated z-scores; F is exact also where samples are few. Among relatives the tests covary by C
-in place of R, and r' C⁻¹ r takes the place of the R² that is divided: for one phenotype this is the
-square of its own test.
+for n samples and c covariates including the intercept. (n - c) R² is the chi-squared statistic of
+the decorrelated z-scores; F is also exact for few samples. Among relatives the tests have
+covariance C instead of R, and r' C⁻¹ r replaces R² in the numerator of F: for a single phenotype
+this is the square of its own test.
 """
 
 from dataclasses import dataclass
@@ -24,10 +24,12 @@ _SINGULAR = 1e-8
 
 @dataclass(frozen=True)
 class Together:
-    """How the tests of a group of phenotypes are judged together.
+    """How the tests of a group of phenotypes are combined.
 
-    `own` [rank, k]: W with W'W = R⁻¹; `related` [rank, k]: V with V'V = C⁻¹ for the covariance C of
-    the tests, which is R where nobody is related.
+    Attributes:
+        own: W [rank, k] with W'W = R⁻¹ for the residual correlation R.
+        related: V [rank, k] with V'V = C⁻¹ for the covariance C of the tests, which equals R if
+            nobody is related.
     """
 
     own: Reals
@@ -37,7 +39,11 @@ class Together:
 def decorrelation(correlation: Reals) -> Reals:
     """W [rank, k] with W'W = R⁻¹ for a correlation R [k, k].
 
-    Directions in which nothing varies are left out, so rank may be below k.
+    Directions without variance are left out, so the rank may be below k.
+
+    Example:
+        >>> decorrelation(np.eye(3)).shape, decorrelation(np.ones((3, 3))).shape
+        ((3, 3), (1, 3))
     """
     values, vectors = np.linalg.eigh(np.atleast_2d(correlation))
     held = values > _SINGULAR * values.max()
@@ -45,11 +51,14 @@ def decorrelation(correlation: Reals) -> Reals:
 
 
 def together(correlation: Reals, covariance: Reals, least: float) -> Together:
-    """How tests are judged together whose residual phenotypes have a `correlation`, and which have
-    a `covariance` without an effect (see `phenotypes.covariance_by_relatives`).
+    """How to combine the tests of a group of phenotypes.
 
-    No combination of them is taken to vary less than `least` times as much as among independent
-    people.
+    Args:
+        correlation: of the residual phenotypes, [k, k].
+        covariance: of the tests at a variant without effect, [k, k] (see
+            `phenotypes.covariance_by_relatives`).
+        least: lower bound on the variance of any combination of the tests, relative to independent
+            people.
     """
     own = decorrelation(correlation)
     values, vectors = np.linalg.eigh(own @ covariance @ own.T)
@@ -57,10 +66,17 @@ def together(correlation: Reals, covariance: Reals, least: float) -> Together:
 
 
 def omnibus(t: Reals, weights: Together, df: int) -> tuple[Reals, Reals]:
-    """chi-squared and -log10 p [variants] of the tests t [variants, k] together.
+    """Test a group of phenotypes jointly.
 
-    `t`: as among independent people; `df`: of each single test. NaN where one of the tests has no
-    result, or the people are too few.
+    Args:
+        t: the single tests [variants, k], as among independent people; NaN where a test has no
+            result.
+        weights: how the tests are combined.
+        df: the residual degrees of freedom of each single test.
+
+    Returns:
+        Chi-squared and -log10 p, each [variants]; NaN where a single test has no result, or if
+        there are too few people.
     """
     rank = len(weights.own)
     df2 = df + 1 - rank

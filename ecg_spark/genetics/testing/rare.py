@@ -1,8 +1,8 @@
-"""Rare variants, gene by gene, on the genotypes as they lie in parts.
+"""Gene tests of rare variants on a genotype set in parts.
 
-A task reads the variants of a part that count for a gene, and tells who carries them; a gene is
-then tested where its carriers have come together, against all phenotypes at once (see
-`gene_kernel`). A variant of 1 % has some 600 carriers among 31,000 people.
+A task reads the variants of a part that belong to a gene, and reports who carries them. A gene is
+tested where its carriers are brought together, against all phenotypes at once (see `gene_kernel`).
+A variant with a frequency of 1 % has about 600 carriers among 31,000 people.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,10 +36,10 @@ from ecg_spark.session import broadcast
 from ecg_spark.tables import TOGETHER, VARIANT
 
 LEAVE_ONE_OUT_FROM = 4.0
-"""-log10 p of a gene from which on it is asked whether one variant makes it."""
+"""-log10 p of a gene above which it is checked whether a single variant drives the result."""
 
 TESTS = ("burden", "skat", "acat_v")
-"""The tests of a set of variants whose combination is the gene's."""
+"""The tests of a set of variants that are combined into the test of the gene."""
 
 _CARRIERS = pa.schema(
     [*SITES, *(pa.field(name, pa.binary()) for name in ("carriers", "alleles", "missing"))]
@@ -58,8 +58,8 @@ GENE_TESTS = (
     f"{', '.join(f'{one} {kind}' for one, kind in _OF_A_GENE.items())}, "
     f"sets array<struct<{_SET.replace(' ', ':').replace(',:', ',')}>>"
 )
-"""One row per gene and phenotype, or group of phenotypes tested together: p over all its sets of
-variants, the set and test with the smallest, and the tests of each set."""
+"""One row per gene and phenotype (or group of phenotypes tested jointly): p combined over all sets
+of variants, the set and test with the smallest p, and the tests of each set."""
 
 Sets = Sequence[tuple[str, float, NDArray[np.bool_]]]
 
@@ -75,11 +75,21 @@ def associate_sets(
     offsets: Loco | None = None,
     relatives: pd.DataFrame | None = None,
 ) -> DataFrame:
-    """Test the rare variants of each gene; a frame of `GENE_TESTS`.
+    """Test the rare variants of each gene.
 
-    `members`: of `gene_table.matched_genes`. Each mask of a gene is tested with the variants up to
-    each minor allele frequency of `max_maf`, among those who have the phenotype. The other
-    arguments are those of `blocks.associate`, and so is what is raised.
+    Each mask of a gene is tested with the variants up to each frequency of `max_maf`, counted
+    among those who have the phenotype. The remaining arguments are those of `blocks.associate`.
+
+    Args:
+        members: the variants of each gene, from `gene_table.matched_genes`.
+        max_maf: the largest minor allele frequencies to be tested.
+
+    Returns:
+        Rows of `GENE_TESTS`.
+
+    Raises:
+        ValueError: if a sample is not in the set, or different samples have the phenotypes of a
+            group.
     """
     places = require_samples(genotypes, phenotypes.index)
     asked = question(phenotypes, covariates, together, offsets, relatives, None, None)
@@ -105,14 +115,14 @@ def associate_sets(
 
 @lru_cache(1)
 def _terms_of(shared: Any, contig: str) -> Terms:
-    """The terms of a contig; genes of one follow each other."""
+    """The terms of a contig, cached: genes of one contig follow each other."""
     return terms_on(shared.value[0], contig)
 
 
 def _carriers(
     batch: Batch, places: NDArray[np.int64], known: NDArray[np.bool_], largest: float
 ) -> pa.RecordBatch:
-    """Who of the people carries the minor allele of each variant that is rare in some pattern."""
+    """Who carries the minor allele of each variant that is rare in the people of some pattern."""
     n = len(places)
     dosages = as_dosages(in_order(batch.rows(), places), n)
     there = dosages != NO_DOSAGE
@@ -140,7 +150,7 @@ def _carriers(
 def _test_gene(
     rows: pd.DataFrame, asked: Question, terms: Terms, cuts: Sequence[float]
 ) -> pd.DataFrame:
-    """The rows of `GENE_TESTS` of one gene from the carriers of its variants."""
+    """The rows of `GENE_TESTS` of one gene, from the carriers of its variants."""
     rows = rows.sort_values(VARIANT).reset_index(drop=True)
     contig, gene = str(rows["contig"][0]), str(rows["gene"][0])
     carried = _carried(rows, len(asked.people))
@@ -160,7 +170,7 @@ def _test_gene(
 
 
 def _carried(rows: pd.DataFrame, people: int) -> Carried:
-    """The carriers of a gene's variants [people, variants]."""
+    """The carriers of a gene's variants as sparse matrices [people, variants]."""
 
     def columns(places: str, values: Callable[[int], NDArray[np.float64]]) -> csc_array:
         own = [np.frombuffer(one, np.int32) for one in rows[places]]
@@ -175,7 +185,9 @@ def _carried(rows: pd.DataFrame, people: int) -> Carried:
 
 
 def _sets(masks: pd.Series, gene: Gene, cuts: Sequence[float]) -> Sets:
-    """Each mask at each frequency, with its variants; one with those of another frequency once."""
+    """Each mask at each frequency, with its variants; identical sets of a mask are listed
+    once.
+    """
     found: list[tuple[str, float, NDArray[np.bool_]]] = []
     for name in sorted({name for own in masks for name in own}):
         inside = np.array([name in own for own in masks])
@@ -189,7 +201,7 @@ def _sets(masks: pd.Series, gene: Gene, cuts: Sequence[float]) -> Sets:
 
 
 def _records(gene: Gene, sets: Sets, names: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of a gene for the phenotypes of a pattern, and for groups of them."""
+    """The rows of a gene for the phenotypes of a pattern and for groups of them."""
     tested = [
         (mask, cut, chosen, found)
         for mask, cut, chosen in sets
@@ -223,7 +235,7 @@ def _records(gene: Gene, sets: Sets, names: Sequence[str]) -> list[dict[str, Any
 
 
 def _set(mask: str, cut: float, found: Found, i: int) -> tuple[Any, ...]:
-    """A value of `sets`, of the phenotype at a place."""
+    """One element of `sets`, for the phenotype at place `i`."""
     numbers = (found.beta, found.se, found.burden, found.q, found.skat, found.acat_v, found.acat_o)
     return (mask, cut, found.variants, found.alleles, *(_or_none(one[i]) for one in numbers))
 

@@ -1,6 +1,6 @@
-"""What tasks make of the regressions that Hail has written: rows of tests.
+"""Rows of tests from the regressions that Hail has written, made in Spark's Python workers.
 
-No Hail is imported here, or every worker of the executors would spend three seconds on that.
+Hail is not imported here: every worker would spend three seconds on that.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,17 +22,20 @@ _TESTS = ("beta", "se", "t")
 
 
 def column_of(number: int) -> str:
-    """The column of what was found for a group of phenotypes."""
+    """The column that holds the results of a group of phenotypes."""
     return f"found_{number}"
 
 
 def tests_told(
     shared: Broadcast[Question], sink: Sink, batches: Iterable[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
-    """What a sink makes of the tests of some rows: sites, and in `column_of` each group's results.
+    """Turn rows of Hail's results into rows of `TESTS`, and hand them to the sink.
 
-    These are structs of `sum_x`, lists beta, se and t of the group's phenotypes, and what `Tally`
-    counts; in `judged`, the same counts of those by whom a variant is judged.
+    Args:
+        shared: the question, as a broadcast variable.
+        batches: sites and, in the columns `column_of`, a struct of each group's results: `sum_x`,
+            lists beta, se and t over the group's phenotypes, the counts of `Tally`, and in
+            `judged` the same counts over those by whom a variant is judged.
     """
 
     def told() -> Iterator[pa.RecordBatch]:
@@ -51,7 +54,7 @@ def tests_told(
 
 
 def _regression(found: pa.StructArray, each: Pattern) -> Regression:
-    """What Hail found of variants, against one pattern of phenotypes."""
+    """What Hail found for variants against one pattern of phenotypes."""
 
     def numbers(name: str) -> NDArray[Any]:
         return np.asarray(found.field(name).to_numpy(zero_copy_only=False))
@@ -61,7 +64,8 @@ def _regression(found: pa.StructArray, each: Pattern) -> Regression:
     k = each.left.shape[1]
     beta, se, t = (found.field(name).flatten().to_numpy().reshape(-1, k) for name in _TESTS)
     yy = np.einsum("ij,ij->j", each.left, each.left)
-    # The residual sum of squares is se² x'x df and also y'y - beta² x'x.
+    # Hail does not return x'x after covariates. The residual sum of squares is both se² x'x df and
+    # y'y - beta² x'x, which gives it.
     with np.errstate(divide="ignore", invalid="ignore"):
         left = yy / (each.df * se**2 + beta**2)
     return checked(beta, se, t, left, numbers("sum_x"), counts, judged)

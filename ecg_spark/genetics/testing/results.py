@@ -1,7 +1,8 @@
-"""What every variant is asked, and what is told of it: one set of array functions for all engines.
+"""What every variant is tested for and what is reported of it: array functions shared by all
+engines.
 
-An engine gives, of variants of one contig and each group of phenotypes that the same people have,
-a `kernel.Regression`. All that follows is here: the factors for relatives, the thresholds, -log10
+For the variants of one contig and each pattern of phenotypes an engine supplies a
+`kernel.Regression`. All that follows is here: the correction for relatives, the thresholds, -log10
 p, the omnibus tests and the rows of the result.
 """
 
@@ -44,41 +45,53 @@ TESTS = (
     f"results array<struct<{_RESULT.replace(' ', ':').replace(',:', ',')}>>, "
     f"omnibus array<struct<{_JOINT.replace(' ', ':').replace(',:', ',')}>>, failed array<string>"
 )
-"""A row a variant: a result a phenotype, a test together a group of phenotypes, and, for each group
-of phenotypes that the same people have, the first threshold that the variant does not pass.
+"""One row per variant: a result per phenotype, an omnibus test per group tested jointly and, for
+each group of phenotypes that the same people have, the first threshold that the variant fails.
 
-A result tells how many effect alleles are in the people who have the phenotype, the share of them
-who have a dosage, and the quality by which the variant is judged (see `thresholds`)."""
+A result also gives the number of effect alleles among the people who have the phenotype, the share
+of them who have a dosage, and the quality by which the variant is judged (see `thresholds`)."""
 
 Rows = Iterator[pa.RecordBatch]
 
 
 @dataclass(frozen=True)
 class Sink:
-    """What becomes of the rows of `TESTS` in the task that makes them: what `take` yields, of a
-    `schema`."""
+    """What becomes of the rows of `TESTS` in the task that computes them.
+
+    Attributes:
+        schema: the columns of what `take` yields.
+        take: consumes the batches of a task and yields others.
+    """
 
     schema: str
     take: Callable[[Rows], Rows]
 
 
 AS_ROWS = Sink(TESTS, lambda rows: rows)
-"""They are the rows of the frame."""
+"""Returns the rows unchanged."""
 
 Reals = NDArray[np.float64]
 
 FEWEST_JUDGES = 50
-"""Of fewer people neither test of quality tells anything: then all are judged by."""
+"""With fewer judges the tests of quality have no power; then everybody counts as a judge."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of every variant, which every task is sent.
+    """What every variant is tested for; sent to every task.
 
-    `y` [people, p]: the phenotypes of these `names`, NaN where missing; `members` and `bases`: of
-    each group that the same people have, the numbers of the phenotypes and the basis of the
-    covariates (see `kernel.Pattern`); `together`: the numbers of those tested together; `judges`
-    [people, 2]: by whose genotypes the quality of a variant is judged, on autosomes and on X.
+    Attributes:
+        people: the sample ids.
+        names: the names of the phenotypes.
+        y: the phenotypes [people, p]; NaN where missing.
+        members: for each group of phenotypes that the same people have, their numbers.
+        bases: for each such group, the basis of the covariates (see `kernel.Pattern`).
+        together: the numbers of the phenotypes of each omnibus test.
+        offsets: LOCO predictions; None if the null model is `none`.
+        relatives: pairs (s1, s2, kinship); None if the people count as unrelated.
+        thresholds: what a variant must pass; None to test every variant.
+        judges: by whose genotypes the quality of a variant is judged, on autosomes and on X,
+            [people, 2]; None for everybody.
     """
 
     people: pd.Index
@@ -93,18 +106,20 @@ class Question:
     judges: NDArray[np.bool_] | None
 
     def phenotypes_on(self, contig: str) -> Reals:
-        """The phenotypes [people, p] less what the other chromosomes predict of them."""
+        """The phenotypes [people, p] minus what the other chromosomes predict of them."""
         if self.offsets is None:
             return self.y
         predicted = self.offsets.without(contig).reindex(self.people)[list(self.names)]
         return np.asarray(self.y - predicted.to_numpy(float))
 
     def known(self, own: Sequence[int]) -> NDArray[np.bool_]:
-        """Who has the phenotypes of a group."""
+        """Who has the phenotypes of a group, [people]."""
         return np.isfinite(self.y[:, own[0]])
 
     def judging(self, known: NDArray[np.bool_], contig: str) -> NDArray[np.bool_]:
-        """By whom of the `known` a variant of a contig is judged: all, where these are too few."""
+        """By which of the `known` people a variant of a contig is judged: by all of them if
+        the judges among them are fewer than `FEWEST_JUDGES`.
+        """
         if self.judges is None:
             return known
         own = known & self.judges[:, int(CONTIGS.get(contig) == "X")]
@@ -113,8 +128,13 @@ class Question:
 
 @dataclass(frozen=True)
 class Terms:
-    """What the variants of a contig are tested against: of each group of phenotypes the pattern and
-    the factors of its standard errors; of those tested together how they are decorrelated."""
+    """What the variants of a contig are tested against.
+
+    Attributes:
+        patterns: the pattern of each group of phenotypes that the same people have.
+        factors: for each pattern, the factors that correct its standard errors for relatives, [k].
+        weights: for each omnibus test, how its single tests are combined.
+    """
 
     patterns: tuple[Pattern, ...]
     factors: tuple[Reals, ...]
@@ -130,9 +150,12 @@ def question(
     thresholds: Genotypes | None,
     judges: pd.DataFrame | None,
 ) -> Question:
-    """The question of `blocks.associate`; people who have no phenotype may lack covariates.
+    """Prepare the question of `blocks.associate`, whose arguments these are.
 
-    Raises `ValueError` where phenotypes that are tested together are known for different samples.
+    People who have no phenotype may lack covariates.
+
+    Raises:
+        ValueError: if different samples have the phenotypes of a group of `together`.
     """
     names = list(map(str, phenotypes.columns))
     y, values = phenotypes.to_numpy(float), covariates.to_numpy(float)
@@ -164,7 +187,13 @@ def terms_on(asked: Question, contig: str) -> Terms:
 
 
 def runs_of(contigs: pa.ChunkedArray | pa.Array) -> Iterator[tuple[str, int, int]]:
-    """The runs of one contig among neighbouring variants: its name, the first, past the last."""
+    """The runs of consecutive variants on one contig: its name, the first place, and the place
+    after the last.
+
+    Example:
+        >>> list(runs_of(pa.array(["1", "1", "2"])))
+        [('1', 0, 2), ('2', 2, 3)]
+    """
     names = np.asarray(contigs.to_pylist(), object)
     ends = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1).tolist(), len(names)]
     for start, stop in pairwise(ends):
@@ -175,7 +204,12 @@ def runs_of(contigs: pa.ChunkedArray | pa.Array) -> Iterator[tuple[str, int, int
 def tests_of(
     asked: Question, terms: Terms, sites: pa.Table, found: Sequence[Regression]
 ) -> pa.RecordBatch:
-    """The rows of `TESTS` of variants, from their tests against each pattern."""
+    """Assemble the rows of `TESTS` of some variants.
+
+    Args:
+        sites: the variants, all on one contig.
+        found: their tests against each pattern of `terms`.
+    """
     m, p = len(sites), len(asked.names)
     beta, se, t, log_p, af, alleles, called, info, hwe = np.full((9, m, p), np.nan)
     n, df = np.zeros((2, p), np.int64)
@@ -192,7 +226,7 @@ def tests_of(
         se[:, columns] = np.where(passes, one.se * factors, np.nan)
         t[:, columns] = np.where(passes, one.t / factors, np.nan)
         log_p[:, columns] = neg_log10_p_of_t(t[:, columns], each.df)
-        sum_x = np.where(one.tally.known > 0, one.sum_x, np.nan)  # missing ones at the mean
+        sum_x = np.where(one.tally.known > 0, one.sum_x, np.nan)  # missing genotypes at the mean
         af[:, columns] = sum_x[:, None] / (2 * one.n)
         told = (sum_x, call_rate(one.tally), imputation_quality(one.judged),
                 excess_of_heterozygotes(one.judged))  # fmt: skip
@@ -237,13 +271,13 @@ def tests_of(
 
 
 def _factors(asked: Question, each: Pattern) -> Reals:
-    """The factors of the standard errors of a pattern's phenotypes, for relatives among them."""
+    """The factors that correct the standard errors of a pattern's phenotypes for relatives."""
     left, people = each.left[each.known], asked.people[each.known]
     return np.sqrt(variance_by_relatives(left, people, asked.relatives))
 
 
 def _weights(asked: Question, patterns: Sequence[Pattern], own: Sequence[int]) -> Together:
-    """How the tests of a group of phenotypes are judged together."""
+    """How the tests of a group of phenotypes are combined."""
     each = next(one for one in patterns if own[0] in one.places)
     left = each.left[each.known][:, np.searchsorted(each.places, own)]
     people = asked.people[each.known]
@@ -261,6 +295,6 @@ def _structs(fields: Mapping[str, pa.Array], m: int) -> pa.ListArray:
 
 
 def _lists(values: pa.Array, m: int) -> pa.ListArray:
-    """A list of as many values for each of m variants."""
+    """Split values into equally long lists, one for each of m variants."""
     ends = np.arange(m + 1) * (len(values) // max(m, 1))
     return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), values)

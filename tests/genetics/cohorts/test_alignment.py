@@ -59,7 +59,7 @@ def test_variants_that_nobody_names_alike_are_told_by_strand_and_allele_apart():
     assert found.sign.tolist() == [1, -1, 1]
 
 
-def test_codings_are_told_as_alleles():
+def test_codings_are_decoded_to_alleles():
     refs, alts = alleles(["A/C", "A/C", "A/C", "A/AT"], np.array([0, 1, 2, 1]))
     assert list(zip(refs, alts, strict=True)) == [("A", "C"), ("C", "A"), ("T", "G"), ("AT", "A")]
 

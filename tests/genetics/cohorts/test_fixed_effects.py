@@ -33,7 +33,7 @@ def metal(beta, se):
 
 @settings(max_examples=60)
 @given(effects)
-def test_metals_formulas(cohorts):
+def test_effects_and_heterogeneity_agree_with_metals_formulas(cohorts):
     beta, se = arrays(cohorts)
     found = combine(beta, se)
     known = np.isfinite(beta[0])
@@ -69,7 +69,7 @@ def test_statsmodels_agrees():
         assert found.i2_percent[i] == pytest.approx(100 * max(0.0, other.i2))
 
 
-def test_closed_cases():
+def test_two_and_four_cohorts_give_the_values_computed_by_hand():
     two = combine(np.array([[0.1, 0.3]]), np.array([[0.1, 0.1]]))
     assert (two.beta[0], two.se[0]) == pytest.approx((0.2, 0.1 / 2**0.5))
     assert (two.q[0], two.i2_percent[0]) == pytest.approx((2.0, 50.0))

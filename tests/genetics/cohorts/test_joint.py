@@ -56,7 +56,7 @@ def passed(table, size):
 
 
 @pytest.mark.parametrize("size", [1, 17, 64])
-def test_how_rows_come_changes_nothing(size, monkeypatch):
+def test_the_division_of_rows_into_batches_changes_nothing(size, monkeypatch):
     table = rows(150)
     whole, expected = passed(table, 10_000)
     assert len(whole) == 1
@@ -77,7 +77,7 @@ def test_how_rows_come_changes_nothing(size, monkeypatch):
     assert expected.counts["unknown_chromosome"].tolist() == [0, 1]
 
 
-def test_a_task_without_a_row_tells_nothing():
+def test_a_task_without_rows_counts_nothing():
     pieces, found = passed(rows(3).slice(0, 0), 10)
     assert not pieces
     assert not found.counts["variants"].any()

@@ -186,7 +186,7 @@ def test_genes_and_consequences_are_those_at_the_variants(described):
     assert [tuple(own) for own in signals["genes"]].count(("HERE",)) == 3
 
 
-def test_linkage_and_interactions_are_told_of_lead_variants(world, described):
+def test_linkage_and_interactions_are_published_for_lead_variants(world, described):
     _, values, _, covariates = world
     linked = pd.read_parquet(described[2] / "ld")
     lead = linked[linked["lead"] == 1_000_000 + 4_000 * SHARED].sort_values("position")

@@ -148,7 +148,7 @@ def test_what_is_chosen_is_what_a_search_through_the_lists_finds(
 
 
 @given(st.integers(0, 40), st.lists(st.booleans(), max_size=40))
-def test_bits_choose_no_variant_behind_the_last_of_them(variants, chosen):
+def test_a_bit_mask_chooses_no_variant_after_its_last_bit(variants, chosen):
     found = Part(0, variants, 0).mask(np.packbits(np.array(chosen, bool)).tobytes())
     assert found.tolist() == [i < len(chosen) and chosen[i] for i in range(variants)]
 

@@ -287,7 +287,7 @@ def test_regions_include_both_ends(spark, sites):
 @pytest.mark.parametrize(
     "region", ["1:30-20", "27", "PAR1", "1:a-b", "1:250000000", "1:0", "", "1-2"]
 )
-def test_what_is_no_region_is_refused(region):
+def test_an_invalid_region_is_refused(region):
     from ecg_spark.genetics.genotypes.choice import intervals
 
     with pytest.raises(DataError, match=r"genotypes\.regions"):

@@ -105,7 +105,7 @@ def test_vcf_with_multi_allelic_variants(hail, read, tmp_path):
 def test_a_call_of_an_allele_that_is_not_there_is_refused(hail, read, tmp_path):
     text = "".join(line for line in VCF.splitlines(True) if "DS" not in line)
     (tmp_path / "set.vcf").write_text(text.replace("0/0\t0/1\t1/1", "0/0\t0/2\t1/1"))
-    with pytest.raises(DataError, match="have a GT of an allele that the variant has not"):
+    with pytest.raises(DataError, match="a GT with an allele that the variant does not have"):
         read(tmp_path / "set.vcf", scratch=tmp_path)
 
 

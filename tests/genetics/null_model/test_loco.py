@@ -87,7 +87,7 @@ def test_predictions_that_do_not_fit_are_refused(run, tmp_path):
         assert "S0" not in str(caught.value)
         assert str(tmp_path) not in str(caught.value)
 
-    refused("no file of 1 of 3 phenotypes, c among", phenotypes.assign(c=1.0))
+    refused("no file for 1 of 3 phenotypes, c among", phenotypes.assign(c=1.0))
     more = pd.concat([phenotypes, phenotypes.iloc[:2].rename(index=lambda s: f"new{s}")])
     refused("2 of the 9 people analysed are in no file", more)
     content = (tmp_path / "b.loco").read_text()
@@ -99,7 +99,7 @@ def test_predictions_that_do_not_fit_are_refused(run, tmp_path):
     known.loc[IDS[1], "b"] = np.nan
     assert take_loco(path, known, COVARIATES).without("1")["b"].isna().sum() == 1
     (tmp_path / "b.loco").write_text(content.replace("0_S0 ", "0_S9 "))
-    refused("have not the same people")
+    refused("have different people")
     (tmp_path / "b.loco").write_text("\n".join([header, *rows[:5]]) + "\n")
     refused("FID_IID and a line for each")
     (tmp_path / "b.loco").unlink()
@@ -110,7 +110,7 @@ def test_predictions_that_do_not_fit_are_refused(run, tmp_path):
     (tmp_path / "predictions.list").write_text("a a.loco.gz\nb b.loco.gz\n")
     refused("compressed")
     (tmp_path / "predictions.list").write_text("a\n")
-    refused("a phenotype and a file in every line")
+    refused("a phenotype and a file on every line")
 
 
 def test_the_predictions_that_regenie_published_are_taken(shared_data, tmp_path):

@@ -183,7 +183,7 @@ def test_a_sum_over_few_carriers_is_chi_squared_at_its_tail():
     assert shares[1] == pytest.approx(1, abs=4 / np.sqrt(variants * p))
 
 
-def test_phenotypes_that_say_the_same_are_made_normal_in_what_differs():
+def test_redundant_phenotypes_are_made_jointly_normal():
     rng = np.random.default_rng(8)
     values = rng.normal(size=(400, 2)) ** 3
     found = jointly_normal(np.column_stack([values, values[:, 0]]))

@@ -36,7 +36,7 @@ def test_people_on_both_sides_of_the_wrap_are_neighbours():
     assert found == pytest.approx([-2, 2, -10, 10])
 
 
-def test_qt_is_what_heart_rate_leaves_of_it():
+def test_qt_is_tested_as_its_residual_on_heart_rate():
     rng = np.random.default_rng(3)
     n = 500
     rate = rng.normal(65, 10, n)
@@ -48,7 +48,7 @@ def test_qt_is_what_heart_rate_leaves_of_it():
     )  # fmt: skip
     table.loc[:4, "heart_rate_bpm"] = np.nan
     found, notes = conventional(table, GROUPS)
-    assert notes == ["qt_ms and qtc_ms are tested as what heart rate and its square leave of them"]
+    assert notes == ["qt_ms and qtc_ms are tested as their residuals on heart rate and its square"]
     assert found["qt_ms"].isna().tolist() == table["heart_rate_bpm"].isna().tolist()
     known = found["qt_ms"].notna()
     left = statsmodels.api.OLS(

@@ -243,7 +243,7 @@ def test_predictions_agree_with_regenies_published_ones(shared_data):
         assert np.corrcoef(ours, theirs[order].astype(float))[0, 1] > 0.95
 
 
-def test_what_regenie_seems_to_predict_by_chance_is_not_taken_off(spark, shared_data, tmp_path):
+def test_what_regenie_predicts_only_by_chance_is_not_subtracted(spark, shared_data, tmp_path):
     _, phenotypes, covariates = _regenie(shared_data)
     packed = read_packed(str(shared_data / "genotypes/regenie-example/example/example"))
     order = list(packed.samples)
@@ -255,7 +255,7 @@ def test_what_regenie_seems_to_predict_by_chance_is_not_taken_off(spark, shared_
     assert max(model.r2.values()) < 0  # by its own account REGENIE predicts 1.7 and 1.3 %
     assert not model.without("2").any(axis=None)
     assert Offsets(model, None).notes == [
-        "the genome predicts nothing of 2 of 2 phenotypes, from which nothing is taken off: Y1, Y2"
+        "the genome does not predict 2 of 2 phenotypes, which are tested without an offset: Y1, Y2"
     ]
 
 

@@ -72,6 +72,6 @@ def test_a_task_that_runs_twice_leaves_one_file_and_one_that_fails_none(batch_of
 
 def test_a_variant_that_was_tested_twice_is_refused(spark):
     rows = [row_of(1, 300, 0.2), row_of(1, 290, 0.2), row_of(2, 290, 0.2)]
-    with pytest.raises(DataError, match="1 variants are twice"):
+    with pytest.raises(DataError, match="1 variants are among those tested twice"):
         refuse_repeated(spark.createDataFrame(rows, TESTS))
     refuse_repeated(spark.createDataFrame(rows[1:], TESTS))

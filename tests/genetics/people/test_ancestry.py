@@ -59,7 +59,7 @@ def test_people_are_of_their_populations_and_mixed_ones_of_none(spark, sets):
     assert found.populations[-3:].tolist() == [None] * 3
 
 
-def test_a_reference_that_cannot_tell_is_refused(spark, sets, tmp_path):
+def test_an_unusable_ancestry_reference_is_refused(spark, sets, tmp_path):
     own, reference, populations, _ = sets
     with pytest.raises(DataError, match="Fewer than two populations"):
         infer_ancestry(spark, own, reference, populations[populations == "EUR"], "GRCh37", 1)

@@ -85,7 +85,7 @@ def test_covariates_give_what_plink2_gives(field, table, folder, covariates, opt
         assert any("centre is a category of 3 levels; the reference is" in note for note in notes)
 
 
-def test_a_lone_minus_9_is_told(field):
+def test_a_single_minus_9_is_noted(field):
     notes = []
     _terms(field, "10-covariates/lone_minus9.csv", "age", "sex", "bmi", notes=notes)
     assert any("bmi holds -9 1 time," in note for note in notes)
@@ -227,7 +227,7 @@ def test_excluded_people_stay_out_and_the_count_says_so(prepared):
     assert filters[name] == 190
 
 
-def test_unknown_sexes_are_told_and_the_study_s_own_component_stays(
+def test_unknown_sexes_are_noted_and_the_study_s_own_component_stays(
     spark, field, prepared, tmp_path
 ):
     own = pd.read_csv(field / "10-covariates/categories.csv", dtype=str)
@@ -235,7 +235,7 @@ def test_unknown_sexes_are_told_and_the_study_s_own_component_stays(
     table.to_csv(tmp_path / "people.csv", index=False)
     covariates = ("age", "is_man", "pc_1")
     summary = _tested(spark, field, prepared, tmp_path, tmp_path / "people.csv", *covariates)
-    assert any("no known sex (U: 5, 7: 2)" in note for note in summary["notes"])
+    assert any("not a known sex (U: 5, 7: 2)" in note for note in summary["notes"])
     assert summary["analysed"] == 190
     assert summary["covariates"] == ["age", "is_man", "pc_1", "genotype_pc_1", "genotype_pc_2"]
 

@@ -24,7 +24,7 @@ def test_contamination_stands_out_and_admixture_does_not():
     assert found == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
-def test_of_few_people_there_is_less_to_tell():
+def test_few_people_are_regressed_on_fewer_terms_or_not_at_all():
     rng = np.random.default_rng(2)
     values, scores = rng.normal(size=18), rng.normal(size=(18, 4))
     values[3] = np.nan

@@ -120,7 +120,7 @@ def test_the_unrelated_set_is_independent_and_maximal(found):
         assert any(kept[other] for other in partners)
 
 
-def test_a_component_of_one_stretch_of_the_genome_is_told():
+def test_a_component_of_one_stretch_of_the_genome_is_noted():
     rng = np.random.default_rng(4)
     sites = pd.DataFrame(
         {
@@ -132,6 +132,6 @@ def test_a_component_of_one_stretch_of_the_genome_is_told():
     inversion = (sites["contig"] == "8") & sites["position"].between(8e6, 12e6)
     loadings[inversion, 1] += 0.5
     (note,) = regional(sites, loadings)
-    assert note.startswith("principal component 2 may be linkage rather than ancestry")
+    assert note.startswith("principal component 2 may reflect linkage rather than ancestry")
     assert "8:5 to 10 Mb" in note or "8:10 to 15 Mb" in note
     assert regional(sites.iloc[:100], loadings[:100]) == []  # one stretch is most of it

@@ -168,7 +168,7 @@ def _repeated(rows):
         (lambda rows: rows.drop(columns="effect_weight"), None, "has no column effect_weight"),
         (lambda rows: rows.drop(columns="other_allele"), None, "has no column other_allele"),
         (lambda rows: rows.drop(columns="chr_position"), None, "ids alone tell no place"),
-        (lambda rows: rows.assign(is_dominant="True"), None, "no additive weights"),
+        (lambda rows: rows.assign(is_dominant="True"), None, "not additive weights"),
         (_repeated, None, "names 3 variants more than once"),
         (lambda rows: rows.assign(effect_allele="C", other_allele="A"), None, "Only [0-9]+ of the"),
         (lambda rows: rows[rows["chr_name"] == "X"], None, "Only 0 of the"),
@@ -194,7 +194,7 @@ def test_a_file_that_would_give_other_scores_is_refused(
     assert str(tmp_path) not in str(error.value)
 
 
-def test_what_is_no_file_of_weights_is_refused(tmp_path, genotypes, spark):
+def test_a_file_that_is_not_a_scoring_file_is_refused(tmp_path, genotypes, spark):
     with pytest.raises(DataError, match="does not exist"):
         open_scoring_file(f"{tmp_path}/none.txt.gz", 1)
     (tmp_path / "bytes.txt.gz").write_bytes(b"\x00\xff\xfe")

@@ -35,8 +35,8 @@ def test_a_chain_of_relatives_is_a_family():
     assert len(set(one)) == 4
 
 
-def test_people_who_are_all_related_cannot_be_parted():
-    with pytest.raises(DataError, match="cannot be parted into 5 folds"):
+def test_people_who_are_all_related_cannot_be_divided_into_folds():
+    with pytest.raises(DataError, match="cannot be divided into 5 folds"):
         family_folds(np.r_[np.zeros(50, int), np.arange(1, 20)], 5, 1)
 
 
@@ -53,7 +53,7 @@ def test_r2_and_its_interval_are_right_as_often_as_they_say():
     assert told.r2_covariates == pytest.approx(0.5, abs=0.1)
 
 
-def test_families_widen_the_interval():
+def test_families_widen_the_confidence_interval():
     rng = np.random.default_rng(2)
     twice = np.repeat(rng.normal(size=(2, 500)), 2, axis=1)
     y = 0.3 * twice[0] + twice[1]

@@ -97,7 +97,8 @@ def test_what_the_scores_tell_is_what_theory_expects(study):
     noise = table.loc["noise"]
     assert noise["r2_low"] < 0 < noise["r2_high"] + 0.004
     assert told["notes"] == [
-        "the scores of 1 of 6 phenotypes do not surely tell anything of them: noise"
+        "the scores of 1 of 6 phenotypes may not predict them (their interval of R² is not above "
+        "0): noise"
     ]
     assert table["n"].tolist() == [N, N - 50, N, N, N, N]
     assert "pca_00" not in told["r2"]

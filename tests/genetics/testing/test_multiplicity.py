@@ -19,7 +19,7 @@ def alike(k, r):
 @given(
     k=st.integers(2, 30), r=st.floats(0.05, 0.95), log_p=st.sampled_from([-1.5, -4.0, -7.3, -9.0])
 )
-def test_of_phenotypes_that_are_all_alike_it_is_that_of_one_integral(k, r, log_p):
+def test_equally_correlated_phenotypes_have_the_probability_of_an_integral(k, r, log_p):
     p = 10**log_p
     limit = norm.isf(p / 2)
 

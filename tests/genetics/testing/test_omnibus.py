@@ -35,7 +35,7 @@ def test_without_relatives_it_is_the_test_of_all_regressions_at_once():
 
 
 @pytest.mark.parametrize("relatives", [None, SIBLINGS])
-def test_of_one_phenotype_it_is_its_own_test(relatives):
+def test_the_omnibus_test_of_one_phenotype_is_its_own_test(relatives):
     rng = np.random.default_rng(2)
     left = rng.normal(size=(600, 1)) + np.repeat(rng.normal(size=(300, 1)), 2, axis=0)
     left -= left.mean(axis=0)
@@ -45,7 +45,7 @@ def test_of_one_phenotype_it_is_its_own_test(relatives):
     assert square == pytest.approx(599 * (t[:, 0] ** 2 / (598 + t[:, 0] ** 2)) / wider)
 
 
-def test_among_siblings_it_is_calibrated_in_every_direction():
+def test_the_omnibus_test_is_calibrated_among_siblings():
     rng = np.random.default_rng(3)
     n, k, variants, p = 600, 3, 20_000, 1e-2
     family = np.repeat(rng.normal(size=(n // 2, 1)), 2, axis=0) * rng.choice([-1, 1], k)

@@ -185,7 +185,7 @@ def test_one_variant_is_its_own_test_in_every_way():
     assert np.isnan(found.beta[4])
 
 
-def test_relatives_widen_every_test():
+def test_relatives_make_every_gene_test_less_significant():
     rng = np.random.default_rng(6)
     minor = rng.binomial(2, 0.03, (500, 6)).astype(float)
     y = rng.normal(size=(500, 1)) + minor[:, :1]
@@ -199,7 +199,7 @@ def test_relatives_widen_every_test():
         assert getattr(wider, test) < getattr(alone, test)
 
 
-def test_one_variant_that_makes_a_gene_is_told():
+def test_a_gene_driven_by_one_variant_is_recognised():
     rng = np.random.default_rng(7)
     minor = rng.binomial(2, 0.02, (800, 8)).astype(float)
     y = rng.normal(size=(800, 1)) + 1.5 * minor[:, :1]

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from ecg_spark.ecg import FLAGS
 from ecg_spark.errors import DataError
-from models.data.loader import open_beats, read_epoch
+from models.data.loader import open_beats
+from models.data.reading import read_epoch
 from models.data.split import Split
 
 CPU = torch.device("cpu")

@@ -19,16 +19,9 @@ from s3fs import S3FileSystem
 from ecg_spark.ecg.recording import INDEPENDENT_LEADS, LEADS
 from ecg_spark.errors import DataError
 from ecg_spark.study import Model
-from models.data.loader import (
-    READERS,
-    Streamed,
-    ahead,
-    beats_of_the_test,
-    open_beats,
-    read_epoch,
-    row_groups,
-)
+from models.data.loader import Streamed, ahead, beats_of_the_test, open_beats
 from models.data.petastorm_compat import OPEN_FILES
+from models.data.reading import READERS, read_epoch, row_groups
 from models.data.split import OWN, TRAINING, VALIDATION, Split, fold_of, of_the_test
 from models.distributed import Shard
 from models.training.checkpoint import Checkpoints
@@ -103,7 +96,9 @@ def test_the_order_follows_from_the_seed(table):
 
 
 def test_epoch_with_a_missing_row_is_an_error(table, monkeypatch):
-    monkeypatch.setattr("models.data.loader.row_groups", lambda path, shard: [*row_groups(path), 1])
+    monkeypatch.setattr(
+        "models.data.reading.row_groups", lambda path, shard: [*row_groups(path), 1]
+    )
     with pytest.raises(DataError, match="230 rows of 231"):
         list(read_epoch(str(table), 1))
 
@@ -159,9 +154,9 @@ from pathlib import Path
 import torch
 from ecg_spark.study import Model
 from models.training.checkpoint import Checkpoints
-from models.training.fitting import Fitting
+from models.training.fitting import Trainer
 from models.data.loader import open_beats
-from models.distributed import processes, shared, total
+from models.distributed import all_reduce_sum, broadcast_from_rank0, processes
 from models.data.split import Split
 
 settings = Model(latents=3, channels=4, epochs=2, batch_size=16)
@@ -170,18 +165,18 @@ room, folder, *tables = sys.argv[1:]
 path = tables[0] if len(tables) == 1 else tuple(tables)
 with processes(cpu) as shard:
     training, held_out, _ = open_beats(path, Split(5, 0.3), cpu, shard, int(room))
-    fitting = Fitting(training, settings, 5, cpu, None)
+    trainer = Trainer(training, settings, 5, cpu, None)
     losses = []
-    for metrics in fitting.epochs(held_out):
+    for metrics in trainer.epochs(held_out):
         losses.append(metrics["val/loss"])
         if shard.rank == 0 and len(losses) == 1:
-            Checkpoints(folder).save(fitting.state("", "", "", 0), now=True)
-    weights = torch.cat([value.flatten() for value in fitting.result().state_dict().values()])
-    mean = total(weights.clone()) / shard.world
+            Checkpoints(folder).save(trainer.state("", "", "", 0), now=True)
+    weights = torch.cat([value.flatten() for value in trainer.result().state_dict().values()])
+    mean = all_reduce_sum(weights.clone()) / shard.world
     assert shard.world == 2
     assert torch.equal(mean, weights), "the processes' weights differ"
     alone = Checkpoints(folder + "/alone").load(0) if shard.rank == 0 else None
-    resumed = Fitting(training, settings, 5, cpu, shared(alone))
+    resumed = Trainer(training, settings, 5, cpu, broadcast_from_rank0(alone))
     losses += [metrics["val/loss"] for metrics in resumed.epochs(held_out)]
     Path(folder, f"{shard.rank}.json").write_text(json.dumps(losses))
 """
@@ -190,7 +185,7 @@ with processes(cpu) as shard:
 @pytest.mark.parametrize(
     ("room_bytes", "tables"), [(10**9, ["."]), (0, ["."]), (0, ["part-0", "part-1"])]
 )
-def test_two_processes_train_what_one_does_and_go_on_for_it(
+def test_two_processes_train_as_one_does_and_resume_its_training(
     table, tmp_path, torchrun, room_bytes, tables
 ):
     """From memory to rounding; from a stream the batches are others, as the row groups are.
@@ -248,7 +243,7 @@ def test_a_batch_that_processes_cannot_share_is_refused(table):
         Trainer(training, Model(latents=3, batch_size=2), 5, CPU, None)
 
 
-def test_what_fails_while_reading_ahead_is_raised_where_the_batch_was_to_come(table):
+def test_an_error_while_reading_ahead_is_raised_in_place_of_the_batch(table):
     def values():
         yield torch.zeros(1)
         raise DataError("the table changed")

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from ecg_spark.errors import DataError
-from models.data.loader import Streamed, count_sides, open_beats, read_epoch, row_groups
+from models.data.loader import Streamed, open_beats
+from models.data.reading import count_sides, read_epoch, row_groups
 from models.data.split import TEST, TRAINING, VALIDATION, Split
 from models.distributed import Shard
 from tests.builders.archives import write_table
@@ -74,7 +75,7 @@ def test_shards_partition_the_rows_of_all_tables(tables, world):
 def test_a_row_that_is_missing_in_one_of_the_tables_is_an_error(tables, monkeypatch):
     _, halves, _ = tables
     groups = row_groups(halves)
-    monkeypatch.setattr("models.data.loader.row_groups", lambda path, shard: [*groups, 1])
+    monkeypatch.setattr("models.data.reading.row_groups", lambda path, shard: [*groups, 1])
     with pytest.raises(DataError, match=f"first with .*second gave {ROWS} rows of {ROWS + 1}"):
         list(read_epoch(halves, 1))
 

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecg_spark.ecg import BEAT_VERSION
+from ecg_spark.ecg import BEAT_VERSION, derive_leads
 from ecg_spark.errors import DataError, UsageError
 from models.encoding.encoder import Encoder
 from models.encoding.fold_encoder import FoldEncoder
-from models.network.vae import twelve_leads
 from models.registry.carried import (
     ABOUT,
     CHECK,
@@ -32,9 +31,7 @@ HOME = {"study": "home", "figures": FIGURES, "icc": [0.9, 0.8]}
 
 @pytest.fixture
 def signal(beats):
-    import torch
-
-    return twelve_leads(torch.from_numpy(beats)).numpy()
+    return derive_leads(beats)
 
 
 @pytest.fixture
@@ -168,7 +165,7 @@ def test_export_never_writes_into_what_is_there(encoder, signal, folder):
 
 
 def test_no_such_model_is_one_sentence(tmp_path):
-    with pytest.raises(DataError, match="is not there"):
+    with pytest.raises(DataError, match="does not exist"):
         read_carried(str(tmp_path / "nothing"))
     (tmp_path / "text.zip").write_text("no archive")
     with pytest.raises(DataError, match="damaged or altered"):

@@ -24,7 +24,7 @@ def test_the_next_study_of_a_process_does_not_inherit_the_addresses(mlflow_store
     assert study.registry_uri is None
 
 
-def test_what_the_environment_said_before_it_says_again(mlflow_store, tmp_path, monkeypatch):
+def test_the_environment_is_restored_afterwards(mlflow_store, tmp_path, monkeypatch):
     for name in ADDRESSES:
         monkeypatch.setenv(name, f"http://{name.lower()}")
     with tracked(mlflow_store(tmp_path)):

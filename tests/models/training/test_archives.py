@@ -10,12 +10,13 @@ from ecg_spark.study import Model
 from models.data.loader import open_beats
 from models.data.split import Split
 from models.encoding.fold_encoder import independent_leads
-from models.registry.publishing import load_encoder, read_history
+from models.registry.publishing import load_encoder
 from models.training.checkpoint import Checkpoints
 from models.training.fitting import Trainer
-from models.training.job import Archive, Plan
+from models.training.plan import Archive, Plan
 from models.training.train import train
 from tests.builders.archives import heart_table, write_table
+from tests.builders.histories import read_history
 
 SETTINGS = Model(latents=4, channels=4, epochs=4, batch_size=16, kl_weight=0.5, test_share=0.4)
 SEED = 3
@@ -113,7 +114,7 @@ class Stopped(Exception):
     """As if the process had been killed."""
 
 
-def test_stopped_training_goes_on_to_the_same_losses(
+def test_interrupted_training_resumes_with_the_same_losses(
     tables, pooled, tmp_path, mlflow_store, monkeypatch
 ):
     uri, saved = mlflow_store(tmp_path / "store"), Checkpoints.save

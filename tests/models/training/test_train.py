@@ -23,10 +23,11 @@ from models.data.split import fold_of
 from models.encoding.encoder import read_encoder
 from models.encoding.fold_encoder import independent_leads
 from models.registry import tracking
-from models.registry.publishing import load_encoder, read_history
+from models.registry.publishing import load_encoder
 from models.training.fitting import enough_memory, kl_weight
-from models.training.job import Plan
+from models.training.plan import Plan
 from models.training.train import train
+from tests.builders.histories import read_history
 
 N = 160
 SETTINGS = Model(latents=6, channels=4, epochs=4, batch_size=16, kl_weight=0.5)
@@ -170,11 +171,11 @@ def test_a_model_of_an_older_form_is_refused_in_one_sentence(trained, tmp_path):
     told = json.loads(config.read_text())
     del told["form"]
     config.write_text(json.dumps(told))
-    with pytest.raises(DataError, match=r"is of form 1.*train it again"):
+    with pytest.raises(DataError, match=r"have form 1.*train it again"):
         read_encoder(tmp_path)
 
 
-def test_people_of_the_test_decide_nothing(folded, beats, table, tmp_path, mlflow_store):
+def test_nothing_depends_on_the_people_of_the_test(folded, beats, table, tmp_path, mlflow_store):
     """Other beats of theirs: the same networks and factors, and other published figures."""
     result, _, uri = folded
     columns = pq.read_table(table)
@@ -217,7 +218,7 @@ def test_a_failed_run_is_marked_failed(table, tmp_path, mlflow_store):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_server_that_does_not_answer_is_said_in_seconds(table, tmp_path):
+def test_a_server_that_does_not_answer_is_reported_within_seconds(table, tmp_path):
     with socket.socket() as listening:  # accepts, and never says a word
         listening.bind(("127.0.0.1", 0))
         listening.listen()
@@ -250,7 +251,7 @@ def test_the_kl_weight_rises_and_then_stays():
 KILLED = """
 import os, signal, sys
 from models.training import checkpoint
-from models.training.job import Plan
+from models.training.plan import Plan
 from models.training.train import train
 from ecg_spark.study import Model
 
