@@ -228,6 +228,12 @@ class Store:
             )
         return publication
 
+    def published_as(self, prefix: str) -> list[Publication]:
+        """The current publications whose names begin so, by their names."""
+        paths = self._fs.glob(f"{self._base}/{_pointer(f'{prefix}*')}")
+        names = sorted(path.rsplit("/", 1)[1].removesuffix(".json") for path in paths)
+        return [found for name in names if (found := self.published(name)) is not None]
+
     def secret(self) -> bytes:
         """Return 32 random bytes of this study, created at the first call.
 

@@ -147,8 +147,15 @@ OTHER_TRAIT_NAMES = (
 OWN = "own"
 """The group of the phenotypes that a study brings."""
 
-LATENT = ("vae", "pca")
+PEER = "pca"
+"""The group of a model's peer, as many principal components of the beat: held beside the latents,
+of no interest by itself."""
+
+LATENT = ("vae", PEER)
 """The groups of a model's latents, and of its peer's."""
+
+TOGETHER = " omnibus"
+"""The end of the name of a group's omnibus test, which tests its phenotypes together."""
 
 
 def group_of(phenotype: str) -> str:

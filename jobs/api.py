@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 from ecg_spark.display import Progress
 from ecg_spark.locations import resolve
 from ecg_spark.results import Figures, Result, Results, Tables
+from ecg_spark.steps import steps_of
 from ecg_spark.store import Store
 from ecg_spark.study import Study, load_study
 from jobs import meta as meta_job
@@ -21,7 +22,7 @@ from jobs.cohort_step import CohortStep, Place, run_cohorts, session_for
 from jobs.publishing import Summary, told
 from jobs.score import score as score_by_files
 from jobs.simulate import simulate
-from jobs.step import as_known, run_steps, session_of, steps_named, steps_of
+from jobs.step import NOT_ASKED_FOR, as_known, run_steps, session_of, steps_named
 
 
 def simulate_study(folder: str | Path, participants: int, variants: int, seed: int = 1) -> Study:
@@ -52,8 +53,8 @@ def run(
 ) -> Results:
     """Run steps of a study, as the commands do, and return what each has published.
 
-    A step that is already published for the same inputs and settings is skipped. A notebook shows
-    progress.
+    A step that is already published for the same inputs and settings is skipped, and so is one that
+    the study does not ask for, which has no result. A notebook shows progress.
 
     Args:
         steps: names of steps, or `gwas` for the five of the association study; None for all steps
@@ -79,6 +80,8 @@ def run(
         with Progress(step.name for step in chosen) as progress:
             for summary in run_steps(chosen, study, force=force, session=spark):
                 progress.done(summary)
+                if summary.get("skipped") == NOT_ASKED_FOR:
+                    continue
                 folder = store.require(summary["step"]).folder
                 found = _result(summary, folder, lambda: session_of(study, spark))
                 results[found.step] = found

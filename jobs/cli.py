@@ -8,19 +8,18 @@ from pathlib import Path
 
 from ecg_spark.errors import UsageError
 from ecg_spark.locations import resolve
+from ecg_spark.steps import STEPS, steps_of
 from ecg_spark.study import load_study, study_template
 from jobs import meta, replicate, score, simulate
 from jobs.status import clean, status_lines
 from jobs.step import (
     GROUPS,
-    STEPS,
     add_force,
     description_of,
     guarded,
     print_line,
     print_steps,
     steps_named,
-    steps_of,
 )
 
 

@@ -20,20 +20,18 @@ OF_THE_LEADS = {"p_threshold", "clump_window_bp", "clump_r2"}
 
 
 def settings(study: Study) -> Any:
-    """Whether the step is wanted, and the thresholds of the loci."""
-    return study.gwas.mr and study.gwas.model_dump(include=OF_THE_LEADS)
+    """The thresholds of the loci."""
+    return study.gwas.model_dump(include=OF_THE_LEADS)
 
 
 def files(study: Study) -> Any:
-    """The stamp of the summary statistics of the diseases."""
-    return study.gwas.mr and file_stamp(study.locate(study.gwas.mr.outcomes))
+    """The summary statistics of the diseases."""
+    return file_stamp(_outcomes(study))
 
 
 def work(context: Context) -> Summary:
-    """Publish the estimates; nothing if the study names no outcomes."""
+    """Publish the estimates."""
     study, inputs = context.study, context.inputs
-    if study.gwas.mr is None:
-        return {"pairs": 0, "notes": []}
     spark = context.spark
     return randomise(
         spark,
@@ -42,7 +40,7 @@ def work(context: Context) -> Summary:
         inputs["associations"].folder,
         study.gwas,
         open_cohort(spark, study.output_path, "the study"),
-        open_cohort(spark, study.locate(study.gwas.mr.outcomes), OUTCOMES),
+        open_cohort(spark, _outcomes(study), OUTCOMES),
         context.run.folder,
     )
 
@@ -53,14 +51,16 @@ def check(study: Study) -> None:
     Raises:
         DataError: if they cannot be read or lie on another build.
     """
-    if study.gwas.mr is None:
-        return
-    build = cohort_build(study.locate(study.gwas.mr.outcomes), OUTCOMES)
+    build = cohort_build(_outcomes(study), OUTCOMES)
     own = given(study.genotypes).reference_genome
     if build != own:
         raise DataError(
             f"{OUTCOMES} lies on {build} and the study on {own}: lift its files over to {own}."
         )
+
+
+def _outcomes(study: Study) -> str:
+    return study.locate(given(study.gwas.mr).outcomes)
 
 
 STEP = Step("mr", (GENOTYPES, COHORT, ASSOCIATIONS), settings, work, files, check=check)

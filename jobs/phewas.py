@@ -39,11 +39,9 @@ from jobs.step import Context, Step, Summary, main
 
 def settings(study: Study) -> Any:
     """The section phewas, and who the participants are, which no earlier step may have read."""
-    if study.phewas is None:
-        return None
     own = [study.phenotypes.model_dump()] if study.phenotypes else []
     return [
-        study.phewas.model_dump(),
+        given(study.phewas).model_dump(),
         given(study.participants).model_dump(),
         study.beats.leave_out,
         study.seed,
@@ -55,21 +53,14 @@ def files(study: Study) -> Any:
     """The stamps of the diagnoses, the code maps, the participant table and the study's own
     phenotypes.
     """
-    own = study.phewas
-    if own is None:
-        return None
+    own = given(study.phewas)
     paths = [own.path, *own.map, given(study.participants).path]
     paths += [study.phenotypes.path] if study.phenotypes else []
     return [file_stamp(study.locate(path)) for path in paths]
 
 
 def work(context: Context) -> Summary:
-    """Publish the tests of all diseases, what predicts them, and how they change the beat.
-
-    Nothing is tested if the study has no diagnoses.
-    """
-    if context.study.phewas is None:
-        return {"diseases": 0, "tests": 0, "notes": []}
+    """Publish the tests of all diseases, what predicts them, and how they change the beat."""
     study, spark, inputs, folder = context.study, context.spark, context.inputs, context.run.folder
     own, people = given(study.phewas), given(study.participants)
     told = Told()
@@ -152,10 +143,7 @@ def check(study: Study) -> None:
     Raises:
         DataError: if one of them cannot be used.
     """
-    own = study.phewas
-    if own is None:
-        return
-    people = given(study.participants)
+    own, people = given(study.phewas), given(study.participants)
     require_columns(own, study.locate(own.path))
     read_maps([study.locate(path) for path in own.map])
     if own.until:

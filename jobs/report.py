@@ -7,7 +7,7 @@ from typing import Any
 
 from ecg_spark.report import write_report
 from ecg_spark.report.comparison import read_planted
-from ecg_spark.store import file_stamp
+from ecg_spark.store import Publication, Store, file_stamp
 from ecg_spark.study import Study
 from jobs.average import STEP as AVERAGE
 from jobs.encode import STEP as ENCODE
@@ -16,6 +16,7 @@ from jobs.gwas import STEPS as GWAS
 from jobs.ingest import STEP as INGEST
 from jobs.mr import STEP as MR
 from jobs.phewas import STEP as PHEWAS
+from jobs.replicate import STEP as REPLICATE
 from jobs.scores import STEP as SCORES
 from jobs.step import Context, Step, Summary, main
 from jobs.train import STEP as TRAIN
@@ -27,14 +28,21 @@ def settings(study: Study) -> Any:
 
 
 def files(study: Study) -> Any:
-    """The stamp of the planted truth."""
-    return study.truth and file_stamp(study.locate(study.truth))
+    """The stamp of the planted truth, and which replications there are."""
+    truth = study.truth and file_stamp(study.locate(study.truth))
+    return [truth, [(one.step, one.run) for one in _replications(study)]]
+
+
+def _replications(study: Study) -> list[Publication]:
+    """What 'replicate' has published of the study's loci, which is no step of the line."""
+    return Store(study.output_path).published_as(f"{REPLICATE.name}-") if study.genotypes else []
 
 
 def work(context: Context) -> Summary:
     """Write report.html and its figures, with a copy of the page in the output folder."""
     page = context.run.path("report.html")
-    summary = write_report(context.study, context.inputs, page)
+    replications = _replications(context.study)
+    summary = write_report(context.study, context.inputs, page, replications)
     return summary | {"report": context.store.put_copy(page, "report.html")}
 
 
@@ -54,7 +62,7 @@ STEP = Step(
     settings,
     work,
     files,
-    version=3,
+    version=4,
     check=check,
 )
 

@@ -4,8 +4,9 @@ date, in one session.
 
 import sys
 
+from ecg_spark.steps import steps_of
 from ecg_spark.study import load_study
-from jobs.step import guarded, parse, print_steps, steps_named, steps_of
+from jobs.step import guarded, parse, print_steps, steps_named
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -5,6 +5,7 @@ genotyped.
 import sys
 from typing import Any
 
+from ecg_spark.genetics.scoring.study import score_study
 from ecg_spark.study import Study, given
 from jobs.cohort import STEP as COHORT
 from jobs.genotypes import STEP as GENOTYPES
@@ -12,17 +13,13 @@ from jobs.step import Context, Step, Summary, main
 
 
 def settings(study: Study) -> Any:
-    """Whether scores are wanted, the scale of the phenotypes, and the seed of the folds."""
-    return [study.gwas.scores, study.gwas.scale, study.seed]
+    """The scale of the phenotypes, and the seed of the folds."""
+    return [study.gwas.scale, study.seed]
 
 
 def work(context: Context) -> Summary:
-    """Publish scores, weights and the accuracy of the scores; nothing if the study wants none."""
+    """Publish scores, weights and the accuracy of the scores."""
     study, inputs = context.study, context.inputs
-    if not study.gwas.scores:
-        return {"scored": 0, "notes": []}
-    from ecg_spark.genetics.scoring.study import score_study
-
     return score_study(
         context.spark,
         inputs["genotypes"].folder,

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ecg_spark.display import words
+from ecg_spark.steps import STEPS, steps_of
 from ecg_spark.store import Publication, Store
 from ecg_spark.study import Study
-from jobs.step import STEPS, Step, needs_of, settings_of, steps_named, steps_of
+from jobs.step import Step, needs_of, settings_of, steps_named
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 _WHY = {

@@ -24,6 +24,7 @@ from ecg_spark.errors import EcgSparkError, InfrastructureError, UsageError
 from ecg_spark.genetics import STAGES
 from ecg_spark.reach import require_connectors, require_reachable, trouble
 from ecg_spark.session import prepared, require_hail, spark_session, start_hail
+from ecg_spark.steps import STEPS, is_asked_for, lacking, steps_of
 from ecg_spark.store import Publication, Run, Store, fingerprint
 from ecg_spark.study import Study, load_study
 from jobs.publishing import Summary as Summary
@@ -31,23 +32,10 @@ from jobs.publishing import publish, told
 
 log = logging.getLogger(__name__)
 
-STEPS = (
-    "ingest", "average", "train", "encode", "genotypes", *STAGES,
-    "scores", "mr", "phewas", "report",
-)  # fmt: skip
-"""The steps in the order of the pipeline."""
-
 GROUPS = {"gwas": STAGES}
 """Names for several steps together."""
 
-SECTIONS = {
-    **dict.fromkeys(("ingest", "average", "encode"), ("ecg",)),
-    "train": ("ecg", "archives"),
-    **dict.fromkeys(("genotypes", *STAGES, "scores", "mr"), ("genotypes",)),
-    "phewas": ("phewas", "genotypes"),
-}
-"""The sections of the study file that a step needs, at least one of them; a step that is not listed
-needs none."""
+NOT_ASKED_FOR = "the study does not ask for it"
 
 _OF_THE_RESULT = ("settings", "inputs")
 """The parts of the provenance that must be unchanged for new files alone to be processed."""
@@ -105,34 +93,19 @@ class Step:
     uses_hail: Callable[[Study], bool] = lambda study: False
 
 
-def steps_of(study: Study) -> list[str]:
-    """The names of the steps that a study has, in the order of the pipeline."""
-    return [name for name in STEPS if _lacking(name, study) is None]
-
-
 def needs_of(step: Step, study: Study) -> list[Step]:
-    """The steps that a step reads, among those that the study has."""
-    return [need for need in step.needs if _lacking(need.name, study) is None]
+    """The steps that a step needs, of those that the study asks for."""
+    return [need for need in step.needs if is_asked_for(need.name, study)]
 
 
 def require_steps(names: Iterable[str], study: Study) -> None:
-    """Raise `UsageError` if the study does not have one of the steps."""
+    """Raise `UsageError` where the study cannot have one of the steps."""
     for name in names:
-        if section := _lacking(name, study):
+        if section := lacking(name, study):
             raise UsageError(
                 f"The study has no step '{name}', since its file has no section {section}: "
                 f"add it, or run one of {', '.join(steps_of(study))}."
             )
-
-
-def _lacking(name: str, study: Study) -> str | None:
-    """The section whose absence means that a study does not have a step; None if it has the
-    step.
-    """
-    sections = SECTIONS.get(name)
-    if sections is None or any(getattr(study, section) for section in sections):
-        return None
-    return " or ".join(sections)
 
 
 def session_of(study: Study, given: SparkSession | None) -> SparkSession:
@@ -146,6 +119,8 @@ def run_step(
     step: Step, study: Study, *, force: bool = False, session: SparkSession | None = None
 ) -> Summary:
     """Run a step and publish its output, unless that is up to date; returns the summary.
+
+    A step that the study does not ask for is skipped, too.
 
     Raises:
         UsageError: if a step that it needs is not published, or with settings other than the
@@ -163,6 +138,9 @@ def run_step(
 
 def _run(step: Step, study: Study, force: bool, session: SparkSession | None) -> Summary:
     store = Store(study.output_path)
+    require_steps([step.name], study)
+    if not is_asked_for(step.name, study):
+        return {"step": step.name, "skipped": NOT_ASKED_FOR}
     inputs, provenance = origin(step, study, store)
 
     def work(run: Run, current: Publication | None) -> Summary:
@@ -265,13 +243,14 @@ def run_steps(
     if there is a session already.
 
     Raises:
-        UsageError: if the study does not have a step.
+        UsageError: if the study cannot have a step.
         EcgSparkError: as the checks and the steps do.
     """
     require_steps((step.name for step in steps), study)
     require_reachable(study.inputs(), study.output_path)
     store = Store(study.output_path)
-    due = [step for step in steps if store.published(step.name) is None]
+    asked = [step for step in steps if is_asked_for(step.name, study)]
+    due = [step for step in asked if store.published(step.name) is None]
     for step in due:
         step.check(study)
     found = session or SparkSession.getActiveSession()

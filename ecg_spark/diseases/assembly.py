@@ -22,7 +22,7 @@ from ecg_spark.genetics.people.matching import by_normal_id, contradicts, owners
 from ecg_spark.genetics.scoring.tables import POLYGENIC_SCORES, SCORE_ACCURACY
 from ecg_spark.selection import used_rows
 from ecg_spark.study import Genotypes
-from ecg_spark.tables import VARIANT, read_table
+from ecg_spark.tables import PEER, VARIANT, read_table
 
 OUTSIDE = -1
 """In place of a fold: people who are not analysed, whom all models score together."""
@@ -30,7 +30,7 @@ OUTSIDE = -1
 LEADS_APART_BP = 500_000
 """Of lead variants closer to each other than this, only the most significant counts."""
 
-PREDICTING = ("pca",)
+PREDICTING = (PEER,)
 """Groups that are not tested, but whose prediction is compared with that of the factors."""
 
 

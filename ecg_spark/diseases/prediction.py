@@ -25,14 +25,14 @@ from ecg_spark.diseases.logistic import Flags, Reals, fit_logistic
 from ecg_spark.diseases.outcomes import Outcome
 from ecg_spark.diseases.panels import Panel
 from ecg_spark.diseases.testing import independent_terms
-from ecg_spark.tables import OWN
+from ecg_spark.tables import OWN, PEER
 
 COVARIATES = "covariates"
 MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
     COVARIATES: ("", ()),
     "intervals": (COVARIATES, ("traits",)),
     "factors": (COVARIATES, ("vae",)),
-    "components": (COVARIATES, ("pca",)),
+    "components": (COVARIATES, (PEER,)),
     "own phenotypes": (COVARIATES, (OWN,)),
     "intervals and factors": ("intervals", ("traits", "vae")),
 }

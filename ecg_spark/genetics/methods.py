@@ -10,12 +10,13 @@ from ecg_spark.genetics.null_model.cohort import Cohort, together
 from ecg_spark.genetics.null_model.phenotypes import correlation_of
 from ecg_spark.genetics.testing.multiplicity import effective_tests
 from ecg_spark.study import Gwas
+from ecg_spark.tables import TOGETHER
 
 
 def methods(cohort: Cohort, settings: Gwas) -> list[str]:
     """The names of the study's methods: each group of phenotypes, then each omnibus test."""
     joint = together(cohort.tested, cohort.groups, settings.scale)
-    return [*cohort.groups, *(f"{key} omnibus" for key in joint)]
+    return [*cohort.groups, *(f"{key}{TOGETHER}" for key in joint)]
 
 
 def study_wide(cohort: Cohort, settings: Gwas, p_threshold: float) -> tuple[int, float, float]:

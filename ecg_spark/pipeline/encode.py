@@ -28,7 +28,7 @@ from ecg_spark.pipeline.latent_quality import (
 )
 from ecg_spark.selection import left_out_for, used_rows, weighted_mean
 from ecg_spark.session import broadcast
-from ecg_spark.tables import FLOW, LATENTS, read_table, write_rows, write_table
+from ecg_spark.tables import FLOW, LATENT, LATENTS, PEER, read_table, write_rows, write_table
 from models.encoding.encoder import Encoder
 
 BEATS_PER_BATCH = 256
@@ -93,8 +93,7 @@ def encode(
     )
     latents.persist(StorageLevel.DISK_ONLY)  # otherwise every beat would be encoded twice
     agreement = {
-        model: repeatability(latents.where(F.col("model") == model), n_latents)
-        for model in ("vae", "pca")
+        model: repeatability(latents.where(F.col("model") == model), n_latents) for model in LATENT
     }
     found = latents.where(F.col("n_ecgs") > 0).withColumn("z_sd", _calibrated(agreement))
     write_table(found.select(LATENTS.schema.names), LATENTS, target("latents"))
@@ -179,7 +178,7 @@ def _encoder_of(
             folds = pa.array(encoder.fold_of(hashes), pa.int32())
             z = encoder.encode(signal, hashes).z
             lost = ~np.isfinite(z).all(axis=1)
-            for model, factors in (("vae", z), ("pca", encoder.encode_pca(signal, hashes).z)):
+            for model, factors in (("vae", z), (PEER, encoder.encode_pca(signal, hashes).z)):
                 yield pa.RecordBatch.from_arrays(
                     [
                         people,

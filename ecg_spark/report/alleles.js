@@ -85,7 +85,7 @@
     const key = make("p", { className: "quiet" }, "Alleles ",
       ...names.map((name, count) => make("span", { className: `key-${name}`, textContent: `${count}` }))
         .flatMap((one) => [one, " "]),
-      "of the effect allele, decoded from its β on all factors at once, with 95 % bands; below, the change per allele. Largest: ",
+      "of the effect allele, decoded from its β on all factors at once, with 95 % bands. Below: the change per allele, largest ",
       `${at.uv.toFixed(0).replace("-", "−")} µV in ${at.lead}, ${at.ms} ms from R.`);
     return make("div", {},
       make("div", { className: "controls" }, make("label", { htmlFor: slider.id }, "Magnifier "), slider,

@@ -11,9 +11,16 @@ import pandas as pd
 import pyarrow.compute as pc
 
 from ecg_spark.report.evidence import MIN_GROUP_SIZE, or_dash
+from ecg_spark.report.loci import Placed
 from ecg_spark.report.sections import ReportInputs, Section
 
 SHOWN = 40
+
+SHARED_HEADS = ("phenotypes", "variant", "place", "H4", "H3", "of the variant")
+MODIFIED_HEADS = (
+    "variant", "phenotype", "β women", "β men", "−log₁₀ p of sex", "β of ten years",
+    "−log₁₀ p of age",
+)  # fmt: skip
 
 SHARED = 0.8
 """A pair is shown if the probability of a shared cause is at least this."""
@@ -24,25 +31,24 @@ def causes(material: ReportInputs) -> Section:
     genes = material.table("findings", "common_genes")
     tests = genes.count_rows()
     return {
-        "shared_rows": _first(_shared(material)),
+        "shared_heads": SHARED_HEADS,
+        "shared_rows": [one.row for one in islice(shared(material), SHOWN)],
         "shared_least": f"{100 * SHARED:.0f}",
-        "modifier_rows": _first(_modified(material)),
-        "common_gene_rows": _first(_genes(material, tests)),
+        "modifier_heads": MODIFIED_HEADS,
+        "modifier_rows": [one.row for one in islice(modified(material), SHOWN)],
+        "common_gene_rows": list(islice(_genes(material, tests), SHOWN)),
         "common_gene_tests": tests,
         "common_gene_threshold": _threshold(tests),
         "figures": {},
     }
 
 
-def _first(rows: Iterator[list[Any]]) -> list[list[Any]]:
-    return list(islice(rows, SHOWN))
-
-
-def _shared(material: ReportInputs) -> Iterator[list[Any]]:
+def shared(material: ReportInputs) -> Iterator[Placed]:
+    """Pairs of signals that share their cause, the surest first, each at the likeliest variant."""
     table = material.table("findings", "colocalisation")
     rows = table.to_table(filter=pc.field("h4") >= SHARED).to_pandas()
     for row in rows.sort_values("h4", ascending=False).itertuples():
-        yield [
+        told = [
             f"{row.phenotype_1} and {row.phenotype_2}",
             row.rsid or f"{row.contig}:{row.position}",
             f"{row.contig.removeprefix('chr')}: {row.position / 1e6:.2f} Mb",
@@ -50,15 +56,17 @@ def _shared(material: ReportInputs) -> Iterator[list[Any]]:
             f"{row.h3:.3f}",
             f"{row.shared_pip:.2f}",
         ]
+        yield Placed(row.contig, row.position, told)
 
 
-def _modified(material: ReportInputs) -> Iterator[list[Any]]:
+def modified(material: ReportInputs) -> Iterator[Placed]:
+    """Effects of lead variants by sex and age, the strongest change first."""
     table = material.table("findings", "interactions").to_table().to_pandas()
     both = table[["sex_neg_log10_p", "age_neg_log10_p"]].astype(float).max(axis=1)
     table = table.assign(best=both).dropna(subset=["best"])
     for row in table.sort_values("best", ascending=False).itertuples():
         women = min(row.n_women, row.n_men) >= MIN_GROUP_SIZE
-        yield [
+        told = [
             row.rsid or f"{row.contig}:{row.position}",
             row.phenotype,
             _effect(row.beta_women, row.se_women) if women else "–",
@@ -67,6 +75,7 @@ def _modified(material: ReportInputs) -> Iterator[list[Any]]:
             _effect(row.age_beta, row.age_se),
             or_dash(row.age_neg_log10_p, ".2f"),
         ]
+        yield Placed(row.contig, row.position, told)
 
 
 def _genes(material: ReportInputs, tests: int) -> Iterator[list[Any]]:

@@ -1,21 +1,42 @@
 """The pages of a meta-analysis and of a replication, from the tables that these publish."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from ecg_spark.genetics.cohorts.tables import REPLICATION
 from ecg_spark.report import evidence, figures
 from ecg_spark.report.associations import FLOOR
-from ecg_spark.report.comparison import METHODS, OMNIBUS, Planted
+from ecg_spark.report.comparison import METHODS, Planted
+from ecg_spark.report.loci import Placed
 from ecg_spark.report.overview import overview
 from ecg_spark.report.planted import planted_against_found
 from ecg_spark.report.rendering import embedded, render, write_page
-from ecg_spark.tables import VARIANT
+from ecg_spark.report.sections import ReportInputs, Section
+from ecg_spark.tables import TOGETHER, VARIANT
 
 SHOWN = 200
 """How many loci a page shows at most; the table has all."""
+
+COUNTED = {
+    "loci": "loci",
+    "tested": "tested there",
+    "same_sign": "same sign",
+    "replicated": "replicated",
+    "expected": "expected",
+    "expected_shrunk": "expected, corrected",
+}
+"""What the summary of a replication counts of each method, and how a reader is told."""
+
+THERE = ("beta_there", "se_there", "neg_log10_p_there", "n_there", "power")
+REPLICATED = (
+    "cohort", "lead variant", "phenotype", "outcome", "β there", "SE there", "−log₁₀ p there",
+    "n there", "power",
+)  # fmt: skip
+"""The heads of `replicated`, whose last are those of the columns `THERE`."""
 
 
 def write_meta_page(
@@ -32,7 +53,7 @@ def write_meta_page(
         What is to be added to the summary.
     """
     thresholds = summary["thresholds"]
-    has_omnibus = any(name.endswith(OMNIBUS) for name in thresholds)
+    has_omnibus = any(name.endswith(TOGETHER) for name in thresholds)
     seen = overview(
         evidence.dataset(f"{folder}/associations"),
         evidence.dataset(f"{folder}/omnibus") if has_omnibus else None,
@@ -51,7 +72,7 @@ def write_meta_page(
     pictures = embedded(seen.figures | compared["figures"])
     cohorts = summary["cohorts"]
     corrected = summary["genomic_control"]
-    headings = ["cohort", "n", "variants", "turned", "other strand", "by frequency",
+    headings = ["cohort", "n", "variants", "swapped", "other strand", "by frequency",
                 "strand unclear", "twice"]  # fmt: skip
     keys = ["name", "n", "variants", "swapped", "other_strand", "by_frequency", "unclear",
             "repeated"]  # fmt: skip
@@ -101,6 +122,33 @@ def write_meta_page(
     return counts | {"page_mb": write_page(page, pictures, f"{folder}/report.html")}
 
 
+def replications(material: ReportInputs) -> Section:
+    """How many of a study's loci replicate in each other cohort where they were sought."""
+    current = material.replicated
+    return {
+        "replication_heads": ["cohort", "method", *COUNTED.values()],
+        "replication_rows": [
+            [one.summary["in"], method, *(counts[key] for key in COUNTED)]
+            for one in current
+            for method, counts in one.summary["loci"].items()
+        ],
+        "replication_pages": [(one.summary["in"], f"{one.step}.html") for one in current],
+        "replications_of_old_loci": len(material.replications) - len(current),
+        "figures": {},
+    }
+
+
+def replicated(material: ReportInputs) -> Iterator[Placed]:
+    """The loci in other cohorts, the surest here first."""
+    for one in material.replicated:
+        table = evidence.dataset(one.path(REPLICATION.name)).to_table().to_pandas()
+        for row in table.sort_values("neg_log10_p", ascending=False).itertuples():
+            there = [getattr(row, key) for key in THERE]
+            told = [one.summary["in"], _name(row), row.phenotype, row.outcome]
+            told += [None if pd.isna(value) else value for value in there]
+            yield Placed(row.contig, row.position, told)
+
+
 def write_replication_page(folder: str, summary: Mapping[str, Any], study: str) -> float:
     """Write the page of a replication, report.html, and its figure into the folder of its run.
 
@@ -114,7 +162,6 @@ def write_replication_page(folder: str, summary: Mapping[str, Any], study: str) 
     table = evidence.dataset(f"{folder}/replication").to_table().to_pandas()
     table = table.sort_values("neg_log10_p", ascending=False)
     methods = summary["loci"]
-    counted = ["loci", "tested", "same_sign", "replicated", "expected", "expected_shrunk"]
     shown = ["beta", "se", "neg_log10_p", "outcome", "beta_there", "se_there", "z_there",
              "neg_log10_p_there", "n_there", "af_there", "power", "power_shrunk"]  # fmt: skip
     effects = table.dropna(subset=["beta", "beta_there"])
@@ -129,8 +176,9 @@ def write_replication_page(folder: str, summary: Mapping[str, Any], study: str) 
                 for key, label in (("loci", "loci"), ("tested", "tested there"),
                                    ("replicated", "replicated"))
             ],
+            "method_heads": ["method", *COUNTED.values()],
             "method_rows": [
-                [name, *(one[key] for key in counted)] for name, one in methods.items()
+                [name, *(one[key] for key in COUNTED)] for name, one in methods.items()
             ],
             "loci_rows": [
                 [_name(row), row.method, row.phenotype, *(getattr(row, key) for key in shown)]

@@ -20,15 +20,14 @@ import fsspec
 import pandas as pd
 
 from ecg_spark.errors import DataError
-from ecg_spark.tables import OWN
+from ecg_spark.tables import OWN, PEER, TOGETHER
 
 FOUND_BP = 500_000
 FALSE_BP = 1_000_000
-OMNIBUS = " omnibus"
 LARGE = 0.05
 """A planted variant is large if it explains at least this share of its parameter's variance."""
 
-METHODS = ("vae", "vae omnibus", "pca", "pca omnibus", "traits", OWN, f"{OWN} omnibus")
+METHODS = ("vae", "vae omnibus", PEER, f"{PEER}{TOGETHER}", "traits", OWN, f"{OWN}{TOGETHER}")
 
 
 @dataclass(frozen=True)
@@ -79,9 +78,9 @@ class Comparison:
     def pairs(self) -> dict[str, tuple[str, ...]]:
         """For each group of phenotypes that is also tested jointly, its two methods."""
         return {
-            name.removesuffix(OMNIBUS): (name.removesuffix(OMNIBUS), name)
+            name.removesuffix(TOGETHER): (name.removesuffix(TOGETHER), name)
             for name in self.methods
-            if name.endswith(OMNIBUS)
+            if name.endswith(TOGETHER)
         }
 
     def found(self, *methods: str, large: bool = True) -> tuple[int, int]:
@@ -100,7 +99,7 @@ class Comparison:
         return [
             item
             for item in self.planted
-            if item.found_by(method, f"{method} omnibus") and not item.found_by("traits")
+            if item.found_by(method, f"{method}{TOGETHER}") and not item.found_by("traits")
         ]
 
     def summary(self) -> dict[str, Any]:

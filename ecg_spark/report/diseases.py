@@ -1,10 +1,12 @@
 """The report's section on diseases: tests, effects, prediction, beats, and planted diseases."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from matplotlib.figure import Figure
 
 from ecg_spark.diseases.panels import ECG, SCORES, VARIANTS
@@ -14,6 +16,7 @@ from ecg_spark.report import disease_figures as pictures
 from ecg_spark.report import figures
 from ecg_spark.report.comparison import read_truth
 from ecg_spark.report.evidence import MIN_GROUP_SIZE, TRAIT_TITLES
+from ecg_spark.report.loci import Placed
 from ecg_spark.report.sections import ReportInputs, Section
 from ecg_spark.tables import OWN
 
@@ -24,6 +27,9 @@ GROUPS = {
     SCORES: "polygenic scores",
     VARIANTS: "lead variants",
 }
+HEADS = (
+    "disease", "kind", "predictor", "ratio (95 %)", "−log₁₀ p", "q", "cases", "n", "test",
+)  # fmt: skip
 OF_THE_HEART = ("vae", "traits", OWN)
 KEY = ["disease", "kind", "people"]
 ROWS_SHOWN, HEAT_SHOWN, FORESTS, PER_FOREST, BEATS_SHOWN, PREDICTED = 40, 40, 8, 6, 6, 16
@@ -34,11 +40,9 @@ def section(material: ReportInputs) -> tuple[Section, dict[str, Any]]:
 
     Diseases with fewer than `MIN_GROUP_SIZE` cases are in the tables but not shown.
     """
-    known = _table(material, "diseases").set_index(KEY)
-    shown = known[known["why_not"].isna() & (known["cases"] >= MIN_GROUP_SIZE)]
-    tests = _table(material, "disease_associations")
-    tests = tests.merge(shown[["name", "category"]].reset_index(), on=KEY)
-    of_ecgs = shown.xs(ECG, level="people")
+    described = _described(material)
+    of_ecgs = described.xs(ECG, level="people")
+    tests = _named(material.table("phewas", "disease_associations").to_table(), described)
     summary = material.summary("phewas")
     planted = _planted(material)
     compared = _compared(planted, tests) if planted else None
@@ -47,6 +51,7 @@ def section(material: ReportInputs) -> tuple[Section, dict[str, Any]]:
     prediction = prediction.merge(of_ecgs[["name"]].reset_index(), on=["disease", "kind"])
     values: Section = {
         "phewas": summary,
+        "phewas_heads": HEADS,
         "phewas_rows": [_row(one) for one in found.head(ROWS_SHOWN).itertuples()],
         "phewas_left": max(len(found) - ROWS_SHOWN, 0),
         "prediction_rows": _prediction_rows(prediction, found),
@@ -64,6 +69,29 @@ def section(material: ReportInputs) -> tuple[Section, dict[str, Any]]:
     if compared:
         counts |= {key: compared[key] for key in ("found_heart", "planted_heart", "false_heart")}
     return values, counts
+
+
+def of_variants(material: ReportInputs, most: int) -> Iterator[Placed]:
+    """The tests of lead variants, of each at most so many, the strongest first."""
+    if not material.study.phewas:
+        return
+    table = material.table("phewas", "disease_associations")
+    tests = _named(table.to_table(filter=pc.field("group") == VARIANTS), _described(material))
+    tests = tests.sort_values("neg_log10_p", ascending=False, kind="stable")
+    for one in tests.groupby("predictor", sort=False).head(most).itertuples():
+        contig, position, *_ = str(one.predictor).split(":")
+        yield Placed(contig, int(position), _row(one))
+
+
+def _described(material: ReportInputs) -> pd.DataFrame:
+    """The name and category of the diseases that are shown, by disease, kind and people."""
+    known = _table(material, "diseases").set_index(KEY)
+    return known[known["why_not"].isna() & (known["cases"] >= MIN_GROUP_SIZE)]
+
+
+def _named(tests: pa.Table, described: pd.DataFrame) -> pd.DataFrame:
+    """The tests of the diseases that are shown, with the names of these."""
+    return tests.to_pandas().merge(described[["name", "category"]].reset_index(), on=KEY)
 
 
 def _table(material: ReportInputs, name: str) -> pd.DataFrame:

@@ -15,18 +15,16 @@ from matplotlib.figure import Figure
 
 from ecg_spark import ecg_paper
 from ecg_spark.errors import UsageError
-from ecg_spark.genetics import STAGES
 from ecg_spark.genetics.testing.p_values import WITHIN
 from ecg_spark.report import figures, loci, regional
 from ecg_spark.report.explain import Explainer
 from ecg_spark.report.page import told
 from ecg_spark.report.sections import ReportInputs
+from ecg_spark.steps import steps_of
 from ecg_spark.store import Store
 from ecg_spark.study import Study
-from ecg_spark.tables import group_of
+from ecg_spark.tables import PEER, group_of
 
-_ECG = ("ingest", "average", "train", "encode")
-_GENETICS = ("genotypes", *STAGES, "scores", "mr")
 _STRONG_Z = 5.45
 """|z| of p = 5e-8."""
 
@@ -37,10 +35,7 @@ def draw_report(study: Study) -> dict[str, Figure]:
     Raises:
         UsageError: if a step of the study is not published.
     """
-    steps: tuple[str, ...] = _ECG if study.ecg else ("train",) if study.archives else ()
-    steps += _GENETICS if study.genotypes else ()
-    steps += ("phewas",) if study.genotypes or study.phewas else ()
-    material = _material(study, *steps)
+    material = _material(study, *(name for name in steps_of(study) if name != "report"))
     context, _ = told(material)
     return {name: figure for name, figure in context["figures"].items() if figure}
 
@@ -93,7 +88,7 @@ def draw_locus(study: Study, name: str, times: float = 1.0) -> Figure:
         UsageError: if no locus has that name, or the study has not published its loci.
     """
     own = ("train", "encode") if study.ecg else ()
-    material = _material(study, *own, *_GENETICS)
+    material = _material(study, *own, "associations", "findings")
     found = loci.merge(loci.read_loci(material.table("findings", "loci")))
     wanted = name.lower()
     named = [one for one in found if wanted in (one.name.lower(), one.variant.lower())]
@@ -107,7 +102,7 @@ def draw_locus(study: Study, name: str, times: float = 1.0) -> Figure:
 def _locus(material: ReportInputs, region: loci.Region, times: float) -> Figure:
     effects = loci.effects_at(material.table("associations", "associations"), [region])
     known = effects[region.variant]
-    known = known[[group_of(phenotype) != "pca" for phenotype in known.index]]
+    known = known[[group_of(phenotype) != PEER for phenotype in known.index]]
     names = list(material.latents.columns) if material.study.ecg else []
     width, height = ecg_paper.size()
     heights = [max(3.2, 0.13 * len(known)), *([height + 0.4] if names else [])]
@@ -117,7 +112,7 @@ def _locus(material: ReportInputs, region: loci.Region, times: float) -> Figure:
     inner = upper[0].subgridspec(2, 1, height_ratios=(3, 1.2), hspace=0.02)
     above = figure.add_subplot(inner[0])
     below = figure.add_subplot(inner[1], sharex=above)
-    threshold = material.gwas["thresholds"][region.lead["method"]]
+    threshold = material.summary("findings")["thresholds"][region.lead["method"]]
     [test] = regional.tests(material, [region])
     linked, genes = regional.linkage(material), regional.genes(material)
     regional.draw(above, below, region, test, linked, genes, threshold)

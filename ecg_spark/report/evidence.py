@@ -17,7 +17,7 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from ecg_spark.selection import is_used
-from ecg_spark.tables import TRAIT_NAMES, VARIANT
+from ecg_spark.tables import TOGETHER, TRAIT_NAMES, VARIANT
 
 MIN_GROUP_SIZE = 20
 """A waveform or a statistic of a group is shown only if it is over at least this many people."""
@@ -256,7 +256,7 @@ def omnibus_batches(table: ds.Dataset) -> Iterator[pa.RecordBatch]:
     omnibus`, …
     """
     for batch in batches(table, [*VARIANT, "model", "neg_log10_p", "af"]):
-        names = pc.binary_join_element_wise(batch["model"], "omnibus", " ")
+        names = pc.binary_join_element_wise(batch["model"], TOGETHER, "")
         yield batch.drop_columns(["model"]).append_column("phenotype", names)
 
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ecg_spark.report.evidence import FEWEST_IN_BIN, MIN_GROUP_SIZE
-from ecg_spark.tables import OWN
+from ecg_spark.tables import OWN, PEER, TOGETHER
 
 # Okabe and Ito's palette, whose colours can be distinguished with any kind of colour vision.
 BLUE, ORANGE, GREEN, PURPLE, VERMILION = "#0072B2", "#E69F00", "#009E73", "#9A5C8F", "#D55E00"
@@ -35,11 +35,11 @@ INK, MUTED, FAINT = "#1f2933", "#7b8794", "#cbd2d9"
 GROUP_COLOURS = {
     "vae": BLUE,
     "vae omnibus": PURPLE,
-    "pca": ORANGE,
-    "pca omnibus": VERMILION,
+    PEER: ORANGE,
+    f"{PEER}{TOGETHER}": VERMILION,
     "traits": GREEN,
     OWN: SKY,
-    f"{OWN} omnibus": OLIVE,
+    f"{OWN}{TOGETHER}": OLIVE,
 }
 
 STYLE: Any = {

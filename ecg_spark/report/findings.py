@@ -8,13 +8,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ecg_spark.display import in_a_row
-from ecg_spark.report import evidence, figures, genome, loci, waveforms
+from ecg_spark.report import evidence, figures, genome, loci, locus, waveforms
 from ecg_spark.report import regional as plots
 from ecg_spark.report.associations import BINS, FLOOR
 from ecg_spark.report.comparison import Planted, acting_at
 from ecg_spark.report.overview import TITLES, overview
 from ecg_spark.report.sections import ReportInputs, Section
-from ecg_spark.tables import OWN, group_of
+from ecg_spark.tables import OWN, PEER, group_of
 
 LOCI_LISTED = 500
 LOCI_SHOWN = 60
@@ -23,7 +23,7 @@ EFFECTS_SHOWN = 6
 
 NAMES = {
     "vae": "VAE latents",
-    "pca": "principal components of the beat",
+    PEER: "principal components of the beat",
     "traits": "conventional traits",
     OWN: "phenotypes of the study's own",
 }
@@ -151,14 +151,22 @@ def found_loci(material: ReportInputs, table: pd.DataFrame, planted: list[Plante
     regional = plots.regional(listed, tests, linked, near, thresholds)
     return {
         "locus_details": genome.details(
-            listed, tests, linked, near, effects, [*names, *drawn], thresholds
+            listed,
+            tests,
+            linked,
+            near,
+            effects,
+            [*names, *drawn],
+            thresholds,
+            locus.known(material, listed, tests),
         ),
         "regions": len(regions),
         "loci": [{**region.row(), "acting": acting[region.variant]} for region in listed],
         "loci_left_out": len(regions) - len(listed),
         "union": loci.union(regions),
-        "loci_sentence": f"{len(regions)} regions hold at least one locus: "
-        + ", ".join(f"{counts.get(method, 0)} loci by {method}" for method in material.methods)
+        "loci_sentence": f"{len(regions)} region{'s hold' if len(regions) != 1 else ' holds'} at "
+        "least one locus: "
+        + ", ".join(_counted(counts.get(method, 0), method) for method in material.methods)
         + ".",
         "heat_caption": "z-score (β / SE) of each locus's lead variant on every "
         + in_a_row(
@@ -179,6 +187,10 @@ def found_loci(material: ReportInputs, table: pd.DataFrame, planted: list[Plante
             "effects": names and _locus_effects(material, shown, effects, names, acting),
         },
     }
+
+
+def _counted(loci_found: int, method: str) -> str:
+    return f"{loci_found} {'locus' if loci_found == 1 else 'loci'} by {method}"
 
 
 def _locus_effects(

@@ -291,7 +291,21 @@
     acts[event.key]();
   });
 
-  /** Find a locus by the name of its lead variant, a gene or a phenotype; or a place. */
+  let named = null;
+  /** Where variants with an rsid lie that a locus draws or has in a set: locus, and bp from its lead. */
+  function variants() {
+    named ??= new Map(loci.flatMap((locus, i) => {
+      const away = ecgSpark.unpack(locus.away);
+      const drawn = [...ecgSpark.unpack(locus.rs)].flatMap((number, k) =>
+        (number ? [[`rs${number >>> 0}`, [i, away[k]]]] : []));
+      const held = locus.variants.flatMap(([distance, , name]) =>
+        (name ? [[name.toLowerCase(), [i, distance]]] : []));
+      return [...drawn, ...held];
+    }));
+    return named;
+  }
+
+  /** Find a locus by a variant in it, a gene or a phenotype; or a place. */
   function search(text) {
     const wanted = text.trim().toLowerCase();
     ecgSpark.loci.listed([]);
@@ -319,6 +333,13 @@
       return [...own, ...near].some((one) => one.startsWith(wanted)) ? 2 : Infinity;
     });
     const best = Math.min(...ranks);
+    if (best > 0 && variants().has(wanted)) {
+      const [i, distance] = variants().get(wanted);
+      status.textContent = `${text.trim()} lies in the locus ${loci[i].name}, ${
+        Math.abs(distance).toLocaleString("en")} bp from its lead variant.`;
+      ecgSpark.loci.open(i, true, distance);
+      return;
+    }
     const found = ranks.flatMap((rank, i) => (rank === best && best < Infinity ? [i] : []));
     status.textContent = found.length
       ? `${found.length === 1 ? "One locus" : `${found.length} loci`} found.`

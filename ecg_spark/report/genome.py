@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ecg_spark.report import packed, regional
+from ecg_spark.report import locus, packed, regional
 from ecg_spark.report.figures import GROUP_COLOURS
 from ecg_spark.report.loci import Region
 from ecg_spark.tables import VARIANT
@@ -83,10 +83,11 @@ def details(
     effects: Mapping[str, pd.DataFrame],
     phenotypes: Sequence[str],
     thresholds: Mapping[str, float],
+    beside: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Everything about each locus: its region, LD and genes, and its effects on phenotypes.
 
-    A further part of a locus is added by a key of its entry here and a function in
+    A further part of a locus is added by a key of its entry in `beside` and a function in
     `ecgSpark.loci.parts` that draws it.
 
     Args:
@@ -96,6 +97,7 @@ def details(
         effects: beta and se by phenotype, for each lead variant.
         phenotypes: those whose effects are shown.
         thresholds: of each method, as -log10 p.
+        beside: further keys of each entry, from `locus.known`.
     """
     beta, se = (
         np.array(
@@ -108,6 +110,7 @@ def details(
         "beta": packed.exact(beta),
         "se": packed.exact(se),
         "flank_bp": regional.FLANK_BP,
+        "tables": locus.heads(),
         "loci": [
             {
                 **region.row(),
@@ -118,9 +121,10 @@ def details(
                 "phenotype": str(region.lead["phenotype"]),
                 "threshold": thresholds[region.lead["method"]],
                 "genes": _genes(region, genes),
-                **_region(region, test, linked),
+                **_region(region, test, linked, more["variants"]),
+                **more,
             }
-            for region, test in zip(regions, tests, strict=True)
+            for region, test, more in zip(regions, tests, beside, strict=True)
         ],
     }
 
@@ -138,20 +142,38 @@ def _genes(region: Region, genes: pd.DataFrame) -> list[list[Any]]:
     return [[gene.gene, int(gene.start), int(gene.end)] for gene in near.itertuples()]
 
 
-def _region(region: Region, test: pd.DataFrame, linked: pd.DataFrame) -> dict[str, Any]:
-    """The tests around the lead variant: distance, -log10 p and r² with it."""
+def _region(
+    region: Region, test: pd.DataFrame, linked: regional.Linkage, held: Sequence[Sequence[Any]]
+) -> dict[str, Any]:
+    """The tests around the lead variant: distance, -log10 p, r² with it, and rs number.
+
+    Args:
+        held: the variants of the credible sets, from `locus.known`; none of them is thinned out.
+    """
     rows = test.merge(regional.linked_with(linked, region), on=VARIANT[1:], how="left")
     r2 = rows["r2"].fillna(0)
+    away = rows["position"] - int(region.lead["position"])
+    in_sets = {(one[0], one[1]) for one in held}
+    changes = rows["ref"] + ">" + rows["alt"]
+    is_held = np.array([one in in_sets for one in zip(away, changes, strict=True)], bool)
     cells = pd.DataFrame(
         {
             "x": rows["position"] // (2 * regional.FLANK_BP / IN_A_LOCUS),
             "y": rows["neg_log10_p"] // LOCUS_DOWN,
-            "own": np.where(r2 >= LINKED, np.arange(len(rows)), -1),
+            "own": np.where((r2 >= LINKED) | is_held, np.arange(len(rows)), -1),
         }
     )
     kept = rows[~cells.duplicated()]
     return {
-        "away": packed.whole(kept["position"] - int(region.lead["position"])),
+        "away": packed.whole(away[kept.index]),
+        "rs": packed.whole(_rs_numbers(kept["rsid"])),
         "heights": packed.rounded(kept["neg_log10_p"].to_numpy(float)[None]),
         "r2": packed.rounded(r2[kept.index].to_numpy(float)[None]),
     }
+
+
+def _rs_numbers(rsids: pd.Series) -> NDArray[np.int32]:
+    """The numbers of rsids as the bits of an unsigned 32-bit number, 0 for any other name."""
+    found = rsids.str.extract(r"^rs([1-9]\d{0,9})$", expand=False).astype(float).fillna(0)
+    known = found.where(found < 2**32, 0).to_numpy().astype(np.uint32)
+    return known.view(np.int32)

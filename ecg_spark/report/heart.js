@@ -102,8 +102,8 @@
   preset.append(make("option", { value: "", textContent: "choose a group of people" }));
   told.groups.forEach(([title, groups], i) => {
     const part = make("optgroup", { label: title });
-    groups.forEach(({ label, n }, j) => {
-      part.append(make("option", { value: `${i} ${j}`, textContent: `${title}: ${label}, n ${n}` }));
+    groups.forEach(({ text, n }, j) => {
+      part.append(make("option", { value: `${i} ${j}`, textContent: `${text}, n ${n}` }));
     });
     preset.append(part);
   });

@@ -7,7 +7,7 @@ Loci of any methods within `MERGE_BP` of each other are one region of the report
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow.compute as pc
@@ -15,13 +15,21 @@ import pyarrow.dataset as ds
 
 from ecg_spark.display import in_a_row
 from ecg_spark.report.associations import contig_order
-from ecg_spark.report.comparison import METHODS, OMNIBUS
-from ecg_spark.tables import OWN, VARIANT
+from ecg_spark.report.comparison import METHODS
+from ecg_spark.tables import OWN, PEER, TOGETHER, VARIANT
 
 MERGE_BP = 500_000
 
-FOUND_BY = {"vae": "latents", "traits": "traits", OWN: "own phenotypes", "pca": "components"}
+FOUND_BY = {"vae": "latents", "traits": "traits", OWN: "own phenotypes", PEER: "components"}
 """What is said to have found a locus, by the group of its phenotype."""
+
+
+class Placed(NamedTuple):
+    """A row as a table shows it, and the contig and position that it is of."""
+
+    contig: str
+    position: int
+    row: list[Any]
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ class Region:
         """What found it, in words: latents, traits, …, where an omnibus test counts for its
         group.
         """
-        groups = (method.removesuffix(OMNIBUS) for method in self.methods)
+        groups = (method.removesuffix(TOGETHER) for method in self.methods)
         return tuple(dict.fromkeys(FOUND_BY[group] for group in groups))
 
     @property
@@ -153,7 +161,7 @@ def union(regions: Sequence[Region]) -> list[tuple[str, int]]:
 
     The components serve only as a comparison: their loci count where nothing else found them.
     """
-    peer = FOUND_BY["pca"]
+    peer = FOUND_BY[PEER]
     found = Counter(
         tuple(name for name in region.found_by if name != peer) or (peer,) for region in regions
     )

@@ -9,12 +9,14 @@ ecgSpark.loci = (() => {
   const [beta, se] = [ecgSpark.unpack(told.beta), ecgSpark.unpack(told.se)];
   const width = told.phenotypes.length;
   told.loci.forEach((locus, i) => {
+    locus.marked = [...locus.sets.keys()].filter((k) => locus.sets[k].is_lead);
     locus.effects = told.phenotypes.map((phenotype, k) => ({
       phenotype, beta: beta[i * width + k], se: se[i * width + k],
     }));
   });
   const Z95 = 1.959964;
   const article = document.querySelector("#genome .locus");
+  const RINGS = 4; // colours of the rings about the variants of marked credible sets
   const LINKAGE = [[0.8, "#fde725"], [0.6, "#a0da39"], [0.4, "#1fa187"], [0.2, "#365c8d"],
     [-1, "#46327e"]];
   const svg = (wide, high, label) => {
@@ -55,6 +57,17 @@ ecgSpark.loci = (() => {
         class: "variant" }, element("title", {},
         `${locus.contig}:${(locus.position + away[i]).toLocaleString("en")}, −log₁₀ p ${
           heights[i].toFixed(2)}, r² ${r2[i].toFixed(2)}`)));
+    }
+    const marks = made.appendChild(element("g"));
+    locus.drawMarks = () => marks.replaceChildren(...locus.marked.flatMap((set, k) =>
+      locus.sets[set].members
+        .map(([number]) => locus.variants[number])
+        .filter(([distance, , , , height]) => height !== null && Math.abs(distance) <= told.flank_bp)
+        .map(([distance, , , , height]) => element("circle", { class: `ring ring-${k % RINGS}`,
+          cx: x(distance), cy: y(height), r: (distance ? 5.5 : 9) + 2 * (k % RINGS) }))));
+    locus.drawMarks();
+    if (locus.sought !== null) {
+      made.append(element("path", { class: "sought", d: `M${x(locus.sought)} ${top}V${bottom}` }));
     }
     const [cx, cy] = [x(0), y(locus.neg_log10_p)];
     made.append(element("path", { class: "lead-variant",
@@ -107,7 +120,7 @@ ecgSpark.loci = (() => {
       const scale = (column - label - 16) / 2 / most;
       const x = (value) => middle + value * scale;
       const strong = Math.abs(one.beta / one.se) > 5.45 ? " strong" : "";
-      const name = ecgSpark.shortened(one.phenotype, 16);
+      const name = ecgSpark.shortened(one.phenotype, 15);
       made.append(
         element("path", { class: "axis", d: `M${middle} ${y - 9}V${y + 8}` }),
         element("g", { class: `effect${strong}` },
@@ -122,24 +135,10 @@ ecgSpark.loci = (() => {
   }
 
   function asTable(locus) {
-    const table = make("table");
-    const head = table.createTHead().insertRow();
-    for (const name of ["phenotype", "β", "SE", "z"]) {
-      head.append(make("th", { scope: "col", textContent: name, className: name === "phenotype" ? "" : "n" }));
-    }
-    const body = table.createTBody();
-    for (const one of locus.effects.filter(({ beta: b }) => Number.isFinite(b))) {
-      const row = body.insertRow();
-      row.insertCell().textContent = one.phenotype;
-      for (const value of [one.beta, one.se, one.beta / one.se]) {
-        const cell = row.appendChild(make("td", { className: "n", textContent: value.toFixed(3) }));
-        cell.dataset.v = value;
-      }
-    }
-    const wide = make("div", { className: "wide", ariaLabel: `Effects of ${locus.name}` }, table);
-    const folded = make("details", {}, make("summary", { textContent: "as a table" }), wide);
-    ecgSpark.withTools(table);
-    return folded;
+    const rows = locus.effects.filter(({ beta: b }) => Number.isFinite(b))
+      .map((one) => [one.phenotype, one.beta, one.se, one.beta / one.se]);
+    const table = ecgSpark.tableOf(["phenotype", "β", "SE", "z"], rows, `Effects of ${locus.name}`);
+    return make("details", {}, make("summary", { textContent: "as a table" }), table);
   }
 
   // A part of an opened locus: its title, and what draws it into so many pixels or gives null.
@@ -150,9 +149,11 @@ ecgSpark.loci = (() => {
   ];
 
   let opened = -1;
-  function open(i, moves = true) {
+  /** Open a locus; `sought` is how far from its lead the variant lies that a reader looks for. */
+  function open(i, moves = true, sought = null) {
     opened = i;
     const locus = told.loci[i];
+    locus.sought = sought;
     const heading = make("h3", { tabIndex: -1, textContent: `Locus ${locus.name}` });
     const facts = [
       locus.variant, locus.region, `nearest gene ${locus.gene}`, `found by ${locus.found_by}`,
@@ -210,8 +211,8 @@ ecgSpark.loci = (() => {
   }
   let drawnAt = innerWidth;
   addEventListener("resize", () => {
-    if (opened >= 0 && !article.hidden && innerWidth !== drawnAt) open(opened, false);
+    if (opened >= 0 && !article.hidden && innerWidth !== drawnAt) open(opened, false, told.loci[opened].sought);
     drawnAt = innerWidth;
   });
-  return { loci: told.loci, open, listed, parts, flank: told.flank_bp };
+  return { loci: told.loci, tables: told.tables, open, listed, parts, flank: told.flank_bp, RINGS };
 })();

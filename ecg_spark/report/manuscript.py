@@ -10,6 +10,7 @@ from typing import Any
 
 from ecg_spark.genetics.outputs.tables import FEWEST_TOGETHER
 from ecg_spark.report.sections import ReportInputs, Section
+from ecg_spark.tables import TOGETHER
 
 AUTHORS = "for the authors to fill in"
 
@@ -75,22 +76,22 @@ def _tests(material: ReportInputs) -> str:
         else f"no two of whom have a kinship above {_genotype_settings(material).max_kinship:g}"
     )
     offset = (
-        " after what whole-genome ridge regression predicts of it from the other chromosomes was "
-        "taken off, with standard errors that allow for relatives"
+        " after subtracting what whole-genome ridge regression predicts of it from the other "
+        "chromosomes, with standard errors that allow for relatives"
         if whole
         else ""
     )
-    together = any(name.endswith(" omnibus") for name in told["thresholds"])
+    together = any(name.endswith(TOGETHER) for name in told["thresholds"])
     omnibus = (
         f" Groups of phenotypes were also tested together, at variants with {FEWEST_TOGETHER} "
-        f"minor alleles or more, by the F test of all regressions at once."
+        f"minor alleles or more, by the F test of all regressions together."
         if together
         else ""
     )
     return (
         f"In {_n(told['analysed'])} people, {kept}, each phenotype was regressed on the dosage of "
         f"each variant with {', '.join(told['covariates'])} as covariates{offset}.{omnibus} A "
-        f"variant gets {told['tests_of_a_variant']} tests, which at this tail count as "
+        f"variant has {told['tests_of_a_variant']} tests, which in this tail count as "
         f"{told['effective_tests']:.1f} independent ones by the correlation of the phenotypes: the "
         f"study-wide threshold is p < {study.gwas.p_threshold:g} / {told['effective_tests']:.1f}. "
         f"The analysis was done with ecg-spark {version('ecg-spark')}"
@@ -153,10 +154,15 @@ def _checklist(material: ReportInputs) -> list[list[str]]:
          f"{_counts(left_out.get('variants', {}))}"],
         ["16", "Results with effects and confidence", "β, standard error and −log₁₀ p of every "
          "test, as GWAS-SSF and in REGENIE's columns"],
-        ["17", "Replication", AUTHORS],
+        ["17", "Replication", _replication(material)],
         ["18–21", "Discussion, limits, generalisability", AUTHORS],
         ["22", "Funding, availability of data", AUTHORS],
     ]  # fmt: skip
+
+
+def _replication(material: ReportInputs) -> str:
+    sought = [str(one.summary["in"]) for one in material.replicated]
+    return f"loci sought in {', '.join(sought)}: see Loci" if sought else AUTHORS
 
 
 def _ancestry(material: ReportInputs) -> str:

@@ -13,16 +13,16 @@ from ecg_spark.report import evidence, figures
 from ecg_spark.report.associations import BINS, FLOOR, median_lambda, qq_of, scan_associations
 from ecg_spark.report.comparison import Planted
 from ecg_spark.report.planted import marks_of
-from ecg_spark.tables import OWN, VARIANT, group_of
+from ecg_spark.tables import OWN, PEER, TOGETHER, VARIANT, group_of
 
 TITLES = {
     "vae": "VAE latents, one by one: the best of each variant",
     "vae omnibus": "VAE latents together: omnibus test",
     "traits": "Conventional traits: the best of each variant",
     OWN: "The study's own phenotypes, one by one: the best of each variant",
-    f"{OWN} omnibus": "The study's own phenotypes together: omnibus test",
-    "pca": "Principal components of the beat, one by one: the best of each variant",
-    "pca omnibus": "Principal components of the beat together: omnibus test",
+    f"{OWN}{TOGETHER}": "The study's own phenotypes together: omnibus test",
+    PEER: "Principal components of the beat, one by one: the best of each variant",
+    f"{PEER}{TOGETHER}": "Principal components of the beat together: omnibus test",
 }
 """The groups of tests in the order of their panels: latents, traits, and components last."""
 

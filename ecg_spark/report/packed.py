@@ -44,7 +44,7 @@ def whole(values: ArrayLike) -> dict[str, Any]:
         ((1, 2), True)
     """
     array = np.asarray(values, "<i4")
-    if np.abs(array).max(initial=0) <= _LARGEST:
+    if array.min(initial=0) >= -_LARGEST and array.max(initial=0) <= _LARGEST:
         return {"shape": (1, array.size), "step": [1], "int16": _text(array.astype("<i2"))}
     return {"shape": array.shape, "int32": _text(array)}
 

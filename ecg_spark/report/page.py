@@ -1,14 +1,16 @@
 """The report: one HTML page for a researcher, which opens without a server or a network."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ecg_spark.report import (
+    cohorts,
     diseases,
     findings,
     flow,
+    heart,
     loci,
     manuscript,
     mendelian,
@@ -26,11 +28,14 @@ from ecg_spark.report.sections import ReportInputs, Section
 from ecg_spark.store import Publication
 from ecg_spark.study import Study
 
-SCRIPTS = ("decoder.js", "paper.js", "heart.js", "locus.js", "genome.js", "alleles.js")
+SCRIPTS = ("decoder.js", "paper.js", "heart.js", "locus.js", "genome.js", "alleles.js", "beside.js")
 
 
 def write_report(
-    study: Study, published: Mapping[str, Publication], out: str | Path
+    study: Study,
+    published: Mapping[str, Publication],
+    out: str | Path,
+    replications: Sequence[Publication] = (),
 ) -> dict[str, Any]:
     """Write the report of a study.
 
@@ -41,11 +46,12 @@ def write_report(
         published: what each step of the study has published; the page has the sections that the
             study has.
         out: the file to write.
+        replications: what is known of its loci in other cohorts, as 'replicate' publishes it.
 
     Returns:
         The counts for the summary of the step.
     """
-    page, pictures, summary = build(ReportInputs(study, published))
+    page, pictures, summary = build(ReportInputs(study, published, replications))
     return {**summary, "page_mb": write_page(page, pictures, str(out))}
 
 
@@ -76,7 +82,7 @@ def told(material: ReportInputs) -> tuple[dict[str, Any], dict[str, Any]]:
             sections.latents(material),
         ]
     if study.ecg or study.archives:
-        parts += [sections.registry(material), sections.moved_heart(material)]
+        parts += [sections.registry(material), heart.moved_heart(material)]
     summary: dict[str, Any] = {}
     if study.genotypes:
         found, summary = _genetics(material)
@@ -104,11 +110,12 @@ def _genetics(material: ReportInputs) -> tuple[list[Section], dict[str, Any]]:
         polygenic.heritability(material),
         found,
         causes(material),
+        cohorts.replications(material),
         rare.rare_variants(material),
         manuscript.manuscript(material),
-        polygenic_scores.scores(material),
-        mendelian.mendelian(material),
     ]
+    parts += [polygenic_scores.scores(material)] if study.gwas.scores else []
+    parts += [mendelian.mendelian(material)] if study.gwas.mr else []
     summary |= {"regions": found["regions"], "regions_by": dict(found["union"][:-1])}
     summary |= {"loci": {name: int((table["method"] == name).sum()) for name in material.methods}}
     if planted:

@@ -10,17 +10,16 @@ from ecg_spark.report import figures
 from ecg_spark.report.comparison import (
     FALSE_BP,
     FOUND_BP,
-    OMNIBUS,
     Comparison,
     Planted,
     compare,
 )
 from ecg_spark.report.planted_genes import GeneComparison
-from ecg_spark.tables import OWN
+from ecg_spark.tables import OWN, PEER, TOGETHER
 
 _NAMES = {
     "vae": "the VAE's latents",
-    "pca": "as many principal components",
+    PEER: "as many principal components",
     "traits": "the conventional traits",
     OWN: "the study's own phenotypes",
 }
@@ -82,7 +81,7 @@ def _shares(comparison: Comparison) -> dict[str, dict[str, tuple[int, int]]]:
 def _sentence(comparison: Comparison) -> str:
     large = comparison.found(*comparison.methods)[1]
     found = {
-        name: comparison.found(group, f"{group}{OMNIBUS}")[0]
+        name: comparison.found(group, f"{group}{TOGETHER}")[0]
         for group, name in _NAMES.items()
         if group in comparison.methods
     }

@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 import pyarrow.compute as pc
 
-from ecg_spark.report.comparison import OMNIBUS, no_truth, read_truth
+from ecg_spark.report.comparison import no_truth, read_truth
 from ecg_spark.report.sections import ReportInputs
-from ecg_spark.tables import group_of
+from ecg_spark.tables import TOGETHER, group_of
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def compare_genes(
     planted: Sequence[PlantedGene], beyond: pd.DataFrame, methods: Sequence[str]
 ) -> GeneComparison:
     """Match planted genes with those beyond the threshold (columns gene, phenotype)."""
-    by = [name if name.endswith(OMNIBUS) else group_of(name) for name in beyond["phenotype"]]
+    by = [name if name.endswith(TOGETHER) else group_of(name) for name in beyond["phenotype"]]
     genes = {name: set(own) for name, own in beyond.assign(method=by).groupby("method")["gene"]}
     names = {one.gene for one in planted}
     matched = [

@@ -4,7 +4,7 @@ import numpy as np
 
 from ecg_spark.report import figures
 from ecg_spark.report.sections import ReportInputs, Section
-from ecg_spark.tables import OWN, group_of
+from ecg_spark.tables import OWN, PEER, group_of
 
 SHOWN = 2.0
 """A correlation is drawn if both heritabilities are this many standard errors above zero."""
@@ -22,7 +22,7 @@ def heritability(material: ReportInputs) -> Section:
             f"{row.intercept:.3f} ± {row.intercept_se:.3f}",
             f"{row.mean_chi2:.3f}",
         ]
-        for row in known[known["group"] != "pca"].itertuples()
+        for row in known[known["group"] != PEER].itertuples()
     ]
     heritable = set(known.loc[known["z"] >= SHOWN, "phenotype"])
     pairs = material.table("findings", "genetic_correlation").to_table().to_pandas()

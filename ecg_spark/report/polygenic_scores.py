@@ -23,8 +23,6 @@ CERTAIN = 2.0
 def scores(material: ReportInputs) -> Section:
     """How well each phenotype is predicted by its score, out of fold."""
     told = material.summary("scores")
-    if not told["scored"]:
-        return {"polygenic": None, "figures": {"scores": None}}
     table = material.table("scores", "score_accuracy").to_table().to_pandas()
     table["expected"] = _expected(material, table, told)
     table = table.sort_values("r2", ascending=False, kind="stable")

@@ -18,10 +18,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ecg_spark.report import figures
-from ecg_spark.report.comparison import OMNIBUS
 from ecg_spark.report.loci import Region
 from ecg_spark.report.sections import ReportInputs
-from ecg_spark.tables import VARIANT
+from ecg_spark.tables import TOGETHER, VARIANT
 
 SHOWN = 9
 FLANK_BP = 250_000
@@ -114,8 +113,8 @@ def tests(material: ReportInputs, regions: Sequence[Region]) -> list[pd.DataFram
     """The tests around the lead variant of each region, for the phenotype of the lead.
 
     Returns:
-        For each region position, ref, alt, neg_log10_p, and `in_set`: whether the variant is in
-        one of the phenotype's credible sets.
+        For each region position, ref, alt, rsid, neg_log10_p, and `in_set`: whether the variant
+        is in one of the phenotype's credible sets.
     """
     sets = _sets(material, regions)
     wanted: dict[tuple[str, str], list[Region]] = defaultdict(list)
@@ -163,20 +162,20 @@ def _rows_about(
     column = "model" if name == "omnibus" else "phenotype"
     own = pc.field(column).isin(sorted({_test_of(region) for region in regions}))
     rows = table.to_table(
-        columns=[*VARIANT[1:], column, "neg_log10_p"],
+        columns=[*VARIANT[1:], "rsid", column, "neg_log10_p"],
         filter=(pc.field("contig") == contig) & own & reduce(operator.or_, near),
     )
-    return rows.to_pandas().dropna().rename(columns={column: "test"})
+    return rows.to_pandas().dropna(subset="neg_log10_p").rename(columns={column: "test"})
 
 
 def _is_omnibus(region: Region) -> bool:
-    return str(region.lead["method"]).endswith(OMNIBUS)
+    return str(region.lead["method"]).endswith(TOGETHER)
 
 
 def _test_of(region: Region) -> str:
     """The phenotype of a region's lead, or the model whose latents were tested jointly."""
     lead = region.lead
-    return str(lead["method"].removesuffix(OMNIBUS) if _is_omnibus(region) else lead["phenotype"])
+    return str(lead["method"].removesuffix(TOGETHER) if _is_omnibus(region) else lead["phenotype"])
 
 
 def linkage(material: ReportInputs) -> Linkage:

@@ -1,8 +1,7 @@
 """The sections on ECGs and the model: from tables to numbers and figures."""
 
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,8 +13,7 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from ecg_spark.genetics import STAGES
-from ecg_spark.ids import normal_id
-from ecg_spark.report import evidence, figures, heart, models, waveforms
+from ecg_spark.report import evidence, figures, models, waveforms
 from ecg_spark.report.comparison import METHODS
 from ecg_spark.report.explain import STEPS, Explainer, Reconstruction, reconstruct
 from ecg_spark.store import Publication
@@ -43,10 +41,12 @@ class ReportInputs:
 
     Attributes:
         published: what each step of the study has published.
+        replications: of the study's loci in other cohorts, as 'replicate' publishes them.
     """
 
     study: Study
     published: Mapping[str, Publication]
+    replications: Sequence[Publication] = ()
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -73,6 +73,12 @@ class ReportInputs:
         told = [self.summary(step) for step in STAGES]
         notes = [note for one in told for note in one.get("notes", [])]
         return {key: value for one in told for key, value in one.items()} | {"notes": notes}
+
+    @cached_property
+    def replicated(self) -> list[Publication]:
+        """The replications of the loci that the study has now."""
+        run = self.published["findings"].run
+        return [one for one in self.replications if one.provenance["inputs"]["findings"] == run]
 
     @property
     def methods(self) -> list[str]:
@@ -158,8 +164,8 @@ def model(material: ReportInputs) -> Section:
         "home_notes": [*train.get("notes", []), *encode.get("notes", [])],
         "reconstruction_caption": rebuilt
         and f"Mean of the beats of {rebuilt.n} held-out people, and of the tenth with the flattest "
-        f"and the tallest T wave in V5, measured and rebuilt by the VAE and by PCA with as many "
-        f"components. Bottom: mean absolute error at each instant.",
+        f"and the tallest T wave in V5, measured and reconstructed by the VAE and by PCA with as "
+        f"many components. Bottom: mean absolute error at each instant.",
         "figures": {
             "training": history and figures.training_curves(history),
             "reconstruction": rebuilt
@@ -247,53 +253,6 @@ def latents(material: ReportInputs) -> Section:
             ),
         },
     }
-
-
-def moved_heart(material: ReportInputs) -> Section:
-    """The decoder for the page, and groups of people to start from."""
-    names = [f"vae_{k:02d}" for k in range(material.encoder.n_active)]
-    if not material.study.ecg or len(material.latents) < evidence.MIN_GROUP_SIZE:
-        mean, sd = np.zeros(len(names)), np.ones(len(names))
-        return {"heart": _heart(material, names, mean, sd, None, {}), "figures": {}}
-    by_person = evidence.traits_by_person(material.traits)
-    told = {evidence.TRAIT_TITLES[name]: by_person[name] for name in TRAIT_NAMES}
-    told |= _of_people(material) if material.study.genotypes else {}
-    follows = evidence.correlations(material.latents, by_person)
-    explainer = material.explainer
-    heart = _heart(material, names, explainer.mean, explainer.sd, follows, told)
-    return {"heart": heart, "figures": {}}
-
-
-def _heart(
-    material: ReportInputs,
-    names: list[str],
-    mean: NDArray[np.float64],
-    sd: NDArray[np.float64],
-    follows: pd.DataFrame | None,
-    told: Mapping[str, pd.Series],
-) -> dict[str, Any]:
-    return {
-        "title": material.study.name,
-        "decoder": heart.decoder(material.encoder, mean, sd),
-        "factors": heart.named(names, follows),
-        "groups": heart.groups(material.latents, told) if told else [],
-    }
-
-
-def _of_people(material: ReportInputs) -> dict[str, pd.Series]:
-    """The sex and the continuous covariates of the people analysed, by participant."""
-    with fsspec.open(material.published["cohort"].path("told.parquet"), "rb") as file:
-        told = pd.read_parquet(file).set_index("participant_id")
-    written = pd.Series(material.latents.index, map(normal_id, material.latents.index))
-    told = told[told.index.isin(written.index)]
-    told.index = written[told.index]
-    sex = told.pop("is_male").map({0.0: "women", 1.0: "men"}) if "is_male" in told else None
-    found = {
-        name: told[name]
-        for name in told
-        if told[name].nunique() > heart.TENTHS and not re.search(r"[\^:]", name)
-    }
-    return found if sex is None else found | {"sex": sex}
 
 
 def _probe_rows(probes: Mapping[str, float]) -> list[list[Any]]:

@@ -110,6 +110,39 @@
     table.parentElement.before(tools);
   };
 
+  /** A number as the page's own tables show it. */
+  function shown(value) {
+    const isWhole = Number.isInteger(value) || Math.abs(value) >= 1000;
+    const text = isWhole ? Math.round(value).toLocaleString("en") : value.toPrecision(3);
+    return text.replace("-", "−");
+  }
+
+  /** A table with its tools: `rows` of texts, numbers, elements, and null where a value is missing. */
+  ecgSpark.tableOf = (heads, rows, label) => {
+    const table = ecgSpark.make("table");
+    const isNumber = heads.map((_, k) => rows.every((row) =>
+      row[k] === null || typeof row[k] === "number" || /^(–$|[+−-]?\d)/.test(row[k])));
+    const head = table.createTHead().insertRow();
+    heads.forEach((textContent, k) => {
+      head.append(ecgSpark.make("th", { scope: "col", textContent, className: isNumber[k] ? "n" : "" }));
+    });
+    const body = table.createTBody();
+    for (const row of rows) {
+      const line = body.insertRow();
+      row.forEach((value, k) => {
+        const cell = line.insertCell();
+        cell.className = isNumber[k] ? "n" : "wrap";
+        if (typeof value === "number") cell.dataset.v = value;
+        cell.append(typeof value === "number" ? shown(value) : value ?? "–");
+      });
+    }
+    const wide = ecgSpark.make("div", { className: "wide", ariaLabel: label, tabIndex: 0 }, table);
+    wide.setAttribute("role", "region");
+    const whole = ecgSpark.make("div", {}, wide);
+    ecgSpark.withTools(table);
+    return whole;
+  };
+
   document.querySelectorAll("section .wide > table").forEach(ecgSpark.withTools);
   scrollsByKeyboard();
   addEventListener("resize", scrollsByKeyboard);

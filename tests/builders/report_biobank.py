@@ -17,8 +17,9 @@ from ecg_spark.diseases.panels import make_panel
 from ecg_spark.diseases.phecode_map import Disease, Diseases
 from ecg_spark.diseases.phewas import Settings, answer_of
 from ecg_spark.diseases.results import published_tables
-from ecg_spark.diseases.tables import DISEASE_BEATS
+from ecg_spark.diseases.tables import DISEASE_BEATS, OCCURRENCES
 from ecg_spark.flow import PEOPLE, RECORDINGS, SAMPLES, VARIANTS, flow_rows
+from ecg_spark.genetics.cohorts.tables import REPLICATION
 from ecg_spark.genetics.outputs.tables import (
     COLOCALISATION,
     COMMON_GENES,
@@ -33,8 +34,10 @@ from ecg_spark.genetics.outputs.tables import (
     NEARBY_GENES,
     OMNIBUS,
     SCORES,
+    SIGNALS,
 )
 from ecg_spark.simulate.heart import PARAMETERS, beat_mv, hearts_from_scores, qt_ms
+from ecg_spark.steps import steps_of
 from ecg_spark.store import Publication, Run, Store
 from ecg_spark.study import Study
 from ecg_spark.tables import (
@@ -48,7 +51,6 @@ from ecg_spark.tables import (
     Table,
     write_rows,
 )
-from jobs.step import steps_of
 from models.registry.publishing import load_encoder
 from models.training.plan import Plan
 from models.training.train import train
@@ -60,6 +62,11 @@ PLANTED = (
     ("pr_interval", 0.15),
     ("qrs_notch", 0.02),
 )
+BESIDE = 1_000_000_000
+"""More than the number of any rsid of a variant that is tested."""
+
+REPLICATION_NAME = "replicate-0a1b2c3d"
+
 PACED = 7
 """Recordings with a flag that is left out."""
 
@@ -177,21 +184,30 @@ def publish_diseases(store: Store, bank: Biobank, scores: dict[str, np.ndarray])
     groups["traits"] = list(GWAS_TRAITS)
     covariates = pd.DataFrame({"age": rng.normal(size=len(bank.ids))}, bank.ids)
     panel = make_panel("ecg", values, groups, covariates, None, ["pca"])
-    by_genes = values[list(GWAS_TRAITS)] + rng.normal(size=(len(bank.ids), len(GWAS_TRAITS)))
+    lead = bank.planted[0]
+    place = np.flatnonzero(bank.positions == lead["position"])[0]
+    variant = f"{lead['contig']}:{lead['position']}:A:G"
+    alleles = pd.DataFrame({variant: bank.dosages[:, place].astype(float)}, bank.ids)
+    noise = rng.normal(size=(len(bank.ids), len(GWAS_TRAITS)))
+    by_genes = values[list(GWAS_TRAITS)] + noise
+    of_genes = {"variants": [variant], "scores": list(by_genes)}
+    by_genes = by_genes.join(alleles)
     panels = {
         "ecg": panel,
-        "genotypes": make_panel("genotypes", by_genes, {"scores": by_genes}, covariates, None),
+        "genotypes": make_panel("genotypes", by_genes, of_genes, covariates, None),
     }
     known = Diseases({}, {code: Disease(code, name, category)
                           for code, (name, category, _) in DISEASES.items()})  # fmt: skip
-    answers, beats = [], []
+    answers, beats, occurrences = [], [], []
     for code, (_, _, trait) in DISEASES.items():
         danger = rng.normal(size=len(bank.ids)) + (2 * values[trait] if trait else 0)
         ill = np.argsort(-danger)[:110]
         frame = pd.DataFrame({"place": ill, "first": np.nan, "times": 1, "is_own": True})
         answer = answer_of(code, frame, panel, "both", Settings(50, 1, 1))
-        answers.append(answer)
-        answers.append(answer_of(code, frame, panels["genotypes"], "both", Settings(50, 1, 1)))
+        answers += [answer, answer_of(code, frame, panels["genotypes"], "both", Settings(50, 1, 1))]
+        occurrences += [
+            {"participant_id": bank.ids[k], "disease": code, "first": None, "times": 1} for k in ill
+        ]
         for side in ("cases", "controls") if trait else ():
             signal = bank.signals[answer["compared"]["ever"][side]].reshape(-1, 7200)
             beats.append({
@@ -202,7 +218,7 @@ def publish_diseases(store: Store, bank: Biobank, scores: dict[str, np.ndarray])
     summary: dict[str, Any]
     with store.run("phewas", {}) as run:
         tables, summary = published_tables(panels, known, answers, Told({}, ["a note"]))
-        for table, rows in (*tables, (DISEASE_BEATS, beats)):
+        for table, rows in (*tables, (DISEASE_BEATS, beats), (OCCURRENCES, occurrences)):
             write_rows(rows, table, run.path(table.name))
         run.publish(summary)
 
@@ -387,14 +403,7 @@ def publish_genetics(
             "contig": contigs, "lead": positions, "lead_ref": refs, "lead_alt": alts,
             "position": positions, "ref": refs, "alt": alts, "r2": np.ones(len(contigs)),
         })  # fmt: skip
-        ones = np.ones(len(found), np.int32)
-        of_locus = {key: [row[key] for row in found] for key in ("phenotype", *VARIANT, "rsid")}
-        write(run, "credible_sets", CREDIBLE_SETS, {
-            **of_locus, "region_start": of_locus["position"], "region_end": of_locus["position"],
-            "signal": ones, "probability": 0.97 * ones, "pip": 0.97 * ones,
-            **{key: [row[key] for row in found] for key in ("beta", "se", "neg_log10_p", "af")},
-            "genes": [[]] * len(found), "consequences": [[]] * len(found),
-        })  # fmt: skip
+        publish_sets(run, found)
         site = {"contig": ["chr1"], "position": [5], "ref": ["A"], "alt": ["G"], "rsid": [None]}
         write(run, "colocalisation", COLOCALISATION, {
             **site,
@@ -440,10 +449,6 @@ def publish_genetics(
         })  # fmt: skip
         counted = {"gene_threshold": 4.5, "tests_of_a_gene": 9.5, "significant_genes": 1}
         run.publish({"genes": 2, "notes": [], **counted})
-    told = {"scores": {"scored": 0}, "mr": {"pairs": 0}, "phewas": {"diseases": 0, "tests": 0}}
-    for step, counts in told.items():
-        with store.run(step, {}) as run:
-            run.publish(counts | {"notes": []})
     with store.run("null_model", {}) as run:
         run.publish({"null_model": "none", "predicted_by_genome": {}, "notes": []})
     with store.run("cohort", {}) as run:
@@ -474,6 +479,54 @@ def publish_genetics(
                 "notes": ["2 of them lack a covariate"],
             }
         )
+
+
+def publish_sets(run: Run, found: list[dict[str, Any]]) -> None:
+    """A signal of each locus, with the lead and an untested variant beside it in its set."""
+    signals = [
+        {
+            **{key: row[key] for key in ("phenotype", *VARIANT, "rsid", "beta", "se")},
+            "region_start": row["position"], "region_end": row["position"] + 2_000, "signal": 1,
+            "probability": 0.94, "n_variants": 2, "min_r2": 0.9, "log10_bf": row["neg_log10_p"] - 3,
+            "neg_log10_p": row["neg_log10_p"], "genes": [], "consequences": [],
+        }
+        for row in found
+    ]  # fmt: skip
+    members = [
+        {**one, "pip": one["probability"], "af": 0.3} for one in signals
+    ] + [
+        {
+            **one, "position": one["position"] + 1_500, "rsid": f"rs{BESIDE + one['position']}",
+            "probability": 0.02, "pip": 0.02, "af": 0.3, "genes": [HOSTILE],
+            "consequences": [f"{HOSTILE} missense_variant"],
+        }
+        for one in signals
+    ]  # fmt: skip
+    for table, rows in ((SIGNALS, signals), (CREDIBLE_SETS, members)):
+        columns = [field.name for field in table.schema]
+        write(run, table.name, table, {key: [row[key] for row in rows] for key in columns})
+
+
+def publish_replication(store: Store) -> None:
+    """Seek the loci of a study elsewhere, with effects half as large, as 'replicate' publishes."""
+    findings = store.require("findings")
+    loci = pd.read_parquet(findings.path("loci"))
+    rows = [
+        {
+            **{key: one[key] for key in ("method", *VARIANT, "rsid", "phenotype", "beta", "se",
+               "neg_log10_p", "n")},
+            "outcome": "replicated" if k % 2 else "not replicated", "beta_there": one["beta"] / 2,
+            "se_there": 0.1, "z_there": 5 * one["beta"], "neg_log10_p_there": 4.5, "n_there": 900,
+            "af_there": None, "same_sign": True, "power": 0.8, "power_shrunk": None,
+        }
+        for k, one in enumerate(loci.to_dict("records"))
+    ]  # fmt: skip
+    counts = {"loci": len(rows), "tested": len(rows), "same_sign": len(rows), "expected": 0.8,
+              "replicated": len(rows) // 2, "expected_shrunk": 0.5}  # fmt: skip
+    for name, made_from in ((REPLICATION_NAME, findings.run), ("replicate-00000000", "before")):
+        with store.run(name, {"inputs": {"findings": made_from}}) as run:
+            write_rows(rows, REPLICATION, run.path("replication"))
+            run.publish({"in": f"cohort 2 ({HOSTILE})", "loci": {"vae": counts}})
 
 
 def lambda_of(neg_log10_p: np.ndarray, df: int = 1) -> float:

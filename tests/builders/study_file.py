@@ -5,6 +5,8 @@ from typing import Any
 
 import yaml
 
+from ecg_spark.steps import STEPS
+
 MINIMAL = {
     "name": "s",
     "output": "out",
@@ -12,6 +14,10 @@ MINIMAL = {
     "participants": {"path": "people.csv"},
     "genotypes": {"path": "g.bed"},
 }
+
+
+OF_BIOBANK = tuple(step for step in STEPS if step not in ("scores", "mr"))
+"""The steps that the study of a simulated biobank asks for."""
 
 
 def write_study(folder: Path, content: dict[str, Any]) -> Path:

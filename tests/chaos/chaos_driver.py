@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from ecg_spark.store import Store
-from jobs.cli import STEPS, main
+from jobs.cli import main
+from tests.builders.study_file import OF_BIOBANK
 from tests.chaos.conftest import in_process, run_of, sentence_of, summaries, wait_for
 
 KILLED_BEFORE_PUBLISHING = """
@@ -20,7 +21,7 @@ main(sys.argv[1:])
 """
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", OF_BIOBANK)
 def test_driver_killed_between_write_and_publish_leaves_the_step_to_the_next_run(
     whole, step, tmp_path, other_python
 ):
@@ -48,7 +49,7 @@ def test_second_user_in_an_output_folder_is_told_who_is_at_work_and_the_first_go
     assert f"process {first.pid} on" in said
     output, errors = first.communicate(timeout=400)
     assert first.returncode == 0, errors[-2000:]
-    assert tuple(summaries(output)) == STEPS
+    assert tuple(summaries(output)) == OF_BIOBANK
     for step in ("ingest", "average", "genotypes"):
         whole.assert_same(step, study)
 

@@ -25,8 +25,8 @@ import pytest
 import yaml
 
 from ecg_spark.store import Store
-from jobs.cli import STEPS, main
-from tests.builders.study_file import of_biobank
+from jobs.cli import main
+from tests.builders.study_file import OF_BIOBANK, of_biobank
 
 ROOT = Path(__file__).parents[2]
 MODEL = {"latents": 3, "channels": 8, "epochs": 3, "min_active_kl": 0.0}
@@ -46,7 +46,7 @@ class Whole:
         """
         out = out or folder / "out"
         shutil.copytree(self.out, out, dirs_exist_ok=True)
-        for later in STEPS[STEPS.index(step) :]:
+        for later in OF_BIOBANK[OF_BIOBANK.index(step) :]:
             (out / "published" / f"{later}.json").unlink()
             shutil.rmtree(out / "runs" / later)
         path = folder / "study.yaml"

@@ -12,8 +12,8 @@ import psutil
 import pytest
 import yaml
 
-from jobs.cli import STEPS
 from jobs.cli import main as ecg_spark
+from tests.builders.study_file import OF_BIOBANK
 from tests.conftest import FEW_ROWS
 
 WHERE_JOB = '''
@@ -129,7 +129,7 @@ def test_every_step_runs_on_the_cluster_and_then_skips_itself(
 ):
     code, lines = run_on_cluster(local_cluster, study, tmp_path / "scratch")
     assert code == 0
-    assert tuple(lines) == STEPS
+    assert tuple(lines) == OF_BIOBANK
     assert not [step for step, line in lines.items() if "skipped" in line]
     results = study.parent / "results"
     assert "<html" in (results / "report.html").read_text()
@@ -144,7 +144,7 @@ def test_every_step_runs_on_the_cluster_and_then_skips_itself(
     capsys.readouterr()
     assert ecg_spark(["run", str(study)]) == 0
     second = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [line["step"] for line in second if "skipped" in line] == list(STEPS)
+    assert [line["step"] for line in second if "skipped" in line] == list(OF_BIOBANK)
 
 
 def test_a_failing_job_gives_its_exit_code_and_ends_the_run(study, local_cluster, tmp_path):

@@ -15,8 +15,9 @@ from pyspark.sql import SparkSession
 
 import ecg_spark
 from ecg_spark.session import HAIL_SETTINGS, SETTINGS, SUITABLE_JAVA
+from ecg_spark.steps import STEPS
 from ecg_spark.study import load_study
-from jobs.step import STEPS, steps_named
+from jobs.step import steps_named
 
 FOLDER = Path(__file__).parents[2] / "infra" / "databricks"
 LOCK = FOLDER.parents[1] / "requirements.lock"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ecg_spark.session import _jar_settings, hail_jar
-from jobs.cli import STEPS
+from ecg_spark.steps import STEPS
 
 ROOT = Path(__file__).parents[2]
 DATAPROC = ROOT / "infra" / "dataproc"

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from ecg_spark.reach import _CONNECTORS
-from jobs.cli import STEPS
+from ecg_spark.steps import STEPS
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "infra" / "kubernetes"

@@ -87,7 +87,7 @@ def test_factors_are_compared_with_those_at_home(away):
     assert encode["trait_r"] == store.require("train").summary["source"]["trait_r"]
     text = Path(store.require("report").path("report.html")).read_text()
     assert "of the study home, taken as it is" in text
-    assert "PCA fitted here" in text
+    assert "PCA fitted in this study" in text
 
 
 def test_second_run_takes_nothing_again_and_another_model_is_noticed(away, home, capsys):

@@ -6,10 +6,13 @@ from importlib.metadata import version
 import pytest
 
 from ecg_spark.errors import DataError, InfrastructureError, UsageError
+from ecg_spark.steps import STEPS, steps_of
 from ecg_spark.store import Store, file_stamp
-from ecg_spark.study import Study, load_study
+from ecg_spark.study import Gwas, Study, load_study
+from jobs import report
+from jobs.api import run
 from jobs.cli import main
-from jobs.step import GROUPS, STEPS, Step, description_of, guarded, run_step
+from jobs.step import GROUPS, NOT_ASKED_FOR, Step, description_of, guarded, run_step
 
 
 @pytest.fixture
@@ -197,9 +200,7 @@ def test_the_last_line_of_a_step_is_json(study, capsys):
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["step"] == "one"
 
 
-OF_GENOTYPES = (
-    "genotypes, cohort, null_model, associations, rare, findings, scores, mr, phewas, report"
-)
+OF_GENOTYPES = "genotypes, cohort, null_model, associations, rare, findings, report"
 
 
 @pytest.mark.parametrize(
@@ -211,7 +212,7 @@ OF_GENOTYPES = (
         (["genotypes", "--force"], "genotypes", "ingest, average, train, encode, report"),
     ],
 )
-def test_a_step_that_a_study_does_not_have_is_refused(tmp_path, arguments, section, steps, capsys):
+def test_a_step_that_a_study_cannot_have_is_refused(tmp_path, arguments, section, steps, capsys):
     sections = {"ecg": "ecg: {path: ecg}\n", "genotypes": (
         "genotypes: {path: g.bed}\nparticipants: {path: p.csv}\n"
         "phenotypes: {path: own.csv, columns: [z]}\n"
@@ -225,6 +226,31 @@ def test_a_step_that_a_study_does_not_have_is_refused(tmp_path, arguments, secti
     assert f"its file has no section {section}" in error
     assert f"run one of {steps}.\n" in error
     assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_what_a_study_does_not_ask_for_is_skipped_and_not_needed(study, capsys):
+    scores = step_of(lambda context: {"scored": 1}, "scores")
+    report = step_of(lambda context: {"from": sorted(context.inputs)}, "report", (scores,))
+    assert not {"scores", "mr", "phewas"} & set(steps_of(study))
+    assert run_step(scores, study) == {"step": "scores", "skipped": NOT_ASKED_FOR}
+    assert Store(study.output_path).published("scores") is None
+    assert run_step(report, study)["from"] == []
+    asking = study.model_copy(update={"gwas": Gwas(scores=True)})
+    assert "scores" in steps_of(asking)
+    with pytest.raises(UsageError, match="run 'ecg-spark scores' first"):
+        run_step(report, asking)
+    assert run_step(scores, asking)["scored"] == 1
+    assert run_step(report, asking)["from"] == ["scores"]
+    assert dict(run(study, ["scores", "mr", "phewas"])) == {}
+
+
+def test_a_replication_is_a_reason_to_make_the_report_again(study):
+    before = report.files(study)
+    with Store(study.output_path).run("replicate-0a1b2c3d", {}) as run_of_it:
+        run_of_it.publish({})
+    after = report.files(study)
+    assert after != before
+    assert report.files(study) == after
 
 
 def test_what_a_study_no_longer_has_is_a_reason_to_run_again(study):

@@ -25,6 +25,7 @@ from tests.builders.report_biobank import (
     make_biobank,
     publish,
     publish_genetics,
+    publish_replication,
     published_by,
     scores_of,
     study_of,
@@ -82,8 +83,9 @@ def reports(tmp_path_factory, mlflow_store):
     publish(study, bank)
     register_again(study)
     store = Store(study.output_path)
+    publish_replication(store)
     path = folder / "report.html"
-    summary = write_report(study, published_by(study), path)
+    summary = write_report(study, published_by(study), path, store.published_as("replicate-"))
     planted = Report(path.read_text(encoding="utf-8"), summary, bank, store, path, study)
 
     shuffled = np.random.default_rng(9).permutation(bank.dosages)
@@ -148,6 +150,15 @@ def large(tmp_path_factory) -> Report:
     path = folder / "report.html"
     summary = write_report(study, published_by(study), path)
     return Report(path.read_text(encoding="utf-8"), summary, bank, store, path, study)
+
+
+@pytest.fixture
+def page(planted, empty_page):
+    """The report of the planted biobank, as opened."""
+    empty_page.events.clear()
+    empty_page.open(planted.path)
+    yield empty_page
+    assert empty_page.complaints == []
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ from ecg_spark.genetics.outputs.sumstats import META, Context, export_sumstats
 from ecg_spark.genetics.testing.inflation import RANKS, group_means, inflation
 from ecg_spark.genetics.testing.multiplicity import effective_tests
 from ecg_spark.study import Gwas
-from ecg_spark.tables import group_of, is_latent, read_table, write_rows
+from ecg_spark.tables import TOGETHER, group_of, is_latent, read_table, write_rows
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ def meta_analyse(
     of_groups = [one.columns for one in together.values()]
     tested, effective = effective_tests(gathered.correlation[0], of_groups, P_THRESHOLD)
     threshold = float(-np.log10(P_THRESHOLD / effective))
-    methods = [*groups, *(f"{key} omnibus" for key in together)]
+    methods = [*groups, *(f"{key}{TOGETHER}" for key in together)]
     loci = []
     for method in methods:
         if method in groups:
@@ -164,7 +164,9 @@ def meta_analyse(
         "thresholds": dict.fromkeys(methods, round(threshold, 4)),
         "tests_of_a_variant": tested,
         "effective_tests": round(effective, 2),
-        "degrees_of_freedom": {f"{key} omnibus": len(one.columns) for key, one in together.items()},
+        "degrees_of_freedom": {
+            f"{key}{TOGETHER}": len(one.columns) for key, one in together.items()
+        },
         "loci": {key: sum(one["method"] == key for one in loci) for key in methods},
         "not_together": apart,
         "sumstats": len(files),
@@ -210,7 +212,7 @@ def _groups(phenotypes: Sequence[str]) -> dict[str, list[str]]:
 def _as_associations(spark: SparkSession, folder: str, method: str) -> DataFrame:
     """The omnibus tests of a method in the form of associations, without effects."""
     table = read_table(spark, META_OMNIBUS, f"{folder}/{META_OMNIBUS.name}")
-    own = table.filter(F.col("model") == method.removesuffix(" omnibus"))
+    own = table.filter(F.col("model") == method.removesuffix(TOGETHER))
     effects = {name: F.lit(None).cast("double") for name in ("beta", "se")}
     words = {"phenotype": F.lit(method), "direction": F.lit(None).cast("string")}
     return own.withColumns(effects | words).select(META_ASSOCIATIONS.schema.names)

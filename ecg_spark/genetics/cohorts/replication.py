@@ -35,7 +35,7 @@ from ecg_spark.genetics.cohorts.reading import Cohort
 from ecg_spark.genetics.cohorts.tables import REPLICATION
 from ecg_spark.genetics.genotypes.contigs import NUMBERS
 from ecg_spark.genetics.testing.p_values import neg_log10_p_of_z
-from ecg_spark.tables import VARIANT, write_rows
+from ecg_spark.tables import TOGETHER, VARIANT, write_rows
 
 Reals = NDArray[np.float64]
 
@@ -253,7 +253,7 @@ def _tested(locus: Any, own: Found, correlations: Sequence[pd.DataFrame]) -> dic
     if locus.phenotype in correlations[0].index:
         names = [locus.phenotype]
     else:
-        model = str(locus.method).removesuffix(" omnibus")
+        model = str(locus.method).removesuffix(TOGETHER)
         names = [name for name in correlations[0].index if name.startswith(f"{model}_")]
         if locus.method == model or not names:
             return NO_PHENOTYPE

@@ -25,7 +25,6 @@ from ecg_spark.genetics.findings.clumping import (
     significant_variants,
 )
 from ecg_spark.genetics.findings.describing import Known, describe_regions
-from ecg_spark.genetics.findings.finemapping import OMNIBUS
 from ecg_spark.genetics.findings.modifiers import modifiers_of
 from ecg_spark.genetics.findings.published import cut_to_regions
 from ecg_spark.genetics.findings.regions import (
@@ -42,7 +41,7 @@ from ecg_spark.genetics.testing.gene_table import read_consequences
 from ecg_spark.genetics.testing.results import Question
 from ecg_spark.store import remove_folder
 from ecg_spark.study import Genotypes, Gwas
-from ecg_spark.tables import VARIANT, write_rows
+from ecg_spark.tables import TOGETHER, VARIANT, write_rows
 
 MOST_HITS = 500_000
 """The most significant tests of a method that are accepted; more can only be due to inflation."""
@@ -148,7 +147,7 @@ def write_loci(
     regions = regions_of(packed, loci)
     groups = {name: key for key, members in tests.groups.items() for name in members}
     groups |= {
-        method: method.removesuffix(OMNIBUS) for method in hits if method not in tests.groups
+        method: method.removesuffix(TOGETHER) for method in hits if method not in tests.groups
     }
     consequences = None
     if annotation.gene_table:
@@ -237,7 +236,7 @@ def hits_of(tests: Tests, method: str, threshold: float) -> pd.DataFrame:
         rows = tests.associations.filter(F.col("phenotype").isin(list(tests.groups[method])))
     else:
         rows = (
-            tests.omnibus.filter(F.col("model") == method.removesuffix(OMNIBUS))
+            tests.omnibus.filter(F.col("model") == method.removesuffix(TOGETHER))
             .withColumn("phenotype", F.lit(method))
             .withColumn("beta", F.lit(None).cast("double"))
             .withColumn("se", F.lit(None).cast("double"))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from ecg_spark.genetics.findings.finemapping import Signal
+from ecg_spark.tables import PEER
 
 Reals = NDArray[np.float64]
 
@@ -33,9 +34,6 @@ this probability."""
 
 SD_PRIOR = 0.15
 """The prior standard deviation of an effect on a trait of variance 1 (Giambartolomei)."""
-
-PEER = "pca"
-"""The group of phenotypes that serve only for comparison."""
 
 
 Evidence = tuple[Reals, Reals, NDArray[np.int64]]

@@ -20,6 +20,7 @@ from ecg_spark.genetics.findings.susie import CredibleSet, fit
 from ecg_spark.genetics.outputs.tables import FEWEST_TOGETHER
 from ecg_spark.genetics.testing.omnibus import Together, omnibus
 from ecg_spark.genetics.testing.p_values import neg_log10_p_of_t
+from ecg_spark.tables import TOGETHER
 
 Reals = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -27,9 +28,6 @@ Whole = NDArray[np.int64]
 SUGGESTIVE = 5.0
 """A phenotype without a locus is fine-mapped if the -log10 p of its best test in the region is at
 least this."""
-
-OMNIBUS = " omnibus"
-"""The end of the name of a group's omnibus test."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +82,8 @@ def signals_of(
     minor = 2 * products.people * np.minimum(products.af, 1 - products.af)
     enough = np.flatnonzero(minor >= FEWEST_TOGETHER)
     for key, (columns, weights) in together.items():
-        if f"{key}{OMNIBUS}" in wanted and len(enough):
-            yield from _of_group(products, r, z, tests[2], enough, f"{key}{OMNIBUS}",
+        if f"{key}{TOGETHER}" in wanted and len(enough):
+            yield from _of_group(products, r, z, tests[2], enough, f"{key}{TOGETHER}",
                                  columns, weights)  # fmt: skip
 
 

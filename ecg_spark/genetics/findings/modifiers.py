@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ecg_spark.genetics.findings.finemapping import OMNIBUS
 from ecg_spark.genetics.findings.region import centred
 from ecg_spark.genetics.genotypes.excerpt import Excerpt
 from ecg_spark.genetics.genotypes.thresholds import tally
@@ -26,6 +25,7 @@ from ecg_spark.genetics.null_model.cohort import Cohort
 from ecg_spark.genetics.testing.kernel import Pattern
 from ecg_spark.genetics.testing.p_values import neg_log10_p_of_t
 from ecg_spark.genetics.testing.results import Question
+from ecg_spark.tables import TOGETHER
 
 Reals = NDArray[np.float64]
 Truths = NDArray[np.bool_]
@@ -153,7 +153,7 @@ def rows_of_interactions(
             the largest effect.
         people: the people of the patterns.
     """
-    groups = {key: f"{group}{OMNIBUS}" for group, own in asked.together.items() for key in own}
+    groups = {key: f"{group}{TOGETHER}" for group, own in asked.together.items() for key in own}
     for place, wanted in leads:
         rows = excerpt.variant(place)
         strongest: dict[str, tuple[float, str]] = {}

@@ -28,12 +28,9 @@ from ecg_spark.genetics.mendelian.estimators import FEWEST, Effects, estimates, 
 from ecg_spark.genetics.mendelian.tables import MR_ESTIMATES, MR_VARIANTS
 from ecg_spark.genetics.null_model.cohort import load_cohort
 from ecg_spark.study import Gwas
-from ecg_spark.tables import ASSOCIATIONS, VARIANT, read_table, write_rows
+from ecg_spark.tables import ASSOCIATIONS, PEER, VARIANT, read_table, write_rows
 
 log = logging.getLogger(__name__)
-
-PEER = "pca"
-"""The group of phenotypes that serve only for comparison."""
 
 USED = "used"
 

@@ -38,12 +38,9 @@ from ecg_spark.locations import make_folder
 from ecg_spark.needs import require
 from ecg_spark.store import remove_folder
 from ecg_spark.study import Genotypes
-from ecg_spark.tables import VARIANT, read_table, write_rows, write_table
+from ecg_spark.tables import PEER, VARIANT, read_table, write_rows, write_table
 
 log = logging.getLogger(__name__)
-
-PEER = "pca"
-"""The group of phenotypes that serve only for comparison; they get no polygenic scores."""
 
 WEIGHTS_FOLDER = "weights"
 

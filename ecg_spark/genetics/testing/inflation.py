@@ -7,6 +7,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from scipy.stats import chi2
 
+from ecg_spark.tables import TOGETHER
+
 RANKS = 10_000
 """The accuracy of the approximate median. Each task sends a digest of this size for every
 phenotype; with ten times as many, merging those of 94 million tests took minutes."""
@@ -55,8 +57,8 @@ def joint_inflation(omnibus: DataFrame) -> tuple[dict[str, float], dict[str, int
         .collect()
     )
     known = [row for row in rows if row["median"] is not None]
-    lambdas = {f"{row['model']} omnibus": lambda_of(row["median"], row["df"]) for row in known}
-    return lambdas, {f"{row['model']} omnibus": row["df"] for row in known}
+    lambdas = {f"{row['model']}{TOGETHER}": lambda_of(row["median"], row["df"]) for row in known}
+    return lambdas, {f"{row['model']}{TOGETHER}": row["df"] for row in known}
 
 
 def lambda_of(median: float, df: int = 1) -> float:

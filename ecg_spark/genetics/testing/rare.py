@@ -33,7 +33,7 @@ from ecg_spark.genetics.testing.gene_kernel import (
 )
 from ecg_spark.genetics.testing.results import Question, Terms, question, terms_on
 from ecg_spark.session import broadcast
-from ecg_spark.tables import VARIANT
+from ecg_spark.tables import TOGETHER, VARIANT
 
 LEAVE_ONE_OUT_FROM = 4.0
 """-log10 p of a gene above which it is checked whether a single variant drives the result."""
@@ -162,7 +162,7 @@ def _test_gene(
             if own[0] in each.places
         }
         here = gene_of(carried, rows["weight"].to_numpy(float), each, factors, groups)
-        names = [*(asked.names[i] for i in each.places), *(f"{key} omnibus" for key in groups)]
+        names = [*(asked.names[i] for i in each.places), *(f"{key}{TOGETHER}" for key in groups)]
         records += _records(here, _sets(rows["masks"], here, cuts), names)
     place = {"contig": contig, "gene": gene, "start": int(rows["position"].min()),
              "end": int(rows["position"].max())}  # fmt: skip
