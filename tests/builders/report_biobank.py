@@ -488,7 +488,8 @@ def publish_sets(run: Run, found: list[dict[str, Any]]) -> None:
             **{key: row[key] for key in ("phenotype", *VARIANT, "rsid", "beta", "se")},
             "region_start": row["position"], "region_end": row["position"] + 2_000, "signal": 1,
             "probability": 0.94, "n_variants": 2, "min_r2": 0.9, "log10_bf": row["neg_log10_p"] - 3,
-            "neg_log10_p": row["neg_log10_p"], "genes": [], "consequences": [],
+            "neg_log10_p": row["neg_log10_p"], "has_converged": True, "genes": [],
+            "consequences": [],
         }
         for row in found
     ]  # fmt: skip

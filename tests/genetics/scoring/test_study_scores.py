@@ -202,6 +202,6 @@ def test_the_published_files_give_the_same_scores_again(study, spark, tmp_path):
         assert other - other.mean() == pytest.approx(one - one.mean(), abs=1e-9)
         assert told["scores"][name]["used"] == told["scores"][name]["variants"]
     assert told["notes"] == [
-        "trait_0, noise was fitted to the people analysed in this study: of them, take the "
+        "trait_0, noise was fitted to the people analysed in this study: for them, use the "
         "cross-fitted table polygenic_scores of the step scores"
     ]
