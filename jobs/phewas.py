@@ -1,4 +1,6 @@
-"""spark-submit jobs/phewas.py --study study.yaml: diseases against factors, traits and genes."""
+"""spark-submit jobs/phewas.py --study study.yaml: test diseases against factors, traits, variants
+and polygenic scores.
+"""
 
 import sys
 from typing import Any
@@ -102,7 +104,9 @@ def work(context: Context) -> Summary:
 def _members(
     context: Context, told: Told, is_male: pd.Series | None
 ) -> tuple[Members, Members | None]:
-    """Those with an ECG or own phenotypes, and, where there is what to test, those genotyped."""
+    """Those with an ECG or own phenotypes and, if there is a variant or score to test, those
+    genotyped.
+    """
     study, inputs = context.study, context.inputs
     people = given(study.participants)
     covariates = read_participants(people, study.locate(people.path), [])

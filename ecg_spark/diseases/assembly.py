@@ -25,7 +25,7 @@ from ecg_spark.study import Genotypes
 from ecg_spark.tables import PEER, VARIANT, read_table
 
 OUTSIDE = -1
-"""In place of a fold: people who are not analysed, whom all models score together."""
+"""In place of a fold, for people who are not analysed: the mean of all models scores them."""
 
 LEADS_APART_BP = 500_000
 """Of lead variants closer to each other than this, only the most significant counts."""
@@ -86,8 +86,12 @@ def of_phenotypes(
 
 @dataclass(frozen=True)
 class Genotyped:
-    """Those of the checked genotype set who are tested: by sample the participant and the
-    covariates, complete."""
+    """The people of the checked genotype set who are tested.
+
+    Attributes:
+        people: the participant of each sample.
+        terms: their covariates and components by sample, without missing values.
+    """
 
     people: pd.Series
     terms: pd.DataFrame
@@ -104,13 +108,20 @@ def genotyped_people(
 ) -> Genotyped:
     """Everybody genotyped who has every covariate, with an ECG or without one.
 
-    As in the association study nobody is a close relative of another, has a heterozygosity far from
-    what the components predict, or an X chromosome that contradicts the sex. With a random pairing
-    they are those of the cohort: nobody else has a participant. `folder`: the checked genotypes.
+    As in the association study, close relatives are left out, and people whose heterozygosity is
+    far from what the components predict or whose X chromosome contradicts their sex. Covariates are
+    those of the participant table for everybody, age too: people without an ECG have no day on
+    which it could be told.
 
-    Covariates are those of the participant table for all, age too: nobody needs an ECG, on whose
-    day it could be told. Who lacks one is counted in `notes`. Raises `DataError` where nobody has
-    all of them.
+    Args:
+        folder: the checked genotypes.
+        covariates: by participant.
+        is_male: by participant; None if unknown.
+        cohort: gives the people if samples and participants are paired at random.
+        notes: the number of people who lack a covariate is appended to it.
+
+    Raises:
+        DataError: if nobody has every covariate.
     """
     checked = pd.DataFrame(read_table(spark, CHECKED, f"{folder}/{CHECKED.name}").toPandas())
     checked = checked.set_index("s")
@@ -134,9 +145,13 @@ def genotyped_people(
 
 
 def of_genotypes(genotyped: Genotyped, groups: Mapping[str, pd.DataFrame]) -> Members | None:
-    """The people genotyped, with their predictors of each group by sample; None without any.
+    """The people genotyped with their predictors.
 
-    What does not vary among them is left out.
+    Args:
+        groups: the predictors of each group by sample; NaN where missing.
+
+    Returns:
+        Predictors that do not vary are left out. None if none is left.
     """
     people = genotyped.people.to_numpy()
     varied = {key: values.loc[:, values.std() > 0] for key, values in groups.items()}
@@ -149,9 +164,11 @@ def of_genotypes(genotyped: Genotyped, groups: Mapping[str, pd.DataFrame]) -> Me
 
 
 def calls_of(folder: str, variants: pd.DataFrame, samples: pd.Index) -> pd.DataFrame:
-    """The calls of variants (contig, position, ref, alt) by sample, NaN where one is missing.
+    """The alternate alleles (0, 1 or 2) of variants by sample; NaN where a call is missing.
 
-    `folder`: the checked genotypes.
+    Args:
+        folder: the checked genotypes.
+        variants: contig, position, ref and alt.
     """
     packed = packed_view(open_set(f"{folder}/{VARIANTS}").where("is_candidate"))
     rows = packed.rows(variants)
@@ -164,12 +181,15 @@ def calls_of(folder: str, variants: pd.DataFrame, samples: pd.Index) -> pd.DataF
 def scores_of(spark: SparkSession, folder: str, samples: pd.Index) -> pd.DataFrame:
     """The polygenic scores of each phenotype by sample, in standard deviations.
 
-    `folder`: what the step scores has published. Nobody is scored by a model that knows their
-    phenotype. Who has a close relative among those analysed has no score here (NaN): the model
-    knows the relative's phenotype, and families share more than genes.
+    Nobody is scored by a model that was fitted to their phenotype. People who are not analysed but
+    have a close relative who is have no score here (NaN): the model was fitted to the relative's
+    phenotype, and families share more than genes.
 
-    Their mean and spread are those of the people whom one model scores: models differ in both, and
-    people with an ECG, whom the models of the folds score, may be healthier than everybody else.
+    Mean and standard deviation are those of the people whom one model scores: models differ in
+    both, and people with an ECG, whom the models of the folds score, may be healthier than others.
+
+    Args:
+        folder: the output of the step scores.
     """
     accuracy = read_table(spark, SCORE_ACCURACY, f"{folder}/{SCORE_ACCURACY.name}")
     names = [row["phenotype"] for row in accuracy.select("phenotype").collect()]

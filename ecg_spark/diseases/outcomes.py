@@ -1,16 +1,17 @@
 """A disease in the people of a panel: who is a case, who a control, and who is neither.
 
-ever       cases have the disease, controls have never had it
-prevalent  cases had it on the day of their first ECG or before, controls have never had it
-incident   cases got it after the day of their last ECG, among those who did not have it then, in
-           the time until their records end
+    ever       cases have the disease; controls have never had it
+    prevalent  cases had it on the day of their first ECG or before; controls have never had it
+    incident   cases got it after the day of their last ECG, among those who did not have it
+               then, in the time until their records end
 
-Ever is for people without days: of whom no ECG has a date, of diagnoses without dates, and of
-genotypes, which have no day (also of those genotyped who have an ECG: a test is of one kind of
-case). A diagnosis counts there whenever it was made, and without a date.
+The kind ever is for people without a date: if no ECG or no diagnosis has one, and for genotypes,
+which have none. There, a diagnosis counts whenever it was made, and without a date; people with an
+ECG are no exception, since a test needs one definition of a case.
 
-Neither case nor control is who has a disease of its exclusion range, a diagnosis on fewer days than
-the study asks for, another sex than the disease's, or a date that is needed and not known.
+Neither case nor control are people with a disease of its exclusion range, with a diagnosis on
+fewer days than the study asks for, of another sex than the disease's, or without a date that is
+needed.
 """
 
 from dataclasses import dataclass

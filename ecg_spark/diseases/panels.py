@@ -1,10 +1,10 @@
-"""Who is tested by which predictors: what every task is sent.
+"""Panels: who is tested by which predictors, as sent to every task.
 
-There are two panels. That of ECGs has the factors, traits and own phenotypes of those who have an
-ECG (or own phenotypes), and the days of their ECGs. That of genotypes has lead variants and scores,
-of everybody genotyped: genes have no day, and a biobank has many more genotypes than ECGs. There is
-no day that would part prevalent from incident disease either, so that people who have the disease
-at any time are cases, and their age is that of the participant table.
+There are two panels. That of ECGs has the factors, traits and own phenotypes of the people who
+have an ECG (or own phenotypes), and the days of their ECGs. That of genotypes has lead variants
+and scores of everybody genotyped: genes have no date, and a biobank has many more genotypes than
+ECGs. Without a date prevalent and incident disease cannot be told apart: cases of that panel have
+the disease at any time, and their age is that of the participant table.
 """
 
 from collections.abc import Mapping, Sequence

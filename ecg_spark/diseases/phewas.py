@@ -39,12 +39,11 @@ MOST_BEATS = 24
 """How many diseases get mean beats at most: those with the smallest p."""
 
 ROW_BYTES = 3000
-"""Of an association in the memory of the driver, which sees all of them for their q."""
+"""Memory of the driver for each association: it holds all of them to compute their q."""
 
 _FOUND = "disease string, answer string, kind string, cases array<int>, controls array<int>"
-"""What a task says of a disease: one row with the answer without places, and for each kind that is
-compared one with the places of cases and controls, which the driver asks for only where it draws
-them."""
+"""The rows of a task about a disease: one with the answer, and for each kind that is compared one
+with the places of cases and controls, which the driver collects only if their beats are drawn."""
 
 
 @dataclass(frozen=True)
@@ -127,9 +126,9 @@ def _test_panel(
     settings: Settings,
     folder: str,
 ) -> DataFrame:
-    """What the tasks say (see `_FOUND`) of every disease that somebody of the panel has.
+    """The answers for every disease that somebody of the panel has, as rows of `_FOUND`.
 
-    Spark keeps it until it is told to forget it.
+    They are persisted; the caller unpersists them.
     """
     places = pd.DataFrame({"participant_id": people, "place": np.arange(len(people))})
     own = occurrences.join(F.broadcast(spark.createDataFrame(places)), "participant_id")
@@ -243,7 +242,9 @@ def _row(disease: str, panel: Panel, outcome: Outcome) -> dict[str, Any]:
 def _to_draw(
     answers: Sequence[Mapping[str, Any]], associations: Sequence[Mapping[str, Any]]
 ) -> list[tuple[str, str]]:
-    """The diseases and kinds that are compared and go with the heart's shape, the surest first."""
+    """The diseases and kinds that are compared and associated with the ECG, the most significant
+    first.
+    """
     compared = {(one["disease"], kind) for one in answers for kind in one["compared"]}
     strength: dict[tuple[str, str], float] = {}
     for row in associations:

@@ -1,4 +1,4 @@
-"""What is published of all diseases: their answers as tables, and the summary of the step."""
+"""What is published of all diseases: the answers for each as tables, and the step's summary."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,11 @@ def published_tables(
     answers: Sequence[Mapping[str, Any]],
     told: Told,
 ) -> tuple[list[tuple[Table, list[dict[str, Any]]]], dict[str, Any]]:
-    """What the answers of all diseases (`answer_of`) are as tables, and the summary of the step."""
+    """The published tables from the answers for all diseases, and the summary of the step.
+
+    Args:
+        answers: as `phewas.answer_of` returns them.
+    """
     described = [_described(row, diseases) for one in answers for row in one["diseases"]]
     associations = _with_q([row for one in answers for row in one["associations"]])
     factors = [
@@ -63,7 +67,12 @@ def _with_q(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def false_discovery_rate(neg_log10_p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """q of each test [m], by Benjamini and Hochberg (1995, J R Stat Soc B 57:289)."""
+    """The q-value of each test [m] (Benjamini & Hochberg 1995, J R Stat Soc B 57:289).
+
+    Example:
+        >>> false_discovery_rate(-np.log10([0.01, 0.04, 0.03])).round(3).tolist()
+        [0.03, 0.04, 0.04]
+    """
     return np.asarray(false_discovery_control(10.0**-neg_log10_p))
 
 
@@ -80,13 +89,13 @@ def _summary(
         notes += _left_out(people, [one for one in answers if one["people"] == people])
     if firths := sum(row["null_model"] == "firth" for row in tested):
         notes.append(
-            f"in {firths} of {len(tested)} outcomes a covariate tells cases from controls: their "
-            f"null model is Firth's"
+            f"in {firths} of {len(tested)} outcomes a covariate separates cases from controls: "
+            f"their null model is Firth's regression"
         )
     if lost := sum(int(one["no_effect"]) for one in answers):
         notes.append(
-            f"{lost} effects have no estimate, for nobody who has the predictor falls ill, or all: "
-            f"their tests are score tests"
+            f"{lost} effects have no estimate, because nobody or everybody with the predictor "
+            f"falls ill: their tests are score tests"
         )
     few = Counter(row["why_not"] for row in described if row["why_not"])
     if not tested:
@@ -113,13 +122,14 @@ def _summary(
 
 
 def _left_out(people: str, answers: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Notes on the answers of one panel: people of the other sex, and diseases that are not tested
-    in any way, with what they lack."""
+    """Notes on the answers for one panel: people of the other sex, and diseases of which no kind is
+    tested, with the reason.
+    """
     notes = []
     if of_other_sex := [one["other_sex"] for one in answers if one["other_sex"]]:
         notes.append(
-            f"{sum(of_other_sex)} times somebody {WHOSE[people]} has a disease of the other sex "
-            f"({len(of_other_sex)} diseases): they are neither cases nor controls"
+            f"{sum(of_other_sex)} diagnoses of people {WHOSE[people]} are of a disease of the "
+            f"other sex ({len(of_other_sex)} diseases): these people are neither cases nor controls"
         )
     lacking = [{row["why_not"] for row in one["diseases"]} for one in answers]
     counts = Counter(

@@ -41,7 +41,7 @@ DISEASE_ASSOCIATIONS = Table(
     schema(
         disease=TEXT,
         kind=TEXT,
-        people=TEXT,  # as in `diseases`: factors in those with an ECG, their scores in all
+        people=TEXT,  # as in `diseases`: ecg for factors, genotypes for their scores
         predictor=TEXT,  # a factor, trait or own phenotype, or contig:position:ref:alt
         group=TEXT,  # vae, traits, own, variants, or scores: the predictor's polygenic score
         beta=(REAL, None),  # log odds or hazard ratio per SD; for a variant per allele

@@ -132,7 +132,7 @@ def test_every_disease_is_counted_and_says_why_it_was_not_tested(published):
     assert summary["diagnoses"] == 9
     said = " ".join(summary["notes"])
     assert "a note" in said
-    assert "own phenotypes has a disease of the other sex (1 diseases)" in said
+    assert "own phenotypes are of a disease of the other sex (1 diseases)" in said
     assert "with an ECG or own phenotypes, for too few cases: 1 of 5 diseases" in said
 
 
