@@ -40,6 +40,9 @@ STEPS = (
 GROUPS = {"gwas": STAGES}
 """Names for several steps together."""
 
+SHARED = STEPS[: 1 + STEPS.index("genotypes")]
+"""What a population of a study shares with the whole: all that comes before people are chosen."""
+
 SECTIONS = {
     **dict.fromkeys(("ingest", "average", "encode"), ("ecg",)),
     "train": ("ecg", "archives"),
@@ -209,6 +212,8 @@ def present(step: Step, study: Study, store: Store) -> Publication:
     Raises:
         UsageError: if it is not published, or not up to date.
     """
+    if study.whole is not None and step.name in SHARED:
+        return present(step, study.whole, Store(study.whole.output_path))
     publication = store.require(step.name)
     needs, used = needs_of(step, study), publication.provenance["inputs"]
     other = publication.provenance["settings"] != _settings(step, study)
