@@ -9,7 +9,8 @@
 
 What the commands do, from Python and notebooks: `load_study` or `simulate_study` give a study,
 `run` its steps, `sweep` models to choose from, `score` polygenic scores by files of weights;
-`replicate` seeks its loci in another cohort, `meta` combines the results of several.
+`replicate` seeks its loci in another cohort, `meta` combines the results of several, `populations`
+those of a study's ancestries.
 `read_recording`, `average_beat` and `load_encoder` are for single recordings. Each name is imported
 when it is first used, so that `import ecg_spark` costs nothing.
 """
@@ -22,7 +23,7 @@ from ecg_spark import locations as locations  # so that every process knows the 
 if TYPE_CHECKING:
     from ecg_spark.ecg import average_beat, read_recording
     from ecg_spark.study import load_study
-    from jobs.api import meta, replicate, run, score, simulate_study, sweep
+    from jobs.api import meta, populations, replicate, run, score, simulate_study, sweep
     from models.registry.publishing import load_encoder
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "load_encoder",
     "load_study",
     "meta",
+    "populations",
     "read_recording",
     "replicate",
     "run",
@@ -43,6 +45,7 @@ _HOMES = {
     "load_encoder": "models.registry.publishing",
     "load_study": "ecg_spark.study",
     "meta": "jobs.api",
+    "populations": "jobs.api",
     "read_recording": "ecg_spark.ecg",
     "replicate": "jobs.api",
     "run": "jobs.api",

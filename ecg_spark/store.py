@@ -311,6 +311,14 @@ class Store:
         """Return which process is working on a step now; empty if none is."""
         return holder(f"{self.root}/locks/{step}")
 
+    def steps(self) -> list[str]:
+        """The names under which something was begun, published or not."""
+        folder = f"{self._base}/runs"
+        if not self._fs.exists(folder):
+            return []
+        paths = self._fs.ls(folder, detail=False)
+        return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in paths)
+
     def remove_leftovers(self, step: str) -> tuple[int, int]:
         """Remove what interrupted runs of a step left behind.
 

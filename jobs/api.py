@@ -19,6 +19,7 @@ from ecg_spark.study import Study, load_study
 from jobs import meta as meta_job
 from jobs import replicate as replicate_job
 from jobs.cohort_step import CohortStep, Place, run_cohorts, session_for
+from jobs.populations import meta_folder, run_populations
 from jobs.publishing import Summary, told
 from jobs.score import score as score_by_files
 from jobs.simulate import simulate
@@ -138,6 +139,23 @@ def replicate(
         EcgSparkError: otherwise as `run` does.
     """
     return _of_cohorts(replicate_job.STEP, [study, other], study.output_path, spark, force, {})
+
+
+def populations(study: Study, *, spark: SparkSession | None = None, force: bool = False) -> Result:
+    """Run each population of a study by itself and combine them, as `ecg-spark populations` does.
+
+    The tables are those of `meta`, and each population's results lie in its own folder within the
+    output, `populations/<name>`. What is published already is skipped, unless `force` redoes it.
+    Raises what `run` raises.
+    """
+    try:
+        with Progress([meta_job.STEP.name]) as progress:
+            *_, summary = run_populations(study, force=force, session=spark)
+            progress.done(summary)
+        folder = Store(meta_folder(study)).require(str(summary["step"])).folder
+        return _result(summary, folder, lambda: session_of(study, spark))
+    except Exception as error:
+        raise as_known(error) from None
 
 
 def _of_cohorts(

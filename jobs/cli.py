@@ -6,11 +6,13 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import fsspec
+
 from ecg_spark.errors import UsageError
 from ecg_spark.locations import resolve
 from ecg_spark.steps import STEPS, steps_of
 from ecg_spark.study import load_study, study_template
-from jobs import meta, replicate, score, simulate
+from jobs import meta, populations, replicate, score, simulate
 from jobs.status import clean, status_lines
 from jobs.step import (
     GROUPS,
@@ -69,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     meta.add_options(combination)
     combination.set_defaults(action=meta.run)
     others = {
+        populations.NAME: (populations.run, description_of(populations.NAME)),
         "sweep": (_sweep, description_of("sweep")),
         "status": (_status, "show what is published, and what a run would redo and why"),
         "clean": (_clean, "remove what interrupted runs left behind"),
@@ -82,8 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--to", required=True, help="a new folder, or a file that ends in .zip")
     export.set_defaults(action=_export)
     for name in ("run", *GROUPS, *STEPS, "replicate", "score", *others):
-        commands.choices[name].add_argument("study", help="the study file, a path or URI")
-    for name in ("run", *GROUPS, *STEPS):
+        more = ", or a folder that meta or score has written" if name == "clean" else ""
+        commands.choices[name].add_argument("study", help=f"the study file, a path or URI{more}")
+    for name in ("run", *GROUPS, *STEPS, populations.NAME):
         add_force(commands.choices[name])
     return parser
 
@@ -122,7 +126,9 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _clean(options: argparse.Namespace) -> None:
-    print_line(clean(load_study(options.study)))
+    folder = resolve(os.getcwd(), options.study)
+    files, base = fsspec.core.url_to_fs(folder)
+    print_line(clean(folder if files.isdir(base) else load_study(options.study).output_path))
 
 
 def _run(options: argparse.Namespace) -> None:

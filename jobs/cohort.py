@@ -7,9 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from ecg_spark.errors import DataError
 from ecg_spark.genetics.gwas import prepare_cohort
 from ecg_spark.genetics.null_model.cohort import Brought
 from ecg_spark.genetics.outputs.sumstats import MODEL
+from ecg_spark.genetics.people.ancestry import read_populations
 from ecg_spark.genetics.people.matching import read_id_map
 from ecg_spark.participants import read_participants, read_phenotypes, read_sex
 from ecg_spark.pipeline.latent_quality import linear_probes
@@ -104,13 +106,21 @@ def phenotypes_of(
 
 
 def check(study: Study) -> None:
-    """Check the id map and the tables of participants before the step runs.
+    """Check the id map, the tables of participants and the ancestry before the step runs.
 
     Raises:
-        DataError: if one cannot be used.
+        DataError: if one cannot be used, or nobody of the reference is of the ancestry analysed.
     """
     _people(study, [])
     _own_phenotypes(study, [])
+    ancestry = given(study.genotypes).ancestry
+    if ancestry and ancestry.analyse:
+        known = set(read_populations(study.locate(ancestry.populations)))
+        if ancestry.analyse not in known:
+            raise DataError(
+                f"genotypes.ancestry.analyse is {ancestry.analyse}, and the table of the reference "
+                f"knows {', '.join(sorted(known))}: name one of these."
+            )
     if id_map := given(study.genotypes).id_map:
         read_id_map(study.locate(id_map))
 

@@ -10,7 +10,7 @@ import fsspec
 from pyspark.sql import SparkSession
 
 from ecg_spark.errors import UsageError
-from ecg_spark.genetics.cohorts.reading import Cohort, open_cohort
+from ecg_spark.genetics.outputs.reading import Cohort, open_cohort
 from ecg_spark.locations import resolve
 from ecg_spark.reach import require_connectors, require_reachable
 from ecg_spark.session import prepared, spark_session

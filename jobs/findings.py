@@ -45,7 +45,7 @@ def files(study: Study) -> Any:
 
 
 def work(context: Context) -> Summary:
-    """Publish the loci, and log to the model's MLflow run what the study found with it."""
+    """Publish the loci, and log to the model's MLflow run what the whole study found with it."""
     study, inputs = context.study, context.inputs
     summary = describe_findings(
         context.spark,
@@ -57,7 +57,7 @@ def work(context: Context) -> Summary:
         _absolute(study),
         context.run.folder,
     )
-    if "train" not in inputs:
+    if "train" not in inputs or study.whole is not None:
         return summary
     probes = inputs["cohort"].summary["probes"]
     found = {f"probe/{_NO_METRIC.sub('_', name)}": value for name, value in probes.items()}

@@ -20,8 +20,9 @@ SETS = (
     "genotypes.separate",
     "genotypes.ancestry.reference",
 )
-OF_THE_COHORT = {"pairing", "id_map", "max_heterozygosity_sd"}
-OF_THE_TESTS = {"keep_variants", "exclude_variants", "regions"}
+OF_THE_COHORT: dict[str, Any] = dict.fromkeys(("pairing", "id_map", "max_heterozygosity_sd"), True)
+OF_THE_COHORT |= {"ancestry": {"analyse"}}
+OF_THE_TESTS = dict.fromkeys(("keep_variants", "exclude_variants", "regions"), True)
 """Keys that do not change the checked set, only who and what in it is analysed."""
 
 
@@ -87,7 +88,7 @@ def check(study: Study) -> None:
             read_id_list(study.locate(path), f"list genotypes.{key}")
 
 
-STEP = Step("genotypes", (), settings, work, files, version=8, check=check, uses_hail=uses_hail)
+STEP = Step("genotypes", (), settings, work, files, version=9, check=check, uses_hail=uses_hail)
 
 if __name__ == "__main__":
     sys.exit(main(STEP))

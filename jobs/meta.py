@@ -23,12 +23,17 @@ def files(given: Sequence[Given]) -> Any:
 
 
 def work(context: Context) -> Summary:
-    """Combine the cohorts and write the report, with a copy in the output folder."""
+    """Combine the cohorts and write the report, with a copy in the output folder.
+
+    Of the options, `notes` are shown in the report, and the others are those of `meta_analyse`.
+    """
     # PyTorch and MLflow take seconds to import.
     from ecg_spark.report.cohorts import write_meta_page
 
-    run = context.run
-    summary = meta_analyse(context.spark, context.cohorts, run.folder, **context.options)
+    run, options = context.run, dict(context.options)
+    notes = options.pop("notes", [])
+    summary = meta_analyse(context.spark, context.cohorts, run.folder, **options)
+    summary["notes"] = notes
     summary |= write_meta_page(run.folder, summary, WINDOW_BP, _planted(context.given))
     return summary | {"report": context.store.put_copy(run.path("report.html"), "report.html")}
 
@@ -57,7 +62,7 @@ def _planted(given: Sequence[Given]) -> "list[Planted]":
     return planted_together([read_planted(place) for place in _truths(given)])
 
 
-STEP = CohortStep("meta", work, version=2, files=files, check=check)
+STEP = CohortStep("meta", work, version=3, files=files, check=check)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

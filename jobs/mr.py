@@ -6,8 +6,8 @@ import sys
 from typing import Any
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.cohorts.reading import cohort_build, open_cohort
 from ecg_spark.genetics.mendelian.study import randomise
+from ecg_spark.genetics.outputs.reading import cohort_build, open_cohort
 from ecg_spark.store import file_stamp
 from ecg_spark.study import Study, given
 from jobs.associations import STEP as ASSOCIATIONS

@@ -1,13 +1,17 @@
 """What a study has published, what a run would redo and why, and what can be removed."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import fsspec
+
 from ecg_spark.display import words
-from ecg_spark.steps import STEPS, steps_of
+from ecg_spark.locations import spelled_like
+from ecg_spark.steps import steps_of
 from ecg_spark.store import Publication, Store
-from ecg_spark.study import Study
+from ecg_spark.study import COMBINED, POPULATIONS, Study
 from jobs.step import Step, needs_of, settings_of, steps_named
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -94,20 +98,32 @@ def _source(published: Publication) -> str:
     return ", ".join([*inputs, known] if known else inputs) or "files"
 
 
-def clean(study: Study) -> dict[str, Any]:
-    """Remove what interrupted runs have left in the output folder; what is published stays.
+def clean(folder: str) -> dict[str, Any]:
+    """Remove what interrupted runs have left in an output folder; what is published stays.
 
-    Runs of a step that is being run now stay, and so do checkpoints from which training with the
-    present settings would resume.
+    In a study's folder that includes replications, its populations and their meta-analysis. Runs of
+    a step that is being run now stay, and so do checkpoints from which training with the present
+    settings would resume.
 
     Returns:
         The summary: how many runs were removed per step, and the space freed.
     """
-    store = Store(study.output_path)
-    removed = {name: store.remove_leftovers(name) for name in STEPS}
-    runs = {name: count for name, (count, _) in removed.items() if count}
-    freed = sum(size for _, size in removed.values())
-    return {"step": "clean", "removed_runs": runs, "freed": size_words(freed)}
+    runs: Counter[str] = Counter()
+    freed = 0
+    for store in map(Store, [folder, *_below(folder)]):
+        for name in store.steps():
+            count, size = store.remove_leftovers(name)
+            runs[name] += count
+            freed += size
+    return {"step": "clean", "removed_runs": dict(+runs), "freed": size_words(freed)}
+
+
+def _below(folder: str) -> list[str]:
+    """The folders within an output folder that receive results of their own."""
+    files, base = fsspec.core.url_to_fs(folder.rstrip("/"))
+    found = [files.glob(f"{base}/{one}/runs") for one in (COMBINED, f"{POPULATIONS}/*")]
+    paths = [path.rpartition("/")[0] for own in found for path in own]
+    return spelled_like(folder, paths)
 
 
 def size_words(size: float) -> str:

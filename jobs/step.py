@@ -36,6 +36,8 @@ GROUPS = {"gwas": STAGES}
 """Names for several steps together."""
 
 NOT_ASKED_FOR = "the study does not ask for it"
+SHARED = STEPS[: 1 + STEPS.index("genotypes")]
+"""What a population of a study shares with the whole: all that comes before people are chosen."""
 
 _OF_THE_RESULT = ("settings", "inputs")
 """The parts of the provenance that must be unchanged for new files alone to be processed."""
@@ -187,6 +189,8 @@ def present(step: Step, study: Study, store: Store) -> Publication:
     Raises:
         UsageError: if it is not published, or not up to date.
     """
+    if study.whole is not None and step.name in SHARED:
+        return present(step, study.whole, Store(study.whole.output_path))
     publication = store.require(step.name)
     needs, used = needs_of(step, study), publication.provenance["inputs"]
     other = publication.provenance["settings"] != _settings(step, study)

@@ -18,6 +18,7 @@ from ecg_spark.genetics.null_model.cohort import Cohort
 from ecg_spark.genetics.null_model.phenotypes import usable_covariates, usable_phenotypes
 from ecg_spark.genetics.outputs.tables import LOCI
 from ecg_spark.genetics.outputs.tables import SCORES as CHECKED
+from ecg_spark.genetics.people.ancestry import of_population
 from ecg_spark.genetics.people.matching import by_normal_id, contradicts, owners_of, with_components
 from ecg_spark.genetics.scoring.tables import POLYGENIC_SCORES, SCORE_ACCURACY
 from ecg_spark.selection import used_rows
@@ -106,7 +107,8 @@ def genotyped_people(
     cohort: Cohort,
     notes: list[str],
 ) -> Genotyped:
-    """Everybody genotyped who has every covariate, with an ECG or without one.
+    """Everybody genotyped of the population analysed who has every covariate, with an ECG or
+    without one.
 
     As in the association study, close relatives are left out, and people whose heterozygosity is
     far from what the components predict or whose X chromosome contradicts their sex. Covariates are
@@ -124,7 +126,7 @@ def genotyped_people(
         DataError: if nobody has every covariate.
     """
     checked = pd.DataFrame(read_table(spark, CHECKED, f"{folder}/{CHECKED.name}").toPandas())
-    checked = checked.set_index("s")
+    checked = of_population(checked.set_index("s"), settings.population)
     far = checked["heterozygosity_sd"].abs() > settings.max_heterozygosity_sd
     checked = checked[checked["unrelated"] & ~far]
     if settings.pairing == "id":

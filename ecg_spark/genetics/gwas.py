@@ -96,11 +96,12 @@ def prepare_cohort(
 ) -> dict[str, Any]:
     """Choose who is analysed, and prepare their phenotypes and covariates.
 
-    A person is analysed if every covariate is known and, unless the null model is whole_genome, if
-    no closer relative is kept instead. People whose X chromosome contradicts their reported sex
-    are left out. Phenotypes are rank-inverse-normal transformed, except those that
-    `settings.scale` leaves in their units; covariates and principal components become terms of the
-    regression. Ids are compared in normal form (`ecg_spark.ids`).
+    A person of the population that is chosen is analysed if every covariate is known and, unless
+    the null model is whole_genome, if no closer relative is kept instead. People whose X chromosome
+    contradicts their reported sex are left out. Phenotypes are rank-inverse-normal transformed,
+    except those that `settings.scale` leaves in their units; covariates and principal components
+    (of a population, its own) become terms of the regression. Ids are compared in normal form
+    (`ecg_spark.ids`).
 
     Writes the tables `analysed` (who) and `flow` (who was left out, and why), phenotypes and
     covariates (see `save_cohort`), the same as input files for REGENIE in regenie/, and the table
@@ -129,6 +130,7 @@ def prepare_cohort(
         "matched": found.matched,
         "people": found.flow.filters,
         "analysed": len(cohort.terms),
+        "ancestry": found.ancestry,
         "pairing": genotype_settings.pairing,
         "phenotypes": {key: len(members) for key, members in cohort.groups.items()},
         "covariates": list(cohort.terms.columns),

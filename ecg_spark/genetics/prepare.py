@@ -22,8 +22,8 @@ from ecg_spark.genetics.genotypes.writing import (
     with_samples,
 )
 from ecg_spark.genetics.outputs.tables import RELATIVES, SCORES
-from ecg_spark.genetics.people.ancestry import infer_ancestry, read_populations
-from ecg_spark.genetics.people.heterozygosity import beyond_components
+from ecg_spark.genetics.people.ancestry import infer_ancestry, people_of, read_populations
+from ecg_spark.genetics.people.heterozygosity import beyond_ancestry
 from ecg_spark.genetics.people.sex import x_inbreeding
 from ecg_spark.genetics.people.structure import structure
 from ecg_spark.store import remove_folder
@@ -41,7 +41,7 @@ def prepare_genotypes(
 
     Writes the set in parts `folder`/variants (see `parts`; its sites have call_rate, af,
     is_common, is_candidate and set) and the tables `folder`/flow, scores and relatives (see
-    `outputs`).
+    `outputs`), with all samples, whichever population is analysed.
 
     If the study names a set for the model (`settings.model`), principal components, relatives and
     whole-genome regression use that set, which is written as `folder`/model, and only samples that
@@ -76,9 +76,7 @@ def prepare_genotypes(
     variants = f"{folder}/variants"
     ancestry, told = _ancestry(spark, settings, model or imported.genotypes, scratch, seed)
     notes += told
-    wanted = settings.ancestry and settings.ancestry.analyse
-    of_it = wanted and (f"ancestry {wanted}", ancestry.index[ancestry == wanted])
-    checked = quality_control(spark, imported, settings, variants, among, chosen=of_it or None)
+    checked = quality_control(spark, imported, settings, variants, among, ancestry=ancestry)
     left, flow = checked.left, checked.flow
     genotypes, samples = checked.genotypes, checked.genotypes.samples
     sets = {name: [0] for name in samples}
@@ -87,7 +85,7 @@ def prepare_genotypes(
         known = ("genotypes.path", list(samples))
         with _of("separate"):
             further = import_genotypes(spark, other, genome, own, partitions)
-            part = quality_control(spark, further, settings, variants, known, genotypes)
+            part = quality_control(spark, further, settings, variants, known, genotypes, ancestry)
         genotypes = part.genotypes
         for name in part.by_sample.index:
             sets[name].append(number)
@@ -110,6 +108,7 @@ def prepare_genotypes(
             f"{model.variants} variants of genotypes.model that pass quality control"
         )
     stands_on = packed_view(candidates if model is None else model, *asked)
+    populations = ancestry.reindex(samples).to_numpy(object)
     found = structure(
         spark,
         stands_on,
@@ -117,6 +116,7 @@ def prepare_genotypes(
         genome,
         settings.components,
         settings.max_kinship,
+        populations,
         seed,
     )
     x_f = x_inbreeding(spark, genotypes, genome)
@@ -126,9 +126,10 @@ def prepare_genotypes(
     if x_f is None:
         notes.append("chromosome X has too few variants to check anybody's sex")
     by_sample = checked.by_sample.loc[samples]
-    beyond = beyond_components(
-        by_sample["heterozygosity"].to_numpy(float), found.scores, found.unrelated
-    )
+    beyond = beyond_ancestry(
+        by_sample["heterozygosity"].to_numpy(float), found.scores, found.unrelated, populations,
+        found.of_ancestry,
+    )  # fmt: skip
     if beyond is None:
         notes.append("too few samples to judge anybody's heterozygosity")
     records = [
@@ -139,6 +140,9 @@ def prepare_genotypes(
             "unrelated": bool(found.unrelated[i]),
             "ancestry": ancestry.get(name),
             "pc": found.scores[i].tolist(),
+            "pc_of_ancestry": None
+            if np.isnan(found.of_ancestry[i]).any()
+            else found.of_ancestry[i].tolist(),
             "x_f": None if x_f is None or np.isnan(x_f[i]) else float(x_f[i]),
             "sets": sets[name],
         }
@@ -155,7 +159,7 @@ def prepare_genotypes(
         "samples": left[-1].samples,
         "variants": left[-1].variants,
         "unrelated": int(found.unrelated.sum()),
-        "ancestry": {str(name): int(n) for name, n in ancestry.value_counts().items()},
+        "ancestry": people_of(pd.Series(populations)),
         "related_pairs": len(pairs),
         "structure_variants": found.n_variants,
         "components": found.scores.shape[1],
@@ -171,8 +175,7 @@ def _ancestry(
 ) -> tuple[pd.Series, list[str]]:
     """The population of each sample of a set (None where it is uncertain), and notes.
 
-    Empty if the study names no reference. Raises `DataError` if the reference cannot be used, or
-    if nobody belongs to the population that the study analyses.
+    Empty if the study names no reference. Raises `DataError` if the reference cannot be used.
     """
     own, genome = settings.ancestry, settings.reference_genome
     if own is None:
@@ -189,11 +192,6 @@ def _ancestry(
         seed,
     )
     ancestry = pd.Series(inferred.populations, genotypes.samples, dtype=object)
-    if own.analyse is not None and not (ancestry == own.analyse).any():
-        raise DataError(
-            f"No sample is of the population {own.analyse} (genotypes.ancestry.analyse): the "
-            f"reference has {', '.join(sorted(set(populations.dropna())))}."
-        )
     unknown = int(ancestry.isna().sum())
     notes = [
         f"ancestry was inferred from {inferred.variants} variants that the reference shares; "

@@ -30,7 +30,6 @@ def context_of(
             0, "Samples and participants were paired at random: there is no association to find."
         )
     latents = [name for key in LATENT for name in cohort.groups.get(key, [])]
-    ancestry = genotype_settings.ancestry
     return Context(
         genotype_settings.reference_genome,
         list(cohort.terms.columns),
@@ -40,5 +39,5 @@ def context_of(
         " ".join(notes),
         dict.fromkeys(latents, model) if model else {},
         units_kept(cohort.groups, settings.scale),
-        ancestry.analyse if ancestry else None,
+        genotype_settings.population,
     )

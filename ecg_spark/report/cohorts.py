@@ -101,6 +101,7 @@ def write_meta_page(
             ],
             "shared": summary["highest_share_of_people_in_common"],
             "alone": summary["in_one_cohort_only"],
+            "told": summary["notes"],
             "not_together": [
                 f"The latents {key} are not tested together: {reason}."
                 for key, reason in summary["not_together"].items()

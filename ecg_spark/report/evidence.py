@@ -245,6 +245,12 @@ def counted(counts: Mapping[str, int] | None) -> list[tuple[str, int]]:
     return [(name.replace("_", " "), int(count)) for name, count in items]
 
 
+def people_told(counts: Mapping[str, int | None]) -> dict[str, int | str]:
+    """Counts of people by name, in words where they are too few to be told."""
+    few = f"fewer than {MIN_GROUP_SIZE}"
+    return {name: few if count is None else count for name, count in counts.items()}
+
+
 def ancestry_scores(table: ds.Dataset, at_most: int = 100_000) -> NDArray[np.float64]:
     """The genetic principal components of a sample of people, [n, k], without ids."""
     rows = sample_rows(table, ["pc"], at_most)

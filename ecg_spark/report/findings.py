@@ -40,6 +40,7 @@ def genotypes(material: ReportInputs) -> Section:
             [row["filter"], row["samples"], row.get("variants", "–")]
             for row in [*summary["filters"], *material.summary("cohort")["people"][1:]]
         ],
+        "ancestry_rows": evidence.people_told(summary["ancestry"]).items(),
         "figures": {"ancestry": scores.shape[1] > 1 and figures.ancestry(scores)},
     }
 

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from ecg_spark.genetics.outputs.tables import FEWEST_TOGETHER
+from ecg_spark.report import evidence
 from ecg_spark.report.sections import ReportInputs, Section
 from ecg_spark.tables import TOGETHER
 
@@ -169,7 +170,8 @@ def _ancestry(material: ReportInputs) -> str:
     own = _genotype_settings(material).ancestry
     if own is None:
         return AUTHORS
-    counts = _counts(material.summary("genotypes")["ancestry"])
+    told = evidence.people_told(material.summary("genotypes")["ancestry"])
+    counts = "; ".join(f"{name} ({_n(n)})" for name, n in told.items()) or "none"
     analysed = f"; analysed: {own.analyse}" if own.analyse else ""
     return f"inferred from a reference: {counts}{analysed}"
 
@@ -185,5 +187,5 @@ def _counts(reasons: Mapping[str, int]) -> str:
     return "; ".join(told) or "none"
 
 
-def _n(count: int) -> str:
-    return f"{count:,}"
+def _n(count: int | str) -> str:
+    return count if isinstance(count, str) else f"{count:,}"

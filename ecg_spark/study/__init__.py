@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from ecg_spark.study.phewas import Phewas
     from ecg_spark.study.section import given
     from ecg_spark.study.services import REGISTERED, REGISTRY_ADDRESS, TRACKING_ADDRESS, Spark
-    from ecg_spark.study.study import Study
+    from ecg_spark.study.study import COMBINED, POPULATIONS, Study
     from ecg_spark.study.template import study_template
 
 __all__ = [
+    "COMBINED",
+    "POPULATIONS",
     "REGISTERED",
     "REGISTRY_ADDRESS",
     "TRACKING_ADDRESS",
@@ -50,6 +52,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "COMBINED": "study",
+    "POPULATIONS": "study",
     "REGISTERED": "services",
     "REGISTRY_ADDRESS": "services",
     "TRACKING_ADDRESS": "services",

@@ -19,8 +19,8 @@ class Ancestry(Section):
     )
     analyse: str | None = Field(
         None,
-        description="the population that is analysed, such as EUR, without all other samples; "
-        "null: all samples are analysed",
+        description="the population that is analysed, such as EUR, with principal components of "
+        "its own; null: all samples (ecg-spark populations runs each population)",
     )
 
 
@@ -106,6 +106,11 @@ class Genotypes(Section):
         0.0884,
         description="one of each pair related more closely is left out (0.0884: second degree)",
     )
+
+    @property
+    def population(self) -> str | None:
+        """The population that is analysed, None for everybody."""
+        return None if self.ancestry is None else self.ancestry.analyse
 
     @model_validator(mode="after")
     def _sample_is_of_a_bgen(self) -> "Genotypes":

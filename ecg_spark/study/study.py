@@ -1,6 +1,7 @@
 """A whole study, and where everything of it lies."""
 
 import os
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -28,6 +29,12 @@ from ecg_spark.study.services import (
     require_name,
 )
 
+POPULATIONS, COMBINED = "populations", "meta"
+"""Folders in the output of a study whose populations are run by themselves: of each, and of their
+meta-analysis."""
+
+_NAME = "[A-Za-z0-9][A-Za-z0-9._ -]*"
+
 
 class Study(Section):
     """A study: from raw ECG files to latents, from genotypes and phenotypes to loci, or all of it.
@@ -36,7 +43,7 @@ class Study(Section):
     `archives` it trains a model on the beats of other studies, and that is all.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]*$")] = Field(
+    name: Annotated[str, Field(pattern=f"^{_NAME}$")] = Field(
         description="stands in the report and in MLflow", examples=["my-study"]
     )
     output: Location = Field(
@@ -91,6 +98,7 @@ class Study(Section):
     )
 
     _folder: str = PrivateAttr(default_factory=os.getcwd)
+    _whole_study: "Study | None" = PrivateAttr(None)
 
     @field_validator("seed", mode="before")
     @classmethod
@@ -131,6 +139,46 @@ class Study(Section):
         """Return a path of the study file as an absolute path; a URI as it is."""
         return resolve(self._folder, path)
 
+    @property
+    def whole(self) -> "Study | None":
+        """The study of whose people this one analyses a population alone; None where it is whole.
+
+        What is made before people are chosen is the whole study's.
+        """
+        return self._whole_study
+
+    def of_population(self, name: str) -> "Study":
+        """This study of one population alone, with a folder of its own in the output.
+
+        Raises `UsageError` where the study names no reference of ancestry, chooses a population
+        already, or the population's name is none that a folder may have.
+        """
+        if self.genotypes is None or self.genotypes.ancestry is None:
+            raise UsageError(
+                "The study does not tell whose ancestry is which: name a reference with "
+                "genotypes.ancestry."
+            )
+        if self.genotypes.population is not None:
+            raise UsageError(
+                f"The study analyses {self.genotypes.population} alone: take "
+                f"genotypes.ancestry.analyse out to run each population."
+            )
+        if not re.fullmatch(_NAME, name):
+            raise UsageError(
+                "A population of genotypes.ancestry.populations has a name that no folder may "
+                "have: call populations by letters, digits, blanks, '.', '_' and '-'."
+            )
+        chosen = {"ancestry": self.genotypes.ancestry.model_copy(update={"analyse": name})}
+        own = self.model_copy(
+            update={
+                "name": f"{self.name} {name}",
+                "output": f"{self.output.rstrip('/')}/{POPULATIONS}/{name}",
+                "genotypes": self.genotypes.model_copy(update=chosen),
+            }
+        )
+        own._whole_study = self
+        return own
+
     def inputs(self) -> Iterator[tuple[str, str]]:
         """Yield every location that the study reads, by its key, as `locate` returns it."""
         for key, path in _locations(self):
@@ -170,6 +218,8 @@ class Study(Section):
         uri = self.mlflow.tracking_uri or os.environ.get(TRACKING_ADDRESS)
         if uri:
             return uri
+        if self._whole_study is not None:
+            return self._whole_study.tracking_uri
         if not is_local(self.output_path):
             raise UsageError(
                 "MLflow's own file cannot lie on an object store, where the output is: name a "

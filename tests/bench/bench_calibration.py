@@ -85,7 +85,9 @@ def measure(spark, seed, n, m, share, siblings):
     folder = tempfile.mkdtemp(prefix="calibration-")
     path = write_plink(f"{folder}/set", calls, ids, [str(c) for c in chromosome])
     variants = np.arange(0, m, max(1, m // 2_000))
-    over_blocks = blocks_of(spark, read_packed(f"{folder}/set"), variants, alone)
+    over_blocks = blocks_of(
+        spark, read_packed(f"{folder}/set"), variants, np.arange(len(alone)), alone
+    )
     shared = np.where(alone, 0, 0.5)
     pcs = principal_components(over_blocks, alone, 4, len(variants), shared, seed)
     covariates = pd.DataFrame(pcs, ids, [f"pc_{i}" for i in range(4)])

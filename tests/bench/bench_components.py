@@ -43,7 +43,9 @@ def measure(spark, n, fst, variants):
         del calls
         packed = read_packed(f"{folder}/set")
         started = time.monotonic()
-        over_blocks = blocks_of(spark, packed, np.arange(variants), unrelated)
+        over_blocks = blocks_of(
+            spark, packed, np.arange(variants), np.arange(len(unrelated)), unrelated
+        )
         scores = principal_components(over_blocks, unrelated, COMPONENTS, variants, np.zeros(n), 1)
         seconds = time.monotonic() - started
     best = np.argmax([r2(scores[unrelated][:, [i]], population[unrelated]) for i in range(10)])

@@ -23,7 +23,7 @@ import yaml
 from usage import Usage, bytes_in, cpu_seconds
 
 from ecg_spark.genetics.cohorts.meta import meta_analyse
-from ecg_spark.genetics.cohorts.reading import open_cohort
+from ecg_spark.genetics.outputs.reading import open_cohort
 from ecg_spark.session import spark_session
 
 PIECE = 50_000

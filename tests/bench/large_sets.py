@@ -138,7 +138,7 @@ def write_checked(spark: SparkSession, folder: str, people: int, layout: Layout)
     save(write_parts(place, pd.Index(names), frame)[0])
     scores = np.random.default_rng(SEED).normal(size=(people, COMPONENTS)).tolist()
     own = {"call_rate": 1 - MISSING, "unrelated": True, "x_f": None, "sets": [0]}
-    own |= {"heterozygosity_sd": 0.0, "ancestry": None}
+    own |= {"heterozygosity_sd": 0.0, "ancestry": None, "pc_of_ancestry": None}
     rows = [{"s": name, "pc": pc, **own} for name, pc in zip(names, scores, strict=True)]
     write_rows(rows, SCORES, f"{folder}/{SCORES.name}")
     write_rows([], RELATIVES, f"{folder}/{RELATIVES.name}")

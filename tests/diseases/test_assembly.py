@@ -153,8 +153,8 @@ def checked(tmp_path):
     chromosome is a woman's."""
     rows = [
         {"s": f"s{k}", "call_rate": 1.0, "heterozygosity_sd": 7.0 if k == 2 else 0.1 * k,
-         "unrelated": k != 1, "ancestry": None, "pc": [float(k)], "x_f": 0.0 if k == 3 else 1.0,
-         "sets": [0]}
+         "unrelated": k != 1, "ancestry": None, "pc": [float(k)], "pc_of_ancestry": None,
+         "x_f": 0.0 if k == 3 else 1.0, "sets": [0]}
         for k in range(8)
     ]  # fmt: skip
     write_rows(rows, SCORES, f"{tmp_path}/scores")

@@ -1,11 +1,13 @@
 """What a study says of itself: what is published, what would be done again and why."""
 
+import json
 import shutil
 
 import pytest
 import yaml
 
 import ecg_spark
+from ecg_spark.store import Store
 from jobs.cli import main
 from jobs.status import clean, size_words, status_of
 from tests.builders.ecg_files import cardiosoft, heart_mv, text_rows
@@ -81,20 +83,50 @@ def test_clean_removes_what_stopped_runs_left_and_nothing_else(study, tmp_path):
         (runs / "average" / name).mkdir()
         (runs / "average" / name / "part").write_bytes(bytes(5000))
     kept = {one.published.folder for one in status_of(study) if one.published}
-    assert clean(study) == {"step": "clean", "removed_runs": {"average": 2}, "freed": "10 kB"}
+    assert clean(study.output_path) == {
+        "step": "clean",
+        "removed_runs": {"average": 2},
+        "freed": "10 kB",
+    }
     assert {str(path) for path in runs.glob("*/*")} == kept
-    assert clean(study)["removed_runs"] == {}
+    assert clean(study.output_path)["removed_runs"] == {}
+
+
+def test_clean_knows_what_is_no_step_of_a_study(tmp_path, capsys):
+    """Replications, populations and what combines them; and the folder of a meta-analysis."""
+    runs = [
+        tmp_path / name / "20200101T000000-aaaaaa"
+        for name in (
+            "runs/replicate-0a1b2c3d", "runs/meta", "meta/runs/meta",
+            "populations/EUR/runs/associations", "populations/AFR/runs/associations",
+        )
+    ]  # fmt: skip
+    for run in runs:
+        run.mkdir(parents=True)
+        (run / "part").write_bytes(bytes(1000))
+    kept = Store(str(tmp_path / "meta"))
+    with kept.run("score", {}) as run:
+        run.publish({})
+    other = tmp_path / "plots"
+    other.mkdir()
+    assert main(["clean", str(tmp_path)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    removed = {"replicate-0a1b2c3d": 1, "meta": 2, "associations": 2}
+    assert told == {"step": "clean", "removed_runs": removed, "freed": "5.0 kB"}
+    assert not any(run.exists() for run in runs)
+    assert kept.published("score")
+    assert other.exists()
 
 
 def test_who_is_at_work_is_said_and_their_runs_stay(study, tmp_path):
-    store = ecg_spark.store.Store(study.output_path)
+    store = Store(study.output_path)
     left = tmp_path / MINIMAL["output"] / "runs" / "average" / "20200101T000000-aaaaaa"
     left.mkdir()
     with store.lock("average"):
         at_work = {one.step: one.at_work for one in status_of(study)}
         assert "process" in at_work["average"]
         assert at_work["ingest"] == ""
-        assert clean(study)["removed_runs"] == {}
+        assert clean(study.output_path)["removed_runs"] == {}
         assert left.exists()
 
 

@@ -1,23 +1,18 @@
 """Alignment of alleles: whether two cohorts report the effect of the same allele.
 
-A variant is identified by its position and its two alleles, whichever of them a file calls the
-effect allele and on whichever strand it names them. For single bases, the name on the other strand
-is the complement. Longer alleles must be spelled alike, since on the other strand they would lie
-at another position.
+A variant is identified by its position and its two alleles (see `outputs.alleles`).
 
 A/T and C/G are their own complements, so only the frequency shows which strand is meant. Within
 `UNCLEAR` of one half it does not, and the cohort's results for the variant are left out.
 Elsewhere, a cohort whose frequency lies on the other side of one half than that of most cohorts is
-taken to name the other strand.
+taken to name the other strand. Cohorts of one genotype set, such as the populations of a study,
+mean the same strand whatever their frequencies, and are looked at together.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
 
 Whole = NDArray[np.int64]
 Reals = NDArray[np.float64]
@@ -25,63 +20,6 @@ Truths = NDArray[np.bool_]
 
 UNCLEAR = 0.1
 """Within this distance of one half, a frequency does not reveal the strand."""
-
-AMBIGUOUS = ("A/T", "C/G")
-
-KEY = ("chromosome", "position", "pair")
-"""The columns that identify a variant in every cohort."""
-
-COMPLEMENT = {"A": "T", "C": "G", "G": "C", "T": "A"}
-
-
-def keyed(rows: DataFrame) -> DataFrame:
-    """Identify variants by `KEY` instead of ref and alt, of which alt is the effect allele.
-
-    `pair` holds the two alleles in alphabetical order, on the strand on which they come first in
-    the alphabet. `complemented` is whether the file names the other strand, and `effect_first`
-    whether the effect allele is the first of the pair.
-    """
-    ref, alt = F.upper("ref"), F.upper("alt")
-    single = ref.rlike("^[ACGT]$") & alt.rlike("^[ACGT]$")
-    own, other = _pair(ref, alt), _pair(_complement(ref), _complement(alt))
-    complemented = single & (other < own)
-    first = F.when(complemented, _complement(alt) < _complement(ref)).otherwise(alt < ref)
-    return (
-        rows.withColumn("pair", F.when(complemented, other).otherwise(own))
-        .withColumn("complemented", complemented)
-        .withColumn("effect_first", first)
-        .drop("ref", "alt")
-    )
-
-
-def _pair(ref: Column, alt: Column) -> Column:
-    return F.concat_ws("/", F.least(ref, alt), F.greatest(ref, alt))
-
-
-def _complement(allele: Column) -> Column:
-    return F.translate(allele, "ACGT", "TGCA")
-
-
-def alleles(pairs: Sequence[str], coding: Whole) -> tuple[list[str], list[str]]:
-    """The ref and alt alleles of variants.
-
-    Args:
-        pairs: the column `pair` of `keyed`.
-        coding: the coding of each variant (see `Aligned`).
-
-    Example:
-        >>> alleles(["A/G", "A/G", "A/G"], np.array([0, 1, 3]))
-        (['A', 'G', 'C'], ['G', 'A', 'T'])
-    """
-    refs, alts = [], []
-    for pair, code in zip(pairs, coding.tolist(), strict=True):
-        both = pair.split("/")
-        if code & 2:
-            both = [COMPLEMENT[one] for one in both]
-        first = code & 1
-        alts.append(both[1 - first])
-        refs.append(both[first])
-    return refs, alts
 
 
 @dataclass(frozen=True)
@@ -116,7 +54,7 @@ def align(
     frequency: Reals,
     results: Whole,
     ambiguous: Truths,
-    cohorts: int,
+    sets: Whole,
 ) -> Aligned:
     """Align rows, each of one variant in one cohort.
 
@@ -131,9 +69,10 @@ def align(
         frequency: of each row's effect allele, [rows]; NaN where unknown.
         results: how many phenotypes each row has, [rows].
         ambiguous: whether a variant is A/T or C/G, [variants].
-        cohorts: how many cohorts there are.
+        sets: the number of each cohort's genotype set, from 0, [cohorts]; the same for cohorts of
+            one set.
     """
-    n = len(ambiguous)
+    n, cohorts = len(ambiguous), len(sets)
 
     def mostly(says: Truths) -> Truths:
         """Whether the condition holds for most results of each variant."""
@@ -143,14 +82,17 @@ def align(
     swapped = effect_first != effect[variant]
     other_strand = complemented != strand[variant]
     sign = np.where(swapped, -1, 1)
-    cell = variant * cohorts + cohort
 
     def seen(rows: Truths) -> Truths:
         """The cells [variants, cohorts] in which some of the rows lie."""
-        return np.bincount(cell[rows], minlength=n * cohorts).reshape(n, cohorts) > 0
+        cell = variant[rows] * cohorts + cohort[rows]
+        return np.bincount(cell, minlength=n * cohorts).reshape(n, cohorts) > 0
 
-    present = seen(np.ones(len(variant), bool))
-    af = mean_by_cell(np.where(swapped, 1 - frequency, frequency), cell, (n, cohorts))
+    here = seen(np.ones(len(variant), bool))
+    by_set = (n, int(sets.max(initial=-1)) + 1)
+    cell = variant * by_set[1] + sets[cohort]
+    present = np.bincount(cell, minlength=by_set[0] * by_set[1]).reshape(by_set) > 0
+    af = mean_by_cell(np.where(swapped, 1 - frequency, frequency), cell, by_set)
     doubtful = present & (ambiguous & (present.sum(axis=1) > 1))[:, None]
     clear = np.abs(af - 0.5) > UNCLEAR
     above = doubtful & clear & (af > 0.5)
@@ -163,10 +105,10 @@ def align(
     return Aligned(
         2 * strand + effect.astype(np.int64),
         sign,
-        (seen(swapped) & ~doubtful).sum(axis=0),
-        (seen(other_strand) & ~doubtful).sum(axis=0),
-        turned.sum(axis=0),
-        unclear.sum(axis=0),
+        (seen(swapped) & ~doubtful[:, sets]).sum(axis=0),
+        (seen(other_strand) & ~doubtful[:, sets]).sum(axis=0),
+        (here & turned[:, sets]).sum(axis=0),
+        (here & unclear[:, sets]).sum(axis=0),
     )
 
 

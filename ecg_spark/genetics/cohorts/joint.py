@@ -20,17 +20,11 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ecg_spark.genetics.cohorts.alignment import (
-    AMBIGUOUS,
-    KEY,
-    align,
-    alleles,
-    keyed,
-    mean_by_cell,
-)
-from ecg_spark.genetics.cohorts.reading import Cohort
+from ecg_spark.genetics.cohorts.alignment import align, mean_by_cell
 from ecg_spark.genetics.genotypes.contigs import CHROMOSOMES, contig_of
+from ecg_spark.genetics.outputs.alleles import AMBIGUOUS, KEY, alleles, keyed
 from ecg_spark.genetics.outputs.associations import elements
+from ecg_spark.genetics.outputs.reading import Cohort, genotype_sets
 
 Reals = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -138,7 +132,7 @@ def pass_over(
     told = (
         together.repartition(max(least, wanted), "chromosome", block)
         .sortWithinPartitions(*KEY)
-        .mapInArrow(partial(_task, len(cohorts), tuple(phenotypes), worker), _TOLD)
+        .mapInArrow(partial(_task, genotype_sets(cohorts), tuple(phenotypes), worker), _TOLD)
         .collect()
     )
     return _gathered(told, len(cohorts), len(phenotypes))
@@ -156,12 +150,12 @@ def contigs(build: str, chromosomes: Whole) -> list[str]:
 
 
 def _task(
-    cohorts: int, phenotypes: tuple[str, ...], worker: Worker, batches: Iterable[pa.RecordBatch]
+    sets: Whole, phenotypes: tuple[str, ...], worker: Worker, batches: Iterable[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
-    """Join the rows of a task, work on them, and yield the sums."""
-    sums = _Sums(cohorts)
+    """Join the rows of a task, work on them, and yield the sums; `sets` as in `align`."""
+    sums = _Sums(sets)
     with worker() as take:
-        for piece in _pieces(batches, cohorts):
+        for piece in _pieces(batches, len(sets)):
             joined = sums.joined(piece, phenotypes)
             if joined.ref:
                 sums.add(joined, take(joined))
@@ -201,7 +195,8 @@ def _begins(table: pa.Table) -> NDArray[np.bool_]:
 class _Sums:
     """What a task counts over all its variants."""
 
-    def __init__(self, cohorts: int) -> None:
+    def __init__(self, sets: Whole) -> None:
+        self.sets, cohorts = sets, len(sets)
         self.cohorts = cohorts
         self.counts = np.zeros((len(COUNTS), cohorts))
         self.pairs = np.zeros((3, cohorts, cohorts))  # apart, compared, variants of the null
@@ -239,7 +234,7 @@ class _Sums:
         af_of_row = mean_by_cell(af, row, (len(batch), 1))[:, 0]
         aligned = align(
             variant, cohort, _truths(batch, "complemented"), _truths(batch, "effect_first"),
-            af_of_row, results, np.isin(pairs.to_pylist(), AMBIGUOUS), k,
+            af_of_row, results, np.isin(pairs.to_pylist(), AMBIGUOUS), self.sets,
         )  # fmt: skip
 
         sign = aligned.sign[row]

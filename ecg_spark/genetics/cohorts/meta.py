@@ -21,7 +21,6 @@ from ecg_spark.genetics.cohorts.overlap import (
     refuse_unlike,
     shared_people,
 )
-from ecg_spark.genetics.cohorts.reading import Cohort
 from ecg_spark.genetics.cohorts.tables import (
     META_ASSOCIATIONS,
     META_LOCI,
@@ -31,6 +30,7 @@ from ecg_spark.genetics.cohorts.tables import (
 from ecg_spark.genetics.cohorts.together import groups_together, sampled
 from ecg_spark.genetics.findings.clumping import find_loci
 from ecg_spark.genetics.outputs.associations import BY_VARIANT
+from ecg_spark.genetics.outputs.reading import Cohort
 from ecg_spark.genetics.outputs.sumstats import META, Context, export_sumstats
 from ecg_spark.genetics.testing.inflation import RANKS, group_means, inflation
 from ecg_spark.genetics.testing.multiplicity import effective_tests

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.cohorts.joint import FAR_APART, Gathered
-from ecg_spark.genetics.cohorts.reading import Cohort
+from ecg_spark.genetics.outputs.reading import Cohort, genotype_sets
 from ecg_spark.tables import is_latent
 
 Reals = NDArray[np.float64]
@@ -79,10 +79,12 @@ def refuse_different(cohorts: Sequence[Cohort]) -> None:
 def refuse_unlike(cohorts: Sequence[Cohort], gathered: Gathered) -> None:
     """Refuse cohorts that share hardly any variant, or whose frequencies contradict each other.
 
+    Cohorts of one genotype set may differ in frequency as they like: they name the same alleles.
+
     Raises:
         DataError: with the cohort that differs from most others.
     """
-    names = [one.name for one in cohorts]
+    names, sets = [one.name for one in cohorts], genotype_sets(cohorts)
     own, both = gathered.counts["variants"], gathered.compared
     i, j = np.triu_indices(len(cohorts), 1)
     smaller = np.minimum(own[i], own[j])
@@ -95,7 +97,7 @@ def refuse_unlike(cohorts: Sequence[Cohort], gathered: Gathered) -> None:
             f"correct them."
         )
     share = gathered.apart[i, j] / np.maximum(both[i, j], 1)
-    unlike = (both[i, j] >= ENOUGH) & (share > MOST_APART)
+    unlike = (both[i, j] >= ENOUGH) & (share > MOST_APART) & (sets[i] != sets[j])
     if unlike.any():
         worst = _most_often(names, i[unlike], j[unlike])
         raise DataError(

@@ -28,12 +28,13 @@ from pyspark.sql import functions as F
 from scipy.special import log_ndtr, ndtr, ndtri_exp
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.cohorts.alignment import KEY, align, keyed
+from ecg_spark.genetics.cohorts.alignment import align
 from ecg_spark.genetics.cohorts.joint import looking_only, pass_over
 from ecg_spark.genetics.cohorts.overlap import refuse_different, refuse_shared, refuse_unlike
-from ecg_spark.genetics.cohorts.reading import Cohort
 from ecg_spark.genetics.cohorts.tables import REPLICATION
 from ecg_spark.genetics.genotypes.contigs import NUMBERS
+from ecg_spark.genetics.outputs.alleles import AMBIGUOUS, KEY, keyed
+from ecg_spark.genetics.outputs.reading import Cohort, genotype_sets
 from ecg_spark.genetics.testing.p_values import neg_log10_p_of_z
 from ecg_spark.tables import TOGETHER, VARIANT, write_rows
 
@@ -169,8 +170,8 @@ def at_leads(loci: pd.DataFrame, here: Cohort, there: Cohort) -> dict[tuple[Any,
             rows["effect_first"].to_numpy(bool),
             rows["af"].to_numpy(float),
             np.ones(len(rows), np.int64),
-            np.array([own["pair"] in ("A/T", "C/G")]),
-            2,
+            np.array([own["pair"] in AMBIGUOUS]),
+            genotype_sets([here, there]),
         )
         # The two are aligned to each other; now turn them to the alleles of the loci.
         sign = aligned.sign.copy()

@@ -25,7 +25,7 @@ from pyspark.sql import functions as F
 
 from ecg_spark.genetics.cohorts.fixed_effects import heterogeneity
 from ecg_spark.genetics.cohorts.joint import Gathered, Joined
-from ecg_spark.genetics.cohorts.reading import Cohort
+from ecg_spark.genetics.outputs.reading import Cohort
 from ecg_spark.genetics.outputs.tables import FEWEST_TOGETHER
 from ecg_spark.genetics.testing.p_values import neg_log10_p_of_chi2
 

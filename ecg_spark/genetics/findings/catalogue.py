@@ -11,7 +11,6 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.cohorts.reading import Cohort as Published
 from ecg_spark.genetics.findings.annotation import (
     genes_within,
     is_published,
@@ -36,6 +35,7 @@ from ecg_spark.genetics.findings.regions import (
 from ecg_spark.genetics.genotypes.packed import Packed, standardised
 from ecg_spark.genetics.genotypes.parts import BATCH_BYTES
 from ecg_spark.genetics.null_model.cohort import Cohort
+from ecg_spark.genetics.outputs.reading import Cohort as Published
 from ecg_spark.genetics.outputs.tables import LOCI, NEARBY_GENES
 from ecg_spark.genetics.testing.gene_table import read_consequences
 from ecg_spark.genetics.testing.results import Question

@@ -12,10 +12,10 @@ from pyspark.sql import functions as F
 from scipy.special import logsumexp
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.cohorts.alignment import KEY, keyed
-from ecg_spark.genetics.cohorts.reading import Cohort, chromosome_number, open_cohort
 from ecg_spark.genetics.findings.colocalisation import Evidence, log_bf_of_published
 from ecg_spark.genetics.findings.regions import Region
+from ecg_spark.genetics.outputs.alleles import KEY, keyed
+from ecg_spark.genetics.outputs.reading import Cohort, chromosome_number, open_cohort
 
 FEWEST_VARIANTS = 10
 """A published trait with fewer variants in a region is ignored there."""
@@ -27,7 +27,7 @@ _STRETCHES = "region int, contig string, start int, end int"
 def open_published(
     spark: SparkSession, folders: Sequence[str], reference_genome: str
 ) -> list[Cohort]:
-    """Open the published statistics in some folders (see `cohorts.reading.open_cohort`).
+    """Open the published statistics in some folders (see `outputs.reading.open_cohort`).
 
     Raises:
         DataError: if a folder holds none, or they lie on another build than the study.

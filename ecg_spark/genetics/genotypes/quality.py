@@ -1,7 +1,7 @@
 """Quality control of samples and variants, with the counts that remain after each filter."""
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -28,7 +28,7 @@ from ecg_spark.genetics.genotypes.thresholds import (
     as_reason,
     frequency_criteria,
     quality_criteria,
-    tally,
+    tallies,
 )
 from ecg_spark.genetics.genotypes.writing import (
     WRITTEN,
@@ -58,6 +58,9 @@ _REASONS = {
 LENIENT = 0.8
 """The call rate of a sample is computed over variants with at least this call rate (or the study's
 threshold, if that is lower): a variant that failed says nothing about the sample."""
+
+FEWEST_OF_ANCESTRY = 20
+"""People of an ancestry, of fewer of whom nothing is made and their number is not told."""
 
 SHARE_ANALYSED = 0.1
 """The share of the genotyped people who must be analysed for no variant to be missed: a variant
@@ -106,16 +109,16 @@ def quality_control(
     folder: str,
     among: tuple[str, Collection[str]] | None = None,
     joins: GenotypeSet | None = None,
-    chosen: tuple[str, Collection[str]] | None = None,
+    ancestry: pd.Series | None = None,
 ) -> Checked:
     """Leave out poor samples, then poor variants, and count what remains after each filter.
 
-    Samples are filtered by `among`, `chosen`, the lists `settings.exclude` and `settings.keep`,
-    and their call rate (see `LENIENT`). Variants are left out on Y, which women lack; if an allele
-    is unknown or the variant is repeated; and by the criteria of `thresholds` over the remaining
-    samples. Variants that fail only the criteria of frequency stay, for the tests of rare
-    variants: `is_common` is false for these, and `is_candidate` is true if they may still pass
-    among the people analysed, as long as these are at least `SHARE_ANALYSED` of all.
+    Samples are filtered by `among`, the lists `settings.exclude` and `settings.keep`, and their
+    call rate (see `LENIENT`). Variants are left out on Y, which women lack; if an allele is unknown
+    or the variant is repeated; and by the criteria of `thresholds` over the remaining samples.
+    Variants that fail only the criteria of frequency stay, for the tests of rare variants:
+    `is_common` is false for these, and `is_candidate` is true if they may still pass among the
+    people analysed, as long as these are at least `SHARE_ANALYSED` of all, or of one population.
 
     The remaining variants are written into `folder`, with `call_rate`, `af` (of the alternate
     allele) and `set`, the number of the genotype set that they come from.
@@ -126,7 +129,7 @@ def quality_control(
         joins: a set that this one extends, in the same folder. The result has the samples of that
             set, and the variants of both; a sample that this set lacks has no dosage of its
             variants.
-        chosen: the name of a further filter, and the samples that it keeps.
+        ancestry: the population of each sample by its id, None where it is of none.
 
     Raises:
         DataError: if a filter leaves no sample or no variant (the message names it), or if a list
@@ -149,14 +152,16 @@ def quality_control(
     if among is not None:
         name = f"in the checked set {among[0]}"
         listed.append((name, f"not {name}", _membership(set(among[1]), True)))
-    if chosen is not None:
-        listed.append((chosen[0], f"not of {chosen[0]}", _membership(set(chosen[1]), True)))
     for name, reason, keep in [*listed, *_sample_filters(settings)]:
         good = good[keep(good)]
         left.append(RemainingCounts(name, len(good), n_variants, reason))
         _require(left, settings)
+    groups = [np.ones(len(good), bool)]
+    if ancestry is not None:
+        known = ancestry.reindex(good.index)
+        groups += [(known == name).to_numpy() for name in known.dropna().unique()]
     found, counted = _write(
-        spark, raw, raw.samples.get_indexer(good.index), settings, folder, joins
+        spark, raw, raw.samples.get_indexer(good.index), groups, settings, folder, joins
     )
     filters, flow_filters = (
         {name: int(sum(one[key].get(name, 0) for one in counted)) for name in counted[0][key]}
@@ -223,12 +228,13 @@ def _write(
     spark: SparkSession,
     genotypes: GenotypeSet,
     places: NDArray[np.int64],
+    groups: Sequence[NDArray[np.bool_]],
     settings: Genotypes,
     folder: str,
     joins: GenotypeSet | None,
 ) -> tuple[GenotypeSet, list[Any]]:
     """Write the variants that pass in the samples at `places`, and count how many pass each
-    filter.
+    filter. `groups` [places]: all of them, and then those of each population.
     """
     n, number, first = len(genotypes.samples), 0, 0
     samples = genotypes.samples[places]
@@ -238,7 +244,6 @@ def _write(
         first = 1 + joins.parts[-1].number
         columns = samples.get_indexer(joins.samples)
     everybody = len(places) == n and bool((places == np.arange(n)).all())
-    n_left = np.ones(len(places), bool)
 
     def write(part: int, batches: Iterator[Batch]) -> Iterator[pa.RecordBatch]:
         counts: dict[str, dict[str, int]] = {"filters": {}, "flow": {}}
@@ -254,7 +259,7 @@ def _write(
                 rows = batch.rows()[looked_at]
                 rows = rows if everybody else in_order(rows, places)
                 sites = batch.sites.filter(pa.array(looked_at))
-                kept, table = _judged(sites, rows, repeated[looked_at], n_left, settings, counts)
+                kept, table = _judged(sites, rows, repeated[looked_at], groups, settings, counts)
                 rows = rows[kept] if columns is None else in_order(rows[kept], columns)
                 table = table.filter(pa.array(kept))
                 its_set = pa.array([number] * len(table), pa.int32())
@@ -273,15 +278,17 @@ def _judged(
     sites: pa.Table,
     rows: Rows,
     repeated: NDArray[np.bool_],
-    everybody: NDArray[np.bool_],
+    groups: Sequence[NDArray[np.bool_]],
     settings: Genotypes,
     counts: dict[str, dict[str, int]],
 ) -> tuple[NDArray[np.bool_], pa.Table]:
     """Which variants are kept, and the table of all with what was computed.
 
-    Adds to `counts` how many variants pass each filter and all filters before it.
+    Adds to `counts` how many variants pass each filter and all filters before it. `groups` is as in
+    `_write`.
     """
-    found = tally(rows, everybody)
+    of_groups = tallies(rows, groups)
+    found = of_groups[0]
     alleles = [sites.column(name).to_pylist() for name in ("ref", "alt")]
     unknown = np.array([bool(set(one) & UNKNOWN_ALLELES) for one in zip(*alleles, strict=True)])
     first = {"no repeated variant": ~repeated, "known alleles": ~unknown.astype(bool)}
@@ -293,8 +300,12 @@ def _judged(
     least = SHARE_ANALYSED * settings.min_maf
     candidates = {
         NO_VARIATION: found.varies,
-        "too rare in all genotyped for any choice of people": (
-            (found.minor >= settings.min_mac - ROUNDING) & (found.minor >= 2 * least * found.known)
+        "too rare in all genotyped for any choice of people": np.logical_or.reduce(
+            [
+                (one.minor >= settings.min_mac - ROUNDING) & (one.minor >= 2 * least * one.known)
+                for one in of_groups
+                if one is found or one.people >= FEWEST_OF_ANCESTRY
+            ]
         ),
     }
     for key, chain in (("filters", filters), ("flow", first | quality | candidates)):

@@ -11,7 +11,6 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from ecg_spark.genetics.cohorts.overlap import refuse_different
-from ecg_spark.genetics.cohorts.reading import Cohort
 from ecg_spark.genetics.cohorts.replication import (
     NO_RESULT,
     NO_VARIANT,
@@ -27,6 +26,7 @@ from ecg_spark.genetics.gwas import VARIANTS
 from ecg_spark.genetics.mendelian.estimators import FEWEST, Effects, estimates, leave_one_out
 from ecg_spark.genetics.mendelian.tables import MR_ESTIMATES, MR_VARIANTS
 from ecg_spark.genetics.null_model.cohort import load_cohort
+from ecg_spark.genetics.outputs.reading import Cohort
 from ecg_spark.study import Gwas
 from ecg_spark.tables import ASSOCIATIONS, PEER, VARIANT, read_table, write_rows
 

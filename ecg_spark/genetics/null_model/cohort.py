@@ -18,6 +18,7 @@ from ecg_spark.genetics.null_model.phenotypes import (
 from ecg_spark.genetics.null_model.traits import conventional, units_kept
 from ecg_spark.genetics.outputs.tables import ANALYSED
 from ecg_spark.genetics.people.analysed import Flow
+from ecg_spark.genetics.people.ancestry import of_population, people_of
 from ecg_spark.genetics.people.kinship import unrelated_set
 from ecg_spark.genetics.people.matching import (
     are_female,
@@ -96,6 +97,7 @@ class Gathered:
         flow: who was left out, and why.
         participants: how many participants there are.
         matched: how many samples belong to a participant with a phenotype.
+        ancestry: how many of those analysed are of each population (see `people_of`).
         notes: what was adjusted on the way.
     """
 
@@ -103,6 +105,7 @@ class Gathered:
     flow: Flow
     participants: int
     matched: int
+    ancestry: dict[str, int | None]
     notes: tuple[str, ...]
 
 
@@ -116,9 +119,10 @@ def gather(
 ) -> Gathered:
     """Match samples with participants, and choose who is analysed.
 
-    A person is analysed if every covariate is known, if heterozygosity is close to what the
-    principal components predict, and if the X chromosome does not contradict the reported sex.
-    Where the null model does not allow for relatives, only one of each related pair is kept.
+    A person of the population that is chosen is analysed if every covariate is known, if
+    heterozygosity is close to what the principal components predict, and if the X chromosome does
+    not contradict the reported sex. Where the null model does not allow for relatives, only one of
+    each related pair is kept.
 
     Args:
         scores: the table `scores`, indexed by sample id `s`.
@@ -136,6 +140,11 @@ def gather(
     measured = phenotypes[phenotypes[names].notna().any(axis=1)]
     flow = Flow(len(scores), len(phenotypes), "in the checked genotype set")
     flow.people("no phenotype", len(measured))
+    scores, unpaired = of_population(scores, settings.population), "no genotypes, or left out there"
+    if settings.population is not None:
+        name = f"of the population {settings.population}"
+        flow.samples(f"not {name}", name, len(scores))
+        unpaired += f", or not {name}"
     limit = settings.max_heterozygosity_sd
     scores = scores[~(scores["heterozygosity_sd"].abs() > limit)]
     flow.samples(
@@ -145,7 +154,7 @@ def gather(
     )
     people = people_of_samples(scores, owners, measured, settings, seed)
     matched = len(people)
-    flow.people("no genotypes, or left out there", matched)
+    flow.people(unpaired, matched)
     flow.samples("no participant with a phenotype", "paired with a participant", matched)
     if settings.pairing == "id":
         people = people[people.isin(covariates.index)]
@@ -191,7 +200,8 @@ def gather(
         scores["sets"],
         {key: members for key, members in groups.items() if members},
     )
-    return Gathered(cohort, flow, len(phenotypes), matched, (*notes, *more_notes))
+    of_each = people_of(scores["ancestry"])
+    return Gathered(cohort, flow, len(phenotypes), matched, of_each, (*notes, *more_notes))
 
 
 def together(

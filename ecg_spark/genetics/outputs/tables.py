@@ -24,6 +24,7 @@ SCORES = Table(
         unrelated=BooleanType(),  # among all samples; the components are computed from these
         ancestry=(TEXT, None),  # a population of genotypes.ancestry; null where uncertain
         pc=ArrayType(REAL, False),
+        pc_of_ancestry=(ArrayType(REAL, False), None),  # among its people; null: none or too few
         x_f=(REAL, None),  # inbreeding on X; null with too few variants
         sets=ArrayType(WHOLE, False),  # 0: genotypes.path; those of genotypes.separate from 1
     ),

@@ -21,6 +21,7 @@ from ecg_spark.errors import DataError
 from ecg_spark.genetics.genotypes.contigs import AUTOSOMES
 from ecg_spark.genetics.genotypes.long_range import outside_long_range
 from ecg_spark.genetics.genotypes.packed import MISSING, Packed, centred
+from ecg_spark.genetics.genotypes.quality import FEWEST_OF_ANCESTRY
 from ecg_spark.genetics.genotypes.view import IS_SNP
 from ecg_spark.genetics.people.pruning import at_most, pruned
 from ecg_spark.ids import id_column
@@ -74,6 +75,35 @@ def read_populations(path: str) -> pd.Series:
     if repeated := int(table["sample_id"].duplicated().sum()):
         raise DataError(f"The {what} names {repeated} samples more than once: keep one row.")
     return pd.Series(table.set_index("sample_id")["population"])
+
+
+def people_of(ancestry: pd.Series) -> dict[str, int | None]:
+    """How many are of each population, by name; None for fewer than `FEWEST_OF_ANCESTRY`, whose
+    number is not told."""
+    counts = ancestry.value_counts().sort_index()
+    return {str(name): int(n) if n >= FEWEST_OF_ANCESTRY else None for name, n in counts.items()}
+
+
+def of_population(scores: pd.DataFrame, population: str | None) -> pd.DataFrame:
+    """The samples of the table `scores` (indexed by `s`) that are of a population, with `pc` among
+    its own people; all as they are where it is None.
+
+    Raises `DataError` where nobody is of it, or its people are too few for components.
+    """
+    if population is None:
+        return scores
+    own = scores[scores["ancestry"] == population]
+    if own.empty:
+        raise DataError(
+            f"No sample is of the population {population} (genotypes.ancestry.analyse): the "
+            f"samples are of {', '.join(sorted(scores['ancestry'].dropna().unique())) or 'none'}."
+        )
+    if own["pc_of_ancestry"].isna().any():
+        raise DataError(
+            f"Too few people are of the population {population} (genotypes.ancestry.analyse) "
+            f"for principal components of their own: lower genotypes.components."
+        )
+    return own.assign(pc=own["pc_of_ancestry"])
 
 
 def infer_ancestry(

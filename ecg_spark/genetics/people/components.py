@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.genotypes.packed import BY_BYTE, MISSING, Packed
+from ecg_spark.genetics.genotypes.packed import BY_BYTE, MISSING, Calls, Packed
+from ecg_spark.genetics.genotypes.rows import Rows, in_order
 from ecg_spark.genetics.genotypes.thresholds import tally
 from ecg_spark.session import broadcast
 
@@ -164,6 +165,7 @@ def blocks_of(
     spark: SparkSession,
     packed: Packed,
     variants: NDArray[np.int64],
+    samples: NDArray[np.int64],
     unrelated: NDArray[np.bool_],
 ) -> OverBlocks:
     """A function that sums over blocks of variants in Spark (see `principal_components`).
@@ -172,19 +174,20 @@ def blocks_of(
 
     Args:
         variants: places in the packed set.
-        unrelated: who belongs to the reference, [n].
+        samples: the places of the people, in the order of the set, [n].
+        unrelated: who of them belongs to the reference, [n].
     """
     size = max(1, min(500, BLOCK_BYTES // (4 * len(unrelated))))
     starts = range(0, len(variants), size)
-    shared = broadcast(spark, (packed.calls, variants, unrelated))
+    shared = broadcast(spark, (packed.calls, variants, samples, unrelated))
     count = max(spark.sparkContext.defaultParallelism, -(-len(starts) // BLOCKS_OF_TASK))
 
     def over_blocks(function: Callable[[Block], NDArray[Any]]) -> NDArray[Any]:
         def summed(own: Iterable[int]) -> Iterator[NDArray[Any]]:
-            calls, variants, unrelated = shared.value
+            calls, variants, samples, unrelated = shared.value
             total: Any = None
             for start in own:
-                rows = calls.packed(variants[start : start + size])
+                rows = _rows(calls, variants[start : start + size], samples)
                 found = function(scaled(rows, unrelated))
                 total = found if total is None else total + found
             if total is not None:
@@ -200,6 +203,7 @@ def squared_loadings(
     spark: SparkSession,
     packed: Packed,
     variants: NDArray[np.int64],
+    samples: NDArray[np.int64],
     unrelated: NDArray[np.bool_],
     scores: Reals,
 ) -> Reals:
@@ -208,16 +212,18 @@ def squared_loadings(
 
     Args:
         variants: places in the packed set.
+        samples: the places of the people, [n].
+        unrelated: who of them belongs to the reference, [n].
         scores: from `principal_components`, [n, k].
     """
     size = max(1, min(500, BLOCK_BYTES // (4 * len(unrelated))))
     starts = range(0, len(variants), size)
     own = scores[unrelated].astype(np.float32) / np.float32(unrelated.sum())
-    shared = broadcast(spark, (packed.calls, variants, unrelated, own))
+    shared = broadcast(spark, (packed.calls, variants, samples, unrelated, own))
 
     def loaded(start: int) -> NDArray[Any]:
-        calls, variants, unrelated, own = shared.value
-        rows = calls.packed(variants[start : start + size])
+        calls, variants, samples, unrelated, own = shared.value
+        rows = _rows(calls, variants[start : start + size], samples)
         values = scaled(rows, unrelated)[0]
         spread = np.maximum(np.mean(values**2, axis=1, keepdims=True), 1e-6)
         return np.asarray((values @ own) ** 2 / spread)
@@ -225,6 +231,30 @@ def squared_loadings(
     parts = spark.sparkContext.parallelize(starts, len(starts)).map(loaded).collect()
     shared.unpersist()
     return np.concatenate(parts).astype(float)
+
+
+def frequencies(
+    spark: SparkSession, packed: Packed, variants: NDArray[np.int64], samples: NDArray[np.int64]
+) -> Reals:
+    """The frequency of each variant's alternate allele [variants] among the people at `samples`."""
+    size = max(1, min(500, BLOCK_BYTES // (4 * len(packed.samples))))
+    among = np.isin(np.arange(len(packed.samples)), samples)
+    shared = broadcast(spark, (packed.calls, variants, among))
+
+    def counted(start: int) -> Reals:
+        calls, variants, among = shared.value
+        return tally(calls.packed(variants[start : start + size]), among).af
+
+    starts = range(0, len(variants), size)
+    parts = spark.sparkContext.parallelize(starts, max(1, len(starts))).map(counted).collect()
+    shared.unpersist()
+    return np.concatenate([*parts, np.empty(0)])
+
+
+def _rows(calls: Calls, variants: NDArray[np.int64], samples: NDArray[np.int64]) -> Rows:
+    """The packed calls of variants, of the people at some places alone."""
+    rows = calls.packed(variants)
+    return rows if len(samples) == calls.n_samples else in_order(rows, samples)
 
 
 def scaled(rows: NDArray[np.uint8], unrelated: NDArray[np.bool_]) -> Block:

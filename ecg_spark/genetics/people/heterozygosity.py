@@ -5,12 +5,34 @@ indicates contamination or a poorly genotyped sample.
 """
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 Reals = NDArray[np.float64]
 
 _FEWEST = 10
 """The least residual degrees of freedom with which the standard deviation is estimated."""
+
+
+def beyond_ancestry(
+    heterozygosity: Reals,
+    scores: Reals,
+    unrelated: NDArray[np.bool_],
+    ancestry: NDArray[np.object_],
+    of_ancestry: Reals,
+) -> Reals | None:
+    """As `beyond_components`, of the people of each population [n] among themselves, on components
+    of their own [n, k], where these are known and the people are enough."""
+    found = beyond_components(heterozygosity, scores, unrelated)
+    if found is None:
+        return None
+    known = np.isfinite(of_ancestry).all(axis=1)
+    for name in pd.Series(ancestry).dropna().unique():
+        own = known & (ancestry == name)
+        among = beyond_components(heterozygosity[own], of_ancestry[own], unrelated[own])
+        if among is not None:
+            found[own] = among
+    return found
 
 
 def beyond_components(

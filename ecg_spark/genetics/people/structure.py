@@ -2,6 +2,9 @@
 
 Relatives are found with some thousand variants, whose calls fit in memory at one byte each (2 GB
 for 500,000 people). Principal components use up to a hundred thousand, which are read in blocks.
+Where ancestry is known, the people of each population have components of their own, too, for an
+analysis of them alone: those of everybody separate populations, and show little of what is within
+one.
 """
 
 from dataclasses import dataclass
@@ -15,9 +18,11 @@ from ecg_spark.errors import DataError
 from ecg_spark.genetics.genotypes.contigs import AUTOSOMES
 from ecg_spark.genetics.genotypes.long_range import outside_long_range
 from ecg_spark.genetics.genotypes.packed import Packed
+from ecg_spark.genetics.genotypes.quality import FEWEST_OF_ANCESTRY
 from ecg_spark.genetics.genotypes.view import IS_SNP
 from ecg_spark.genetics.people.components import (
     blocks_of,
+    frequencies,
     principal_components,
     squared_loadings,
 )
@@ -29,6 +34,8 @@ MAX_VARIANTS = 100_000
 KINSHIP_VARIANTS = 8_000
 MAX_BYTES = 2**31
 MIN_MAF = 0.05
+PEOPLE_OF_COMPONENT = 4
+"""Unrelated people of an ancestry for each component of their own."""
 MAX_R2 = 0.2
 
 WINDOW_BP = 5_000_000
@@ -43,6 +50,8 @@ class Structure:
 
     Attributes:
         scores: principal components, [samples, k].
+        of_ancestry: components among the people of the sample's population, [samples, k]; NaN where
+            it has none, or too few people.
         unrelated: who is in the unrelated set, [samples].
         n_variants: how many variants the components were computed from.
         related: related pairs, as numbers of samples, [pairs, 2].
@@ -51,6 +60,7 @@ class Structure:
     """
 
     scores: NDArray[np.float64]
+    of_ancestry: NDArray[np.float64]
     unrelated: NDArray[np.bool_]
     n_variants: int
     related: NDArray[np.int64]
@@ -65,6 +75,7 @@ def structure(
     reference_genome: str,
     components: int,
     max_kinship: float,
+    ancestry: NDArray[np.object_],
     seed: int,
 ) -> Structure:
     """Find the principal components, the related pairs and an unrelated set of a packed set.
@@ -73,21 +84,24 @@ def structure(
     choice of `MAX_CANDIDATES`, those that remain after pruning to r² ≤ 0.2 within 1 Mb, at most
     `MAX_VARIANTS`; of these, at most `KINSHIP_VARIANTS` are used to find relatives. One sample of
     each pair with a kinship over `max_kinship` is left out of the unrelated set. Components are
-    computed from the unrelated people, and everybody is projected onto them.
+    computed from the unrelated people, and everybody is projected onto them;
+    likewise among the people of each population, where they are enough.
 
     Args:
         packed: the set, with `IS_SNP` among its sites.
         allele_frequency: of the alternate allele of each variant; 0 leaves a variant out.
         components: how many components to compute.
+        ancestry: the population of each sample, [samples]; None where it is of none.
         seed: for the random choices.
 
     Raises:
         DataError: if too few independent variants remain for that many components.
     """
     n_samples = len(packed.samples)
-    chosen = at_most(_candidates(packed, allele_frequency, reference_genome), MAX_CANDIDATES, seed)
-    chosen = pruned(spark, packed, chosen, np.arange(n_samples), MAX_R2, seed)
-    chosen = at_most(chosen, MAX_VARIANTS, seed)
+    everybody = np.arange(n_samples)
+    common = _candidates(packed, allele_frequency, reference_genome)
+    common = at_most(common, MAX_CANDIDATES, seed)
+    chosen = at_most(pruned(spark, packed, common, everybody, MAX_R2, seed), MAX_VARIANTS, seed)
     most = min(KINSHIP_VARIANTS, MAX_BYTES // max(n_samples, 1))
     calls = packed.calls.read(at_most(chosen, most, seed))
     notes = []
@@ -106,13 +120,35 @@ def structure(
             f"Only {len(chosen)} independent common variants are left, too few for {components} "
             f"principal components: lower genotypes.components."
         )
-    over_blocks = blocks_of(spark, packed, chosen, unrelated)
-    shared = _shared(pairs, kinship, unrelated)
-    scores = principal_components(over_blocks, unrelated, components, len(chosen), shared, seed)
-    if components:
-        loadings = squared_loadings(spark, packed, chosen, unrelated, scores)
-        notes += regional(packed.sites.iloc[chosen], loadings)
-    return Structure(scores, unrelated, len(chosen), pairs, kinship, tuple(notes))
+
+    def scored(
+        variants: NDArray[np.int64], samples: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], list[str]]:
+        """Scores [samples, k] of some people on components of their own, and notes."""
+        alone = unrelated & np.isin(everybody, samples)
+        shared = _shared(pairs, kinship, alone)[samples]
+        own = alone[samples]
+        over_blocks = blocks_of(spark, packed, variants, samples, own)
+        scores = principal_components(over_blocks, own, components, len(variants), shared, seed)
+        if not components:
+            return scores, []
+        loadings = squared_loadings(spark, packed, variants, samples, own, scores)
+        return scores, regional(packed.sites.iloc[variants], loadings)
+
+    scores, found = scored(chosen, everybody)
+    notes += found
+    of_ancestry = np.full((n_samples, components), np.nan)
+    for name in sorted(pd.Series(ancestry).dropna().unique()):
+        samples = np.flatnonzero(ancestry == name)
+        if unrelated[samples].sum() < max(FEWEST_OF_ANCESTRY, PEOPLE_OF_COMPONENT * components):
+            continue
+        af = frequencies(spark, packed, common, samples)
+        own = common[np.minimum(af, 1 - af) >= MIN_MAF]
+        own = at_most(pruned(spark, packed, own, samples, MAX_R2, seed), MAX_VARIANTS, seed)
+        if len(own) > 2 * components:
+            of_ancestry[samples], found = scored(own, samples)
+            notes += [f"among people of {name}, {note}" for note in found]
+    return Structure(scores, of_ancestry, unrelated, len(chosen), pairs, kinship, tuple(notes))
 
 
 def regional(sites: pd.DataFrame, loadings: NDArray[np.float64]) -> list[str]:

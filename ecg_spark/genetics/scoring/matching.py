@@ -17,12 +17,13 @@ from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.cohorts.alignment import AMBIGUOUS, KEY, align, keyed
+from ecg_spark.genetics.cohorts.alignment import align
 from ecg_spark.genetics.cohorts.joint import FAR_APART
 from ecg_spark.genetics.cohorts.overlap import MOST_APART
-from ecg_spark.genetics.cohorts.reading import chromosome_number
 from ecg_spark.genetics.genotypes.parts import GenotypeSet
 from ecg_spark.genetics.genotypes.site_rows import site_rows
+from ecg_spark.genetics.outputs.alleles import AMBIGUOUS, KEY, keyed
+from ecg_spark.genetics.outputs.reading import chromosome_number
 
 LEAST_USED = 0.75
 """The share of a file's variants that the set must have, as in the PGS Catalog's own calculator: a
@@ -195,6 +196,6 @@ def _signs(pairs: pd.DataFrame) -> NDArray[np.int64]:
         both("set_af", "af", float),
         np.ones(2 * n, np.int64),
         pairs["pair"].isin(AMBIGUOUS).to_numpy(),
-        2,
+        np.arange(2),
     )
     return aligned.sign[:n] * aligned.sign[n:]

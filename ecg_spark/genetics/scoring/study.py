@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.cohorts.alignment import AMBIGUOUS, UNCLEAR
+from ecg_spark.genetics.cohorts.alignment import UNCLEAR
 from ecg_spark.genetics.genotypes.contigs import AUTOSOMES
 from ecg_spark.genetics.genotypes.packed import Packed
 from ecg_spark.genetics.genotypes.parts import GenotypeSet, open_set
@@ -24,6 +24,7 @@ from ecg_spark.genetics.null_model.levels import blocks_of
 from ecg_spark.genetics.null_model.ridge import FOLDS
 from ecg_spark.genetics.null_model.traits import units_kept
 from ecg_spark.genetics.null_model.whole_genome import BLOCK_VARIANTS, MAX_VARIANTS, thinned
+from ecg_spark.genetics.outputs.alleles import AMBIGUOUS
 from ecg_spark.genetics.outputs.tables import RELATIVES
 from ecg_spark.genetics.people.matching import owners_of
 from ecg_spark.genetics.people.pruning import at_most

@@ -5,18 +5,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecg_spark.genetics.cohorts.alignment import align, alleles, keyed
+from ecg_spark.genetics.cohorts.alignment import align
+from ecg_spark.genetics.outputs.alleles import alleles, keyed
 
 OTHER = {"A": "T", "C": "G", "G": "C", "T": "A"}
 
 
-def aligned(rows, ambiguous=False):
-    """Rows (cohort, complemented, effect_first, frequency) of one variant, aligned."""
+def aligned(rows, ambiguous=False, sets=None):
+    """Rows (cohort, complemented, effect_first, frequency) of one variant, aligned; each cohort has
+    a genotype set of its own where `sets` does not say otherwise."""
     cohort, complemented, first, frequency = (np.array(one) for one in zip(*rows, strict=True))
     return align(
         np.zeros(len(rows), np.int64), cohort, complemented.astype(bool), first.astype(bool),
         frequency.astype(float), np.ones(len(rows), np.int64), np.array([ambiguous]),
-        int(cohort.max()) + 1,
+        np.arange(cohort.max() + 1) if sets is None else np.array(sets),
     )  # fmt: skip
 
 
@@ -50,6 +52,35 @@ def test_an_ambiguous_pair_without_a_clear_frequency_is_left_out(frequency):
     assert found.sign.tolist() == [1, 0]
     assert found.unclear.tolist() == [0, 1]
     assert aligned([(0, 0, 0, frequency)], ambiguous=True).sign.tolist() == [1]  # nothing to fit
+
+
+def test_cohorts_of_one_genotype_set_mean_one_strand_whatever_their_frequencies():
+    apart = [(0, 0, 0, 0.2), (1, 0, 0, 0.8)]
+    assert aligned(apart, ambiguous=True).sign.tolist() == [1, -1]
+    assert aligned(apart, ambiguous=True, sets=[0, 0]).sign.tolist() == [1, 1]
+    near_half = aligned([(0, 0, 0, 0.2), (1, 0, 0, 0.5)], ambiguous=True, sets=[0, 0])
+    assert near_half.sign.tolist() == [1, 1]
+    assert near_half.unclear.tolist() == [0, 0]
+    # Two populations of one set and a cohort of another, which names the other strand than both.
+    third = aligned([*apart[:1], (1, 0, 0, 0.35), (2, 0, 0, 0.78)], ambiguous=True, sets=[0, 0, 1])
+    assert len(set(third.sign[:2])) == 1
+    assert third.sign[2] == -third.sign[0]
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.floats(0.01, 0.99)), min_size=2, max_size=6),
+    st.integers(0, 2),
+)
+def test_within_one_set_a_frequency_decides_nothing(told, others):
+    rows = [(k, 0, first, frequency) for k, (first, frequency) in enumerate(told)]
+    same = aligned(rows, ambiguous=True, sets=[0] * len(rows))
+    assert same.sign.tolist() == aligned(rows).sign.tolist()
+    # Nor between its cohorts, where another set has the variant, too.
+    more = [(len(rows) + k, 0, 0, 0.2) for k in range(others)]
+    sets = [0] * len(rows) + list(range(1, 1 + others))
+    whole = aligned([*rows, *more], ambiguous=True, sets=sets).sign[: len(rows)]
+    effects = np.where([first for first, _ in told], 1, -1) * whole
+    assert len(set(effects.tolist())) == 1
 
 
 def test_variants_that_nobody_names_alike_are_told_by_strand_and_allele_apart():

@@ -6,10 +6,10 @@ import pytest
 import yaml
 
 from ecg_spark.errors import DataError, UsageError
-from ecg_spark.genetics.cohorts.alignment import COMPLEMENT
 from ecg_spark.genetics.cohorts.fixed_effects import combine
 from ecg_spark.genetics.cohorts.meta import meta_analyse
-from ecg_spark.genetics.cohorts.reading import open_cohort
+from ecg_spark.genetics.outputs.alleles import COMPLEMENT
+from ecg_spark.genetics.outputs.reading import open_cohort
 from tests.builders import cohorts as given
 
 SITE = ["position", "phenotype"]

@@ -9,7 +9,7 @@ from scipy import stats
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.cohorts import replication as rep
-from ecg_spark.genetics.cohorts.reading import open_cohort
+from ecg_spark.genetics.outputs.reading import open_cohort
 from tests.builders import cohorts as given
 
 PLANTED = 40

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ecg_spark.genetics.cohorts.joint import Gathered, Joined
-from ecg_spark.genetics.cohorts.reading import Cohort
 from ecg_spark.genetics.cohorts.together import (
     FEWEST_NULL,
     SAMPLE_BYTES,
@@ -16,6 +15,7 @@ from ecg_spark.genetics.cohorts.together import (
     joint_test,
     sampled,
 )
+from ecg_spark.genetics.outputs.reading import Cohort
 
 
 def correlation_of(rng, k):

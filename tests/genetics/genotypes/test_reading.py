@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import binom
 
@@ -267,6 +268,23 @@ def test_lists_counts_and_imputation_quality_are_filters(spark, tmp_path):
     assert named["minor allele count ≥ 30"] == np.sum(np.delete(counts, 4) >= 30) + 1
     with pytest.raises(DataError, match=r"list genotypes\.keep does not exist"):
         read_id_list(str(tmp_path / "nothing.txt"), "list genotypes.keep")
+
+
+def test_what_is_common_in_a_small_population_may_be_tested(spark, tmp_path):
+    calls = np.tile(np.array([0, 1, 2, 1], np.int8), (8, 100))
+    calls[3] = 0
+    calls[3, [5, 7]] = 1  # 5 % of the alleles of a population of 20, 0.25 % of all
+    samples = [f"S{i}" for i in range(400)]
+    genotypes = Imported(write_set(tmp_path / "set", calls, samples), {})
+    settings = Genotypes(path="set", reference_genome="GRCh37", min_maf=0.05)
+    for number, (size, expected) in enumerate([(0, False), (19, False), (20, True), (300, False)]):
+        ancestry = pd.Series(["AFR"] * size + [None] * (400 - size), samples, dtype=object)
+        checked = quality_control(
+            spark, genotypes, settings, str(tmp_path / str(number)), ancestry=ancestry
+        )
+        sites = checked.genotypes.sites()
+        assert sites["is_candidate"].tolist()[3] == expected, size
+        assert not sites["is_common"].tolist()[3]
 
 
 def test_filter_that_removes_everything_is_named(spark, read, tmp_path):

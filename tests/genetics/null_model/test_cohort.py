@@ -73,6 +73,22 @@ def test_with_a_whole_genome_model_all_stay_and_quality_is_judged_without_relati
     assert load_cohort(str(tmp_path)).judges.equals(cohort.judges)
 
 
+def test_of_one_population_others_are_left_out_and_its_own_components_are_terms(scores, brought):
+    scores["ancestry"] = np.where(np.arange(N) < 45, "EUR", "AFR")
+    scores["pc_of_ancestry"] = [[float(i), float(-(i**2))] for i in range(N)]
+    ancestry = {"reference": "r.bed", "populations": "p.csv", "analyse": "EUR"}
+    settings = Genotypes(path="x.bed", max_heterozygosity_sd=5, ancestry=ancestry)
+    found = gather(scores, RELATIVES, brought, settings, Gwas(), 1)
+    assert set(found.cohort.terms.index) == set(SAMPLES[10:45]) - {"S41"}
+    assert found.ancestry == {"EUR": 34}
+    order = np.array([int(name[1:]) for name in found.cohort.terms.index], float)
+    assert abs(np.corrcoef(found.cohort.terms["pc_1"], order)[0, 1]) == pytest.approx(1)
+    rows = {(row["unit"], row["reason"]): row["n"] for row in found.flow.rows()}
+    assert rows["samples", "not of the population EUR"] == 15
+    assert rows["people", "no genotypes, or left out there, or not of the population EUR"] == 15
+    assert rows["people", "a covariate is missing"] == 10
+
+
 def test_quality_is_judged_in_the_ancestry_of_most(scores, brought):
     scores["ancestry"] = np.where(np.arange(N) % 3 == 0, "AFR", "EUR")
     scores.loc[SAMPLES[30:33], "ancestry"] = None

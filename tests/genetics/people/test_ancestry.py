@@ -7,7 +7,12 @@ import pytest
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.genotypes.packed import MISSING
 from ecg_spark.genetics.genotypes.view import IS_SNP, packed_view
-from ecg_spark.genetics.people.ancestry import infer_ancestry, read_populations
+from ecg_spark.genetics.people.ancestry import (
+    infer_ancestry,
+    of_population,
+    people_of,
+    read_populations,
+)
 from ecg_spark.genetics.prepare import prepare_genotypes
 from ecg_spark.study import Genotypes
 from tests.builders.genetics_data import people, write_plink
@@ -76,7 +81,7 @@ def test_an_unusable_ancestry_reference_is_refused(spark, sets, tmp_path):
         read_populations(str(path))
 
 
-def test_a_study_keeps_the_population_that_it_analyses(spark, tmp_path):
+def test_all_samples_stay_and_each_population_has_components_of_its_own(spark, tmp_path):
     calls, population = people(160, 1_600, seed=5, populations=2, fst=0.1)
     ids = [f"S{i}" for i in range(160)]
     contigs, positions = np.repeat(["1", "2"], 800), 60_000_000 + 10_000 * (np.arange(1_600) % 800)
@@ -87,25 +92,41 @@ def test_a_study_keeps_the_population_that_it_analyses(spark, tmp_path):
     names = NAMES[population]
     table = pd.DataFrame({"sample_id": ids[:80], "population": names[:80]})
     table.to_csv(tmp_path / "populations.csv", index=False)
-    ancestry = {
-        "reference": paths[0],
-        "populations": str(tmp_path / "populations.csv"),
-        "analyse": "EAS",
-    }
+    ancestry = {"reference": paths[0], "populations": str(tmp_path / "populations.csv")}
     settings = Genotypes.model_validate(
         {"path": paths[1], "reference_genome": "GRCh37", "components": 2, "ancestry": ancestry}
     )
     summary = prepare_genotypes(spark, settings, paths[1], str(tmp_path / "out"), 1)
-    counts = {"AFR": 40, "EAS": 40}
-    assert summary["ancestry"] == counts
-    assert summary["samples"] == counts["EAS"]
-    assert {"filter": "ancestry EAS", "samples": 40, "variants": 1_600} in summary["filters"]
+    assert summary["ancestry"] == {"AFR": 40, "EAS": 40}
+    assert summary["samples"] == 80
     scores = pd.read_parquet(tmp_path / "out/scores").set_index("s")
-    assert scores.index.tolist() == [one for one in ids[80:] if names[ids.index(one)] == "EAS"]
-    assert set(scores["ancestry"]) == {"EAS"}
-    assert scores["heterozygosity_sd"].abs().max() < 6
-    nobody = settings.model_copy(
-        update={"ancestry": settings.ancestry.model_copy(update={"analyse": "SAS"})}
+    assert scores["ancestry"].tolist() == names[80:].tolist()
+    own = of_population(scores, "EAS")
+    assert own.index.tolist() == [one for one in ids[80:] if names[ids.index(one)] == "EAS"]
+    components = np.array(own["pc"].tolist())
+    assert components.mean(axis=0) == pytest.approx([0, 0], abs=1e-9)
+    assert components.std(axis=0) == pytest.approx([1, 1])
+    # As of the set that holds its people alone.
+    alone = np.flatnonzero(names[80:] == "EAS")
+    path = write_plink(tmp_path / "eas", calls[:, 80:][:, alone], own.index, contigs, positions)
+    by_itself = settings.model_copy(update={"ancestry": None})
+    prepare_genotypes(spark, by_itself, path, str(tmp_path / "eas_out"), 1)
+    expected = pd.read_parquet(tmp_path / "eas_out/scores").set_index("s")["pc"]
+    r = np.corrcoef(components.T, np.array(expected.tolist()).T)[:2, 2:]
+    assert (np.abs(np.diag(r)) > (0.97, 0.85)).all()  # two of many that are nearly alike
+    assert of_population(scores, None) is scores
+
+
+def test_a_population_that_nobody_or_hardly_anybody_is_of_is_refused():
+    scores = pd.DataFrame(
+        {"ancestry": ["EUR", "AFR", None], "pc_of_ancestry": [[0.1], None, None]}, ["A", "B", "C"]
     )
-    with pytest.raises(DataError, match="No sample is of the population SAS"):
-        prepare_genotypes(spark, nobody, paths[1], str(tmp_path / "none"), 1)
+    with pytest.raises(DataError, match=r"population SAS .* are of AFR, EUR"):
+        of_population(scores, "SAS")
+    with pytest.raises(DataError, match="Too few people are of the population AFR"):
+        of_population(scores, "AFR")
+
+
+def test_few_people_of_a_population_are_not_counted():
+    ancestry = pd.Series(["EUR"] * 20 + ["AFR"] * 19 + [None])
+    assert people_of(ancestry) == {"EUR": 20, "AFR": None}

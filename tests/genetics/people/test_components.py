@@ -85,7 +85,7 @@ def test_components_of_a_packed_set_do_not_depend_on_how_spark_cuts_it(
     expected = components_of(calls, unrelated, 3, tmp_path)
     packed = read_packed(str(tmp_path / "set"))
     monkeypatch.setattr(components, "BLOCK_BYTES", 4 * 120 * 60)
-    over_blocks = blocks_of(spark, packed, np.arange(700), unrelated)
+    over_blocks = blocks_of(spark, packed, np.arange(700), np.arange(len(unrelated)), unrelated)
     scores = principal_components(over_blocks, unrelated, 3, 700, ALONE[:120], 1)
     assert scores == pytest.approx(expected, abs=1e-3)
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import fsspec
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
@@ -57,6 +59,7 @@ class Cohort:
             phenotypes, or if it is unknown.
         stamp: changes with the content.
         bytes: the size of the files.
+        genotypes: the publication of the genotype set that was tested; None if it is unknown.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Cohort:
     models: Mapping[str, str | None]
     stamp: Any
     bytes: int
+    genotypes: str | None = None
 
 
 def open_cohort(spark: SparkSession, place: str, name: str) -> Cohort:
@@ -86,12 +90,20 @@ def open_cohort(spark: SparkSession, place: str, name: str) -> Cohort:
         rows = spark.read.schema(_ROWS).parquet(folder)
         rows = rows.withColumn("chromosome", chromosome_number(F.col("contig"))).drop("contig")
         size = files.du(fsspec.core.url_to_fs(folder)[1])
-        return Cohort(name, rows, *_described(said, name), published.run, int(size))
+        tested = published.provenance.get("inputs", {}).get("genotypes")
+        return Cohort(name, rows, *_described(said, name), published.run, int(size), tested)
     said = _sidecars(place, name)
     rows = _ssf_rows(spark, place, said, name)
     stamp = file_stamp(place)
     # Text is compressed to about a quarter.
     return Cohort(name, rows, *_described(said, name), stamp, 4 * stamp[1])
+
+
+def genotype_sets(cohorts: Sequence[Cohort]) -> NDArray[np.int64]:
+    """The number of each cohort's genotype set, from 0; one that is not known is its own."""
+    names = [one.genotypes or number for number, one in enumerate(cohorts)]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names], np.int64)
 
 
 def cohort_build(place: str, name: str) -> str:
