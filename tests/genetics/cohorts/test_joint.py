@@ -50,7 +50,7 @@ def passed(table, size):
 
         yield take
 
-    told = list(joint._task(2, NAMES, worker, table.to_batches(max_chunksize=size)))
+    told = list(joint._task(np.arange(2), NAMES, worker, table.to_batches(max_chunksize=size)))
     rows = [row for batch in told for row in batch.to_pylist()]
     return pieces, joint._gathered(rows, 2, len(NAMES))
 
