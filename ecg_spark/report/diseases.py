@@ -41,7 +41,7 @@ def section(material: ReportInputs) -> tuple[Section, dict[str, Any]]:
     Diseases with fewer than `MIN_GROUP_SIZE` cases are in the tables but not shown.
     """
     described = _described(material)
-    of_ecgs = described.xs(ECG, level="people")
+    of_ecgs = described[described.index.get_level_values("people") == ECG].droplevel("people")
     tests = _named(material.table("phewas", "disease_associations").to_table(), described)
     summary = material.summary("phewas")
     planted = _planted(material)
