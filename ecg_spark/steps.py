@@ -15,6 +15,9 @@ STEPS = (
 )  # fmt: skip
 """The steps in the order in which they are run."""
 
+SHARED = STEPS[: 1 + STEPS.index("genotypes")]
+"""What a population of a study shares with the whole: all that comes before people are chosen."""
+
 SECTIONS = {
     **dict.fromkeys(("ingest", "average", "encode"), ("ecg",)),
     "train": ("ecg", "archives"),

@@ -74,10 +74,13 @@ def run_populations(
         )
     own = [study.of_population(name) for name in enough]
     later = steps_named([name for name in names if name not in SHARED])
-    for name, population in zip(enough, own, strict=True):
+    for name in enough:
         log.info("population %s: %d people", name, counts[name])
-        for line in run_steps(later, population, force=force, session=session):
-            yield {"population": name, **line}
+    # Choosing people shows which population cannot be analysed, before any is tested for hours.
+    for steps in (later[:1], later[1:]):
+        for name, population in zip(enough, own, strict=True):
+            for line in run_steps(steps, population, force=force, session=session):
+                yield {"population": name, **line}
     published = run_cohorts(
         META, own, meta_folder(study), force=force, session=session, genomic_control=False,
         notes=notes,

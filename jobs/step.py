@@ -24,7 +24,7 @@ from ecg_spark.errors import EcgSparkError, InfrastructureError, UsageError
 from ecg_spark.genetics import STAGES
 from ecg_spark.reach import require_connectors, require_reachable, trouble
 from ecg_spark.session import prepared, require_hail, spark_session, start_hail
-from ecg_spark.steps import STEPS, is_asked_for, lacking, steps_of
+from ecg_spark.steps import SHARED, STEPS, is_asked_for, lacking, steps_of
 from ecg_spark.store import Publication, Run, Store, fingerprint
 from ecg_spark.study import Study, load_study
 from jobs.publishing import Summary as Summary
@@ -36,8 +36,6 @@ GROUPS = {"gwas": STAGES}
 """Names for several steps together."""
 
 NOT_ASKED_FOR = "the study does not ask for it"
-SHARED = STEPS[: 1 + STEPS.index("genotypes")]
-"""What a population of a study shares with the whole: all that comes before people are chosen."""
 
 _OF_THE_RESULT = ("settings", "inputs")
 """The parts of the provenance that must be unchanged for new files alone to be processed."""

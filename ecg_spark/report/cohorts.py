@@ -140,14 +140,22 @@ def replications(material: ReportInputs) -> Section:
 
 
 def replicated(material: ReportInputs) -> Iterator[Placed]:
-    """The loci in other cohorts, the surest here first."""
-    for one in material.replicated:
-        table = evidence.dataset(one.path(REPLICATION.name)).to_table().to_pandas()
-        for row in table.sort_values("neg_log10_p", ascending=False).itertuples():
-            there = [getattr(row, key) for key in THERE]
-            told = [one.summary["in"], _name(row), row.phenotype, row.outcome]
-            told += [None if pd.isna(value) else value for value in there]
-            yield Placed(row.contig, row.position, told)
+    """The loci in other cohorts, the most significant here first."""
+    tables = [
+        evidence.dataset(one.path(REPLICATION.name))
+        .to_table()
+        .to_pandas()
+        .assign(cohort=one.summary["in"])
+        for one in material.replicated
+    ]
+    if not tables:
+        return
+    rows = pd.concat(tables).sort_values("neg_log10_p", ascending=False, kind="stable")
+    for row in rows.itertuples():
+        there = [getattr(row, key) for key in THERE]
+        told = [row.cohort, _name(row), row.phenotype, row.outcome]
+        told += [None if pd.isna(value) else value for value in there]
+        yield Placed(row.contig, row.position, told)
 
 
 def write_replication_page(folder: str, summary: Mapping[str, Any], study: str) -> float:

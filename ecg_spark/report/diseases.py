@@ -294,7 +294,7 @@ def _compared(planted: Sequence[Mapping[str, Any]], tests: pd.DataFrame) -> dict
         hits = own[own["q"] < FDR]
         by_heart = hits[hits["group"].isin(OF_THE_HEART)]
         is_heart = one["caused_by"] == "heart"
-        counts["planted_heart"] += is_heart and len(own) > 0
+        counts["planted_heart"] += is_heart and bool(own["group"].isin(OF_THE_HEART).any())
         counts["found_heart"] += is_heart and len(by_heart) > 0
         counts["false_heart"] += 0 if is_heart else len(by_heart)
         acting = ", ".join(name.replace("_", " ") for name in one["parameters"]) or "–"

@@ -20,7 +20,7 @@ from ecg_spark.report import figures, loci, regional
 from ecg_spark.report.explain import Explainer
 from ecg_spark.report.page import told
 from ecg_spark.report.sections import ReportInputs
-from ecg_spark.steps import steps_of
+from ecg_spark.steps import SHARED, steps_of
 from ecg_spark.store import Store
 from ecg_spark.study import Study
 from ecg_spark.tables import PEER, group_of
@@ -159,5 +159,7 @@ def _alleles(
 
 
 def _material(study: Study, *steps: str) -> ReportInputs:
-    store = Store(study.output_path)
-    return ReportInputs(study, {step: store.require(step) for step in steps})
+    own, whole = Store(study.output_path), Store((study.whole or study).output_path)
+    return ReportInputs(
+        study, {step: (whole if step in SHARED else own).require(step) for step in steps}
+    )

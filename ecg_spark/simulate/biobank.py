@@ -45,6 +45,7 @@ from ecg_spark.simulate.diseases import (
     plant_diseases,
 )
 from ecg_spark.simulate.exome import (
+    GENES_PER_CONTIG,
     MASKS,
     Exome,
     annotation_rows,
@@ -113,7 +114,10 @@ def simulate_biobank(
         raise UsageError(
             f"A simulated biobank needs at least 1 participant and {MIN_VARIANTS} variants."
         )
-    settings: dict[str, Any] = {"participants": participants, "variants": variants, "seed": seed}
+    settings: dict[str, Any] = {
+        "participants": participants, "variants": variants, "seed": seed,
+        "genes_per_contig": GENES_PER_CONTIG,
+    }  # fmt: skip
     if cohort.name:
         settings["cohort"] = cohort.name
     files, owners = ([], []) if hearts is None else recordings_in(hearts)

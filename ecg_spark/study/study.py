@@ -252,7 +252,9 @@ def _flat(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 def _locations(section: Section, above: str = "") -> Iterator[tuple[str, str]]:
     """Yield the locations in a section and those in it, with their keys."""
     for name, annotation in get_type_hints(type(section), include_extras=True).items():
-        value = getattr(section, name, None)
+        if name not in type(section).model_fields:  # the folder, and the whole of a population
+            continue
+        value = getattr(section, name)
         if isinstance(value, Section):
             yield from _locations(value, f"{above}{name}.")
         elif value and _is_location(annotation):

@@ -197,3 +197,17 @@ def test_a_population_that_the_reference_does_not_know_is_refused_at_once(tmp_pa
     write_study(tmp_path, content)
     assert main(["run", str(path)]) == 3
     assert not (tmp_path / "out/published").exists()
+
+
+def test_a_population_names_the_places_of_the_whole_study_once(tmp_path):
+    content = {
+        "name": "s",
+        "output": "out",
+        "ecg": {"path": "ecg"},
+        "participants": {"path": "p.csv"},
+        "genotypes": {"path": "g.bed", "ancestry": {"reference": "r.bed", "populations": "r.tsv"}},
+    }
+    study = load_study(write_study(tmp_path, content))
+    assert [key for key, _ in study.of_population("EUR").inputs()] == [
+        key for key, _ in study.inputs()
+    ]

@@ -138,7 +138,8 @@ def structure(
     scores, found = scored(chosen, everybody)
     notes += found
     of_ancestry = np.full((n_samples, components), np.nan)
-    for name in sorted(pd.Series(ancestry).dropna().unique()):
+    populations = sorted(pd.Series(ancestry).dropna().unique()) if components else []
+    for name in populations:
         samples = np.flatnonzero(ancestry == name)
         if unrelated[samples].sum() < max(FEWEST_OF_ANCESTRY, PEOPLE_OF_COMPONENT * components):
             continue
