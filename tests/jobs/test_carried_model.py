@@ -86,7 +86,7 @@ def test_factors_are_compared_with_those_at_home(away):
     assert encode["notes"] == [], "they are the same people"
     assert encode["trait_r"] == store.require("train").summary["source"]["trait_r"]
     text = Path(store.require("report").path("report.html")).read_text()
-    assert "of the study home, taken as it is" in text
+    assert "of the study home, used unchanged" in text
     assert "PCA fitted in this study" in text
 
 

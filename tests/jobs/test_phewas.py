@@ -105,7 +105,8 @@ def biobank(spark, tmp_path_factory):
         write_rows(relatives, RELATIVES, run.path("relatives"))
         write_rows([
             {"s": one, "call_rate": 1.0, "heterozygosity_sd": 9.0 if k == 6 else 0.0,
-             "unrelated": bool(unrelated[k]), "ancestry": None, "pc": [], "x_f": None, "sets": [0]}
+             "unrelated": bool(unrelated[k]), "ancestry": None, "pc": [], "pc_of_ancestry": None,
+             "x_f": None, "sets": [0]}
             for k, one in enumerate(names)
         ], SCORES, run.path("scores"))  # fmt: skip
 
