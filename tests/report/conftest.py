@@ -61,9 +61,8 @@ def register_again(study: Study) -> None:
 
 
 @pytest.fixture(scope="session")
-def reports(tmp_path_factory, mlflow_store):
-    """The report of a biobank with planted variants, one whose genotypes are others', and one of a
-    study without ECGs whose own phenotypes are the latents of the first."""
+def planted(tmp_path_factory, mlflow_store):
+    """The report of a biobank with planted variants."""
     folder = tmp_path_factory.mktemp("report")
     mlflow = {"tracking_uri": mlflow_store(folder)}
     study = study_of(folder, mlflow=mlflow, phewas={"path": "diagnoses.csv"})
@@ -86,8 +85,13 @@ def reports(tmp_path_factory, mlflow_store):
     publish_replication(store)
     path = folder / "report.html"
     summary = write_report(study, published_by(study), path, store.published_as("replicate-"))
-    planted = Report(path.read_text(encoding="utf-8"), summary, bank, store, path, study)
+    return Report(path.read_text(encoding="utf-8"), summary, bank, store, path, study)
 
+
+@pytest.fixture(scope="session")
+def null(planted):
+    """The report of a study of the same people with the genotypes of others."""
+    study, bank, folder = planted.study, planted.bank, planted.path.parent
     shuffled = np.random.default_rng(9).permutation(bank.dosages)
     null_bank = replace(bank, dosages=shuffled)
     scores = scores_of(study, bank)
@@ -103,8 +107,14 @@ def reports(tmp_path_factory, mlflow_store):
     publish_genetics(store, null_bank, scores, hostile=False)
     path = folder / "null" / "report.html"
     summary = write_report(null, published_by(null), path)
-    null_report = Report(path.read_text(encoding="utf-8"), summary, null_bank, store, path, null)
+    return Report(path.read_text(encoding="utf-8"), summary, null_bank, store, path, null)
 
+
+@pytest.fixture(scope="session")
+def own(planted):
+    """The report of a study without ECGs, whose own phenotypes are the latents of the first."""
+    bank, folder = planted.bank, planted.path.parent
+    scores = scores_of(planted.study, bank)
     own = study_of(
         folder,
         output=str(folder / "own"),
@@ -116,22 +126,13 @@ def reports(tmp_path_factory, mlflow_store):
     publish_genetics(store, bank, {"own": scores["vae"]}, traits=())
     path = folder / "own" / "report.html"
     summary = write_report(own, published_by(own), path)
-    return planted, null_report, Report(path.read_text("utf-8"), summary, bank, store, path, own)
+    return Report(path.read_text("utf-8"), summary, bank, store, path, own)
 
 
-@pytest.fixture(scope="session")
-def planted(reports):
-    return reports[0]
-
-
-@pytest.fixture(scope="session")
-def null(reports):
-    return reports[1]
-
-
-@pytest.fixture(scope="session")
-def own(reports):
-    return reports[2]
+@pytest.fixture
+def reports(planted, null, own):
+    """A report of each kind."""
+    return planted, null, own
 
 
 LONG = "own_phenotype_with_a_name_that_is_as_long_as_they_come_{1:02d}"
