@@ -41,6 +41,8 @@ FEW_ROWS = {
 """What pays for many rows and costs half of a query of a few is off: code made for each query, and
 a plan that is made anew after each of its stages."""
 
+gc.disable()  # until the tests are collected: a third of the time of that
+
 # The same cases in every run, so that a failure speaks of the change: others are drawn with
 # --hypothesis-profile=default.
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None)
@@ -78,6 +80,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """What was imported lives to the end: the garbage collector need not look at it again."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
