@@ -72,7 +72,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         needs = [mark.name for mark in item.iter_markers() if mark.name in NEEDS]
         # Other programs take the longest: a cluster, notebooks, processes that train together.
-        heavy = sum(10 if name == "programs" else 1 for name in needs)
+        # What needs nothing counts a little, so that of such files the longest start first, too.
+        heavy = 0.01 + sum(10 if name == "programs" else 1 for name in needs)
         weight[item.path] = weight.get(item.path, 0) + heavy
     items.sort(key=lambda item: -weight[item.path])  # stable: a file's order is kept
 

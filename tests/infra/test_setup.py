@@ -4,7 +4,6 @@ import importlib.util
 import json
 import re
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -42,12 +41,10 @@ def test_the_lock_satisfies_every_requirement(text):
     assert requirement.specifier.contains(version)
 
 
-def test_the_environment_is_the_lock():
+def test_the_environment_is_the_lock(other_python):
     locked = pins("requirements.lock")
     # Asked in a process of its own: setuptools, once imported, adds the packages that it carries.
-    answer = subprocess.run(
-        [sys.executable, "-I", "-m", "pip", "list", "--format=json"], capture_output=True, text=True
-    )
+    answer = other_python("-I", "-m", "pip", "list", "--format=json")
     installed = {
         canonicalize_name(item["name"]): Version(item["version"])
         for item in json.loads(answer.stdout)
@@ -59,8 +56,8 @@ def test_the_environment_is_the_lock():
     }
 
 
-def test_nothing_installed_is_in_conflict():
-    answer = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True)
+def test_nothing_installed_is_in_conflict(other_python):
+    answer = other_python("-m", "pip", "check")
     assert answer.returncode == 0, answer.stdout
 
 
