@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
+from ecg_spark.genetics.genotypes.quality import FEWEST_OF_ANCESTRY
 from ecg_spark.selection import is_used
 from ecg_spark.tables import TOGETHER, TRAIT_NAMES, VARIANT
 
@@ -247,7 +248,7 @@ def counted(counts: Mapping[str, int] | None) -> list[tuple[str, int]]:
 
 def people_told(counts: Mapping[str, int | None]) -> dict[str, int | str]:
     """Counts of people by name, in words where they are too few to be told."""
-    few = f"fewer than {MIN_GROUP_SIZE}"
+    few = f"fewer than {FEWEST_OF_ANCESTRY}"
     return {name: few if count is None else count for name, count in counts.items()}
 
 

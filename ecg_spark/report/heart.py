@@ -36,7 +36,7 @@ def moved_heart(material: ReportInputs) -> Section:
     if not material.study.ecg or len(material.latents) < MIN_GROUP_SIZE:
         mean, sd = np.zeros(len(names)), np.ones(len(names))
         return {"heart": _heart(material, names, mean, sd, None, []), "figures": {}}
-    by_person = evidence.traits_by_person(material.traits)
+    by_person = material.traits_by_person
     told = {TRAIT_TITLES[name]: by_person[name] for name in TRAIT_NAMES}
     told |= _of_people(material) if material.study.genotypes else {}
     follows = evidence.correlations(material.latents, by_person)

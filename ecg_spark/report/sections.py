@@ -96,6 +96,11 @@ class ReportInputs:
         return evidence.trait_table(self.table("average", "traits"), leave_out=self.leave_out)
 
     @cached_property
+    def traits_by_person(self) -> pd.DataFrame:
+        """The mean traits of each person of `traits`."""
+        return evidence.traits_by_person(self.traits)
+
+    @cached_property
     def latents(self) -> pd.DataFrame:
         """The VAE's latents of a sample of participants, indexed by participant."""
         return evidence.latent_scores(self.table("encode", "latents"), "vae")
@@ -129,7 +134,7 @@ def beats(material: ReportInputs) -> Section:
     ids, signals = evidence.beat_sample(table, leave_out=material.leave_out)
     percentiles = evidence.beat_percentiles(signals)
     groups = evidence.beats_by_trait(ids, signals, material.traits)
-    by_person = evidence.traits_by_person(material.traits)
+    by_person = material.traits_by_person
     columns = {name: by_person[name].to_numpy(float) for name in TRAIT_NAMES}
     return {
         "beats_shown": len(signals),
@@ -241,7 +246,7 @@ def latents(material: ReportInputs) -> Section:
     if len(material.latents) < evidence.MIN_GROUP_SIZE:
         return {**rows, "figures": {"traversals": None, "correlations": None}}
     moved = [(name, material.explainer.traversal(k)) for k, name in enumerate(names)]
-    by_person = evidence.traits_by_person(material.traits)
+    by_person = material.traits_by_person
     table = evidence.correlations(material.latents, by_person)
     titles = [evidence.TRAIT_TITLES[name] for name in table.columns]
     return {

@@ -22,7 +22,7 @@ FST, FST_WITHIN = 0.1, 0.04
 """Between populations, and between the two halves of AFR."""
 
 
-def write_populations(folder: Path, **changes: Any) -> Path:
+def write_populations(folder: Path) -> Path:
     """Write genotypes, reference, phenotypes and participants into a folder; its study file.
 
     AFR and EUR differ in the mean of all phenotypes, and so do the halves of AFR. `acted` is moved
@@ -59,7 +59,7 @@ def write_populations(folder: Path, **changes: Any) -> Path:
         },
         "gwas": {"engine": "blocks"},
     }
-    return write_study(folder, content | changes)
+    return write_study(folder, content)
 
 
 def write_set(stem: Path, calls: np.ndarray, samples: list[str]) -> None:

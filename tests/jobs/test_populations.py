@@ -91,14 +91,19 @@ def test_the_whole_is_the_inverse_variance_mean_of_each(folder):
     """Every population by least squares on what its cohort says, combined by hand."""
     values, bim, samples = read_plink(folder / "genotypes")
     found = table(meta(folder), "associations").set_index(["contig", "position", "phenotype"])
+    cohorts = [of(folder, name, "cohort") for name in RUN]
+    both = [
+        [
+            pd.read_parquet(cohort.path(f"{kind}.parquet")).set_index("s")
+            for kind in ("phenotypes", "covariates")
+        ]
+        for cohort in cohorts
+    ]
     compared = 0
     for place in [CAUSAL, *range(0, len(bim), 97)]:
         for phenotype in ("acted", NULLS[0]):
             beta, se = [], []
-            for name in RUN:
-                cohort = of(folder, name, "cohort")
-                tested = pd.read_parquet(cohort.path("phenotypes.parquet")).set_index("s")
-                terms = pd.read_parquet(cohort.path("covariates.parquet")).set_index("s")
+            for tested, terms in both:
                 x = pd.Series(values[place], samples)[tested.index].to_numpy()
                 if min(x.mean(), 2 - x.mean()) < 0.02 * 1.05:
                     continue
@@ -141,12 +146,12 @@ def test_a_confounded_null_is_calibrated_and_the_cause_is_found(folder):
     lambdas = square.groupby(found["phenotype"]).median()[list(NULLS)] / chi2.ppf(0.5, 1)
     assert 0.9 < lambdas.mean() < 1.1
     # Without anything that tells the populations apart the same phenotype is hopeless.
-    values, _, samples = read_plink(folder / "genotypes")
+    values, bim, samples = read_plink(folder / "genotypes")
     own = pd.read_csv(folder / "phenotypes.csv").set_index("participant_id")[NULLS[0]]
     r = np.corrcoef(np.vstack([own[samples], values]))[0, 1:]
     assert np.median(r**2 * len(samples)) / chi2.ppf(0.5, 1) > 5
     loci = table(meta(folder), "loci").query("method == 'own'")
-    position = read_plink(folder / "genotypes")[1]["position"][CAUSAL]
+    position = bim["position"][CAUSAL]
     assert (loci["position"] == position).any()
     assert len(loci) == 1
     assert loci["cohorts"].iloc[0] == 2
@@ -171,7 +176,7 @@ def test_python_gives_what_the_command_publishes(folder, spark):
     assert found.tables["loci"].count() == len(table(meta(folder), "loci"))
 
 
-def test_what_cannot_be_run_by_population_is_refused(folder, tmp_path, capsys):
+def test_what_cannot_be_run_by_population_is_refused(folder):
     study = load_study(folder / "study.yaml")
     with pytest.raises(UsageError, match="analyses EUR alone"):
         ecg_spark.populations(study.of_population("EUR"))
