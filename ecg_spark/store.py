@@ -230,8 +230,7 @@ class Store:
 
     def published_as(self, prefix: str) -> list[Publication]:
         """The current publications whose names begin so, by their names."""
-        paths = self._fs.glob(f"{self._base}/{_pointer(f'{prefix}*')}")
-        names = sorted(path.rsplit("/", 1)[1].removesuffix(".json") for path in paths)
+        names = [name for name in self.steps() if name.startswith(prefix)]
         return [found for name in names if (found := self.published(name)) is not None]
 
     def secret(self) -> bytes:

@@ -121,9 +121,10 @@ def clean(folder: str) -> dict[str, Any]:
 def _below(folder: str) -> list[str]:
     """The folders within an output folder that receive results of their own."""
     files, base = fsspec.core.url_to_fs(folder.rstrip("/"))
-    found = [files.glob(f"{base}/{one}/runs") for one in (COMBINED, f"{POPULATIONS}/*")]
-    paths = [path.rpartition("/")[0] for own in found for path in own]
-    return spelled_like(folder, paths)
+    own = f"{base}/{POPULATIONS}"
+    found = [f"{base}/{COMBINED}", *(files.ls(own, detail=False) if files.exists(own) else [])]
+    paths = [path.rstrip("/") for path in found]
+    return spelled_like(folder, [path for path in paths if files.exists(f"{path}/runs")])
 
 
 def size_words(size: float) -> str:

@@ -106,6 +106,14 @@ def test_a_pointer_without_its_folder_is_no_publication(tmp_path):
     assert store.published("ingest") is None
 
 
+@pytest.mark.parametrize("name", ["out", "rd[1]", "a*?"])
+def test_publications_are_found_by_the_beginning_of_their_names_in_any_folder(tmp_path, name):
+    store = Store(str(tmp_path / name))
+    for step in ("replicate-b", "replicate-a", "report"):
+        publish(store, step, step)
+    assert [one.step for one in store.published_as("replicate-")] == ["replicate-a", "replicate-b"]
+
+
 def test_fingerprint_depends_only_on_values():
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
     assert fingerprint({"a": 1}) != fingerprint({"a": 2})
