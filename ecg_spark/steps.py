@@ -3,8 +3,7 @@
 A step that a study does not ask for is not run, and no other step needs it.
 """
 
-from functools import reduce
-from typing import Any
+from operator import attrgetter
 
 from ecg_spark.genetics import STAGES
 from ecg_spark.study import Study
@@ -38,9 +37,8 @@ def steps_of(study: Study) -> list[str]:
 
 def is_asked_for(name: str, study: Study) -> bool:
     """Whether a study has what a step works on, and asks for it."""
-    keys = SETTINGS[name].split(".") if name in SETTINGS else []
-    setting: Any = reduce(getattr, keys, study)
-    return bool(setting) and lacking(name, study) is None
+    is_set = name not in SETTINGS or bool(attrgetter(SETTINGS[name])(study))
+    return is_set and lacking(name, study) is None
 
 
 def lacking(name: str, study: Study) -> str | None:

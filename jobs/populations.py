@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 
 from ecg_spark.errors import DataError
 from ecg_spark.genetics.genotypes.quality import FEWEST_OF_ANCESTRY
+from ecg_spark.steps import SHARED, steps_of
 from ecg_spark.store import Store
 from ecg_spark.study import COMBINED, Study, load_study
 from jobs.cohort import STEP as COHORT
@@ -21,14 +22,12 @@ from jobs.cohort_step import run_cohorts
 from jobs.meta import STEP as META
 from jobs.publishing import Summary, told
 from jobs.step import (
-    SHARED,
     guarded,
     parse,
     print_line,
     require_steps,
     run_steps,
     steps_named,
-    steps_of,
 )
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ecg_spark.diseases.diagnoses import Dates
-from ecg_spark.diseases.panels import ECG, GENOTYPES, VARIANTS, Panel, make_panel
+from ecg_spark.diseases.panels import ECG, GENOTYPES, Panel, make_panel
 from ecg_spark.genetics.genotypes.packed import MISSING
 from ecg_spark.genetics.genotypes.parts import open_set
 from ecg_spark.genetics.genotypes.view import packed_view
@@ -172,7 +172,7 @@ def calls_of(folder: str, variants: pd.DataFrame, samples: pd.Index) -> pd.DataF
         folder: the checked genotypes.
         variants: contig, position, ref and alt.
     """
-    packed = packed_view(open_set(f"{folder}/{VARIANTS}").where("is_candidate"))
+    packed = packed_view(open_set(f"{folder}/variants").where("is_candidate"))
     rows = packed.rows(variants)
     calls = packed.calls.read(rows, packed.places(list(samples))).T.astype(float)
     calls[calls == MISSING] = np.nan

@@ -130,8 +130,7 @@ def _test_panel(
 
     They are persisted; the caller unpersists them.
     """
-    places = pd.DataFrame({"participant_id": people, "place": np.arange(len(people))})
-    own = occurrences.join(F.broadcast(spark.createDataFrame(places)), "participant_id")
+    own = occurrences.join(F.broadcast(spark.createDataFrame(_places(people))), "participant_id")
     is_enough = (F.col("times") >= settings.codes_per_case).cast("int")
     counted = own.groupBy("disease").agg(F.sum(is_enough).alias("n")).collect()
     counts = {row["disease"]: int(row["n"]) for row in counted}
@@ -261,10 +260,14 @@ def _mean_beats(
     groups: Mapping[tuple[str, str, str], NDArray[np.int64]],
 ) -> list[dict[str, Any]]:
     """The mean beats of cases and of controls, by disease, kind and side."""
-    places = pd.DataFrame({"participant_id": people, "place": np.arange(len(people))})
-    found = mean_beats(beats, leave_out, places, groups)
+    found = mean_beats(beats, leave_out, _places(people), groups)
     return [
         {"disease": disease, "kind": kind, "group": side, "people": n,
          "mean": mean.tolist(), "se": se.tolist()}
         for (disease, kind, side), (n, mean, se) in found.items()
     ]  # fmt: skip
+
+
+def _places(people: pd.Index) -> pd.DataFrame:
+    """The place in a panel of each of its people."""
+    return pd.DataFrame({"participant_id": people, "place": np.arange(len(people))})

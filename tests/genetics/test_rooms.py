@@ -14,9 +14,6 @@ ROOMS = (
 )  # fmt: skip
 """From below; each may import those before it."""
 
-ALSO = {"sumstats.py": {"null_model"}}
-"""What else a module names: the summary statistics say what the null model made of the traits."""
-
 
 def rooms_imported(file):
     """The rooms that a module names."""
@@ -43,5 +40,4 @@ def test_every_folder_is_a_room_that_the_map_names():
 def test_no_import_runs_back(room):
     below = {*ROOMS[: ROOMS.index(room) + 1]}
     for file in sorted((ROOT / room).rglob("*.py")):
-        allowed = below | ALSO.get(file.name, set())
-        assert rooms_imported(file) <= allowed, f"{file.name} imports from a room above it"
+        assert rooms_imported(file) <= below, f"{file.name} imports from a room above it"

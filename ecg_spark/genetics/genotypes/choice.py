@@ -8,6 +8,7 @@ are never collected on the driver.
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -205,14 +206,14 @@ def _found(rows: DataFrame, names: DataFrame) -> DataFrame:
     parts = F.split("name", _ALLELES_APART)
     bare = F.regexp_replace(F.upper(parts[0]), "^(CHR)?0*", "")
     codes = {name: chromosome_of(name) for name in _CODES}
-    place = _place(F.coalesce(_looked_up(codes, bare), bare), parts[1], parts[2], parts[3])
+    place = _place(F.coalesce(looked_up(codes, bare), bare), parts[1], parts[2], parts[3])
     is_place = (F.size(parts) == 4) & parts[1].rlike(r"^\d+$")
     names = names.withColumn("place", F.when(is_place, place))
     by_place = names.filter("place is not null").groupBy("place").agg(F.min("name").alias("name"))
     listed = names.select(F.lit(_BY_ID).alias("by"), F.col("name").alias("key"), "name").union(
         by_place.select(F.lit(_BY_PLACE).alias("by"), F.col("place").alias("key"), "name")
     )
-    own = _place(_looked_up(CONTIGS, F.col("contig")), "position", "ref", "alt")
+    own = _place(looked_up(CONTIGS, F.col("contig")), "position", "ref", "alt")
     keys = F.array(
         F.struct(F.lit(_BY_ID).alias("by"), F.col("rsid").alias("key")),
         F.struct(F.lit(_BY_PLACE).alias("by"), own.alias("key")),
@@ -228,7 +229,7 @@ def _place(contig: Column, position: Column | str, a: Column | str, b: Column | 
     return F.concat_ws(":", contig, position, F.sort_array(F.array(F.upper(a), F.upper(b))))
 
 
-def _looked_up(words: Mapping[str, str | None], key: Column) -> Column:
+def looked_up(words: Mapping[str, Any], key: Column) -> Column:
     """Translate a column by a dictionary; null where the dictionary has no entry."""
     return F.create_map(*[F.lit(one) for pair in words.items() for one in pair])[key]
 

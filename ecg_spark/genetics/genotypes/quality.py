@@ -159,7 +159,9 @@ def quality_control(
     groups = [np.ones(len(good), bool)]
     if ancestry is not None:
         known = ancestry.reindex(good.index)
-        groups += [(known == name).to_numpy() for name in known.dropna().unique()]
+        sizes = known.value_counts()
+        enough = sizes.index[sizes >= FEWEST_OF_ANCESTRY]
+        groups += [(known == name).to_numpy() for name in enough]
     found, counted = _write(
         spark, raw, raw.samples.get_indexer(good.index), groups, settings, folder, joins
     )
@@ -234,7 +236,7 @@ def _write(
     joins: GenotypeSet | None,
 ) -> tuple[GenotypeSet, list[Any]]:
     """Write the variants that pass in the samples at `places`, and count how many pass each
-    filter. `groups` [places]: all of them, and then those of each population.
+    filter. `groups` [places]: all of them, then those of each population of enough people.
     """
     n, number, first = len(genotypes.samples), 0, 0
     samples = genotypes.samples[places]
@@ -304,7 +306,6 @@ def _judged(
             [
                 (one.minor >= settings.min_mac - ROUNDING) & (one.minor >= 2 * least * one.known)
                 for one in of_groups
-                if one is found or one.people >= FEWEST_OF_ANCESTRY
             ]
         ),
     }

@@ -63,11 +63,6 @@ def units_kept(groups: Mapping[str, Sequence[str]], scale: str) -> list[str]:
     return [name for key, members in groups.items() if key not in LATENT for name in members]
 
 
-def described(phenotype: str, in_units: bool) -> str:
-    """A phenotype in the words of a published file: what its effects and weights are of."""
-    return f"{phenotype}, {'in its units' if in_units else 'rank-inverse-normal transformed'}"
-
-
 def ranked_again(
     phenotypes: pd.DataFrame, groups: Mapping[str, Sequence[str]], scale: str
 ) -> pd.DataFrame:

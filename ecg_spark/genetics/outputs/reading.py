@@ -21,6 +21,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
 
 from ecg_spark.errors import DataError
+from ecg_spark.genetics.genotypes.choice import looked_up
 from ecg_spark.genetics.genotypes.contigs import CHROMOSOMES, NUMBERS
 from ecg_spark.genetics.outputs.associations import BY_VARIANT
 from ecg_spark.genetics.outputs.sumstats import MISSING, MODEL, SUFFIXES
@@ -222,7 +223,7 @@ def _ssf_frame(
     known = {key: size for key, size in sizes.items() if size is not None}
     size: Column = F.lit(None).cast("int")
     if known:
-        size = F.create_map(*[F.lit(one) for pair in known.items() for one in pair])[phenotype]
+        size = looked_up(known, phenotype)
 
     def given(column: str, kind: str) -> Column:
         return (F.col(column) if column in columns else F.lit(None)).cast(kind)
@@ -235,7 +236,7 @@ def _ssf_frame(
         given("effect_allele_frequency", "double").alias("af"),
     )
     return text.select(
-        _number(F.col("chromosome"), _SSF_NUMBERS).alias("chromosome"),
+        looked_up(_SSF_NUMBERS, F.col("chromosome")).alias("chromosome"),
         given("base_pair_location", "int").alias("position"),
         F.col("other_allele").alias("ref"),
         F.col("effect_allele").alias("alt"),
@@ -246,11 +247,7 @@ def _ssf_frame(
 
 def chromosome_number(contig: Column) -> Column:
     """The number of a contig of either build (X 23, Y 24, MT 25); null for any other."""
-    return _number(contig, NUMBERS)
-
-
-def _number(chromosome: Column, numbers: Mapping[str, int]) -> Column:
-    return F.create_map(*[F.lit(one) for pair in numbers.items() for one in pair])[chromosome]
+    return looked_up(NUMBERS, contig)
 
 
 def _size(said: Mapping[str, Any]) -> int | None:

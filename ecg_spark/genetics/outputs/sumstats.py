@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from ecg_spark.genetics.genotypes.choice import looked_up
 from ecg_spark.genetics.genotypes.contigs import CHROMOSOMES, NUMBERS
-from ecg_spark.genetics.null_model.traits import described
 from ecg_spark.genetics.outputs import bgzf
 from ecg_spark.genetics.outputs.associations import are_known, elements
+from ecg_spark.genetics.outputs.tables import described
 from ecg_spark.locations import make_folder
 from ecg_spark.session import partition_number
 from ecg_spark.store import remove_folder
@@ -121,12 +122,11 @@ def export_sumstats(
     scratch = f"{folder}/.pieces"
     for place in (scratch, f"{folder}/regenie"):
         make_folder(place)
-    number = F.create_map(*[F.lit(one) for pair in NUMBERS.items() for one in pair])
     order = [F.col(name) for name in ("chromosome", "position", "alt", "ref")]
     pieces = (
         tests.select(
-            number[F.col("contig")].alias("chromosome"), "position", F.upper("ref").alias("ref"),
-            F.upper("alt").alias("alt"), "rsid", "results",
+            looked_up(NUMBERS, F.col("contig")).alias("chromosome"), "position",
+            F.upper("ref").alias("ref"), F.upper("alt").alias("alt"), "rsid", "results",
         )
         .repartitionByRange(2 + variants * phenotypes // PIECE_TESTS, *order)
         .sortWithinPartitions(*order)

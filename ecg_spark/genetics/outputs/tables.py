@@ -327,3 +327,8 @@ GENE_SETS = Table(
     ),
 )
 """The tests of each mask of a gene up to each frequency, which are combined into the gene's p."""
+
+
+def described(phenotype: str, in_units: bool) -> str:
+    """A phenotype in the words of a published file: what its effects and weights are of."""
+    return f"{phenotype}, {'in its units' if in_units else 'rank-inverse-normal transformed'}"

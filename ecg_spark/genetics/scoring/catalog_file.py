@@ -18,8 +18,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ecg_spark.errors import DataError
-from ecg_spark.genetics.genotypes.contigs import CHROMOSOMES, CONTIGS
-from ecg_spark.genetics.null_model.traits import described
+from ecg_spark.genetics.genotypes.choice import looked_up
+from ecg_spark.genetics.genotypes.contigs import CHROMOSOMES, CONTIGS, NUMBERS
+from ecg_spark.genetics.outputs.tables import described
 from ecg_spark.store import atomic_file
 
 FIRST_LINE = (
@@ -71,7 +72,7 @@ def write_scoring_file(
     """Write `folder`/<phenotype>.txt.gz from rows of `POLYGENIC_WEIGHTS` of one phenotype, which
     was fitted in its units or as normal scores."""
     chromosome = table["contig"].map(CONTIGS)
-    place = [chromosome.map(CHROMOSOMES.index), table["position"]]
+    place = [table["contig"].map(NUMBERS), table["position"]]
     order = pd.DataFrame(dict(enumerate(place))).sort_values([0, 1], kind="stable").index
     rsid = table["rsid"].where(table["rsid"].str.fullmatch(r"rs\d+").fillna(False).astype(bool), "")
     columns = [
@@ -173,14 +174,13 @@ def read_weights(spark: SparkSession, file: ScoringFile, build: str) -> DataFram
                 f"({', '.join(flags)}): such a score cannot be added up."
             )
     names = {one: number for number, one in enumerate(CHROMOSOMES, 1)}
-    numbers = F.create_map(*[F.lit(one) for pair in names.items() for one in pair])
     bare = F.regexp_replace(F.upper(F.trim(F.col(chromosome))), "^CHR", "")
     frequency = (
         F.col("allelefrequency_effect") if "allelefrequency_effect" in file.columns else F.lit(None)
     )
     weight = F.col("effect_weight").cast("double")
     return text.select(
-        numbers[bare].alias("chromosome"),
+        looked_up(names, bare).alias("chromosome"),
         F.col(position).cast("int").alias("position"),
         F.upper(F.trim(other)).alias("ref"),
         F.upper(F.trim("effect_allele")).alias("alt"),
