@@ -50,6 +50,7 @@ consortium: setup ## simulate a hospital and two biobanks; use its model in both
 
 test: setup ## run the tests
 	@infra/setup.sh gwas-ssf
+	@$(BIN)/python -m tests.builders.java
 	$(PYTEST) $(ARGS)
 
 check: setup ## style, types, and the tests that need no Spark, MLflow, store or program: a minute

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,7 +13,6 @@ from ecg_spark.errors import UsageError
 from ecg_spark.locations import resolve
 from ecg_spark.steps import STEPS, steps_of
 from ecg_spark.study import load_study, study_template
-from jobs import meta, populations, replicate, score, simulate
 from jobs.status import clean, status_lines
 from jobs.step import (
     GROUPS,
@@ -24,6 +24,14 @@ from jobs.step import (
     steps_named,
 )
 
+JOBS = {
+    "simulate": "simulate a biobank with planted variants",
+    "replicate": "look up the study's loci in another cohort",
+    "score": "score everybody genotyped by the weights of files",
+    "meta": "combine the results of several cohorts",
+}
+"""The commands whose options `jobs/<name>.py` adds and whose work its `run` does."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse and execute a command line.
@@ -32,11 +40,16 @@ def main(arguments: list[str] | None = None) -> int:
         The exit code: 0 done, 2 wrong usage, 3 bad data, 4 infrastructure, 130 interrupted, 1 a
         defect.
     """
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options = _parser(words[0] if words else None).parse_args(words)
     return guarded(lambda: options.action(options))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(command: str | None) -> argparse.ArgumentParser:
+    """The parser of all commands, with the options of `command`.
+
+    Only that command's module is imported: PyTorch, MLflow and Hail take seconds.
+    """
     parser = argparse.ArgumentParser(
         prog="ecg-spark",
         description="From raw electrocardiograms to the genes behind them.",
@@ -49,35 +62,26 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("study", nargs="?", default="study.yaml", type=Path)
     init.set_defaults(action=_init)
 
-    biobank = commands.add_parser("simulate", help="simulate a biobank with planted variants")
-    simulate.add_options(biobank)
-    biobank.set_defaults(action=simulate.run)
-
     chosen = {"run": None} | {name: (name,) for name in STEPS} | GROUPS
     for name, steps in chosen.items():
         told = description_of(name)
         commands.add_parser(name, help=told, description=told).set_defaults(
             action=_run, steps=steps
         )
-    replication = commands.add_parser(
-        "replicate", help="look up the study's loci in another cohort"
-    )
-    replicate.add_options(replication)
-    replication.set_defaults(action=replicate.run)
-    scoring = commands.add_parser("score", help="score everybody genotyped by the weights of files")
-    score.add_options(scoring)
-    scoring.set_defaults(action=score.run)
-    combination = commands.add_parser("meta", help="combine the results of several cohorts")
-    meta.add_options(combination)
-    combination.set_defaults(action=meta.run)
     others = {
-        populations.NAME: (populations.run, description_of(populations.NAME)),
+        "populations": (_populations, description_of("populations")),
         "sweep": (_sweep, description_of("sweep")),
         "status": (_status, "show what is published, and what a run would redo and why"),
         "clean": (_clean, "remove what interrupted runs left behind"),
     }
     for name, (action, told) in others.items():
         commands.add_parser(name, help=told).set_defaults(action=action)
+    for name, told in JOBS.items():
+        job = commands.add_parser(name, help=told)
+        if name == command:
+            module = import_module(f"jobs.{name}")
+            module.add_options(job)
+            job.set_defaults(action=module.run)
     model = commands.add_parser("model", help="take the study's model to another study")
     actions = model.add_subparsers(title="commands", metavar="command", required=True)
     export = actions.add_parser("export", help="write the model into one folder or .zip")
@@ -87,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("run", *GROUPS, *STEPS, "replicate", "score", *others):
         more = ", or a folder that meta or score has written" if name == "clean" else ""
         commands.choices[name].add_argument("study", help=f"the study file, a path or URI{more}")
-    for name in ("run", *GROUPS, *STEPS, populations.NAME):
+    for name in ("run", *GROUPS, *STEPS, "populations"):
         add_force(commands.choices[name])
     return parser
 
@@ -108,14 +112,20 @@ def _init(options: argparse.Namespace) -> None:
     print(f"Wrote {options.study}: set its paths, then 'ecg-spark run {options.study}'.")
 
 
+def _populations(options: argparse.Namespace) -> None:
+    from jobs.populations import run
+
+    run(options)
+
+
 def _sweep(options: argparse.Namespace) -> None:
-    from jobs.sweep import run_sweep  # PyTorch and MLflow take seconds to import
+    from jobs.sweep import run_sweep
 
     print_line(run_sweep(load_study(options.study)))
 
 
 def _export(options: argparse.Namespace) -> None:
-    from jobs.model import export_model  # PyTorch and MLflow take seconds to import
+    from jobs.model import export_model
 
     print_line(export_model(load_study(options.study), resolve(os.getcwd(), options.to)))
 

@@ -19,6 +19,8 @@ from typing import Any
 import hypothesis
 import pytest
 
+from tests.builders.java import NO_CODE, TOOL_OPTIONS, driver_options
+
 PARTICIPANTS = 120
 ROOT = Path(__file__).parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -32,9 +34,7 @@ NEEDS = {
 }
 """Each mark, and the fixtures that bring it."""
 
-FEW_ROWS = {
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+FEW_ROWS = NO_CODE | {
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.shuffle.partitions": "2",
 }
@@ -48,14 +48,9 @@ gc.disable()  # until the tests are collected: a third of the time of that
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("suite")
 
-# The suite's Java processes live for minutes: the optimising compiler and a parallel collector
-# cost more of two cores than they give back. What the first compiler makes needs its room; it is to
-# compile the longest methods, too, which are those of Hail's own compiler.
 os.environ["OMP_NUM_THREADS"] = "1"  # two workers on two cores: a second thread only waits
-os.environ["JAVA_TOOL_OPTIONS"] = (
-    "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC "
-    "-XX:-DontCompileHugeMethods"
-)
+os.environ["JAVA_TOOL_OPTIONS"] = TOOL_OPTIONS
+os.environ["SPARK_SUBMIT_OPTS"] = driver_options()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -226,12 +221,9 @@ def notebook(tmp_path_factory) -> Iterator[Callable[[Path], Any]]:
     from nbclient import NotebookClient
     from nbformat import read, v4
 
-    folder, settings = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("settings")
-    defaults = "".join(f"{key} {value}\n" for key, value in FEW_ROWS.items())
-    (settings / "spark-defaults.conf").write_text(defaults)
-    own = {"PYTHONPATH": str(ROOT), "SPARK_CONF_DIR": str(settings)}
+    folder = tmp_path_factory.mktemp("notebooks")
     kernel = KernelManager()
-    kernel.start_kernel(cwd=str(folder), env=os.environ | own)
+    kernel.start_kernel(cwd=str(folder), env=os.environ | {"PYTHONPATH": str(ROOT)})
 
     def execute(path: Path) -> Any:
         content = read(path, as_version=4)

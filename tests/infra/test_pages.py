@@ -96,7 +96,7 @@ def test_every_page_is_reached_from_the_readme():
 
 def test_the_guide_tells_of_every_command():
     commands = next(
-        action.choices for action in command_line()._actions if isinstance(action.choices, dict)
+        action.choices for action in command_line(None)._actions if isinstance(action.choices, dict)
     )
     told = text_of("infra/guide/commands.md")
     missing = [name for name in commands if not re.search(rf"`(ecg-spark|…) {name}\b", told)]
