@@ -109,6 +109,9 @@ def prepared(session: SparkSession) -> SparkSession:
         for key in missing:
             if key not in said:
                 session.conf.set(key, SQL_SETTINGS[key])
+    # Spark sets it for frames, not for RDDs, and starts a daemon of Python workers, of a second of
+    # imports and 100 MB, for each set of variables.
+    session.sparkContext.environment.setdefault("SPARK_SIMPLIFIED_TRACEBACK", "1")
     ask_executors(session)
     return session
 

@@ -41,6 +41,14 @@ FEW_ROWS = NO_CODE | {
 """What pays for many rows and costs half of a query of a few is off: code made for each query, and
 a plan that is made anew after each of its stages."""
 
+OFTEN_ASKED = (
+    "functions", "SparkSession", "SparkSession$", "PythonUtils", "PythonRDD", "SerDeUtil",
+    "SimplePythonFunction", "Column", "is.hail", "java.lang",
+    "org.apache.spark.sql.types.StructType", "org.apache.spark.sql.catalyst.expressions",
+    "org.apache.spark.sql.execution.python.UserDefinedPythonFunction",
+)  # fmt: skip
+"""Java's names that the session knows from the start."""
+
 gc.disable()  # until the tests are collected: a third of the time of that
 
 # The same cases in every run, so that a failure speaks of the change: others are drawn with
@@ -87,6 +95,13 @@ def spark():
     session = spark_session("ecg-spark tests", driver_memory="3g", progress=False)
     for key, value in FEW_ROWS.items():
         session.conf.set(key, value)
+    # PySpark asks for these with each function of a column, and Java seeks them in all jars.
+    for path in OFTEN_ASKED:
+        place = session._jvm
+        for name in path.split("."):
+            found = getattr(place, name)
+            setattr(place, name, found)
+            place = found
     yield session
     session.stop()
 
