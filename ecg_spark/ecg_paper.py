@@ -68,9 +68,11 @@ def draw_beats(curves: Sequence[Curve], title: str = "") -> Figure:
         title: above the beats; empty for none.
     """
     width, height = size()
-    height += 0.8 if title else 0.5
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    draw_leads(figure.subplots(), curves)
+    margin, above = 0.04, 0.7 if title else 0.4
+    whole = (width + 2 * margin, height + margin + above)
+    figure = Figure(figsize=whole, dpi=120)
+    place = (margin / whole[0], margin / whole[1], width / whole[0], height / whole[1])
+    draw_leads(figure.add_axes(place), curves)
     figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=10)
     return figure
 

@@ -12,12 +12,14 @@ import secrets
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from tests.builders.java import NO_CODE, TOOL_OPTIONS, driver_options
 
@@ -49,6 +51,9 @@ OFTEN_ASKED = (
 )  # fmt: skip
 """Java's names that the session knows from the start."""
 
+SHARED_BY_FILES = ("tests/report/",)
+"""Folders that make for all their files what takes long."""
+
 gc.disable()  # until the tests are collected: a third of the time of that
 
 # The same cases in every run, so that a failure speaks of the change: others are drawn with
@@ -71,14 +76,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark, bring in NEEDS.items():
             if fixtures & bring:
                 item.add_marker(mark)
-    weight = {}
+    weight: Counter[str] = Counter()
     for item in items:
         needs = [mark.name for mark in item.iter_markers() if mark.name in NEEDS]
         # Other programs take the longest: a cluster, notebooks, processes that train together.
         # What needs nothing counts a little, so that of such files the longest start first, too.
-        heavy = 0.01 + sum(10 if name == "programs" else 1 for name in needs)
-        weight[item.path] = weight.get(item.path, 0) + heavy
-    items.sort(key=lambda item: -weight[item.path])  # stable: a file's order is kept
+        weight[unit(item.nodeid)] += 0.01 + sum(10 if name == "programs" else 1 for name in needs)
+    items.sort(key=lambda item: -weight[unit(item.nodeid)])  # stable: a file's order is kept
+
+
+def unit(nodeid: str) -> str:
+    """What one worker runs alone: a file, or a folder whose files share what takes long to make."""
+    path = nodeid.split("::")[0]
+    return next((folder for folder in SHARED_BY_FILES if path.startswith(folder)), path)
+
+
+class Units(LoadFileScheduling):
+    """Shares the tests out to the workers by `unit`."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return unit(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Units:
+    """The scheduler of `--numprocesses 2`."""
+    return Units(config, log)
 
 
 def pytest_collection_finish() -> None:

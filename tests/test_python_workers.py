@@ -52,6 +52,28 @@ def test_a_task_imports_from_an_archive_that_came_after_its_worker_began(spark, 
         assert value_of(name) == [number] * 4
 
 
+def test_what_a_task_has_imported_is_left_out_of_later_collections(spark, tmp_path):
+    (tmp_path / "large.py").write_text("VALUE = [[] for _ in range(200_000)]\n")
+    context = spark.sparkContext
+    context.addPyFile(str(tmp_path / "large.py"))
+
+    def objects(imports):
+        def count(_):
+            import gc
+            import sys
+
+            if imports:
+                __import__("large")
+            return "large" in sys.modules, len(gc.get_objects())
+
+        return context.range(4, numSlices=4).map(count).collect()
+
+    assert max(count for _, count in objects(imports=True)) > 200_000
+    later = [count for has_imported, count in objects(imports=False) if has_imported]
+    assert later
+    assert max(later) < 100_000
+
+
 @pytest.mark.programs
 def test_a_worker_begins_with_what_most_tasks_import(tmp_path):
     """Also where one of the packages says something, which Spark would take for the port, and

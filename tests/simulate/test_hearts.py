@@ -1,6 +1,7 @@
 """A simulated biobank whose hearts are recordings: whose each is, and what becomes of it."""
 
 import csv
+import functools
 import json
 
 import numpy as np
@@ -69,15 +70,20 @@ def test_a_persons_recordings_become_that_persons_visits(biobank, hearts):
     assert len(taken) == PEOPLE
 
 
+@functools.cache
+def signal_and_beat(path):
+    """The signal of a recording and its average beat, if it has one."""
+    try:
+        recording = read_recording(path)
+        return recording.signal_mv[INDEPENDENT_ROWS], average_beat(recording)
+    except ValueError:
+        return None
+
+
 def is_changed(signal, folder, sources, change):
     """Whether a signal is that of one of some recordings, changed."""
-    for uri in sources:
-        try:
-            recording = read_recording(folder / uri)
-            beat = average_beat(recording)
-        except ValueError:
-            continue
-        expected = changed(recording.signal_mv[INDEPENDENT_ROWS], beat, change)
+    for source in filter(None, (signal_and_beat(folder / uri) for uri in sources)):
+        expected = changed(*source, change)
         if np.abs(signal[INDEPENDENT_ROWS] - expected).max() < 0.008:  # files round to 5 uV
             return True
     return False
