@@ -5,7 +5,7 @@
 #   make consortium PARTICIPANTS=300 VARIANTS=3000     smaller cohorts
 #   make demo GPU=1                                    PyTorch's CUDA build instead of the CPU's
 #   make test ARGS="tests/ecg/test_beats.py -x"        a part of the tests, in one process
-#   make test WORKERS=1                                where memory is short (two take 12 GB)
+#   make test WORKERS=1                                where memory is short (three take 14 GB)
 #   make setup PYTHON=/opt/python3.11/bin/python3.11   a Python that is not on the PATH
 
 SHELL := /bin/bash
@@ -18,8 +18,9 @@ SEED ?= 1
 OUT ?= out/demo
 STUDY ?= $(OUT)/biobank/study.yaml
 ARGS ?=
-# Two workers share out the test files; each starts Spark and Hail once.
-WORKERS ?= $(if $(ARGS),0,2)
+# The workers share out the test files. Two of them start Spark and Hail, once; the third runs what
+# needs neither while they wait for Java, Python and each other.
+WORKERS ?= $(if $(ARGS),0,3)
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 export GPU PYTHON
 
@@ -53,6 +54,7 @@ test: setup ## run the tests
 	@$(BIN)/python -m tests.builders.java
 	$(PYTEST) $(ARGS)
 
+check: WORKERS = $(if $(ARGS),0,2)
 check: setup ## style, types, and the tests that need no Spark, MLflow, store or program: a minute
 	@$(MAKE) --no-print-directory lint & lint=$$!; \
 	$(PYTEST) -q -m "not spark and not hail and not mlflow and not stores and not programs" $(ARGS); \

@@ -20,6 +20,7 @@ from typing import Any
 import hypothesis
 import pytest
 from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import WorkerController
 
 from tests.builders.java import NO_CODE, TOOL_OPTIONS, driver_options
 
@@ -54,6 +55,15 @@ OFTEN_ASKED = (
 SHARED_BY_FILES = ("tests/report/",)
 """Folders that make for all their files what takes long."""
 
+WORKERS_WITH_SPARK = 2
+WITHOUT_SPARK = (
+    "tests/ecg/", "tests/infra/test_dataproc.py", "tests/infra/test_notebooks.py",
+    "tests/infra/test_rap.py", "tests/jobs/test_archives.py", "tests/models/data/",
+    "tests/models/registry/", "tests/models/training/test_archives.py",
+    "tests/models/training/test_sweep.py", "tests/report/", "tests/test_session.py",
+)  # fmt: skip
+"""Files and folders that need no session of Spark in the tests' own process."""
+
 gc.disable()  # until the tests are collected: a third of the time of that
 
 # The same cases in every run, so that a failure speaks of the change: others are drawn with
@@ -76,6 +86,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark, bring in NEEDS.items():
             if fixtures & bring:
                 item.add_marker(mark)
+        if {"spark", "hail"} & fixtures and item.nodeid.startswith(WITHOUT_SPARK):
+            raise pytest.UsageError(f"{item.nodeid} needs Spark: take it out of WITHOUT_SPARK")
     weight: Counter[str] = Counter()
     for item in items:
         needs = [mark.name for mark in item.iter_markers() if mark.name in NEEDS]
@@ -92,15 +104,29 @@ def unit(nodeid: str) -> str:
 
 
 class Units(LoadFileScheduling):
-    """Shares the tests out to the workers by `unit`."""
+    """Shares the tests out to the workers by `unit`.
+
+    The first two workers begin with what may need the session of Spark, which takes each of them
+    3 GB and half a minute to start. Any further worker runs what needs none.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         return unit(nodeid)
 
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        is_further = int(node.gateway.id.removeprefix("gw")) >= WORKERS_WITH_SPARK
+        fitting = [one for one in self.workqueue if one.startswith(WITHOUT_SPARK) == is_further]
+        if fitting:
+            self.workqueue.move_to_end(fitting[0], last=False)
+        elif is_further:
+            node.shutdown()
+            return
+        super()._assign_work_unit(node)
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Units:
-    """The scheduler of `--numprocesses 2`."""
+    """The scheduler of `--numprocesses 3`."""
     return Units(config, log)
 
 
