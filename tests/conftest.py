@@ -4,6 +4,7 @@ A test is marked by what it needs, as its fixtures say (`NEEDS`): `make check` r
 nothing but Python.
 """
 
+import functools
 import gc
 import importlib.util
 import logging
@@ -12,6 +13,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -56,13 +58,11 @@ SHARED_BY_FILES = ("tests/report/",)
 """Folders that make for all their files what takes long."""
 
 WORKERS_WITH_SPARK = 2
-WITHOUT_SPARK = (
-    "tests/ecg/", "tests/infra/test_dataproc.py", "tests/infra/test_notebooks.py",
-    "tests/infra/test_rap.py", "tests/jobs/test_archives.py", "tests/models/data/",
-    "tests/models/registry/", "tests/models/training/test_archives.py",
-    "tests/models/training/test_sweep.py", "tests/report/", "tests/test_session.py",
-)  # fmt: skip
-"""Files and folders that need no session of Spark in the tests' own process."""
+UNITS_WITH_SPARK = "UNITS_WITH_SPARK"
+"""The variable of the environment that names the file in which workers tell which these are."""
+os.environ.setdefault(
+    UNITS_WITH_SPARK, f"{tempfile.gettempdir()}/units-with-spark-{secrets.token_hex(8)}"
+)
 
 gc.disable()  # until the tests are collected: a third of the time of that
 
@@ -86,8 +86,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark, bring in NEEDS.items():
             if fixtures & bring:
                 item.add_marker(mark)
-        if {"spark", "hail"} & fixtures and item.nodeid.startswith(WITHOUT_SPARK):
-            raise pytest.UsageError(f"{item.nodeid} needs Spark: take it out of WITHOUT_SPARK")
     weight: Counter[str] = Counter()
     for item in items:
         needs = [mark.name for mark in item.iter_markers() if mark.name in NEEDS]
@@ -95,6 +93,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         # What needs nothing counts a little, so that of such files the longest start first, too.
         weight[unit(item.nodeid)] += 0.01 + sum(10 if name == "programs" else 1 for name in needs)
     items.sort(key=lambda item: -weight[unit(item.nodeid)])  # stable: a file's order is kept
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        with_spark = {unit(item.nodeid) for item in items if "spark" in item.fixturenames}
+        Path(os.environ[UNITS_WITH_SPARK]).write_text("\n".join(with_spark))
 
 
 def unit(nodeid: str) -> str:
@@ -106,16 +107,24 @@ def unit(nodeid: str) -> str:
 class Units(LoadFileScheduling):
     """Shares the tests out to the workers by `unit`.
 
-    The first two workers begin with what may need the session of Spark, which takes each of them
-    3 GB and half a minute to start. Any further worker runs what needs none.
+    The first two workers begin with what needs the session of Spark, which takes each of them 3 GB
+    and half a minute to start. Any further worker runs what needs none. Only the workers know the
+    tests' fixtures: they tell in a file which units need it.
     """
+
+    @functools.cached_property
+    def _with_spark(self) -> set[str]:
+        told = Path(os.environ[UNITS_WITH_SPARK])
+        units = set(told.read_text().splitlines())
+        told.unlink()
+        return units
 
     def _split_scope(self, nodeid: str) -> str:
         return unit(nodeid)
 
     def _assign_work_unit(self, node: WorkerController) -> None:
         is_further = int(node.gateway.id.removeprefix("gw")) >= WORKERS_WITH_SPARK
-        fitting = [one for one in self.workqueue if one.startswith(WITHOUT_SPARK) == is_further]
+        fitting = [one for one in self.workqueue if (one in self._with_spark) != is_further]
         if fitting:
             self.workqueue.move_to_end(fitting[0], last=False)
         elif is_further:
