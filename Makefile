@@ -5,7 +5,7 @@
 #   make consortium PARTICIPANTS=300 VARIANTS=3000     smaller cohorts
 #   make demo GPU=1                                    PyTorch's CUDA build instead of the CPU's
 #   make test ARGS="tests/ecg/test_beats.py -x"        a part of the tests, in one process
-#   make test WORKERS=1                                where memory is short (three take 14 GB)
+#   make test WORKERS=1                                where memory is short (three take 16 GB)
 #   make setup PYTHON=/opt/python3.11/bin/python3.11   a Python that is not on the PATH
 
 SHELL := /bin/bash

@@ -55,11 +55,12 @@ sys.exit(int(sys.argv[2]))
 
 
 @pytest.fixture(scope="module")
-def study(spark, tmp_path_factory):
+def study(other_python, tmp_path_factory):
     """The study file of a small simulated biobank, with a short training."""
     folder = tmp_path_factory.mktemp("cluster") / "biobank"
     size = ["--participants", "80", "--variants", "600", "--seed", "11"]
-    assert ecg_spark(["simulate", *size, "--out", str(folder)]) == 0
+    answer = other_python("-m", "jobs.cli", "simulate", *size, "--out", folder)
+    assert answer.returncode == 0, answer.stderr
     path = folder / "study.yaml"
     content = yaml.safe_load(path.read_text())
     content["model"] = {"epochs": 2, "latents": 3, "channels": 8, "min_active_kl": 0.0}
