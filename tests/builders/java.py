@@ -38,7 +38,7 @@ def driver_options() -> str:
     # Hadoop starts `chmod` for each file that it writes, and the old way of that is the cheaper.
     options = ["-Xmn512m", "-Djdk.lang.Process.launchMechanism=VFORK"]
     options += [f"-D{key}={value}" for key, value in NO_CODE.items()]
-    if is_up_to_date():
+    if is_up_to_date() and ARCHIVE.stat().st_size:
         options += [f"-XX:SharedArchiveFile={ARCHIVE}", QUIET]
     return " ".join(options)
 
@@ -54,7 +54,9 @@ def make_archive() -> None:
     unfinished = ARCHIVE.with_suffix(".new")
     unfinished.unlink(missing_ok=True)
     os.environ["JAVA_TOOL_OPTIONS"] = TOOL_OPTIONS
-    os.environ["SPARK_SUBMIT_OPTS"] = f"-XX:ArchiveClassesAtExit={unfinished} {QUIET}"
+    # Java 11, which Spark and Hail take, too, knows no such option: its archive stays empty.
+    archiving = f"-XX:+IgnoreUnrecognizedVMOptions -XX:ArchiveClassesAtExit={unfinished}"
+    os.environ["SPARK_SUBMIT_OPTS"] = f"{archiving} {QUIET}"
     session = spark_session("archive", "2g", progress=False)
     with tempfile.TemporaryDirectory() as folder:
         simulate(Path(folder) / "biobank", participants=30, variants=300, seed=1)
@@ -64,6 +66,8 @@ def make_archive() -> None:
     java = SparkContext._gateway.proc
     java.stdin.close()  # that ends it, and it writes
     java.wait()
+    if not unfinished.exists():
+        unfinished.touch()
     unfinished.replace(ARCHIVE)
 
 
