@@ -186,6 +186,17 @@ def differences_of(row: np.ndarray, order: int) -> np.ndarray:
 
 def encoded(row: np.ndarray, codes: tuple[huffman.HuffmanCode, ...]) -> bytes:
     """Encode numbers with a table's codes: the exact ones, else the widest."""
+    return packed(bits_of(row, codes))
+
+
+def packed(bits: str) -> bytes:
+    """Bits as bytes, the first bit being the highest of its byte."""
+    bits = bits.ljust(-(-len(bits) // 8) * 8, "0")
+    return int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
+def bits_of(row: np.ndarray, codes: tuple[huffman.HuffmanCode, ...]) -> str:
+    """The bits of numbers in a table's codes: the exact ones, else the widest."""
     exact = {code.value: code for code in codes if not code.extra_bits and not code.switches}
     wide = max(codes, key=lambda code: code.extra_bits)
     bits = ""
@@ -195,8 +206,7 @@ def encoded(row: np.ndarray, codes: tuple[huffman.HuffmanCode, ...]) -> bytes:
         else:
             extra = value & ((1 << wide.extra_bits) - 1)
             bits += f"{wide.prefix:0{wide.prefix_bits}b}{extra:0{wide.extra_bits}b}"
-    bits = bits.ljust(-(-len(bits) // 8) * 8, "0")
-    return int(bits, 2).to_bytes(len(bits) // 8, "big")
+    return bits
 
 
 OWN_TABLE = (
@@ -207,12 +217,14 @@ OWN_TABLE = (
 )
 
 
-def table_section(codes: tuple[huffman.HuffmanCode, ...]) -> bytes:
-    body = struct.pack("<HH", 1, len(codes))
-    for code in codes:
-        mirrored = int(f"{code.prefix:0{code.prefix_bits}b}"[::-1], 2)
-        total = code.prefix_bits + code.extra_bits
-        body += struct.pack("<BBBhI", code.prefix_bits, total, 1, code.value, mirrored)
+def table_section(*tables: tuple[huffman.HuffmanCode, ...]) -> bytes:
+    body = struct.pack("<H", len(tables))
+    for codes in tables:
+        body += struct.pack("<H", len(codes))
+        for code in codes:
+            mirrored = int(f"{code.prefix:0{code.prefix_bits}b}"[::-1], 2)
+            total, mode = code.prefix_bits + code.extra_bits, int(not code.switches)
+            body += struct.pack("<BBBhI", code.prefix_bits, total, mode, code.value, mirrored)
     return body
 
 

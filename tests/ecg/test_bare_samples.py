@@ -110,6 +110,22 @@ def test_every_missing_key_is_said_at_once():
         assert f"ecg.samples.{key}" in detail
 
 
+@pytest.mark.parametrize(
+    ("names", "value", "reason", "says"),
+    [
+        (["pulse"], 1.0, Reason.MISSING_LEAD, "without a column of a lead"),
+        (["V1", "v1"], 1.0, Reason.MALFORMED, "a lead is stored twice"),
+        (["V1"], "1.0", Reason.MALFORMED, "does not hold numbers"),
+        ([f"c{number}" for number in range(1001)], 1.0, Reason.TOO_LARGE, "more columns or rows"),
+    ],
+    ids=["no lead", "twice", "text", "columns"],
+)
+def test_a_parquet_table_that_is_no_recording_is_refused(names, value, reason, says):
+    found, detail = refused(parquet_table(np.full((len(names), 5000), value), names))
+    assert found == reason
+    assert says in detail
+
+
 def with_attributes(**said):
     file = io.BytesIO()
     with h5py.File(file, "w") as opened:

@@ -17,11 +17,13 @@ from ecg_spark.ecg import INDEPENDENT_LEADS, LEADS, Reason, RecordingError, read
 from ecg_spark.ecg.formats import huffman
 from tests.builders.ecg_files import (
     OWN_TABLE,
+    bits_of,
     differences_of,
     edf,
     encoded,
     heart,
     leads_section,
+    packed,
     scp,
     sierra,
     signal_section,
@@ -160,6 +162,56 @@ def test_scp_codings(order, coding):
     sections |= {3: leads_section(3000), 6: signal_section(coded, 1000, order)}
     recording = read_recording(scp(sections))
     np.testing.assert_array_equal(rows_of(recording), eight)
+
+
+SWITCHING = (
+    (
+        huffman.HuffmanCode(1, 0, False, 0, 0b0),
+        huffman.HuffmanCode(2, 16, False, 0, 0b10),
+        huffman.HuffmanCode(2, 0, True, 2, 0b11),
+    ),
+    (
+        huffman.HuffmanCode(2, 0, False, -1, 0b00),
+        huffman.HuffmanCode(2, 0, False, 1, 0b01),
+        huffman.HuffmanCode(2, 16, False, 0, 0b10),
+        huffman.HuffmanCode(2, 0, True, 1, 0b11),
+    ),
+)
+"""Two tables, each with a code that switches to the other."""
+
+
+def test_scp_codes_switch_between_tables():
+    eight = heart()
+    coded = []
+    for row in eight:
+        parts = [bits_of(part, SWITCHING[k % 2]) for k, part in enumerate(np.array_split(row, 7))]
+        coded.append(packed("11".join(parts)))
+    sections = {2: table_section(*SWITCHING), 3: leads_section(3000)}
+    sections[6] = signal_section(coded, 1000, 0)
+    np.testing.assert_array_equal(rows_of(read_recording(scp(sections))), eight)
+
+
+ONE_ROW = encoded(heart()[0], OWN_TABLE)
+
+
+@pytest.mark.parametrize(
+    ("tables", "coded"),
+    [
+        (struct.pack("<H", 33), ONE_ROW),
+        (struct.pack("<HH", 1, 2000), ONE_ROW),
+        (struct.pack("<HHBBBhI", 1, 1, 0, 5, 1, 0, 0), ONE_ROW),
+        (struct.pack("<HHBBBhI", 1, 1, 2, 40, 1, 0, 0), ONE_ROW),
+        (table_section((huffman.HuffmanCode(1, 0, True, 9, 0b0),)), bytes(100)),
+        (table_section((huffman.HuffmanCode(1, 0, True, 0, 0b0),)), bytes(100)),
+        (table_section((huffman.HuffmanCode(2, 0, False, 0, 0b11),)), bytes(100)),
+        (table_section(OWN_TABLE), ONE_ROW[:-40]),
+        (table_section((huffman.HuffmanCode(1, 16, False, 0, 0b0),)), bytes(17 * 3000 // 8 - 1)),
+    ],
+    ids=["tables", "codes", "no bits", "bits", "no table 9", "no table 0", "no code", "cut", "end"],
+)
+def test_a_damaged_huffman_code_is_malformed(tables, coded):
+    sections = {2: tables, 3: leads_section(3000), 6: signal_section([coded] * 8, 1000, 0)}
+    assert reason_of(scp(sections)) == Reason.MALFORMED
 
 
 def test_scp_reference_beats_are_added_back():
