@@ -83,5 +83,5 @@ lock: ## resolve the newest allowed versions and write the lock files
 	@infra/lock.sh
 
 clean: ## remove environments, builds and caches; results in out/ stay
-	rm -rf .venv .venv-ssf .venv-model build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-ssf .venv-model build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -not -path './out/*' -prune -exec rm -rf {} +
