@@ -67,7 +67,7 @@ def draw_beats(curves: Sequence[Curve], title: str = "") -> Figure:
         curves: the beats; later ones lie above earlier ones.
         title: above the beats; empty for none.
     """
-    width, height = size()
+    width, height = size()  # placed by hand: a layout engine draws everything twice
     margin, above = 0.04, 0.7 if title else 0.4
     whole = (width + 2 * margin, height + margin + above)
     figure = Figure(figsize=whole, dpi=120)

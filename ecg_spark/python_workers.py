@@ -66,7 +66,6 @@ def prepare() -> None:
 
     A package that is missing is ignored here: the tasks that need it report it.
     """
-    gc.set_threshold(50_000, 20, 20)  # as in jobs/__init__.py
     # The port on which Spark reaches the daemon is read from its standard output.
     with contextlib.redirect_stdout(sys.stderr):
         for name in USUAL:

@@ -1,4 +1,4 @@
-"""What every test shares: one Spark session with Hail for the suite, and the real recordings.
+"""What every test shares: one Spark session with Hail per worker, and the real recordings.
 
 A test is marked by what it needs, as its fixtures say (`NEEDS`): `make check` runs those that need
 nothing but Python.
@@ -71,7 +71,7 @@ gc.disable()  # until the tests are collected: a third of the time of that
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("suite")
 
-os.environ["OMP_NUM_THREADS"] = "1"  # two workers on two cores: a second thread only waits
+os.environ["OMP_NUM_THREADS"] = "1"  # workers fill the cores: a second thread only waits
 os.environ["JAVA_TOOL_OPTIONS"] = TOOL_OPTIONS
 os.environ["SPARK_SUBMIT_OPTS"] = driver_options()
 
@@ -79,7 +79,7 @@ os.environ["SPARK_SUBMIT_OPTS"] = driver_options()
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests by what they need, and begin with those that need most.
 
-    With two workers the long files start first, so that neither waits for the other at the end.
+    With several workers the long files start first, so that none waits for another at the end.
     """
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
@@ -147,7 +147,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session")
 def spark():
-    """The one Spark session of the suite."""
+    """The one Spark session of a worker."""
     from ecg_spark.session import spark_session
 
     session = spark_session("ecg-spark tests", driver_memory="3g", progress=False)

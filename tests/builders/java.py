@@ -51,6 +51,13 @@ def is_up_to_date() -> bool:
 
 def make_archive() -> None:
     """Write the archive of what a simulation and a little work of Hail load: half a minute."""
+    # Here, since every process of the tests imports this module for its options.
+    import hail
+    from pyspark import SparkContext
+
+    from ecg_spark.session import spark_session, start_hail
+    from jobs.simulate import simulate
+
     unfinished = ARCHIVE.with_suffix(".new")
     unfinished.unlink(missing_ok=True)
     os.environ["JAVA_TOOL_OPTIONS"] = TOOL_OPTIONS
@@ -72,11 +79,5 @@ def make_archive() -> None:
 
 
 if __name__ == "__main__" and not is_up_to_date():
-    import hail
-    from pyspark import SparkContext
-
-    from ecg_spark.session import spark_session, start_hail
-    from jobs.simulate import simulate
-
     print("ecg-spark: archiving Java's classes for the tests (once)", flush=True)
     make_archive()
